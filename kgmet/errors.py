@@ -1,0 +1,132 @@
+"""Every error a caller may want to tell apart.
+
+Each message names the thing, shows the value and offers the next step. The tree::
+
+    KgmetError
+    ├── RequestError          the edit as typed cannot be carried out
+    │   ├── TemplateError         not exactly one '{}' in the prompt
+    │   ├── EmptyTextError        a field without text
+    │   ├── TextError             a field that is too long, or holds control characters
+    │   ├── SubjectNotFoundError  the subject is not in the prompt
+    │   ├── SameObjectError       old and new object are the same
+    │   └── ContradictionError    two edits of one batch give one fact two objects
+    ├── ConfigError           a setting is unknown, of the wrong type or out of range
+    ├── GraphError            anything about triples
+    │   ├── UnknownEntityError    no such entity in the store
+    │   ├── UnknownRelationError  no such relation in the store or catalogue
+    │   ├── GraphFileError        a file of triples that cannot be read; says the line
+    │   └── EndpointError         a SPARQL endpoint that fails, lies or is not allowed
+    ├── ModelError            anything about loading a language model
+    │   ├── ModelNotFoundError    no such folder, id or wheel
+    │   ├── UnsupportedModelError the family is not in the table
+    │   ├── BrokenModelError      a file is damaged or does not fit
+    │   └── MemoryLimitError      it does not fit; says what would
+    ├── ArtifactError         anything saved to disk
+    │   ├── BrokenArtifactError   damaged, incomplete or hostile file
+    │   └── StaleArtifactError    made for another model, corpus or setting
+    ├── SearchError           the search for a shift failed
+    │   └── NonFiniteError        NaN or infinity
+    └── Cancelled             the person asked to stop; nothing was applied
+"""
+
+from __future__ import annotations
+
+
+class KgmetError(Exception):
+    """Base of all errors raised on purpose by this library."""
+
+
+class RequestError(KgmetError, ValueError):
+    """The edit as typed cannot be carried out."""
+
+
+class TemplateError(RequestError):
+    """A prompt template without exactly one ``{}``."""
+
+
+class EmptyTextError(RequestError):
+    """A field that must hold text is empty or blank."""
+
+
+class TextError(RequestError):
+    """A field is too long or holds characters a prompt cannot carry."""
+
+
+class SubjectNotFoundError(RequestError):
+    """The subject does not occur in the prompt."""
+
+
+class SameObjectError(RequestError):
+    """Old and new object are the same: nothing would change."""
+
+
+class ContradictionError(RequestError):
+    """Two edits of one batch give the same fact two different objects."""
+
+
+class ConfigError(KgmetError, ValueError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class GraphError(KgmetError):
+    """Anything about triples and where they come from."""
+
+
+class UnknownEntityError(GraphError, LookupError):
+    """The store has no such entity."""
+
+
+class UnknownRelationError(GraphError, LookupError):
+    """The store or the catalogue has no such relation."""
+
+
+class GraphFileError(GraphError, ValueError):
+    """A file of triples cannot be read; the message says where."""
+
+
+class EndpointError(GraphError):
+    """A SPARQL endpoint failed, answered nonsense or is not allowed."""
+
+
+class ModelError(KgmetError):
+    """Anything about finding, loading or converting a language model."""
+
+
+class ModelNotFoundError(ModelError, LookupError):
+    """No such folder, hub id or wheel."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model's family is not in the table of families."""
+
+
+class BrokenModelError(ModelError):
+    """A model file is damaged, incomplete or does not fit its config."""
+
+
+class MemoryLimitError(ModelError, MemoryError):
+    """Too large for the memory at hand; the message says what would fit."""
+
+
+class ArtifactError(KgmetError):
+    """Anything that was saved to disk and cannot be used."""
+
+
+class BrokenArtifactError(ArtifactError, ValueError):
+    """A saved file is damaged, incomplete or not what it claims to be."""
+
+
+class StaleArtifactError(ArtifactError):
+    """A saved file was made for another model, corpus or setting."""
+
+
+class SearchError(KgmetError):
+    """The search for a shift could not be finished."""
+
+
+class NonFiniteError(SearchError, ArithmeticError):
+    """NaN or infinity where a finite number is needed."""
+
+
+class Cancelled(KgmetError):
+    """The person asked to stop. Nothing was applied, nothing is half done."""

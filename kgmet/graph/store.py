@@ -1,0 +1,68 @@
+"""`TripleStore`: the one protocol behind which every source of triples stands.
+
+Everything that asks a graph asks through this: files, the embedded RDF store and remote endpoints answer alike. All
+lists come in one deterministic order, by ids, so the same question gives the same answer in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kgmet.graph.triple import Entity, Relation, Triple
+
+__all__ = ["Match", "TripleStore"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """An entity found by its name: `matched` is the label or alias that fitted, `score` in [0, 1], higher is better."""
+
+    entity: Entity
+    matched: str
+    score: float
+
+
+class TripleStore(Protocol):
+    """A source of triples."""
+
+    @property
+    def name(self) -> str:
+        """What people call it, for example ``sample`` or ``https://query.wikidata.org/sparql``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the triples do (16 hex digits); for a remote endpoint its address and date."""
+
+    def __len__(self) -> int:
+        """Number of triples; -1 where nobody can know."""
+
+    def entity(self, entity_id: str) -> Entity:
+        """The entity with this id.
+
+        Raises:
+            UnknownEntityError: if there is none.
+        """
+
+    def relation(self, relation_id: str) -> Relation:
+        """The relation with this id.
+
+        Raises:
+            UnknownRelationError: if there is none.
+        """
+
+    def relations(self) -> Sequence[Relation]:
+        """All relations that occur, sorted by id."""
+
+    def outgoing(self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000) -> Sequence[Triple]:
+        """Triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
+
+    def incoming(self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000) -> Sequence[Triple]:
+        """Triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
+
+    def with_relation(self, relation_id: str, *, limit: int = 1000) -> Sequence[Triple]:
+        """Triples of this relation, sorted by (subject, object)."""
+
+    def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
+        """Entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""

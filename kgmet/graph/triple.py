@@ -1,0 +1,52 @@
+"""`Entity`, `Relation`, `Triple`: the smallest values of a knowledge graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Entity", "Relation", "Triple"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Entity:
+    """A node. `id` is the source's own (``Q90``); `label` is for people. Two entities are equal if their ids are.
+
+    A literal (a calling code, a year) is an entity whose id starts with ``lit:``.
+    """
+
+    id: str
+    label: str = field(compare=False)
+    description: str = field(default="", compare=False)
+    aliases: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether this is a value and not a thing."""
+        return self.id.startswith("lit:")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Relation:
+    """A kind of edge. `id` is the source's own (``P36``); two relations are equal if their ids are."""
+
+    id: str
+    label: str = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Triple:
+    """subject –relation→ object. Compares and sorts by ids; `source` says where it was read."""
+
+    subject: Entity
+    relation: Relation
+    object: Entity
+    source: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(subject id, relation id, object id)."""
+        return self.subject.id, self.relation.id, self.object.id
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"{self.subject.label} –{self.relation.label}→ {self.object.label}"
