@@ -6,20 +6,32 @@ new entry there and no new code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
+from kgmet.errors import BrokenArtifactError, ConfigError, UnknownRelationError
+from kgmet.fingerprint import fingerprint_value
 from kgmet.graph.triple import Relation
 
-__all__ = ["RelationSpec"]
+__all__ = ["MIN_CLOZE", "MIN_QUESTIONS", "RelationCatalogue", "RelationSpec"]
+
+MIN_CLOZE = 3
+"""Fewest cloze prompts of a relation: one to edit with, the others to probe with."""
+MIN_QUESTIONS = 2
+"""Fewest questions of a relation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelationSpec:
     """One relation, as data.
 
-    Every template has exactly one ``{}`` for the subject's label (or, in multi-hop prompts, for a noun phrase that stands
-    for the subject), written so that it reads well both with "The Eiffel Tower" and "the Eiffel Tower".
+    Every template has exactly one ``{}`` for the subject's label (or, in multi-hop prompts, for a noun phrase that
+    stands for the subject), written so that it reads well both with "The Eiffel Tower" and "the Eiffel Tower".
     """
 
     id: str
@@ -35,11 +47,11 @@ class RelationSpec:
     is_inverse_functional: bool
     """An object has one subject at most (a city is the capital of one country)."""
     subject_type: str
-    """Kind of subject: ``country``, ``city``, ``landmark``, ``person``, …"""
+    """Kind of subject: ``country``, ``city``, ``landmark``, ``person``, …; several are joined by ``|``."""
     object_type: str
-    """Kind of object."""
+    """Kind of object; several are joined by ``|``."""
     cloze: tuple[str, ...]
-    """≥ 3 prompts whose natural continuation is the object: ``The capital of {} is``. Mixed: subject first, subject in the middle."""
+    """≥ 3 prompts whose natural continuation is the object: ``The capital of {} is``. Subject first in some."""
     questions: tuple[str, ...]
     """≥ 2 questions: ``What is the capital of {}?``."""
     phrase: str
@@ -52,3 +64,162 @@ class RelationSpec:
     def relation(self) -> Relation:
         """The relation as a graph value."""
         return Relation(id=self.id, label=self.label)
+
+    @property
+    def subject_types(self) -> frozenset[str]:
+        """The kinds of entity that may be its subject."""
+        return frozenset(self.subject_type.split("|"))
+
+    @property
+    def object_types(self) -> frozenset[str]:
+        """The kinds of entity that may be its object."""
+        return frozenset(self.object_type.split("|"))
+
+
+class RelationCatalogue:
+    """All relations the workbench has words for, by id. Immutable; iterates sorted by id."""
+
+    def __init__(self, specs: Mapping[str, RelationSpec]) -> None:
+        """Take specs that `load` has checked one by one, and check how they refer to each other.
+
+        Raises:
+            ConfigError: if a spec names a relation that is not there, or inverses do not agree.
+        """
+        self._specs = {key: specs[key] for key in sorted(specs)}
+        for spec in self:
+            self._check_references(spec)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> RelationCatalogue:
+        """Read a catalogue; without a path the bundled one, which is read once per process.
+
+        Raises:
+            BrokenArtifactError: if the file is not a JSON list of objects.
+            ConfigError: if an entry is wrong; the message names entry, field and value.
+        """
+        if path is None:
+            return _bundled()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BrokenArtifactError(f"{path} is not a readable catalogue of relations: {error}") from error
+        return cls(_parse(text, name=str(path)))
+
+    def spec(self, relation_id: str) -> RelationSpec:
+        """All that is known about one relation.
+
+        Raises:
+            UnknownRelationError: if the catalogue has no such relation.
+        """
+        try:
+            return self._specs[relation_id]
+        except KeyError:
+            raise UnknownRelationError(
+                f"The catalogue has no relation {relation_id!r}. Its {len(self)} relations run from "
+                f"{min(self._specs, default='-')} to {max(self._specs, default='-')}; add an entry to relations.json."
+            ) from None
+
+    def compose(self, first: str, second: str) -> str | None:
+        """The relation r'' with (s first o), (o second x) ⇒ (s r'' x); ``None`` where no single relation says it."""
+        spec = self._specs.get(first)
+        return spec.composes.get(second) if spec else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when any wording or rule does (16 hex digits)."""
+        return fingerprint_value(list(self))
+
+    def __contains__(self, relation_id: object) -> bool:
+        return relation_id in self._specs
+
+    def __iter__(self) -> Iterator[RelationSpec]:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __repr__(self) -> str:
+        return f"RelationCatalogue({len(self)} relations, {self.fingerprint})"
+
+    def _check_references(self, spec: RelationSpec) -> None:
+        named = [*spec.composes, *(result for result in spec.composes.values() if result)]
+        if spec.inverse is not None:
+            named.append(spec.inverse)
+        for other in named:
+            if other not in self._specs:
+                raise ConfigError(
+                    f"Relation {spec.id} refers to {other!r}, which is not in the catalogue. Add it, or take it out."
+                )
+        if spec.inverse is None:
+            return
+        back = self._specs[spec.inverse]
+        if back.inverse != spec.id:
+            raise ConfigError(
+                f"Relation {spec.id} has the inverse {back.id}, whose inverse is {back.inverse!r}. Make them agree."
+            )
+        if (back.is_functional, back.is_inverse_functional) != (spec.is_inverse_functional, spec.is_functional):
+            raise ConfigError(
+                f"Relations {spec.id} and {back.id} are inverse, but disagree on which side has one value."
+            )
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> RelationCatalogue:
+    resource = files("kgmet.graph") / "relations.json"
+    return RelationCatalogue(_parse(resource.read_text(encoding="utf-8"), name="relations.json"))
+
+
+def _parse(text: str, *, name: str) -> dict[str, RelationSpec]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BrokenArtifactError(f"{name} is not JSON: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BrokenArtifactError(f"{name} must hold a JSON list of relations, each an object.")
+    specs: dict[str, RelationSpec] = {}
+    for number, row in enumerate(rows, start=1):
+        spec = _spec(row, where=f"{name}, relation {number} ({row.get('id', 'no id')})")
+        if spec.id in specs:
+            raise ConfigError(f"{name} has two entries for relation {spec.id}. Keep one.")
+        specs[spec.id] = spec
+    return specs
+
+
+def _spec(row: Mapping[str, Any], *, where: str) -> RelationSpec:
+    known = {field.name for field in fields(RelationSpec)}
+    wrong = sorted(set(row) ^ known)
+    if wrong:
+        verb = "has an unknown field" if wrong[0] in row else "lacks the field"
+        raise ConfigError(f"{where} {verb} {wrong[0]!r}; the fields are {', '.join(sorted(known))}.")
+    for key in ("id", "label", "inverse_label", "subject_type", "object_type"):
+        if not isinstance(row[key], str) or not row[key].strip() or row[key] != row[key].strip():
+            raise ConfigError(f"{where}: {key} must be text without outer blanks, got {row[key]!r}.")
+    for key in ("is_functional", "is_inverse_functional"):
+        if not isinstance(row[key], bool):
+            raise ConfigError(f"{where}: {key} must be true or false, got {row[key]!r}.")
+    if row["inverse"] is not None and not isinstance(row["inverse"], str):
+        raise ConfigError(f"{where}: inverse must be a relation id or null, got {row['inverse']!r}.")
+    composes = row["composes"]
+    if not isinstance(composes, dict) or not all(r is None or isinstance(r, str) for r in composes.values()):
+        raise ConfigError(f"{where}: composes must map relation ids to relation ids or null, got {composes!r}.")
+    _check_template(row["phrase"], where=f"{where}: phrase")
+    texts = {
+        key: _templates(row[key], least=least, where=f"{where}: {key}")
+        for key, least in (("cloze", MIN_CLOZE), ("questions", MIN_QUESTIONS))
+    }
+    return RelationSpec(**{**row, **texts, "composes": dict(sorted(composes.items()))})
+
+
+def _templates(value: Any, *, least: int, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < least:
+        raise ConfigError(f"{where} must be a list of at least {least} templates, got {value!r}.")
+    for template in value:
+        _check_template(template, where=where)
+    if len(set(value)) != len(value):
+        raise ConfigError(f"{where} holds a template twice: {value!r}.")
+    return tuple(value)
+
+
+def _check_template(template: Any, *, where: str) -> None:
+    if not isinstance(template, str) or template != template.strip() or template.count("{}") != 1:
+        raise ConfigError(f"{where} must be text with exactly one '{{}}' and no outer blanks, got {template!r}.")
