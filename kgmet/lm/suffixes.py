@@ -1,0 +1,166 @@
+"""`encode_suffixes`: do once what does not depend on the shift, and resume from there.
+
+A shift at the lookup token after layer L cannot change anything before that token, nor anything in layers up to L. So
+the tokens before it are encoded once into a key/value cache, the tokens from it on are run once up to layer L, and what
+is left for every step of a search is the layers above L on a few tokens. This works for every family alike because the
+arguments each layer is called with are recorded and replayed, whatever they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgmet.errors import ConfigError
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.tracing import hidden_of, recorded_calls
+
+__all__ = ["Suffixes", "encode_suffixes", "left_padded"]
+
+
+class _FrozenPast:
+    """Keys and values of the tokens before, handed to attention without ever being added to."""
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor] | None]) -> None:
+        self._layers = layers
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        past = self._layers[layer_idx]
+        if past is None:
+            return keys, values
+        return torch.cat([past[0], keys], dim=-2), torch.cat([past[1], values], dim=-2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        past = self._layers[layer_idx]
+        return 0 if past is None else int(past[0].shape[-2])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Suffixes:
+    """Rows that can be resumed after decoder layer `layer`.
+
+    `hidden` (n_row, pos, d_model) is that layer's output from each row's start token on, right-padded; column 0 is the
+    start token. `final` (n_row, pos, d_model) is the last layer's output, before the final norm, of the unshifted rows.
+    `lengths` holds the true number of tokens of each row.
+    """
+
+    lm: LoadedLM
+    layer: int
+    hidden: Tensor
+    final: Tensor
+    lengths: tuple[int, ...]
+    calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+
+    def resume(self, hidden: Tensor) -> Tensor:
+        """Run the layers above on other states; differentiable in `hidden`.
+
+        Args:
+            hidden: (n_row, pos, d_model), in place of `self.hidden`.
+
+        Returns:
+            (n_row, pos, d_model): the last layer's output before the final norm.
+        """
+        for module, (args, kwargs) in zip(self.lm.layers[self.layer + 1 :], self.calls, strict=True):
+            hidden = hidden_of(module(hidden, *args, **kwargs))
+        return hidden
+
+
+def encode_suffixes(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence[int], *, layer: int) -> Suffixes:
+    """Encode the tokens before each row's start once, and the rest once up to `layer`.
+
+    Args:
+        lm: the model.
+        rows: token ids, unpadded.
+        starts: position of the start token of each row.
+        layer: the decoder layer after which rows can be resumed; not the last one.
+
+    Raises:
+        ConfigError: if `layer` is out of range or the last.
+    """
+    if not 0 <= layer < lm.n_layer - 1:
+        raise ConfigError(f"Layer {layer} cannot be resumed from: choose 0 to {lm.n_layer - 2} for this model.")
+    device = lm.device
+    past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
+    ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
+    positions = torch.tensor(starts, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
+    base = lm.model.base_model
+    with torch.no_grad():
+        cache, n_past = None, past_ids.shape[1]
+        if n_past:
+            past_positions = (past_mask.cumsum(1) - 1).clamp(min=0)
+            cache = base(
+                past_ids, attention_mask=past_mask, position_ids=past_positions, use_cache=True
+            ).past_key_values
+        mask = torch.cat([past_mask, torch.ones_like(ids)], dim=1)
+        with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
+            output = base_states(
+                lm, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
+            )
+    frozen = _frozen(cache, n_past)
+    first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
+    return Suffixes(
+        lm=lm,
+        layer=layer,
+        hidden=first.detach(),
+        final=output,
+        lengths=lengths,
+        calls=tuple(_replayable(args, kwargs, frozen) for args, kwargs in calls),
+    )
+
+
+def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
+    """The last layer's output before the final norm, (n_row, pos, d_model)."""
+    from kgmet.lm.tracing import recorded
+
+    with recorded([lm.layers[-1]]) as seen:
+        lm.model.base_model(ids, **inputs)
+    assert seen[0] is not None
+    return seen[0]
+
+
+def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (n_row, pos) padded on the left with 0, and their mask, 1 where a token is."""
+    width = max((len(row) for row in rows), default=0)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            ids[number, width - len(row) :] = torch.tensor(row)
+            mask[number, width - len(row) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids.to(device), tuple(len(row) for row in rows)
+
+
+def _frozen(cache: Any, n_past: int) -> _FrozenPast | None:
+    if cache is None:
+        return None
+    past: list[tuple[Tensor, Tensor] | None] = []
+    for entry in cache.layers:
+        # The forward over the suffix appended to the cache; what came before is its first part. A sliding window may
+        # have dropped the oldest tokens, so count from the end of what the prefix had left.
+        n_kept = min(n_past, entry.keys.shape[-2])
+        past.append((entry.keys[..., :n_kept, :], entry.values[..., :n_kept, :]))
+    return _FrozenPast(past)
+
+
+def _replayable(
+    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    from transformers.cache_utils import Cache
+
+    def swap(value: Any) -> Any:
+        return past if isinstance(value, Cache) else value
+
+    kwargs = {name: swap(value) for name, value in kwargs.items() if name != "hidden_states"}
+    return tuple(swap(value) for value in args[1:]), kwargs
