@@ -17,7 +17,7 @@ __all__ = ["STEPS", "convert_gguf", "main"]
 STEPS = ("tokenizer", "weights", "write")
 """What is done, in this order."""
 
-_NOT_OURS = ("quantization_config", "_name_or_path", "transformers_version")
+_NOT_OURS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version")
 
 
 def convert_gguf(gguf: Path, folder: Path, *, done: Callable[[str], None]) -> None:
@@ -37,8 +37,10 @@ def convert_gguf(gguf: Path, folder: Path, *, done: Callable[[str], None]) -> No
 
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**place)
-    field = GGUFReader(gguf).get_field("tokenizer.ggml.pre")
-    _restore_pre_tokenizer(tokenizer, str(field.contents()) if field is not None else "")
+    facts = GGUFReader(gguf)
+    _restore_pre_tokenizer(tokenizer, _fact(facts, "tokenizer.ggml.pre", default=""))
+    context = f"{_fact(facts, 'general.architecture', default='')}.context_length"
+    tokenizer.model_max_length = _fact(facts, context, default=tokenizer.model_max_length)
     tokenizer.save_pretrained(folder)
     done("tokenizer")
     model = AutoModelForCausalLM.from_pretrained(**place)
@@ -46,6 +48,11 @@ def convert_gguf(gguf: Path, folder: Path, *, done: Callable[[str], None]) -> No
     _write_config(model, folder)
     _write_weights(model, folder / "model.safetensors")
     done("write")
+
+
+def _fact(reader: Any, key: str, *, default: Any) -> Any:
+    field = reader.get_field(key)
+    return default if field is None else field.contents()
 
 
 def _restore_pre_tokenizer(tokenizer: Any, kind: str) -> None:
