@@ -11,13 +11,22 @@ __all__ = ["Entity", "Relation", "Triple"]
 class Entity:
     """A node. `id` is the source's own (``Q90``); `label` is for people. Two entities are equal if their ids are.
 
-    A literal (a calling code, a year) is an entity whose id starts with ``lit:``.
+    A literal (a calling code, a year) is an entity whose id starts with ``lit:``. `article` is the word the label wants
+    before it in running text (``the`` for Eiffel Tower), empty where it wants none or where nobody knows.
     """
 
     id: str
     label: str = field(compare=False)
     description: str = field(default="", compare=False)
     aliases: tuple[str, ...] = field(default=(), compare=False)
+    article: str = field(default="", compare=False)
+    type: str = field(default="", compare=False)
+    """Kind of thing in the catalogue's words (``country``, ``person``); empty where nobody said."""
+
+    @property
+    def in_text(self) -> str:
+        """The label as it reads in the middle of a sentence: ``the Eiffel Tower``."""
+        return f"{self.article} {self.label}" if self.article else self.label
 
     @property
     def is_literal(self) -> bool:

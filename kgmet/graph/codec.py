@@ -1,0 +1,124 @@
+"""Entities, relations and triples as plain JSON, and back; one place that checks what a file claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgmet.errors import BrokenArtifactError
+from kgmet.graph.triple import Entity, Relation, Triple
+
+__all__ = [
+    "entity_from_json",
+    "entity_to_json",
+    "relation_from_json",
+    "take",
+    "texts_from_json",
+    "triple_from_json",
+    "triple_to_json",
+    "triples_from_json",
+]
+
+
+def take(data: Any, key: str, kind: type | tuple[type, ...]) -> Any:
+    """`data[key]`, checked to be of `kind`.
+
+    Raises:
+        BrokenArtifactError: if `data` is no mapping, lacks `key`, or holds something else there.
+    """
+    if not isinstance(data, Mapping):
+        raise BrokenArtifactError(
+            f"Expected an object with {key!r}, found {type(data).__name__}. Save the value again."
+        )
+    if key not in data:
+        raise BrokenArtifactError(f"The saved value lacks {key!r}. Save it again.")
+    value = data[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        raise BrokenArtifactError(
+            f"The saved {key!r} is {type(value).__name__} {value!r:.60}, which does not fit. Save it again."
+        )
+    return value
+
+
+def entity_to_json(entity: Entity) -> dict[str, Any]:
+    """Id and label, and what else is known of the entity; empty fields are left out."""
+    row: dict[str, Any] = {"id": entity.id, "label": entity.label}
+    if entity.description:
+        row["description"] = entity.description
+    if entity.aliases:
+        row["aliases"] = list(entity.aliases)
+    if entity.article:
+        row["article"] = entity.article
+    return row
+
+
+def entity_from_json(data: Any) -> Entity:
+    """Inverse of `entity_to_json`.
+
+    Raises:
+        BrokenArtifactError: if it is not an entity.
+    """
+    entity_id, label = take(data, "id", str), take(data, "label", str)
+    description = take({"description": "", **data}, "description", str)
+    article = take({"article": "", **data}, "article", str)
+    return Entity(
+        id=entity_id,
+        label=label,
+        description=description,
+        aliases=texts_from_json({"aliases": [], **data}, "aliases"),
+        article=article,
+    )
+
+
+def relation_from_json(data: Any) -> Relation:
+    """A relation from its id and label.
+
+    Raises:
+        BrokenArtifactError: if it is not a relation.
+    """
+    return Relation(id=take(data, "id", str), label=take(data, "label", str))
+
+
+def texts_from_json(data: Any, key: str) -> tuple[str, ...]:
+    """`data[key]` as a tuple of texts.
+
+    Raises:
+        BrokenArtifactError: if it is not a list of texts.
+    """
+    texts = take(data, key, (list, tuple))
+    if not all(isinstance(text, str) for text in texts):
+        raise BrokenArtifactError(f"The saved {key!r} must be a list of texts, found {texts!r:.60}. Save it again.")
+    return tuple(texts)
+
+
+def triple_to_json(triple: Triple) -> dict[str, Any]:
+    """A triple with everything known of its two ends."""
+    return {
+        "subject": entity_to_json(triple.subject),
+        "relation": {"id": triple.relation.id, "label": triple.relation.label},
+        "object": entity_to_json(triple.object),
+        "source": triple.source,
+    }
+
+
+def triple_from_json(data: Any) -> Triple:
+    """Inverse of `triple_to_json`.
+
+    Raises:
+        BrokenArtifactError: if it is not a triple.
+    """
+    return Triple(
+        subject=entity_from_json(take(data, "subject", dict)),
+        relation=relation_from_json(take(data, "relation", dict)),
+        object=entity_from_json(take(data, "object", dict)),
+        source=take({"source": "", **data}, "source", str),
+    )
+
+
+def triples_from_json(rows: Sequence[Any]) -> tuple[Triple, ...]:
+    """Each row as a triple.
+
+    Raises:
+        BrokenArtifactError: if one of them is not a triple.
+    """
+    return tuple(triple_from_json(row) for row in rows)
