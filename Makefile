@@ -1,0 +1,55 @@
+# make app     install what a user needs and serve the workbench on http://localhost:8501
+# make test    install what the tests need, get a Chromium, run every test
+# make check   lint, formatting, types: what CI runs before the tests
+# make bench   the tables of README and docs; minutes, on an idle machine
+# make docs-screenshots   the pictures of the README
+# The same without make: CONTRIBUTING.md.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV   ?= .venv
+RUN    := $(VENV)/bin/python
+APP    := $(VENV)/.app-installed
+DEV    := $(VENV)/.dev-installed
+TESTS  ?=
+
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: app test check bench docs-screenshots clean
+.DELETE_ON_ERROR:
+
+app: $(APP)
+	$(RUN) -m streamlit run workbench/app.py --server.address 127.0.0.1 --server.port 8501
+
+test: $(DEV)
+	@KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \
+	if [ $$status -ne 0 ] && [ "$${CI:-}" = "true" ]; then exit $$status; fi; \
+	export KGMET_CHROMIUM; exec $(RUN) -m pytest $(TESTS)
+
+check: $(DEV)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: $(DEV)
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(RUN) "$$script" || exit 1; done
+
+docs-screenshots: $(DEV)
+	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/screenshots.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(RUN):
+	@test -n "$(PYTHON)" || { echo "No Python found. Install Python 3.11 and try again, or: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "$(PYTHON) is $$($(PYTHON) --version); 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(APP): requirements.txt | $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	@touch $@
+
+# Tests run with exactly the locked versions, so that a failure is ours and not a new release's.
+$(DEV): requirements.txt requirements-dev.txt requirements.lock | $(RUN)
+	$(RUN) -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt -c requirements.lock
+	@touch $@ $(APP)

@@ -1,0 +1,70 @@
+"""Find a Chromium for the browser tests, or get one; prints the path of its executable and nothing else.
+
+Order: the environment's KGMET_CHROMIUM; one on the PATH; Debian's package, if apt-get may be used; Playwright's own
+download. Exits with 3 and a loud line on the standard error if none of these works.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome", "msedge")
+NONE_FOUND = 3
+
+
+def installed() -> str | None:
+    """Path of a Chromium that is there already."""
+    named = os.environ.get("KGMET_CHROMIUM", "").strip()
+    if named:
+        return named if Path(named).is_file() else None
+    found = (shutil.which(name) for name in NAMES)
+    return next((path for path in found if path), None) or playwrights_own()
+
+
+def playwrights_own() -> str | None:
+    """Path of the Chromium Playwright downloaded earlier."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        return None
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if Path(path).is_file() else None
+
+
+def from_apt() -> str | None:
+    """Debian's chromium, installed if this user may."""
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    quiet = {"stdout": sys.stderr, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+    subprocess.run(["apt-get", "update", "-qq"], check=False, **quiet)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=False, **quiet)
+    return shutil.which("chromium")
+
+
+def from_playwright() -> str | None:
+    """Playwright's own build, downloaded."""
+    done = subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr, check=False)
+    return playwrights_own() if done.returncode == 0 else None
+
+
+def main() -> int:
+    for way in (installed, from_apt, from_playwright):
+        path = way()
+        if path:
+            print(path)
+            return 0
+    print(
+        "\n*** NO CHROMIUM: the browser tests cannot run. Install one (Debian: apt-get install chromium; elsewhere: "
+        ".venv/bin/python -m playwright install chromium) or set KGMET_CHROMIUM to its path. ***\n",
+        file=sys.stderr,
+    )
+    return NONE_FOUND
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What all tests share: two threads, no network, the real model on request, a browser where there is one."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and transformers are imported anywhere. Two threads: what the figures in the documents refer to.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("MKL_NUM_THREADS", "2")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DGLBACKEND"] = "pytorch"
+
+import ipaddress
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+
+
+def _is_here(host: object) -> bool:
+    if host in (None, "", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Connections to other machines fail at once, as they would without a network."""
+    connect, lookup = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family != getattr(socket, "AF_UNIX", None) and not _is_here(address[0]):
+            raise OSError(f"tests have no network, and something wants to connect to {address!r}")
+        connect(self, address)
+
+    def guarded_lookup(host: Any, *rest: Any, **named: Any) -> Any:
+        if not _is_here(host) and not _is_address(host):
+            raise socket.gaierror(socket.EAI_NONAME, f"tests have no network, and something looks up {host!r}")
+        return lookup(host, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_lookup)
+        yield
+
+
+def _is_address(host: object) -> bool:
+    try:
+        ipaddress.ip_address(str(host))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def default_model_dir() -> Path:
+    """Folder of the embedded default model; converted on first use, which takes half a minute."""
+    from kgmet.lm.bundled import ensure_bundled
+
+    return ensure_bundled()
+
+
+@pytest.fixture(scope="session")
+def chromium_executable() -> str:
+    """Path of a Chromium. Without one browser tests are skipped; under CI=true that is a failure."""
+    named = os.environ.get("KGMET_CHROMIUM", "").strip()
+    path = named or next(filter(None, map(shutil.which, _BROWSERS)), "")
+    if path and Path(path).is_file():
+        return path
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{_NO_BROWSER}; under CI=true browser tests may not be skipped")
+    pytest.skip(_NO_BROWSER)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever uses the real model or the browser is marked so, and can be left out with -m."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "default_model_dir" in fixtures:
+            item.add_marker(pytest.mark.real_model)
+        if "chromium_executable" in fixtures:
+            item.add_marker(pytest.mark.browser)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Skipped browser tests are said loudly, not in a letter of the progress line."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if _NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"*** {len(skipped)} BROWSER TESTS SKIPPED: {_NO_BROWSER} ***", red=True, bold=True)

@@ -1,0 +1,172 @@
+"""The one direction of the architecture, enforced by reading every import statement."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A unit imports from a lower or its own rank. `graph` and `lm` share one and still do not know each other.
+RANK = {
+    "errors": 0, "shapes": 0, "progress": 0, "fingerprint": 0, "cache": 0, "config": 8,
+    "request": 1,
+    "graph": 2, "lm": 2,
+    "direction": 3,
+    "target": 4,
+    "write": 5,
+    "probe": 6,
+    "plan": 8, "report": 8, "editors": 8, "evaluate": 9,
+    "cli": 10, "__main__": 11,
+}  # fmt: skip
+FREE_OF_STREAMLIT = ("charts.py", "graph_view.py", "tables.py")
+IMPORT_NAME = {"pyyaml": "yaml", "pillow": "PIL"}
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module a file imports, as absolute dotted names with their line, wherever the statement stands."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            stem = list(package[: len(package) - node.level + 1]) if node.level else []
+            base = ".".join([*stem, *([node.module] if node.module else [])])
+            # `from kgmet import graph` imports kgmet.graph
+            yield from ((f"{base}.{alias.name}" if base == "kgmet" else base, node.lineno) for alias in node.names)
+
+
+def unit_of(module: str) -> str | None:
+    """`kgmet.graph.store` → `graph`; other modules → None."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "kgmet" and len(parts) > 1 else None
+
+
+def stage_of(path: Path) -> str:
+    return path.relative_to(ROOT / "kgmet").parts[0].removesuffix(".py")
+
+
+def wrong_arrow(importer: str, imported: str) -> str | None:
+    """Why `importer` may not import `imported`, or None."""
+    if importer == imported or importer == "__init__":
+        return None
+    for unit in (importer, imported):
+        if unit not in RANK:
+            return f"kgmet.{unit} has no place in RANK; give it one"
+    if {importer, imported} == {"graph", "lm"}:
+        return "lm and graph do not know each other"
+    if RANK[imported] > RANK[importer]:
+        return f"kgmet.{importer} stands left of kgmet.{imported}"
+    return None
+
+
+@pytest.mark.parametrize("path", python_files("kgmet"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_kgmet_imports_only_from_its_left(path: Path) -> None:
+    faults = []
+    for module, line in imports_of(path):
+        top = module.split(".")[0]
+        if top in {"streamlit", "workbench", "pages"}:
+            faults.append(f"line {line}: kgmet knows nothing of {top}")
+        imported = unit_of(module)
+        if imported is not None and (fault := wrong_arrow(stage_of(path), imported)):
+            faults.append(f"line {line}: imports {module}: {fault}")
+    assert not faults, "\n".join(faults)
+
+
+def test_workbench_does_not_import_pages() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files("workbench")
+        for module, line in imports_of(path)
+        if module.split(".")[0] == "pages"
+    ]
+    assert not faults
+
+
+def test_figures_and_tables_are_made_without_streamlit() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in python_files("workbench")
+        if path.name in FREE_OF_STREAMLIT or path.parent.name in {"charts", "graph_view", "tables"}
+        for module, line in imports_of(path)
+        if module.split(".")[0] == "streamlit"
+    ]
+    assert not faults
+
+
+def declared(*files: str) -> set[str]:
+    lines = [line for name in files for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    names = {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in lines if line and line[0] not in "#-"}
+    return {IMPORT_NAME.get(name, name).replace("-", "_") for name in names}
+
+
+@pytest.mark.parametrize(
+    ("folders", "files"),
+    [
+        (("kgmet", "workbench", "pages"), ("requirements.txt",)),
+        (("tests", "scripts", "benchmarks"), ("requirements.txt", "requirements-dev.txt", "requirements-data.txt")),
+    ],
+    ids=["user", "developer"],
+)
+def test_every_package_imported_is_declared(folders: tuple[str, ...], files: tuple[str, ...]) -> None:
+    """What works here only because something else happened to install it fails at the user's."""
+    own = {"kgmet", "workbench", "pages", "tests", "scripts", "benchmarks", "conftest"}
+    own |= {path.stem for folder in ("tests", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+    own |= {path.name for folder in ("tests", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*")}
+    known = own | declared(*files) | set(sys.stdlib_module_names)
+    missing = {
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in python_files(*folders)
+        for module, line in imports_of(path)
+        if module.split(".")[0] not in known
+    }
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_importing_kgmet_needs_nothing_but_python() -> None:
+    """As in an empty environment: no site-packages at all, from a folder that is not the repository."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import kgmet; print(kgmet.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", code], capture_output=True, text=True, cwd="/", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert done.stdout.strip() == version
+
+
+def test_importing_kgmet_loads_no_heavy_package() -> None:
+    code = "import sys, kgmet; print(sorted({'torch', 'transformers', 'dgl', 'pandas', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("lm", "graph"),
+        ("graph", "lm"),
+        ("request", "graph"),
+        ("direction", "target"),
+        ("write", "probe"),
+        ("probe", "plan"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(importer: str, imported: str) -> None:
+    assert wrong_arrow(importer, imported) is not None
+
+
+@pytest.mark.parametrize("path", python_files("kgmet"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_can_be_found_when_installed(path: Path) -> None:
+    """Setuptools leaves out a folder without `__init__.py`, and the installed library then lacks it."""
+    assert (path.parent / "__init__.py").is_file()
