@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ class MemoryStore:
         self._set(builder.build(), name)
 
     @classmethod
-    def from_columns(cls, columns: GraphColumns, *, name: str) -> MemoryStore:
+    def from_columns(cls, columns: GraphColumns, *, name: str) -> Self:
         """A store over columns made elsewhere, as readers do."""
         store = cls.__new__(cls)
         store._set(columns, name)

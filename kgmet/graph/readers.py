@@ -4,7 +4,7 @@
 ``.tsv``, ``.csv``   one triple a line under a header with ``subject_id, subject, relation_id, relation, object_id,
                      object, source``; of each id/label pair one is enough, the source may be missing; also ``.tsv.gz``
 ``.json``            KGMET's ``[{"case_id": …, "triples": [{"subject": …, "relation": …, "target": …}]}]``
-``.nt``, ``.ttl``    RDF; labels from ``rdfs:label``, aliases from ``skos:altLabel``
+``.nt``, ``.ttl``    RDF, also ``.nq`` and ``.trig``; labels from ``rdfs:label``, aliases from ``skos:altLabel``
 ===================  =================================================================================================
 
 A separate file of entities (``id, label, type, description, aliases, article``; aliases separated by ``|``) names what
@@ -21,8 +21,9 @@ from typing import Any
 
 from kgmet.errors import GraphFileError
 from kgmet.graph.columns import GraphBuilder
-from kgmet.graph.memory import MemoryStore
 from kgmet.graph.names import fold
+from kgmet.graph.rdf import RDF_FORMATS, RdfStore, read_rdf
+from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.rows import check_text, read_rows
 from kgmet.graph.triple import Entity, Relation, Triple
 
@@ -44,7 +45,7 @@ def load_graph(
     entities: Path | None = None,
     relation_labels: Mapping[str, str] | None = None,
     name: str | None = None,
-) -> MemoryStore:
+) -> RdfStore:
     """Read one or several files into one store.
 
     `entities` names a file of entities. `relation_labels` (id → label) names relations that files only number, and
@@ -63,7 +64,7 @@ def load_graph(
         loader.file(each)
     if not len(loader.builder):
         raise GraphFileError(f"{', '.join(str(p) for p in paths)} holds no triple.")
-    return MemoryStore.from_columns(loader.builder.build(), name=name or " + ".join(p.name for p in paths))
+    return RdfStore.from_columns(loader.builder.build(), name=name or " + ".join(p.name for p in paths))
 
 
 def load_case_graphs(path: Path) -> dict[str, tuple[Triple, ...]]:
@@ -110,8 +111,7 @@ class _Loader:
             ".tsv": self._table,
             ".csv": self._table,
             ".json": self._cases,
-            ".nt": self._rdf,
-            ".ttl": self._rdf,
+            **dict.fromkeys(RDF_FORMATS, self._rdf),
         }
         suffix = Path(path.name.lower().removesuffix(".gz")).suffix
         if suffix not in readers:
@@ -166,8 +166,6 @@ class _Loader:
                 self.builder.triple(subject, relation, obj, path.name)
 
     def _rdf(self, path: Path) -> None:
-        from kgmet.graph.rdf import read_rdf
-
         read_rdf(path, self.builder, relation_labels=self._label_of)
 
     def _id(self, label: str) -> str:
@@ -185,8 +183,6 @@ class _Loader:
 
 def _catalogue_labels() -> dict[str, str]:
     """Relation id → label, of the bundled catalogue."""
-    from kgmet.graph.relations import RelationCatalogue
-
     return {spec.id: spec.label for spec in RelationCatalogue.load()}
 
 

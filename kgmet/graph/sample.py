@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kgmet.errors import GraphFileError
 from kgmet.fingerprint import digest
-from kgmet.graph.memory import MemoryStore
+from kgmet.graph.rdf import RdfStore
 from kgmet.graph.readers import load_graph
 
 __all__ = ["SAMPLE_FOLDER", "sample_store"]
@@ -16,7 +16,7 @@ SAMPLE_FOLDER = Path(__file__).resolve().parents[2] / "sample_data"
 """Beside the package, in a checkout as in an unpacked source archive."""
 
 
-def sample_store(folder: Path = SAMPLE_FOLDER) -> MemoryStore:
+def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
     """The embedded graph: `triples.tsv` and `entities.tsv` of `folder`.
 
     Read once per process as long as the files hold the same bytes.
@@ -35,6 +35,6 @@ def sample_store(folder: Path = SAMPLE_FOLDER) -> MemoryStore:
 
 
 @lru_cache(maxsize=2)
-def _load(folder: Path, contents: str) -> MemoryStore:
+def _load(folder: Path, contents: str) -> RdfStore:
     # `contents` is the key that makes a changed file be read anew.
     return load_graph(folder / "triples.tsv", entities=folder / "entities.tsv", name="sample")

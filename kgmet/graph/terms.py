@@ -1,0 +1,122 @@
+"""Ids ↔ RDF terms. The only place that knows how a graph's ids are written as IRIs.
+
+===============  ==============================================
+``Q90``          ``http://www.wikidata.org/entity/Q90``
+``P36``          ``http://www.wikidata.org/prop/direct/P36`` as a relation
+``lit:33``       the literal ``"33"``; other datatypes and languages keep their N-Triples form, ``lit:"chat"@fr``
+``_:b0``         the blank node
+``http://…``     itself: ids of foreign files are their IRIs
+anything else    percent-encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``
+===============  ==============================================
+
+Terms are built by pyoxigraph, which refuses what is no IRI and escapes what is text: nothing a person typed ever
+becomes part of a query by being pasted.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+import pyoxigraph as ox
+
+__all__ = [
+    "ALIAS",
+    "DESCRIPTION",
+    "LABEL",
+    "WIKIDATA_DIRECT",
+    "WIKIDATA_ENTITY",
+    "Term",
+    "entity_id",
+    "entity_term",
+    "literal_text",
+    "relation_id",
+    "relation_term",
+]
+
+Term = ox.NamedNode | ox.BlankNode | ox.Literal
+
+WIKIDATA_ENTITY = "http://www.wikidata.org/entity/"
+WIKIDATA_DIRECT = "http://www.wikidata.org/prop/direct/"
+LABEL = ox.NamedNode("http://www.w3.org/2000/01/rdf-schema#label")
+ALIAS = ox.NamedNode("http://www.w3.org/2004/02/skos/core#altLabel")
+DESCRIPTION = ox.NamedNode("http://schema.org/description")
+
+_OWN_ENTITY = "urn:kgmet:e:"
+_OWN_RELATION = "urn:kgmet:r:"
+_XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"
+_ITEM = re.compile(r"[QPL][1-9][0-9]*")
+_PROPERTY = re.compile(r"P[1-9][0-9]*")
+_IRI = re.compile(r"(?:https?://|urn:|tag:|mailto:)[^\s<>\"{}|\\^`]+")
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def entity_term(entity: str) -> Term:
+    """The RDF term of an entity's id."""
+    if entity.startswith("lit:"):
+        return _literal(entity[4:])
+    if _ITEM.fullmatch(entity):
+        return ox.NamedNode(WIKIDATA_ENTITY + entity)
+    if entity.startswith("_:") and entity[2:].isalnum():
+        return ox.BlankNode(entity[2:])
+    return _named(entity, own=_OWN_ENTITY)
+
+
+def relation_term(relation: str) -> ox.NamedNode:
+    """The RDF predicate of a relation's id."""
+    if _PROPERTY.fullmatch(relation):
+        return ox.NamedNode(WIKIDATA_DIRECT + relation)
+    return _named(relation, own=_OWN_RELATION)
+
+
+def entity_id(term: object) -> str:
+    """The id of an entity's term; inverse of `entity_term`.
+
+    Raises:
+        ValueError: for a term that can be no entity, such as a quoted triple.
+    """
+    if isinstance(term, ox.NamedNode):
+        iri = term.value
+        if iri.startswith(WIKIDATA_ENTITY) and _ITEM.fullmatch(iri, len(WIKIDATA_ENTITY)):
+            return iri[len(WIKIDATA_ENTITY) :]
+        return unquote(iri[len(_OWN_ENTITY) :]) if iri.startswith(_OWN_ENTITY) else iri
+    if isinstance(term, ox.BlankNode):
+        return f"_:{term.value}"
+    if isinstance(term, ox.Literal):
+        is_plain = term.datatype.value == _XSD_STRING and not term.language
+        awkward = term.value.startswith('"') or _UNSHOWN.search(term.value) or not term.value
+        return f"lit:{term.value}" if is_plain and not awkward else f"lit:{term}"
+    raise ValueError(f"{term!r} is no entity.")
+
+
+def relation_id(term: ox.NamedNode) -> str:
+    """The id of a predicate; inverse of `relation_term`."""
+    iri = term.value
+    if iri.startswith(WIKIDATA_DIRECT) and _PROPERTY.fullmatch(iri, len(WIKIDATA_DIRECT)):
+        return iri[len(WIKIDATA_DIRECT) :]
+    return unquote(iri[len(_OWN_RELATION) :]) if iri.startswith(_OWN_RELATION) else iri
+
+
+def literal_text(text: str, *, longest: int) -> str:
+    """Text of a literal as one line for people: control characters become blanks, long text ends in an ellipsis."""
+    line = _UNSHOWN.sub(" ", text).strip()
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _named(text: str, *, own: str) -> ox.NamedNode:
+    if not text.startswith((_OWN_ENTITY, _OWN_RELATION)) and _IRI.fullmatch(text):
+        try:
+            return ox.NamedNode(text)
+        except ValueError:
+            pass
+    return ox.NamedNode(own + quote(text, safe=""))
+
+
+def _literal(text: str) -> ox.Literal:
+    if not text.startswith('"'):
+        return ox.Literal(text)
+    try:
+        (quad,) = ox.parse(f"<urn:a> <urn:a> {text} .", ox.RdfFormat.N_TRIPLES)
+    except (SyntaxError, ValueError):
+        return ox.Literal(text)
+    return quad.object if isinstance(quad.object, ox.Literal) else ox.Literal(text)
