@@ -1,0 +1,82 @@
+"""The loss of a shift: one named term each, every term visible in the search curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.errors import ConfigError
+from kgmet.target.problem import Term
+
+__all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermWeights:
+    """How much each term counts. The rewrite term counts 1."""
+
+    consequence: float = 1.0
+    """Mean negative log-likelihood of the consequences; 0 leaves them out."""
+    kept: float = 0.0
+    """KL divergence on the subject's facts that must not change; 0 leaves them out."""
+    anchor: float = 0.0625
+    """KL divergence on "{} is a"."""
+    length: float = 0.5
+    """Penalty (‖shift‖ / ‖h‖)². As published a norm is divided by a squared norm; ours has no unit."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        for name in ("consequence", "kept", "anchor", "length"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"target.weights.{name} must be at least 0, got {getattr(self, name)}")
+
+    def of(self, term: Term) -> float:
+        """The weight of one term."""
+        by_term: Mapping[Term, float] = {
+            Term.REWRITE: 1.0,
+            Term.CONSEQUENCE: self.consequence,
+            Term.KEPT: self.kept,
+            Term.ANCHOR: self.anchor,
+        }
+        return by_term[term]
+
+
+def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Tensor:
+    """Negative log-likelihood per answer token, in nats, mean within each row.
+
+    Args:
+        logprobs: (n_position, d_vocab) at the positions that predict the answers' tokens.
+        target: (n_position,) those tokens.
+        row: (n_position,) which row each position belongs to.
+        n_row: number of rows.
+
+    Returns:
+        (n_row,); 0 for a row without positions.
+    """
+    nll = -logprobs.gather(1, target[:, None])[:, 0]
+    total = torch.zeros(n_row, dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
+    count = torch.zeros(n_row, dtype=nll.dtype, device=nll.device).index_add(0, row, torch.ones_like(nll))
+    return total / count.clamp(min=1)
+
+
+def kept_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """KL(reference ‖ now) of next-token distributions, in nats: (n, d_vocab) and (n, d_vocab) log-probabilities → (n,)."""
+    return (reference.exp() * (reference - logprobs)).sum(-1)
+
+
+def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
+    """(‖shift‖ / ‖before‖)² along the last axis."""
+    return shift.pow(2).sum(-1) / before.pow(2).sum(-1)
+
+
+def limited(shift: Tensor, longest: Tensor) -> Tensor:
+    """The shift, scaled down where it is longer than allowed; the gradient is that of the limited shift.
+
+    Args:
+        shift: (n_edit, d_model).
+        longest: (n_edit,).
+    """
+    return shift * (longest / torch.maximum(shift.norm(dim=-1), longest))[:, None]

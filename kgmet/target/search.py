@@ -1,0 +1,288 @@
+"""`find_target_shifts`: how far the hidden state must move, found by gradient, for many edits at once.
+
+Each edit has its own shift, length limit and stop; edits that are done leave the batch. What does not depend on the
+shift is encoded once (`kgmet.lm.suffixes`); logits are computed only where an answer or a held distribution is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from kgmet.direction.source import Direction, DirectionSource
+from kgmet.errors import ConfigError, MemoryLimitError, NonFiniteError
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.spans import locate_all
+from kgmet.lm.suffixes import Suffixes, encode_suffixes
+from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.shapes import check_shape
+from kgmet.target.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited
+from kgmet.target.problem import ShiftProblem, Term
+
+__all__ = ["Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
+
+
+class Stop(Enum):
+    """Why a search ended."""
+
+    ANSWER_HOLDS = "the answer holds"
+    """Every answer is likely enough."""
+    STEPS = "all steps used"
+    """It ran to the last step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """How far, and for how long, the hidden state is pushed."""
+
+    max_steps: int = 25
+    """Most gradient steps; at least 1."""
+    rate: float = 0.12
+    """Adam's learning rate, in units of ‖h‖/√d_model per step."""
+    max_norm_ratio: float = 0.75
+    """Longest ‖shift‖ / ‖hidden state‖; above 0."""
+    stop_nll: float = 0.05
+    """A search stops when every rewriting prompt's answer has at most this negative log-likelihood per token, in nats …"""
+    stop_consequence_nll: float = 0.5
+    """… and every consequence at most this."""
+    weights: TermWeights = field(default_factory=TermWeights)
+    """How much each term counts."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.max_steps < 1:
+            raise ConfigError(f"target.max_steps must be at least 1, got {self.max_steps}")
+        for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TargetShift:
+    """How one edit's hidden state is to move.
+
+    `before` (d_model,) is the state at the lookup token of the bare prompt after `layer`; `length` is in its units.
+    `curve` has one entry per step: the value of each term, ``total`` and ``norm_ratio``.
+    """
+
+    edit_id: str
+    layer: int
+    before: Tensor
+    direction: Direction
+    length: float
+    steps: int
+    stopped: Stop
+    curve: tuple[Mapping[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        check_shape("before", self.before, self.direction.unit.shape[0])
+
+    @property
+    def delta(self) -> Tensor:
+        """The shift, (d_model,)."""
+        return self.direction.unit * self.length
+
+    @property
+    def after(self) -> Tensor:
+        """The wanted state v*, (d_model,)."""
+        return self.before + self.delta
+
+    @property
+    def norm_ratio(self) -> float:
+        """‖shift‖ / ‖before‖."""
+        return self.length / float(self.before.norm())
+
+
+def find_target_shifts(
+    lm: LoadedLM,
+    problems: Sequence[ShiftProblem],
+    sources: Sequence[DirectionSource],
+    *,
+    layer: int,
+    config: TargetConfig,
+    progress: Progress | None = None,
+) -> list[TargetShift]:
+    """Find the shift of each edit, searched together, each with its own stop.
+
+    Args:
+        lm: the model, with whatever earlier patches attached.
+        problems: what each shift is to achieve.
+        sources: one per problem; they are trained in place.
+        layer: the decoder layer whose output is shifted.
+        config: see `TargetConfig`.
+        progress: hears of every step of every edit; can cancel between steps.
+
+    Raises:
+        NonFiniteError: if a loss becomes NaN or infinite; names the edit.
+        MemoryLimitError: if a batch does not fit.
+        Cancelled: if asked to stop.
+    """
+    progress = progress or Silent()
+    searches = [_Search(problem, source, config) for problem, source in zip(problems, sources, strict=True)]
+    try:
+        active = searches
+        while active:
+            batch = _Batch(lm, [search.problem for search in active], layer)
+            for search, before in zip(active, batch.before, strict=True):
+                search.before = before
+            _run_batch(batch, active, config, progress)
+            active = [search for search in active if search.stopped is None]
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryLimitError(
+            f"{len(problems)} edits at once do not fit. Try half as many at once, or fewer contexts and consequences."
+        ) from error
+    return [search.result(layer) for search in searches]
+
+
+class _Search:
+    """One edit's state during the search."""
+
+    def __init__(self, problem: ShiftProblem, source: DirectionSource, config: TargetConfig) -> None:
+        self.problem = problem
+        self.source = source
+        self.config = config
+        self.optimizer = torch.optim.Adam(list(source.parameters()), lr=config.rate)
+        self.before = torch.zeros(0)
+        self.curve: list[dict[str, float]] = []
+        self.stopped: Stop | None = None
+
+    @property
+    def scale(self) -> float:
+        """‖h‖/√d_model."""
+        return float(self.before.norm()) / math.sqrt(self.before.numel())
+
+    def delta(self) -> Tensor:
+        """(d_model,) limited and differentiable."""
+        longest = self.before.norm() * self.config.max_norm_ratio
+        return limited(self.source.shift()[None] * self.scale, longest[None])[0]
+
+    def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
+        """Take down a step and decide whether it was the last."""
+        self.curve.append(dict(terms))
+        if (
+            worst[Term.REWRITE] <= self.config.stop_nll
+            and worst.get(Term.CONSEQUENCE, 0.0) <= self.config.stop_consequence_nll
+        ):
+            self.stopped = Stop.ANSWER_HOLDS
+        elif len(self.curve) > self.config.max_steps:
+            self.stopped = Stop.STEPS
+
+    def result(self, layer: int) -> TargetShift:
+        """The shift that was measured last: exactly what the last entry of the curve describes."""
+        assert self.stopped is not None
+        with torch.no_grad():
+            delta = self.delta().float().cpu()
+        length = float(delta.norm())
+        unit = delta / length if length else torch.eye(1, delta.numel())[0]
+        return TargetShift(
+            edit_id=self.problem.edit.id,
+            layer=layer,
+            before=self.before.float().cpu(),
+            direction=Direction(unit=unit, source=self.source.name, influence=self.source.influence()),
+            length=length,
+            steps=len(self.curve) - 1,
+            stopped=self.stopped,
+            curve=tuple(self.curve),
+        )
+
+
+class _Batch:
+    """The rows of several problems, encoded up to the shifted layer."""
+
+    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
+        self.lm = lm
+        rows = [(number, prompt) for number, problem in enumerate(problems) for prompt in problem.prompts]
+        spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
+        starts = [span.lookup.position for span in spans]
+        # The last token of an answer predicts nothing that is asked for.
+        ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
+        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer)
+        device = self.suffixes.hidden.device
+        self.edit_of_row = torch.tensor([number for number, _ in rows], device=device)
+        self.terms = [prompt.term for _, prompt in rows]
+        self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
+        first = [next(row for row, (n, _) in enumerate(rows) if n == number) for number in range(len(problems))]
+        self.before = self.suffixes.hidden[first, 0].float()
+        asked = [
+            (row, position - 1 - starts[row], span.input_ids[position])
+            for row, span in enumerate(spans)
+            for position in (span.target or ())
+        ]
+        held = [(row, len(ids[row]) - 1 - starts[row]) for row, span in enumerate(spans) if span.target is None]
+        self.asked = torch.tensor(asked, device=device).reshape(-1, 3)
+        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 2)
+        with torch.no_grad():
+            self.reference = self._logprobs(self.suffixes.final, self.held)
+
+    def losses(self, deltas: Tensor) -> Tensor:
+        """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
+        hidden = self.suffixes.hidden
+        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
+        final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
+        nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
+        if not len(self.held):
+            return nll
+        kept = kept_divergence(self._logprobs(final, self.held), self.reference)
+        return nll.index_add(0, self.held[:, 0], kept)
+
+    def _logprobs(self, states: Tensor, where: Tensor) -> Tensor:
+        return self.lm.vocabulary_logits(states[where[:, 0], where[:, 1]]).log_softmax(-1)
+
+
+def _run_batch(batch: _Batch, searches: Sequence[_Search], config: TargetConfig, progress: Progress) -> None:
+    """Step all searches until most are done."""
+    while True:
+        progress.check()
+        with torch.enable_grad():
+            deltas = torch.stack([search.delta() for search in searches])
+            rows = batch.losses(deltas)
+            totals = [
+                _total(search, number, batch, rows, deltas[number], progress) for number, search in enumerate(searches)
+            ]
+            running = [n for n, search in enumerate(searches) if search.stopped is None]
+            # Done edits stay in the batch until there are enough of them to be worth encoding the rest anew.
+            if not running or len(running) <= 0.6 * len(searches):
+                for n in running:  # this step was measured but not taken
+                    searches[n].curve.pop()
+                return
+            torch.stack([totals[n] for n in running]).sum().backward()  # type: ignore[no-untyped-call]
+        for n in running:
+            searches[n].optimizer.step()
+            searches[n].optimizer.zero_grad()
+
+
+def _total(search: _Search, number: int, batch: _Batch, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:
+    """The loss of one edit; takes the step down unless the search is over."""
+    mine = [row for row, owner in enumerate(batch.edit_of_row.tolist()) if owner == number]
+    config = search.config
+    total = config.weights.length * length_penalty(delta, search.before)
+    terms: dict[str, float] = {"length": float(total.detach())}
+    worst: dict[Term, float] = {}
+    for term in Term:
+        members = [row for row in mine if batch.terms[row] is term]
+        if not members:
+            continue
+        weights = batch.weights[members]
+        value = (rows[members] * weights).sum() / weights.sum()
+        total = total + config.weights.of(term) * value
+        terms[term.value] = float(value.detach())
+        worst[term] = float(rows.detach()[members].max())
+    if not math.isfinite(float(total.detach())):
+        raise NonFiniteError(
+            f"The loss of edit {search.problem.edit.prompt!r} became {float(total.detach())}. "
+            "Load the model in float32 or use a smaller target.rate."
+        )
+    if search.stopped is None:
+        terms |= {"total": float(total.detach()), "norm_ratio": float(delta.detach().norm() / search.before.norm())}
+        search.note(terms, worst)
+        detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
+        progress.report(
+            ProgressEvent(stage="search", done=len(search.curve) - 1, total=config.max_steps, detail=detail)
+        )
+    return total

@@ -1,0 +1,1 @@
+"""From wanted shifts of the hidden state to factors of weight updates."""

@@ -1,0 +1,123 @@
+"""`NullSpace`: the directions in which a layer can be written without moving what it does to ordinary keys.
+
+AlphaEdit (arXiv:2410.02355) projects an update onto the eigenvectors of the key second moment whose eigenvalue is
+below a cutoff. There is no true null space, the spectrum is smooth, so the cutoff is a choice: by absolute value (as
+published), by rank, or by share of energy. One massive eigenvalue (the attention sink's) makes any cutoff relative to
+the largest useless, so there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from kgmet.errors import ConfigError
+from kgmet.fingerprint import digest
+from kgmet.shapes import check_shape
+from kgmet.write.moments import KeyMoment
+
+__all__ = ["Cutoff", "CutoffKind", "NullSpace"]
+
+
+class CutoffKind(Enum):
+    """How the free directions are chosen."""
+
+    ABSOLUTE = "absolute"
+    """Eigenvalues below the value are free."""
+    RANK = "rank"
+    """This share of all directions is free, those of the smallest eigenvalues."""
+    ENERGY = "energy"
+    """Free directions together carry at most this share of the energy without the largest eigenvalue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutoff:
+    """Which directions are free to write in."""
+
+    kind: CutoffKind = CutoffKind.ABSOLUTE
+    """absolute, rank or energy."""
+    value: float = 2e-2
+    """Above 0; for rank and energy at most 1."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.value > 0 or (self.kind is not CutoffKind.ABSOLUTE and self.value > 1):
+            raise ConfigError(
+                f"null space cutoff {self.kind.value} cannot be {self.value}; see kgmet/write/nullspace.py"
+            )
+
+    def rank(self, eigenvalues: Tensor) -> int:
+        """How many of the ascending `eigenvalues` (d_key,) are free; at least 1, at most d_key."""
+        d_key = eigenvalues.numel()
+        if self.kind is CutoffKind.ABSOLUTE:
+            count = int((eigenvalues < self.value).sum())
+        elif self.kind is CutoffKind.RANK:
+            count = round(self.value * d_key)
+        else:
+            energy = eigenvalues.clamp(min=0)
+            share = energy.cumsum(0) / energy[:-1].sum().clamp(min=torch.finfo(energy.dtype).tiny)
+            count = int((share <= self.value).sum())
+        return min(max(count, 1), d_key)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NullSpace:
+    """The free directions of one layer.
+
+    `basis` (d_key, n_column), float64, columns orthonormal, spans the free directions if `is_free`, else the protected
+    ones: whichever are fewer. `eigenvalues` (d_key,) ascending is the whole spectrum; `rank` directions are free and
+    carry `kept_energy` of the total.
+    """
+
+    layer: int
+    basis: Tensor
+    is_free: bool
+    eigenvalues: Tensor
+    rank: int
+    cutoff: Cutoff
+    moment_fingerprint: str
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        d_key = self.eigenvalues.shape[0]
+        check_shape("basis", self.basis, d_key, self.rank if self.is_free else d_key - self.rank)
+
+    @property
+    def kept_energy(self) -> float:
+        """Share of the keys' energy that lies in the free directions, in [0, 1]."""
+        return float(self.eigenvalues[: self.rank].clamp(min=0).sum() / self.eigenvalues.clamp(min=0).sum())
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits for the moment and the rank."""
+        return digest(self.moment_fingerprint, str(self.rank))[:16]
+
+    def project(self, rows: Tensor) -> Tensor:
+        """P applied to each row of (n, d_key): its part in the free directions."""
+        basis = self.basis.to(rows)
+        inside = (rows @ basis) @ basis.T
+        return inside if self.is_free else rows - inside
+
+    @classmethod
+    def from_moment(cls, moment: KeyMoment, cutoff: Cutoff) -> NullSpace:
+        """Eigenvectors of the second moment below the cutoff; d_key³ once per layer and cutoff."""
+        values, vectors = torch.linalg.eigh(moment.second_moment)
+        return cls.from_eigen(values, vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint)
+
+    @classmethod
+    def from_eigen(cls, values: Tensor, vectors: Tensor, *, layer: int, cutoff: Cutoff, source: str) -> NullSpace:
+        """From ascending eigenvalues (d_key,) and eigenvectors as columns (d_key, d_key)."""
+        rank = cutoff.rank(values)
+        is_free = rank <= values.numel() // 2
+        return cls(
+            layer=layer,
+            basis=(vectors[:, :rank] if is_free else vectors[:, rank:]).contiguous(),
+            is_free=is_free,
+            eigenvalues=values,
+            rank=rank,
+            cutoff=cutoff,
+            moment_fingerprint=source,
+        )

@@ -1,0 +1,76 @@
+"""`Writer`: how one layer is written, once its keys and residuals are known. The null-space writer is here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from kgmet.errors import StaleArtifactError
+from kgmet.write.ledger import WrittenKeys
+from kgmet.write.nullspace import NullSpace
+from kgmet.write.solve import LayerUpdate, solve_layer_update
+
+__all__ = ["NullSpaceWriter", "WriteRequest", "Writer"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WriteRequest:
+    """What one layer is to do.
+
+    `keys` (n_key, d_key) are to move their output by `residuals` (n_key, d_model). The keys in `written` (earlier
+    edits') and `protected` (n_protected, d_key) are to stay. `weight` (d_model, d_key) is the layer's weight.
+    """
+
+    layer: int
+    weight_name: str
+    keys: Tensor
+    residuals: Tensor
+    written: WrittenKeys
+    protected_names: Sequence[str]
+    protected: Tensor
+    weight: Tensor
+
+
+class Writer(Protocol):
+    """Turns keys and residuals into an update of one layer."""
+
+    @property
+    def name(self) -> str:
+        """For tables and saved artefacts."""
+
+    def solve(self, request: WriteRequest) -> LayerUpdate:
+        """The update of one layer."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NullSpaceWriter:
+    """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept."""
+
+    free: Mapping[int, NullSpace]
+    ridge: float
+    keeps_earlier: bool = True
+    name: str = "null space"
+
+    def solve(self, request: WriteRequest) -> LayerUpdate:
+        """See `solve_layer_update`.
+
+        Raises:
+            StaleArtifactError: if there are no free directions for this layer.
+        """
+        if request.layer not in self.free:
+            raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
+        written = request.written
+        if not self.keeps_earlier:
+            written = WrittenKeys(names=(), keys=request.keys[:0])
+        if len(request.protected_names):
+            written = written.appended(request.protected_names, request.protected)
+        return solve_layer_update(
+            request.keys,
+            request.residuals,
+            written=written.system(self.free[request.layer], self.ridge),
+            layer=request.layer,
+            weight_name=request.weight_name,
+        )
