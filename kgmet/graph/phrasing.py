@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from kgmet.errors import ConfigError
+from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
-__all__ = ["as_typed", "fill", "in_slot", "nest", "split_templates"]
+__all__ = ["as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "split_templates", "word_chain"]
 
 
 def in_slot(template: str, entity: Entity) -> str:
     """The entity's name as it reads in the slot: ``The Eiffel Tower`` at the start, else ``the Eiffel Tower``."""
-    name = entity.in_text
-    opens = not template.partition("{}")[0].strip(" \"'“‘¿¡([")
+    before = template.partition("{}")[0]
+    name = entity.label if _ends_in_article(before) else entity.in_text
+    opens = not before.strip(" \"'“‘¿¡([")
     return name[:1].upper() + name[1:] if opens and entity.article else name
 
 
@@ -44,6 +47,8 @@ def nest(template: str, phrase: str) -> str:
     the country of``: a participle that would stand twice in a row stands once, and a sentence starts with a capital.
     """
     before, _, after = template.partition("{}")
+    if _ends_in_article(before) and phrase.startswith("the "):
+        phrase = phrase[len("the ") :]
     words, following = phrase.split(), after.split()
     if len(words) > 1 and len(following) > 2 and words[-2:] == following[:2] and words[-2] in ("is", "was"):
         after = after.replace(f" {following[0]} {following[1]}", f" {following[0]}", 1)
@@ -75,3 +80,76 @@ def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> 
         tuple(text for i, text in enumerate(unique) if i not in held),
         tuple(text for i, text in enumerate(unique) if i in held),
     )
+
+
+def noun_phrases(spec: RelationSpec) -> tuple[str, ...]:
+    """Noun phrases that stand for the relation's object: its own, and those its prompts contain.
+
+    ``The city where {} can be found is`` contains ``the city where {} can be found``.
+    """
+    found = [spec.phrase]
+    for template in spec.cloze:
+        if (
+            template.startswith("The ")
+            and template.endswith(" is")
+            and not template.startswith(("The {}", "The name "))
+        ):
+            found.append("the " + template[len("The ") : -len(" is")])
+    return tuple(dict.fromkeys(found))
+
+
+def word_chain(
+    catalogue: RelationCatalogue, relations: Sequence[str], *, n_templates: int, n_questions: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Prompts and questions for the end of a chain of relations, each with one ``{}`` for its start.
+
+    Neighbouring relations that compose are also said as one: (located in city, country) gives "{} is located in the
+    country of" beside "The country of the city where {} can be found is". Prompts come shortest wording first and in
+    turns, questions longest first: they are there to be answered hop by hop. A relation without an entry has no words.
+    """
+    if any(relation not in catalogue for relation in relations):
+        return (), ()
+    ways = sorted(_reductions(catalogue, tuple(relations)), key=lambda way: (len(way), way))
+    specs = [[catalogue.spec(relation) for relation in way] for way in ways]
+    templates = interleave([_nested(way, way[-1].cloze) for way in specs])
+    questions = interleave([_nested(way, way[-1].questions) for way in reversed(specs)])
+    return templates[:n_templates], questions[:n_questions]
+
+
+def interleave(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """The first of each list, then the second of each, and so on; each text once."""
+    rows = zip_longest(*lists)
+    return tuple(dict.fromkeys(text for row in rows for text in row if text is not None))
+
+
+def _nested(way: Sequence[RelationSpec], outer: Sequence[str]) -> tuple[str, ...]:
+    texts = []
+    for number, template in enumerate(outer):
+        for position, spec in reversed(list(enumerate(way[:-1]))):
+            phrases = noun_phrases(spec)
+            # Clauses inside clauses ("the country where the city where … can be found") are no English to learn from.
+            is_plain = position > 0 or _is_clause(template.partition("{}")[0])
+            template = nest(template, phrases[0] if is_plain else phrases[number % len(phrases)])
+        texts.append(template)
+    return tuple(texts)
+
+
+def _reductions(catalogue: RelationCatalogue, relations: tuple[str, ...]) -> set[tuple[str, ...]]:
+    found, waiting = {relations}, [relations]
+    while waiting:
+        way = waiting.pop()
+        for i in range(len(way) - 1):
+            one = catalogue.compose(way[i], way[i + 1])
+            shorter = (*way[:i], one, *way[i + 2 :]) if one else way
+            if shorter not in found:
+                found.add(shorter)
+                waiting.append(shorter)
+    return found
+
+
+def _is_clause(before: str) -> bool:
+    return not {"where", "which", "that", "whose", "who"}.isdisjoint(before.casefold().split())
+
+
+def _ends_in_article(text: str) -> bool:
+    return text.endswith(" ") and text.casefold().split()[-1:] == ["the"]

@@ -99,7 +99,7 @@ def retrieve_subgraph(
         anchor=ends.subject,
         edited=edge,
         n_left_out=n_left_out,
-        replaced=gone,
+        replaced=tuple({triple.key: triple for triple in gone}.values()),
         switched_off=tuple(sorted(world.switched_off.values())),
     )
 
