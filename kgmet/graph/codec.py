@@ -49,6 +49,8 @@ def entity_to_json(entity: Entity) -> dict[str, Any]:
         row["aliases"] = list(entity.aliases)
     if entity.article:
         row["article"] = entity.article
+    if entity.type:
+        row["type"] = entity.type
     return row
 
 
@@ -67,6 +69,7 @@ def entity_from_json(data: Any) -> Entity:
         description=description,
         aliases=texts_from_json({"aliases": [], **data}, "aliases"),
         article=article,
+        type=take({"type": "", **data}, "type", str),
     )
 
 

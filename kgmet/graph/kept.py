@@ -56,7 +56,7 @@ def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
     """The edited relation at other subjects: up to half of them share the old object, the rest are spread over others.
 
     Left out are subjects whose own answer the edit changes (what stands in the moved city moves along) or puts in
-    doubt. Those that are described by the same relations as the edit's subject come first.
+    doubt. Those of the same kind as the edit's subject come first.
     """
     spec, ends, limit = look.spec, look.ends, look.config.max_neighbours
     if limit == 0 or look.edit.relation is None:
@@ -105,12 +105,18 @@ def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> list[Tri
         facts = look.reader.facts(subject)
         if sum(fact.relation.id == relation for fact in facts) > look.config.max_values or _depends(look, facts):
             continue
-        other = {fact.relation.id for fact in facts}
-        share = len(profile & other) / max(1, len(profile | other))
-        (alike if share >= 0.5 else unlike).append(triple)
+        (alike if _is_alike(look.ends.subject, profile, subject, facts) else unlike).append(triple)
         if len(alike) >= room:
             break
     return (alike + unlike)[:room]
+
+
+def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[Triple]) -> bool:
+    """Whether two subjects are of one kind, as far as their types say, else by the relations they have."""
+    if first.type and second.type:
+        return first.type == second.type
+    other = {fact.relation.id for fact in facts}
+    return 2 * len(profile & other) >= len(profile | other)
 
 
 def _depends(look: Look, facts: Iterable[Triple]) -> bool:
