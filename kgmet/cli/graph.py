@@ -1,0 +1,199 @@
+"""`python -m kgmet graph`: what a graph says around an edit, what follows from it, and the probes made from that."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kgmet.errors import KgmetError, RequestError, UnknownRelationError
+from kgmet.graph.relations import RelationCatalogue, RelationSpec
+from kgmet.request import FactEdit
+
+if TYPE_CHECKING:
+    from kgmet.graph.effects import EditConsequences
+    from kgmet.graph.linking import LinkedEdit
+    from kgmet.graph.questions import GeneratedPrompt
+    from kgmet.graph.store import TripleStore
+    from kgmet.graph.subgraph import Subgraph
+
+__all__ = ["add_parser", "run"]
+
+_SURE = 0.3
+"""A relation guessed from its wording is taken from this score on."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Describe the command to `argparse`."""
+    parser = subparsers.add_parser(
+        "graph",
+        help="show the subgraph of an edit, its consequences and the probes made from them",
+        description=__doc__,
+    )
+    parser.add_argument("--subject", required=True, help="the subject, as you would type it: 'Eiffel Tower'")
+    parser.add_argument("--relation", help="id, label or wording of the relation: P131, 'located in city'")
+    parser.add_argument("--target", required=True, help="the new object: Tokyo")
+    parser.add_argument("--old", help="the old object, if the graph's is not the one you mean")
+    parser.add_argument("--prompt", help="the prompt with one '{}' for the subject; default: one of the relation's own")
+    parser.add_argument("--graph", nargs="+", type=Path, metavar="FILE", help="files of triples instead of the sample")
+    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
+    parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
+    parser.add_argument("--max-triples", type=int, default=35, help="size of the subgraph (default: %(default)s)")
+    parser.add_argument("--hops", type=int, default=2, help="hops from the new object, 0 to 3 (default: %(default)s)")
+    parser.add_argument("--exclude", nargs="+", default=(), metavar="RELATION", help="ids of relations to switch off")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the command out: 0 if it went well, 2 if the request cannot be carried out (the reason is on stderr)."""
+    try:
+        result = _look(args)
+    except KgmetError as error:
+        print(f"kgmet graph: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print("\n".join(_readable(result)))
+    return 0
+
+
+def _look(args: argparse.Namespace) -> dict[str, Any]:
+    from kgmet.graph.consequences import ConsequenceConfig, find_consequences
+    from kgmet.graph.linking import link_edit
+    from kgmet.graph.questions import QuestionConfig, generate_probes
+    from kgmet.graph.subgraph import SubgraphConfig, retrieve_subgraph
+
+    start = time.perf_counter()
+    catalogue = RelationCatalogue.load()
+    edit = _edit(args, catalogue)
+    config = SubgraphConfig(max_triples=args.max_triples, hops=args.hops)
+    store = _store(args)
+    loaded = time.perf_counter()
+    linked = link_edit(store, edit, catalogue)
+    edit = linked.edit
+    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig())
+    subgraph = retrieve_subgraph(store, edit, config=config, exclude=args.exclude, consequences=consequences)
+    probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig())
+    seconds = {"load": loaded - start, "look": time.perf_counter() - loaded}
+    return _result(store, linked, subgraph, consequences, probes, seconds=seconds)
+
+
+def _result(
+    store: TripleStore,
+    linked: LinkedEdit,
+    subgraph: Subgraph,
+    consequences: EditConsequences,
+    probes: Sequence[GeneratedPrompt],
+    *,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    return {
+        "edit": linked.edit.to_json(),
+        "notes": list(linked.notes),
+        "graph": {"name": store.name, "fingerprint": store.fingerprint, "n_triples": len(store)},
+        "subgraph": subgraph.to_json(),
+        "consequences": {key: value for key, value in consequences.to_json().items() if key != "edit"},
+        "probes": [probe.to_json() for probe in probes],
+        "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+    }
+
+
+def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
+    spec = None if args.relation is None else _relation(args.relation, catalogue)
+    if spec is None and args.prompt is None:
+        raise RequestError("Neither a relation nor a prompt was given. Add --relation 'located in city', or --prompt.")
+    rest: dict[str, Any] = {"old_object": args.old, "relation": spec.id if spec else None}
+    if args.prompt is not None:
+        return FactEdit.from_prompt(args.prompt, subject=args.subject, new_object=args.target, **rest)
+    template = spec.cloze[0] if spec else ""
+    return FactEdit(subject=args.subject, template=template, new_object=args.target, **rest)
+
+
+def _relation(text: str, catalogue: RelationCatalogue) -> RelationSpec:
+    from kgmet.graph.linking import guess_relation
+    from kgmet.graph.names import fold
+
+    wanted = fold(text)
+    for spec in catalogue:
+        if text == spec.id or wanted == fold(spec.label):
+            return spec
+    guesses = guess_relation(catalogue, text if "{}" in text else "{} " + text)
+    if guesses and guesses[0][1] >= _SURE:
+        return guesses[0][0]
+    labels = [spec.label for spec in catalogue]
+    near = difflib.get_close_matches(wanted, labels, n=3, cutoff=0.4) or labels[:3]
+    raise UnknownRelationError(
+        f"No relation is called {text!r}. Near it: {', '.join(near)}. Or give an id such as P36."
+    )
+
+
+def _store(args: argparse.Namespace) -> TripleStore:
+    if args.graph and args.endpoint:
+        raise RequestError("Give either files (--graph) or an endpoint (--endpoint), not both.")
+    if args.endpoint:
+        from kgmet.graph.sparql import SparqlStore
+
+        return SparqlStore(args.endpoint)
+    if args.graph:
+        from kgmet.graph.readers import load_graph
+
+        return load_graph(args.graph, entities=args.entities)
+    from kgmet.graph.sample import sample_store
+
+    return sample_store()
+
+
+def _readable(result: dict[str, Any]) -> Iterator[str]:
+    edit, graph, around = result["edit"], result["subgraph"], result["consequences"]
+    yield f"{edit['template'].replace('{}', edit['subject'])} … {edit['old_object'] or '?'} → {edit['new_object']}"
+    yield from (f"note: {note}" for note in result["notes"])
+    yield ""
+    n, left_out = len(graph["triples"]), graph["n_left_out"]
+    yield f"Subgraph: {n} triples of {result['graph']['name']}, {left_out} more left out"
+    for position, row in enumerate(graph["triples"]):
+        yield f"  {'+' if position == graph['edited_edge'] else ' '} {_line(row)}"
+    yield from (f"  - {_line(row)}" for row in graph["replaced"])
+    for title, key in _CHANGES:
+        if around[key]:
+            yield ""
+            yield f"{title}:"
+            yield from (f"  {_ends(row)}. {row['reason']}" for row in around[key])
+    for title, key in (("Must stay, of the subject", "kept_own"), ("Must stay, of others", "kept_neighbours")):
+        if around[key]:
+            yield ""
+            yield f"{title}:"
+            yield from (f"  {_line(row['triple'])}" for row in around[key])
+    if around["undecided"]:
+        yield ""
+        yield "The graph cannot tell:"
+        yield from (f"  {_line(row)}" for row in around["undecided"])
+    yield ""
+    yield f"Probes: {len(result['probes'])}"
+    for row in result["probes"]:
+        instead = f", not {row['rejected']}" if row["rejected"] else ""
+        yield f"  {row['kind']:<11} {row['text']} → {row['expected']}{instead}"
+
+
+_CHANGES = (
+    ("Follows", "forward"),
+    ("Now also true", "inverse_gained"),
+    ("No longer true", "inverse_lost"),
+    ("Follows from afar", "later_hops"),
+)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['subject']['label']} –{row['relation']['label']}→ {row['object']['label']}"
+
+
+def _ends(row: dict[str, Any]) -> str:
+    old, new = (row[key]["label"] if row[key] else "?" for key in ("old", "new"))
+    return f"{row['subject']['label']}: {old} → {new}"
