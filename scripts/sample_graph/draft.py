@@ -38,7 +38,7 @@ def clean(text: str) -> str:
 
 def slug(text: str) -> str:
     """Lower-case ASCII letters and digits joined by hyphens; empty if nothing of the text is left."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", clean(text).replace("'", "")).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
@@ -77,7 +77,7 @@ class Draft:
         return [o for (s, r, o) in self.triples if s is subject and r == relation]
 
     def index(self, relation: str) -> dict[Node, list[Node]]:
-        """subject → objects of one relation."""
+        """Subject → objects of one relation."""
         found: dict[Node, list[Node]] = {}
         for subject, r, object_ in self.triples:
             if r == relation:

