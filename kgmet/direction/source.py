@@ -22,7 +22,8 @@ __all__ = ["Direction", "DirectionSource", "FreeDirection", "RandomDirection"]
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Direction:
     """Where a shift points: `unit` (d_model,) of length 1, the name of its `source`, and, where a graph took part, the
-    `influence` (n_node,) of each node on it (share of the gradient, sums to 1)."""
+    `influence` (n_node,) of each node on it (share of the gradient, sums to 1).
+    """
 
     unit: Tensor
     source: str

@@ -26,13 +26,17 @@ class Term(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class HeldPrompt:
-    """One prompt with what it is for. `answer` is needed for REWRITE and CONSEQUENCE and unused otherwise."""
+    """One prompt with what it is for. `answer` is needed for REWRITE and CONSEQUENCE and unused otherwise.
+
+    `subject` is how the subject reads in this sentence ("the Eiffel Tower"), where that differs from the edit's text.
+    """
 
     term: Term
     template: str
     answer: str | None = None
     prefix: str = ""
     weight: float = 1.0
+    subject: str | None = None
 
     @property
     def wants_answer(self) -> bool:
@@ -42,7 +46,7 @@ class HeldPrompt:
     def phrase(self, subject: str) -> Phrase:
         """To be located in the tokens."""
         target = self.answer if self.wants_answer else None
-        return Phrase(template=self.template, subject=subject, prefix=self.prefix, target=target)
+        return Phrase(template=self.template, subject=self.subject or subject, prefix=self.prefix, target=target)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,33 @@
+"""``python -m kgmet``: the same flow as in the app, on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from kgmet.errors import KgmetError
+
+COMMANDS = ("edit", "probe", "graph", "models")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors that were foreseen end with one line on stderr and status 2."""
+    parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"kgmet.cli.{name}").add_parser(subparsers)
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KgmetError as error:
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. Nothing was applied.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""What the commands share: options, progress on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kgmet.progress import ProgressEvent
+
+__all__ = ["StderrProgress", "add_graph_options", "add_model_options", "open_store", "print_json"]
+
+
+class StderrProgress:
+    """One line on stderr that is overwritten; nothing where stderr is no terminal, except a line per stage."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._last = 0.0
+
+    def report(self, event: ProgressEvent) -> None:
+        """Show the event."""
+        is_live = sys.stderr.isatty()
+        if event.stage != self._stage:
+            print(
+                ("\n" if self._stage and is_live else "") + f"{event.stage} …",
+                file=sys.stderr,
+                end="" if is_live else "\n",
+            )
+            self._stage = event.stage
+        if is_live and time.monotonic() - self._last > 0.1:
+            self._last = time.monotonic()
+            loss = event.detail.get("total")
+            extra = f"  loss {loss:.3f}" if isinstance(loss, float) else ""
+            print(f"\r{event.stage} {event.done}/{event.total or '?'}{extra}   ", file=sys.stderr, end="", flush=True)
+
+    def check(self) -> None:
+        """Ctrl-C raises by itself."""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--device``, ``--dtype``, ``--threads``."""
+    parser.add_argument(
+        "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights")
+    parser.add_argument("--threads", type=int, help="CPU threads torch may use")
+
+
+def add_graph_options(parser: argparse.ArgumentParser) -> None:
+    """``--graph``, ``--no-graph``."""
+    parser.add_argument(
+        "--graph",
+        type=Path,
+        action="append",
+        help="file of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
+    )
+    parser.add_argument("--no-graph", action="store_true", help="edit without any graph")
+
+
+def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
+    """The model the options name."""
+    import torch
+
+    from kgmet.lm.loaded import load_lm
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
+
+
+def open_store(options: argparse.Namespace) -> Any:
+    """The store the options name, or ``None``."""
+    if options.no_graph:
+        return None
+    if options.graph:
+        from kgmet.graph.readers import load_graph
+
+        return load_graph(options.graph if len(options.graph) > 1 else options.graph[0])
+    from kgmet.graph.sample import sample_store
+
+    return sample_store()
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout, nothing else."""
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
+    sys.stdout.write("\n")

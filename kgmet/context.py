@@ -1,0 +1,150 @@
+"""`EditContext`: an edit with everything the graph says about it, and the search problem made from that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from kgmet.config import EditConfig
+from kgmet.graph.consequences import Consequence, EditConsequences, KeptFact, find_consequences
+from kgmet.graph.linking import LinkedEdit, link_edit
+from kgmet.graph.phrasing import as_typed, in_slot, split_templates
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.graph.subgraph import Subgraph, Switch, retrieve_subgraph
+from kgmet.graph.triple import Entity
+from kgmet.lm.contexts import NEUTRAL_PREFIXES
+from kgmet.request import FactEdit
+from kgmet.target.problem import HeldPrompt, ShiftProblem, Term
+
+__all__ = ["N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "prepare_edit", "protected_facts"]
+
+N_PROBE_WORDINGS = 2
+"""Wordings of each fact that are kept for probing and never optimised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditContext:
+    """What is known about an edit before anything is computed.
+
+    `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
+    the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
+    kept facts a person chose not to hold.
+    """
+
+    edit: FactEdit
+    linked: LinkedEdit | None = None
+    subgraph: Subgraph | None = None
+    subgraph_before: Subgraph | None = None
+    consequences: EditConsequences | None = None
+    excluded: tuple[Switch, ...] = ()
+    left: frozenset[str] = frozenset()
+    paraphrases: tuple[str, ...] = ()
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the graph knows the subject, so that it takes part."""
+        return self.edit.subject_id is not None and self.subgraph is not None
+
+    @property
+    def subject(self) -> Entity:
+        """The subject under the name a person typed."""
+        if self.consequences is not None:
+            return self.consequences.subject
+        return as_typed(self.edit.subject, Entity(id="typed:subject", label=self.edit.subject))
+
+
+def prepare_edit(
+    edit: FactEdit,
+    *,
+    store: TripleStore | None,
+    catalogue: RelationCatalogue,
+    config: EditConfig,
+    exclude: Collection[Switch] = (),
+    leave: Collection[str] = (),
+) -> EditContext:
+    """Find the edit in the graph, cut out its subgraph and follow its consequences.
+
+    Without a store, or where the store does not know the subject, the context says so and the edit still works.
+    """
+    if store is None:
+        return EditContext(edit=edit, left=frozenset(leave))
+    linked = link_edit(store, edit, catalogue)
+    edit = linked.edit
+    consequences = find_consequences(store, catalogue, edit, config=config.consequences)
+    after = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, consequences=consequences)
+    before = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, state="before")
+    wordings: tuple[str, ...] = ()
+    if edit.relation is not None and edit.relation in catalogue:
+        wordings = tuple(text for text in catalogue.spec(edit.relation).cloze if text != edit.template)
+    return EditContext(
+        edit=edit,
+        linked=linked,
+        subgraph=after,
+        subgraph_before=before,
+        consequences=consequences,
+        excluded=tuple(exclude),
+        left=frozenset(leave),
+        paraphrases=wordings,
+    )
+
+
+def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
+    """The consequences the search is to make hold, most important first."""
+    if context.consequences is None or not config.hold.consequences:
+        return ()
+    usable = [
+        item
+        for item in context.consequences.forward
+        if item.id not in context.left and item.new is not None and _for_search(item.templates)
+    ]
+    return tuple(usable[: config.hold.consequences])
+
+
+def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
+    """The subject's facts the search is to leave alone."""
+    if context.consequences is None or not config.hold.kept:
+        return ()
+    usable = [item for item in context.consequences.kept_own if item.id not in context.left and item.templates]
+    return tuple(usable[: config.hold.kept])
+
+
+def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
+    """The neighbours whose keys the solve is to leave alone."""
+    if context.consequences is None or not config.hold.neighbours:
+        return ()
+    usable = [item for item in context.consequences.kept_neighbours if item.id not in context.left]
+    return tuple(usable[: config.hold.neighbours])
+
+
+def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
+    """The prompts a shift is searched with; the bare rewriting prompt comes first."""
+    edit = context.edit
+    prompts = [
+        HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
+        for prefix in NEUTRAL_PREFIXES[: config.hold.contexts]
+    ]
+    for template in _for_search(context.paraphrases)[: config.hold.paraphrases]:
+        prompts.append(_held(Term.REWRITE, context, template, edit.new_object))
+    for item in held_consequences(context, config):
+        assert item.new is not None
+        for template in _for_search(item.templates)[: config.hold.wordings]:
+            prompts.append(_held(Term.CONSEQUENCE, context, template, item.new.label))
+    for fact in held_facts(context, config):
+        prompts.append(_held(Term.KEPT, context, fact.templates[0], None))
+    prompts.append(HeldPrompt(term=Term.ANCHOR, template="{} is a"))
+    return ShiftProblem(edit=edit, prompts=tuple(prompts))
+
+
+def _held(term: Term, context: EditContext, template: str, answer: str | None) -> HeldPrompt:
+    subject = in_slot(template, context.subject)
+    return HeldPrompt(term=term, template=template, answer=answer, subject=subject)
+
+
+def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:
+    return split_templates(templates, N_PROBE_WORDINGS)[0]
+
+
+def without_graph(context: EditContext) -> EditContext:
+    """The same edit as if no graph were known: for controls."""
+    return replace(context, linked=None, subgraph=None, subgraph_before=None, consequences=None, paraphrases=())

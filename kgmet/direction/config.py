@@ -1,0 +1,61 @@
+"""Settings of the direction and of the graph encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kgmet.errors import ConfigError
+
+__all__ = ["DirectionConfig", "SourceKind"]
+
+
+class SourceKind(Enum):
+    """Where a direction comes from."""
+
+    FREE = "free"
+    """Every coordinate free: ROME, MEMIT, AlphaEdit."""
+    GRAPH = "graph"
+    """Graph encoder, unit direction times a learned length: KGMET."""
+    GRAPH_FREE_LENGTH = "graph, free length"
+    """Graph encoder whose output is the shift: GLAME."""
+    NO_GRAPH = "no graph"
+    """Control: the same encoder, only the subject's node."""
+    NONSENSE = "nonsense graph"
+    """Control: the same triples with other entities' labels."""
+    RANDOM = "random"
+    """Control: a fixed random direction, only its length learned."""
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether an encoder takes part."""
+        return self not in (SourceKind.FREE, SourceKind.RANDOM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionConfig:
+    """Where the direction comes from, and the shape of the encoder."""
+
+    source: SourceKind = SourceKind.FREE
+    """One of `SourceKind`."""
+    feature_layer: int = 3
+    """Decoder layer whose states are the features of names; from 0."""
+    drop_sink: bool = True
+    """Leave out position 0, the attention sink, whose state hides everything else."""
+    centre: bool = True
+    """Subtract the mean over the subgraph's names."""
+    n_layer: int = 2
+    """Relational layers; at least 1."""
+    dropout: float = 0.0
+    """On the encoder's activations while searching; the final shift is taken without. 0 to below 1."""
+    length_factor: float = 1.0
+    """The constant in front of the learned length, in units of the hidden state's length; above 0."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.feature_layer < 0 or self.n_layer < 1:
+            raise ConfigError("direction.feature_layer must be at least 0 and direction.n_layer at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"direction.dropout must be from 0 to below 1, got {self.dropout}")
+        if not self.length_factor > 0:
+            raise ConfigError(f"direction.length_factor must be above 0, got {self.length_factor}")

@@ -1,0 +1,195 @@
+"""`plan_edits`: from edits to a patch, stage by stage. The only module that knows every stage."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kgmet.config import EditConfig, config_to_mapping
+from kgmet.context import EditContext, build_problem, protected_facts
+from kgmet.direction.config import SourceKind
+from kgmet.direction.source import DirectionSource, FreeDirection, RandomDirection
+from kgmet.editors import Editor
+from kgmet.errors import ConfigError
+from kgmet.fingerprint import digest
+from kgmet.graph.phrasing import in_slot
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.spans import Phrase
+from kgmet.progress import Progress, Silent
+from kgmet.request import check_batch
+from kgmet.statistics import KeyStatistics
+from kgmet.target.problem import ShiftProblem
+from kgmet.target.search import TargetShift, find_target_shifts
+from kgmet.write.keys import KeyRow, key_rows
+from kgmet.write.layers import solve_layers
+from kgmet.write.ledger import EditLedger
+from kgmet.write.patch import EditPatch
+from kgmet.write.writer import NullSpaceWriter, Writer
+
+__all__ = ["EditPlan", "plan_edits"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EditPlan:
+    """A patch with everything it came from: contexts and shifts by position, what is left of each shift at the top layer
+    (`remaining`, by edit id, ‖missing‖ / ‖shift‖), the ledger for later edits, and wall-clock seconds by stage.
+    """
+
+    patch: EditPatch
+    contexts: tuple[EditContext, ...]
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    remaining: Mapping[str, float]
+    ledger: EditLedger
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def plan_edits(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    config: EditConfig | None = None,
+    ledger: EditLedger | None = None,
+    progress: Progress | None = None,
+) -> EditPlan:
+    """Search the shifts of all edits together and write them together. No weight of the model changes.
+
+    Args:
+        lm: the model, with earlier patches attached if these edits come after them.
+        contexts: the edits with what the graph says (`prepare_edit`).
+        editor: the method.
+        statistics: key statistics of this model.
+        config: settings; by default the editor's own.
+        ledger: keys that earlier edits have written.
+        progress: hears of every stage; can cancel.
+
+    Raises:
+        ContradictionError: if two edits contradict each other.
+        ConfigError: if a layer is out of range for this model.
+        SearchError: if the search fails.
+        Cancelled: if asked to stop; nothing is attached then.
+    """
+    config, progress, ledger = config or editor.config, progress or Silent(), ledger or EditLedger()
+    contexts = _unrepeated(contexts)
+    _check_layers(lm, config)
+    clock = _Clock()
+    layer = config.write.layers[-1]
+    with clock.stage("statistics"):
+        writer = make_writer(editor, config, statistics, progress)
+    with clock.stage("direction"):
+        problems = [build_problem(context, config) for context in contexts]
+        sources = [make_source(lm, context, config) for context in contexts]
+    with clock.stage("search"):
+        shifts = find_target_shifts(lm, problems, sources, layer=layer, config=config.target, progress=progress)
+    with clock.stage("write"):
+        rows = [row for problem in problems for row in _edit_rows(lm, problem)]
+        protected = _protected_rows(lm, contexts, config)
+        written = solve_layers(
+            lm, shifts, rows, writer=writer, config=config.write, ledger=ledger, protected=protected, progress=progress
+        )
+    patch = EditPatch(
+        edits=tuple(context.edit for context in contexts),
+        updates=written.updates,
+        model_fingerprint=lm.fingerprint,
+        editor=editor.name,
+        config=config_to_mapping(config),
+        versions=_versions(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        keys=written.keys,
+    )
+    return EditPlan(
+        patch=patch,
+        contexts=tuple(contexts),
+        problems=tuple(problems),
+        shifts=tuple(shifts),
+        remaining=written.remaining,
+        ledger=ledger.appended(patch.id, patch.keys),
+        seconds=clock.seconds,
+    )
+
+
+def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
+    """The editor's writer with the statistics it needs."""
+    free = statistics.free(config.write.layers, config.cutoff, progress=progress)
+    return NullSpaceWriter(free=free, ridge=config.write.ridge, keeps_earlier=editor.keeps_earlier)
+
+
+def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
+    """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
+    kind = config.direction.source
+    if kind is SourceKind.RANDOM:
+        return RandomDirection(lm.d_model, seed=edit_seed(context, config))
+    if kind is SourceKind.FREE:
+        return FreeDirection(lm.d_model)
+    raise ConfigError(f"direction.source {kind.value!r} is not available for this edit")
+
+
+def edit_seed(context: EditContext, config: EditConfig) -> int:
+    """A seed that depends on the edit and on the configured seed, on nothing else."""
+    return int(digest(str(config.seed), context.edit.id)[:12], 16)
+
+
+def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
+    kept = {edit.id for edit in check_batch(context.edit for context in contexts)}
+    by_id = {context.edit.id: context for context in contexts if context.edit.id in kept}
+    return list(by_id.values())
+
+
+def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
+    if config.write.layers[-1] > lm.n_layer - 2:
+        raise ConfigError(
+            f"write.layers {list(config.write.layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can "
+            f"be searched after layer {lm.n_layer - 2} at most."
+        )
+
+
+def _edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
+    phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
+    return key_rows(lm, problem.edit.id, phrases)
+
+
+def _protected_rows(lm: LoadedLM, contexts: Sequence[EditContext], config: EditConfig) -> list[KeyRow]:
+    edited = {context.edit.subject_id for context in contexts}
+    rows: dict[str, KeyRow] = {}
+    for context in contexts:
+        for fact in protected_facts(context, config):
+            subject = fact.triple.subject
+            if subject.id in edited:
+                continue
+            phrase = Phrase(template=context.edit.template, subject=in_slot(context.edit.template, subject))
+            for row in key_rows(lm, f"kept/{subject.id}", [phrase]):
+                rows.setdefault(row.owner, row)
+    return list(rows.values())
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "dgl")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class _Clock:
+    """Wall-clock seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,1 @@
+"""What the model says, with and without a patch: prompts with an expectation, results, comparisons."""

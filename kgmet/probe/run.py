@@ -1,0 +1,127 @@
+"""`run_probes`: ask everything once, of the model as it is, with whatever patch is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.score import AnswerScore, NextToken, generate, next_tokens, score_answers
+from kgmet.probe.prompts import ProbePrompt
+from kgmet.progress import Progress, ProgressEvent, Silent
+
+__all__ = ["Decoding", "ProbeResult", "run_probes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How answers are written out. `temperature` 0 is greedy; above 0 samples with `seed`."""
+
+    max_new_tokens: int = 12
+    temperature: float = 0.0
+    seed: int = 0
+    chat: bool = False
+    """Put the prompt into the model's chat template."""
+    top_k: int = 10
+    """How many next-token candidates are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """What the model said to one prompt.
+
+    `answer` is the decoded continuation. `expected` and `rejected` are scores of those answers, ``None`` where there is
+    none. `top` are the likeliest next tokens. `matches` says whether the answer's text starts with, or for a question
+    contains, the expected answer or an alias.
+    """
+
+    prompt: ProbePrompt
+    answer: str
+    expected: AnswerScore | None
+    rejected: AnswerScore | None
+    top: tuple[NextToken, ...]
+    matches: bool | None
+
+    @property
+    def prefers_expected(self) -> bool | None:
+        """Whether the expected answer is likelier than the rejected one; ``None`` without both."""
+        if self.expected is None or self.rejected is None:
+            return None
+        return self.expected.logprob > self.rejected.logprob
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "prompt": self.prompt.to_json(),
+            "answer": self.answer,
+            "expected": None if self.expected is None else asdict(self.expected),
+            "rejected": None if self.rejected is None else asdict(self.rejected),
+            "top": [asdict(token) for token in self.top],
+            "matches": self.matches,
+        }
+
+
+def run_probes(
+    lm: LoadedLM,
+    prompts: Sequence[ProbePrompt],
+    *,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 16,
+) -> list[ProbeResult]:
+    """Ask each prompt: free text, probabilities of the expected and the rejected answer, likeliest next tokens.
+
+    Raises:
+        EmptyTextError: if an expectation has no token of its own.
+        Cancelled: if asked to stop.
+    """
+    decoding, progress = decoding or Decoding(), progress or Silent()
+    results: list[ProbeResult] = []
+    for begin in range(0, len(prompts), batch_size):
+        progress.report(ProgressEvent(stage="probe", done=begin, total=len(prompts)))
+        progress.check()
+        results += _batch(lm, prompts[begin : begin + batch_size], decoding)
+    progress.report(ProgressEvent(stage="probe", done=len(prompts), total=len(prompts)))
+    return results
+
+
+def _batch(lm: LoadedLM, prompts: Sequence[ProbePrompt], decoding: Decoding) -> list[ProbeResult]:
+    texts = [prompt.text for prompt in prompts]
+    pairs = [(prompt.text, answer) for prompt in prompts for answer in (prompt.expected, prompt.rejected) if answer]
+    scores = iter(score_answers(lm, pairs))
+    answers = generate(
+        lm,
+        texts,
+        max_new_tokens=decoding.max_new_tokens,
+        chat=decoding.chat,
+        temperature=decoding.temperature,
+        seed=decoding.seed,
+    )
+    tops = next_tokens(lm, texts, k=decoding.top_k)
+    results = []
+    for prompt, answer, top in zip(prompts, answers, tops, strict=True):
+        expected = next(scores) if prompt.expected else None
+        rejected = next(scores) if prompt.rejected else None
+        results.append(
+            ProbeResult(
+                prompt=prompt,
+                answer=answer,
+                expected=expected,
+                rejected=rejected,
+                top=tuple(top),
+                matches=_matches(prompt, answer),
+            )
+        )
+    return results
+
+
+def _matches(prompt: ProbePrompt, answer: str) -> bool | None:
+    if prompt.expected is None:
+        return None
+    said = " ".join(answer.casefold().split())
+    wanted = [" ".join(text.casefold().split()) for text in (prompt.expected, *prompt.aliases)]
+    if prompt.is_question:
+        return any(text in said for text in wanted)
+    starts = (said, said.removeprefix("the "))
+    return any(start.startswith(text) for start in starts for text in wanted)
