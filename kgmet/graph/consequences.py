@@ -34,8 +34,6 @@ def find_consequences(
     these and listed apart. What the store does not know leads to fewer consequences, never to an error; deterministic.
     """
     look = Look(store, catalogue, edit, config=config)
-    if look.ends.new == look.ends.old:
-        return EditConsequences(edit=edit, subject=look.subject)
     forward = _forward(look)
     gained, lost = _inverse(look)
     own = sort_own_facts(look)

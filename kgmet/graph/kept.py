@@ -71,10 +71,10 @@ def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
     rows = zip_longest(*(groups[key] for key in sorted(groups, key=look.reader.by_fame)))
     spread = [triple for triple in chain.from_iterable(rows) if triple is not None]
     sharing.sort(key=lambda t: look.reader.by_fame(t.subject))
-    near = _fitting(look, sharing, room=limit)
-    far = _fitting(look, spread, room=limit)
+    near, strange_near = _fitting(look, sharing, room=limit)
+    far, strange_far = _fitting(look, spread, room=limit)
     n_near = min(len(near), max(limit // 2, limit - len(far)))
-    chosen = near[:n_near] + far[: limit - n_near]
+    chosen = (near[:n_near] + far[: limit - n_near] + strange_near + strange_far)[:limit]
     templates = spec.cloze[: look.config.max_templates] if spec else (look.edit.template,)
     questions = spec.questions[: look.config.max_questions] if spec else ()
     return tuple(
@@ -90,8 +90,8 @@ def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
     )
 
 
-def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> list[Triple]:
-    """Up to `room` candidates that the edit does not touch, those like the subject first, otherwise in order."""
+def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> tuple[list[Triple], list[Triple]]:
+    """Candidates that the edit does not touch, in order: up to `room` of the subject's kind, and others met before."""
     relation = look.ends.relation.id
     profile = {triple.relation.id for triple in look.reader.facts(look.ends.subject)}
     alike: list[Triple] = []
@@ -108,7 +108,7 @@ def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> list[Tri
         (alike if _is_alike(look.ends.subject, profile, subject, facts) else unlike).append(triple)
         if len(alike) >= room:
             break
-    return (alike + unlike)[:room]
+    return alike, unlike
 
 
 def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[Triple]) -> bool:
