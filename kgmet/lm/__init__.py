@@ -1,0 +1,1 @@
+"""The language model: families, loading, spans, hooks, suffixes and scores."""

@@ -6,15 +6,19 @@ model's name or guesses from shapes.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kgmet.errors import UnsupportedModelError
 
-__all__ = ["FAMILIES", "Layout", "ModelFamily", "family_of"]
+__all__ = ["FAMILIES", "Layout", "ModelFamily", "execution_device", "family_of"]
+
+_PROBED_AT_ONCE = 512
 
 
 class Layout(Enum):
@@ -56,14 +60,52 @@ class ModelFamily:
         """Full dotted name of the down-projection, as in the state dict without ``.weight``."""
         return f"{self.layers}.{layer}.{self.write}"
 
+    def key_width(self, model: nn.Module) -> int:
+        """Width of the down-projection's input, whatever form its weight is stored in."""
+        module = self.write_module(model, 0)
+        width = getattr(module, "in_features", None)  # a packed 4-bit weight has another shape
+        if width is None:
+            width = module.weight.shape[1 if self.layout is Layout.OUT_IN else 0]  # type: ignore[index]
+        return int(width)
+
     def weight_out_in(self, model: nn.Module, layer: int) -> Tensor:
-        """The down-projection's weight as (d_model, d_key), detached; a view where the layout allows."""
-        weight = self.write_module(model, layer).weight.detach()
-        return weight if self.layout is Layout.OUT_IN else weight.T
+        """The down-projection's weight as (d_model, d_key), detached: a view of it where it is stored as floats.
+
+        A quantised or offloaded weight is read off from what the module does to the unit vectors.
+        """
+        module = self.write_module(model, layer)
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta:
+            return weight.detach() if self.layout is Layout.OUT_IN else weight.detach().T
+        return _probed(module, self.key_width(model), model)
 
     def norm(self, model: nn.Module) -> nn.Module:
         """The normalisation before the vocabulary projection."""
         return _submodule(model, self.final_norm, self.name)
+
+
+def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
+    """A linear module's matrix (d_model, d_key), from its outputs. Hooks, hence attached patches, take no part."""
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    columns = []
+    with torch.no_grad():
+        for begin in range(0, d_key, _PROBED_AT_ONCE):
+            count = min(_PROBED_AT_ONCE, d_key - begin)
+            unit = torch.zeros(count + 1, d_key, dtype=embedding.weight.dtype, device=execution_device(embedding))
+            unit[torch.arange(count), begin + torch.arange(count)] = 1
+            output = module.forward(unit)  # the last row is 0 and gives the bias
+            columns.append((output[:-1] - output[-1]).detach())
+    return torch.cat(columns).T
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module computes: where its parameters are, or where Accelerate brings them when it is called."""
+    hook = getattr(module, "_hf_hook", None)
+    for one in getattr(hook, "hooks", (hook,)):
+        device = getattr(one, "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return next(itertools.chain(module.parameters(), module.buffers())).device
 
 
 def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
@@ -76,14 +118,18 @@ def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
         ) from error
 
 
-_LLAMA_LIKE = {"layers": "model.layers", "write": "mlp.down_proj", "final_norm": "model.norm"}
+def _llama_like(name: str, *model_types: str) -> ModelFamily:
+    return ModelFamily(
+        name=name, model_types=model_types, layers="model.layers", write="mlp.down_proj", final_norm="model.norm"
+    )
+
 
 FAMILIES: tuple[ModelFamily, ...] = (
-    ModelFamily(name="Llama", model_types=("llama",), **_LLAMA_LIKE),
-    ModelFamily(name="Mistral", model_types=("mistral",), **_LLAMA_LIKE),
-    ModelFamily(name="Qwen", model_types=("qwen2", "qwen3"), **_LLAMA_LIKE),
-    ModelFamily(name="Gemma", model_types=("gemma2", "gemma3_text"), **_LLAMA_LIKE),
-    ModelFamily(name="OLMo", model_types=("olmo", "olmo2"), **_LLAMA_LIKE),
+    _llama_like("Llama", "llama"),
+    _llama_like("Mistral", "mistral"),
+    _llama_like("Qwen", "qwen2", "qwen3"),
+    _llama_like("Gemma", "gemma2", "gemma3_text"),
+    _llama_like("OLMo", "olmo", "olmo2"),
     ModelFamily(
         name="GPT-2",
         model_types=("gpt2",),
@@ -113,7 +159,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         write="mlp.fc2",
         final_norm="model.final_layernorm",
     ),
-    ModelFamily(name="Phi-3", model_types=("phi3",), **_LLAMA_LIKE),
+    _llama_like("Phi-3", "phi3"),
 )
 
 

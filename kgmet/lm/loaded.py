@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kgmet.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
 from kgmet.fingerprint import fingerprint_model
-from kgmet.lm.family import ModelFamily, family_of
+from kgmet.lm.family import ModelFamily, execution_device, family_of
 from kgmet.progress import Progress, ProgressEvent, Silent
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class LoadedLM:
     @property
     def device(self) -> torch.device:
         """Where token ids have to be: the device of the embedding."""
-        return self.embedding.weight.device
+        return execution_device(self.embedding)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -58,6 +58,12 @@ class LoadedLM:
     def embedding(self) -> nn.Embedding:
         """The input embedding."""
         return self.model.get_input_embeddings()  # type: ignore[operator, no-any-return]
+
+    @property
+    def base(self) -> nn.Module:
+        """The model without its vocabulary projection."""
+        base: nn.Module = self.model.base_model  # type: ignore[assignment]
+        return base
 
     @functools.cached_property
     def layers(self) -> nn.ModuleList:
@@ -77,7 +83,7 @@ class LoadedLM:
     @functools.cached_property
     def d_key(self) -> int:
         """Width of the keys: the input of the MLP's down-projection."""
-        return int(self.family.weight_out_in(self.model, 0).shape[1])
+        return self.family.key_width(self.model)
 
     @property
     def n_parameter(self) -> int:
@@ -180,7 +186,7 @@ def _read(
         model = AutoModelForCausalLM.from_pretrained(
             folder, config=config, dtype=dtype, device_map=device_map, trust_remote_code=False, use_safetensors=True
         )
-        return (model if device_map is not None else model.to(device)), tokenizer
+        return (model if device_map is not None else model.to(device)), tokenizer  # type: ignore[arg-type]
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
             f"{source!r} does not fit into the memory of {device}. Try dtype=torch.bfloat16 (half the size), "

@@ -60,6 +60,8 @@ def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size:
     Raises:
         EmptyTextError: if an answer has no token of its own after its prompt.
     """
+    if not pairs:
+        return []
     spans = locate_all(lm, [Phrase(template=_literal(prompt), target=answer) for prompt, answer in pairs])
     heads = sorted({span.input_ids[: span.n_prompt] for span in spans}, key=lambda ids: (len(ids), ids))
     scores: dict[int, AnswerScore] = {}
@@ -84,7 +86,7 @@ def next_tokens(lm: LoadedLM, prompts: Sequence[str], *, k: int = 10) -> list[li
         top = lm.vocabulary_logits(states[:, -1]).softmax(-1).topk(k)
     return [
         [
-            NextToken(text=lm.tokenizer.decode([int(token)]), probability=float(value))
+            NextToken(text=str(lm.tokenizer.decode([int(token)])), probability=float(value))
             for value, token in zip(values, tokens, strict=True)
         ]
         for values, tokens in zip(top.values.cpu(), top.indices.cpu(), strict=True)
@@ -150,7 +152,7 @@ def _target_logprobs(
         from kgmet.lm.tracing import recorded
 
         with recorded([lm.layers[-1]]) as seen:
-            output = lm.model.base_model(ids, attention_mask=mask, position_ids=_positions(mask), use_cache=needs_more)
+            output = lm.base(ids, attention_mask=mask, position_ids=_positions(mask), use_cache=needs_more)
         assert seen[0] is not None
         first = lm.vocabulary_logits(seen[0][:, -1]).log_softmax(-1).cpu()
         tables = [first[row][None] for row, _ in members]
@@ -181,7 +183,7 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
     )
     kept = [state[: len(head)] for state, head in zip(states, heads, strict=True)]
     table = lm.vocabulary_logits(torch.cat(kept)).log_softmax(-1).cpu()
-    return list(table.split([len(head) for head in heads]))
+    return list(torch.split(table, [len(head) for head in heads]))
 
 
 def _score(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:

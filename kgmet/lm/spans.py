@@ -107,7 +107,7 @@ def _span(phrase: Phrase, text: str, ids: list[int], offsets: list[tuple[int, in
         covering = [position for position in own if offsets[position][1] > first and offsets[position][0] < last]
         if not covering:
             raise SubjectNotFoundError(
-                f"Subject {phrase.subject!r} has no token of its own in {phrase.prompt!r}. Write it in other characters."
+                f"Subject {phrase.subject!r} has no token of its own in {phrase.prompt!r}. Write it otherwise."
             )
         subject = range(covering[0], covering[-1] + 1)
     else:

@@ -87,7 +87,7 @@ def encode_suffixes(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequenc
     past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
     ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
     positions = torch.tensor(starts, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
-    base = lm.model.base_model
+    base = lm.base
     with torch.no_grad():
         cache, n_past = None, past_ids.shape[1]
         if n_past:
@@ -95,12 +95,12 @@ def encode_suffixes(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequenc
             cache = base(
                 past_ids, attention_mask=past_mask, position_ids=past_positions, use_cache=True
             ).past_key_values
+        frozen = _frozen(cache)
         mask = torch.cat([past_mask, torch.ones_like(ids)], dim=1)
         with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
             output = base_states(
                 lm, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
             )
-    frozen = _frozen(cache, n_past)
     first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
     return Suffixes(
         lm=lm,
@@ -117,7 +117,7 @@ def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
     from kgmet.lm.tracing import recorded
 
     with recorded([lm.layers[-1]]) as seen:
-        lm.model.base_model(ids, **inputs)
+        lm.base(ids, **inputs)
     assert seen[0] is not None
     return seen[0]
 
@@ -142,16 +142,11 @@ def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tup
     return ids.to(device), tuple(len(row) for row in rows)
 
 
-def _frozen(cache: Any, n_past: int) -> _FrozenPast | None:
+def _frozen(cache: Any) -> _FrozenPast | None:
+    """Keys and values of the prefix, taken before the suffix is appended: a sliding window then drops the oldest."""
     if cache is None:
         return None
-    past: list[tuple[Tensor, Tensor] | None] = []
-    for entry in cache.layers:
-        # The forward over the suffix appended to the cache; what came before is its first part. A sliding window may
-        # have dropped the oldest tokens, so count from the end of what the prefix had left.
-        n_kept = min(n_past, entry.keys.shape[-2])
-        past.append((entry.keys[..., :n_kept, :], entry.values[..., :n_kept, :]))
-    return _FrozenPast(past)
+    return _FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
 
 
 def _replayable(

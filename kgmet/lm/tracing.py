@@ -25,7 +25,7 @@ class StopForward(Exception):
 
 @contextmanager
 def hooked(module: nn.Module, change: Callable[[tuple[Any, ...], Any], Any]) -> Iterator[None]:
-    """Call ``change(inputs, output)`` after each forward of `module` in this thread; what it returns replaces the output."""
+    """Call ``change(inputs, output)`` after each forward of `module` in this thread; its result replaces the output."""
     owner = threading.get_ident()
 
     def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -108,14 +108,21 @@ def shifted(lm: LoadedLM, *, layer: int, positions: Tensor, by: Tensor) -> Itera
 def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor) -> Iterator[None]:
     """Add ``(x · input_factorᵀ) · output_factor`` to what `module` gives for x.
 
+    The factors are used in their own dtype, on whatever device the output turns out to be: where the weight lives, and
+    whether it is a float at all, says nothing once a model is quantised or offloaded.
+
     Args:
         module: a projection (d_key → d_model).
-        input_factor: (n_key, d_key), on the module's device.
-        output_factor: (n_key, d_model), likewise.
+        input_factor: (n_key, d_key).
+        output_factor: (n_key, d_model).
     """
+    placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def change(inputs: tuple[Any, ...], output: Any) -> Any:
-        extra = (inputs[0].to(input_factor.dtype) @ input_factor.T) @ output_factor
+        if output.device not in placed:
+            placed[output.device] = input_factor.to(output.device), output_factor.to(output.device)
+        factor_in, factor_out = placed[output.device]
+        extra = (inputs[0].to(factor_in) @ factor_in.T) @ factor_out
         return output + extra.to(output.dtype)
 
     with hooked(module, change):
@@ -124,7 +131,7 @@ def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor) -> 
 
 @contextmanager
 def stopped_after(lm: LoadedLM, layer: int) -> Iterator[None]:
-    """Leave the forward pass once decoder layer `layer` is done; whatever encloses the model call must expect no result."""
+    """Leave the forward pass once decoder layer `layer` is done; the model call has no result then."""
 
     def stop(_inputs: tuple[Any, ...], _output: Any) -> None:
         raise StopForward
@@ -138,7 +145,8 @@ def stopped_after(lm: LoadedLM, layer: int) -> Iterator[None]:
 
 def hidden_of(output: Any) -> Tensor:
     """The hidden state in a layer's output: the output itself, or the first of a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    hidden: Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden
 
 
 def with_hidden(output: Any, hidden: Tensor) -> Any:

@@ -27,7 +27,7 @@ class KeyRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyBatch:
-    """Keys (n_row, d_key) of one layer and states (n_row, d_model) after a higher one, at the lookup token of each row."""
+    """Keys (n_row, d_key) of one layer and states (n_row, d_model) after a higher one, at each row's lookup token."""
 
     layer: int
     keys: Tensor
@@ -64,7 +64,7 @@ def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int, 
             recorded([lm.layers[top]]) as state,
             stopped_after(lm, top),
         ):
-            lm.model.base_model(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+            lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
         keys.append(recorded_last(key))
         states.append(recorded_last(state))
     return KeyBatch(layer=layer, keys=torch.cat(keys), states=torch.cat(states))

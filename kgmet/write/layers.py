@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from kgmet.write.residual import ResidualSchedule
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
 
-__all__ = ["WriteConfig", "WrittenLayers", "solve_layers"]
+__all__ = ["WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class WriteConfig:
     """λ of the solve; above 0. Small follows the edit, large disturbs less."""
     keys_per_edit: str = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own."""
+    repeats: int = 1
+    """Most passes over the layers; at least 1. NSE (arXiv:2410.04045) repeats until the residual is small."""
+    tolerance: float = 0.0
+    """No further pass once every edit's ‖remaining‖ / ‖shift‖ is at most this; at least 0."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -43,12 +48,27 @@ class WriteConfig:
             raise ConfigError(f"write.ridge must be above 0, got {self.ridge}")
         if self.keys_per_edit not in ("mean", "each"):
             raise ConfigError(f"write.keys_per_edit must be 'mean' or 'each', got {self.keys_per_edit!r}")
+        if self.repeats < 1:
+            raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
+        if not self.tolerance >= 0:
+            raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
+
+
+def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
+    """Raise `ConfigError` unless there are layers and the model has all of them."""
+    outside = [layer for layer in layers if not 0 <= layer < lm.n_layer]
+    if outside or not layers:
+        which = f"Layer {outside[0]} is out of range" if outside else "There is no layer to write to"
+        raise ConfigError(f"{which}; {lm.name} has layers 0 to {lm.n_layer - 1}. Choose some of these.")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WrittenLayers:
-    """The updates, ascending; the names and keys (n_key, d_key) by layer for the ledger; and how much of each shift is
-    reached at the top layer: `reached` by edit id, ‖remaining‖ / ‖shift‖."""
+    """What `solve_layers` found.
+
+    `updates` has one entry per layer, ascending; `keys` the names and keys (n_key, d_key) by layer, for the ledger;
+    `remaining` how much of each shift is missing at the top layer, by edit id: ‖remaining‖ / ‖shift‖, mean over rows.
+    """
 
     updates: tuple[LayerUpdate, ...]
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]]
@@ -75,78 +95,122 @@ def solve_layers(
         shifts: one per edit, all after the same layer.
         rows: the texts whose keys stand for each edit; `KeyRow.owner` is the edit's id.
         writer: solves one layer.
-        config: which layers, which shares.
+        config: which layers, which shares, how many passes.
         ledger: keys that earlier edits have written.
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
         progress: hears of each layer and can cancel.
+
+    Raises:
+        ConfigError: if a layer is out of range, or above the one the shifts were searched at.
+        StaleArtifactError: if the writer's key statistics are of another model.
+        Cancelled: if asked to stop; nothing stays attached.
     """
-    progress, ledger = progress or Silent(), ledger or EditLedger()
-    top = shifts[0].layer
-    everything = [*rows, *protected]
-    groups = _groups(rows, shifts, each=config.keys_per_edit == "each")
-    deltas = {shift.edit_id: shift.delta for shift in shifts}
-    wanted = torch.stack([deltas[row.owner] for row in rows])
-    before = measure_keys(lm, everything, layer=config.layers[0], top=top)
-    updates: list[LayerUpdate] = []
+    progress = progress or Silent()
+    check_layers(lm, config.layers)
+    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger())
+    updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
-    for done, (share, layer) in enumerate((share, layer) for layer, share in config.schedule.shares(config.layers)):
-        progress.report(
-            ProgressEvent(stage="write", done=done, total=len(config.layers), detail={"layer": float(layer)})
-        )
-        progress.check()
-        with attached_updates(updates, lm):
-            now = (
-                before if not updates and layer == before.layer else measure_keys(lm, everything, layer=layer, top=top)
+    plan = list(config.schedule.shares(config.layers))
+    total, remaining = len(plan) * config.repeats, {}
+    for repeat in range(config.repeats):
+        for number, (layer, share) in enumerate(plan):
+            done = repeat * len(plan) + number
+            progress.report(ProgressEvent(stage="write", done=done, total=total, detail={"layer": float(layer)}))
+            progress.check()
+            request = job.request(layer, share, list(updates.values()))
+            updates[layer] = _together(updates.get(layer), writer.solve(request))
+            kept[layer] = (
+                (*job.key_names, *request.protected_names),
+                torch.cat([request.keys, request.protected]),
             )
-        missing = wanted - (now.states - before.states)[: len(rows)]
-        request = _request(lm, layer, now, missing * share, groups, protected, ledger)
-        updates.append(writer.solve(request))
-        names = tuple(f"{rows[members[0]].owner}/{number}" for number, members in enumerate(groups))
-        kept[layer] = (
-            (*names, *request.protected_names),
-            torch.cat([request.keys, request.protected]),
+        remaining = job.remaining(list(updates.values()))
+        if max(remaining.values()) <= config.tolerance:
+            break
+    progress.report(ProgressEvent(stage="write", done=total, total=total))
+    return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
+
+
+class _Job:
+    """What stays the same over all layers and passes."""
+
+    def __init__(
+        self,
+        lm: LoadedLM,
+        shifts: Sequence[TargetShift],
+        rows: Sequence[KeyRow],
+        protected: Sequence[KeyRow],
+        config: WriteConfig,
+        ledger: EditLedger,
+    ) -> None:
+        tops = {shift.layer for shift in shifts}
+        if len(tops) != 1:
+            raise ConfigError(f"All shifts must be after one and the same layer, got {sorted(tops) or 'none'}.")
+        self.top = tops.pop()
+        if max(config.layers) > self.top:
+            raise ConfigError(
+                f"Layer {max(config.layers)} cannot help a shift that was searched after layer {self.top}. "
+                "Search after the highest layer that is written."
+            )
+        self.lm, self.rows, self.protected, self.ledger = lm, rows, protected, ledger
+        self.groups = _groups(rows, shifts, each=config.keys_per_edit == "each")
+        self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
+        deltas = {shift.edit_id: shift.delta for shift in shifts}
+        self.wanted = torch.stack([deltas[row.owner] for row in rows])
+        self.before = measure_keys(lm, [*rows, *protected], layer=min(config.layers), top=self.top)
+
+    def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
+        """Keys and residuals of one layer as they are with these updates in place."""
+        n_row = len(self.rows)
+        now = self.before if not updates and layer == self.before.layer else self._measured(layer, updates)
+        missing = (self.wanted - (now.states - self.before.states)[:n_row]) * share
+        return WriteRequest(
+            layer=layer,
+            weight_name=self.lm.family.write_name(layer),
+            keys=torch.stack([now.keys[members].mean(0) for members in self.groups]),
+            residuals=torch.stack([missing[members].mean(0) for members in self.groups]),
+            written=self.ledger.at(layer, self.lm.d_key),
+            protected_names=tuple(row.owner for row in self.protected),
+            protected=now.keys[n_row:],
+            weight=partial(self.lm.family.weight_out_in, self.lm.model, layer),
+            model_fingerprint=self.lm.fingerprint,
         )
-    with attached_updates(updates, lm):
-        after = measure_keys(lm, rows, layer=config.layers[0], top=top)
-    left = wanted - (after.states - before.states[: len(rows)])
-    progress.report(ProgressEvent(stage="write", done=len(config.layers), total=len(config.layers)))
-    return WrittenLayers(updates=tuple(updates), keys=kept, remaining=_remaining(rows, left, wanted))
+
+    def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
+        """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
+        after = self._measured(self.before.layer, updates)
+        left = self.wanted - (after.states - self.before.states)[: len(self.rows)]
+        by_owner: dict[str, list[float]] = {}
+        for row, missing, shift in zip(self.rows, left, self.wanted, strict=True):
+            by_owner.setdefault(row.owner, []).append(float(missing.norm() / shift.norm().clamp(min=1e-12)))
+        return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
+
+    def _measured(self, layer: int, updates: Sequence[LayerUpdate]) -> KeyBatch:
+        with attached_updates(updates, self.lm):
+            return measure_keys(self.lm, [*self.rows, *self.protected], layer=layer, top=self.top)
 
 
 def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], *, each: bool) -> list[list[int]]:
     """Which rows make one key: all of an edit, or each on its own; edits in the order of the shifts."""
     by_owner: dict[str, list[int]] = {shift.edit_id: [] for shift in shifts}
     for number, row in enumerate(rows):
+        if row.owner not in by_owner:
+            raise ConfigError(f"There are keys of {row.owner!r} but no shift of it.")
         by_owner[row.owner].append(number)
+    bare = [owner for owner, members in by_owner.items() if not members]
+    if bare:
+        raise ConfigError(f"There is a shift of {bare[0]!r} but no text to take its key from.")
     if each:
         return [[number] for members in by_owner.values() for number in members]
     return list(by_owner.values())
 
 
-def _request(
-    lm: LoadedLM,
-    layer: int,
-    now: KeyBatch,
-    residuals: Tensor,
-    groups: Sequence[Sequence[int]],
-    protected: Sequence[KeyRow],
-    ledger: EditLedger,
-) -> WriteRequest:
-    n_row = residuals.shape[0]
-    return WriteRequest(
-        layer=layer,
-        weight_name=lm.family.write_name(layer),
-        keys=torch.stack([now.keys[list(members)].mean(0) for members in groups]),
-        residuals=torch.stack([residuals[list(members)].mean(0) for members in groups]),
-        written=ledger.at(layer, lm.d_key),
-        protected_names=tuple(row.owner for row in protected),
-        protected=now.keys[n_row:],
-        weight=lm.family.weight_out_in(lm.model, layer),
-    )
-
-
-def _remaining(rows: Sequence[KeyRow], left: Tensor, wanted: Tensor) -> dict[str, float]:
-    by_owner: dict[str, list[float]] = {}
-    for row, missing, shift in zip(rows, left, wanted, strict=True):
-        by_owner.setdefault(row.owner, []).append(float(missing.norm() / shift.norm().clamp(min=1e-12)))
-    return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
+def _together(earlier: LayerUpdate | None, update: LayerUpdate) -> LayerUpdate:
+    """The updates of two passes over the same layer as one."""
+    if earlier is None:
+        return update
+    return LayerUpdate(
+        layer=update.layer,
+        weight_name=update.weight_name,
+        output_factor=torch.cat([earlier.output_factor, update.output_factor]),
+        input_factor=torch.cat([earlier.input_factor, update.input_factor]),
+    ).compacted()

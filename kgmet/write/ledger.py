@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kgmet.write.nullspace import NullSpace
-from kgmet.write.solve import KeySystem
+from kgmet.write.solve import KeyMetric, KeySystem
 
 __all__ = ["EditLedger", "WrittenKeys"]
 
@@ -22,11 +21,11 @@ class WrittenKeys:
     keys: Tensor
     _systems: dict[tuple[str, float], KeySystem] = field(default_factory=dict, repr=False)
 
-    def system(self, free: NullSpace, ridge: float) -> KeySystem:
+    def system(self, metric: KeyMetric, ridge: float) -> KeySystem:
         """The key system for these free directions and λ; made once and then extended."""
-        wanted = (free.fingerprint, ridge)
+        wanted = (metric.fingerprint, ridge)
         if wanted not in self._systems:
-            empty = KeySystem(free, ridge)
+            empty = KeySystem(metric, ridge)
             self._systems[wanted] = empty.appended(self.keys) if len(self.names) else empty
         return self._systems[wanted]
 

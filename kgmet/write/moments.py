@@ -213,7 +213,7 @@ def _keys_of(lm: LoadedLM, rows: Sequence[Sequence[int]], layers: Sequence[int])
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     with torch.no_grad(), recorded(modules, inputs=True) as seen, stopped_after(lm, max(layers)):
-        lm.model.base_model(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
     real = mask.bool()
     return {
         layer: keys[real.to(keys.device)].float() for layer, keys in zip(layers, seen, strict=True) if keys is not None

@@ -8,7 +8,7 @@ the largest useless, so there is none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -18,6 +18,7 @@ from kgmet.errors import ConfigError
 from kgmet.fingerprint import digest
 from kgmet.shapes import check_shape
 from kgmet.write.moments import KeyMoment
+from kgmet.write.spectrum import spectrum_of
 
 __all__ = ["Cutoff", "CutoffKind", "NullSpace"]
 
@@ -79,11 +80,17 @@ class NullSpace:
     rank: int
     cutoff: Cutoff
     moment_fingerprint: str
+    model_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         """Check shapes."""
         d_key = self.eigenvalues.shape[0]
         check_shape("basis", self.basis, d_key, self.rank if self.is_free else d_key - self.rank)
+
+    @property
+    def d_key(self) -> int:
+        """Width of the keys."""
+        return self.eigenvalues.shape[0]
 
     @property
     def kept_energy(self) -> float:
@@ -101,11 +108,18 @@ class NullSpace:
         inside = (rows @ basis) @ basis.T
         return inside if self.is_free else rows - inside
 
+    def lift(self, rows: Tensor) -> Tensor:
+        """The rows as they are: P is its own square root, and what `project` gives is free already."""
+        return rows
+
     @classmethod
     def from_moment(cls, moment: KeyMoment, cutoff: Cutoff) -> NullSpace:
-        """Eigenvectors of the second moment below the cutoff; d_key³ once per layer and cutoff."""
-        values, vectors = torch.linalg.eigh(moment.second_moment)
-        return cls.from_eigen(values, vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint)
+        """Eigenvectors of the second moment below the cutoff; d_key³ once per moment, then from disk."""
+        spectrum = spectrum_of(moment)
+        free = cls.from_eigen(
+            spectrum.values, spectrum.vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint
+        )
+        return replace(free, model_fingerprint=moment.model_fingerprint)
 
     @classmethod
     def from_eigen(cls, values: Tensor, vectors: Tensor, *, layer: int, cutoff: Cutoff, source: str) -> NullSpace:

@@ -1,4 +1,4 @@
-"""`EditPatch`: all changes of one batch of edits, as factors beside the weights; `attached` puts them on for a ``with``."""
+"""`EditPatch`: all changes of one batch of edits, as factors beside the weights; `attached` puts them on."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _MAX_BYTES = 4 << 30
 class EditPatch:
     """Edits, the updates that carry them out, and what they were made from.
 
-    `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is an
-    ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must leave alone.
+    `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is
+    an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must leave alone.
     """
 
     edits: tuple[FactEdit, ...]
@@ -91,14 +91,7 @@ def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> Iterator[N
         for layer, group in sorted(by_layer.items()):
             merged = _merged(group, lm, layer)
             module = lm.family.write_module(lm.model, layer)
-            place = next(module.parameters())
-            stack.enter_context(
-                added(
-                    module,
-                    input_factor=merged.input_factor.to(place.device),
-                    output_factor=merged.output_factor.to(place.device),
-                )
-            )
+            stack.enter_context(added(module, input_factor=merged.input_factor, output_factor=merged.output_factor))
         yield
 
 

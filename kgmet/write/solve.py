@@ -1,4 +1,4 @@
-"""`solve_layer_update`: which change of one weight sends each key where it should go. Linear algebra only; knows no model.
+"""`solve_layer_update`: which change of one weight sends each key where it should go. Algebra only; knows no model.
 
 AlphaEdit (arXiv:2410.02355), transposed because our batches are rows:
 keys → K₁ᵀ, residuals → Rᵀ, free.project → P, written → K_pᵀ, ridge → λ,
@@ -12,23 +12,23 @@ there are more keys than free directions the same is solved in d_key dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kgmet.errors import ConfigError
 from kgmet.shapes import check_finite, check_shape
-from kgmet.write.nullspace import NullSpace
 
-__all__ = ["KeySystem", "LayerUpdate", "solve_layer_update"]
+__all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerUpdate:
     """What is added to one down-projection: ``x ↦ (x · input_factorᵀ) · output_factor``.
 
-    `output_factor` (n_key, d_model) and `input_factor` (n_key, d_key) are float32 on the CPU and finite. The matrix they
-    stand for, always (out, in), is ``output_factorᵀ · input_factor``.
+    `output_factor` (n_key, d_model) and `input_factor` (n_key, d_key) are float32 on the CPU and finite. The matrix
+    they stand for, always (out, in), is ``output_factorᵀ · input_factor``.
     """
 
     layer: int
@@ -55,7 +55,7 @@ class LayerUpdate:
         return float((gram_out * gram_in).sum().clamp(min=0).sqrt())
 
     def compacted(self) -> LayerUpdate:
-        """The same update with at most d_model rows: once there are more keys than that, the matrix itself is smaller."""
+        """The same update with at most d_model rows: once there are more keys, the matrix itself is smaller."""
         d_model = self.output_factor.shape[1]
         if self.output_factor.shape[0] <= d_model:
             return self
@@ -65,58 +65,108 @@ class LayerUpdate:
         )
 
 
-class KeySystem:
-    """``KᵀPK + λI`` for keys that only ever grow in number, with its Cholesky factor kept up to date.
+class KeyMetric(Protocol):
+    """What makes some directions of the key space dear and others free to write in: a symmetric matrix M = FᵀF.
 
-    Appending m keys to n costs O(n² m), not (n + m)³: the thousandth edit costs what the first did.
+    `NullSpace` is the projector P; `Whitening` is the inverse of the second moment, C⁻¹.
     """
 
-    def __init__(self, free: NullSpace, ridge: float) -> None:
+    @property
+    def d_key(self) -> int:
+        """Width of the keys."""
+
+    @property
+    def rank(self) -> int:
+        """How many directions can be written in."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits for M."""
+
+    def project(self, rows: Tensor) -> Tensor:
+        """F applied to each row of (n, d_key)."""
+
+    def lift(self, rows: Tensor) -> Tensor:
+        """Fᵀ applied to each row of (n, d_key)."""
+
+
+class KeySystem:
+    """``KᵀMK + λI`` for keys that only ever grow in number, with its Cholesky factor kept up to date.
+
+    Appending m keys to n costs O(n² m), not (n + m)³. Once there are more keys than free directions the same is solved
+    in d_key dimensions, from the sum FKKᵀFᵀ alone: the thousandth edit costs what the first did.
+    """
+
+    def __init__(self, metric: KeyMetric, ridge: float) -> None:
         if not ridge > 0:
             raise ConfigError(f"write.ridge must be above 0, got {ridge}")
-        d_key = free.eigenvalues.shape[0]
-        self.free = free
+        self.metric = metric
         self.ridge = ridge
-        self.projected = torch.zeros(0, d_key, dtype=torch.float64)
-        self._factor = torch.zeros(0, 0, dtype=torch.float64)
+        self._n_key = 0
+        self._projected = torch.zeros(0, metric.d_key, dtype=torch.float64)
+        """F of every key; of those appended last, once the sum has taken over."""
+        self._factor: Tensor | None = torch.zeros(0, 0, dtype=torch.float64)
+        self._sum: Tensor | None = None
 
     def __len__(self) -> int:
         """How many keys it holds."""
-        return self.projected.shape[0]
+        return self._n_key
 
     def appended(self, keys: Tensor) -> KeySystem:
         """A new system with more keys, (n_new, d_key); this one stays as it is."""
-        new = KeySystem(self.free, self.ridge)
-        projected = self.free.project(keys.double())
-        new.projected = torch.cat([self.projected, projected])
-        if len(new) <= self.free.rank:
+        new = KeySystem(self.metric, self.ridge)
+        projected = self.metric.project(keys.double())
+        new._n_key = self._n_key + keys.shape[0]
+        if self._sum is None and new._n_key <= self.metric.rank:
+            new._projected = torch.cat([self._projected, projected])
             new._factor = self._extended_factor(projected)
+            return new
+        before = self._projected.T @ self._projected if self._sum is None else self._sum
+        new._projected, new._factor, new._sum = projected, None, before + projected.T @ projected
         return new
 
     def directions(self, n_last: int) -> Tensor:
-        """Columns of ``P K (KᵀPK + λI)⁻¹`` that belong to the last `n_last` keys, as rows (n_last, d_key), float64."""
-        wanted = self.projected[len(self) - n_last :]
-        if len(self) > self.free.rank:
-            # More keys than free directions: (K̃K̃ᵀ + λI)⁻¹ K̃ is the same by push-through and no larger than d_key.
-            system = self.projected.T @ self.projected
+        """Columns of ``M K (KᵀMK + λI)⁻¹`` that belong to the last `n_last` keys, as rows (n_last, d_key), float64.
+
+        Raises:
+            ValueError: if the system has outgrown the free directions and `n_last` is more than was appended last.
+        """
+        n_held = self._projected.shape[0]
+        if n_last > n_held:
+            raise ValueError(f"only the last {n_held} keys can still be asked for, not {n_last}")
+        if self._sum is not None:
+            # More keys than free directions: (FKKᵀFᵀ + λI)⁻¹ FK is the same by push-through and no larger than d_key.
+            system = self._sum.clone()
             system.diagonal().add_(self.ridge)
-            return torch.cholesky_solve(wanted.T, torch.linalg.cholesky(system)).T
-        chosen = torch.zeros(len(self), n_last, dtype=torch.float64)
-        chosen[len(self) - n_last :] = torch.eye(n_last, dtype=torch.float64)
-        return torch.cholesky_solve(chosen, self._factor).T @ self.projected
+            wanted = self._projected[n_held - n_last :]
+            return self.metric.lift(torch.cholesky_solve(wanted.T, _cholesky(system, self.ridge)).T)
+        assert self._factor is not None
+        chosen = torch.zeros(n_held, n_last, dtype=torch.float64)
+        chosen[n_held - n_last :] = torch.eye(n_last, dtype=torch.float64)
+        return self.metric.lift(torch.cholesky_solve(chosen, self._factor).T @ self._projected)
 
     def _extended_factor(self, projected: Tensor) -> Tensor:
-        n_old, n_new = len(self), projected.shape[0]
-        if self._factor.shape[0] != n_old:  # it had outgrown the free directions
-            raise ValueError("a system that has outgrown its free directions cannot shrink")
+        assert self._factor is not None
+        n_old, n_new = self._n_key, projected.shape[0]
         corner = projected @ projected.T
         corner.diagonal().add_(self.ridge)
-        cross = torch.linalg.solve_triangular(self._factor, self.projected @ projected.T, upper=False)
+        cross = torch.linalg.solve_triangular(self._factor, self._projected @ projected.T, upper=False)
         factor = torch.zeros(n_old + n_new, n_old + n_new, dtype=torch.float64)
         factor[:n_old, :n_old] = self._factor
         factor[n_old:, :n_old] = cross.T
-        factor[n_old:, n_old:] = torch.linalg.cholesky(corner - cross.T @ cross)
+        factor[n_old:, n_old:] = _cholesky(corner - cross.T @ cross, self.ridge)
         return factor
+
+
+def _cholesky(system: Tensor, ridge: float) -> Tensor:
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if bool(failed):
+        raise ConfigError(
+            f"write.ridge {ridge} is too small for keys as alike as these: the system is singular in float64. "
+            "Use a larger one, for example 1."
+        )
+    return factor
 
 
 def solve_layer_update(

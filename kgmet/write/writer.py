@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,8 @@ class WriteRequest:
     """What one layer is to do.
 
     `keys` (n_key, d_key) are to move their output by `residuals` (n_key, d_model). The keys in `written` (earlier
-    edits') and `protected` (n_protected, d_key) are to stay. `weight` (d_model, d_key) is the layer's weight.
+    edits') and `protected` (n_protected, d_key) are to stay. `weight` gives the layer's unedited weight (d_model,
+    d_key); a function, because few writers look at it and a quantised or offloaded one must be made first.
     """
 
     layer: int
@@ -31,7 +32,17 @@ class WriteRequest:
     written: WrittenKeys
     protected_names: Sequence[str]
     protected: Tensor
-    weight: Tensor
+    weight: Callable[[], Tensor]
+    model_fingerprint: str | None = None
+    """Whose keys these are; statistics of another model are refused."""
+
+    def check_model(self, fingerprint: str | None) -> None:
+        """Raise `StaleArtifactError` if statistics of the model with this fingerprint do not belong to these keys."""
+        if None not in (fingerprint, self.model_fingerprint) and fingerprint != self.model_fingerprint:
+            raise StaleArtifactError(
+                f"The key statistics of layer {self.layer} are of model {fingerprint}; the model that is edited is "
+                f"{self.model_fingerprint}. Estimate the statistics of this model."
+            )
 
 
 class Writer(Protocol):
@@ -58,10 +69,11 @@ class NullSpaceWriter:
         """See `solve_layer_update`.
 
         Raises:
-            StaleArtifactError: if there are no free directions for this layer.
+            StaleArtifactError: if there are no free directions for this layer, or they are of another model.
         """
         if request.layer not in self.free:
             raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
+        request.check_model(self.free[request.layer].model_fingerprint)
         written = request.written
         if not self.keeps_earlier:
             written = WrittenKeys(names=(), keys=request.keys[:0])
