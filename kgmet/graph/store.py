@@ -36,7 +36,7 @@ class TripleStore(Protocol):
         """Changes when the triples do (16 hex digits); for a remote endpoint its address and date."""
 
     def __len__(self) -> int:
-        """Number of triples; -1 where nobody can know."""
+        """Number of triples; 0 where nobody can know."""
 
     def entity(self, entity_id: str) -> Entity:
         """The entity with this id.
@@ -55,10 +55,14 @@ class TripleStore(Protocol):
     def relations(self) -> Sequence[Relation]:
         """All relations that occur, sorted by id."""
 
-    def outgoing(self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000) -> Sequence[Triple]:
+    def outgoing(
+        self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
+    ) -> Sequence[Triple]:
         """Triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
 
-    def incoming(self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000) -> Sequence[Triple]:
+    def incoming(
+        self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
+    ) -> Sequence[Triple]:
         """Triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
 
     def with_relation(self, relation_id: str, *, limit: int = 1000) -> Sequence[Triple]:

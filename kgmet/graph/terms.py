@@ -6,7 +6,7 @@
 ``lit:33``       the literal ``"33"``; other datatypes and languages keep their N-Triples form, ``lit:"chat"@fr``
 ``_:b0``         the blank node
 ``http://…``     itself: ids of foreign files are their IRIs
-anything else    percent-encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``
+anything else    encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``; ``=3E`` stands for ``>``
 ===============  ==============================================
 
 Terms are built by pyoxigraph, which refuses what is no IRI and escapes what is text: nothing a person typed ever
@@ -79,7 +79,7 @@ def entity_id(term: object) -> str:
         iri = term.value
         if iri.startswith(WIKIDATA_ENTITY) and _ITEM.fullmatch(iri, len(WIKIDATA_ENTITY)):
             return iri[len(WIKIDATA_ENTITY) :]
-        return unquote(iri[len(_OWN_ENTITY) :]) if iri.startswith(_OWN_ENTITY) else iri
+        return _decoded(iri[len(_OWN_ENTITY) :]) if iri.startswith(_OWN_ENTITY) else iri
     if isinstance(term, ox.BlankNode):
         return f"_:{term.value}"
     if isinstance(term, ox.Literal):
@@ -94,7 +94,7 @@ def relation_id(term: ox.NamedNode) -> str:
     iri = term.value
     if iri.startswith(WIKIDATA_DIRECT) and _PROPERTY.fullmatch(iri, len(WIKIDATA_DIRECT)):
         return iri[len(WIKIDATA_DIRECT) :]
-    return unquote(iri[len(_OWN_RELATION) :]) if iri.startswith(_OWN_RELATION) else iri
+    return _decoded(iri[len(_OWN_RELATION) :]) if iri.startswith(_OWN_RELATION) else iri
 
 
 def literal_text(text: str, *, longest: int) -> str:
@@ -109,7 +109,16 @@ def _named(text: str, *, own: str) -> ox.NamedNode:
             return ox.NamedNode(text)
         except ValueError:
             pass
-    return ox.NamedNode(own + quote(text, safe=""))
+    return ox.NamedNode(own + _encoded(text))
+
+
+def _encoded(text: str) -> str:
+    # Not by percent signs: there are servers that decode a query twice, and a decoded ">" would end the IRI.
+    return quote(text, safe="").replace("%", "=")
+
+
+def _decoded(text: str) -> str:
+    return unquote(text.replace("=", "%"))
 
 
 def _literal(text: str) -> ox.Literal:
