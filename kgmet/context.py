@@ -6,6 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from kgmet.config import EditConfig
+from kgmet.direction.config import SourceKind
+from kgmet.fingerprint import digest
 from kgmet.graph.consequences import Consequence, EditConsequences, KeptFact, find_consequences
 from kgmet.graph.linking import LinkedEdit, link_edit
 from kgmet.graph.phrasing import as_typed, in_slot, split_templates
@@ -29,7 +31,8 @@ class EditContext:
 
     `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
     the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
-    kept facts a person chose not to hold.
+    kept facts a person chose not to hold. `strangers` are names of other entities, one per node of the subgraph, for the
+    nonsense control.
     """
 
     edit: FactEdit
@@ -40,6 +43,7 @@ class EditContext:
     excluded: tuple[Switch, ...] = ()
     left: frozenset[str] = frozenset()
     paraphrases: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
 
     @property
     def has_graph(self) -> bool:
@@ -86,6 +90,7 @@ def prepare_edit(
         excluded=tuple(exclude),
         left=frozenset(leave),
         paraphrases=wordings,
+        strangers=_strangers(store, after) if config.direction.source is SourceKind.NONSENSE else (),
     )
 
 
@@ -134,6 +139,18 @@ def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
         prompts.append(_held(Term.KEPT, context, fact.templates[0], None))
     prompts.append(HeldPrompt(term=Term.ANCHOR, template="{} is a"))
     return ShiftProblem(edit=edit, prompts=tuple(prompts))
+
+
+def _strangers(store: TripleStore, subgraph: Subgraph) -> tuple[str, ...]:
+    """One name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
+    own = {entity.id for entity in subgraph.entities}
+    names: dict[str, str] = {}
+    for relation in store.relations():
+        for triple in store.with_relation(relation.id, limit=20):
+            if triple.subject.id not in own:
+                names[triple.subject.id] = triple.subject.label
+    order = sorted(names, key=lambda entity_id: digest("stranger", subgraph.entities[subgraph.anchor].id, entity_id))
+    return tuple(names[entity_id] for entity_id in order[: len(subgraph.entities)])
 
 
 def _held(term: Term, context: EditContext, template: str, answer: str | None) -> HeldPrompt:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from kgmet.config import EditConfig, config_to_mapping
 from kgmet.context import EditContext, build_problem, protected_facts
 from kgmet.direction.config import SourceKind
+from kgmet.direction.features import encode_subgraph
+from kgmet.direction.graph import GraphDirection
 from kgmet.direction.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.editors import Editor
 from kgmet.errors import ConfigError
@@ -126,9 +128,11 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
     kind = config.direction.source
     if kind is SourceKind.RANDOM:
         return RandomDirection(lm.d_model, seed=edit_seed(context, config))
-    if kind is SourceKind.FREE:
+    if kind is SourceKind.FREE or context.subgraph is None:
         return FreeDirection(lm.d_model)
-    raise ConfigError(f"direction.source {kind.value!r} is not available for this edit")
+    labels = context.strangers if kind is SourceKind.NONSENSE else None
+    features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
+    return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
 
 
 def edit_seed(context: EditContext, config: EditConfig) -> int:

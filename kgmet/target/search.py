@@ -160,7 +160,7 @@ class _Search:
     def delta(self) -> Tensor:
         """(d_model,) limited and differentiable."""
         longest = self.before.norm() * self.config.max_norm_ratio
-        return limited(self.source.shift()[None] * self.scale, longest[None])[0]
+        return limited(self.source.shift().to(self.before)[None] * self.scale, longest[None])[0]
 
     def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
         """Take down a step and decide whether it was the last."""
