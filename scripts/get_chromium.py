@@ -1,7 +1,8 @@
 """Find a Chromium for the browser tests, or get one; prints the path of its executable and nothing else.
 
-Order: the environment's KGMET_CHROMIUM; one on the PATH; Debian's package, if apt-get may be used; Playwright's own
-download. Exits with 3 and a loud line on the standard error if none of these works.
+Order: the environment's KGMET_CHROMIUM, and then no other; one on the PATH; Playwright's, if it is there; Debian's
+package, if apt-get may be used; Playwright's own download. Exits with 3 and a loud line on the standard error if none
+of these works.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ NONE_FOUND = 3
 
 def installed() -> str | None:
     """Path of a Chromium that is there already."""
-    named = os.environ.get("KGMET_CHROMIUM", "").strip()
-    if named:
-        return named if Path(named).is_file() else None
     found = (shutil.which(name) for name in NAMES)
     return next((path for path in found if path), None) or playwrights_own()
 
@@ -53,6 +51,13 @@ def from_playwright() -> str | None:
 
 
 def main() -> int:
+    named = os.environ.get("KGMET_CHROMIUM", "").strip()
+    if named:
+        if Path(named).is_file():
+            print(named)
+            return 0
+        print(f"\n*** NO CHROMIUM: KGMET_CHROMIUM names {named!r}, which is no file. ***\n", file=sys.stderr)
+        return NONE_FOUND
     for way in (installed, from_apt, from_playwright):
         path = way()
         if path:

@@ -12,7 +12,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DGLBACKEND"] = "pytorch"
 
 import ipaddress
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from scripts.get_chromium import installed
+
 _NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
 def _is_here(host: object) -> bool:
@@ -74,7 +74,7 @@ def default_model_dir() -> Path:
 def chromium_executable() -> str:
     """Path of a Chromium. Without one browser tests are skipped; under CI=true that is a failure."""
     named = os.environ.get("KGMET_CHROMIUM", "").strip()
-    path = named or next(filter(None, map(shutil.which, _BROWSERS)), "")
+    path = named or installed()
     if path and Path(path).is_file():
         return path
     if os.environ.get("CI") == "true":

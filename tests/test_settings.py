@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -99,3 +100,10 @@ def test_every_make_target_named_exists(name: str) -> None:
     )
     assert named
     assert named <= targets
+
+
+def test_tests_have_no_network() -> None:
+    with pytest.raises(OSError, match="tests have no network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    with pytest.raises(socket.gaierror, match="tests have no network"):
+        socket.create_connection(("example.org", 80), timeout=1)
