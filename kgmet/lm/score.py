@@ -23,7 +23,8 @@ class AnswerScore:
     """How likely an answer is after a prompt.
 
     `logprob` is in nats, summed over the answer's `n_token` tokens. `is_first` says whether greedy decoding gives
-    exactly these tokens. `rank` is that of the answer's first token among all, from 1.
+    exactly these tokens, `n_hit` how many of them are the likeliest token where they stand (teacher-forced). `rank` is
+    that of the answer's first token among all, from 1.
     """
 
     prompt: str
@@ -32,6 +33,7 @@ class AnswerScore:
     n_token: int
     is_first: bool
     rank: int
+    n_hit: int
 
     @property
     def probability(self) -> float:
@@ -189,13 +191,15 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
 def _score(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
     target = torch.tensor(span.target_ids)
     chosen = table.gather(1, target[:, None])[:, 0]
+    hits = table.argmax(-1) == target
     return AnswerScore(
         prompt=pair[0],
         answer=pair[1],
         logprob=float(chosen.double().sum()),
         n_token=len(span.target_ids),
-        is_first=bool((table.argmax(-1) == target).all()),
+        is_first=bool(hits.all()),
         rank=int((table[0] > chosen[0]).sum()) + 1,
+        n_hit=int(hits.sum()),
     )
 
 
