@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,8 +19,8 @@ __all__ = ["Chain", "GraphReader", "closure", "grow_chains"]
 class Chain:
     """Relations followed one after the other from one entity.
 
-    `paths` holds, per entity at the end, the triples that lead there; `composed` is the one relation that says the
-    edited relation and this chain in one, where the catalogue names one.
+    `paths` holds, per entity at the end, the triples that lead there from the edit's subject; `composed` is the one
+    relation that says the edited relation and this chain in one, where the catalogue names one.
     """
 
     relations: tuple[str, ...]
@@ -87,13 +87,13 @@ def closure(catalogue: RelationCatalogue, relation: str) -> frozenset[str]:
 def grow_chains(
     reader: GraphReader,
     catalogue: RelationCatalogue,
-    start: Entity,
+    starts: Mapping[Entity, tuple[Triple, ...]],
     *,
     after: str,
     length: int,
     welcome: Sequence[str] = (),
 ) -> dict[tuple[str, ...], Chain]:
-    """Every chain of up to `length` relations from `start`, which itself stands at the end of relation `after`.
+    """Every chain of up to `length` relations from `starts`, which themselves stand at the end of relation `after`.
 
     A relation may follow another where the catalogue says that they compose, or where it is one of `welcome`, but never
     its own inverse.
@@ -101,7 +101,7 @@ def grow_chains(
     if after not in catalogue:
         return {}
     found: dict[tuple[str, ...], Chain] = {}
-    ring = [Chain(relations=(), composed=after, paths={start: ()})]
+    ring = [Chain(relations=(), composed=after, paths=dict(starts))]
     for _ in range(length):
         following: list[Chain] = []
         for chain in ring:

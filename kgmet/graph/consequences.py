@@ -62,11 +62,8 @@ def _forward(look: Look) -> tuple[Consequence, ...]:
         templates, questions = look.words((look.ends.relation.id, *key))
         if change is None or not templates:
             continue
-        path_new = (look.ends.edge, *chain.paths[change.new])
+        path_new = chain.paths[change.new]
         path_old = () if change.old is None else old_paths[change.old]
-        before = look.ends.old_edge
-        if path_old and before is not None and path_old[0].subject == before.object:
-            path_old = (before, *path_old)
         found.append(
             look.make(
                 "forward",

@@ -48,8 +48,8 @@ class EditEnds:
 def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False) -> EditEnds:
     """Look up the edit's ids in `store`; what it does not know becomes an ad-hoc node, never an error.
 
-    Without an old object in the edit, every edge of the relation at the subject is replaced and the first of them (by
-    id) gives the old object; with one, only that edge is, unless the relation `is_functional`.
+    Without an old object in the edit, the relation's first edge at the subject (by id) gives it. Only the old object's
+    edge is replaced, and the others stay beside the new one, unless the relation `is_functional`.
     """
     subject = _entity(store, edit.subject_id, edit.subject)
     new = _entity(store, edit.new_object_id, edit.new_object)
@@ -58,8 +58,8 @@ def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False
     others = tuple(triple for triple in present if triple.object != new)
     if edit.old_object is None and edit.old_object_id is None:
         old = others[0].object if others else None
-        return EditEnds(subject=subject, relation=relation, new=new, old=old, replaced=others)
-    old = _old(store, edit, others)
+    else:
+        old = _old(store, edit, others)
     replaced = others if is_functional else tuple(triple for triple in others if triple.object == old)
     return EditEnds(subject=subject, relation=relation, new=new, old=None if old == new else old, replaced=replaced)
 

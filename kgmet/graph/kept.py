@@ -9,6 +9,7 @@ from itertools import chain, zip_longest
 from kgmet.fingerprint import digest
 from kgmet.graph.effects import KeptFact, KeptKind
 from kgmet.graph.look import Look
+from kgmet.graph.phrasing import says
 from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["OwnFacts", "find_kept_neighbours", "sort_own_facts"]
@@ -56,7 +57,8 @@ def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
     """The edited relation at other subjects: up to half of them share the old object, the rest are spread over others.
 
     Left out are subjects whose own answer the edit changes (what stands in the moved city moves along) or puts in
-    doubt. Those of the same kind as the edit's subject come first.
+    doubt, and those whose name says the answer (Chicago Midway Airport). Those of the same kind as the edit's subject
+    come first.
     """
     spec, ends, limit = look.spec, look.ends, look.config.max_neighbours
     if limit == 0 or look.edit.relation is None:
@@ -99,7 +101,7 @@ def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> tuple[li
     seen = {look.ends.subject, look.ends.new}
     for triple in candidates[: 4 * room]:
         subject = triple.subject
-        if subject in seen or subject.is_literal:
+        if subject in seen or subject.is_literal or says(subject.label, triple.object.label):
             continue
         seen.add(subject)
         facts = look.reader.facts(subject)

@@ -11,6 +11,8 @@ from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["find_later_hops"]
 
+_FAR_STARTS = 4
+"""At how many of the nearest starting points one more step back is taken; each asks the store a dozen questions."""
 _FORWARD_TAILS = 2
 """How many forward consequences are asked about from afar."""
 
@@ -21,10 +23,11 @@ def find_later_hops(look: Look, forward: Sequence[Consequence]) -> tuple[Consequ
     The edit's subject stays implicit in their wording. Only those y take part that have s as their single q, the best
     known first, in turns over the relations.
     """
-    if look.spec is None or look.ends.old is None or look.config.max_later_hops == 0:
+    if look.spec is None or look.ends.old is None or len(look.remaining) >= look.config.max_values:
         return ()
-    near = list(_leading_to(look, look.ends.subject, look.spec.id))
-    far = [pair for first in near[:6] for pair in islice(_further(look, first), 2)]
+    room = look.config.max_later_hops
+    near = list(islice(_leading_to(look, look.ends.subject, look.spec.id), room))
+    far = [pair for first in near[:_FAR_STARTS] for pair in islice(_further(look, first), 2)]
     tails = [item for item in forward if len(item.path_new) == 2 and len(item.path_old) == 2][:_FORWARD_TAILS]
     edit_only: tuple[Consequence | None, ...] = (None,)
     groups: list[list[Consequence]] = [
@@ -34,7 +37,7 @@ def find_later_hops(look: Look, forward: Sequence[Consequence]) -> tuple[Consequ
         [_later(look, leading, tail) for leading in far for tail in tails],
     ]
     turns = [item for item in chain.from_iterable(zip_longest(*groups)) if item is not None and item.templates]
-    chosen = turns[: look.config.max_later_hops]
+    chosen = turns[:room]
     return tuple(sorted(chosen, key=lambda item: item.hops))
 
 
@@ -82,8 +85,8 @@ def _later(look: Look, leading: tuple[Triple, ...], tail: Consequence | None) ->
         subject=leading[0].subject,
         old=path_old[-1].object,
         new=path_new[-1].object,
-        also=tail.also if tail else (),
-        also_old=tail.also_old if tail else (),
+        also=tail.also if tail else tuple(look.remaining),
+        also_old=tail.also_old if tail else tuple(look.remaining),
         relation=composed,
         reason=look.explain(path_new, path_old),
         templates=templates,

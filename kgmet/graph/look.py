@@ -96,19 +96,26 @@ class Look:
         self.ends: EditEnds = find_ends(store, edit, is_functional=self.spec is not None and self.spec.is_functional)
         self.subject = as_typed(edit.subject, self.ends.subject)
         self.reader = GraphReader(store, limit=config.read_limit)
-        old_chains = {} if self.ends.old is None else self._chains(self.ends.old)
+        self.remaining = self._remaining()
+        old_chains = self._chains(self.ends.old_edge)
         circular = [key for key, chain in old_chains.items() if self._returns(chain)]
         self.old_chains = _not_after(circular, old_chains)
-        self.new_chains = _not_after(circular, self._chains(self.ends.new))
+        self.new_chains = _not_after(circular, self._chains(self.ends.edge))
         self.dependent = frozenset() if self.spec is None else closure(catalogue, self.spec.id) - {self.spec.id}
 
-    def _chains(self, start: Entity) -> dict[tuple[str, ...], Chain]:
-        if self.spec is None:
+    def _remaining(self) -> Paths:
+        """The further objects of the edited relation, which it keeps: the other languages of Switzerland."""
+        away = {*self.ends.replaced, self.ends.edge}
+        facts = () if self.edit.relation is None else self.reader.facts(self.ends.subject, [self.edit.relation])
+        return {triple.object: (triple,) for triple in facts if triple not in away}
+
+    def _chains(self, edge: Triple | None) -> dict[tuple[str, ...], Chain]:
+        if self.spec is None or edge is None:
             return {}
         return grow_chains(
             self.reader,
             self.catalogue,
-            start,
+            {edge.object: (edge,), **self.remaining},
             after=self.spec.id,
             length=self.config.max_hops - 1,
             welcome=self.config.relations,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -10,7 +11,7 @@ from kgmet.errors import ConfigError
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
-__all__ = ["as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "split_templates", "word_chain"]
+__all__ = ["as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "says", "split_templates", "word_chain"]
 
 
 def in_slot(template: str, entity: Entity) -> str:
@@ -56,6 +57,11 @@ def nest(template: str, phrase: str) -> str:
     if not before.strip() and not phrase.startswith("{}"):
         text = text[:1].upper() + text[1:]
     return text
+
+
+def says(text: str, answer: str) -> bool:
+    """Whether `answer` stands in `text` in whole words, so that the text gives it away."""
+    return re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None
 
 
 def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -14,7 +14,7 @@ from kgmet.errors import BrokenArtifactError, ConfigError
 from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
 from kgmet.graph.effects import Consequence, EditConsequences, KeptFact
 from kgmet.graph.ends import EditEnds, find_ends
-from kgmet.graph.phrasing import in_slot, split_templates
+from kgmet.graph.phrasing import in_slot, says, split_templates
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Triple
@@ -229,6 +229,8 @@ def _kept(
         held = split_templates(fact.templates, config.n_held)[1]
         right = [fact.triple.object, *fact.also]
         if not held or ends.new.id in {entity.id for entity in right}:
+            continue
+        if says(fact.triple.subject.label, fact.triple.object.label):
             continue
         # One prompt each, in turns, so that a set of ten holds ten subjects and several wordings.
         template = held[number % len(held)]

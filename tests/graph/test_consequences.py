@@ -122,6 +122,26 @@ def test_a_list_of_many_right_answers_is_not_asked_about() -> None:
     assert {_label(language.new), *map(_label, language.also)} == {"Japanese", "Tongue 0"}
 
 
+def test_what_remains_beside_the_new_object_still_answers() -> None:
+    # Picasso is also a citizen of Spain after he becomes one of Japan in place of France.
+    both = world(fact("Pablo Picasso", "P27", "France"))
+    moved = edit("Pablo Picasso", "P27", "Japan", old_object="France", old_object_id=key("France"))
+    found = look(moved, both)
+    capital = next(item for item in found.forward if item.path_new[-1].relation.id == "P36")
+    assert (_label(capital.old), _label(capital.new)) == ("Paris", "Tokyo")
+    assert [_label(entity) for entity in capital.also] == ["Madrid"]
+    assert [_label(entity) for entity in capital.also_old] == ["Madrid"]
+    # Of the continents nothing is lost: Europe was an answer before and still is one.
+    assert "P30" not in {relation for relation, _, _ in ends(found.forward)}
+
+
+def test_a_name_that_says_the_answer_is_no_neighbour() -> None:
+    told = [fact("Paris Opera", "P131", "Paris"), fact("Parisian Hall", "P131", "Paris")]
+    kept = {item.triple.subject.label for item in look(store=world(*told)).kept_neighbours}
+    assert "Parisian Hall" in kept
+    assert "Paris Opera" not in kept
+
+
 def test_what_leads_back_to_the_subject_is_not_followed() -> None:
     # The country of the capital of Spain is Spain: nothing about France follows from moving the capital there.
     found = look(edit("Spain", "P36", "Lyon")).forward
