@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kgmet.fingerprint import digest
-from kgmet.graph.triple import Entity, Relation
+from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = ["GraphBuilder", "GraphColumns"]
 
@@ -110,6 +110,11 @@ class GraphBuilder:
         elif label and self._relation_labels[number] == relation_id:
             self._relation_labels[number] = label
         return number
+
+    def take(self, triple: Triple) -> None:
+        """Take one triple with all that its entities say about themselves."""
+        subject, obj = self.describe(triple.subject), self.describe(triple.object)
+        self.triple(subject, self.relation(triple.relation.id, triple.relation.label), obj, triple.source)
 
     def triple(self, subject: int, relation: int, obj: int, source: str = "") -> None:
         """Take one triple of numbers given by `entity` and `relation`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Literal, Self
 
 import numpy as np
@@ -37,8 +38,7 @@ class MemoryStore:
         for entity in entities:
             builder.describe(entity)
         for triple in triples:
-            subject, obj = builder.describe(triple.subject), builder.describe(triple.object)
-            builder.triple(subject, builder.relation(triple.relation.id, triple.relation.label), obj, triple.source)
+            builder.take(triple)
         self._set(builder.build(), name)
 
     @classmethod
@@ -60,6 +60,15 @@ class MemoryStore:
         self._incoming_relation = columns.relation[self._by_object]
         self._relation_column = columns.relation[self._by_relation]
         self._lock = threading.Lock()
+
+    def extended(self, triples: Iterable[Triple], *, name: str | None = None) -> Self:
+        """A new store that also has `triples`, for example those of another store; this one stays as it is."""
+        builder = GraphBuilder()
+        for entity in self.entities():
+            builder.describe(entity)
+        for triple in chain(self, triples):
+            builder.take(triple)
+        return type(self).from_columns(builder.build(), name=name or self._name)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher, get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ _ASCII = {
     if chr(code) not in _MEANING and unicodedata.category(chr(code))[0] in "PZC"
 }
 _ARTICLES = ("the ",)
+_ALIKE = 0.8
+"""How similar a word must be to be taken for a slip of another (difflib's ratio)."""
 
 
 def without_article(text: str) -> str:
@@ -80,8 +83,8 @@ class NameHit:
 class NameIndex:
     """Finds numbered entities by their names.
 
-    Better first: the label itself, an alias, the beginning of a name, words of a name; within each, entities with more
-    facts.
+    Better first: the label itself, an alias, the beginning of a name, words of a name, and only if there is none of
+    those, names like it but for a slip of the pen; within each, entities with more facts.
     Sorted arrays and bisection: about a hundred bytes a name, and no query looks at more names than fit it.
     """
 
@@ -123,6 +126,9 @@ class NameIndex:
         self._take(best, self._heaviest(np.arange(same, high), 4 * limit), text, wanted)
         if len(best) < limit:
             self._take(best, self._heaviest(self._by_words(wanted), 4 * limit), text, wanted)
+        if not best and (meant := self._respelled(wanted)):
+            self._take(best, self._heaviest(self._by_words(meant), 4 * limit), text, wanted)
+            best = {entity: replace(hit, score=0.2 * _likeness(wanted, hit.name)) for entity, hit in best.items()}
         ranked = sorted(best.values(), key=lambda hit: (-hit.score, -int(self._weight[hit.entity]), hit.entity))
         return ranked[:limit]
 
@@ -173,6 +179,20 @@ class NameIndex:
         rows = self._rows(last, last + "\U0010ffff" if len(last) > 1 else last)
         return rows if found is None else np.intersect1d(found, rows)
 
+    def _respelled(self, wanted: str) -> str:
+        """`wanted` with each unknown word replaced by the most similar known one; empty if a word has none."""
+        words = []
+        for word in wanted.split(" "):
+            if not len(self._rows(word, word)):
+                # A slip at the very first letter is rare; without this rule every word would have to be compared.
+                low, high = bisect_left(self._words, word[0]), bisect_left(self._words, word[0] + "\U0010ffff")
+                near = [known for known in self._words[low:high] if abs(len(known) - len(word)) <= 2]
+                word = next(iter(get_close_matches(word, near, n=1, cutoff=_ALIKE)), "")
+            if not word:
+                return ""
+            words.append(word)
+        return " ".join(words)
+
     def _rows(self, first: str, last: str) -> Ints:
         low = bisect_left(self._words, first)
         high = bisect_left(self._words, last) if last != first else low + 1
@@ -180,6 +200,10 @@ class NameIndex:
             return np.empty(0, dtype=np.int32)
         rows = self._postings[self._starts[low] : self._starts[high]]
         return rows if high == low + 1 else np.unique(rows)
+
+
+def _likeness(folded: str, name: str) -> float:
+    return round(SequenceMatcher(None, folded, fold(name)).ratio(), 6)
 
 
 def _index_words(folded: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64], Ints]:

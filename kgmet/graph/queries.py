@@ -11,9 +11,21 @@ from typing import Literal
 import pyoxigraph as ox
 
 from kgmet.graph import terms
+from kgmet.graph.names import without_article
+from kgmet.graph.rows import MAX_FIELD
 from kgmet.graph.terms import Term
 
-__all__ = ["LANGUAGES", "all_relations", "around", "bearing", "describe", "labels", "mention", "with_relation"]
+__all__ = [
+    "LANGUAGES",
+    "all_relations",
+    "around",
+    "bearing",
+    "describe",
+    "labels",
+    "mention",
+    "spellings",
+    "with_relation",
+]
 
 LANGUAGES = ("en", "mul", "")
 """Languages of labels, best first; Wikidata keeps names that are the same everywhere under ``mul``."""
@@ -22,6 +34,16 @@ _SITELINKS = ox.NamedNode("http://wikiba.se/ontology#sitelinks")
 _NO_NAMES = f"FILTER(?p NOT IN ({terms.LABEL}, {terms.ALIAS}, {terms.DESCRIPTION}))"
 _DIRECT = f"FILTER(STRSTARTS(STR(?p), {ox.Literal(terms.WIKIDATA_DIRECT)}) && ISIRI(?e))"
 _SPOKEN = ", ".join(str(ox.Literal(language)) for language in LANGUAGES)
+
+
+def spellings(text: str) -> list[str]:
+    """`text` as labels usually write it: as typed, without article, with capitals."""
+    line = terms.literal_text(text, longest=MAX_FIELD)
+    bare = without_article(line)
+    if not bare:
+        return []
+    title = " ".join(word[:1].upper() + word[1:] for word in bare.split())
+    return list(dict.fromkeys([line, bare, bare[:1].upper() + bare[1:], title, f"The {title}", bare.lower()]))
 
 
 def all_relations() -> str:

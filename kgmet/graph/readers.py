@@ -8,8 +8,9 @@
 ===================  =================================================================================================
 
 A separate file of entities (``id, label, type, description, aliases, article``; aliases separated by ``|``) names what
-the triples only number. A label without an id makes the id ``K-`` + the folded label, so the same name is the same node
-in every file. Nothing is repaired in silence: a line that cannot be right is refused with its number.
+the triples only number. A label without an id means the one entity of that file which bears it; otherwise its id is
+``K-`` + the folded label, so the same name is the same node in every file. Nothing is repaired in silence: a line that
+cannot be right is refused with its number.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ class _Loader:
         self._label_of = relation_labels
         self._id_of = {fold(label): relation_id for relation_id, label in relation_labels.items()}
         self._ids: dict[str, str] = {}
+        self._named: dict[str, str | None] = {}
 
     def file(self, path: Path) -> None:
         """Take every triple of `path`."""
@@ -126,6 +128,9 @@ class _Loader:
         for line, row in read_rows(path, known=_ENTITY_COLUMNS, required=("id", "label")):
             if not row["id"] or not row["label"]:
                 raise GraphFileError(f"{path}, line {line}: an entity needs an id and a label, found {row!r}.")
+            # A name two entities bear says nothing about which of them a line means.
+            folded = fold(row["label"])
+            self._named[folded] = row["id"] if self._named.get(folded, row["id"]) == row["id"] else None
             self.builder.describe(
                 Entity(
                     id=row["id"],
@@ -171,13 +176,13 @@ class _Loader:
     def _id(self, label: str) -> str:
         known = self._ids.get(label)
         if known is None:
-            known = self._ids[label] = entity_id_for(label)
+            known = self._ids[label] = self._named.get(fold(label)) or entity_id_for(label)
         return known
 
     def _relation(self, relation_id: str, label: str) -> int | None:
         if not relation_id and not label:
             return None
-        relation_id = relation_id or self._id_of.get(fold(label)) or self._id(label)
+        relation_id = relation_id or self._id_of.get(fold(label)) or entity_id_for(label)
         return self.builder.relation(relation_id, self._label_of.get(relation_id) or label)
 
 

@@ -70,6 +70,7 @@ class SparqlStore:
         self._opened = datetime.now(UTC).date().isoformat()
         self._known = {spec.id: spec.relation for spec in RelationCatalogue.load()}
         self._asked_for: dict[str, Entity] = {}
+        self._seen: dict[str, Entity] = {}
 
     @property
     def name(self) -> str:
@@ -161,7 +162,7 @@ class SparqlStore:
 
     def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
         """Entities whose label or alias is `text`, in one of its usual spellings; best first."""
-        names = _spellings(text)
+        names = queries.spellings(text)
         if not names or limit < 1:
             return ()
         reply = self._client.select(queries.bearing(names, limit=max(4 * limit, 40)))
@@ -195,7 +196,11 @@ class SparqlStore:
         if relations is not None:
             pairs = {pair for pair in pairs if pair[0] in relations}
         named = self._named(sorted({relation for relation, _ in pairs}))
-        centre = self._asked_for.get(entity_id) or (self.entity(entity_id) if pairs else None)
+        # A node met before has its label already; asking for each one's description would double the questions.
+        self._seen |= {entity.id: entity for entity in others.values()}
+        centre = self._asked_for.get(entity_id) or self._seen.get(entity_id)
+        if pairs and centre is None:
+            centre = self.entity(entity_id)
         source = self._source(reply)
         found = []
         for relation, other in pairs:
@@ -278,16 +283,6 @@ def _predicate(row: Mapping[str, Term], name: str) -> ox.NamedNode:
             f"{name} answered with {predicate!s:.80} where a predicate was asked for. It cannot be trusted."
         )
     return predicate
-
-
-def _spellings(text: str) -> list[str]:
-    """`text` as labels usually write it: as typed, without article, with capitals."""
-    line = terms.literal_text(text, longest=MAX_FIELD)
-    bare = without_article(line)
-    if not bare:
-        return []
-    title = " ".join(word[:1].upper() + word[1:] for word in bare.split())
-    return list(dict.fromkeys([line, bare, bare[:1].upper() + bare[1:], title, f"The {title}", bare.lower()]))
 
 
 def _score(row: Mapping[str, Term], text: str) -> float:

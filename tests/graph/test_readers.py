@@ -203,3 +203,10 @@ def test_blank_nodes_of_two_files_stay_two(tmp_path: Path):
 def test_the_embedded_graph_is_read_once():
     assert sample_store() is sample_store()
     assert sample_store().search("FRANCE")[0].entity.label == "France"
+
+
+def test_a_label_alone_means_the_one_entity_that_bears_it(tmp_path: Path):
+    entities = write(tmp_path, "e.tsv", "id\tlabel\nQ243\tEiffel Tower\nQ230\tGeorgia\nQ1428\tGeorgia\n")
+    table = "subject\trelation\tobject\nthe eiffel tower\tlocated in city\tGeorgia\n"
+    (fact,) = read(write(tmp_path, "a.tsv", table), entities=entities)
+    assert fact.key == ("Q243", "P131", "K-georgia") and fact.subject.label == "Eiffel Tower"

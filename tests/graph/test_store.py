@@ -220,3 +220,17 @@ def test_limit_of_search():
     store = MemoryStore(entities=[entity(f"Q{n:03}", f"Saint number {n}") for n in range(200)])
     assert len(store.search("saint", limit=7)) == 7
     assert store.search("saint", limit=0) == ()
+
+
+@pytest.mark.parametrize("typed", ["Eifel Tower", "eiffel towr", "The Eiffle Tower"])
+def test_a_slip_is_a_proposal_of_little_weight(typed: str):
+    (match,) = MemoryStore(GEOGRAPHY).search(typed)
+    assert match.entity.id == "Q243" and match.score < 0.3
+
+
+def test_an_extended_store_is_the_store_of_all_triples():
+    triples = some_triples()
+    first, rest = MemoryStore(triples[:150], entities=[entity("Q77", "alone", description="kept")]), triples[150:]
+    whole = first.extended(rest, name="both")
+    assert list(whole) == list(MemoryStore(triples)) and whole.name == "both"
+    assert whole.entity("Q77").description == "kept" and len(first) == len(set(triples[:150]))
