@@ -1,0 +1,1 @@
+"""What the pages share. May import `kgmet`; is imported by nothing but `pages` and tests."""

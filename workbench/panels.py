@@ -1,0 +1,108 @@
+"""Small Streamlit blocks that several pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from workbench import jobs, wording
+from workbench.jobs import Job, JobState
+from workbench.resources import Resident, model_holder
+from workbench.session import WorkbenchState
+
+__all__ = ["job_panel", "job_result", "message", "require_model", "require_stack", "stale_note", "title"]
+
+_SERVER = "server"
+"""Whose the job is that loads the model for everybody."""
+
+
+def title(text: str, about: str) -> None:
+    """The page's heading and one sentence on what it is for."""
+    st.title(text, anchor=False)
+    st.caption(about)
+
+
+def message(text: str | None, *, kind: str = "error") -> None:
+    """Show a message exactly as it is (labels in it may hold Markdown or HTML); nothing for ``None``."""
+    if text:
+        box = {"error": st.error, "warning": st.warning, "info": st.info, "success": st.success}[kind]
+        icons = {"error": "error", "warning": "warning", "info": "info", "success": "check_circle"}
+        box(wording.safe(text), icon=f":material/{icons[kind]}:")
+
+
+def require_model() -> Resident:
+    """The resident model; while there is none it is loaded as a job, and the page shows how far that is and stops."""
+    holder = model_holder()
+    if holder.resident is not None:
+        return holder.resident
+    job = jobs.latest(_SERVER, "load")
+    if job is None or (job.is_finished and job.state is not JobState.FAILED):
+        jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+        job = jobs.latest(_SERVER, "load")
+    if job is not None and job.state is JobState.FAILED:
+        message(job.error)
+        if st.button("Try again", icon=":material/refresh:"):
+            jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+            st.rerun()
+    elif job is not None:
+        st.info(
+            "The model is being loaded. The first time this takes about half a minute.", icon=":material/hourglass:"
+        )
+        job_panel(job, can_cancel=False)
+    st.stop()
+    raise AssertionError("st.stop does not return")
+
+
+def require_stack(state: WorkbenchState) -> None:
+    """Stop the page with a hint if there is no edit yet."""
+    if state.focus is None:
+        st.info(wording.PLAN_FIRST, icon=":material/edit:")
+        st.stop()
+
+
+def stale_note(is_stale: bool) -> None:
+    """Say that what follows was made from other inputs; give its container the key ``stale`` for the grey."""
+    if is_stale:
+        st.caption(f":material/history: {wording.STALE}")
+
+
+def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
+    """How far a job is, redrawn twice a second until it ends; then the whole page runs again.
+
+    Args:
+        job: an unfinished job.
+        draw: draws more from it, for example its curve.
+        can_cancel: whether to offer Stop.
+    """
+
+    def look() -> None:
+        if job.is_finished:
+            st.rerun()
+        _progress(job)
+        if draw is not None:
+            draw(job)
+
+    if can_cancel and st.button("Stop", icon=":material/stop_circle:", key=f"stop-{job.id}", disabled=job.flag.is_set):
+        jobs.cancel(job.id)
+        st.toast("Stopping at the next step.")
+    st.fragment(look, run_every=0.5)()
+
+
+def job_result(job: Job | None) -> None:
+    """Say how a finished job of this session ended, if it did not end well."""
+    if job is None or not job.is_finished or job.state is JobState.DONE:
+        return
+    message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")
+
+
+def _progress(job: Job) -> None:
+    event = job.latest
+    if event is None:
+        text = f"Waiting behind {job.waited_behind} other job(s)" if job.state is JobState.WAITING else "Starting"
+        st.progress(0.0, text=text)
+        return
+    name = wording.STAGES.get(event.stage, event.stage.capitalize())
+    share = min(event.done / event.total, 1.0) if event.total else 0.0
+    of = f" of {event.total}" if event.total else ""
+    st.progress(share, text=f"{wording.safe(name)} · {event.done}{of} · {job.seconds:.0f} s")

@@ -1,0 +1,112 @@
+"""What surrounds every page: navigation, style sheet, the sidebar with model and edits, the first-visit guide."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import streamlit as st
+
+from workbench import session, wording
+from workbench.resources import model_holder
+from workbench.session import WorkbenchState
+
+__all__ = ["PAGES", "run"]
+
+PAGES = {
+    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub")),
+    "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
+    "Check": (
+        ("probe", "Probe", "quiz"),
+        ("compare", "Compare", "compare"),
+        ("benchmark", "Benchmark", "speed"),
+    ),
+    "Keep": (("ledger", "Ledger", "history"),),
+    "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
+}
+"""Section → (script in `pages/`, title, icon). What is not on disk is not listed."""
+
+
+def run(root: Path) -> None:
+    """Run one page with everything around it."""
+    st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
+    page = st.navigation(_pages(root), expanded=True)
+    _style(root)
+    state = session.current()
+    _remember(state)
+    if _asset(root, "logo.svg"):
+        st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
+    if not state.is_guide_seen:
+        _guide(state)
+    with st.sidebar:
+        _sidebar(state)
+    page.run()
+
+
+def _pages(root: Path) -> dict[str, list[st.Page]]:
+    listed: dict[str, list[st.Page]] = {}
+    for section, scripts in PAGES.items():
+        found = [
+            st.Page(root / "pages" / f"{name}.py", title=title, icon=f":material/{icon}:", default=name == "edit")
+            for name, title, icon in scripts
+            if (root / "pages" / f"{name}.py").is_file()
+        ]
+        if found:
+            listed[section] = found
+    return listed
+
+
+def _asset(root: Path, name: str) -> str | None:
+    path = root / "assets" / name
+    return str(path) if path.is_file() else None
+
+
+def _style(root: Path) -> None:
+    sheet = root / "assets" / "style.css"
+    if sheet.is_file():
+        st.html(sheet)
+
+
+def _remember(state: WorkbenchState) -> None:
+    """Give the browser the session's id, so that it finds its edits after a reload or a restart of the server."""
+    if st.context.cookies.get(session.cookie_name()) == state.session_id:
+        return
+    cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
+    with st.container(key="remember"):
+        st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+
+
+def _guide(state: WorkbenchState) -> None:
+    with st.container(border=True, key="guide"):
+        st.subheader("Five steps", anchor=False)
+        for column, (number, (name, text)) in zip(
+            st.columns(len(wording.GUIDE)), enumerate(wording.GUIDE, start=1), strict=True
+        ):
+            column.markdown(f"**{number}. {wording.safe(name)}**")
+            column.caption(wording.safe(text))
+        st.button("Got it", on_click=state.close_guide, icon=":material/check:")
+
+
+def _sidebar(state: WorkbenchState) -> None:
+    resident = model_holder().resident
+    with st.container(key="sidebar-state"):
+        if resident is None:
+            st.caption("Model: not loaded yet")
+        else:
+            lm = resident.lm
+            st.caption("Model")
+            st.text(wording.short(lm.name, 40))
+            st.caption(
+                f"{lm.device} · {str(lm.dtype).removeprefix('torch.')} · {lm.n_parameter / 1e6:.0f} M parameters"
+            )
+            is_ready = resident.statistics.is_ready(state.config.write.layers)
+            st.caption(f"Statistics: {'ready' if is_ready else 'measured with the first edit'}")
+        live = len(state.live(None if resident is None else resident.lm))
+        st.badge(
+            f"{live} edit{'' if live == 1 else 's'} live", color="blue" if live else "gray", icon=":material/layers:"
+        )
+        job = state.job()
+        if job is not None and not job.is_finished:
+            st.badge("work under way", color="orange", icon=":material/hourglass:")
+        if state.is_guide_seen:
+            st.button("Show the guide", on_click=state.open_guide, type="tertiary", icon=":material/help:")

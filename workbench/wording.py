@@ -1,0 +1,67 @@
+"""Every label, help text and number format that more than one place shows."""
+
+from __future__ import annotations
+
+__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "safe", "short"]
+
+APP_TITLE = "KGMET Workbench"
+NOT_MEASURED = "not measured"
+PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
+NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
+NO_GRAPH = (
+    "The graph does not know this subject, so no graph took part. The edit works all the same, from the prompt alone."
+)
+STALE = "Made before something changed: the inputs are no longer these. Run it again."
+
+STAGES = {
+    "load model": "Reading the model",
+    "moments": "Measuring what must be protected",
+    "search": "Searching the shift",
+    "write": "Writing into the free directions",
+    "measure": "Asking before and after",
+    "probe": "Asking the probes",
+}
+"""Names of stages for people; others are shown as they are."""
+
+GUIDE = (
+    ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
+    ("See what follows", "The graph shows what else would change, and what must not. Untick what you want to leave."),
+    ("Apply", "The search takes seconds. The model's weights are never touched: the edit lies beside them."),
+    ("Believe it", "Compare before and after, ask your own questions on Probe, look inside on Shift."),
+    ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
+)
+
+
+def percent(value: float | None) -> str:
+    """A probability for people: ``99.6 %``, small ones in powers of ten, ``not measured`` for ``None``."""
+    if value is None:
+        return NOT_MEASURED
+    if value == 0:
+        return "0 %"
+    if value < 0.0005:
+        exponent = f"{value:.1e}"
+        mantissa, power = exponent.split("e")
+        return f"{mantissa}·10{_superscript(int(power))}"
+    return f"{100 * value:.2f} %" if value < 0.01 else f"{100 * value:.1f} %"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits."""
+    return NOT_MEASURED if value is None else f"{value:.{digits}g}"
+
+
+def short(text: str, longest: int = 60) -> str:
+    """Text cut to a length, with an ellipsis where something is missing."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[]()#+-.!|~<>$:&"})
+
+
+def safe(text: str) -> str:
+    """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
+    return " ".join(text.split()).translate(_SPECIAL)
+
+
+def _superscript(value: int) -> str:
+    return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
