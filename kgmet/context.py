@@ -11,6 +11,7 @@ from kgmet.fingerprint import digest
 from kgmet.graph.consequences import Consequence, EditConsequences, KeptFact, find_consequences
 from kgmet.graph.linking import LinkedEdit, link_edit
 from kgmet.graph.phrasing import as_typed, in_slot, split_templates
+from kgmet.graph.questions import paraphrases
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.subgraph import Subgraph, Switch, retrieve_subgraph
@@ -78,9 +79,6 @@ def prepare_edit(
     consequences = find_consequences(store, catalogue, edit, config=config.consequences)
     after = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, consequences=consequences)
     before = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, state="before")
-    wordings: tuple[str, ...] = ()
-    if edit.relation is not None and edit.relation in catalogue:
-        wordings = tuple(text for text in catalogue.spec(edit.relation).cloze if text != edit.template)
     return EditContext(
         edit=edit,
         linked=linked,
@@ -89,7 +87,7 @@ def prepare_edit(
         consequences=consequences,
         excluded=tuple(exclude),
         left=frozenset(leave),
-        paraphrases=wordings,
+        paraphrases=paraphrases(catalogue, edit),
         strangers=_strangers(store, after) if config.direction.source is SourceKind.NONSENSE else (),
     )
 
@@ -118,7 +116,7 @@ def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact,
     """The neighbours whose keys the solve is to leave alone."""
     if context.consequences is None or not config.hold.neighbours:
         return ()
-    usable = [item for item in context.consequences.kept_neighbours if item.id not in context.left]
+    usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]
     return tuple(usable[: config.hold.neighbours])
 
 

@@ -179,6 +179,16 @@ class EditConsequences:
         return (*self.forward, *self.inverse_gained, *self.inverse_lost, *self.later_hops)
 
     @property
+    def protected_neighbours(self) -> tuple[KeptFact, ...]:
+        """The neighbours a solve may protect: every second one. The others are for measuring and never protected."""
+        return self.kept_neighbours[0::2]
+
+    @property
+    def probed_neighbours(self) -> tuple[KeptFact, ...]:
+        """The neighbours that probes ask about; none of them is protected."""
+        return self.kept_neighbours[1::2]
+
+    @property
     def kept(self) -> tuple[KeptFact, ...]:
         """Everything that must stay."""
         return (*self.kept_own, *self.kept_neighbours)

@@ -42,8 +42,8 @@ class ConsequenceConfig:
     """Most inverse facts lost (one is gained at most)."""
     max_kept_own: int = 12
     """Most facts of the subject that must stay."""
-    max_neighbours: int = 16
-    """Most facts of other subjects that must stay."""
+    max_neighbours: int = 24
+    """Most facts of other subjects that must stay; half of them are protected, half measured."""
     max_values: int = 3
     """A relation with more objects than this at one subject is not asked about: any answer would do. At least 1."""
     max_templates: int = 8

@@ -68,8 +68,9 @@ def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> 
     """(for the search, for the probes): disjoint, in order, the same for everybody who asks with the same arguments.
 
     What is optimised must be worded otherwise than what is probed, so both sides call this one function. The held
-    templates are spread evenly over the list, from an offset given by `seed`; at least one stays for the search
-    wherever there are two. A single template goes to the probes: what cannot be measured apart is not optimised.
+    templates are spread evenly over the list; without a `seed` the first is never among them, a `seed` moves them on.
+    At least one stays for the search wherever there are two. A single template goes to the probes: what cannot be
+    measured apart is not optimised.
 
     Raises:
         ConfigError: if `n_held` is not positive.
@@ -81,7 +82,7 @@ def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> 
     if n < 2:
         return (), unique
     n_held = min(n_held, n - 1)
-    held = {(seed + (2 * k + 1) * n // (2 * n_held)) % n for k in range(n_held)}
+    held = {(seed + k * n // (n_held + 1)) % n for k in range(1, n_held + 1)}
     return (
         tuple(text for i, text in enumerate(unique) if i not in held),
         tuple(text for i, text in enumerate(unique) if i in held),

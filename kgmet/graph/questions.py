@@ -47,9 +47,8 @@ class QuestionConfig:
     """How many probes of each kind."""
 
     n_held: int = 2
-    """Prompts per consequence or fact that are kept for the probes and out of every search; at least 1."""
-    n_paraphrases: int = 3
-    """Most paraphrases of the edit."""
+    """Wordings per fact (of the edit too) that are kept for the probes and out of every search; at least 1. Whoever
+    searches must leave out as many."""
     n_questions: int = 3
     """Most questions per consequence; MQuAKE asks three."""
     n_later_hops: int = 12
@@ -129,12 +128,13 @@ def generate_probes(
 ) -> tuple[GeneratedPrompt, ...]:
     """Probes of all kinds for one edit, by kind, each text once per kind.
 
-    Of every consequence and kept fact only the held templates are asked, those that
-    ``split_templates(templates, config.n_held)`` keeps from the search; questions serve no search and are free.
+    Of the edit, every consequence and every kept fact only the held templates are asked, those that
+    ``split_templates(templates, config.n_held)`` keeps from the search, and of the neighbours only those that no solve
+    protects. Questions serve no search and are free.
     """
     ends = find_ends(store, edit)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
-    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_paraphrases)
+    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_held)
     for item in consequences.forward:
         found += _asked("consequence", item, _held(item, config))
         found += _asked("multi_hop", item, item.questions[: config.n_questions], form="question")
@@ -142,7 +142,7 @@ def generate_probes(
     for item in (*consequences.inverse_gained, *consequences.inverse_lost):
         if item.new is not None:
             found += _asked("inverse", item, _held(item, config))
-    found += _kept("neighbour", consequences.kept_neighbours[: config.n_neighbours], edit, ends, config)
+    found += _kept("neighbour", consequences.probed_neighbours[: config.n_neighbours], edit, ends, config)
     found += _kept("control", consequences.kept_own[: config.n_controls], edit, ends, config)
     unique: dict[tuple[str, str], GeneratedPrompt] = {}
     for probe in found:
@@ -179,11 +179,8 @@ def _rewrite(edit: FactEdit, ends: EditEnds) -> GeneratedPrompt:
 def _paraphrased(
     catalogue: RelationCatalogue, edit: FactEdit, ends: EditEnds, consequences: EditConsequences, *, n: int
 ) -> Iterator[GeneratedPrompt]:
-    others = paraphrases(catalogue, edit)
-    if n == 0 or not others:
-        return
     base = _rewrite(edit, ends)
-    for template in split_templates(others, n)[1]:
+    for template in split_templates(paraphrases(catalogue, edit), n)[1]:
         yield _with(base, "paraphrase", template, consequences.subject)
 
 

@@ -50,7 +50,7 @@ def test_the_rewrite_is_the_edits_own_prompt_and_no_paraphrase_repeats_it() -> N
     (rewrite,) = of("rewrite", found)
     assert (rewrite.text, rewrite.expected, rewrite.rejected) == (TO_TOKYO.prompt, "Tokyo", "Paris")
     others = of("paraphrase", found)
-    assert len(others) == 3
+    assert len(others) == 2
     assert TO_TOKYO.prompt not in [probe.text for probe in others]
     assert {(probe.expected, probe.rejected) for probe in others} == {("Tokyo", "Paris")}
 
@@ -62,7 +62,7 @@ def test_no_probe_is_worded_like_anything_the_search_may_use() -> None:
         for item in (*consequences.changed, *consequences.kept)
         for text in split_templates(item.templates, QuestionConfig().n_held)[0]
     }
-    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), QuestionConfig().n_paraphrases)[0])
+    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), QuestionConfig().n_held)[0])
     assert searched
     assert not searched & {probe.text for probe in probes() if probe.kind != "rewrite"}
 
@@ -94,8 +94,17 @@ def test_neighbours_expect_the_truth_and_reject_the_new_object_each_subject_once
     found = of("neighbour", probes())
     assert {probe.rejected for probe in found} == {"Tokyo"}
     assert max(Counter(probe.subject for probe in found).values()) == 1
-    assert ("Louvre", "Paris") in {(probe.path[0].subject.label, probe.expected) for probe in found}
+    assert ("Reichstag", "Berlin") in {(probe.path[0].subject.label, probe.expected) for probe in found}
     assert len({probe.template for probe in found}) == 2
+
+
+def test_no_neighbour_is_both_protected_and_probed() -> None:
+    consequences = find_consequences(world(), CATALOGUE, TO_TOKYO, config=ConsequenceConfig())
+    protected = {item.id for item in consequences.protected_neighbours}
+    probed = {probe.source_id for probe in of("neighbour", probes())}
+    assert protected
+    assert probed
+    assert not protected & probed
 
 
 def test_controls_are_facts_the_edit_leaves_alone() -> None:
@@ -124,10 +133,10 @@ def test_labels_with_braces_stay_as_they_are() -> None:
     assert of("paraphrase", probes(odd))[0].text.count("Set {}") == 1
 
 
-@pytest.mark.parametrize(("kind", "setting"), [("neighbour", "n_neighbours"), ("paraphrase", "n_paraphrases")])
+@pytest.mark.parametrize(("kind", "setting"), [("neighbour", "n_neighbours"), ("later_hop", "n_later_hops")])
 def test_bounds_hold(kind: str, setting: str) -> None:
     for n in (0, 1, 2):
-        assert len(of(kind, probes(**{setting: n}))) == n
+        assert len(of(kind, probes(edit("Spain", "P36", "Barcelona"), **{setting: n}))) == n
 
 
 def test_the_same_question_gives_the_same_probes() -> None:
@@ -155,6 +164,7 @@ def test_a_split_shares_out_everything_once_and_leaves_something_to_search(n: in
     assert sorted((*search, *probe)) == templates
     assert len(probe) == min(n_held, n - 1)
     assert list(search) == sorted(search)
+    assert seed or templates[0] in search
 
 
 def test_a_single_template_is_for_measuring() -> None:
