@@ -7,6 +7,7 @@ order of numbers is the order of ids, and the same triples give the same columns
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from kgmet.graph.triple import Entity, Relation, Triple
 __all__ = ["GraphBuilder", "GraphColumns"]
 
 Ints = npt.NDArray[np.int32]
+
+_VALUE = re.compile(r"lit:(?:[a-z_]+:(?!//))?(?=.)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +55,7 @@ class GraphColumns:
 
     def fingerprint(self) -> str:
         """16 hex digits over ids, labels and triples."""
-        extra = [f"{n}\t{e.description}\t{e.aliases}" for n, e in sorted(self.details.items())]
+        extra = [f"{n}\t{e.type}\t{e.article}\t{e.description}\t{e.aliases}" for n, e in sorted(self.details.items())]
         return digest(
             "graph",
             "\n".join(self.entity_ids),
@@ -156,8 +159,9 @@ def _with_label(entity: Entity, label: str) -> Entity:
 
 
 def _fallback_label(entity_id: str) -> str:
-    """A value is its own name; a thing without a label is called by its id."""
-    return entity_id.removeprefix("lit:") or entity_id
+    """A value is its own name, without its kind (``lit:code:US``); a thing without a label is called by its id."""
+    value = _VALUE.match(entity_id)
+    return entity_id[value.end() :] if value else entity_id
 
 
 def _ranked(numbers: dict[str, int]) -> tuple[list[str], Ints]:

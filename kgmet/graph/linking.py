@@ -24,6 +24,8 @@ _HINT = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
 _TYPE_WEIGHT = 0.12
 """Lifts an alias of the right kind over a label of the wrong one ("Apple" the company over the fruit), never a mere
 beginning of a name over a whole name."""
+_VALUE_WEIGHT = 0.35
+"""Undoes that search puts values after things, where a value is what is expected: the code "US", not the country."""
 _SURE = 0.3
 """A guess of the relation below this is only proposed."""
 _NEAR_WEIGHT = 0.06
@@ -69,9 +71,9 @@ def link_entity(
     def weight(match: Match) -> float:
         entity = match.entity
         said = frozenset(fold(f"{entity.type} {entity.description}").split())
-        fits = (_TYPE_WEIGHT if entity.type in expected_types else 0.0) + (
-            _NEAR_WEIGHT if entity.id in neighbours else 0.0
-        )
+        fits = _NEAR_WEIGHT if entity.id in neighbours else 0.0
+        if entity.type in expected_types:
+            fits += _VALUE_WEIGHT if entity.is_literal else _TYPE_WEIGHT
         return match.score + fits + (2 * _TYPE_WEIGHT * len(hints & said) / len(hints) if hints else 0.0)
 
     ranked = sorted(((weight(match), match) for match in found), key=lambda pair: -pair[0])

@@ -191,12 +191,8 @@ class MemoryStore:
     def _name_index(self) -> NameIndex:
         columns = self._columns
         aliases = [(number, alias) for number, entity in columns.details.items() for alias in entity.aliases]
-        weight = self._degrees.copy()
-        # A value ("1", "+33") is seldom what a person looks for when a thing has the same name.
-        for entity_id, number in self._number.items():
-            if entity_id.startswith("lit:"):
-                weight[number] = 0
-        return NameIndex(columns.labels, sorted(aliases), weight=weight)
+        is_value = np.array([entity_id.startswith("lit:") for entity_id in columns.entity_ids], dtype=bool)
+        return NameIndex(columns.labels, sorted(aliases), weight=self._degrees, is_value=is_value)
 
     @cached_property
     def _degrees(self) -> Ints:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 __all__ = ["NameHit", "NameIndex", "fold", "without_article"]
 
 Ints = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 # Letters that do not decompose into a base and an accent, though people type the base.
 _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t"}
@@ -30,6 +31,8 @@ _ASCII = {
     if chr(code) not in _MEANING and unicodedata.category(chr(code))[0] in "PZC"
 }
 _ARTICLES = ("the ",)
+_VALUE_PENALTY = 0.2
+"""Puts a code that is typed in full after a thing of which it is an alias."""
 _ALIKE = 0.8
 """How similar a word must be to be taken for a slip of another (difflib's ratio)."""
 
@@ -88,10 +91,18 @@ class NameIndex:
     Sorted arrays and bisection: about a hundred bytes a name, and no query looks at more names than fit it.
     """
 
-    def __init__(self, labels: Sequence[str], aliases: Iterable[tuple[int, str]], *, weight: Ints) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        aliases: Iterable[tuple[int, str]],
+        *,
+        weight: Ints,
+        is_value: npt.NDArray[np.bool_],
+    ) -> None:
         """Index `labels` (one per entity) and `aliases` (entity number, text).
 
-        `weight` (n_node) is the number of facts of each entity.
+        `weight` (n_node) is the number of facts of each entity; `is_value` (n_node) says which are values, not things:
+        who types "USA" seldom means the code.
         """
         self._labels = labels
         self._aliases: list[tuple[int, str]] = list(aliases)
@@ -108,6 +119,7 @@ class NameIndex:
         )
         self._owner: Ints = owner[self._order]
         self._weight = weight
+        self._is_value = is_value
         self._scale = float(np.log1p(weight.max())) if len(weight) and weight.max() > 0 else 1.0
         self._words, self._starts, self._postings = _index_words(self._folded)
 
@@ -128,7 +140,7 @@ class NameIndex:
             self._take(best, self._heaviest(self._by_words(wanted), 4 * limit), text, wanted)
         if not best and (meant := self._respelled(wanted)):
             self._take(best, self._heaviest(self._by_words(meant), 4 * limit), text, wanted)
-            best = {entity: replace(hit, score=0.2 * _likeness(wanted, hit.name)) for entity, hit in best.items()}
+            best = {entity: replace(hit, score=_likeness(wanted, hit.name)) for entity, hit in best.items()}
         ranked = sorted(best.values(), key=lambda hit: (-hit.score, -int(self._weight[hit.entity]), hit.entity))
         return ranked[:limit]
 
@@ -157,6 +169,8 @@ class NameIndex:
             tier = (0.55 if is_label else 0.5) + (0.1 if folded[len(wanted)] == " " else 0.0) + 0.1 * coverage
         else:
             tier = (0.3 if is_label else 0.25) + 0.1 * min(coverage, 1.0)
+        if self._is_value[self._owner[row]]:
+            tier -= _VALUE_PENALTY
         popularity = float(np.log1p(self._weight[self._owner[row]])) / self._scale
         return round(tier + 0.04 * popularity, 6)
 
@@ -203,7 +217,7 @@ class NameIndex:
 
 
 def _likeness(folded: str, name: str) -> float:
-    return round(SequenceMatcher(None, folded, fold(name)).ratio(), 6)
+    return round(0.2 * SequenceMatcher(None, folded, fold(name)).ratio(), 6)
 
 
 def _index_words(folded: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64], Ints]:

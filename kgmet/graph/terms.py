@@ -4,6 +4,7 @@
 ``Q90``          ``http://www.wikidata.org/entity/Q90``
 ``P36``          ``http://www.wikidata.org/prop/direct/P36`` as a relation
 ``lit:33``       the literal ``"33"``; other datatypes and languages keep their N-Triples form, ``lit:"chat"@fr``
+``lit:code:US``  the literal ``"US"`` of the datatype ``urn:kgmet:t:code``
 ``_:b0``         the blank node
 ``http://…``     itself: ids of foreign files are their IRIs
 anything else    encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``; ``=3E`` stands for ``>``
@@ -44,6 +45,8 @@ DESCRIPTION = ox.NamedNode("http://schema.org/description")
 
 _OWN_ENTITY = "urn:kgmet:e:"
 _OWN_RELATION = "urn:kgmet:r:"
+_OWN_TYPE = "urn:kgmet:t:"
+_OF_TYPE = re.compile(r"([a-z_]+):(?!//)(.+)")
 _XSD_STRING = "http://www.w3.org/2001/XMLSchema#string"
 _ITEM = re.compile(r"[QPL][1-9][0-9]*")
 _PROPERTY = re.compile(r"P[1-9][0-9]*")
@@ -83,8 +86,12 @@ def entity_id(term: object) -> str:
     if isinstance(term, ox.BlankNode):
         return f"_:{term.value}"
     if isinstance(term, ox.Literal):
+        typed = f"{term.datatype.value[len(_OWN_TYPE) :]}:{term.value}"
+        if term.datatype.value.startswith(_OWN_TYPE) and _OF_TYPE.fullmatch(typed):
+            return f"lit:{typed}"
         is_plain = term.datatype.value == _XSD_STRING and not term.language
-        awkward = term.value.startswith('"') or _UNSHOWN.search(term.value) or not term.value
+        looks_otherwise = term.value.startswith('"') or _OF_TYPE.fullmatch(term.value)
+        awkward = looks_otherwise or _UNSHOWN.search(term.value) or not term.value
         return f"lit:{term.value}" if is_plain and not awkward else f"lit:{term}"
     raise ValueError(f"{term!r} is no entity.")
 
@@ -123,7 +130,8 @@ def _decoded(text: str) -> str:
 
 def _literal(text: str) -> ox.Literal:
     if not text.startswith('"'):
-        return ox.Literal(text)
+        typed = _OF_TYPE.fullmatch(text)
+        return ox.Literal(typed[2], datatype=ox.NamedNode(_OWN_TYPE + typed[1])) if typed else ox.Literal(text)
     try:
         (quad,) = ox.parse(f"<urn:a> <urn:a> {text} .", ox.RdfFormat.N_TRIPLES)
     except (SyntaxError, ValueError):

@@ -210,3 +210,8 @@ def test_a_label_alone_means_the_one_entity_that_bears_it(tmp_path: Path):
     table = "subject\trelation\tobject\nthe eiffel tower\tlocated in city\tGeorgia\n"
     (fact,) = read(write(tmp_path, "a.tsv", table), entities=entities)
     assert fact.key == ("Q243", "P131", "K-georgia") and fact.subject.label == "Eiffel Tower"
+
+
+def test_a_value_names_itself(tmp_path: Path):
+    rows = "subject_id\trelation_id\tobject_id\nQ142\tP297\tlit:code:FR\nQ142\tP474\tlit:+33\nQ142\tP1\tlit:http://a\n"
+    assert [t.object.label for t in read(write(tmp_path, "a.tsv", rows))] == ["http://a", "FR", "+33"]

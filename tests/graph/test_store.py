@@ -5,6 +5,7 @@ import random
 import pytest
 
 from kgmet.errors import UnknownEntityError, UnknownRelationError
+from kgmet.graph.linking import link_entity
 from kgmet.graph.memory import MemoryStore
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Relation, Triple
@@ -234,3 +235,12 @@ def test_an_extended_store_is_the_store_of_all_triples():
     whole = first.extended(rest, name="both")
     assert list(whole) == list(MemoryStore(triples)) and whole.name == "both"
     assert whole.entity("Q77").description == "kept" and len(first) == len(set(triples[:150]))
+
+
+def test_a_thing_comes_before_a_value_of_its_name():
+    code = entity("lit:code:USA", "USA", type="code")
+    store = MemoryStore(
+        [triple("Q1", "P1", "lit:code:FR")], entities=[code, entity("Q30", "United States", aliases=("USA",))]
+    )
+    assert [match.entity.id for match in store.search("usa")] == ["Q30", "lit:code:USA"]
+    assert [match.entity.id for match in link_entity(store, "usa", expected_types={"code"})] == ["lit:code:USA", "Q30"]
