@@ -96,7 +96,7 @@ def grow_chains(
     """Every chain of up to `length` relations from `starts`, which themselves stand at the end of relation `after`.
 
     A relation may follow another where the catalogue says that they compose, or where it is one of `welcome`, but never
-    its own inverse.
+    so as to say what holds of anything: that the capital of France is the capital of France, or lies in France.
     """
     if after not in catalogue:
         return {}
@@ -127,6 +127,8 @@ def _longer(
         if end.is_literal:
             continue
         for triple in reader.facts(end, sorted(relation for relation in allowed if relation)):
+            if last.is_inverse_functional and chain.relations and triple.object == path[-1].subject:
+                continue
             by_relation.setdefault(triple.relation.id, {}).setdefault(triple.object, (*path, triple))
     for relation in sorted(by_relation):
         composed = catalogue.compose(chain.composed, relation) if chain.composed else None

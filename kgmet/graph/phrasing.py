@@ -13,6 +13,9 @@ from kgmet.graph.triple import Entity
 
 __all__ = ["as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "says", "split_templates", "word_chain"]
 
+_ENOUGH = 2
+"""Clumsy wordings are used only where there are fewer than this many others."""
+
 
 def in_slot(template: str, entity: Entity) -> str:
     """The entity's name as it reads in the slot: ``The Eiffel Tower`` at the start, else ``the Eiffel Tower``."""
@@ -130,15 +133,20 @@ def interleave(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _nested(way: Sequence[RelationSpec], outer: Sequence[str]) -> tuple[str, ...]:
-    texts = []
+    smooth: list[str] = []
+    clumsy: list[str] = []
     for number, template in enumerate(outer):
+        is_smooth = True
         for position, spec in reversed(list(enumerate(way[:-1]))):
             phrases = noun_phrases(spec)
-            # Clauses inside clauses ("the country where the city where … can be found") are no English to learn from.
-            is_plain = position > 0 or _is_clause(template.partition("{}")[0])
-            template = nest(template, phrases[0] if is_plain else phrases[number % len(phrases)])
-        texts.append(template)
-    return tuple(texts)
+            # A clause inside a clause ("the country where the city where … is can be found") is no English to learn
+            # from: the plain phrase is taken there, and only the innermost one is varied at all.
+            is_tight = _holds_a_clause(template)
+            phrase = phrases[0] if position > 0 or is_tight else phrases[number % len(phrases)]
+            is_smooth = is_smooth and not (is_tight and not phrase.endswith("{}"))
+            template = nest(template, phrase)
+        (smooth if is_smooth else clumsy).append(template)
+    return tuple(smooth if len(smooth) >= _ENOUGH else smooth + clumsy)
 
 
 def _reductions(catalogue: RelationCatalogue, relations: tuple[str, ...]) -> set[tuple[str, ...]]:
@@ -154,8 +162,11 @@ def _reductions(catalogue: RelationCatalogue, relations: tuple[str, ...]) -> set
     return found
 
 
-def _is_clause(before: str) -> bool:
-    return not {"where", "which", "that", "whose", "who"}.isdisjoint(before.casefold().split())
+def _holds_a_clause(template: str) -> bool:
+    """Whether the slot stands where a noun phrase with a verb of its own would be hard to read."""
+    before, _, after = template.partition("{}")
+    is_in_clause = not {"where", "which", "that", "whose", "who"}.isdisjoint(before.casefold().split())
+    return is_in_clause or (template.endswith("?") and after != "?")
 
 
 def _ends_in_article(text: str) -> bool:

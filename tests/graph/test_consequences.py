@@ -148,6 +148,13 @@ def test_what_leads_back_to_the_subject_is_not_followed() -> None:
     assert not any(item.path_new[1].relation.id == "P17" for item in found)
 
 
+def test_what_holds_of_anything_is_no_consequence() -> None:
+    # The capital of any country lies in that country; but the capital of a city's country need not be that city.
+    citizen = look(edit("Joan Miro", "P27", "Japan"))
+    assert not any([t.relation.id for t in item.path_new][1:] == ["P36", "P17"] for item in citizen.forward)
+    assert ("P36", "Paris", "Tokyo") in ends(look().forward)
+
+
 def test_mirror_facts_are_gained_and_lost() -> None:
     around = look(edit("Spain", "P36", "Lyon"))
     gained, lost = around.inverse_gained[0], around.inverse_lost[0]
