@@ -17,7 +17,7 @@ _STEM = 5
 """Letters by which words are compared: founded, founder and founding are one; country and continent are two."""
 _LEAST = 0.1
 """Guesses below this are noise."""
-_HELD, _OBJECT, _SUBJECT = 0.3, 0.3, 0.15
+_HELD, _OBJECT, _SUBJECT = 0.5, 0.3, 0.15
 """How much it counts that the subject has such a fact, and that the kinds of object and subject fit."""
 
 
@@ -37,6 +37,7 @@ def guess_relation(
     """
     known = _words_of(catalogue)
     asked, literal = _stems(template), _spelled(template)
+    most = 1.0 + _HELD * bool(subject_relations) + _OBJECT * bool(object_types) + _SUBJECT * bool(subject_type)
     guesses: list[tuple[float, RelationSpec]] = []
     for spec in catalogue:
         overlap = max(_overlap(asked, wording, known.weights) for wording in known.wordings[spec.id])
@@ -44,9 +45,7 @@ def guess_relation(
         bonus += _fit(_OBJECT, spec.object_types, object_types)
         bonus += _fit(_SUBJECT, spec.subject_types, [subject_type] if subject_type else [])
         # Without a word in common a relation is only a guess if all else speaks for it.
-        score = (
-            (overlap + max(bonus, -overlap)) / (1 + _HELD + _OBJECT + _SUBJECT) if overlap or bonus > _OBJECT else 0.0
-        )
+        score = (overlap + max(bonus, -overlap)) / most if overlap or bonus >= _HELD + _OBJECT else 0.0
         if literal in known.own[spec.id]:
             score = 1.0 + bonus
         if score >= _LEAST:

@@ -143,3 +143,7 @@ def test_words_and_kinds_of_things_name_the_relation(template: str, known: dict,
 
 def test_words_without_meaning_name_none():
     assert guess_relation(CATALOGUE, "{} glorps") == guess_relation(CATALOGUE, "{}") == ()
+
+
+def test_a_subject_with_facts_does_not_make_sense_of_nonsense():
+    assert guess_relation(CATALOGUE, "{} glorps", subject_relations=["P131"]) == ()
