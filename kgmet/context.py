@@ -76,7 +76,7 @@ def prepare_edit(
         return EditContext(edit=edit, left=frozenset(leave))
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=config.consequences)
+    consequences = find_consequences(store, catalogue, edit, config=config.consequences, exclude=exclude)
     after = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, consequences=consequences)
     before = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, state="before")
     return EditContext(

@@ -79,7 +79,7 @@ def _look(args: argparse.Namespace) -> dict[str, Any]:
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig())
+    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=args.exclude)
     subgraph = retrieve_subgraph(store, edit, config=config, exclude=args.exclude, consequences=consequences)
     probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig())
     seconds = {"load": loaded - start, "look": time.perf_counter() - loaded}

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from kgmet.fingerprint import digest
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
+from kgmet.graph.subgraph import Switch
 from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["Chain", "GraphReader", "closure", "grow_chains"]
@@ -29,25 +30,30 @@ class Chain:
 
 
 class GraphReader:
-    """Asks a store each question once. `hidden` triples are not seen."""
+    """Asks a store each question once; does not see self-loops, nor what a person switched off."""
 
-    def __init__(self, store: TripleStore, *, limit: int) -> None:
+    def __init__(self, store: TripleStore, *, limit: int, exclude: Collection[Switch] = ()) -> None:
         self.store = store
         self._limit = limit
+        self._exclude = frozenset(exclude)
         self._facts: dict[tuple[str, tuple[str, ...] | None], tuple[Triple, ...]] = {}
 
     def facts(self, entity: Entity, relations: Collection[str] | None = None) -> tuple[Triple, ...]:
-        """Outgoing triples, self-loops left out."""
+        """Outgoing triples."""
         key = entity.id, None if relations is None else tuple(sorted(relations))
         if key not in self._facts:
             found = self.store.outgoing(entity.id, relations=key[1], limit=self._limit)
-            self._facts[key] = tuple(triple for triple in found if triple.subject != triple.object)
+            self._facts[key] = self._seen(found)
         return self._facts[key]
 
     def about(self, entity: Entity, relation: str, *, limit: int) -> tuple[Triple, ...]:
-        """Incoming triples of one relation, self-loops left out."""
+        """Incoming triples of one relation."""
         found = self.store.incoming(entity.id, relations=[relation], limit=limit)
-        return tuple(triple for triple in found if triple.subject != triple.object)
+        return self._seen(found)
+
+    def _seen(self, triples: Iterable[Triple]) -> tuple[Triple, ...]:
+        off = self._exclude
+        return tuple(t for t in triples if t.subject != t.object and t.key not in off and t.relation.id not in off)
 
     def objects(self, entity: Entity, relation: str) -> tuple[Entity, ...]:
         """What stands at the other end of one relation, best known first."""

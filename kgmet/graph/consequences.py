@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kgmet.graph.effects import Consequence, EditConsequences, KeptFact
 from kgmet.graph.kept import find_kept_neighbours, sort_own_facts
@@ -10,6 +10,7 @@ from kgmet.graph.later import find_later_hops
 from kgmet.graph.look import KNOWN_RELATIONS, ConsequenceConfig, Look
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
+from kgmet.graph.subgraph import Switch
 from kgmet.graph.triple import Entity, Relation, Triple
 from kgmet.request import FactEdit
 
@@ -24,16 +25,22 @@ __all__ = [
 
 
 def find_consequences(
-    store: TripleStore, catalogue: RelationCatalogue, edit: FactEdit, *, config: ConsequenceConfig
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    edit: FactEdit,
+    *,
+    config: ConsequenceConfig,
+    exclude: Collection[Switch] = (),
 ) -> EditConsequences:
     """Everything `store` and `catalogue` say about what an edit entails.
 
     Forward: chains s –r→ o* –r'→ x whose end was another one with the old object. Inverse: what is now also true of o*,
     and no longer of o. Later hops: chains y –q→ s –r→ o*. Kept: facts of s that none of this touches, and facts of
     other subjects of r, those that share the old object first. Facts about which the graph cannot tell are none of
-    these and listed apart. What the store does not know leads to fewer consequences, never to an error; deterministic.
+    these and listed apart. Nothing follows by way of what a person switched off (`exclude`: triples by their keys,
+    relations by their ids). What the store does not know leads to fewer consequences, never to an error; deterministic.
     """
-    look = Look(store, catalogue, edit, config=config)
+    look = Look(store, catalogue, edit, config=config, exclude=exclude)
     forward = _forward(look)
     gained, lost = _inverse(look)
     own = sort_own_facts(look)

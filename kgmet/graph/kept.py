@@ -63,9 +63,13 @@ def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
     spec, ends, limit = look.spec, look.ends, look.config.max_neighbours
     if limit == 0 or look.edit.relation is None:
         return ()
-    relation = look.edit.relation
-    sharing = [] if ends.old is None else list(look.reader.about(ends.old, relation, limit=look.config.read_limit))
-    others = look.reader.store.with_relation(relation, limit=5 * look.config.read_limit)
+    relation, store = look.edit.relation, look.reader.store
+    sharing = (
+        []
+        if ends.old is None
+        else list(store.incoming(ends.old.id, relations=[relation], limit=look.config.read_limit))
+    )
+    others = store.with_relation(relation, limit=5 * look.config.read_limit)
     groups: dict[Entity, list[Triple]] = {}
     for triple in sorted(others, key=lambda t: look.reader.by_fame(t.subject)):
         if triple.object not in (ends.old, ends.new) and triple.subject != triple.object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from kgmet.graph.ends import EditEnds, find_ends
 from kgmet.graph.phrasing import as_typed, word_chain
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
+from kgmet.graph.subgraph import Switch
 from kgmet.graph.triple import Entity, Triple
 from kgmet.request import FactEdit
 
@@ -89,13 +90,19 @@ class Look:
     """What a store says for one edit: its ends, and every chain of relations from the new and from the old object."""
 
     def __init__(
-        self, store: TripleStore, catalogue: RelationCatalogue, edit: FactEdit, *, config: ConsequenceConfig
+        self,
+        store: TripleStore,
+        catalogue: RelationCatalogue,
+        edit: FactEdit,
+        *,
+        config: ConsequenceConfig,
+        exclude: Collection[Switch] = (),
     ) -> None:
         self.catalogue, self.edit, self.config = catalogue, edit, config
         self.spec = catalogue.spec(edit.relation) if edit.relation in catalogue and edit.relation else None
         self.ends: EditEnds = find_ends(store, edit, is_functional=self.spec is not None and self.spec.is_functional)
         self.subject = as_typed(edit.subject, self.ends.subject)
-        self.reader = GraphReader(store, limit=config.read_limit)
+        self.reader = GraphReader(store, limit=config.read_limit, exclude=exclude)
         self.remaining = self._remaining()
         old_chains = self._chains(self.ends.old_edge)
         circular = [key for key, chain in old_chains.items() if self._returns(chain)]

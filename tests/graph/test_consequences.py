@@ -258,6 +258,18 @@ def test_chains_are_no_longer_than_asked(hops: int) -> None:
     assert max(item.hops for item in look(max_hops=hops).forward) == hops
 
 
+def test_nothing_follows_by_way_of_what_is_switched_off() -> None:
+    def relations(*exclude: Any) -> set[str]:
+        around = find_consequences(world(), CATALOGUE, TO_TOKYO, config=ConsequenceConfig(), exclude=exclude)
+        return {relation for relation, _, _ in ends(around.forward)}
+
+    assert relations("P38") == relations() - {"P38"}
+    assert relations((key("Tokyo"), "P17", key("Japan"))) == set()
+    around = find_consequences(world(), CATALOGUE, TO_TOKYO, config=ConsequenceConfig(), exclude=["P131"])
+    assert around.forward
+    assert around.kept_neighbours
+
+
 def test_values_are_ends_only_if_asked() -> None:
     assert not any(item.new and item.new.is_literal for item in look().forward)
     assert ("P474", "33", "81") in ends(look(include_literals=True).forward)
