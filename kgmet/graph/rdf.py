@@ -151,7 +151,7 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
     texts: dict[str, dict[str, list[tuple[str, str]]]] = {}
     relations: dict[str, int] = {}
     entities: dict[object, int] = {}
-    blank = digest("blank", path.name)[:8]
+    named = _Subjects(path)
     try:
         for quad in ox.parse(path=str(path), format=RDF_FORMATS[path.suffix.lower()], base_iri="urn:kgmet:base:"):
             predicate, obj = quad.predicate.value, quad.object
@@ -159,7 +159,7 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
             if kind is not None and isinstance(obj, ox.Literal):
                 text = terms.literal_text(obj.value, longest=MAX_FIELD)
                 if text:
-                    found = texts.setdefault(_subject_id(quad.subject, blank), {})
+                    found = texts.setdefault(named.id(quad.subject), {})
                     found.setdefault(kind, []).append((obj.language or "", text))
                 continue
             if predicate not in relations:
@@ -169,7 +169,7 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
             for term in (quad.subject, obj):
                 number = entities.get(term)
                 if number is None:
-                    number = entities[term] = _entity(builder, term, blank)
+                    number = entities[term] = _entity(builder, term, named)
                 ends.append(number)
             builder.triple(ends[0], relations[predicate], ends[1], _source(quad.graph_name, path))
     except SyntaxError as error:
@@ -207,15 +207,23 @@ def _by_language(text: tuple[str, str]) -> tuple[int, str, str]:
     return rank, language, text[1]
 
 
-def _subject_id(term: object, blank: str) -> str:
-    # Two files may both have a _:b0 and mean different things.
-    return f"_:{blank}{term.value}" if isinstance(term, ox.BlankNode) else terms.entity_id(term)
+class _Subjects:
+    """Ids of terms; blank nodes are counted, because two files may both have a ``_:b0`` and parsers invent names."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = digest("blank", path.name)[:8]
+        self._blank: dict[str, str] = {}
+
+    def id(self, term: object) -> str:
+        if isinstance(term, ox.BlankNode):
+            return self._blank.setdefault(term.value, f"_:{self._file}-{len(self._blank)}")
+        return terms.entity_id(term)
 
 
-def _entity(builder: GraphBuilder, term: object, blank: str) -> int:
+def _entity(builder: GraphBuilder, term: object, named: _Subjects) -> int:
     if isinstance(term, ox.Literal):
         return builder.entity(terms.entity_id(term), terms.literal_text(term.value, longest=MAX_FIELD))
-    return builder.entity(_subject_id(term, blank))
+    return builder.entity(named.id(term))
 
 
 def _source(graph: object, path: Path) -> str:

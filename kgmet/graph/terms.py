@@ -5,7 +5,6 @@
 ``P36``          ``http://www.wikidata.org/prop/direct/P36`` as a relation
 ``lit:33``       the literal ``"33"``; other datatypes and languages keep their N-Triples form, ``lit:"chat"@fr``
 ``lit:code:US``  the literal ``"US"`` of the datatype ``urn:kgmet:t:code``
-``_:b0``         the blank node
 ``http://…``     itself: ids of foreign files are their IRIs
 anything else    encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``; ``=3E`` stands for ``>``
 ===============  ==============================================
@@ -60,8 +59,6 @@ def entity_term(entity: str) -> Term:
         return _literal(entity[4:])
     if _ITEM.fullmatch(entity):
         return ox.NamedNode(WIKIDATA_ENTITY + entity)
-    if entity.startswith("_:") and entity[2:].isalnum():
-        return ox.BlankNode(entity[2:])
     return _named(entity, own=_OWN_ENTITY)
 
 

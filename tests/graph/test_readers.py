@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,43 @@ def test_a_label_alone_means_the_one_entity_that_bears_it(tmp_path: Path):
 def test_a_value_names_itself(tmp_path: Path):
     rows = "subject_id\trelation_id\tobject_id\nQ142\tP297\tlit:code:FR\nQ142\tP474\tlit:+33\nQ142\tP1\tlit:http://a\n"
     assert [t.object.label for t in read(write(tmp_path, "a.tsv", rows))] == ["http://a", "FR", "+33"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.tsv.gz", "a.nt", "a.nq", "a.ttl", "a.trig", "a.json"])
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, name: str):
+    wd = "http://www.wikidata.org/entity/"
+    sound = {
+        ".tsv": FULL + ROW,
+        ".csv": (FULL + ROW).replace("\t", ","),
+        ".gz": FULL + ROW,
+        ".nt": f'<{wd}Q1> <{wd}p> "x\\n"@en .\n_:x <{wd}p> <{wd}Q2> .\n',
+        ".nq": f"<{wd}Q1> <{wd}p> <{wd}Q2> <{wd}g> .\n",
+        ".ttl": f'@prefix a: <{wd}> . a:Q1 a:p a:Q2, "x" ; a:q [ a:r (1 2) ] .\n',
+        ".trig": f"@prefix a: <{wd}> . a:g {{ a:Q1 a:p a:Q2 . }}\n",
+        ".json": json.dumps([{"case_id": 1, "triples": [{"subject": "a", "relation": "r", "target": "b"}]}]),
+    }[Path(name).suffix].encode()
+    sound = gzip.compress(sound) if name.endswith(".gz") else sound
+    draw = random.Random(name)
+    outcomes = set()
+    for _ in range(150):
+        damaged = bytearray(sound)
+        for _ in range(draw.randint(0, 3)):
+            place = draw.randrange(len(damaged))
+            damaged[place : place + draw.randint(0, 3)] = draw.choice(
+                [b"", b"\0", b"\t", b'"', b"\n", b"\xff", b"\xe2\x80\xa8", b"\\u0000", b"<", b"{", b"7", b"\xc3"]
+            )
+        path = write(tmp_path, name, bytes(damaged))
+        try:
+            store = read(path)
+        except GraphFileError as error:
+            assert name in str(error)
+            outcomes.add("refused")
+        else:
+            assert len(store) == len(list(store)) > 0
+            outcomes.add("read")
+    assert outcomes == {"read", "refused"}
+
+
+def test_what_has_no_name_of_its_own_is_named_alike_each_time(tmp_path: Path):
+    path = write(tmp_path, "a.ttl", "@prefix a: <http://a/> . a:s a:p [ a:q (1 2) ], [ a:q 3 ] .")
+    assert read(path).fingerprint == read(path).fingerprint
