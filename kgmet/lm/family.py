@@ -44,6 +44,8 @@ class ModelFamily:
     final_norm: str
     """Path of the normalisation before the vocabulary projection."""
     layout: Layout = Layout.OUT_IN
+    write_norm: str | None = None
+    """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if there is one."""
 
     def decoder_layers(self, model: nn.Module) -> nn.ModuleList:
         """The decoder layers, lowest first."""
@@ -55,6 +57,12 @@ class ModelFamily:
     def write_module(self, model: nn.Module, layer: int) -> nn.Module:
         """The down-projection of one layer."""
         return _submodule(self.decoder_layers(model)[layer], self.write, self.name)
+
+    def norm_after_write(self, model: nn.Module, layer: int) -> nn.Module | None:
+        """The normalisation that what is written passes before it reaches the residual stream, if there is one."""
+        if self.write_norm is None:
+            return None
+        return _submodule(self.decoder_layers(model)[layer], self.write_norm, self.name)
 
     def write_name(self, layer: int) -> str:
         """Full dotted name of the down-projection, as in the state dict without ``.weight``."""
@@ -118,9 +126,14 @@ def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
         ) from error
 
 
-def _llama_like(name: str, *model_types: str) -> ModelFamily:
+def _llama_like(name: str, *model_types: str, write_norm: str | None = None) -> ModelFamily:
     return ModelFamily(
-        name=name, model_types=model_types, layers="model.layers", write="mlp.down_proj", final_norm="model.norm"
+        name=name,
+        model_types=model_types,
+        layers="model.layers",
+        write="mlp.down_proj",
+        final_norm="model.norm",
+        write_norm=write_norm,
     )
 
 
@@ -128,8 +141,9 @@ FAMILIES: tuple[ModelFamily, ...] = (
     _llama_like("Llama", "llama"),
     _llama_like("Mistral", "mistral"),
     _llama_like("Qwen", "qwen2", "qwen3"),
-    _llama_like("Gemma", "gemma2", "gemma3_text"),
-    _llama_like("OLMo", "olmo", "olmo2"),
+    _llama_like("Gemma", "gemma2", "gemma3_text", write_norm="post_feedforward_layernorm"),
+    _llama_like("OLMo", "olmo"),
+    _llama_like("OLMo 2", "olmo2", write_norm="post_feedforward_layernorm"),
     ModelFamily(
         name="GPT-2",
         model_types=("gpt2",),

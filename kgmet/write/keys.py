@@ -27,15 +27,21 @@ class KeyRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyBatch:
-    """Keys (n_row, d_key) of one layer and states (n_row, d_model) after a higher one, at each row's lookup token."""
+    """What was seen at each row's lookup token.
+
+    `keys` (n_row, d_key) and `outputs` (n_row, d_model) are the input and output of one layer's down-projection,
+    `states` (n_row, d_model) the residual stream after a higher layer.
+    """
 
     layer: int
     keys: Tensor
+    outputs: Tensor
     states: Tensor
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        check_shape("states", self.states, self.keys.shape[0], None)
+        check_shape("outputs", self.outputs, self.keys.shape[0], None)
+        check_shape("states", self.states, *self.outputs.shape)
 
 
 def key_rows(lm: LoadedLM, owner: str, phrases: Sequence[Phrase]) -> tuple[KeyRow, ...]:
@@ -53,7 +59,7 @@ def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int, 
     Returns:
         `KeyBatch` on the CPU, float32.
     """
-    keys, states = [], []
+    keys, outputs, states = [], [], []
     module = lm.family.write_module(lm.model, layer)
     for begin in range(0, len(rows), batch_size):
         ids, mask = left_padded([row.input_ids for row in rows[begin : begin + batch_size]], device=lm.device)
@@ -61,10 +67,12 @@ def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int, 
         with (
             torch.no_grad(),
             recorded([module], inputs=True) as key,
+            recorded([module]) as output,
             recorded([lm.layers[top]]) as state,
             stopped_after(lm, top),
         ):
             lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
         keys.append(recorded_last(key))
+        outputs.append(recorded_last(output))
         states.append(recorded_last(state))
-    return KeyBatch(layer=layer, keys=torch.cat(keys), states=torch.cat(states))
+    return KeyBatch(layer=layer, keys=torch.cat(keys), outputs=torch.cat(outputs), states=torch.cat(states))

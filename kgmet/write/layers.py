@@ -16,7 +16,7 @@ from kgmet.target.search import TargetShift
 from kgmet.write.keys import KeyBatch, KeyRow, measure_keys
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
-from kgmet.write.residual import ResidualSchedule
+from kgmet.write.residual import ResidualSchedule, before_norm
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
 
@@ -163,6 +163,9 @@ class _Job:
         n_row = len(self.rows)
         now = self.before if not updates and layer == self.before.layer else self._measured(layer, updates)
         missing = (self.wanted - (now.states - self.before.states)[:n_row]) * share
+        norm = self.lm.family.norm_after_write(self.lm.model, layer)
+        if norm is not None:
+            missing = before_norm(norm, now.outputs[:n_row], missing)
         return WriteRequest(
             layer=layer,
             weight_name=self.lm.family.write_name(layer),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,16 +15,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kgmet.cache import written_whole
-from kgmet.errors import BrokenArtifactError, StaleArtifactError
+from kgmet.errors import BrokenArtifactError, RequestError, StaleArtifactError
 from kgmet.fingerprint import digest, plain
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.tracing import added
 from kgmet.request import FactEdit
+from kgmet.shapes import check_finite, check_shape
 from kgmet.write.solve import LayerUpdate
 
-__all__ = ["EditPatch", "attached", "load_patch", "save_patch"]
+__all__ = [
+    "MAX_BYTES",
+    "EditPatch",
+    "attached",
+    "attached_updates",
+    "check_patch",
+    "load_patch",
+    "merged_updates",
+    "save_patch",
+]
 
-_MAX_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
+"""Largest file of factors that is read."""
+_MAX_JSON = 256 << 20
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,6 +70,32 @@ class EditPatch:
         return sum(4 * (update.output_factor.numel() + update.input_factor.numel()) for update in self.updates)
 
 
+def check_patch(patch: EditPatch, lm: LoadedLM) -> None:
+    """Make sure that a patch is for this model and fits it.
+
+    Raises:
+        StaleArtifactError: if it was made for another model.
+        BrokenArtifactError: if a layer, a name or a shape does not fit.
+    """
+    if patch.model_fingerprint != lm.fingerprint:
+        raise StaleArtifactError(
+            f"This patch was made for model {patch.model_fingerprint}; loaded is {lm.name} ({lm.fingerprint}). "
+            "Load the model it was made for, or make the edit again."
+        )
+    for layer, (_, keys) in patch.keys.items():
+        if keys.shape[1] != lm.d_key:
+            raise BrokenArtifactError(
+                f"The keys of layer {layer} are {keys.shape[1]} wide; those of {lm.name} are {lm.d_key} wide."
+            )
+    for update in patch.updates:
+        _check_fits(update, lm)
+        if update.weight_name != lm.family.write_name(update.layer):
+            raise BrokenArtifactError(
+                f"This patch calls the weight of layer {update.layer} {update.weight_name!r}; in {lm.name} it is "
+                f"{lm.family.write_name(update.layer)!r}."
+            )
+
+
 @contextmanager
 def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator[None]:
     """The model behaves as edited inside the ``with``, in this thread only; no weight differs at any time.
@@ -68,50 +105,51 @@ def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator
         BrokenArtifactError: if a layer or a shape does not fit.
     """
     several = [patches] if isinstance(patches, EditPatch) else list(patches)
-    by_layer: dict[int, list[LayerUpdate]] = {}
     for patch in several:
-        if patch.model_fingerprint != lm.fingerprint:
-            raise StaleArtifactError(
-                f"This patch was made for model {patch.model_fingerprint}; loaded is {lm.name} ({lm.fingerprint}). "
-                "Load the model it was made for, or make the edit again."
-            )
-        for update in patch.updates:
-            by_layer.setdefault(update.layer, []).append(update)
-    with attached_updates([update for layer in sorted(by_layer) for update in by_layer[layer]], lm):
+        check_patch(patch, lm)
+    with attached_updates([update for patch in several for update in patch.updates], lm):
         yield
 
 
 @contextmanager
 def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> Iterator[None]:
     """Attach bare updates; several of one layer are put together."""
-    by_layer: dict[int, list[LayerUpdate]] = {}
-    for update in updates:
-        by_layer.setdefault(update.layer, []).append(update)
     with ExitStack() as stack:
-        for layer, group in sorted(by_layer.items()):
-            merged = _merged(group, lm, layer)
-            module = lm.family.write_module(lm.model, layer)
-            stack.enter_context(added(module, input_factor=merged.input_factor, output_factor=merged.output_factor))
+        for update in merged_updates(updates, lm):
+            module = lm.family.write_module(lm.model, update.layer)
+            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=update.output_factor))
         yield
 
 
-def _merged(group: Sequence[LayerUpdate], lm: LoadedLM, layer: int) -> LayerUpdate:
-    for update in group:
-        if not 0 <= layer < lm.n_layer or (update.output_factor.shape[1], update.input_factor.shape[1]) != (
-            lm.d_model,
-            lm.d_key,
-        ):
-            raise BrokenArtifactError(
-                f"An update of layer {layer} with factors {tuple(update.output_factor.shape)} and "
-                f"{tuple(update.input_factor.shape)} does not fit {lm.name}: {lm.n_layer} layers, width {lm.d_model}, "
-                f"key width {lm.d_key}."
-            )
-    return LayerUpdate(
-        layer=layer,
-        weight_name=group[0].weight_name,
-        output_factor=torch.cat([update.output_factor for update in group]),
-        input_factor=torch.cat([update.input_factor for update in group]),
-    ).compacted()
+def merged_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> list[LayerUpdate]:
+    """One update a layer, ascending, that does what all of this layer do together.
+
+    Raises:
+        BrokenArtifactError: if a layer or a shape does not fit the model.
+    """
+    by_layer: dict[int, list[LayerUpdate]] = {}
+    for update in updates:
+        _check_fits(update, lm)
+        by_layer.setdefault(update.layer, []).append(update)
+    return [
+        LayerUpdate(
+            layer=layer,
+            weight_name=group[0].weight_name,
+            output_factor=torch.cat([update.output_factor for update in group]),
+            input_factor=torch.cat([update.input_factor for update in group]),
+        ).compacted()
+        for layer, group in sorted(by_layer.items())
+    ]
+
+
+def _check_fits(update: LayerUpdate, lm: LoadedLM) -> None:
+    widths = (update.output_factor.shape[1], update.input_factor.shape[1])
+    if not 0 <= update.layer < lm.n_layer or widths != (lm.d_model, lm.d_key):
+        raise BrokenArtifactError(
+            f"An update of layer {update.layer} with factors {tuple(update.output_factor.shape)} and "
+            f"{tuple(update.input_factor.shape)} does not fit {lm.name}: {lm.n_layer} layers, width {lm.d_model}, "
+            f"key width {lm.d_key}."
+        )
 
 
 def save_patch(patch: EditPatch, folder: Path) -> None:
@@ -148,52 +186,73 @@ def load_patch(folder: Path) -> EditPatch:
         BrokenArtifactError: if a file is missing, damaged, too large or does not hold what it says.
         RequestError: if an edit in it is not valid.
     """
+    path = folder / "patch.safetensors"
     try:
-        path = folder / "patch.safetensors"
-        if path.stat().st_size > _MAX_BYTES:
-            raise BrokenArtifactError(f"{path} is larger than {_MAX_BYTES >> 30} GB; that is no patch.")
+        for file, limit in ((path, MAX_BYTES), (folder / "patch.json", _MAX_JSON)):
+            if not file.is_file() or file.stat().st_size > limit:
+                raise BrokenArtifactError(f"{file} is missing, or larger than {limit >> 20:,} MB. That is no patch.")
         header = json.loads((folder / "patch.json").read_text(encoding="utf-8"))
-        tensors = load_file(path)
-        if header["format"] != 1:
-            raise BrokenArtifactError(f"{folder} holds a patch of format {header['format']!r}; this version reads 1.")
-        patch = EditPatch(
-            edits=tuple(FactEdit.from_json(row) for row in header["edits"]),
-            updates=tuple(_update_from(row, tensors) for row in header["layers"]),
-            model_fingerprint=str(header["model_fingerprint"]),
-            editor=str(header["editor"]),
-            config=dict(header["config"]),
-            versions={str(name): str(version) for name, version in header["versions"].items()},
-            created=str(header["created"]),
-            keys={
-                int(layer): (tuple(str(name) for name in names), tensors[f"{int(layer)}.keys"])
-                for layer, names in header["key_names"].items()
-            },
-        )
+        patch = _patch_from(header, load_file(path))
+        stated = header["id"]
+    except (BrokenArtifactError, RequestError):
+        raise
     except (
         OSError,
         SafetensorError,
-        UnicodeDecodeError,
         KeyError,
         TypeError,
         AttributeError,
+        ValueError,  # a shape that does not fit, no UTF-8, no JSON, or a number of more digits than Python reads
         ArithmeticError,
+        RuntimeError,
     ) as error:
         raise BrokenArtifactError(
             f"{folder} holds no usable patch: {error!r}. Choose a folder that save made."
         ) from error
-    except json.JSONDecodeError as error:
-        raise BrokenArtifactError(f"{folder / 'patch.json'} is no JSON: {error}.") from error
-    if patch.id != header["id"]:
+    if patch.id != stated:
         raise BrokenArtifactError(f"{folder} was changed after it was saved: its values do not give its id.")
     return patch
 
 
+def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> EditPatch:
+    if header["format"] != 1:
+        raise BrokenArtifactError(f"The patch is of format {header['format']!r}; this version reads 1.")
+    layers = [_layer_number(row["layer"]) for row in header["layers"]]
+    if layers != sorted(set(layers)):
+        raise BrokenArtifactError(f"The patch lists its layers as {layers}; they must ascend, each once.")
+    return EditPatch(
+        edits=tuple(FactEdit.from_json(row) for row in header["edits"]),
+        updates=tuple(_update_from(row, tensors) for row in header["layers"]),
+        model_fingerprint=str(header["model_fingerprint"]),
+        editor=str(header["editor"]),
+        config=dict(header["config"]),
+        versions={str(name): str(version) for name, version in header["versions"].items()},
+        created=str(header["created"]),
+        keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header["key_names"].items()},
+    )
+
+
 def _update_from(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerUpdate:
-    layer = int(row["layer"])
-    output, given = tensors[f"{layer}.output"].float(), tensors[f"{layer}.input"].float()
-    if not math.prod(output.shape) or not math.prod(given.shape):
-        raise BrokenArtifactError(f"The update of layer {layer} is empty.")
-    return LayerUpdate(layer=layer, weight_name=str(row["weight_name"]), output_factor=output, input_factor=given)
+    layer = _layer_number(row["layer"])
+    output, given = tensors[f"{layer}.output"], tensors[f"{layer}.input"]
+    if not output.numel() or not given.numel() or not output.is_floating_point() or not given.is_floating_point():
+        raise BrokenArtifactError(f"The update of layer {layer} is empty, or no floating-point numbers.")
+    return LayerUpdate(
+        layer=layer, weight_name=str(row["weight_name"]), output_factor=output.float(), input_factor=given.float()
+    )
+
+
+def _keys_from(layer: int, names: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
+    keys = tensors[f"{layer}.keys"]
+    check_shape(f"keys of layer {layer}", keys, len(names), None)
+    check_finite(f"keys of layer {layer}", keys)
+    return tuple(str(name) for name in names), keys.float()
+
+
+def _layer_number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10_000:
+        raise BrokenArtifactError(f"{str(value)[:40]!r} is no layer's number.")
+    return value
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -1,0 +1,157 @@
+"""`import_lora`: a LoRA adapter on the down-projections, made here or elsewhere, as a patch. None of it is executed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kgmet.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.lm.loaded import LoadedLM
+from kgmet.request import FactEdit
+from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
+from kgmet.write.patch import MAX_BYTES, EditPatch, check_patch
+from kgmet.write.solve import LayerUpdate
+
+__all__ = ["import_lora"]
+
+_MAX_JSON = 64 << 20
+_UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
+"""Settings under which an adapter is more than B · A, and the only value of each that we read."""
+
+
+def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
+    """Read an adapter folder as a patch.
+
+    Args:
+        folder: holds adapter_config.json and adapter_model.safetensors.
+        lm: the model the adapter is for.
+
+    Returns:
+        A patch; with the edits it carries out where `export_lora` has noted them, else without.
+
+    Raises:
+        BrokenArtifactError: if a file is missing, damaged, too large, touches anything but the down-projections, or
+            does not fit the model.
+        StaleArtifactError: if it says that it was made for another model.
+    """
+    config = _read_json(folder / ADAPTER_CONFIG)
+    noted = _read_json(folder / EDITS_FILE) if (folder / EDITS_FILE).exists() else {}
+    tensors = _read_tensors(folder / ADAPTER_WEIGHTS)
+    try:
+        made_for = str(noted.get("model_fingerprint", lm.fingerprint))
+        if made_for != lm.fingerprint:
+            raise StaleArtifactError(
+                f"The adapter in {folder} was made for model {made_for}; loaded is {lm.name} ({lm.fingerprint}). "
+                "Load the model it was made for."
+            )
+        _check_settings(config, folder)
+        pairs = _pairs(tensors, lm, folder)
+        patch = EditPatch(
+            edits=tuple(FactEdit.from_json(row) for row in noted.get("edits", [])),
+            updates=tuple(_update(lm, layer, pair, config) for layer, pair in sorted(pairs.items())),
+            model_fingerprint=lm.fingerprint,
+            editor=" + ".join(str(name) for name in noted.get("editors", [])) or "imported adapter",
+            config=dict(noted.get("config", {})),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, (BrokenArtifactError, StaleArtifactError)):
+            raise
+        said = str(error) if isinstance(error, RequestError) else repr(error)
+        raise BrokenArtifactError(
+            f"{folder} holds no usable adapter: {said}. Choose a folder with a LoRA adapter on the down-projections."
+        ) from error
+    check_patch(patch, lm)
+    return patch
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON:
+            raise BrokenArtifactError(f"{path} is larger than {_MAX_JSON >> 20} MB; that is no adapter's description.")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise BrokenArtifactError(f"{path} cannot be read: {error}.") from error
+    except BrokenArtifactError:
+        raise
+    except ValueError as error:  # no JSON, or a number of more digits than Python reads
+        raise BrokenArtifactError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise BrokenArtifactError(f"{path} must hold a JSON object.")
+    return value
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BrokenArtifactError(f"{path} is larger than {MAX_BYTES >> 30} GB; that is no adapter.")
+        return load_file(path)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        if isinstance(error, BrokenArtifactError):
+            raise
+        raise BrokenArtifactError(f"{path} is no readable safetensors file: {error}.") from error
+
+
+def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
+    if config.get("peft_type") != "LORA":
+        raise BrokenArtifactError(f"{folder} holds an adapter of type {config.get('peft_type')!r}; only LORA is read.")
+    for name, plain_value in _UNUSED.items():
+        if config.get(name, plain_value) not in (plain_value, None):
+            raise BrokenArtifactError(
+                f"The adapter in {folder} has {name} {config[name]!r}, which is more than B · A added to a weight. "
+                "Such adapters cannot be read."
+            )
+
+
+def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:
+    """A and B by layer; every tensor must belong to one of the down-projections."""
+    names = {lm.family.write_name(layer): layer for layer in range(lm.n_layer)}
+    found: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        module, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+        if module not in names or part not in ("A.weight", "B.weight"):
+            raise BrokenArtifactError(
+                f"The adapter in {folder} changes {key!r}; a patch can only change the down-projections, "
+                f"for example {next(iter(names))}."
+            )
+        found.setdefault(names[module], {})[part[0]] = tensor
+    if not found:
+        raise BrokenArtifactError(f"The adapter in {folder} changes nothing.")
+    return {layer: (pair["A"], pair["B"]) for layer, pair in found.items()}
+
+
+def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) -> LayerUpdate:
+    a, b = pair
+    name = lm.family.write_name(layer)
+    if a.ndim != 2 or b.ndim != 2 or not a.numel() or a.shape[0] != b.shape[1]:
+        raise BrokenArtifactError(f"The adapter's factors of {name} have shapes {tuple(a.shape)} and {tuple(b.shape)}.")
+    rank = a.shape[0]
+    stated = _setting(config.get("rank_pattern") or {}, name, config["r"])
+    if stated != rank:
+        raise BrokenArtifactError(f"The adapter says rank {stated:g} for {name}, but its factors have {rank}.")
+    alpha = _setting(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", 8))
+    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return LayerUpdate(layer=layer, weight_name=name, output_factor=scaling * b.float().T, input_factor=a.float())
+
+
+def _setting(pattern: Mapping[str, Any], name: str, default: Any) -> float:
+    """The value for a module: that of the first key that is its name or the end of it, as in PEFT.
+
+    PEFT takes keys for regular expressions. A stranger's expression can run for years, so only names are read.
+    """
+    for key, value in pattern.items():
+        bare = key.removeprefix("^").removesuffix("$").replace(r"\.", ".")
+        if not re.fullmatch(r"[\w.]+", bare):
+            raise BrokenArtifactError(
+                f"The adapter's pattern {key[:80]!r} is no module's name; such patterns are not read."
+            )
+        if name == bare or name.endswith(f".{bare}"):
+            return float(value)
+    return float(default)
