@@ -164,7 +164,7 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
                 continue
             if predicate not in relations:
                 relation = terms.relation_id(quad.predicate)
-                relations[predicate] = builder.relation(relation, relation_labels.get(relation, ""))
+                relations[predicate] = builder.relation(relation)
             ends = []
             for term in (quad.subject, obj):
                 number = entities.get(term)
@@ -177,6 +177,9 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
     except (OSError, ValueError) as error:
         raise GraphFileError(f"{path} cannot be read: {error}") from error
     _name(builder, texts, relations)
+    for relation in map(terms.relation_id, map(ox.NamedNode, relations)):
+        # Only where the file had no name for it.
+        builder.relation(relation, relation_labels.get(relation, ""))
 
 
 def _name(

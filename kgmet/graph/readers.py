@@ -183,7 +183,7 @@ class _Loader:
         if not relation_id and not label:
             return None
         relation_id = relation_id or self._id_of.get(fold(label)) or entity_id_for(label)
-        return self.builder.relation(relation_id, self._label_of.get(relation_id) or label)
+        return self.builder.relation(relation_id, label or self._label_of.get(relation_id, ""))
 
 
 def _catalogue_labels() -> dict[str, str]:
