@@ -80,7 +80,6 @@ def retrieve_subgraph(
     world = _World(store, ends, config=config, exclude=exclude)
     edge, target = (ends.edge, ends.new) if state == "after" else (ends.old_edge, ends.old)
     if state == "after":
-        world.hidden |= {triple.key for triple in ends.replaced}
         gone = ends.replaced
         if consequences is not None:
             world.hidden |= {triple.key for triple in consequences.outdated}

@@ -105,6 +105,8 @@ def test_where_the_graph_cannot_tell_a_fact_is_neither_outdated_nor_kept() -> No
     # In Berlin, therefore in Germany: the city speaks against the edited country.
     moved = look(edit("Reichstag", "P17", "Japan"))
     assert names(moved.undecided) == {"Reichstag P131 Berlin"}
+    # Is Berlin still the capital of Germany when it lies in Japan?
+    assert names(look(edit("Berlin", "P17", "Japan")).undecided) == {"Berlin P1376 Germany"}
 
 
 def test_without_a_path_from_the_old_object_the_direct_fact_gives_the_old_end() -> None:
@@ -146,6 +148,12 @@ def test_what_leads_back_to_the_subject_is_not_followed() -> None:
     # The country of the capital of Spain is Spain: nothing about France follows from moving the capital there.
     found = look(edit("Spain", "P36", "Lyon")).forward
     assert not any(item.path_new[1].relation.id == "P17" for item in found)
+    hidden = look(edit("France", "P36", "Lyon"), world(without=("Paris", "P17", "France")))
+    assert not any(item.new == thing("France") for item in hidden.forward)
+    # Nor is a relation followed back: the capital of what Lyon is the capital of.
+    mirrored = look(edit("Lyon", "P1376", "Germany")).forward
+    assert mirrored
+    assert not any(item.path_new[1].relation.id == "P36" for item in mirrored)
 
 
 def test_what_holds_of_anything_is_no_consequence() -> None:
@@ -177,6 +185,10 @@ def test_the_edited_fact_is_also_a_later_hop() -> None:
     assert citizen.subject.label in ("Pablo Picasso", "Joan Miro")
     assert (_label(citizen.old), _label(citizen.new)) == ("Madrid", "Barcelona")
     assert ("P19", "P17", "P36") in chains
+    # In Malaga, therefore in Spain: one hop said in two.
+    store = world(fact("Alcazaba", "P131", "Malaga"))
+    around = look(edit("Spain", "P36", "Barcelona"), store, max_later_hops=40)
+    assert {"P19"} == {item.path_new[0].relation.id for item in around.later_hops if item.hops == 3}
     for item in around.later_hops:
         assert 2 <= item.hops <= 4
         assert item.kind == "later_hop"

@@ -111,6 +111,9 @@ def test_controls_are_facts_the_edit_leaves_alone() -> None:
     (control,) = of("control", probes())
     assert (control.path[0].relation.id, control.expected) == ("P84", "Stephen Sauvestre")
     assert not any(probe.expected == "France" for probe in of("control", probes()))
+    told = world(fact("Berlin Hall", "P131", "Berlin"), fact("Berlin Hall", "P17", "Germany"))
+    asked = of("control", probes(edit("Berlin Hall", "P84", "Joan Miro"), told))
+    assert [probe.expected for probe in asked] == ["Germany"]
 
 
 def test_further_right_answers_are_aliases_and_never_rejected() -> None:

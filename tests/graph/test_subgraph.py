@@ -116,6 +116,9 @@ def test_a_hub_is_read_up_to_the_limit_only() -> None:
 def test_self_loops_are_dropped() -> None:
     graph = look(world(fact("Tokyo", "P47", "Tokyo"), fact("Eiffel Tower", "P47", "Eiffel Tower")))
     assert not any(triple.subject == triple.object for triple in graph.triples)
+    loops = [fact("Eiffel Tower", f"A{n}", "Eiffel Tower") for n in range(5)]
+    small = look(world(*loops), config=SubgraphConfig(max_triples=5))
+    assert small.n_edge == 5
 
 
 def test_an_edit_whose_object_is_its_subject_has_no_edge_to_draw() -> None:
