@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kgmet.errors import BrokenModelError
+
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["digest", "fingerprint_model", "fingerprint_value", "plain"]
 
 _SAMPLES_PER_TENSOR = 1024
+_ABOUT_THE_FILE = frozenset({"_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"})
+"""What a config says about where the model came from, not what it is; the weights' own values show their precision."""
 
 
 def digest(*parts: str | bytes) -> str:
@@ -54,19 +58,35 @@ def fingerprint_value(value: Any) -> str:
 
 
 def fingerprint_model(model: nn.Module, config: Mapping[str, Any]) -> str:
-    """16 hex digits for a model's config and weights.
+    """16 hex digits for a model's config and weights, wherever it was loaded from and wherever its weights are kept.
 
-    Every parameter takes part with its name, shape and up to 1,024 evenly spaced values (as float32), not with all of them:
-    reading half a gigabyte at each start would take longer than loading it.
+    Every parameter takes part with its name, shape and up to 1,024 evenly spaced values (as float32), not with all of
+    them: reading half a gigabyte at each start would take longer than loading it.
     """
     import torch
 
-    parts: list[str | bytes] = [json.dumps(plain(config), sort_keys=True, default=str)]
+    own = {key: value for key, value in config.items() if key not in _ABOUT_THE_FILE}
+    parts: list[str | bytes] = [json.dumps(plain(own), sort_keys=True, default=str)]
+    again = getattr(model, "all_tied_weights_keys", None) or ()  # the same weight by a second name
     for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
-        flat = parameter.detach().reshape(-1)
+        if name in again:
+            continue
+        flat = (_offloaded(model, name) if parameter.is_meta else parameter.detach()).reshape(-1)
         step = max(1, flat.numel() // _SAMPLES_PER_TENSOR)
         sample = flat[::step][:_SAMPLES_PER_TENSOR]
         if sample.dtype.is_floating_point:
             sample = sample.to(torch.float32)
         parts += [name, str(tuple(parameter.shape)), sample.cpu().contiguous().numpy().tobytes()]
     return digest(*parts)[:16]
+
+
+def _offloaded(model: nn.Module, name: str) -> Tensor:
+    """A parameter that Accelerate keeps in memory or on disk until its module is called."""
+    owner, _, leaf = name.rpartition(".")
+    hook = getattr(model.get_submodule(owner), "_hf_hook", None)
+    for one in getattr(hook, "hooks", (hook,)):
+        kept = getattr(one, "weights_map", None)
+        if kept is not None:
+            value: Tensor = kept[leaf]
+            return value
+    raise BrokenModelError(f"The model's weight {name!r} holds no values. Load the model anew.")
