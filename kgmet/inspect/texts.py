@@ -1,0 +1,125 @@
+"""`InspectedText`: the prompts an edit is looked at through, and what each of them is expected to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from kgmet.config import EditConfig
+from kgmet.context import EditContext, held_consequences, protected_facts
+from kgmet.graph.effects import Consequence, KeptFact
+from kgmet.graph.phrasing import as_typed, in_slot
+from kgmet.graph.triple import Entity
+from kgmet.lm.spans import Phrase
+
+__all__ = ["UNRELATED_TEXTS", "InspectedText", "TextKind", "drift_texts", "shift_texts"]
+
+UNRELATED_TEXTS: tuple[str, ...] = (
+    "Water boils at a temperature of one hundred degrees",
+    "She closed the book, put on her coat and went out into the",
+    "To bake bread you need flour, yeast, salt and",
+)
+"""Texts about nothing in particular: whatever an edit moves in them is damage."""
+
+
+class TextKind(Enum):
+    """What a text is to the edit."""
+
+    EDIT = "edit prompt"
+    """The edit's own prompt."""
+    PARAPHRASE = "paraphrase"
+    """The same fact in other words."""
+    CONSEQUENCE = "consequence"
+    """Something that follows from the new fact."""
+    PROTECTED = "protected neighbour"
+    """The same relation of another subject, whose key took part in the solve."""
+    NEIGHBOUR = "neighbour"
+    """The same relation of another subject, which no solve has seen."""
+    CONTROL = "other fact of the subject"
+    """Must stay as it is."""
+    UNRELATED = "unrelated text"
+    """About something else."""
+
+    @property
+    def should_move(self) -> bool:
+        """Whether the edit is meant to change what the model says here."""
+        return self in (TextKind.EDIT, TextKind.PARAPHRASE, TextKind.CONSEQUENCE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectedText:
+    """One text with its kind. `new` is the answer the edit wants or must not bring, `old` the present or true one.
+
+    The subject of `phrase` is where the edit acts; a phrase without ``{}`` has none.
+    """
+
+    kind: TextKind
+    phrase: Phrase
+    new: str | None = None
+    old: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As the model reads it."""
+        return self.phrase.prompt
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether there is a subject to be located."""
+        return "{}" in self.phrase.template
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """New and old answer, where there are any."""
+        return tuple(answer for answer in (self.new, self.old) if answer is not None)
+
+
+def shift_texts(context: EditContext, config: EditConfig, *, paraphrases: int = 3) -> tuple[InspectedText, ...]:
+    """The edit's prompt, paraphrases, consequences, neighbours and an unrelated text, as far as the graph knows any."""
+    edit = context.edit
+    found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
+    for template in context.paraphrases[:paraphrases]:
+        subject = in_slot(template, context.subject)
+        found.append(_about(context, TextKind.PARAPHRASE, template, subject, edit.old_object))
+    for item in held_consequences(context, config)[:2] or _forward(context)[:2]:
+        if item.new is None or not item.templates:
+            continue
+        phrase = Phrase(template=item.templates[-1], subject=in_slot(item.templates[-1], context.subject))
+        old = None if item.old is None else item.old.label
+        found.append(InspectedText(kind=TextKind.CONSEQUENCE, phrase=phrase, new=item.new.label, old=old))
+    others = drift_texts(context, config, most=1)
+    return (*found, *(text for text in others if not text.kind.should_move))
+
+
+def drift_texts(context: EditContext, config: EditConfig, *, most: int = 12) -> tuple[InspectedText, ...]:
+    """The edit's prompt, then what must stay: up to `most` neighbours of each kind, own facts and unrelated texts."""
+    edit = context.edit
+    found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
+    protected = protected_facts(context, config)
+    known = () if context.consequences is None else context.consequences.kept_neighbours
+    outside = tuple(fact for fact in known if fact not in protected)
+    for kind, facts in ((TextKind.PROTECTED, protected), (TextKind.NEIGHBOUR, outside)):
+        found += [_kept(context, kind, edit.template, fact) for fact in facts[:most]]
+    own = () if context.consequences is None else context.consequences.kept_own
+    for fact in own[:most]:
+        if fact.templates:
+            found.append(_kept(context, TextKind.CONTROL, fact.templates[0], fact))
+    unrelated = [InspectedText(kind=TextKind.UNRELATED, phrase=Phrase(template=text)) for text in UNRELATED_TEXTS]
+    return (*found, *unrelated[:most])
+
+
+def _about(context: EditContext, kind: TextKind, template: str, subject: str, old: str | None) -> InspectedText:
+    phrase = Phrase(template=template, subject=subject)
+    return InspectedText(kind=kind, phrase=phrase, new=context.edit.new_object, old=old)
+
+
+def _kept(context: EditContext, kind: TextKind, template: str, fact: KeptFact) -> InspectedText:
+    named: Entity = fact.triple.subject
+    if kind is TextKind.CONTROL:
+        named = as_typed(context.edit.subject, named)
+    phrase = Phrase(template=template, subject=in_slot(template, named))
+    return InspectedText(kind=kind, phrase=phrase, new=context.edit.new_object, old=fact.triple.object.label)
+
+
+def _forward(context: EditContext) -> tuple[Consequence, ...]:
+    return () if context.consequences is None else context.consequences.forward

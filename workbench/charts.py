@@ -1,0 +1,139 @@
+"""Value → line figure; no Streamlit here.
+
+Colours are Okabe and Ito's, and never the only sign: dashes say the same.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from kgmet.inspect.lens import LensReading
+from kgmet.inspect.shift import Quantity, ShiftTrace
+
+__all__ = ["Line", "colours", "lens_chart", "lines", "profile_chart"]
+
+_LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
+_DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One curve of a chart. `colour` counts in the palette; ``None`` for a dash takes the colour's own."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    colour: int = 0
+    dash: str = "solid"
+    width: float = 2.0
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    """Ends of an interval about `y`, drawn as error bars."""
+
+
+def colours(*, dark: bool) -> tuple[str, ...]:
+    """The categorical palette, readable on this background."""
+    return _DARK if dark else _LIGHT
+
+
+def lines(
+    curves: Sequence[Line],
+    *,
+    axes: tuple[str, str],
+    dark: bool = False,
+    log: bool = False,
+    span: tuple[float, float] | None = None,
+    marker: float | None = None,
+    height: int = 340,
+) -> go.Figure:
+    """Curves over a common axis.
+
+    Args:
+        curves: what is drawn; names are shown as text, whatever is in them.
+        axes: titles of the x and y axis, with units.
+        dark: for a dark background.
+        log: logarithmic y axis; values at 0 and below are left out.
+        span: fixed ends of the y axis.
+        marker: a vertical line at this x.
+        height: in pixels.
+    """
+    palette = colours(dark=dark)
+    figure = go.Figure()
+    for curve in curves:
+        error = None
+        if curve.low is not None and curve.high is not None:
+            pairs = list(zip(curve.y, curve.low, curve.high, strict=True))
+            error = {
+                "type": "data",
+                "array": [0 if y is None else high - y for y, _, high in pairs],
+                "arrayminus": [0 if y is None else y - low for y, low, _ in pairs],
+                "thickness": 1,
+                "width": 3,
+            }
+        figure.add_trace(
+            go.Scatter(
+                x=list(curve.x),
+                y=[None if value is None or (log and value <= 0) else value for value in curve.y],
+                name=html.escape(curve.name, quote=False),
+                mode="lines+markers" if len(curve.x) <= 40 else "lines",
+                marker={"size": 5},
+                line={"color": palette[curve.colour % len(palette)], "dash": curve.dash, "width": curve.width},
+                error_y=error,
+            )
+        )
+    if marker is not None:
+        figure.add_vline(x=marker, line={"width": 1.5, "dash": "dot", "color": palette[6]})
+    figure.update_layout(
+        height=height,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        hovermode="x unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_xaxes(title=axes[0], automargin=True)
+    figure.update_yaxes(title=axes[1], automargin=True, type="log" if log else "linear")
+    if log:
+        figure.update_yaxes(exponentformat="power", dtick=1 if span is None else None)
+    if span is not None:
+        figure.update_yaxes(range=list(span))
+    return figure
+
+
+def lens_chart(reading: LensReading, *, dark: bool = False, marker: float | None = None) -> go.Figure:
+    """Probability of the followed answers after every layer: dashed before, solid after, fixed scale."""
+    layers = [row.layer for row in reading.after]
+    found = []
+    for number, answer in enumerate(reading.answers):
+        for name, rows, dash, width in (("before", reading.before, "dot", 1.8), ("after", reading.after, "solid", 2.6)):
+            values = [row.answers[number].probability for row in rows]
+            found.append(
+                Line(name=f"{answer} · {name}", x=layers, y=values, colour=(1, 0)[number % 2], dash=dash, width=width)
+            )
+    return lines(found, axes=("layer", "probability"), dark=dark, span=(-0.02, 1.02), marker=marker, height=300)
+
+
+def profile_chart(
+    traces: Sequence[ShiftTrace], quantity: Quantity, *, dark: bool = False, unit: str = "", marker: float | None = None
+) -> go.Figure:
+    """One quantity by layer for every text: at the subject's last token, or the last one where there is no subject."""
+    found = []
+    kinds = list(dict.fromkeys(trace.source.kind for trace in traces))
+    for trace in traces:
+        position = trace.lookup if trace.lookup is not None else len(trace.tokens) - 1
+        number = kinds.index(trace.source.kind)
+        same = [other for other in traces if other.source.kind is trace.source.kind]
+        found.append(
+            Line(
+                name=trace.source.kind.value + (f" {same.index(trace) + 1}" if len(same) > 1 else ""),
+                x=list(range(trace.n_layer)),
+                y=trace.of(quantity)[:, position].tolist(),
+                colour=number,
+                dash=_DASHES[same.index(trace) % len(_DASHES)],
+            )
+        )
+    label = quantity.value + (f" ({unit})" if unit else "")
+    return lines(found, axes=("layer", label), dark=dark, marker=marker, height=380)

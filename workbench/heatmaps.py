@@ -1,0 +1,232 @@
+"""Value → heatmap whose cells can be chosen; no Streamlit here.
+
+Streamlit is never told of clicks on a heatmap's cells, so every heatmap carries one invisible square marker per cell,
+and `chosen_cell` reads which of them was clicked.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+__all__ = ["Cell", "Scale", "chosen_cell", "heatmap", "heatmap_alt", "token_label"]
+
+_SEQUENTIAL_LIGHT = ("#f7fcf0", "#d9f0c9", "#a2d9b8", "#5dbac6", "#2b8bbd", "#1d5c9f", "#0c2c6b")
+_SEQUENTIAL_DARK = ("#141c24", "#173a5e", "#1f5f93", "#2f8bb8", "#57b7bd", "#a2d9b8", "#eef7c8")
+_DIVERGING_LIGHT = ("#8c3a00", "#d9711f", "#f6c08e", "#f7f7f7", "#a9cfe6", "#3b87bd", "#0b3f70")
+_DIVERGING_DARK = ("#ffb067", "#d9711f", "#7c4415", "#1a222b", "#1d527c", "#3f93cf", "#9ad5f7")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A fixed colour scale, the same for every text and for before and after: values beyond its ends are cut off.
+
+    `low` to `high` in `unit`; a scale that is negative at its low end diverges from 0 and must be symmetric. `digits`
+    are shown after the decimal point.
+    """
+
+    label: str
+    low: float
+    high: float
+    unit: str = ""
+    digits: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the ends."""
+        if not self.low < self.high:
+            raise ValueError(f"a scale must rise, got {self.low} to {self.high}")
+        if self.low < 0 and self.low != -self.high:
+            raise ValueError(f"a diverging scale must be symmetric about 0, got {self.low} to {self.high}")
+
+    @property
+    def diverges(self) -> bool:
+        """Whether both signs occur."""
+        return self.low < 0
+
+    def colours(self, *, dark: bool) -> list[list[Any]]:
+        """For plotly: [position, colour]. That of 0 is near the background's; anybody can tell the ends apart."""
+        if self.diverges:
+            chosen = _DIVERGING_DARK if dark else _DIVERGING_LIGHT
+        else:
+            chosen = _SEQUENTIAL_DARK if dark else _SEQUENTIAL_LIGHT
+        return [[number / (len(chosen) - 1), colour] for number, colour in enumerate(chosen)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell: row and column from 0, in the order of the values."""
+
+    row: int
+    column: int
+
+
+def token_label(token: str) -> str:
+    """A token as a label: blanks at its ends left out, a token of blanks made visible, nothing read as HTML."""
+    shown = token.strip() or token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"
+    return html.escape(shown, quote=False)
+
+
+def heatmap(
+    values: Sequence[Sequence[float | None]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    scale: Scale,
+    axes: tuple[str, str] = ("", ""),
+    chosen: Cell | None = None,
+    marked_rows: Sequence[int] = (),
+    marked_column: int | None = None,
+    upwards: bool = False,
+    dark: bool = False,
+) -> go.Figure:
+    """A heatmap with a fixed scale and one invisible marker per cell.
+
+    Args:
+        values: (n_row, n_column); ``None`` is an empty cell, shown as not measured.
+        rows: labels of the rows; HTML in them is shown as text.
+        columns: labels of the columns.
+        scale: colours and unit.
+        axes: titles of (row, column) axis.
+        chosen: the cell to outline.
+        marked_rows: rows with a bar at their side, for example edited layers.
+        marked_column: a column with a thin outline, for example the edited token.
+        upwards: row 0 at the bottom.
+        dark: for a dark background.
+
+    Raises:
+        ValueError: if the labels do not fit the values.
+    """
+    if len(rows) != len(values) or any(len(line) != len(columns) for line in values):
+        raise ValueError(f"{len(values)} rows of values do not fit {len(rows)} × {len(columns)} labels")
+    figure = go.Figure()
+    figure.add_trace(
+        go.Heatmap(
+            z=[list(line) for line in values],
+            zmin=scale.low,
+            zmax=scale.high,
+            colorscale=scale.colours(dark=dark),
+            hoverinfo="skip",
+            xgap=1,
+            ygap=1,
+            colorbar={
+                "title": {"text": scale.unit or scale.label, "side": "right"},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
+        )
+    )
+    figure.add_trace(_markers(values, rows, columns, scale))
+    line = "#ffffff" if dark else "#000000"
+    for shape in _shapes(len(rows), chosen, marked_rows, marked_column, line):
+        figure.add_shape(**shape)
+    figure.update_layout(
+        height=int(max(220, 17 * len(rows) + 110)),
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        hovermode="closest",
+        hoverdistance=-1,
+        dragmode=False,
+        showlegend=False,
+    )
+    common = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": ""}
+    figure.update_xaxes(
+        title=axes[1], tickvals=list(range(len(columns))), ticktext=[html.escape(c, quote=False) for c in columns],
+        range=[-0.5, len(columns) - 0.5], **common,
+    )  # fmt: skip
+    step = 1 if len(rows) <= 40 else 4
+    figure.update_yaxes(
+        title=axes[0], tickvals=list(range(0, len(rows), step)),
+        ticktext=[html.escape(r, quote=False) for r in rows[::step]], automargin=True,
+        range=[-0.5, len(rows) - 0.5] if upwards else [len(rows) - 0.5, -0.5], **common,
+    )  # fmt: skip
+    return figure
+
+
+def chosen_cell(event: Any) -> Cell | None:
+    """The cell a person clicked, from what `st.plotly_chart(..., on_select="rerun")` returns or stores.
+
+    ``None`` when nothing is chosen: also after every change of the figure, which empties the selection, so callers keep
+    the cell they had.
+    """
+    selection = event.get("selection") if isinstance(event, Mapping) else getattr(event, "selection", None)
+    points = (selection or {}).get("points") or []
+    for point in points:
+        data = point.get("customdata")
+        if isinstance(data, Mapping):  # some versions number the entries
+            data = [data[key] for key in sorted(data, key=str)]
+        if isinstance(data, Sequence) and len(data) >= 2:
+            return Cell(row=int(data[0]), column=int(data[1]))
+    return None
+
+
+def heatmap_alt(
+    what: str, values: Sequence[Sequence[float | None]], *, rows: Sequence[str], columns: Sequence[str], unit: str = ""
+) -> str:
+    """The heatmap in a sentence for people who do not see it: its size, and where its largest value is."""
+    cells = [
+        (abs(value), value, rows[r], columns[c])
+        for r, line in enumerate(values)
+        for c, value in enumerate(line)
+        if value is not None and value == value
+    ]
+    if not cells:
+        return f"{what}: nothing was measured."
+    _, value, row, column = max(cells, key=lambda cell: cell[0])
+    unit = f" {unit}" if unit else ""
+    return (
+        f"{what}: {len(rows)} rows by {len(columns)} columns. Largest in size is {value:.3g}{unit} "
+        f"at {row}, {column.strip()}."
+    )
+
+
+def _markers(
+    values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], scale: Scale
+) -> go.Scatter:
+    cells = [(r, c) for r in range(len(rows)) for c in range(len(columns))]
+    shown = [_shown(values[r][c], scale) for r, c in cells]
+    return go.Scatter(
+        x=[c for _, c in cells],
+        y=[r for r, _ in cells],
+        customdata=[[r, c] for r, c in cells],
+        text=[
+            f"<b>{html.escape(rows[r])}</b> · {html.escape(columns[c])}<br>{scale.label}: {value}"
+            for (r, c), value in zip(cells, shown, strict=True)
+        ],
+        hovertemplate="%{text}<extra></extra>",
+        mode="markers",
+        marker={"symbol": "square", "size": 14, "opacity": 0},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+    )
+
+
+def _shown(value: float | None, scale: Scale) -> str:
+    if value is None or value != value:
+        return "not measured"
+    return f"{value:.{scale.digits}f}" + (f" {scale.unit}" if scale.unit else "")
+
+
+def _shapes(
+    n_row: int, chosen: Cell | None, marked_rows: Sequence[int], marked_column: int | None, line: str
+) -> list[dict[str, Any]]:
+    shapes: list[dict[str, Any]] = []
+    for row in marked_rows:
+        place = {"x0": -0.012, "x1": -0.004, "y0": row - 0.45, "y1": row + 0.45}
+        shapes.append(
+            {"type": "rect", "xref": "paper", "yref": "y", "line": {"width": 0}, "fillcolor": "#d55e00", **place}
+        )
+    if marked_column is not None:
+        place = {"x0": marked_column - 0.5, "x1": marked_column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
+        shapes.append({"type": "rect", "line": {"width": 1.5, "color": "#d55e00", "dash": "dot"}, **place})
+    if chosen is not None:
+        place = {
+            "x0": chosen.column - 0.5,
+            "x1": chosen.column + 0.5,
+            "y0": chosen.row - 0.5,
+            "y1": chosen.row + 0.5,
+        }
+        shapes.append({"type": "rect", "line": {"width": 2.5, "color": line}, **place})
+    return shapes
