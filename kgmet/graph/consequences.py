@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from kgmet.graph.effects import Consequence, EditConsequences, KeptFact
 from kgmet.graph.kept import find_kept_neighbours, sort_own_facts
 from kgmet.graph.later import find_later_hops
+from kgmet.graph.later_kept import find_kept_later, share_later_hops
 from kgmet.graph.look import KNOWN_RELATIONS, ConsequenceConfig, Look
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -34,25 +35,32 @@ def find_consequences(
 ) -> EditConsequences:
     """Everything `store` and `catalogue` say about what an edit entails.
 
-    Forward: chains s –r→ o* –r'→ x whose end was another one with the old object. Inverse: what is now also true of o*,
-    and no longer of o. Later hops: chains y –q→ s –r→ o*. Kept: facts of s that none of this touches, and facts of
-    other subjects of r, those that share the old object first. Facts about which the graph cannot tell are none of
-    these and listed apart. Nothing follows by way of what a person switched off (`exclude`: triples by their keys,
-    relations by their ids). What the store does not know leads to fewer consequences, never to an error; deterministic.
+    Forward: chains s –r→ o* –r'→ x whose end was another one with the old object (all of them where that object is
+    unknown). Inverse: what is now also true of o*, and no longer of o. Later hops: chains y –q→ s –r→ o*. Kept: facts
+    of s that none of this touches, and facts of other subjects of r, those that share the old object first. Facts about
+    which the graph cannot tell are none of these and listed apart. Nothing follows by way of what a person switched
+    off (`exclude`: triples by their keys, relations by their ids). What the store does not know leads to fewer
+    consequences, never to an error; deterministic.
     """
     look = Look(store, catalogue, edit, config=config, exclude=exclude)
     forward = _forward(look)
     gained, lost = _inverse(look)
     own = sort_own_facts(look)
+    later = find_later_hops(look, forward)
+    written, probed = share_later_hops(later, look.ends.edge.key)
+    neighbours = find_kept_neighbours(look)
     return EditConsequences(
         edit=edit,
         subject=look.subject,
         forward=forward,
         inverse_gained=gained,
         inverse_lost=lost,
-        later_hops=find_later_hops(look, forward),
+        later_hops=later,
         kept_own=own.kept,
-        kept_neighbours=find_kept_neighbours(look),
+        kept_neighbours=neighbours,
+        written_later=written if look.config.max_kept_later else (),
+        kept_later=find_kept_later(look, written, neighbours[0::2], own.kept),
+        probed_kept_later=find_kept_later(look, probed, neighbours[1::2], own.kept),
         outdated=(*own.outdated, *_mirrors(look, lost)),
         implied=(*own.implied, *(item.path_new[0] for item in gained if item.relation is not None)),
         undecided=own.undecided,
@@ -68,6 +76,9 @@ def _forward(look: Look) -> tuple[Consequence, ...]:
         change = look.change(chain.paths, old_paths)
         templates, questions = look.words((look.ends.relation.id, *key))
         if change is None or not templates:
+            continue
+        # With a known old object, an old end that the graph does not give may be the new one as well.
+        if change.old is None and look.ends.old is not None:
             continue
         path_new = chain.paths[change.new]
         path_old = () if change.old is None else old_paths[change.old]
@@ -96,7 +107,8 @@ def _chosen(look: Look, candidates: Sequence[Consequence]) -> tuple[Consequence,
         return item.relation or item.path_new[-1].relation.id
 
     def order(item: Consequence) -> tuple[object, ...]:
-        return *look.rank(said_by(item)), item.hops, [triple.key for triple in item.path_new]
+        is_other = said_by(item) not in look.config.relations
+        return is_other, item.hops, *look.rank(said_by(item)), [triple.key for triple in item.path_new]
 
     chosen: dict[tuple[str, str], Consequence] = {}
     for item in sorted(candidates, key=order):

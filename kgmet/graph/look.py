@@ -22,7 +22,7 @@ __all__ = ["KNOWN_RELATIONS", "Change", "ConsequenceConfig", "Look"]
 
 KNOWN_RELATIONS = (
     *("P17", "P30", "P37", "P38", "P36", "P27", "P103", "P1412", "P19", "P106"),
-    *("P641", "P159", "P112", "P50", "P140", "P452", "P495", "P407", "P136"),
+    *("P641", "P159", "P112", "P50", "P140", "P452", "P495", "P407"),
 )
 """Relations that small models know, the best known first: country, continent, language, currency, capital, …"""
 
@@ -45,6 +45,8 @@ class ConsequenceConfig:
     """Most facts of the subject that must stay."""
     max_neighbours: int = 24
     """Most facts of other subjects that must stay; half of them are protected, half measured."""
+    max_kept_later: int = 0
+    """Most facts over two hops that must stay, once to protect and once to measure; needed for deep writes only."""
     max_values: int = 3
     """A relation with more objects than this at one subject is not asked about: any answer would do. At least 1."""
     max_templates: int = 8
@@ -52,7 +54,7 @@ class ConsequenceConfig:
     max_questions: int = 6
     """Most questions per consequence."""
     relations: tuple[str, ...] = KNOWN_RELATIONS
-    """Relations in the order in which they are preferred; others follow by id."""
+    """Relations in the order in which they are preferred, short chains before long ones; others follow by id."""
     include_literals: bool = False
     """Whether values (calling codes, years) count as ends."""
     read_limit: int = 200
@@ -68,6 +70,7 @@ class ConsequenceConfig:
             "max_inverse",
             "max_kept_own",
             "max_neighbours",
+            "max_kept_later",
             "max_questions",
         )
         least = {"max_values": 1, "max_templates": 2, "read_limit": 1} | dict.fromkeys(counts, 0)

@@ -116,6 +116,13 @@ def test_without_a_path_from_the_old_object_the_direct_fact_gives_the_old_end() 
     assert names(country.path_old) == {"Eiffel Tower P17 France"}
 
 
+def test_an_end_that_was_not_known_before_is_a_change_only_if_nothing_was() -> None:
+    poor = world(without=("France", "P38", "euro"))
+    assert "P38" not in {relation for relation, _, _ in ends(look(store=poor).forward)}
+    bare = world(without=("Eiffel Tower", "P131", "Paris"))
+    assert ("P38", None, "yen") in ends(look(store=bare).forward)
+
+
 def test_a_list_of_many_right_answers_is_not_asked_about() -> None:
     many = [fact("Japan", "P37", f"Tongue {n}") for n in range(5)]
     assert not any(item.path_new[-1].relation.id == "P37" for item in look(store=world(*many)).forward)
@@ -259,7 +266,9 @@ def test_ids_are_unique_and_stable() -> None:
 def test_the_best_known_relations_come_first_and_bounds_hold() -> None:
     assert [item.path_new[-1].relation.id for item in look(max_consequences=2).forward] == ["P17", "P30"]
     own_order = look(relations=("P38", "P17"), max_consequences=2)
-    assert [item.path_new[-1].relation.id for item in own_order.forward] == ["P38", "P17"]
+    assert [item.path_new[-1].relation.id for item in own_order.forward] == ["P17", "P38"]
+    three = look(relations=("P38", "P37"), max_consequences=3)
+    assert [item.path_new[-1].relation.id for item in three.forward] == ["P38", "P37", "P17"]
     nothing = look(max_consequences=0, max_later_hops=0, max_inverse=0, max_kept_own=0, max_neighbours=0)
     assert nothing.changed == ()
     assert nothing.kept == ()
