@@ -11,15 +11,16 @@ from kgmet.config import EditConfig
 from kgmet.context import EditContext, prepare_edit
 from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
+from kgmet.graph.sample import SAMPLE_FOLDER
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import NextToken, next_tokens
+from kgmet.lm.score import NextToken, generate, next_tokens
 from kgmet.lm.spans import Phrase, locate
 from kgmet.plan import EditPlan, plan_edits
 from kgmet.progress import Progress, ProgressEvent
 from kgmet.report import Answer, EditReport, ask, report_edit
-from kgmet.request import FactEdit
+from kgmet.request import FactEdit, load_edits
 from kgmet.write.patch import attached
-from workbench import jobs
+from workbench import jobs, wording
 from workbench.resources import Resident, catalogue, store
 from workbench.session import WorkbenchState
 from workbench.values import FactDraft, Result, StackEntry
@@ -31,9 +32,12 @@ __all__ = [
     "context_fingerprint",
     "context_of",
     "edit_from_draft",
+    "examples",
+    "greedy_now",
     "prepare",
     "questions_of",
     "redo",
+    "says",
     "token_strip",
     "undo",
     "undo_check",
@@ -56,6 +60,14 @@ def edit_from_draft(draft: FactDraft) -> FactEdit:
         new_object_id=draft.new_object_id,
         old_object_id=draft.old_object_id,
     )
+
+
+def examples() -> list[FactEdit]:
+    """Facts to start from: `sample_data/edits.json`, or a few that are known to work."""
+    path = SAMPLE_FOLDER / "edits.json"
+    if path.is_file():
+        return list(load_edits(path))
+    return [FactEdit(subject=s, template=t, new_object=n) for s, t, n in wording.EXAMPLES]
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
@@ -209,6 +221,27 @@ def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10
             state.keep("answers_now", next_tokens(lm, [prompt], k=k)[0], made_from=made_from)
     found: list[NextToken] = state.result("answers_now").value  # type: ignore[union-attr]
     return found
+
+
+def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
+    """How the model with this session's live edits continues the prompt, greedily; remembered as `answers_now` is."""
+    made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
+    known = state.result("greedy_now")
+    if known is None or known.is_stale(made_from):
+        with attached(state.live_patches(lm), lm):
+            state.keep("greedy_now", generate(lm, [prompt], max_new_tokens=8)[0].strip(), made_from=made_from)
+    return str(state.result("greedy_now").value)  # type: ignore[union-attr]
+
+
+def says(text: str, context: EditContext) -> bool:
+    """Whether a continuation begins with the edit's old object, under any of its names."""
+    names = [context.edit.old_object or ""]
+    linked = context.linked
+    for match in linked.old_object if linked is not None else ():
+        if match.entity.id == context.edit.old_object_id:
+            names += [match.entity.label, match.entity.in_text, *match.entity.aliases]
+    said = text.casefold().strip().removeprefix("the ")
+    return any(said.startswith(name.casefold().removeprefix("the ")) for name in names if name)
 
 
 @dataclass(frozen=True, kw_only=True)

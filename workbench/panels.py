@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
+from streamlit.errors import StreamlitPageNotFoundError
 
 from workbench import jobs, wording
 from workbench.jobs import Job, JobState
 from workbench.resources import Resident, model_holder
 from workbench.session import WorkbenchState
 
-__all__ = ["job_panel", "job_result", "message", "require_model", "require_stack", "stale_note", "title"]
+__all__ = [
+    "Job",
+    "job_panel",
+    "job_result",
+    "message",
+    "page_link",
+    "require_model",
+    "require_stack",
+    "stale_note",
+    "theme",
+    "title",
+]
 
 _SERVER = "server"
 """Whose the job is that loads the model for everybody."""
@@ -21,6 +33,19 @@ def title(text: str, about: str) -> None:
     """The page's heading and one sentence on what it is for."""
     st.title(text, anchor=False)
     st.caption(about)
+
+
+def page_link(name: str, label: str, *, icon: str) -> None:
+    """A link to the page `pages/{name}.py`; nothing where that page does not exist or runs on its own."""
+    try:
+        st.page_link(f"../pages/{name}.py", label=label, icon=f":material/{icon}:")
+    except StreamlitPageNotFoundError:
+        return
+
+
+def theme() -> str:
+    """``light`` or ``dark``: what the browser shows."""
+    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def message(text: str | None, *, kind: str = "error") -> None:

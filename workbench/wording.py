@@ -31,6 +31,27 @@ GUIDE = (
     ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
 )
 
+EXAMPLES = (
+    ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
+    ("The Colosseum", "{} is located in the city of", "Berlin"),
+    ("Germany", "The capital of {} is", "Rome"),
+    ("Japan", "The currency of {} is the", "euro"),
+    ("Brazil", "The official language of {} is", "French"),
+    ("Egypt", "{} is located in the continent of", "Asia"),
+)
+"""(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
+
+VERDICTS = {
+    True: ("holds", "good"),
+    False: ("fails", "bad"),
+    None: ("no expectation", "none"),
+}
+"""Whether a prompt does what it should → (word, class of the chip)."""
+VERDICT_HELP = (
+    "A fact that is to change holds if the new answer is likelier than the old one. A fact that must not change "
+    "holds if its true answer keeps at least 95 % of the probability it had, or is still the first answer."
+)
+
 
 def percent(value: float | None) -> str:
     """A probability for people: ``99.6 %``, small ones in powers of ten, ``not measured`` for ``None``."""

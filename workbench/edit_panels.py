@@ -1,0 +1,398 @@
+"""The blocks of the Edit page: the form, what the graph makes of it, what follows, the settings, the result."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from kgmet.context import EditContext, held_consequences, protected_facts
+from kgmet.errors import KgmetError
+from kgmet.graph.consequences import Consequence, KeptFact
+from kgmet.graph.store import Match
+from kgmet.lm.loaded import LoadedLM
+from kgmet.request import FactEdit
+from workbench import actions, curves, tables, wording
+from workbench.panels import message
+from workbench.resources import catalogue
+from workbench.session import WorkbenchState, retyped
+from workbench.values import FactDraft, StackEntry
+
+__all__ = [
+    "candidates",
+    "consequences",
+    "doubts",
+    "fact_form",
+    "fill",
+    "history",
+    "present_answers",
+    "result",
+    "undo_buttons",
+    "undone",
+]
+
+_FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
+_NOWHERE = "not in the graph"
+
+
+def fact_form(state: WorkbenchState) -> None:
+    """Example picker and the four fields; every change is kept at once."""
+    _from_address(state)
+    for key, name in _FIELDS.items():
+        st.session_state.setdefault(key, getattr(state.draft, name))
+
+    def typed() -> None:
+        state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))
+
+    def picked() -> None:
+        chosen: FactEdit | None = st.session_state["fact-example"]
+        if chosen is not None:
+            fill(state, chosen)
+
+    st.selectbox(
+        "Start from an example",
+        actions.examples(),
+        index=None,
+        format_func=lambda edit: f"{edit.prompt} → {edit.new_object}",
+        placeholder="Pick one, or type below",
+        key="fact-example",
+        on_change=picked,
+    )
+    left, right = st.columns(2)
+    left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
+    right.text_input(
+        "New object",
+        key="fact-new",
+        on_change=typed,
+        placeholder="Tokyo",
+        max_chars=400,
+        help="What the model shall say.",
+    )
+    st.text_input(
+        "Prompt, with {} where the subject goes",
+        key="fact-prompt",
+        on_change=typed,
+        placeholder="{} is located in the city of",
+        max_chars=2000,
+        help="The beginning of a sentence whose natural continuation is the object. The subject instead of {} is fine.",
+    )
+    st.text_input(
+        "Old object (optional)",
+        key="fact-old",
+        on_change=typed,
+        placeholder="what the graph holds, if left empty",
+        max_chars=400,
+    )
+
+
+def fill(state: WorkbenchState, edit: FactEdit) -> None:
+    """Put a fact into the form, from a callback."""
+    draft = FactDraft(
+        subject=edit.subject, prompt=edit.template, new_object=edit.new_object, old_object=edit.old_object or ""
+    )
+    state.set_draft(draft)
+    for key, name in _FIELDS.items():
+        st.session_state[key] = getattr(draft, name)
+
+
+def _from_address(state: WorkbenchState) -> None:
+    """A link with ``?subject=…&prompt=…&new=…`` fills the form once."""
+    names = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object"}
+    given = {field: st.query_params[name] for name, field in names.items() if name in st.query_params}
+    if given and not st.session_state.get("fact-linked"):
+        st.session_state["fact-linked"] = True
+        draft = retyped(FactDraft(), **given)
+        state.set_draft(draft)
+        for key, name in _FIELDS.items():
+            st.session_state[key] = getattr(draft, name)
+
+
+def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
+    """The tokens with the edited position, and what the model answers now."""
+    try:
+        strip = actions.token_strip(lm, edit)
+        tokens = actions.answers_now(state, lm, edit.prompt)
+    except KgmetError as error:
+        message(str(error))
+        return
+    st.caption("Tokens of the prompt; the filled one is where the edit acts: the subject's last token")
+    st.html(tables.token_html([(token.text, token.role) for token in strip]))
+    live = len(state.live(lm))
+    after = f"with {live} edit{'s' if live > 1 else ''} live" if live else "unedited"
+    st.caption(f"What the model answers now ({after}), ten likeliest next tokens")
+    marked = {edit.new_object: "new"} | ({edit.old_object: "old"} if edit.old_object else {})
+    st.html(curves.answer_bars(tokens, marked=marked))
+
+
+def candidates(state: WorkbenchState, context: EditContext) -> None:
+    """What the graph found for the typed words, each to be corrected."""
+    linked = context.linked
+    if linked is None or not (linked.subject or linked.new_object or linked.relations):
+        return
+    columns = st.columns(4)
+    edit = context.edit
+    _entity(state, columns[0], "Subject in the graph", "subject_id", linked.subject, edit.subject_id)
+    _relation(state, columns[1], context)
+    _entity(state, columns[2], "New object", "new_object_id", linked.new_object, edit.new_object_id)
+    _entity(state, columns[3], "Old object", "old_object_id", linked.old_object, edit.old_object_id)
+
+
+def _entity(
+    state: WorkbenchState, place: Any, label: str, field: str, matches: Sequence[Match], chosen: str | None
+) -> None:
+    entities = {match.entity.id: match.entity for match in matches}
+    options: list[str | None] = [*entities, *([] if chosen in entities or chosen is None else [chosen])]
+    if chosen is None:
+        options.insert(0, None)
+
+    def show(entity_id: str | None) -> str:
+        if entity_id is None:
+            return _NOWHERE
+        entity = entities.get(entity_id)
+        if entity is None:
+            return entity_id
+        return " · ".join(part for part in (entity.label, entity.id, entity.description) if part)
+
+    key = f"link-{field}-{state.fingerprint(options, chosen)}"
+
+    def corrected() -> None:
+        state.set_draft(retyped(state.draft, **{field: st.session_state[key]}))
+
+    place.selectbox(
+        label,
+        options,
+        index=options.index(chosen),
+        format_func=show,
+        key=key,
+        on_change=corrected,
+        disabled=len(options) < 2,
+    )
+
+
+def _relation(state: WorkbenchState, place: Any, context: EditContext) -> None:
+    assert context.linked is not None
+    guessed = [spec.id for spec, _ in context.linked.relations]
+    options: list[str | None] = [*guessed, *(spec.id for spec in catalogue() if spec.id not in guessed)]
+    chosen = context.edit.relation
+    if chosen not in options:
+        options.insert(0, chosen)
+
+    def show(relation_id: str | None) -> str:
+        if relation_id is None or relation_id not in catalogue():
+            return relation_id or "none fits"
+        return f"{catalogue().spec(relation_id).label} · {relation_id}"
+
+    key = f"link-relation-{state.fingerprint(guessed, chosen)}"
+
+    def corrected() -> None:
+        state.set_draft(retyped(state.draft, relation=st.session_state[key]))
+
+    place.selectbox("Relation", options, index=options.index(chosen), format_func=show, key=key, on_change=corrected)
+
+
+def consequences(state: WorkbenchState, context: EditContext) -> None:
+    """What changes with the edit and what must not; unticked ones are left out of search and write."""
+    found = context.consequences
+    if found is None or not (found.changed or found.kept):
+        st.caption("Nothing follows from this edit that the graph would know of.")
+        return
+    held = {item.id for item in held_consequences(context, state.config)}
+    st.markdown("**What else becomes true**")
+    st.caption(
+        "Ticked: the search makes it hold. Always asked afterwards, in other words than those that were optimised."
+    )
+    for item in found.forward:
+        _consequence(state, item, is_held=item.id in held)
+    others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)
+    if others:
+        with st.expander(f"{len(others)} more that follow; asked on the Probe page, not optimised"):
+            for other in others:
+                st.markdown(f"- {wording.safe(other.reason)}")
+    if found.kept:
+        protected = {item.id for item in protected_facts(context, state.config)}
+        with st.expander(f"{len(found.kept)} facts that must stay; {len(protected)} of them protected in the write"):
+            for fact in found.kept:
+                _kept(state, fact, is_protected=fact.id in protected)
+
+
+def _leave(state: WorkbenchState, item_id: str, key: str) -> None:
+    leave = state.draft.leave - {item_id} if st.session_state[key] else state.draft.leave | {item_id}
+    state.set_draft(retyped(state.draft, leave=leave))
+
+
+def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> None:
+    old = item.old.label if item.old else "?"
+    new = item.new.label if item.new else "?"
+    said = (item.relation in catalogue() and catalogue().spec(item.relation).label) if item.relation else None
+    name = said or item.path_new[-1].relation.label
+    key = f"hold-{item.id}"
+    is_ticked = item.id not in state.draft.leave
+    st.session_state.setdefault(key, is_ticked)
+    st.checkbox(
+        f"**{wording.safe(name)}**: {wording.safe(old)} → {wording.safe(new)}"
+        + (
+            ""
+            if is_held or not is_ticked
+            else "  :gray[(asked only: the settings hold fewer, or it has too few wordings)]"
+        ),
+        key=key,
+        help=wording.safe(item.reason),
+        on_change=_leave,
+        args=(state, item.id, key),
+    )
+
+
+def _kept(state: WorkbenchState, fact: KeptFact, *, is_protected: bool) -> None:
+    key = f"hold-{fact.id}"
+    st.session_state.setdefault(key, fact.id not in state.draft.leave)
+    st.checkbox(
+        wording.safe(str(fact.triple)) + ("  :material/shield:" if is_protected else ""),
+        key=key,
+        help=wording.safe(fact.reason),
+        on_change=_leave,
+        args=(state, fact.id, key),
+    )
+
+
+def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
+    """What the graph was not sure of, and whether the model believes another old object than the graph holds."""
+    for note in context.linked.notes if context.linked else ():
+        message(note, kind="warning")
+    said = actions.greedy_now(state, lm, context.edit.prompt)
+    old = context.edit.old_object
+    line = f"The model now goes on: “{wording.safe(said)}”."
+    if old is None:
+        st.caption(f"{line} No old object is known; the edit does not need one.")
+    elif actions.says(said, context):
+        st.caption(f"{line} That agrees with the old object, {wording.safe(old)}.")
+    else:
+        st.warning(
+            f"{line} The old object here is {wording.safe(old)}, which is not what the model says. The edit "
+            "works, but “old” probabilities are about something the model did not say.",
+            icon=":material/compare_arrows:",
+        )
+
+
+def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
+    """Undo and redo, with what they would act on."""
+
+    def take_off() -> None:
+        st.session_state["undo-said"] = actions.undo(state)
+        st.session_state["undo-shown"] = True
+
+    def put_back() -> None:
+        st.session_state["undo-said"] = actions.redo(state)
+        st.session_state["undo-shown"] = False
+
+    undo.button(
+        "Undo",
+        icon=":material/undo:",
+        on_click=take_off,
+        disabled=not state.stack,
+        width="stretch",
+        help=wording.safe(f"Takes off: {state.stack[-1].name}") if state.stack else "Nothing to undo",
+        key="undo",
+    )
+    redo.button(
+        "Redo",
+        icon=":material/redo:",
+        on_click=put_back,
+        disabled=not state.redo,
+        width="stretch",
+        help=wording.safe(f"Puts back: {state.redo[-1].name}") if state.redo else "Nothing to redo",
+        key="redo",
+    )
+    message(st.session_state.pop("undo-said", None), kind="warning")
+
+
+def history(state: WorkbenchState, lm: LoadedLM) -> None:
+    """The newest edit's result; after an undo, the proof that everything is as it was."""
+    if st.session_state.get("undo-shown") and state.redo:
+        undone(state, lm)
+        return
+    entry = state.stack[-1] if state.stack else None
+    if entry is None:
+        return
+    is_other = state.context is None or state.context.edit.id != entry.patch.edits[0].id
+    with st.container(border=True, key="stale-result" if is_other else "result"):
+        st.subheader("Result" if not is_other else "Result of the newest edit, not of the fact above", anchor=False)
+        result(entry)
+
+
+def result(entry: StackEntry) -> None:
+    """An applied edit in plain words, before and after beside each other, its consequences and its search."""
+    report = entry.report
+    if report is None:
+        st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
+        return
+    new, old = str(report.edit["new_object"]), report.edit["old_object"]
+    st.markdown(_in_words(entry))
+    before, after = tables.marked_difference(report.before.answer, report.after.answer)
+    st.html(
+        '<div class="kg-sides">'
+        + tables.answer_side("before", before, report.before, new=new, old=old)
+        + tables.answer_side("after", after, report.after, new=new, old=old)
+        + "</div>"
+    )
+    if report.consequences:
+        st.caption(f"What follows, asked in words that were not optimised. {wording.VERDICT_HELP}")
+        st.html(tables.consequence_table(report))
+    seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
+    st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
+    if entry.curve:
+        with st.expander("How the search went"):
+            st.plotly_chart(
+                curves.search_curve(entry.curve),
+                key=f"curve-{entry.id}",
+                alt="The terms of the loss by step of the search",
+            )
+
+
+def _in_words(entry: StackEntry) -> str:
+    report = entry.report
+    assert report is not None
+    prompt = wording.safe(report.edit["template"].replace("{}", report.edit["subject"]))
+    new = wording.safe(report.edit["new_object"])
+    is_done = report.after.p_new > (report.after.p_old or 0.0)
+    verdict = (
+        f"“{prompt}” now goes on with **{new}**"
+        if is_done
+        else f"“{prompt}”: **{new}** is still not the likelier answer"
+    )
+    text = f"{verdict}: from {percent_of(report.before.p_new)} to {percent_of(report.after.p_new)}."
+    holds = sum(item.holds for item in report.consequences)
+    if report.consequences:
+        text += f" {holds} of {len(report.consequences)} consequences hold."
+    return text
+
+
+def percent_of(value: float | None) -> str:
+    """A probability inside Markdown."""
+    return wording.safe(wording.percent(value))
+
+
+def undone(state: WorkbenchState, lm: LoadedLM) -> None:
+    """After an undo: the same questions again, and whether each number is the very one of before."""
+    if not state.redo:
+        return
+    entry = state.redo[-1]
+    check = actions.undo_check(state, lm, entry)
+    if check is None or entry.report is None:
+        st.info(f"Undone: {wording.safe(entry.name)}", icon=":material/undo:")
+        return
+    now, is_same = check
+    report, new, old = entry.report, str(entry.report.edit["new_object"]), entry.report.edit["old_object"]
+    if is_same:
+        st.success(
+            "Undone. Every probability is bit for bit the number it was before the edit.", icon=":material/verified:"
+        )
+    else:
+        st.warning("Undone, but some probabilities differ from before.", icon=":material/warning:")
+    sides = [("before the edit", report.before), ("now, after the undo", now)]
+    cards = [
+        tables.answer_side(name, html.escape(answer.answer), answer, new=new, old=old, exact=True)
+        for name, answer in sides
+    ]
+    st.html(f'<div class="kg-sides">{"".join(cards)}</div>')

@@ -1,0 +1,121 @@
+"""The settings of an edit as widgets: what a person may want to move, with the words of the dataclass that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from kgmet.config import EditConfig
+from kgmet.editors import EDITORS
+from kgmet.errors import KgmetError
+from kgmet.lm.loaded import LoadedLM
+from kgmet.write.nullspace import CutoffKind
+from workbench import wording
+from workbench.panels import message
+from workbench.session import WorkbenchState
+
+__all__ = ["changed_settings", "settings_panel"]
+
+
+def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
+    """Editor and settings, folded away; what is out of range is said and not taken."""
+    changed = bool(state.record.settings)
+    with st.expander(f"Settings · {state.editor.name}{' · changed' if changed else ''}", icon=":material/tune:"):
+        name = st.selectbox(
+            "Editor",
+            list(EDITORS),
+            index=list(EDITORS).index(state.record.editor),
+            help="The method. Each is one composition of a direction source, what is held, a schedule and a writer.",
+        )
+        editor = EDITORS[name]
+        st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
+        is_same = name == state.record.editor
+        settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
+        try:
+            state.set_editor(name, settings)
+        except KgmetError as error:
+            message(str(error))
+        if state.record.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):
+            for key in [key for key in st.session_state if str(key).startswith("setting-")]:
+                del st.session_state[key]
+            state.set_editor(name)
+            st.rerun()
+
+
+def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> dict[str, Any]:
+    left, right = st.columns(2)
+    layers = left.multiselect(
+        "Layers written",
+        list(range(lm.n_layer - 1)),
+        default=[layer for layer in config.write.layers if layer < lm.n_layer - 1],
+        key=f"setting-layers-{key}",
+        help="Decoder layers, counted from 0; the shift is searched after the last of them.",
+    )
+    steps = right.number_input(
+        "Most search steps", 1, 200, config.target.max_steps, key=f"setting-steps-{key}", help="Gradient steps at most."
+    )
+    ridge = left.number_input(
+        "λ of the solve",
+        0.0001,
+        1e6,
+        config.write.ridge,
+        format="%g",
+        key=f"setting-ridge-{key}",
+        help="Small follows the edit, large disturbs less.",
+    )
+    ratio = right.number_input(
+        "Longest shift, ‖δ‖ / ‖h‖",
+        0.01,
+        10.0,
+        config.target.max_norm_ratio,
+        step=0.05,
+        key=f"setting-ratio-{key}",
+        help="How far the hidden state may be pushed, in units of its own length.",
+    )
+    kind = left.selectbox(
+        "Free directions",
+        [item.value for item in CutoffKind],
+        index=list(CutoffKind).index(config.cutoff.kind),
+        format_func=lambda item: (
+            f"by {item.value} value" if item is CutoffKind.ABSOLUTE else f"by share of {item.value}"
+        ),
+        key=f"setting-kind-{key}",
+        help="Which directions of a layer may be written in; the Orthogonality page shows what a cutoff costs.",
+    )
+    cutoff = right.number_input(
+        "Cutoff", 1e-9, 1e3, config.cutoff.value, format="%g", key=f"setting-cutoff-{key}", help="Eigenvalue, or share."
+    )
+    held = left.number_input(
+        "Consequences held", 0, 20, config.hold.consequences, key=f"setting-held-{key}", help="Most that must hold."
+    )
+    neighbours = right.number_input(
+        "Neighbours protected",
+        0,
+        100,
+        config.hold.neighbours,
+        key=f"setting-neighbours-{key}",
+        help="Other subjects of the same relation whose keys the write leaves alone.",
+    )
+    return changed_settings(
+        own,
+        {
+            "write": {"layers": sorted(layers), "ridge": float(ridge)},
+            "target": {"max_steps": int(steps), "max_norm_ratio": float(ratio)},
+            "cutoff": {"kind": kind, "value": float(cutoff)},
+            "hold": {"consequences": int(held), "neighbours": int(neighbours)},
+        },
+    )
+
+
+def changed_settings(own: EditConfig, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of `wanted` that differ from the editor's own settings."""
+    changed: dict[str, Any] = {}
+    for stage, values in wanted.items():
+        for name, value in values.items():
+            present = getattr(getattr(own, stage), name)
+            present = list(present) if isinstance(present, tuple) else getattr(present, "value", present)
+            if present != value:
+                changed.setdefault(stage, {})[name] = value
+    return changed
