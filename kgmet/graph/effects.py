@@ -106,7 +106,10 @@ class Consequence:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptFact:
-    """One fact that must stay as it is, with prompts for it; each of `templates` has one ``{}`` for its subject."""
+    """One fact that must stay as it is, with prompts for it; each of `templates` has one ``{}`` for its subject.
+
+    `path` holds the triples it rests on where it is a chain, and is empty where `triple` stands for itself.
+    """
 
     id: str
     kind: KeptKind
@@ -115,6 +118,7 @@ class KeptFact:
     questions: tuple[str, ...]
     reason: str
     also: tuple[Entity, ...] = ()
+    path: tuple[Triple, ...] = ()
 
     def text(self, template: str) -> str:
         """`template` with the fact's subject in place, its article lower-case inside a sentence."""
@@ -130,6 +134,7 @@ class KeptFact:
             "questions": list(self.questions),
             "reason": self.reason,
             "also": [entity_to_json(entity) for entity in self.also],
+            "path": [triple_to_json(triple) for triple in self.path],
         }
 
     @classmethod
@@ -150,6 +155,7 @@ class KeptFact:
             questions=texts_from_json(data, "questions"),
             reason=take(data, "reason", str),
             also=tuple(entity_from_json(row) for row in take(data, "also", list)),
+            path=triples_from_json(take(data, "path", list)),
         )
 
 
@@ -158,7 +164,9 @@ class EditConsequences:
     """Everything a graph says about one edit, in the order in which it matters.
 
     `outdated` are facts of the subject that the graph holds and the edit makes untrue, `implied` those that take their
-    place, and `undecided` those about which the graph cannot tell.
+    place, and `undecided` those about which the graph cannot tell. `written_later` are the later hops that a second,
+    deep write may use; `kept_later` and `probed_kept_later` are chains over two hops that must stay: the former may be
+    protected, the latter are only measured. Both are empty unless asked for (`ConsequenceConfig.max_kept_later`).
     """
 
     edit: FactEdit
@@ -169,6 +177,9 @@ class EditConsequences:
     later_hops: tuple[Consequence, ...] = ()
     kept_own: tuple[KeptFact, ...] = ()
     kept_neighbours: tuple[KeptFact, ...] = ()
+    written_later: tuple[Consequence, ...] = ()
+    kept_later: tuple[KeptFact, ...] = ()
+    probed_kept_later: tuple[KeptFact, ...] = ()
     outdated: tuple[Triple, ...] = ()
     implied: tuple[Triple, ...] = ()
     undecided: tuple[Triple, ...] = ()
@@ -187,6 +198,12 @@ class EditConsequences:
     def probed_neighbours(self) -> tuple[KeptFact, ...]:
         """The neighbours that probes ask about; none of them is protected."""
         return self.kept_neighbours[1::2]
+
+    @property
+    def probed_later(self) -> tuple[Consequence, ...]:
+        """The later hops from starting points that a deep write never uses."""
+        starts = {item.subject.id for item in self.written_later}
+        return tuple(item for item in self.later_hops if item.subject.id not in starts)
 
     @property
     def kept(self) -> tuple[KeptFact, ...]:
@@ -224,8 +241,8 @@ class EditConsequences:
         return cls(edit=FactEdit.from_json(take(data, "edit", dict)), **parts)
 
 
-_CHANGED = ("forward", "inverse_gained", "inverse_lost", "later_hops")
-_KEPT = ("kept_own", "kept_neighbours")
+_CHANGED = ("forward", "inverse_gained", "inverse_lost", "later_hops", "written_later")
+_KEPT = ("kept_own", "kept_neighbours", "kept_later", "probed_kept_later")
 _TRIPLES = ("outdated", "implied", "undecided")
 
 
