@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kgmet.errors import KgmetError
 
-COMMANDS = ("edit", "probe", "graph", "models")
+COMMANDS = ("edit", "probe", "graph", "models", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

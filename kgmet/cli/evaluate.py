@@ -1,0 +1,134 @@
+"""``python -m kgmet evaluate``: many edits from a data set, scored, kept and resumable."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kgmet.cli.common import StderrProgress, load_model, open_store, print_json
+from kgmet.progress import ProgressEvent
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("evaluate", help="many edits from a data set, scored and resumable")
+    parser.add_argument("--alg_name", default="KGMET", help="an editor, or several separated by commas, or 'all'")
+    parser.add_argument("--model_name", "--model", dest="model", default="bundled:smollm2", help="as in `edit`")
+    parser.add_argument("--hparams_fname", help="Llama3-8B.json and the like, or your own .json or .toml")
+    parser.add_argument("--ds_name", default="own", help="cf, mcf, zsre, mquake or own")
+    parser.add_argument("--ds_path", type=Path, help="the data file; own data come with the program")
+    parser.add_argument("--dataset_size_limit", type=int, help="use this many records")
+    parser.add_argument("--num_edits", type=int, default=1, help="cases edited together")
+    parser.add_argument("--alone", action="store_true", help="every batch on the unedited model, scored at once")
+    parser.add_argument("--downstream_eval_steps", type=int, default=0, help="general ability every so many batches")
+    parser.add_argument("--downstream_path", type=Path, help="folder with cola.json, mrpc.json, …")
+    parser.add_argument("--downstream_limit", type=int, default=100, help="most examples of a task")
+    _add_scoring(parser)
+    _add_data(parser)
+    parser.add_argument("--out", type=Path, default=Path("results"), help="where runs are kept (default: %(default)s)")
+    parser.add_argument("--continue_from_run", metavar="RUN", help="go on with this run of the same settings: run_000")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where the work is done")
+    parser.add_argument("--address", help="of a Ray cluster; without one a local one is started")
+    parser.add_argument("--workers", type=int, default=2, help="Ray workers, each with a model of its own")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, last")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights")
+    parser.add_argument("--threads", type=int, help="CPU threads torch may use")
+    parser.set_defaults(run=run)
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--skip_generation_tests", action="store_true", help="no fluency, no consistency")
+    parser.add_argument("--generation_test_interval", type=int, default=1, help="generate for every so manieth case")
+    parser.add_argument("--n_generation", type=int, default=2, help="generation prompts of a case (public code: 10)")
+    parser.add_argument("--free_tokens", type=int, default=12, help="length of free answers; 0 leaves them out")
+    parser.add_argument("--no_chain_of_thought", action="store_true", help="ask MQuAKE's questions plainly only")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn at random")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--graph_source", default="auto", choices=("auto", "case", "store", "none"), help="of the cases"
+    )
+    parser.add_argument("--graph_path", type=Path, help="triples by case; by default a *graph* file beside the data")
+    parser.add_argument(
+        "--graph", type=Path, action="append", help="file of triples for the store; default: the sample"
+    )
+    parser.add_argument("--no-graph", action="store_true", help="no store; the cases' own triples stay")
+    parser.add_argument("--references_path", type=Path, help="CounterFact's attribute_snippets.json, for consistency")
+    parser.add_argument("--keep_faulty", action="store_true", help="keep MQuAKE records known to be wrong")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate each editor that was named and print the table."""
+    from kgmet.evaluate.engine import Job, run_jobs
+    from kgmet.evaluate.summary import summarize_run
+    from kgmet.evaluate.tables import markdown_table
+
+    jobs = [Job(editor=name, options=_plain(options)) for name in _editors(options.alg_name)]
+    progress = RunProgress()
+    if options.engine == "ray":
+        from kgmet.evaluate.ray_engine import run_on_ray
+
+        folders = run_on_ray(jobs, address=options.address, n_worker=options.workers, progress=progress)
+    else:
+        lm = load_model(options, StderrProgress())
+        folders = run_jobs(jobs, lm=lm, store=open_store(options), progress=progress)
+    summaries = [summarize_run(folder) for folder in folders]
+    for folder in folders:
+        print(f"Results are in {folder}", file=sys.stderr)
+    if options.json:
+        print_json({"rows": [summary.to_json() for summary in summaries]})
+    else:
+        print(markdown_table(summaries))
+    return 0
+
+
+def _editors(names: str) -> list[str]:
+    from kgmet.editors import EDITORS, editor_named
+
+    return list(EDITORS) if names == "all" else [editor_named(name.strip()).name for name in names.split(",")]
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    """The options without what argparse added, as a mapping that can travel to another process."""
+    return {key: value for key, value in vars(options).items() if key != "run"}
+
+
+class RunProgress:
+    """A line on stderr: how much is done and how long the rest will take."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def report(self, event: ProgressEvent) -> None:
+        """Show the event; on a terminal over the last one, else at most every ten seconds."""
+        is_live = sys.stderr.isatty()
+        now = time.monotonic()
+        if event.stage != "evaluate" or (now - self._last < (0.2 if is_live else 10.0) and event.done != event.total):
+            return
+        self._last = now
+        left = event.detail.get("seconds_left")
+        rest = f", {_duration(left)} left" if isinstance(left, float) else ""
+        name = event.detail.get("run", "")
+        again = "\r" if is_live else ""
+        print(
+            f"{again}{name} {event.detail.get('doing', '')} {event.done}/{event.total}{rest}      ",
+            end="" if is_live and event.done != event.total else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def check(self) -> None:
+        """Ctrl-C raises by itself."""
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
