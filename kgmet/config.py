@@ -18,6 +18,7 @@ from kgmet.fingerprint import plain
 from kgmet.graph.consequences import ConsequenceConfig
 from kgmet.graph.subgraph import SubgraphConfig
 from kgmet.target.search import TargetConfig
+from kgmet.write.finetune import FineTuneConfig
 from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 
@@ -104,6 +105,7 @@ class EditConfig:
     write: WriteConfig = field(default_factory=WriteConfig)
     cutoff: Cutoff = field(default_factory=Cutoff)
     deep: DeepConfig = field(default_factory=DeepConfig)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     seed: int = 0
     """Of everything that is drawn at random."""
 

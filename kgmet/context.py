@@ -32,8 +32,8 @@ class EditContext:
 
     `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
     the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
-    kept facts a person chose not to hold. `strangers` are names of other entities, one per node of the subgraph, for the
-    nonsense control.
+    kept facts a person chose not to hold. `strangers` are names of other entities, one per node of the subgraph, for
+    the nonsense control.
     """
 
     edit: FactEdit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kgmet.config import EditConfig, HoldConfig
@@ -23,7 +23,19 @@ class WriterKind(Enum):
     """How one layer is written."""
 
     NULL_SPACE = "null space"
-    """AlphaEdit's: confined to the free directions, earlier keys kept."""
+    """AlphaEdit's: confined to the free directions."""
+    LEAST_SQUARES = "least squares"
+    """MEMIT's: ordinary keys are paid for."""
+    LEAST_SQUARES_SPARSE = "least squares, sparse"
+    """RECT's: of MEMIT's update only the relatively largest entries."""
+    LEAST_SQUARES_CONDITIONED = "least squares, conditioned"
+    """PRUNE's: MEMIT's update with its largest singular values restrained."""
+    NEURONS = "loudest neurons"
+    """NSE's: MEMIT's on the neurons that carry a key."""
+    RANK_ONE = "rank one"
+    """ROME's: exact for one key."""
+    FINE_TUNE = "fine-tuning"
+    """No hidden state is aimed at: gradient steps on the weights under a bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +48,8 @@ class Editor:
     config: EditConfig
     keeps_earlier: bool = True
     """Whether the keys of earlier edits take part in the solve."""
+    searches_unedited: bool = False
+    """Whether shifts are searched on the model without earlier edits."""
     validated_on: tuple[str, ...] = ("SmolLM2-135M-Instruct",)
     source: str = ""
     """The paper."""
@@ -49,17 +63,34 @@ class Editor:
 
 
 def _editors() -> dict[str, Editor]:
-    alphaedit = EditConfig(
-        target=TargetConfig(weights=TermWeights(consequence=0.0)),
-        write=WriteConfig(schedule=ResidualSchedule.EVEN, ridge=10.0),
-    )
+    plain = TermWeights(consequence=0.0)
+    free = EditConfig(target=TargetConfig(weights=plain))
+    memit = replace(free, write=WriteConfig(schedule=ResidualSchedule.EVEN))
+    alphaedit = replace(free, write=WriteConfig(schedule=ResidualSchedule.EVEN, ridge=10.0))
+    one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
+    ours = EditConfig(hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=12))
+    paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False, dropout=0.2)
     editors = [
         Editor(
             name="KGMET",
             summary="The default: the graph's consequences in the objective, its neighbours' keys protected.",
             writer=WriterKind.NULL_SPACE,
-            config=EditConfig(hold=HoldConfig(paraphrases=2, consequences=5, wordings=2, neighbours=12)),
+            config=ours,
             source="KGMET (2025.findings-emnlp.261) and what this project adds to it",
+        ),
+        Editor(
+            name="KGMET-paper",
+            summary="As published: a fresh graph encoder gives a unit direction, the length is learned.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alphaedit, direction=paper, write=WriteConfig(ridge=10.0)),
+            source="2025.findings-emnlp.261",
+        ),
+        Editor(
+            name="GLAME",
+            summary="A fresh graph encoder gives the shift, length and all; one layer, rank one.",
+            writer=WriterKind.RANK_ONE,
+            config=replace(free, direction=replace(paper, source=SourceKind.GRAPH_FREE_LENGTH), write=one_layer),
+            source="arXiv:2402.13593",
         ),
         Editor(
             name="AlphaEdit",
@@ -69,10 +100,79 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2410.02355",
         ),
         Editor(
+            name="MEMIT",
+            summary="Free shift, least squares against the second moment of ordinary keys.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2210.07229",
+        ),
+        Editor(
+            name="MEMIT_seq",
+            summary="MEMIT that also keeps the keys of earlier edits.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=memit,
+            source="arXiv:2210.07229, as AlphaEdit's authors extend it",
+        ),
+        Editor(
+            name="MEMIT_rect",
+            summary="MEMIT, then only the relatively largest changes (RECT).",
+            writer=WriterKind.LEAST_SQUARES_SPARSE,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2401.04700",
+        ),
+        Editor(
+            name="MEMIT_prune",
+            summary="MEMIT, then singular values restrained (PRUNE).",
+            writer=WriterKind.LEAST_SQUARES_CONDITIONED,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2405.16821",
+        ),
+        Editor(
+            name="NSE",
+            summary="Free shift found on the unedited model; only the loudest neurons; repeated until it fits.",
+            writer=WriterKind.NEURONS,
+            config=replace(memit, write=replace(memit.write, repeats=3, tolerance=0.1)),
+            searches_unedited=True,
+            source="arXiv:2410.04045",
+        ),
+        Editor(
+            name="ROME",
+            summary="Free shift, one layer, rank one.",
+            writer=WriterKind.RANK_ONE,
+            config=replace(free, write=one_layer),
+            keeps_earlier=False,
+            source="arXiv:2202.05262",
+        ),
+        Editor(
+            name="FT",
+            summary="Constrained fine-tuning of one down-projection.",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=one_layer),
+            keeps_earlier=False,
+            source="arXiv:2202.05262 §3.4",
+        ),
+        Editor(
+            name="no-graph",
+            summary="Control: the encoder sees only the subject's node.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alphaedit, direction=DirectionConfig(source=SourceKind.NO_GRAPH)),
+        ),
+        Editor(
+            name="nonsense-graph",
+            summary="Control: KGMET-paper on the same triples with other entities' labels.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(
+                alphaedit, direction=replace(paper, source=SourceKind.NONSENSE), write=WriteConfig(ridge=10.0)
+            ),
+        ),
+        Editor(
             name="random",
             summary="Control: a random direction of which only the length is learned.",
             writer=WriterKind.NULL_SPACE,
-            config=EditConfig(direction=DirectionConfig(source=SourceKind.RANDOM)),
+            config=replace(alphaedit, direction=DirectionConfig(source=SourceKind.RANDOM)),
         ),
     ]
     return {editor.name: editor for editor in editors}

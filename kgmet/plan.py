@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kgmet.config import EditConfig, config_to_mapping
 from kgmet.context import EditContext, build_problem, protected_facts
@@ -16,7 +16,7 @@ from kgmet.direction.config import SourceKind
 from kgmet.direction.features import encode_subgraph
 from kgmet.direction.graph import GraphDirection
 from kgmet.direction.source import DirectionSource, FreeDirection, RandomDirection
-from kgmet.editors import Editor
+from kgmet.editors import Editor, WriterKind
 from kgmet.errors import ConfigError
 from kgmet.fingerprint import digest
 from kgmet.graph.phrasing import in_slot
@@ -27,19 +27,29 @@ from kgmet.request import check_batch
 from kgmet.statistics import KeyStatistics
 from kgmet.target.problem import ShiftProblem
 from kgmet.target.search import TargetShift, find_target_shifts
+from kgmet.write.condition import ConditionedWriter
+from kgmet.write.finetune import finetune_updates
 from kgmet.write.keys import KeyRow, key_rows
-from kgmet.write.layers import solve_layers
+from kgmet.write.layers import WrittenLayers, solve_layers
+from kgmet.write.least_squares import LeastSquaresWriter
 from kgmet.write.ledger import EditLedger
-from kgmet.write.patch import EditPatch
+from kgmet.write.neurons import NeuronWriter
+from kgmet.write.patch import EditPatch, attached
+from kgmet.write.rank_one import RankOneWriter
+from kgmet.write.solve import LayerUpdate
+from kgmet.write.sparsify import SparseWriter
 from kgmet.write.writer import NullSpaceWriter, Writer
 
-__all__ = ["EditPlan", "plan_edits"]
+__all__ = ["EditPlan", "plan_each", "plan_edits"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditPlan:
-    """A patch with everything it came from: contexts and shifts by position, what is left of each shift at the top layer
-    (`remaining`, by edit id, ‖missing‖ / ‖shift‖), the ledger for later edits, and wall-clock seconds by stage.
+    """A patch with everything it came from.
+
+    Contexts, problems and shifts go by position (fine-tuning has no shifts). `remaining` is what is missing of each
+    shift at the top layer, by edit id: ‖missing‖ / ‖shift‖. `ledger` is for later edits, `seconds` are wall-clock, by
+    stage.
     """
 
     patch: EditPatch
@@ -59,17 +69,19 @@ def plan_edits(
     statistics: KeyStatistics,
     config: EditConfig | None = None,
     ledger: EditLedger | None = None,
+    earlier: Sequence[EditPatch] = (),
     progress: Progress | None = None,
 ) -> EditPlan:
     """Search the shifts of all edits together and write them together. No weight of the model changes.
 
     Args:
-        lm: the model, with earlier patches attached if these edits come after them.
+        lm: the model, with nothing attached.
         contexts: the edits with what the graph says (`prepare_edit`).
         editor: the method.
         statistics: key statistics of this model.
         config: settings; by default the editor's own.
-        ledger: keys that earlier edits have written.
+        ledger: keys that earlier edits have written (`EditPlan.ledger` of the last one).
+        earlier: patches these edits come after; they are attached while it works.
         progress: hears of every stage; can cancel.
 
     Raises:
@@ -79,25 +91,120 @@ def plan_edits(
         Cancelled: if asked to stop; nothing is attached then.
     """
     config, progress, ledger = config or editor.config, progress or Silent(), ledger or EditLedger()
+    clock = _Clock()
+    with attached([] if editor.searches_unedited else list(earlier), lm):
+        found = _search(
+            lm, contexts, editor=editor, statistics=statistics, config=config, progress=progress, clock=clock
+        )
+    with attached(list(earlier), lm):
+        found = replace(found, writer=_aware_of(found.writer, earlier))
+        return _write(lm, found, editor=editor, config=config, ledger=ledger, progress=progress, clock=clock)
+
+
+def plan_each(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    config: EditConfig | None = None,
+    progress: Progress | None = None,
+) -> list[EditPlan]:
+    """One plan per edit, as if each were the only one: searched together, which is faster, but written apart.
+
+    Raises:
+        As `plan_edits`.
+    """
+    config, progress = config or editor.config, progress or Silent()
+    clock = _Clock()
+    found = _search(lm, contexts, editor=editor, statistics=statistics, config=config, progress=progress, clock=clock)
+    share = {stage: seconds / len(found.contexts) for stage, seconds in clock.seconds.items()}
+    return [
+        _write(
+            lm,
+            replace(
+                found,
+                contexts=(found.contexts[n],),
+                problems=(found.problems[n],),
+                shifts=found.shifts[n : n + 1],
+            ),
+            editor=editor,
+            config=config,
+            ledger=EditLedger(),
+            progress=progress,
+            clock=_Clock(share),
+        )
+        for n in range(len(found.contexts))
+    ]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Found:
+    """What the search left to be written."""
+
+    contexts: tuple[EditContext, ...]
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    writer: Writer | None
+    """``None`` for fine-tuning, which aims at no hidden state."""
+
+
+def _search(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    config: EditConfig,
+    progress: Progress,
+    clock: _Clock,
+) -> _Found:
     contexts = _unrepeated(contexts)
     _check_layers(lm, config)
-    clock = _Clock()
-    layer = config.write.layers[-1]
+    with clock.stage("direction"):
+        problems = [build_problem(context, config) for context in contexts]
+    if editor.writer is WriterKind.FINE_TUNE:
+        return _Found(contexts=tuple(contexts), problems=tuple(problems), shifts=(), writer=None)
     with clock.stage("statistics"):
         writer = make_writer(editor, config, statistics, progress)
     with clock.stage("direction"):
-        problems = [build_problem(context, config) for context in contexts]
         sources = [make_source(lm, context, config) for context in contexts]
     with clock.stage("search"):
-        shifts = find_target_shifts(lm, problems, sources, layer=layer, config=config.target, progress=progress)
-    with clock.stage("write"):
-        rows = [row for problem in problems for row in _edit_rows(lm, problem)]
-        protected = _protected_rows(lm, contexts, config)
-        written = solve_layers(
-            lm, shifts, rows, writer=writer, config=config.write, ledger=ledger, protected=protected, progress=progress
+        shifts = find_target_shifts(
+            lm, problems, sources, layer=config.write.layers[-1], config=config.target, progress=progress
         )
+    return _Found(contexts=tuple(contexts), problems=tuple(problems), shifts=tuple(shifts), writer=writer)
+
+
+def _write(
+    lm: LoadedLM,
+    found: _Found,
+    *,
+    editor: Editor,
+    config: EditConfig,
+    ledger: EditLedger,
+    progress: Progress,
+    clock: _Clock,
+) -> EditPlan:
+    with clock.stage("write"):
+        if found.writer is None:
+            updates = finetune_updates(
+                lm, found.problems, layers=config.write.layers, config=config.finetune, progress=progress
+            )
+            written = WrittenLayers(updates=updates, keys={}, remaining={})
+        else:
+            written = solve_layers(
+                lm,
+                found.shifts,
+                [row for problem in found.problems for row in _edit_rows(lm, problem)],
+                writer=found.writer,
+                config=config.write,
+                ledger=ledger,
+                protected=_protected_rows(lm, found.contexts, config),
+                progress=progress,
+            )
     patch = EditPatch(
-        edits=tuple(context.edit for context in contexts),
+        edits=tuple(context.edit for context in found.contexts),
         updates=written.updates,
         model_fingerprint=lm.fingerprint,
         editor=editor.name,
@@ -108,9 +215,9 @@ def plan_edits(
     )
     return EditPlan(
         patch=patch,
-        contexts=tuple(contexts),
-        problems=tuple(problems),
-        shifts=tuple(shifts),
+        contexts=found.contexts,
+        problems=found.problems,
+        shifts=found.shifts,
         remaining=written.remaining,
         ledger=ledger.appended(patch.id, patch.keys),
         seconds=clock.seconds,
@@ -118,9 +225,44 @@ def plan_edits(
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
-    """The editor's writer with the statistics it needs."""
-    free = statistics.free(config.write.layers, config.cutoff, progress=progress)
-    return NullSpaceWriter(free=free, ridge=config.write.ridge, keeps_earlier=editor.keeps_earlier)
+    """The editor's writer with the statistics it needs.
+
+    Raises:
+        ConfigError: for fine-tuning, which solves nothing.
+    """
+    write, kind = config.write, editor.writer
+    if kind is WriterKind.NULL_SPACE:
+        free = statistics.free(write.layers, config.cutoff, progress=progress)
+        return NullSpaceWriter(free=free, ridge=write.ridge, keeps_earlier=editor.keeps_earlier)
+    moments = statistics.moments(write.layers, progress=progress)
+    if kind is WriterKind.RANK_ONE:
+        return RankOneWriter(moments=moments)
+    if kind is WriterKind.NEURONS:
+        return NeuronWriter(
+            moments=moments,
+            weight=write.moment_weight,
+            share=write.neuron_share,
+            keeps_earlier=editor.keeps_earlier,
+        )
+    inner = LeastSquaresWriter(moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier)
+    if kind is WriterKind.LEAST_SQUARES:
+        return inner
+    if kind is WriterKind.LEAST_SQUARES_SPARSE:
+        return SparseWriter(inner=inner, share=write.kept_share)
+    if kind is WriterKind.LEAST_SQUARES_CONDITIONED:
+        return ConditionedWriter(inner=inner, base=write.log_base)
+    raise ConfigError(f"the editor {editor.name} has no writer: {kind.value} solves nothing")
+
+
+def _aware_of(writer: Writer | None, earlier: Sequence[EditPatch]) -> Writer | None:
+    """PRUNE restrains the sum of all updates, so it must know those that are attached."""
+    if not isinstance(writer, ConditionedWriter):
+        return writer
+    by_layer: dict[int, list[LayerUpdate]] = {}
+    for patch in earlier:
+        for update in patch.updates:
+            by_layer.setdefault(update.layer, []).append(update)
+    return replace(writer, earlier=by_layer)
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
@@ -149,8 +291,8 @@ def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
 def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
     if config.write.layers[-1] > lm.n_layer - 2:
         raise ConfigError(
-            f"write.layers {list(config.write.layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can "
-            f"be searched after layer {lm.n_layer - 2} at most."
+            f"write.layers {list(config.write.layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift "
+            f"can be searched after layer {lm.n_layer - 2} at most."
         )
 
 
@@ -187,8 +329,8 @@ def _versions() -> dict[str, str]:
 class _Clock:
     """Wall-clock seconds by stage."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = dict(seconds or {})
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsequenceReport:
-    """One consequence, in a wording that was not optimised: `holds` if the new end is likelier than the old one after."""
+    """One consequence, in a wording that was not optimised."""
 
     prompt: str
     old: str | None

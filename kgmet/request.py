@@ -66,7 +66,7 @@ class FactEdit:
             put(self, "old_object", _clean("old object", self.old_object, MAX_OBJECT))
             if _folded(self.old_object) == _folded(self.new_object):
                 raise SameObjectError(
-                    f"Old and new object are both {self.new_object!r}, so nothing would change. Give another new object."
+                    f"Old and new object are both {self.new_object!r}, so nothing changes. Give another new object."
                 )
         count = self.template.count("{}")
         if count != 1:

@@ -23,7 +23,7 @@ _SLOPE = (1 / 8 + 1 / 3) / 2
 
 
 class RelationalEncoder(nn.Module):
-    """See the module. Parameters have unit variance and are scaled by 1/√d_model in use, so one rate fits every width."""
+    """See the module. Parameters have unit variance; 1/√d_model is applied in use, so one rate fits every width."""
 
     def __init__(self, d_model: int, *, n_layer: int, generator: torch.Generator, dropout: float = 0.0) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`encode_subgraph`: the names in a subgraph as states of the language model, so that graph and model share one space."""
+"""`encode_subgraph`: names as states of the language model, so that graph and model share one space."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from kgmet.shapes import check_shape
 __all__ = ["GraphFeatures", "encode_labels", "encode_subgraph", "only_anchor"]
 
 _FRAME = "This text is about {}"
-"""Put around a name so that its first token is not at position 0, where the attention sink is: that state is 6 to 9 times
-longer than any other and makes all names look alike."""
+"""Put around a name so that its first token is not at position 0, where the attention sink is: that state is 6 to 9
+times longer than any other and makes all names look alike."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GraphFeatures:
-    """Vectors for one subgraph: `nodes` (n_node, d_model), `relations` (n_rel, d_model), states after decoder layer
-    `layer`; centred if the config says so, not normalised.
+    """Vectors for one subgraph: `nodes` (n_node, d_model) and `relations` (n_rel, d_model).
+
+    They are states after decoder layer `layer`; centred if the config says so, not normalised.
     """
 
     nodes: Tensor

@@ -19,9 +19,9 @@ __all__ = ["GraphDirection"]
 class GraphDirection:
     """A fresh encoder per edit, seeded: the same edit gives the same direction, alone or in a batch.
 
-    KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift. With
-    ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the nonsense control give it features of
-    other names.
+    KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift.
+    With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the nonsense control give it features
+    of other names.
     """
 
     def __init__(self, subgraph: Subgraph, features: GraphFeatures, *, config: DirectionConfig, seed: int) -> None:
@@ -64,13 +64,15 @@ class GraphDirection:
         with torch.enable_grad():
             shift = self._shift(nodes)
             (gradient,) = torch.autograd.grad((shift * shift.detach()).sum(), nodes)
-        share = (gradient * nodes).sum(-1).abs().detach()
-        return share / share.sum().clamp(min=1e-12)
+        share: Tensor = (gradient * nodes).sum(-1).abs().detach()
+        total: Tensor = share.sum().clamp(min=1e-12)
+        return share / total
 
     def _shift(self, nodes: Tensor) -> Tensor:
-        encoded = self._encoder(nodes, self._relations, self._edges, self._edge_relation)[self._anchor]
+        encoded: Tensor = self._encoder(nodes, self._relations, self._edges, self._edge_relation)[self._anchor]
         if self._config.source is SourceKind.GRAPH_FREE_LENGTH:
             # At the start the output is about as long as the features, 1 per coordinate; begin where KGMET does.
             return encoded * 0.1
         unit = encoded / encoded.norm().clamp(min=1e-6)
-        return self._length * self._config.length_factor * math.sqrt(unit.numel()) * unit
+        length: Tensor = self._length * (self._config.length_factor * math.sqrt(unit.numel()))
+        return length * unit

@@ -21,8 +21,9 @@ __all__ = ["Direction", "DirectionSource", "FreeDirection", "RandomDirection"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Direction:
-    """Where a shift points: `unit` (d_model,) of length 1, the name of its `source`, and, where a graph took part, the
-    `influence` (n_node,) of each node on it (share of the gradient, sums to 1).
+    """Where a shift points: `unit` (d_model,) of length 1, and the name of its `source`.
+
+    Where a graph took part, `influence` (n_node,) is the share of each node in it; it sums to 1.
     """
 
     unit: Tensor

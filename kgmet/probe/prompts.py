@@ -45,8 +45,9 @@ class ProbeKind(Enum):
 class ProbePrompt:
     """One prompt: after the edit `expected` should be likelier than `rejected`.
 
-    For a fact that must not change `expected` is the true object and `rejected` the edit's new one. `aliases` are further
-    right answers. `path` says in words which facts the expectation rests on. `is_question`: answered in free text.
+    For a fact that must not change `expected` is the true object and `rejected` the edit's new one. `aliases` are
+    further right answers. `path` says in words which facts the expectation rests on. `is_question`: answered in free
+    text.
     """
 
     kind: ProbeKind

@@ -63,7 +63,7 @@ def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Ten
 
 
 def kept_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """KL(reference ‖ now) of next-token distributions, in nats: (n, d_vocab) and (n, d_vocab) log-probabilities → (n,)."""
+    """KL(reference ‖ now) of next-token distributions, in nats: two (n, d_vocab) of log-probabilities → (n,)."""
     return (reference.exp() * (reference - logprobs)).sum(-1)
 
 

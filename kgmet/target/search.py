@@ -47,9 +47,9 @@ class TargetConfig:
     max_norm_ratio: float = 0.75
     """Longest ‖shift‖ / ‖hidden state‖; above 0."""
     stop_nll: float = 0.05
-    """A search stops when every rewriting prompt's answer has at most this negative log-likelihood per token, in nats …"""
+    """A search stops when every rewriting prompt's answer has at most this negative log-likelihood per token …"""
     stop_consequence_nll: float = 0.5
-    """… and every consequence at most this."""
+    """… and every consequence at most this; both in nats, above 0."""
     weights: TermWeights = field(default_factory=TermWeights)
     """How much each term counts."""
 

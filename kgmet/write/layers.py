@@ -39,6 +39,14 @@ class WriteConfig:
     """Most passes over the layers; at least 1. NSE (arXiv:2410.04045) repeats until the residual is small."""
     tolerance: float = 0.0
     """No further pass once every edit's ‖remaining‖ / ‖shift‖ is at most this; at least 0."""
+    moment_weight: float = 1500.0
+    """MEMIT's λ, how much ordinary keys count against the edit's; above 0. Least squares and NSE."""
+    kept_share: float = 0.4
+    """Share of the entries that RECT keeps; above 0, at most 1."""
+    log_base: float = 1.2
+    """PRUNE's base: larger restrains more; above 1."""
+    neuron_share: float = 0.8
+    """Share of a key's activation that NSE's neurons carry; above 0, at most 1."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

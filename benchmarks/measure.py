@@ -1,0 +1,114 @@
+"""What the benchmarks share: scoring cases, shares with intervals, tables."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from edit_set import Case, TestPrompt
+
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.score import AnswerScore, score_answers
+from kgmet.probe.compare import wilson_interval
+from kgmet.write.patch import EditPatch, attached
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """All prompts of one kind: for each the scores of the expected and of the rejected answer."""
+
+    scores: tuple[tuple[TestPrompt, AnswerScore, AnswerScore], ...]
+
+    @property
+    def n(self) -> int:
+        """Number of prompts."""
+        return len(self.scores)
+
+    @property
+    def preferred(self) -> int:
+        """How many give the expected answer the higher probability."""
+        return sum(expected.logprob > rejected.logprob for _, expected, rejected in self.scores)
+
+    @property
+    def first(self) -> int:
+        """How many have the expected answer as greedy answer."""
+        return sum(expected.is_first for _, expected, _ in self.scores)
+
+    def mean_probability_ratio(self, before: Share) -> float:
+        """Mean of min(1, probability now / probability before) of the expected answer."""
+        ratios = [
+            min(1.0, now[1].probability / max(was[1].probability, 1e-12))
+            for now, was in zip(self.scores, before.scores, strict=True)
+        ]
+        return sum(ratios) / len(ratios)
+
+    def to_json(self) -> dict[str, float]:
+        """Counts."""
+        return {"n": self.n, "preferred": self.preferred, "first": self.first}
+
+
+def measured(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch] | None) -> dict[str, Share]:
+    """Each case scored under its own patch, or, without patches, as the model is."""
+    found: dict[str, list[tuple[TestPrompt, AnswerScore, AnswerScore]]] = {}
+    for number, case in enumerate(cases):
+        with attached([] if patches is None else [patches[number]], lm):
+            for triple in scored(lm, case):
+                found.setdefault(triple[0].kind, []).append(triple)
+    return {kind: Share(scores=tuple(scores)) for kind, scores in found.items()}
+
+
+def measured_together(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch]) -> dict[str, Share]:
+    """All cases scored under all patches at once."""
+    found: dict[str, list[tuple[TestPrompt, AnswerScore, AnswerScore]]] = {}
+    with attached(list(patches), lm):
+        for case in cases:
+            for triple in scored(lm, case):
+                found.setdefault(triple[0].kind, []).append(triple)
+    return {kind: Share(scores=tuple(scores)) for kind, scores in found.items()}
+
+
+def scored(lm: LoadedLM, case: Case) -> list[tuple[TestPrompt, AnswerScore, AnswerScore]]:
+    """Expected and rejected answer of each test of a case."""
+    scores = score_answers(
+        lm, [(test.text, answer) for test in case.tests for answer in (test.expected, test.rejected)]
+    )
+    return [(test, scores[2 * n], scores[2 * n + 1]) for n, test in enumerate(case.tests)]
+
+
+def interval_text(share: Share | None) -> str:
+    """``100 / 92 (76–100, n 12)``."""
+    if share is None or not share.n:
+        return "not measured"
+    low, high = wilson_interval(share.preferred, share.n)
+    return (
+        f"{100 * share.preferred / share.n:.0f} / {100 * share.first / share.n:.0f} "
+        f"({100 * low:.0f}–{100 * high:.0f}, n {share.n})"
+    )
+
+
+def machine(threads: int) -> str:
+    """What a number was made on."""
+    return f"{threads} threads, {platform.machine()} CPU, float32, torch {torch.__version__.split('+')[0]}"
+
+
+class Table:
+    """Rows of text as Markdown."""
+
+    def __init__(self, header: Sequence[str]) -> None:
+        self._rows = [list(header)]
+
+    def add(self, *cells: str) -> None:
+        """One more row."""
+        self._rows.append(list(cells))
+
+    def __str__(self) -> str:
+        """The table."""
+        widths = [max(len(row[column]) for row in self._rows) for column in range(len(self._rows[0]))]
+        lines = [
+            "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+            for row in self._rows
+        ]
+        lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""One landmark → city edit at a time on the default model: how good, how fast, how much memory.
+
+    python benchmarks/single_edit.py [--threads 2] [--limit 12] [--json FILE]
+
+Prints the tables the README quotes. Every row is made in this one run: the unedited model, KGMET, a free shift written
+the same way, and a random direction of which only the length is learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from baseline import straightforward_search
+from edit_set import Case, build_cases, context_of
+from measure import Table, interval_text, machine, measured
+
+from kgmet.context import EditContext
+from kgmet.editors import EDITORS, editor_named
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.sample import sample_store
+from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.plan import EditPlan, plan_edits
+from kgmet.statistics import KeyStatistics
+from kgmet.write.patch import attached
+
+SUBJECTS = 12
+SHOWN = ("KGMET", "AlphaEdit", "random")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=SUBJECTS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    start = time.perf_counter()
+    lm = load_lm(DEFAULT_MODEL)
+    load_seconds = time.perf_counter() - start
+    store, catalogue = sample_store(), RelationCatalogue.load()
+    cases = build_cases(lm, store, catalogue, only="P131", limit=options.limit)
+    statistics_ = KeyStatistics(lm)
+    start = time.perf_counter()
+    statistics_.moments(EDITORS["KGMET"].config.write.layers)
+    moment_seconds = time.perf_counter() - start
+
+    rows = {"unedited": measured(lm, cases, None)}
+    seconds: dict[str, list[float]] = {}
+    for name in SHOWN:
+        plans = []
+        for case in cases:
+            context = context_of(case, store, catalogue, editor_named(name).config)
+            start = time.perf_counter()
+            plans.append(plan_edits(lm, [context], editor=editor_named(name), statistics=statistics_))
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+        rows[name] = measured(lm, cases, [plan.patch for plan in plans])
+    print(f"\nQuality: {len(cases)} landmark → city edits, one at a time; {machine(options.threads)}; {lm.name}.")
+    print("Preferred / first answer, % (95 % interval of preferred).\n")
+    table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences"])
+    for name, found in rows.items():
+        table.add(
+            name, *(interval_text(found[kind]) for kind in ("efficacy", "paraphrase", "neighbour", "consequence"))
+        )
+    print(table)
+    ratio = rows["KGMET"]["neighbour"].mean_probability_ratio(rows["unedited"]["neighbour"])
+    print(
+        f"\nNeighbours' true object keeps {100 * ratio:.1f} % of its probability under KGMET (mean over prompts, each at most 100 %)."
+    )
+
+    speed = timing(lm, store, catalogue, cases, statistics_)
+    print("\nSeconds per edit, search and write, medians over", len(speed["ours"]), "edits:")
+    table = Table(["", "seconds", "× ours"])
+    ours = statistics.median(speed["ours"])
+    for name, values in speed.items():
+        table.add(name, f"{statistics.median(values):.2f}", f"{statistics.median(values) / ours:.1f}")
+    print(table)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    size = 4 * lm.n_parameter / 1e9
+    print(f"\nLoad {load_seconds:.2f} s; key statistics {moment_seconds:.1f} s (0 where they were on disk);")
+    print(f"peak memory {peak:.2f} GB = {peak / size:.2f} × the model's {size:.2f} GB in float32.")
+    if options.json:
+        options.json.write_text(json.dumps({name: {k: v.to_json() for k, v in f.items()} for name, f in rows.items()}))
+
+
+def timing(
+    lm: LoadedLM, store: object, catalogue: RelationCatalogue, cases: list[Case], statistics_: KeyStatistics
+) -> dict[str, list[float]]:
+    """The same edit with the same prompts and as many steps: with cached prefixes, and over whole sequences."""
+    editor = editor_named("KGMET")
+    found: dict[str, list[float]] = {"ours": [], "full sequences, full logits": []}
+    for case in cases[:5]:
+        context: EditContext = context_of(case, store, catalogue, editor.config)  # type: ignore[arg-type]
+        start = time.perf_counter()
+        plan: EditPlan = plan_edits(lm, [context], editor=editor, statistics=statistics_)
+        found["ours"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        straightforward_search(
+            lm,
+            plan.problems[0],
+            layer=editor.config.write.layers[-1],
+            config=editor.config.target,
+            steps=plan.shifts[0].steps,
+        )
+        found["full sequences, full logits"].append(time.perf_counter() - start + plan.seconds["write"])
+        with attached(plan.patch, lm):
+            pass
+    return found
+
+
+if __name__ == "__main__":
+    main()
