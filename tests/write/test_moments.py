@@ -1,0 +1,201 @@
+"""Laws of key statistics: exact, resumable, known by what they were made from; and of the free directions in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgmet.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
+from kgmet.lm.tracing import recorded
+from kgmet.progress import ProgressEvent
+from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_moments, moments_ready
+from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
+from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
+from tests.tiny_models import D_KEY, N_LAYER, tiny_lm
+from tests.write.worked import drawn, free_space, key_moment, projector
+
+LINES = tuple(
+    f"{start} {end}"
+    for start in ("The Eiffel Tower is", "Rome", "In the news today: the capital of Italy is", "Big Ben")
+    for end in ("located in the city of Paris", "too", "a text about rivers", "what the guide said", "short")
+)
+CORPUS = Corpus(name="test", lines=LINES, n_token=12)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class StopsAfter:
+    """Cancels at its n-th check."""
+
+    def __init__(self, n: int) -> None:
+        self.left, self.done = n, [0]
+
+    def report(self, event: ProgressEvent) -> None:
+        """Remember how far it was."""
+        self.done.append(event.done)
+
+    def check(self) -> None:
+        """Count down."""
+        self.left -= 1
+        if self.left < 0:
+            raise Cancelled("stop")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_a_moment_is_the_mean_over_all_tokens(kind: str, batch_size: int) -> None:
+    lm = tiny_lm(kind)
+    found = estimate_key_moments(lm, [1, 3], corpus=CORPUS, batch_size=batch_size)
+    for layer in (1, 3):
+        total, n_token = torch.zeros(D_KEY, D_KEY, dtype=torch.float64), 0
+        for line in LINES:
+            ids = torch.tensor([lm.tokenizer(line)["input_ids"][:12]])
+            with torch.no_grad(), recorded([lm.family.write_module(lm.model, layer)], inputs=True) as keys:
+                lm.model(ids, use_cache=False)
+            assert keys[0] is not None
+            total += (keys[0][0].T @ keys[0][0]).double()
+            n_token += ids.shape[1]
+        assert found[layer].n_token == n_token
+        torch.testing.assert_close(found[layer].second_moment, total / n_token, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_time_it_comes_from_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm()
+    assert not moments_ready(lm, [1], CORPUS)
+    first = estimate_key_moments(lm, [1], corpus=CORPUS)
+    assert moments_ready(lm, [1], CORPUS)
+    monkeypatch.setattr("kgmet.write.moments._keys_of", None)  # nothing may run the model again
+    again = estimate_key_moments(lm, [1], corpus=CORPUS)
+    assert torch.equal(first[1].second_moment, again[1].second_moment)
+    assert not moments_ready(lm, [1], Corpus(name="test", lines=LINES, n_token=5)), "cut elsewhere is another text"
+    assert not moments_ready(tiny_lm(seed=1), [1], CORPUS)
+
+
+def test_what_was_stopped_goes_on_where_it_was(own_cache: Path) -> None:
+    lm = tiny_lm()
+    whole = estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1)
+    for path in own_cache.rglob("*.safetensors"):
+        path.unlink()
+    with pytest.raises(Cancelled):
+        estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1, progress=StopsAfter(12))
+    heard = StopsAfter(1000)
+    resumed = estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1, progress=heard)
+    assert min(heard.done[1:]) == 8, "eight passages were done and kept"
+    torch.testing.assert_close(resumed[1].second_moment, whole[1].second_moment)
+    assert not list(own_cache.rglob("partial-*"))
+
+
+def test_a_layer_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=f"0 to {N_LAYER - 1}"):
+        estimate_key_moments(tiny_lm(), [N_LAYER], corpus=CORPUS)
+
+
+def test_a_moment_of_another_model_is_refused(tmp_path: Path) -> None:
+    key_moment(model="theirs").save(tmp_path / "m.safetensors")
+    with pytest.raises(StaleArtifactError, match="theirs"):
+        KeyMoment.load(tmp_path / "m.safetensors", model_fingerprint="ours")
+    assert KeyMoment.load(tmp_path / "m.safetensors", model_fingerprint="theirs").n_token == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, None])
+def test_a_damaged_moment_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    key_moment().save(path)
+    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
+    with pytest.raises(BrokenArtifactError, match="Delete it"):
+        KeyMoment.load(path, model_fingerprint="m")
+
+
+@pytest.mark.parametrize("wrong", [drawn(3, 4, seed=0), drawn(3, 3, seed=0), torch.eye(3)])
+def test_a_moment_is_square_symmetric_and_float64(wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="second_moment"):
+        KeyMoment(layer=0, second_moment=wrong, n_token=1, corpus="c", model_fingerprint="m")
+
+
+def test_a_corpus_is_a_text_of_some_length(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(LINES), encoding="utf-8")
+    assert Corpus.from_file(path).lines == LINES
+    path.write_text("one line", encoding="utf-8")
+    with pytest.raises(ConfigError, match="1 passages"):
+        Corpus.from_file(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        Corpus.from_file(path)
+    assert len(bundled_corpus().lines) > 100
+
+
+VALUES = torch.tensor([0.001, 0.01, 0.015, 0.1, 1.0, 5000.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "rank"),
+    [
+        (CutoffKind.ABSOLUTE, 2e-2, 3),
+        (CutoffKind.ABSOLUTE, 1e-9, 1),
+        (CutoffKind.ABSOLUTE, 1e9, 6),
+        (CutoffKind.RANK, 0.5, 3),
+        (CutoffKind.RANK, 1.0, 6),
+        (CutoffKind.ENERGY, 0.03, 3),
+        (CutoffKind.ENERGY, 0.2, 4),
+    ],
+)
+def test_each_cutoff_counts_as_it_says(kind: CutoffKind, value: float, rank: int) -> None:
+    assert Cutoff(kind=kind, value=value).rank(VALUES) == rank
+
+
+@pytest.mark.parametrize(("kind", "value"), [("absolute", 0), ("rank", 1.5), ("energy", -1), ("rank", float("nan"))])
+def test_a_cutoff_out_of_range_is_refused(kind: str, value: float) -> None:
+    with pytest.raises(ConfigError, match="cutoff"):
+        Cutoff(kind=CutoffKind(kind), value=value)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_projector_is_one_whichever_side_is_kept(share: float) -> None:
+    free = free_space(share)
+    p = projector(free)
+    torch.testing.assert_close(p @ p, p)
+    torch.testing.assert_close(p, p.T)
+    assert round(float(p.trace())) == free.rank
+    assert free.is_free == (free.rank <= free.d_key // 2)
+    energy = float((p @ key_moment().second_moment).trace() / key_moment().second_moment.trace())
+    assert free.kept_energy == pytest.approx(energy, rel=1e-6)
+
+
+def test_free_directions_know_their_model_and_are_the_weakest() -> None:
+    moment = key_moment()
+    free = NullSpace.from_moment(moment, Cutoff(kind=CutoffKind.RANK, value=0.25))
+    assert free.model_fingerprint == "m"
+    strength = (free.basis.T @ moment.second_moment @ free.basis).diagonal()
+    torch.testing.assert_close(strength, free.eigenvalues[: free.rank])
+
+
+def test_a_spectrum_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = key_moment()
+    first = spectrum_of(moment)
+    torch.testing.assert_close(
+        first.vectors @ torch.diag(first.values) @ first.vectors.T, moment.second_moment, rtol=1e-10, atol=1e-12
+    )
+    monkeypatch.setattr(torch.linalg, "eigh", None)
+    assert torch.equal(spectrum_of(moment).vectors, first.vectors)
+    with pytest.raises(TypeError):
+        spectrum_of(key_moment(seed=1))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100])
+def test_a_damaged_spectrum_is_worked_out_anew(content: bytes) -> None:
+    moment = key_moment()
+    first = spectrum_of(moment)
+    path = spectrum_path(moment)
+    path.write_bytes(content)
+    with pytest.raises(BrokenArtifactError):
+        KeySpectrum.load(path)
+    assert torch.equal(spectrum_of(moment).values, first.values)
+    assert torch.equal(KeySpectrum.load(path).values, first.values)
