@@ -11,7 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.request import save_edits
 from scripts.sample_graph.draft import Draft
+from scripts.sample_graph.edits import read_edits
 from scripts.sample_graph.facts import FactError, read_facts
 from scripts.sample_graph.finish import add_closure, add_inverses, add_makers, check, describe, load_ids, write
 from scripts.sample_graph.world import World
@@ -50,6 +52,7 @@ def main() -> None:
     describe(draft)
     check(draft, catalogue)
     write(draft, ROOT / "sample_data")
+    save_edits(read_edits(draft, catalogue, FACTS / "edits.tsv"), ROOT / "sample_data" / "edits.json")
 
 
 if __name__ == "__main__":
