@@ -21,8 +21,8 @@ __all__ = ["changed_settings", "settings_panel"]
 
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
     """Editor and settings, folded away; what is out of range is said and not taken."""
-    changed = bool(state.record.settings)
-    with st.expander(f"Settings · {state.editor.name}{' · changed' if changed else ''}", icon=":material/tune:"):
+    mark = " · changed" if state.record.settings else ""
+    with st.expander(f"Settings · {state.editor.name}{mark}", icon=":material/tune:"):
         name = st.selectbox(
             "Editor",
             list(EDITORS),
@@ -78,9 +78,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         "Free directions",
         [item.value for item in CutoffKind],
         index=list(CutoffKind).index(config.cutoff.kind),
-        format_func=lambda item: (
-            f"by {item.value} value" if item is CutoffKind.ABSOLUTE else f"by share of {item.value}"
-        ),
+        format_func=lambda name: "by eigenvalue" if name == CutoffKind.ABSOLUTE.value else f"by share of {name}",
         key=f"setting-kind-{key}",
         help="Which directions of a layer may be written in; the Orthogonality page shows what a cutoff costs.",
     )

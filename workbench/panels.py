@@ -7,13 +7,16 @@ from collections.abc import Callable
 import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
+from kgmet.fingerprint import fingerprint_value
 from workbench import jobs, wording
 from workbench.jobs import Job, JobState
 from workbench.resources import Resident, model_holder
 from workbench.session import WorkbenchState
+from workbench.values import StackEntry
 
 __all__ = [
     "Job",
+    "choose_entry",
     "job_panel",
     "job_result",
     "message",
@@ -84,6 +87,28 @@ def require_stack(state: WorkbenchState) -> None:
     if state.focus is None:
         st.info(wording.PLAN_FIRST, icon=":material/edit:")
         st.stop()
+
+
+def choose_entry(state: WorkbenchState) -> StackEntry:
+    """Which of the session's edits the page looks at; needs at least one (`require_stack`)."""
+    entries = {entry.id: entry for entry in state.stack}
+    focus = state.focus
+    assert focus is not None
+    key = f"entry-{fingerprint_value([list(entries), focus.id])}"
+
+    def chosen() -> None:
+        state.set_focus(st.session_state[key])
+
+    st.selectbox(
+        "Edit",
+        list(entries),
+        index=list(entries).index(focus.id),
+        format_func=lambda entry_id: entries[entry_id].name + ("" if entries[entry_id].is_on else " (off)"),
+        key=key,
+        on_change=chosen,
+        disabled=len(entries) < 2,
+    )
+    return focus
 
 
 def stale_note(is_stale: bool) -> None:

@@ -9,10 +9,19 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kgmet.graph.subgraph import Subgraph
+from kgmet.graph.triple import Triple
 from kgmet.report import Answer, EditReport
 from workbench.wording import VERDICTS, percent
 
-__all__ = ["answer_side", "chip", "consequence_table", "marked_difference", "token_html", "triple_frame"]
+__all__ = [
+    "answer_side",
+    "chip",
+    "consequence_table",
+    "listed_triples",
+    "marked_difference",
+    "token_html",
+    "triple_frame",
+]
 
 
 def chip(verdict: bool | None) -> str:
@@ -63,12 +72,17 @@ def _moved(answer: str, before: float | None, after: float | None) -> str:
     return f"{html.escape(answer)} {percent(before)} → {percent(after)}"
 
 
+def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:
+    """The triples of `triple_frame`, row by row."""
+    return (*subgraph.triples, *subgraph.switched_off)
+
+
 def triple_frame(subgraph: Subgraph) -> pd.DataFrame:
     """The triples of a subgraph, with those switched off: ``on``, labels, ids, hop, source and ``state``."""
     hops = {entity.id: hop for entity, hop in zip(subgraph.entities, subgraph.hop, strict=True)}
     edited = subgraph.edited
     rows = []
-    for triple in (*subgraph.triples, *subgraph.switched_off):
+    for triple in listed_triples(subgraph):
         is_on = triple in subgraph.triples
         rows.append(
             {

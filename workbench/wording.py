@@ -31,6 +31,8 @@ GUIDE = (
     ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
 )
 
+VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
+
 EXAMPLES = (
     ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
     ("The Colosseum", "{} is located in the city of", "Berlin"),
