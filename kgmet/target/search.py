@@ -261,8 +261,9 @@ def _total(search: _Search, number: int, batch: _Batch, rows: Tensor, delta: Ten
     """The loss of one edit; takes the step down unless the search is over."""
     mine = [row for row, owner in enumerate(batch.edit_of_row.tolist()) if owner == number]
     config = search.config
-    total = config.weights.length * length_penalty(delta, search.before)
-    terms: dict[str, float] = {"length": float(total.detach())}
+    penalty = length_penalty(delta, search.before)
+    total = config.weights.length * penalty
+    terms: dict[str, float] = {"length": float(penalty.detach())}
     worst: dict[Term, float] = {}
     for term in Term:
         members = [row for row in mine if batch.terms[row] is term]
