@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, load_model, open_store, print_json
+from kgmet.cli.common import print_json
 from kgmet.progress import ProgressEvent
 
 __all__ = ["add_parser", "run"]
@@ -18,10 +18,12 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("evaluate", help="many edits from a data set, scored and resumable")
     parser.add_argument("--alg_name", default="KGMET", help="an editor, or several separated by commas, or 'all'")
-    parser.add_argument("--model_name", "--model", dest="model", default="bundled:smollm2", help="as in `edit`")
+    parser.add_argument(
+        "--model_name", "--model", dest="model", default="bundled:smollm2", help="as in `edit`; or several"
+    )
     parser.add_argument("--hparams_fname", help="Llama3-8B.json and the like, or your own .json or .toml")
-    parser.add_argument("--ds_name", default="own", help="cf, mcf, zsre, mquake or own")
-    parser.add_argument("--ds_path", type=Path, help="the data file; own data come with the program")
+    parser.add_argument("--ds_name", default="own", help="cf, mcf, zsre, mquake, own; or several, separated by commas")
+    parser.add_argument("--ds_path", help="the data file, one per data set; own data come with the program")
     parser.add_argument("--dataset_size_limit", type=int, help="use this many records")
     parser.add_argument("--num_edits", type=int, default=1, help="cases edited together")
     parser.add_argument("--alone", action="store_true", help="every batch on the unedited model, scored at once")
@@ -65,20 +67,18 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate each editor that was named and print the table."""
-    from kgmet.evaluate.engine import Job, run_jobs
+    """Evaluate every editor on every model and data set that was named, and print the table."""
+    from kgmet.evaluate.engine import run_jobs
     from kgmet.evaluate.summary import summarize_run
     from kgmet.evaluate.tables import markdown_table
 
-    jobs = [Job(editor=name, options=_plain(options)) for name in _editors(options.alg_name)]
-    progress = RunProgress()
+    jobs, progress = _jobs(options), RunProgress()
     if options.engine == "ray":
         from kgmet.evaluate.ray_engine import run_on_ray
 
         folders = run_on_ray(jobs, address=options.address, n_worker=options.workers, progress=progress)
     else:
-        lm = load_model(options, StderrProgress())
-        folders = run_jobs(jobs, lm=lm, store=open_store(options), progress=progress)
+        folders = run_jobs(jobs, progress=progress)
     summaries = [summarize_run(folder) for folder in folders]
     for folder in folders:
         print(f"Results are in {folder}", file=sys.stderr)
@@ -89,15 +89,50 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _editors(names: str) -> list[str]:
+def _jobs(options: argparse.Namespace) -> list[Any]:
+    """The sweep: editors × models × data sets."""
     from kgmet.editors import EDITORS, editor_named
+    from kgmet.errors import ConfigError
+    from kgmet.evaluate.engine import Job, JobOptions
+    from kgmet.evaluate.graphs import GraphSource
+    from kgmet.evaluate.hparams import load_hparams
+    from kgmet.evaluate.score import ScoreConfig
 
-    return list(EDITORS) if names == "all" else [editor_named(name.strip()).name for name in names.split(",")]
+    score = ScoreConfig(
+        free_tokens=options.free_tokens,
+        n_generation=0 if options.skip_generation_tests else options.n_generation,
+        generation_interval=options.generation_test_interval,
+        chain_of_thought=not options.no_chain_of_thought,
+        seed=options.seed,
+    )
+    names = list(EDITORS) if options.alg_name == "all" else [editor_named(n).name for n in _split(options.alg_name)]
+    if options.hparams_fname:
+        for key, why in load_hparams(options.hparams_fname, base=editor_named(names[0]).config).without_effect.items():
+            print(f"{options.hparams_fname}: {key} has no effect; {why}.", file=sys.stderr)
+    sets = _split(options.ds_name)
+    paths: list[Path | None] = [Path(path) for path in _split(options.ds_path or "")]
+    paths = paths or [None] * len(sets)
+    if len(paths) != len(sets):
+        raise ConfigError(f"There are {len(sets)} data sets and {len(paths)} files for them. Give one file for each.")
+    same = {
+        key: getattr(options, key)
+        for key in (
+            *("hparams_fname", "dataset_size_limit", "num_edits", "alone", "downstream_eval_steps", "downstream_path"),
+            *("downstream_limit", "graph_path", "no_graph", "references_path", "keep_faulty", "out"),
+            *("continue_from_run", "device", "dtype", "threads"),
+        )
+    }
+    same |= {"score": score, "graph": tuple(options.graph or ()), "graph_source": GraphSource(options.graph_source)}
+    return [
+        Job(editor=name, options=JobOptions(model=model, ds_name=data, ds_path=path, **same))
+        for model in _split(options.model)
+        for data, path in zip(sets, paths, strict=True)
+        for name in names
+    ]
 
 
-def _plain(options: argparse.Namespace) -> dict[str, Any]:
-    """The options without what argparse added, as a mapping that can travel to another process."""
-    return {key: value for key, value in vars(options).items() if key != "run"}
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class RunProgress:

@@ -97,10 +97,7 @@ def read_counterfact(record: Record) -> EvalCase:
         Ask(kind=AskKind.PARAPHRASE, prompt=prompt, expected=new, rejected=true)
         for prompt in record.texts("paraphrase_prompts")
     ]
-    asks += [
-        Ask(kind=AskKind.NEIGHBORHOOD, prompt=prompt, expected=true, rejected=new)
-        for prompt in record.texts("neighborhood_prompts")
-    ]
+    asks += _neighbours(record, new=new, true=true)
     asks += [
         Ask(
             kind=AskKind.CONSEQUENCES,
@@ -119,6 +116,21 @@ def read_counterfact(record: Record) -> EvalCase:
         triples=read_triples(record),
         relation=edit.relation or "",
     )
+
+
+def _neighbours(record: Record, *, new: str, true: str) -> list[Ask]:
+    """Neighbours share the old object; with our key ``neighborhood_answers`` each may have an answer of its own."""
+    prompts = record.texts("neighborhood_prompts")
+    answers = record.texts("neighborhood_answers") or (true,) * len(prompts)
+    if len(answers) != len(prompts):
+        raise BrokenArtifactError(
+            f"{record.where} has {len(prompts)} neighborhood_prompts and {len(answers)} neighborhood_answers; "
+            "give one answer for each."
+        )
+    return [
+        Ask(kind=AskKind.NEIGHBORHOOD, prompt=prompt, expected=answer, rejected=new)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
 
 
 def read_triples(record: Record) -> tuple[CaseTriple, ...]:

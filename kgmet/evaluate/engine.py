@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,102 +18,169 @@ from kgmet.evaluate.score import ScoreConfig
 from kgmet.evaluate.settings import RunMode, RunSettings
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.statistics import KeyStatistics
 
-__all__ = ["Job", "run_job", "run_jobs"]
+__all__ = ["Job", "JobOptions", "Resources", "run_jobs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Everything a run is told from outside, in plain values that can travel to another process.
+
+    Names are those of the command's options; `ds_path` and the like are paths, `graph` the files of the store.
+    """
+
+    model: str = DEFAULT_MODEL
+    hparams_fname: str | None = None
+    ds_name: str = "own"
+    ds_path: Path | None = None
+    dataset_size_limit: int | None = None
+    num_edits: int = 1
+    alone: bool = False
+    downstream_eval_steps: int = 0
+    downstream_path: Path | None = None
+    downstream_limit: int = 100
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    graph_source: GraphSource = GraphSource.AUTO
+    graph_path: Path | None = None
+    graph: tuple[Path, ...] = ()
+    no_graph: bool = False
+    references_path: Path | None = None
+    keep_faulty: bool = False
+    out: Path = Path("results")
+    continue_from_run: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run of a sweep: an editor and the options of the command. `folder` is fixed once the job was begun."""
+    """One run of a sweep. `folder` is fixed once the job was begun."""
 
     editor: str
-    options: Mapping[str, Any]
+    options: JobOptions
     folder: Path | None = None
 
     @property
     def dataset(self) -> Dataset:
         """The data, read anew."""
-        get = self.options.get
+        given = self.options
         return load_dataset(
-            self.options["ds_name"],
-            get("ds_path"),
-            limit=get("dataset_size_limit"),
-            graph_path=get("graph_path"),
-            references_path=get("references_path"),
-            drop_faulty=not get("keep_faulty"),
+            given.ds_name,
+            given.ds_path,
+            limit=given.dataset_size_limit,
+            graph_path=given.graph_path,
+            references_path=given.references_path,
+            drop_faulty=not given.keep_faulty,
         )
 
     @property
     def settings(self) -> RunSettings:
         """The settings of the run."""
-        get = self.options.get
-        seed = int(get("seed") or 0)
+        given = self.options
         config = editor_named(self.editor).config
-        if get("hparams_fname"):
-            config = load_hparams(self.options["hparams_fname"], base=config).config
-        score = ScoreConfig(
-            free_tokens=get("free_tokens", 12),
-            n_generation=0 if get("skip_generation_tests") else get("n_generation", 2),
-            generation_interval=get("generation_test_interval", 1),
-            chain_of_thought=not get("no_chain_of_thought"),
-            seed=seed,
-        )
+        if given.hparams_fname:
+            config = load_hparams(given.hparams_fname, base=config).config
         return RunSettings(
             editor=self.editor,
-            config=replace(config, seed=seed),
-            num_edits=get("num_edits", 1),
-            mode=RunMode.ALONE if get("alone") else RunMode.SEQUENTIAL,
-            graph=GraphSource(get("graph_source", "auto")),
-            score=score,
-            downstream_eval_steps=get("downstream_eval_steps", 0),
-            downstream_folder=get("downstream_path"),
-            downstream_limit=get("downstream_limit", 100),
+            config=replace(config, seed=given.score.seed),
+            num_edits=given.num_edits,
+            mode=RunMode.ALONE if given.alone else RunMode.SEQUENTIAL,
+            graph=given.graph_source,
+            score=given.score,
+            downstream_eval_steps=given.downstream_eval_steps,
+            downstream_folder=given.downstream_path,
+            downstream_limit=given.downstream_limit,
         )
 
     def begun(self) -> Job:
         """The job with its folder: ``OUT/EDITOR/run_NNN``, a new one unless a run is continued."""
         if self.folder is not None:
             return self
-        return replace(self, folder=new_run(self.options["out"] / self.editor, self.options.get("continue_from_run")))
+        directory = self.options.out / self.editor
+        return replace(self, folder=new_run(directory, self.options.continue_from_run))
 
 
-def run_jobs(
-    jobs: Sequence[Job], *, lm: LoadedLM, store: TripleStore | None, progress: Progress | None = None
-) -> list[Path]:
-    """Do all jobs with one resident model; returns their folders, in order.
+class Resources:
+    """What a process keeps between jobs: the model with its statistics, and the graph, those of the last job."""
+
+    def __init__(self, *, lm: LoadedLM | None = None) -> None:
+        """Start with nothing, or with a model that is loaded already and then serves every job."""
+        self._lm, self._given = lm, lm is not None
+        self._model_key: tuple[Any, ...] = ()
+        self._statistics = KeyStatistics(lm) if lm else None
+        self._stores: dict[tuple[Any, ...], TripleStore | None] = {}
+
+    def model(self, options: JobOptions, progress: Progress) -> tuple[LoadedLM, KeyStatistics]:
+        """The model a job names; one at a time is resident."""
+        key = options.model, options.device, options.dtype
+        if self._lm is None or self._statistics is None or (key != self._model_key and not self._given):
+            self._lm = self._statistics = None
+            self._lm = _load(options, progress)
+            self._statistics = KeyStatistics(self._lm)
+            self._model_key = key
+        return self._lm, self._statistics
+
+    def store(self, options: JobOptions) -> TripleStore | None:
+        """The store a job names: its files, the sample graph, or ``None``."""
+        key = options.graph, options.no_graph
+        if key not in self._stores:
+            self._stores = {key: _open_store(options)}
+        return self._stores[key]
+
+    def do(self, job: Job, progress: Progress | None = None) -> Path:
+        """Do a job that has a folder, or go on with it; returns the folder."""
+        job = job.begun()
+        assert job.folder is not None
+        progress = _Named(progress or Silent(), f"{job.editor}/{job.folder.name}")
+        settings, dataset = job.settings, job.dataset
+        lm, statistics = self.model(job.options, progress)
+        run_evaluation(
+            lm,
+            dataset,
+            settings,
+            folder=job.folder,
+            store=self.store(job.options),
+            catalogue=RelationCatalogue.load(),
+            statistics=statistics,
+            before=job.options.out / "before",
+            progress=progress,
+        )
+        return job.folder
+
+
+def run_jobs(jobs: Sequence[Job], *, lm: LoadedLM | None = None, progress: Progress | None = None) -> list[Path]:
+    """Do all jobs in this process; returns their folders, in order.
 
     Raises:
         KgmetError: if settings, data or model do not fit; what was done stays.
     """
-    statistics = KeyStatistics(lm)
-    return [run_job(job.begun(), lm=lm, store=store, statistics=statistics, progress=progress) for job in jobs]
+    resources = Resources(lm=lm)
+    return [resources.do(job, progress) for job in jobs]
 
 
-def run_job(
-    job: Job,
-    *,
-    lm: LoadedLM,
-    store: TripleStore | None,
-    statistics: KeyStatistics,
-    progress: Progress | None = None,
-) -> Path:
-    """Do one job that has a folder, or go on with it."""
-    assert job.folder is not None
-    run_evaluation(
-        lm,
-        job.dataset,
-        job.settings,
-        folder=job.folder,
-        store=store,
-        catalogue=RelationCatalogue.load(),
-        statistics=statistics,
-        before=Path(job.options["out"]) / "before",
-        progress=_Named(progress or Silent(), f"{job.editor}/{job.folder.name}"),
-    )
-    return job.folder
+def _load(options: JobOptions, progress: Progress) -> LoadedLM:
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
+
+
+def _open_store(options: JobOptions) -> TripleStore | None:
+    if options.no_graph:
+        return None
+    if options.graph:
+        from kgmet.graph.readers import load_graph
+
+        return load_graph(list(options.graph) if len(options.graph) > 1 else options.graph[0])
+    from kgmet.graph.sample import sample_store
+
+    return sample_store()
 
 
 class _Named:
@@ -125,7 +192,8 @@ class _Named:
 
     def report(self, event: ProgressEvent) -> None:
         """Pass it on with the run's name."""
-        self._outer.report(replace(event, detail={**event.detail, "run": self._name}))
+        detail: Mapping[str, float | str] = {**event.detail, "run": self._name}
+        self._outer.report(replace(event, detail=detail))
 
     def check(self) -> None:
         """Ask the outer one."""

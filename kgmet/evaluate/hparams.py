@@ -34,7 +34,6 @@ _LIVE: Mapping[str, tuple[str, ...]] = {
     "L2": ("write", "ridge"),
     "subgraph_size": ("subgraph", "max_triples"),
     "get_repr_layer": ("direction", "feature_layer"),
-    "gnn_feat_drop": ("direction", "dropout"),
 }
 """Public key → place in `EditConfig`."""
 
@@ -50,6 +49,7 @@ _DEAD: Mapping[str, str] = {
     **dict.fromkeys(("mom2_dataset", "mom2_n_samples", "mom2_dtype", "mom2_adjustment", "stats_dir"), _STATISTICS),
     **dict.fromkeys(("v_loss_layer", "gnn_loss_layer"), "the loss is always taken after the last layer"),
     **dict.fromkeys(("gnn_fact_token_strategy", "gnn_dim_factor", "gnn_attn_drop"), "the encoder has no such part"),
+    "gnn_feat_drop": "what is searched is what is written, so nothing is dropped at random",
     "gnn_weight_decay": "the encoder's weights are not decayed; the shift's length is penalised",
     "context_template_length_params": "contexts are fixed neutral prefixes (hold.contexts)",
     "alg_name": "the editor is named by --alg_name",

@@ -153,7 +153,7 @@ class _Run:
         if done is not None and (patch is not None or done["failed"]):
             return patch, ledger if patch is None else ledger.appended(patch.id, patch.keys)
         self.progress.check()
-        start, failed = time.perf_counter(), ""
+        start, failed, statistics = time.perf_counter(), "", 0.0
         places = self.batches[number]
         try:
             contexts = [context for place in places for context in self._contexts(self.cases[place])]
@@ -168,12 +168,20 @@ class _Run:
                     progress=_Inner(self.progress),
                 )
             patch, ledger = plan.patch, plan.ledger
+            # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
+            statistics = plan.seconds.get("statistics", 0.0)
             self.folder.save_patch(number, plan.patch)
         except (SearchError, RequestError, GraphError) as error:
             # One edit that cannot be made is a result; hours of others must not be lost over it.
             patch, failed = None, f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - start
-        row = {"batch": number, "n_edits": self._n_edits(number), "seconds": seconds, "failed": failed}
+        seconds = time.perf_counter() - start - statistics
+        row = {
+            "batch": number,
+            "n_edits": self._n_edits(number),
+            "seconds": seconds,
+            "seconds_statistics": statistics,
+            "failed": failed,
+        }
         self.folder.batches.append([row])
         self._count("edit", seconds)
         self._report("edit")

@@ -1,0 +1,227 @@
+"""Write `sample_data/cases.json`: CounterFact-style cases from the sample graph, about facts the default model knows.
+
+Run with ``python -m scripts.build_cases``; it takes some minutes. The wordings are those of `facts/case_wordings.json`,
+none of which the relation catalogue has, so whatever is optimised with the catalogue's prompts is tested with others.
+
+A fact is *known* if its object is what the default model says first after the edit's own prompt, or at least comes
+third and stands first after one of the paraphrases. Of the known facts of a relation the script takes as many as the
+wordings file allows, in an order given by a hash. The new object is another object of the relation, one that several
+subjects have. Ten neighbours are other known facts of the relation; half of them share the old object where there are
+that many. Consequences are those of `find_consequences` for which there is a wording, so both ends come from the graph.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kgmet.fingerprint import digest
+from kgmet.graph.consequences import Consequence, ConsequenceConfig, EditConsequences, find_consequences
+from kgmet.graph.phrasing import fill, in_slot
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.sample import SAMPLE_FOLDER, sample_store
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity, Triple
+from kgmet.lm.loaded import LoadedLM, load_lm
+from kgmet.lm.score import score_answers
+from kgmet.request import FactEdit
+
+WORDINGS = Path(__file__).parent / "facts" / "case_wordings.json"
+N_NEIGHBOUR, N_PARAPHRASE, N_CONSEQUENCE, N_REFERENCE, N_TRIPLE = 10, 2, 5, 4, 12
+MAX_FACTS = 900
+_CONFIG = ConsequenceConfig()
+
+
+def main() -> None:
+    wordings = json.loads(WORDINGS.read_text(encoding="utf-8"))
+    store, catalogue, lm = sample_store(), RelationCatalogue.load(), load_lm()
+    cases: list[dict[str, Any]] = []
+    for relation, words in wordings.items():
+        known = known_facts(lm, store, relation, words)
+        made = [case for fact in known if (case := build_case(store, catalogue, fact, words, known))]
+        if words["consequences"]:
+            made.sort(key=lambda case: not case["consequence_prompts"])
+        print(f"{relation:10} {len(known):4} known, {len(made):4} usable, {min(len(made), words['limit']):4} taken")
+        cases += made[: words["limit"]]
+    rows = [{"case_id": number, **case} for number, case in enumerate(shuffled(cases, key=_case_key))]
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (SAMPLE_FOLDER / "cases.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
+    with_more = sum(bool(row["consequence_prompts"]) for row in rows)
+    print(f"{len(rows)} cases, {with_more} of them with consequences")
+
+
+def known_facts(lm: LoadedLM, store: TripleStore, relation: str, words: dict[str, Any]) -> list[Triple]:
+    """Facts of the relation the model knows, in an order given by a hash."""
+    by_subject: dict[str, list[Triple]] = defaultdict(list)
+    for triple in store.with_relation(relation, limit=20_000):
+        by_subject[triple.subject.id].append(triple)
+    kinds = words.get("kinds")
+    single = [
+        facts[0]
+        for facts in by_subject.values()
+        if len(facts) == 1 and (not kinds or facts[0].subject.type in kinds) and is_usable(facts[0])
+    ]
+    facts = shuffled(single, key=_fact_key)[:MAX_FACTS]
+    templates = [words["prompt"], *words["paraphrases"]]
+    ranks = [
+        [
+            score.rank
+            for score in score_answers(lm, [(fill(template, fact.subject), fact.object.label) for fact in facts])
+        ]
+        for template in templates
+    ]
+    return [
+        fact
+        for n, fact in enumerate(facts)
+        if ranks[0][n] == 1 or (ranks[0][n] <= 3 and min(rank[n] for rank in ranks[1:]) == 1)
+    ]
+
+
+def is_usable(fact: Triple) -> bool:
+    """Not literal, and the answer is not in the subject's name."""
+    name, answer = fact.subject.label.casefold(), fact.object.label.casefold()
+    return not fact.object.is_literal and answer not in name and name not in answer
+
+
+def build_case(
+    store: TripleStore, catalogue: RelationCatalogue, fact: Triple, words: dict[str, Any], known: Sequence[Triple]
+) -> dict[str, Any] | None:
+    """One record, or ``None`` where there are not enough neighbours or no other object."""
+    new = new_object(fact, known)
+    neighbours = choose_neighbours(fact, new, known) if new else []
+    if new is None or len(neighbours) < N_NEIGHBOUR:
+        return None
+    seed = int(digest(*fact.key)[:8], 16)
+    edit = FactEdit(
+        subject=in_slot(words["prompt"], fact.subject),
+        template=words["prompt"],
+        new_object=new.label,
+        old_object=fact.object.label,
+        relation=fact.relation.id,
+        subject_id=fact.subject.id,
+        new_object_id=new.id,
+        old_object_id=fact.object.id,
+    )
+    found = find_consequences(store, catalogue, edit, config=_CONFIG)
+    consequences, used = worded(found, fact, words, seed)
+    shown = words["paraphrases"]
+    return {
+        "requested_rewrite": {
+            "prompt": edit.template,
+            "relation_id": fact.relation.id,
+            "target_new": {"str": new.label, "id": new.id},
+            "target_true": {"str": fact.object.label, "id": fact.object.id},
+            "subject": edit.subject,
+        },
+        "paraphrase_prompts": [fill(shown[(seed + n) % len(shown)], fact.subject) for n in range(N_PARAPHRASE)],
+        "neighborhood_prompts": [
+            fill(words["neighbours"][n % len(words["neighbours"])], other.subject) for n, other in enumerate(neighbours)
+        ],
+        "neighborhood_answers": [other.object.label for other in neighbours],
+        "generation_prompts": [fill(template, fact.subject) for template in words["generation"]],
+        "reference_texts": references(store, new, fact, words),
+        "consequence_prompts": consequences,
+        "triples": triples_of(fact, new, used),
+    }
+
+
+def new_object(fact: Triple, known: Sequence[Triple]) -> Entity | None:
+    """Another object of the relation that at least two known subjects have (any other where every object is single)."""
+    subjects: dict[Entity, int] = defaultdict(int)
+    for other in known:
+        subjects[other.object] += 1
+    several = [entity for entity, count in subjects.items() if count >= 2]
+    pool = several if len(several) >= 5 else list(subjects)
+    name = fact.subject.label.casefold()
+    fitting = [
+        entity
+        for entity in pool
+        if entity != fact.object
+        and entity.label.casefold() not in name
+        and not same_start(entity.label, fact.object.label)
+    ]
+    return min(fitting, key=lambda entity: digest("new", *fact.key, entity.id), default=None)
+
+
+def same_start(one: str, other: str) -> bool:
+    """Whether the two answers could not be told apart by their beginnings."""
+    return one.casefold().startswith(other.casefold()) or other.casefold().startswith(one.casefold())
+
+
+def choose_neighbours(fact: Triple, new: Entity, known: Sequence[Triple]) -> list[Triple]:
+    """Ten other known facts whose answer the edit must not touch."""
+    others = [
+        other for other in known if other.subject != fact.subject and other.object != new and other.subject != new
+    ]
+    order = sorted(others, key=lambda other: digest("near", *fact.key, *other.key))
+    near = [other for other in order if other.object == fact.object]
+    far = [other for other in order if other.object != fact.object]
+    n_near = min(len(near), max(N_NEIGHBOUR // 2, N_NEIGHBOUR - len(far)))
+    return near[:n_near] + far[: N_NEIGHBOUR - n_near]
+
+
+def worded(
+    found: EditConsequences, fact: Triple, words: dict[str, Any], seed: int
+) -> tuple[list[dict[str, str]], list[Consequence]]:
+    """Prompts for the consequences that have a wording, one of each meaning."""
+    rows: dict[str, dict[str, str]] = {}
+    used = []
+    for item in found.forward:
+        meaning = item.relation or item.path_new[-1].relation.id
+        templates = words["consequences"].get(meaning)
+        if (
+            not templates
+            or meaning in rows
+            or item.old is None
+            or item.new is None
+            or same_start(item.old.label, item.new.label)
+        ):
+            continue
+        rows[meaning] = {
+            "prompt": fill(templates[(seed + len(rows)) % len(templates)], fact.subject),
+            "target_new": item.new.label,
+            "target_true": item.old.label,
+        }
+        used.append(item)
+        if len(used) == N_CONSEQUENCE:
+            break
+    return list(rows.values()), used
+
+
+def references(store: TripleStore, new: Entity, fact: Triple, words: dict[str, Any]) -> list[str]:
+    """Sentences about other subjects that have the new object."""
+    others = store.incoming(new.id, relations=[fact.relation.id])
+    chosen = sorted(others, key=lambda other: digest("text", *fact.key, *other.key))[:N_REFERENCE]
+    return [words["reference"].format(subject=in_slot("{} is", t.subject), object=new.in_text) for t in chosen]
+
+
+def triples_of(fact: Triple, new: Entity, used: Sequence[Consequence]) -> list[dict[str, str]]:
+    """The new edge first, then what the consequences rest on, by labels."""
+    edge = Triple(subject=fact.subject, relation=fact.relation, object=new)
+    paths = [triple for item in used for path in (item.path_new, item.path_old) for triple in path]
+    triples = {triple.key: triple for triple in (edge, *paths) if triple.key != fact.key}
+    return [
+        {"subject": t.subject.label, "relation": t.relation.label, "target": t.object.label}
+        for t in list(triples.values())[:N_TRIPLE]
+    ]
+
+
+def shuffled(items: Sequence[Any], *, key: Any) -> list[Any]:
+    """In the order of a hash of each item's key: mixed, and the same every time."""
+    return sorted(items, key=lambda item: digest("case", *key(item)))
+
+
+def _fact_key(fact: Triple) -> tuple[str, str, str]:
+    return fact.key
+
+
+def _case_key(case: dict[str, Any]) -> tuple[str, str]:
+    rewrite = case["requested_rewrite"]
+    return rewrite["subject"], rewrite["relation_id"]
+
+
+if __name__ == "__main__":
+    main()
