@@ -69,7 +69,7 @@ def _editors() -> dict[str, Editor]:
     alphaedit = replace(free, write=WriteConfig(schedule=ResidualSchedule.EVEN, ridge=10.0))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
     ours = EditConfig(hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=12))
-    paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False, dropout=0.2)
+    paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
     editors = [
         Editor(
             name="KGMET",

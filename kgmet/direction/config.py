@@ -46,8 +46,6 @@ class DirectionConfig:
     """Subtract the mean over the subgraph's names."""
     n_layer: int = 2
     """Relational layers; at least 1."""
-    dropout: float = 0.0
-    """On the encoder's activations while searching; the final shift is taken without. 0 to below 1."""
     length_factor: float = 1.0
     """The constant in front of the learned length, in units of the hidden state's length; above 0."""
 
@@ -55,7 +53,5 @@ class DirectionConfig:
         """Check the ranges."""
         if self.feature_layer < 0 or self.n_layer < 1:
             raise ConfigError("direction.feature_layer must be at least 0 and direction.n_layer at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"direction.dropout must be from 0 to below 1, got {self.dropout}")
         if not self.length_factor > 0:
             raise ConfigError(f"direction.length_factor must be above 0, got {self.length_factor}")

@@ -5,7 +5,7 @@ Two relational layers, messages along edges::
     h_v ← act( (1/indegree v) Σ over (u, r) → v of (h_u + r) W_n  +  h_v W_s )
 
 h (n_node, d_model) are node vectors, r the vector of an edge's relation; W_n and W_s are (d_model, d_model). act is
-RReLU with its slope fixed at the mean, so that what is searched is what is written. KGMET (2025.findings-emnlp.261).
+RReLU with its slope fixed at the mean, and there is no dropout, so that what is searched is what is written. KGMET (2025.findings-emnlp.261).
 Self-loops are W_s and have no relation of their own.
 """
 
@@ -25,10 +25,9 @@ _SLOPE = (1 / 8 + 1 / 3) / 2
 class RelationalEncoder(nn.Module):
     """See the module. Parameters have unit variance; 1/√d_model is applied in use, so one rate fits every width."""
 
-    def __init__(self, d_model: int, *, n_layer: int, generator: torch.Generator, dropout: float = 0.0) -> None:
+    def __init__(self, d_model: int, *, n_layer: int, generator: torch.Generator) -> None:
         super().__init__()
         self._scale = 1 / math.sqrt(d_model)
-        self._dropout = nn.Dropout(dropout)
         draw = [torch.randn(2, d_model, d_model, generator=generator) for _ in range(n_layer)]
         self.weights = nn.ParameterList(nn.Parameter(drawn) for drawn in draw)
         self._messages = mean_messages_dgl if has_dgl() else mean_messages
@@ -50,7 +49,7 @@ class RelationalEncoder(nn.Module):
             mean = self._messages(hidden, relations[edge_relation], edge_index)
             hidden = (mean @ weight[0] + hidden @ weight[1]) * self._scale
             if number + 1 < len(self.weights):
-                hidden = self._dropout(nn.functional.leaky_relu(hidden, _SLOPE))
+                hidden = nn.functional.leaky_relu(hidden, _SLOPE)
         return hidden
 
 

@@ -44,7 +44,7 @@ class GraphDirection:
         self._nodes, self._relations = features.nodes / spread, features.relations / spread
         generator = torch.Generator().manual_seed(seed)
         width = features.nodes.shape[1]
-        self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator, dropout=config.dropout)
+        self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator)
         # A length of zero would give the encoder no gradient in the first step.
         self._length = nn.Parameter(torch.full((), 0.1))
 
