@@ -38,7 +38,12 @@ def clean(text: str) -> str:
 
 def slug(text: str) -> str:
     """Lower-case ASCII letters and digits joined by hyphens; empty if nothing of the text is left."""
-    plain = unicodedata.normalize("NFKD", clean(text).replace("'", "")).encode("ascii", "ignore").decode().lower()
+    plain = (
+        unicodedata.normalize("NFKD", clean(text).replace("'", "").replace("+", "plus").replace("#", "sharp"))
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 

@@ -31,7 +31,11 @@ def add_inverses(draft: Draft, catalogue: RelationCatalogue) -> None:
 
 
 def add_makers(draft: Draft) -> None:
-    """The other side of authorship: a person's first-listed works are notable, a character appears in its first work."""
+    """What authorship and origin imply.
+
+    A person's first-listed works are notable, a character appears in its first work, and who grew up with a language
+    speaks it.
+    """
     for made_by in ("P50", "P57", "P86", "P170", "P287"):
         works: dict[Node, list[Node]] = {}
         for work, makers in draft.index(made_by).items():
@@ -41,6 +45,9 @@ def add_makers(draft: Draft) -> None:
             for work in made[:MAX_NOTABLE]:
                 if work.type in NOTABLE and maker.type == "person":
                     draft.add(maker, "P800", work, "derived")
+    for person, languages in draft.index("P103").items():
+        for language in languages:
+            draft.add(person, "P1412", language, "derived")
     seen: set[Node] = set(draft.index("P1441"))
     for work, characters in draft.index("P674").items():
         for character in characters:
