@@ -25,14 +25,15 @@ from edit_set import KINDS, Case, TestPrompt, check_held_out
 from measure import Share, Table, interval_text, machine, measured
 
 from kgmet.config import EditConfig
-from kgmet.context import EditContext, prepare_edit
+from kgmet.context import N_PROBE_WORDINGS, EditContext, prepare_edit
 from kgmet.editors import editor_named
 from kgmet.graph.effects import Consequence, KeptFact
-from kgmet.graph.phrasing import fill, nest
+from kgmet.graph.phrasing import fill, nest, split_templates
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sample import sample_store
 from kgmet.graph.store import TripleStore
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.lm.score import score_answers
 from kgmet.request import FactEdit
 
 N_STARTS, N_NEIGHBOURS = 6, 8
@@ -100,7 +101,7 @@ def build(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, onl
     """Every edit with its tests."""
     check_held_out(catalogue)
     _check_nouns(catalogue)
-    return [_case(store, catalogue, *edit) for edit in EDITS if only in (None, edit[0])]
+    return [_case(lm, store, catalogue, edit) for edit in EDITS if only in (None, edit[0])]
 
 
 def asking_later_hops(config: EditConfig) -> EditConfig:
@@ -114,8 +115,9 @@ def config_for_tests() -> EditConfig:
 
 
 def _case(
-    store: TripleStore, catalogue: RelationCatalogue, relation: str, subject: str, old: str, new: str
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, fact: tuple[str, str, str, str]
 ) -> LaterCase:
+    relation, subject, old, new = fact
     kind = KINDS[relation]
     edit = FactEdit(subject=subject, template=kind.template, new_object=new, old_object=old, relation=relation)
     context = prepare_edit(edit, store=store, catalogue=catalogue, config=config_for_tests())
@@ -127,7 +129,7 @@ def _case(
         for text in kind.paraphrases
     ]
     tests += [test for item in found.forward for test in _forward(item, kind.consequences, context)]
-    tests += [test for item in _starts(found.probed_later, edit) for test in _later(relation, item)]
+    tests += [test for test in _known_starts(lm, relation, found.probed_later, edit)]
     chains = [fact for fact in found.probed_kept_later if fact.path[0].relation.id in _NOUNS]
     near = [fact for fact in chains if fact.kind == "neighbour" and fact.triple.object.label != new]
     tests += [_elsewhere(relation, fact, new, number) for number, fact in enumerate(near[:N_NEIGHBOURS])]
@@ -148,17 +150,27 @@ def _case(
     )
 
 
-def _starts(items: Sequence[Consequence], edit: FactEdit) -> list[Consequence]:
-    """Chains of two hops that end with the edited fact, the relations in turns as the graph gives them."""
-    plain = [
-        item
+def _known_starts(
+    lm: LoadedLM, relation: str, items: Sequence[Consequence], edit: FactEdit
+) -> list[TestPrompt]:
+    """The tests of the starting points about which the unedited model gives the old end first, as far as there are any."""
+    groups = [
+        _later(relation, item)
         for item in items
         if item.hops == 2
         and item.path_new[-1].relation.id == edit.relation
         and item.path_new[0].relation.id in _NOUNS
         and item.new is not None
+        and item.old is not None
     ]
-    return plain[:N_STARTS]
+    flat = [(test.text, test.rejected) for tests in groups for test in tests]
+    known = iter(score_answers(lm, flat))
+    scores = [[next(known) for _ in tests] for tests in groups]
+    order = sorted(
+        range(len(groups)),
+        key=lambda n: (-sum(s.is_first for s in scores[n]), -sum(s.logprob for s in scores[n]) / len(scores[n])),
+    )
+    return [test for n in order[:N_STARTS] for test in groups[n]]
 
 
 def _forward(item: Consequence, wordings: dict[str, tuple[str, ...]], context: EditContext) -> list[TestPrompt]:
@@ -174,16 +186,15 @@ def _forward(item: Consequence, wordings: dict[str, tuple[str, ...]], context: E
 
 
 def _later(relation: str, item: Consequence) -> list[TestPrompt]:
+    """Two wordings by hand, and those of the catalogue that are never written."""
     assert item.new is not None and item.old is not None
     nouns = _NOUNS[item.path_new[0].relation.id]
+    by_hand = [nest(template, noun) for template, noun in zip(KINDS[relation].paraphrases, nouns, strict=True)]
+    held = split_templates(item.templates, N_PROBE_WORDINGS)[1]
     return [
-        TestPrompt(
-            kind="later hop",
-            text=item.text(nest(template, noun)),
-            expected=item.new.label,
-            rejected=item.old.label,
-        )
-        for template, noun in zip(KINDS[relation].paraphrases, nouns, strict=True)
+        TestPrompt(kind=kind, text=item.text(template), expected=item.new.label, rejected=item.old.label)
+        for kind, templates in (("later hop", by_hand), ("later hop, catalogue", held))
+        for template in templates
     ]
 
 
@@ -195,9 +206,6 @@ def _elsewhere(relation: str, fact: KeptFact, new: str, number: int) -> TestProm
 
 def _beside(fact: KeptFact, new: str) -> TestPrompt:
     """Another fact from the same start, in a catalogue wording that is never protected."""
-    from kgmet.context import N_PROBE_WORDINGS
-    from kgmet.graph.phrasing import split_templates
-
     held = split_templates(fact.templates, N_PROBE_WORDINGS)[1]
     return TestPrompt(kind="later other", text=fact.text(held[0]), expected=fact.triple.object.label, rejected=new)
 

@@ -10,6 +10,7 @@ way of other subjects supply what must stay.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kgmet.config import DeepConfig
 from kgmet.context import N_PROBE_WORDINGS, EditContext
@@ -19,7 +20,7 @@ from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import Phrase
 from kgmet.progress import Progress, Silent
 from kgmet.target.problem import HeldPrompt, ShiftProblem, Term
-from kgmet.target.search import find_target_shifts
+from kgmet.target.search import TargetShift, find_target_shifts
 from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WrittenLayers, solve_layers
 from kgmet.write.ledger import EditLedger
@@ -27,7 +28,16 @@ from kgmet.write.patch import attached_updates
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer
 
-__all__ = ["deep_problem", "deep_protected", "write_deep"]
+__all__ = ["DeepWrite", "deep_problem", "deep_protected", "write_deep"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DeepWrite:
+    """The second write of those edits that are a later hop of something: problems and shifts by position."""
+
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    written: WrittenLayers
 
 
 def write_deep(
@@ -39,7 +49,7 @@ def write_deep(
     config: DeepConfig,
     ledger: EditLedger | None = None,
     progress: Progress | None = None,
-) -> WrittenLayers | None:
+) -> DeepWrite | None:
     """Search and write the second shift of every edit of which the graph knows a later hop.
 
     Args:
@@ -52,7 +62,7 @@ def write_deep(
         progress: hears of every step; can cancel.
 
     Returns:
-        The updates of the deep layers, or nothing where no edit is a later hop of anything.
+        What was written, or nothing where no edit is a later hop of anything.
 
     Raises:
         As `find_target_shifts` and `solve_layers`.
@@ -71,7 +81,7 @@ def write_deep(
             progress=progress,
         )
         rows = [row for problem in problems for row in _rows(lm, problem)]
-        return solve_layers(
+        written = solve_layers(
             lm,
             shifts,
             rows,
@@ -81,6 +91,7 @@ def write_deep(
             protected=_protected_rows(lm, contexts, rows, config),
             progress=progress,
         )
+    return DeepWrite(problems=tuple(problems), shifts=tuple(shifts), written=written)
 
 
 def deep_problem(context: EditContext, config: DeepConfig) -> ShiftProblem | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from kgmet.config import EditConfig, config_to_mapping
 from kgmet.context import EditContext, build_problem, protected_facts
+from kgmet.deep import DeepWrite, write_deep
 from kgmet.direction.config import SourceKind
 from kgmet.direction.features import encode_subgraph
 from kgmet.direction.graph import GraphDirection
@@ -59,6 +60,8 @@ class EditPlan:
     remaining: Mapping[str, float]
     ledger: EditLedger
     seconds: Mapping[str, float] = field(default_factory=dict)
+    deep: DeepWrite | None = None
+    """The second write, where there is one."""
 
 
 def plan_edits(
@@ -147,6 +150,8 @@ class _Found:
     shifts: tuple[TargetShift, ...]
     writer: Writer | None
     """``None`` for fine-tuning, which aims at no hidden state."""
+    deep_writer: Writer | None = None
+    """For the second write, where there is one."""
 
 
 def _search(
@@ -164,16 +169,25 @@ def _search(
     with clock.stage("direction"):
         problems = [build_problem(context, config) for context in contexts]
     if editor.writer is WriterKind.FINE_TUNE:
+        if config.deep.enabled:
+            raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
         return _Found(contexts=tuple(contexts), problems=tuple(problems), shifts=(), writer=None)
     with clock.stage("statistics"):
         writer = make_writer(editor, config, statistics, progress)
+        deep_writer = make_writer(editor, _deep_settings(config), statistics, progress) if config.deep.enabled else None
     with clock.stage("direction"):
         sources = [make_source(lm, context, config) for context in contexts]
     with clock.stage("search"):
         shifts = find_target_shifts(
             lm, problems, sources, layer=config.write.layers[-1], config=config.target, progress=progress
         )
-    return _Found(contexts=tuple(contexts), problems=tuple(problems), shifts=tuple(shifts), writer=writer)
+    return _Found(
+        contexts=tuple(contexts),
+        problems=tuple(problems),
+        shifts=tuple(shifts),
+        writer=writer,
+        deep_writer=deep_writer,
+    )
 
 
 def _write(
@@ -203,6 +217,19 @@ def _write(
                 protected=_protected_rows(lm, found.contexts, config),
                 progress=progress,
             )
+    deep = None
+    if found.deep_writer is not None:
+        with clock.stage("deep"):
+            deep = write_deep(
+                lm,
+                found.contexts,
+                early=written.updates,
+                writer=found.deep_writer,
+                config=config.deep,
+                ledger=ledger,
+                progress=progress,
+            )
+            written = written if deep is None else _both(written, deep.written)
     patch = EditPatch(
         edits=tuple(context.edit for context in found.contexts),
         updates=written.updates,
@@ -221,7 +248,19 @@ def _write(
         remaining=written.remaining,
         ledger=ledger.appended(patch.id, patch.keys),
         seconds=clock.seconds,
+        deep=deep,
     )
+
+
+def _both(early: WrittenLayers, deep: WrittenLayers) -> WrittenLayers:
+    updates = sorted((*early.updates, *deep.updates), key=lambda update: update.layer)
+    return WrittenLayers(updates=tuple(updates), keys={**early.keys, **deep.keys}, remaining=early.remaining)
+
+
+def _deep_settings(config: EditConfig) -> EditConfig:
+    """The settings of the second write in the place of the first's."""
+    off = replace(config.deep, enabled=False)
+    return replace(config, write=config.deep.write, cutoff=config.deep.cutoff, deep=off)
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
@@ -289,11 +328,12 @@ def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
 
 
 def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
-    if config.write.layers[-1] > lm.n_layer - 2:
-        raise ConfigError(
-            f"write.layers {list(config.write.layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift "
-            f"can be searched after layer {lm.n_layer - 2} at most."
-        )
+    for name, layers in (("write", config.write.layers), ("deep.write", config.deep.write.layers)):
+        if layers[-1] > lm.n_layer - 2 and (name == "write" or config.deep.enabled):
+            raise ConfigError(
+                f"{name}.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
+                f"searched after layer {lm.n_layer - 2} at most."
+            )
 
 
 def _edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
