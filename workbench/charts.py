@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from kgmet.inspect.lens import LensReading
 from kgmet.inspect.shift import Quantity, ShiftTrace
+from kgmet.inspect.spectrum import CutoffCost, LayerWrite
 
-__all__ = ["Line", "colours", "lens_chart", "lines", "profile_chart"]
+__all__ = ["Line", "colours", "energy_chart", "lens_chart", "lines", "profile_chart", "spectrum_chart"]
 
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
 _DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
@@ -137,3 +139,83 @@ def profile_chart(
         )
     label = quantity.value + (f" ({unit})" if unit else "")
     return lines(found, axes=("layer", label), dark=dark, marker=marker, height=380)
+
+
+def spectrum_chart(write: LayerWrite, costs: Sequence[CutoffCost], *, rank: int, dark: bool = False) -> go.Figure:
+    """The key spectrum of a layer above, what each cutoff would give and cost below, over the same directions."""
+    palette = colours(dark=dark)
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.5, 0.5])
+    values = write.eigenvalues.clamp(min=1e-12).tolist()
+    step = max(1, len(values) // 400)
+    figure.add_trace(
+        go.Scatter(
+            x=list(range(1, len(values) + 1))[::step],
+            y=values[::step],
+            name="eigenvalue of E[kkᵀ]",
+            line={"color": palette[6], "width": 2},
+            hovertemplate="direction %{x}: %{y:.3g}<extra></extra>",
+        ),
+        row=1,
+        col=1,
+    )
+    ranks = [cost.rank for cost in costs]
+    shown: list[tuple[str, list[float | None], int, str]] = [
+        ("wanted change that arrives", [cost.reached for cost in costs], 0, "solid"),
+        ("part of the key that can be written", [cost.writable for cost in costs], 2, "dash"),
+        ("energy of ordinary keys in free directions", [cost.text_energy for cost in costs], 1, "dot"),
+    ]
+    for name, shares, colour, dash in shown:
+        figure.add_trace(
+            go.Scatter(x=ranks, y=shares, name=name, line={"color": palette[colour], "dash": dash, "width": 2}),
+            row=2,
+            col=1,
+        )
+    figure.add_vrect(x0=0.5, x1=write.rank + 0.5, fillcolor=palette[2], opacity=0.12, line_width=0, layer="below")
+    figure.add_vline(x=write.rank + 0.5, line={"width": 1.5, "color": palette[2]})
+    if rank != write.rank:
+        figure.add_vline(x=rank + 0.5, line={"width": 2, "dash": "dot", "color": palette[1]})
+    figure.update_yaxes(type="log", title="eigenvalue", exponentformat="power", dtick=1, row=1, col=1)
+    figure.update_yaxes(title="share", range=[-0.02, 1.02], row=2, col=1)
+    figure.update_xaxes(title="free directions, from the quietest", range=[0, len(values) + 1], row=2, col=1)
+    figure.update_layout(
+        height=520,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        hovermode="x",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
+    """Where the update's energy lies along the spectrum, as written and as it would be without the projection."""
+    palette = colours(dark=dark)
+    figure = go.Figure()
+    bins = write.binned()
+    centre = [(item.begin + item.end) / 2 + 0.5 for item in bins]
+    names = [f"directions {item.begin + 1} to {item.end}" for item in bins]
+    for name, shares, colour, pattern in (
+        ("as written", [item.written for item in bins], 0, ""),
+        ("without the projection", [item.unprojected for item in bins], 1, "/"),
+    ):
+        figure.add_trace(
+            go.Bar(
+                x=centre,
+                y=shares,
+                name=name,
+                customdata=names,
+                hovertemplate="%{customdata}: %{y:.2%}<extra>" + name + "</extra>",
+                marker={"color": palette[colour], "pattern": {"shape": pattern}, "line": {"width": 0}},
+            )
+        )
+    figure.add_vrect(x0=0.5, x1=write.rank + 0.5, fillcolor=palette[2], opacity=0.12, line_width=0, layer="below")
+    figure.add_vline(x=write.rank + 0.5, line={"width": 1.5, "color": palette[2]})
+    figure.update_layout(
+        height=360,
+        barmode="group",
+        bargap=0.1,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_xaxes(title="directions of the key space, from the quietest to the loudest")
+    figure.update_yaxes(title="share of the update's energy", tickformat=".0%", rangemode="tozero")
+    return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from kgmet.config import EditConfig, config_from_mapping
@@ -10,8 +11,10 @@ from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.inspect.lens import LensReading, read_lens
+from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
-from kgmet.inspect.texts import InspectedText, shift_texts
+from kgmet.inspect.spectrum import LayerWrite, inspect_writes
+from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
 from kgmet.progress import Progress
 from workbench import jobs
 from workbench.actions import context_of
@@ -20,7 +23,22 @@ from workbench.resources import Resident
 from workbench.session import WorkbenchState
 from workbench.values import StackEntry
 
-__all__ = ["config_of", "lane", "lens_at", "look_job", "seen_from", "start_look", "trace_shift_of"]
+__all__ = [
+    "Protection",
+    "comparable",
+    "config_of",
+    "lane",
+    "lens_at",
+    "look_job",
+    "protection_of",
+    "seen_from",
+    "start_look",
+    "trace_shift_of",
+    "use_cutoff",
+]
+
+MOST_COMPARED = 40
+"""Edits in the edit × edit heatmap."""
 
 
 def lane(state: WorkbenchState) -> str:
@@ -90,3 +108,50 @@ def lens_at(
         return reading
     found: LensReading = known.value
     return found
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Protection:
+    """What the Orthogonality page draws. `overlap` is ``None`` where there are no two edits to compare."""
+
+    writes: tuple[LayerWrite, ...]
+    drift: Drift
+    overlap: KeyOverlap | None
+
+
+def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Callable[[Progress], Protection]:
+    """The work behind the Orthogonality page: spectra, drift, and the keys of all live edits against each other."""
+    lm, statistics, config = resident.lm, resident.statistics, config_of(entry)
+    earlier = state.live_patches(lm, before=entry.id)
+    patches = [item.patch for item in comparable(state, resident, entry)]
+
+    def work(progress: Progress) -> Protection:
+        moments = statistics.moments([update.layer for update in entry.patch.updates], progress=progress)
+        writes = inspect_writes(lm, entry.patch, moments, earlier=earlier, progress=progress)
+        texts = drift_texts(context_of(entry, config), config)
+        drift = measure_drift(lm, entry.patch, texts, earlier=earlier, progress=progress)
+        overlap = None
+        if sum(len(patch.edits) for patch in patches) > 1:
+            free = statistics.free(list(moments), config.cutoff, progress=progress)
+            overlap = measure_overlap(patches, free)
+        return Protection(writes=tuple(writes), drift=drift, overlap=overlap)
+
+    return work
+
+
+def comparable(state: WorkbenchState, resident: Resident, entry: StackEntry) -> list[StackEntry]:
+    """The newest live edits whose keys can be compared with this one's: they share a layer with it."""
+    layers = set(entry.patch.keys)
+    live = [item for item in state.live(resident.lm) if item.id != entry.id and layers & set(item.patch.keys)]
+    chosen = [*live[-(MOST_COMPARED - 1) :], *([entry] if layers else [])]
+    return sorted(chosen, key=state.stack.index)
+
+
+def use_cutoff(state: WorkbenchState, value: float) -> str | None:
+    """Write the next edits with this absolute cutoff."""
+    settings = {**state.record.settings, "cutoff": {"kind": "absolute", "value": value}}
+    try:
+        state.set_editor(state.editor.name, settings)
+    except KgmetError as error:
+        return str(error)
+    return None

@@ -1,0 +1,261 @@
+"""`LayerWrite`: where in a layer's key spectrum an update lies, and what another cutoff would have cost.
+
+The keys of ordinary text span the directions of large eigenvalues of ``E[kkᵀ]``; an update confined to those of small
+ones leaves ordinary text alone. Everything here is written in the eigenvectors' coordinates, in which a cutoff is a
+column number, so every cutoff can be tried without another decomposition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.config import EditConfig, config_from_mapping
+from kgmet.editors import EDITORS, WriterKind
+from kgmet.lm.loaded import LoadedLM
+from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.shapes import check_shape
+from kgmet.write.moments import KeyMoment
+from kgmet.write.patch import EditPatch
+from kgmet.write.solve import LayerUpdate
+
+__all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "edit_rows", "inspect_writes"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutoffCost:
+    """What writing with `rank` free directions gives and costs; all shares in [0, 1] unless said otherwise.
+
+    `eigenvalue` is that of the last free direction. `text_energy` is the share of ordinary keys' energy that lies in
+    free directions. `writable` is the share of the edit's key that can be written to. `reached` is the share of the
+    wanted change that arrives at the edit's own keys. `disturbance` is how much the layer's output on ordinary text
+    changes and `kept_moved` how much it changes at the protected keys, both relative: root mean square ‖ΔW k‖ / ‖W k‖
+    (for the latter ‖ΔW k‖ over the wanted change); ``None`` without protected keys.
+    """
+
+    rank: int
+    eigenvalue: float
+    text_energy: float
+    writable: float
+    reached: float
+    disturbance: float
+    kept_moved: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyBin:
+    """Shares of an update's energy along eigenvectors `begin` to `end` (exclusive), in [0, 1]."""
+
+    begin: int
+    end: int
+    written: float
+    unprojected: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LayerWrite:
+    """One layer's update in the coordinates of the key spectrum; float64.
+
+    `eigenvalues` (d_key,) ascend. `keys` (n_key, d_key) are the edit's keys and `kept` (n_kept, d_key) those that were
+    to stay, in eigenvector coordinates. `wanted` (n_key, n_key) holds the inner products of the wanted output changes.
+    `update` (d_key,) is the energy ‖ΔW vᵢ‖² of the actual update along each eigenvector. `text_output` is E‖W k‖² over
+    ordinary text. `rank` directions were free; `is_projected` says whether the editor confines itself to them.
+    """
+
+    layer: int
+    eigenvalues: Tensor
+    keys: Tensor
+    kept: Tensor
+    wanted: Tensor
+    update: Tensor
+    text_output: float
+    rank: int
+    ridge: float
+    is_projected: bool
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        d_key, n_key = self.eigenvalues.shape[0], self.keys.shape[0]
+        check_shape("keys", self.keys, n_key, d_key)
+        check_shape("kept", self.kept, None, d_key)
+        check_shape("wanted", self.wanted, n_key, n_key)
+        check_shape("update", self.update, d_key)
+
+    @property
+    def protected_share(self) -> float:
+        """Share of the actual update's energy in protected directions."""
+        return float(self.update[self.rank :].sum() / self.update.sum().clamp(min=_TINY))
+
+    @property
+    def unprojected(self) -> Tensor:
+        """(d_key,) energy along each eigenvector that the same write would have without any projection."""
+        return self._energy(self._factors(self.eigenvalues.shape[0]))
+
+    @property
+    def protected_share_unprojected(self) -> float:
+        """Share of the energy in protected directions without the projection."""
+        energy = self.unprojected
+        return float(energy[self.rank :].sum() / energy.sum().clamp(min=_TINY))
+
+    def cost(self, rank: int) -> CutoffCost:
+        """What this many free directions (from 1 to d_key) would give and cost.
+
+        Raises:
+            ValueError: if there are not that many directions.
+        """
+        if not 1 <= rank <= self.eigenvalues.shape[0]:
+            raise ValueError(f"rank must be from 1 to {self.eigenvalues.shape[0]}, got {rank}")
+        values = self.eigenvalues.clamp(min=0)
+        factors = self._factors(rank)
+        wanted = self.wanted.diagonal().sum().clamp(min=_TINY)
+        arrived = self.keys @ factors.T
+        text = (factors * values) @ factors.T
+        kept_moved = None
+        if len(self.kept):
+            moved = self.kept @ factors.T
+            mean = torch.einsum("pi,ij,pj->p", moved, self.wanted, moved).clamp(min=0).mean()
+            kept_moved = float((mean / (wanted / len(self.keys))).sqrt())
+        return CutoffCost(
+            rank=rank,
+            eigenvalue=float(values[rank - 1]),
+            text_energy=float(values[:rank].sum() / values.sum().clamp(min=_TINY)),
+            writable=float(self.keys[:, :rank].square().sum() / self.keys.square().sum().clamp(min=_TINY)),
+            reached=float((arrived * self.wanted).sum() / wanted),
+            disturbance=float(((text * self.wanted).sum().clamp(min=0) / max(self.text_output, _TINY)).sqrt()),
+            kept_moved=kept_moved,
+        )
+
+    def curve(self, n: int = 48) -> tuple[CutoffCost, ...]:
+        """The cost of about `n` ranks, evenly spread, the actual one among them."""
+        d_key = self.eigenvalues.shape[0]
+        ranks = {max(1, round(d_key * step / n)) for step in range(1, n + 1)} | {self.rank}
+        return tuple(self.cost(rank) for rank in sorted(ranks))
+
+    def binned(self, n: int = 48) -> tuple[EnergyBin, ...]:
+        """Shares of the update's energy in `n` runs of eigenvectors, as written and without a projection."""
+        d_key = self.eigenvalues.shape[0]
+        free = self.unprojected
+        edges = [round(d_key * step / n) for step in range(n + 1)]
+        return tuple(
+            EnergyBin(
+                begin=begin,
+                end=end,
+                written=float(self.update[begin:end].sum() / self.update.sum().clamp(min=_TINY)),
+                unprojected=float(free[begin:end].sum() / free.sum().clamp(min=_TINY)),
+            )
+            for begin, end in itertools.pairwise(edges)
+            if end > begin
+        )
+
+    def _factors(self, rank: int) -> Tensor:
+        """(n_key, d_key): the null-space solve's input factors with this many free directions, in these coordinates."""
+        rows = torch.cat([self.keys, self.kept])
+        free = rows[:, :rank]
+        system = free @ free.T
+        system.diagonal().add_(self.ridge)
+        chosen = torch.linalg.solve(system, torch.eye(len(rows), len(self.keys), dtype=rows.dtype))
+        factors = torch.zeros_like(self.keys)
+        factors[:, :rank] = chosen.T @ free
+        return factors
+
+    def _energy(self, factors: Tensor) -> Tensor:
+        return (factors * (self.wanted @ factors)).sum(0).clamp(min=0)
+
+
+_TINY = torch.finfo(torch.float64).tiny
+
+
+def inspect_writes(
+    lm: LoadedLM,
+    patch: EditPatch,
+    moments: Mapping[int, KeyMoment],
+    *,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
+) -> list[LayerWrite]:
+    """Put each layer's update and keys into the coordinates of that layer's key spectrum.
+
+    Args:
+        lm: the model, for its unedited weights.
+        patch: what is looked at.
+        moments: by layer, for every layer of the patch.
+        earlier: patches whose keys had to stay.
+        progress: hears of every layer (one eigenvalue problem each); can cancel.
+
+    Raises:
+        KeyError: if a layer has no moment.
+        Cancelled: if asked to stop.
+    """
+    progress = progress or Silent()
+    found = []
+    for number, update in enumerate(patch.updates):
+        progress.report(
+            ProgressEvent(
+                stage="spectrum", done=number, total=len(patch.updates), detail={"layer": float(update.layer)}
+            )
+        )
+        progress.check()
+        found.append(_inspect_layer(lm, patch, update, moments[update.layer], earlier))
+    progress.report(ProgressEvent(stage="spectrum", done=len(patch.updates), total=len(patch.updates)))
+    return found
+
+
+def edit_rows(patch: EditPatch, layer: int) -> tuple[list[int], list[int]]:
+    """Rows of the patch's keys at a layer that belong to its edits, and those that were only to be kept."""
+    names = patch.keys[layer][0] if layer in patch.keys else ()
+    ids = {edit.id for edit in patch.edits}
+    own = [row for row, name in enumerate(names) if name.rpartition("/")[0] in ids]
+    return own, [row for row in range(len(names)) if row not in set(own)]
+
+
+def _inspect_layer(
+    lm: LoadedLM, patch: EditPatch, update: LayerUpdate, moment: KeyMoment, earlier: Sequence[EditPatch]
+) -> LayerWrite:
+    config = config_from_mapping(patch.config)
+    values, vectors = torch.linalg.eigh(moment.second_moment)
+    own, others = edit_rows(patch, update.layer)
+    stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
+    written = [item.keys[update.layer][1].double() for item in earlier if update.layer in item.keys]
+    keys = stored[own] @ vectors
+    return LayerWrite(
+        layer=update.layer,
+        eigenvalues=values,
+        keys=keys,
+        kept=torch.cat([*written, stored[others]]) @ vectors,
+        wanted=_wanted(patch, update, stored[own], config),
+        update=_along(update, vectors),
+        text_output=_text_output(lm, update.layer, moment),
+        rank=config.cutoff.rank(values),
+        ridge=config.write.ridge,
+        is_projected=_is_projected(patch),
+    )
+
+
+def _is_projected(patch: EditPatch) -> bool:
+    return patch.editor in EDITORS and EDITORS[patch.editor].writer is WriterKind.NULL_SPACE
+
+
+def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, config: EditConfig) -> Tensor:
+    """Inner products of the residuals the layer was asked for; where they are not kept, of what its keys received."""
+    if _is_projected(patch) and config.write.repeats == 1 and len(update.output_factor) == len(keys):
+        residuals = update.output_factor.double()
+    else:
+        residuals = (keys @ update.input_factor.double().T) @ update.output_factor.double()
+    return residuals @ residuals.T
+
+
+def _along(update: LayerUpdate, vectors: Tensor) -> Tensor:
+    """‖ΔW vᵢ‖² for each eigenvector, without making ΔW."""
+    inside = update.input_factor.double() @ vectors
+    gram = update.output_factor.double() @ update.output_factor.double().T
+    return (inside * (gram @ inside)).sum(0).clamp(min=0)
+
+
+def _text_output(lm: LoadedLM, layer: int, moment: KeyMoment) -> float:
+    """E‖W k‖² over the keys the moment was measured on, without the bias."""
+    weight = lm.family.weight_out_in(lm.model, layer).to(device="cpu", dtype=torch.float64)
+    return float(((weight @ moment.second_moment) * weight).sum())
