@@ -6,8 +6,8 @@ Both solve ``(P(KKᵀ + K_pK_pᵀ) + λI) ΔWᵀ = P K Rᵀ`` in float64 for the
 basis of protected directions. The dense side gets its projector P and the sum K_pK_pᵀ of earlier keys ready made, as
 published code keeps them, and solves for the keys, not for the d_model columns of KRᵀ, which is kinder to it than
 published code is. The low-rank side is timed twice: with the earlier keys' system kept, as a session does, and from
-nothing. Each side runs in a process of its own. Memory is the highest resident size while it works, less what the interpreter
-and the keys take: with what it was given ready made (P and the sum there, the basis here), and of the solve alone.
+nothing. Each side runs in a process of its own. Memory is the highest resident size while it works, less what the
+interpreter and the keys take: with what it was given ready made (P and the sum there, the basis here), and of the solve alone.
 """
 
 from __future__ import annotations
@@ -195,9 +195,8 @@ def _table(
             cells += [f"{low[memory] / 1e6:,.0f}", _times(dense, memory, low[memory])]
         lines.append(f"| {' | '.join(cells)} |")
     if dense is not None and difference is not None:
-        lines.append(
-            f"| dense | {dense['seconds']:.3f} | | {dense['bytes'] / 1e6:,.0f} | | {dense['solve_bytes'] / 1e6:,.0f} | |"
-        )
+        memory = [f"{dense[which] / 1e6:,.0f}" for which in ("bytes", "solve_bytes")]
+        lines.append(f"| dense | {dense['seconds']:.3f} | | {memory[0]} | | {memory[1]} | |")
         lines += ["", f"Largest difference between the two: {difference:.1e} of the largest value."]
     return "\n".join(lines)
 
