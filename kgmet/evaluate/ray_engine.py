@@ -6,6 +6,7 @@ repeated, and what was under way is done again. The output folder must be one al
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ def run_on_ray(
         KgmetError: what a job raised.
     """
     try:
-        import ray
+        # By name, because Ray is an extra: whoever installs the workbench does without.
+        ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigError("Ray is not installed. Install it with 'pip install ray', or use --engine local.") from error
     is_own = not ray.is_initialized()
