@@ -7,7 +7,8 @@ basis of protected directions. The dense side gets its projector P and the sum K
 published code keeps them, and solves for the keys, not for the d_model columns of KRᵀ, which is kinder to it than
 published code is. The low-rank side is timed twice: with the earlier keys' system kept, as a session does, and from
 nothing. Each side runs in a process of its own. Memory is the highest resident size while it works, less what the
-interpreter and the keys take: with what it was given ready made (P and the sum there, the basis here), and of the solve alone.
+interpreter and the keys take: with what it was given ready made (P and the sum there, the basis here), and
+of the solve alone.
 """
 
 from __future__ import annotations
