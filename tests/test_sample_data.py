@@ -180,6 +180,16 @@ def test_every_source_is_explained():
     assert {row[3] for row in TRIPLES} == explained
 
 
+def test_the_stated_counts_are_the_counts():
+    text = (FOLDER / "SOURCES.md").read_text(encoding="utf-8")
+    relations = len({relation for _, relation, _, _ in TRIPLES})
+    literals = sum(key.startswith("lit:") for key in ENTITIES)
+    verified = sum(key.startswith("Q") for key in ENTITIES)
+    assert f"{len(TRIPLES):,} facts over {relations} relations" in text
+    assert f"{len(ENTITIES):,} entities; {literals:,} are values, {verified:,} carry a verified Wikidata id" in text
+    assert f"{len(load_edits(FOLDER / 'edits.json'))} edits" in text
+
+
 @pytest.mark.parametrize(
     ("subject", "relation", "object_"),
     [

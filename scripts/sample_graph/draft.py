@@ -28,12 +28,13 @@ class Node:
 
     @property
     def is_literal(self) -> bool:
+        """Whether this is a value and not a thing."""
         return self.type in LITERAL_TYPES
 
 
 def clean(text: str) -> str:
     """NFC, single blanks, straight apostrophes."""
-    return " ".join(unicodedata.normalize("NFC", text).replace("’", "'").replace("ʻ", "'").split())
+    return " ".join(unicodedata.normalize("NFC", text).replace("’", "'").replace("ʻ", "'").replace("‘", "'").split())
 
 
 def slug(text: str) -> str:

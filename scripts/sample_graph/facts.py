@@ -1,9 +1,10 @@
 """Read `scripts/facts/*.tsv`: facts written by hand, one subject a line, one relation a column.
 
 The header names the kind of the subject and, for each further column, ``relation>kind`` of the object, as in
-``landmark  P131>city  P31>kind``; where a column allows several kinds, each value says its own: ``book:Dracula``. A cell holds
-values separated by ``;``. ``the `` before a label is kept as its article; ``|`` separates the first column's aliases;
-``@CC`` after a city says its country. Lines that start with ``#`` are for people.
+``landmark  P131>city  P31>kind``; where a column allows several kinds, each value says its own: ``book:Dracula``. A
+cell holds values separated by ``;``. ``the `` before a label is kept as its article; ``|`` separates the first column's
+aliases; ``@CC`` after a city says its country, ``@US-TX`` its division too. Lines that start with ``#`` are for people;
+after a line ``#!`` another header follows.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from kgmet.graph.relations import RelationCatalogue
@@ -86,7 +87,8 @@ def load_ids(path: Path) -> dict[tuple[str, str, str], str]:
 def describe(draft: Draft) -> None:
     """A few words that tell things of the same name apart: ``city in France``, ``novel by Bram Stoker``."""
     index = {
-        r: draft.index(r) for r in ("P17", "P30", "P131", "P31", "P50", "P57", "P170", "P175", "P106", "P27", "P452")
+        r: draft.index(r)
+        for r in ("P17", "P30", "P131", "P31", "P50", "P57", "P170", "P175", "P86", "P106", "P27", "P452")
     }
 
     def first(relation: str, node: Node) -> Node | None:
@@ -103,7 +105,7 @@ def describe(draft: Draft) -> None:
             job, home = first("P106", node), first("P27", node)
             kind = job.label if job else "person"
             node.description = f"{kind} from {_in_text(home)}" if home else kind
-        elif maker := next((m for r in ("P50", "P57", "P170", "P175") if (m := first(r, node))), None):
+        elif maker := next((m for r in ("P50", "P57", "P170", "P175", "P86") if (m := first(r, node))), None):
             node.description = f"{kind} by {_in_text(maker)}"
         elif node.type == "company" and (industry := first("P452", node)):
             home = first("P17", node)
@@ -126,23 +128,32 @@ def check(draft: Draft, catalogue: RelationCatalogue) -> None:
     Raises:
         SystemExit: with all contradictions found.
     """
-    problems = []
-    by_subject: dict[tuple[Node, str], set[Node]] = {}
-    by_object: dict[tuple[Node, str], set[Node]] = {}
+    problems = [*_wrong_kinds(draft, catalogue), *_wrong_counts(draft, catalogue), *_contradictions(draft, catalogue)]
+    if problems:
+        raise SystemExit("\n".join(problems))
+
+
+def _wrong_kinds(draft: Draft, catalogue: RelationCatalogue) -> Iterator[str]:
     for subject, relation, object_ in draft.triples:
         spec = catalogue.spec(relation)
-        by_subject.setdefault((subject, relation), set()).add(object_)
-        by_object.setdefault((object_, relation), set()).add(subject)
         if subject.type not in spec.subject_types or object_.type not in spec.object_types:
-            problems.append(
-                f"kinds: {subject.type} {subject.label} –{relation} {spec.label}→ {object_.type} {object_.label}"
-            )
-    for (node, relation), ends in sorted(by_subject.items(), key=lambda item: (item[0][1], item[0][0].label)):
-        if len(ends) > 1 and catalogue.spec(relation).is_functional:
-            problems.append(f"two values: {node.label} –{relation}→ {sorted(e.label for e in ends)}")
-    for (node, relation), ends in sorted(by_object.items(), key=lambda item: (item[0][1], item[0][0].label)):
-        if len(ends) > 1 and catalogue.spec(relation).is_inverse_functional:
-            problems.append(f"two subjects: {sorted(e.label for e in ends)} –{relation}→ {node.label}")
+            yield f"kinds: {subject.type} {subject.label} –{spec.label}→ {object_.type} {object_.label}"
+
+
+def _wrong_counts(draft: Draft, catalogue: RelationCatalogue) -> Iterator[str]:
+    for spec in catalogue:
+        ends = draft.index(spec.id)
+        starts: dict[Node, list[Node]] = {}
+        for subject, objects in ends.items():
+            for object_ in objects:
+                starts.setdefault(object_, []).append(subject)
+        for is_one, found in ((spec.is_functional, ends), (spec.is_inverse_functional, starts)):
+            for node, others in found.items():
+                if is_one and len(others) > 1:
+                    yield f"several: {node.label} – {spec.id} {spec.label} – {sorted(other.label for other in others)}"
+
+
+def _contradictions(draft: Draft, catalogue: RelationCatalogue) -> Iterator[str]:
     for spec in catalogue:
         for second, result in spec.composes.items():
             if result is None or not catalogue.spec(result).is_functional:
@@ -151,11 +162,8 @@ def check(draft: Draft, catalogue: RelationCatalogue) -> None:
             for subject, middles in draft.index(spec.id).items():
                 ends = {end for middle in middles for end in onward.get(middle, ())}
                 if ends and subject in has and not set(has[subject]) <= ends:
-                    problems.append(
-                        f"{subject.label}: {spec.id}∘{second} gives {[e.label for e in ends]}, {result} says {[e.label for e in has[subject]]}"
-                    )
-    if problems:
-        raise SystemExit("\n".join(problems))
+                    said = [end.label for end in has[subject]]
+                    yield f"{subject.label}: {spec.id}∘{second} gives {[e.label for e in ends]}, {result} says {said}"
 
 
 def write(draft: Draft, folder: Path) -> None:

