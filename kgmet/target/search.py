@@ -17,12 +17,11 @@ from torch import Tensor
 from kgmet.direction.source import Direction, DirectionSource
 from kgmet.errors import ConfigError, MemoryLimitError, NonFiniteError
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import locate_all
-from kgmet.lm.suffixes import Suffixes, encode_suffixes
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.shapes import check_shape
-from kgmet.target.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited
+from kgmet.target.objective import TermWeights, length_penalty, limited
 from kgmet.target.problem import ShiftProblem, Term
+from kgmet.target.rows import ProblemRows
 
 __all__ = ["Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
 
@@ -128,7 +127,7 @@ def find_target_shifts(
     try:
         active = searches
         while active:
-            batch = _Batch(lm, [search.problem for search in active], layer)
+            batch = ProblemRows(lm, [search.problem for search in active], layer)
             for search, before in zip(active, batch.before, strict=True):
                 search.before = before
             _run_batch(batch, active, config, progress)
@@ -192,50 +191,7 @@ class _Search:
         )
 
 
-class _Batch:
-    """The rows of several problems, encoded up to the shifted layer."""
-
-    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
-        self.lm = lm
-        rows = [(number, prompt) for number, problem in enumerate(problems) for prompt in problem.prompts]
-        spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
-        starts = [span.lookup.position for span in spans]
-        # The last token of an answer predicts nothing that is asked for.
-        ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
-        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer)
-        device = self.suffixes.hidden.device
-        self.edit_of_row = torch.tensor([number for number, _ in rows], device=device)
-        self.terms = [prompt.term for _, prompt in rows]
-        self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
-        first = [next(row for row, (n, _) in enumerate(rows) if n == number) for number in range(len(problems))]
-        self.before = self.suffixes.hidden[first, 0].float()
-        asked = [
-            (row, position - 1 - starts[row], span.input_ids[position])
-            for row, span in enumerate(spans)
-            for position in (span.target or ())
-        ]
-        held = [(row, len(ids[row]) - 1 - starts[row]) for row, span in enumerate(spans) if span.target is None]
-        self.asked = torch.tensor(asked, device=device).reshape(-1, 3)
-        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 2)
-        with torch.no_grad():
-            self.reference = self._logprobs(self.suffixes.final, self.held)
-
-    def losses(self, deltas: Tensor) -> Tensor:
-        """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
-        hidden = self.suffixes.hidden
-        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
-        final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
-        nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
-        if not len(self.held):
-            return nll
-        kept = kept_divergence(self._logprobs(final, self.held), self.reference)
-        return nll.index_add(0, self.held[:, 0], kept)
-
-    def _logprobs(self, states: Tensor, where: Tensor) -> Tensor:
-        return self.lm.vocabulary_logits(states[where[:, 0], where[:, 1]]).log_softmax(-1)
-
-
-def _run_batch(batch: _Batch, searches: Sequence[_Search], config: TargetConfig, progress: Progress) -> None:
+def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetConfig, progress: Progress) -> None:
     """Step all searches until most are done."""
     while True:
         progress.check()
@@ -257,7 +213,7 @@ def _run_batch(batch: _Batch, searches: Sequence[_Search], config: TargetConfig,
             searches[n].optimizer.zero_grad()
 
 
-def _total(search: _Search, number: int, batch: _Batch, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:
+def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:
     """The loss of one edit; takes the step down unless the search is over."""
     mine = [row for row, owner in enumerate(batch.edit_of_row.tolist()) if owner == number]
     config = search.config

@@ -1,0 +1,63 @@
+"""`ProblemRows`: the loss of every prompt of several problems, for given shifts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.spans import locate_all
+from kgmet.lm.suffixes import Suffixes, encode_suffixes
+from kgmet.target.objective import answer_nll, kept_divergence
+from kgmet.target.problem import ShiftProblem
+
+__all__ = ["ProblemRows"]
+
+
+class ProblemRows:
+    """The prompts of several problems as rows, encoded up to the shifted layer.
+
+    `before` (n_edit, d_model) are the states at the lookup tokens of each problem's first prompt; `edit_of_row`
+    (n_row,) says whose prompt a row is, `terms` and `weights` what it counts for.
+    """
+
+    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
+        self.lm = lm
+        rows = [(number, prompt) for number, problem in enumerate(problems) for prompt in problem.prompts]
+        spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
+        starts = [span.lookup.position for span in spans]
+        # The last token of an answer predicts nothing that is asked for.
+        ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
+        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer)
+        device = self.suffixes.hidden.device
+        self.edit_of_row = torch.tensor([number for number, _ in rows], device=device)
+        self.terms = [prompt.term for _, prompt in rows]
+        self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
+        first = [next(row for row, (n, _) in enumerate(rows) if n == number) for number in range(len(problems))]
+        self.before = self.suffixes.hidden[first, 0].float()
+        asked = [
+            (row, position - 1 - starts[row], span.input_ids[position])
+            for row, span in enumerate(spans)
+            for position in (span.target or ())
+        ]
+        held = [(row, len(ids[row]) - 1 - starts[row]) for row, span in enumerate(spans) if span.target is None]
+        self.asked = torch.tensor(asked, device=device).reshape(-1, 3)
+        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 2)
+        with torch.no_grad():
+            self.reference = self._logprobs(self.suffixes.final, self.held)
+
+    def losses(self, deltas: Tensor) -> Tensor:
+        """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
+        hidden = self.suffixes.hidden
+        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
+        final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
+        nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
+        if not len(self.held):
+            return nll
+        kept = kept_divergence(self._logprobs(final, self.held), self.reference)
+        return nll.index_add(0, self.held[:, 0], kept)
+
+    def _logprobs(self, states: Tensor, where: Tensor) -> Tensor:
+        return self.lm.vocabulary_logits(states[where[:, 0], where[:, 1]]).log_softmax(-1)
