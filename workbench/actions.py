@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from kgmet.config import EditConfig
 from kgmet.context import EditContext, prepare_edit
-from kgmet.errors import KgmetError
+from kgmet.errors import KgmetError, RequestError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.graph.sample import SAMPLE_FOLDER
 from kgmet.lm.loaded import LoadedLM
@@ -99,11 +99,17 @@ def prepare(state: WorkbenchState) -> str | None:
 
 
 def context_of(entry: StackEntry, config: EditConfig) -> EditContext:
-    """What the graph said about an applied edit; asked again if a restart has forgotten it."""
+    """What the graph said about an applied edit; asked again if a restart has forgotten it.
+
+    Raises:
+        RequestError: if the patch came from elsewhere and does not say which fact it changes.
+    """
     if entry.context is not None:
         return entry.context
+    if entry.edit is None:
+        raise RequestError(f"{entry.name!r} does not say which fact it changes, so the graph cannot be asked.")
     return prepare_edit(
-        entry.patch.edits[0],
+        entry.edit,
         store=store(),
         catalogue=catalogue(),
         config=config,
@@ -123,16 +129,16 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
     earlier = [entry.patch for entry in live]
 
     def work(progress: Progress) -> str:
-        with attached(earlier, lm):
-            plan = plan_edits(
-                lm,
-                [context],
-                editor=editor,
-                statistics=resident.statistics,
-                config=config,
-                ledger=ledger,
-                progress=progress,
-            )
+        plan = plan_edits(
+            lm,
+            [context],
+            editor=editor,
+            statistics=resident.statistics,
+            config=config,
+            ledger=ledger,
+            earlier=earlier,
+            progress=progress,
+        )
         progress.check()
         progress.report(ProgressEvent(stage="measure", done=0, total=1))
         report = report_edit(lm, plan, earlier=earlier)

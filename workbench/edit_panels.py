@@ -200,9 +200,7 @@ def consequences(state: WorkbenchState, context: EditContext) -> None:
         return
     held = {item.id for item in held_consequences(context, state.config)}
     st.markdown("**What else becomes true**")
-    st.caption(
-        "Ticked: the search makes it hold. Always asked afterwards, in other words than those that were optimised."
-    )
+    st.caption("Ticked: the search makes it hold. Asked only: the settings hold fewer, or it has too few wordings.")
     for item in found.forward:
         _consequence(state, item, is_held=item.id in held)
     others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)
@@ -232,11 +230,7 @@ def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> 
     st.session_state.setdefault(key, is_ticked)
     st.checkbox(
         f"**{wording.safe(name)}**: {wording.safe(old)} → {wording.safe(new)}"
-        + (
-            ""
-            if is_held or not is_ticked
-            else "  :gray[(asked only: the settings hold fewer, or it has too few wordings)]"
-        ),
+        + ("" if is_held or not is_ticked else "  :gray-badge[asked only]"),
         key=key,
         help=wording.safe(item.reason),
         on_change=_leave,
@@ -315,7 +309,7 @@ def history(state: WorkbenchState, lm: LoadedLM) -> None:
     entry = state.stack[-1] if state.stack else None
     if entry is None:
         return
-    is_other = state.context is None or state.context.edit.id != entry.patch.edits[0].id
+    is_other = state.context is None or entry.edit is None or state.context.edit.id != entry.edit.id
     with st.container(border=True, key="stale-result" if is_other else "result"):
         st.subheader("Result" if not is_other else "Result of the newest edit, not of the fact above", anchor=False)
         result(entry)

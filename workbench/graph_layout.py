@@ -10,10 +10,10 @@ from kgmet.graph.triple import Triple
 
 __all__ = ["ring_positions"]
 
-_RING = 230.0
+_RING = 165.0
 _FLAT = 0.82
 """Screens are wider than high."""
-_ROOM = 118.0
+_ROOM = 112.0
 """Least distance between neighbours on a ring, in pixels, so that labels do not overlap."""
 
 

@@ -124,7 +124,7 @@ def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -
     lines = {line.relation.id: line for line in legend(made, theme=theme)}
     net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground, font_color=text)
     for node in made.nodes:
-        net.add_node(node.entity.id, **_node(node, text=text, grey=grey, theme=theme))
+        net.add_node(node.entity.id, **_node(node, theme=theme))
     for number, edge in enumerate(made.edges):
         triple = edge.triple
         net.add_edge(triple.subject.id, triple.object.id, id=number, **_edge(edge, lines[triple.relation.id], grey))
@@ -145,10 +145,11 @@ _OPTIONS = {
 }
 
 
-def _node(node: DrawnNode, *, text: str, grey: str, theme: str) -> dict[str, Any]:
+def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
     colours = _COLOURS[theme]
+    ground, text, grey = _GROUND[theme]
     fill = {"subject": colours[4], "new": colours[2], "old": grey}.get(node.role, colours[0])
-    size = {"subject": 26, "new": 20, "old": 14}.get(node.role, 15 if node.hop < 2 else 11)
+    size = {"subject": 24, "new": 18, "old": 12}.get(node.role, 12 if node.hop < 2 else 9)
     return {
         "label": _wrapped(node.entity.label),
         "title": _quiet(_about(node)),
@@ -158,7 +159,13 @@ def _node(node: DrawnNode, *, text: str, grey: str, theme: str) -> dict[str, Any
         "shape": {"subject": "star", "new": "dot", "old": "dot"}.get(node.role, "dot"),
         "size": size,
         "color": {"background": fill, "border": text if node.role else fill, "highlight": fill, "hover": fill},
-        "font": {"size": 16 if node.role else 13, "color": text if node.role != "old" else grey, "multi": False},
+        "font": {
+            "size": 21 if node.role else 17,
+            "color": text if node.role != "old" else grey,
+            "strokeWidth": 4,
+            "strokeColor": ground,
+            "multi": False,
+        },
     }
 
 
@@ -170,7 +177,7 @@ def _edge(edge: DrawnEdge, line: LegendLine, grey: str) -> dict[str, Any]:
     if line.stroke:
         drawn["dashes"] = [2, 5] if line.stroke == 1 else [12, 4]
     if edge.state == "new":
-        drawn |= {"width": 4.5, "label": "new", "font": {"size": 14, "strokeWidth": 4}}
+        drawn |= {"width": 4.5, "label": "new", "font": {"size": 17, "strokeWidth": 4}}
         drawn["title"] = _quiet("the edited fact\n" + about)
     if edge.state == "old":
         drawn |= {"dashes": [5, 6], "color": grey, "label": "✕", "font": {"size": 18, "color": grey, "strokeWidth": 3}}

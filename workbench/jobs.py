@@ -22,9 +22,11 @@ import streamlit as st
 from kgmet.errors import Cancelled, KgmetError
 from kgmet.progress import CancelFlag, Progress, ProgressEvent
 
-__all__ = ["BusyError", "Job", "JobRegistry", "JobState", "cancel", "job", "latest", "registry", "submit"]
+__all__ = ["BusyError", "Job", "JobRegistry", "JobState", "Work", "cancel", "job", "latest", "registry", "submit"]
 
 LOG = logging.getLogger(__name__)
+Work = Callable[[Progress], Any]
+"""What a job does; its value is the job's."""
 _MOST_EVENTS = 5000
 _MOST_FINISHED = 200
 

@@ -91,7 +91,7 @@ def require_stack(state: WorkbenchState) -> None:
 
 def choose_entry(state: WorkbenchState) -> StackEntry:
     """Which of the session's edits the page looks at; needs at least one (`require_stack`)."""
-    entries = {entry.id: entry for entry in state.stack}
+    entries = {entry.id: entry for entry in state.stack if entry.edit is not None}
     focus = state.focus
     assert focus is not None
     key = f"entry-{fingerprint_value([list(entries), focus.id])}"

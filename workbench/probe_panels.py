@@ -112,17 +112,14 @@ def show(run: ProbeRun) -> None:
     st.subheader("By kind", anchor=False)
     frame = probe_tables.summary_frame(run.comparison.summaries())
     share = st.column_config.ProgressColumn(
-        "holds", format="percent", min_value=0, max_value=1, help=wording.VERDICT_HELP
+        "holds", format="%.0f %%", min_value=0, max_value=100, help=wording.VERDICT_HELP
     )
     st.dataframe(frame, hide_index=True, column_config={"holds": share}, alt="How many prompts of each kind hold")
     if run.chains:
         st.subheader("Hop by hop", anchor=False)
         st.caption("Each fact of a chain asked on its own, with the edit on. The first ✗ is where the chain breaks.")
         for chain in run.chains:
-            drawn, broken = probe_tables.chain_html(run, chain)
-            st.html(drawn)
-            if broken is not None:
-                st.caption(f"breaks at hop {broken} of {len(chain.hops)}")
+            st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
     st.caption(f"Words that differ are marked. {wording.VERDICT_HELP}")
     pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))

@@ -78,7 +78,7 @@ def summary_frame(summaries: Sequence[KindSummary]) -> pd.DataFrame:
                 "preferred after": f"{item.preferred_after}/{item.n}",
                 "first answer before": f"{item.first_before}/{item.n}",
                 "first answer after": f"{item.first_after}/{item.n}",
-                "holds": item.holds / item.n,
+                "holds": 100 * item.holds / item.n,
                 "95 % interval": f"{100 * low:.0f}–{100 * high:.0f} %",
             }
         )
@@ -105,6 +105,8 @@ def chain_html(run: ProbeRun, chain: Chain) -> tuple[str, int | None]:
         parts.append(f'<span class="node {kind}">{mark} {html.escape(triple.object.label)} {shown}{tail}</span>')
     whole = [pair for pair in run.comparison.pairs if pair.after.prompt.source_id == item.id]
     holds = sum(pair.holds is True for pair in whole)
+    if broken is not None:
+        parts.append(f'<span class="edge">breaks at hop {broken} of {len(chain.hops)}</span>')
     if whole:
         parts.append(f'<span class="edge">asked as a whole: {holds} of {len(whole)} hold</span>')
     return f'<div class="kg-chain">{"".join(parts)}</div>', broken

@@ -97,8 +97,11 @@ class WorkbenchState:
 
     @property
     def focus(self) -> StackEntry | None:
-        """The edit the other pages look at: the chosen one, else the newest."""
-        return self.entry(self.record.focus) or (self.stack[-1] if self.stack else None)
+        """The edit the other pages look at: the chosen one, else the newest of those that say what they edit."""
+        chosen = self.entry(self.record.focus)
+        if chosen is not None and chosen.edit is not None:
+            return chosen
+        return next((entry for entry in reversed(self.stack) if entry.edit is not None), None)
 
     def set_focus(self, entry_id: str) -> None:
         """Choose the edit the other pages look at."""

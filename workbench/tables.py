@@ -61,7 +61,7 @@ def consequence_table(report: EditReport) -> str:
         rows.append(
             f"<tr><td>{html.escape(item.prompt)} …<small>{html.escape(item.reason)}</small></td>"
             f"<td>{before}</td><td>{after}</td>"
-            f"<td>{_moved(item.new, item.before.p_new, item.after.p_new)}<small>{old}</small></td>"
+            f'<td class="p">{_moved(item.new, item.before.p_new, item.after.p_new)}<small>{old}</small></td>'
             f"<td>{chip(item.holds)}</td></tr>"
         )
     head = "".join(f"<th>{name}</th>" for name in ("asked", "before", "after", "probability", "verdict"))

@@ -9,6 +9,7 @@ from typing import Any
 from kgmet.context import EditContext
 from kgmet.plan import EditPlan
 from kgmet.report import EditReport
+from kgmet.request import FactEdit
 from kgmet.write.patch import EditPatch
 
 __all__ = ["FactDraft", "Result", "StackEntry"]
@@ -56,6 +57,11 @@ class StackEntry:
     leave: frozenset[str] = frozenset()
     plan: EditPlan | None = None
     context: EditContext | None = None
+
+    @property
+    def edit(self) -> FactEdit | None:
+        """The fact it changes; ``None`` for an adapter from elsewhere that does not say."""
+        return self.patch.edits[0] if self.patch.edits else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,0 +1,73 @@
+"""A Python script that repeats edits with the library alone, one after the other, and shows that they took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from kgmet.fingerprint import plain
+from workbench.values import StackEntry
+
+__all__ = ["edit_script"]
+
+_SCRIPT = '''"""Repeats {n} edit(s) as the workbench made them. Needs the kgmet package."""
+
+import json
+
+from kgmet.config import config_from_mapping
+from kgmet.context import prepare_edit
+from kgmet.editors import editor_named
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.sample import sample_store
+from kgmet.lm.loaded import load_lm
+from kgmet.plan import plan_edits
+from kgmet.report import report_edit
+from kgmet.request import FactEdit
+from kgmet.statistics import KeyStatistics
+from kgmet.write.ledger import EditLedger
+
+EDITS = json.loads({edits})
+
+lm = load_lm({model!r})
+store, catalogue, statistics = sample_store(), RelationCatalogue.load(), KeyStatistics(lm)
+patches, ledger = [], EditLedger()
+for step in EDITS:
+    editor = editor_named(step["editor"])
+    config = config_from_mapping(step["config"], base=editor.config)
+    contexts = [
+        prepare_edit(
+            FactEdit.from_json(edit),
+            store=store,
+            catalogue=catalogue,
+            config=config,
+            exclude=[tuple(item) if isinstance(item, list) else item for item in step["exclude"]],
+            leave=step["leave"],
+        )
+        for edit in step["edits"]
+    ]
+    plan = plan_edits(
+        lm, contexts, editor=editor, statistics=statistics, config=config, ledger=ledger, earlier=patches
+    )
+    for position, edit in enumerate(plan.patch.edits):
+        report = report_edit(lm, plan, earlier=patches, position=position)
+        print(f"{{edit.prompt}} … {{report.before.answer!r}} → {{report.after.answer!r}}")
+    patches.append(plan.patch)
+    ledger = plan.ledger
+'''
+
+
+def edit_script(entries: Sequence[StackEntry], model: str) -> str:
+    """The script's text. Names and prompts are in it as data only, whatever they contain."""
+    steps = [
+        {
+            "editor": entry.patch.editor,
+            "config": plain(entry.patch.config),
+            "edits": [edit.to_json() for edit in entry.patch.edits],
+            "exclude": plain(entry.exclude),
+            "leave": sorted(entry.leave),
+        }
+        for entry in entries
+        if entry.patch.edits
+    ]
+    text = json.dumps(steps, ensure_ascii=True, indent=1)
+    return _SCRIPT.format(n=sum(len(step["edits"]) for step in steps), model=model, edits=repr(text))
