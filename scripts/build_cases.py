@@ -31,7 +31,8 @@ from kgmet.request import FactEdit
 
 WORDINGS = Path(__file__).parent / "facts" / "case_wordings.json"
 N_NEIGHBOUR, N_PARAPHRASE, N_CONSEQUENCE, N_REFERENCE, N_TRIPLE = 10, 2, 5, 4, 12
-MAX_FACTS = 900
+FACTS_PER_CASE = 6
+"""How many facts of a relation are tried for each case that is wanted."""
 _CONFIG = ConsequenceConfig()
 
 
@@ -44,7 +45,10 @@ def main() -> None:
         made = [case for fact in known if (case := build_case(store, catalogue, fact, words, known))]
         if words["consequences"]:
             made.sort(key=lambda case: not case["consequence_prompts"])
-        print(f"{relation:10} {len(known):4} known, {len(made):4} usable, {min(len(made), words['limit']):4} taken")
+        print(
+            f"{relation:10} {len(known):4} known, {len(made):4} usable, {min(len(made), words['limit']):4} taken",
+            flush=True,
+        )
         cases += made[: words["limit"]]
     rows = [{"case_id": number, **case} for number, case in enumerate(shuffled(cases, key=_case_key))]
     text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -64,20 +68,19 @@ def known_facts(lm: LoadedLM, store: TripleStore, relation: str, words: dict[str
         for facts in by_subject.values()
         if len(facts) == 1 and (not kinds or facts[0].subject.type in kinds) and is_usable(facts[0])
     ]
-    facts = shuffled(single, key=_fact_key)[:MAX_FACTS]
-    templates = [words["prompt"], *words["paraphrases"]]
-    ranks = [
-        [
-            score.rank
-            for score in score_answers(lm, [(fill(template, fact.subject), fact.object.label) for fact in facts])
-        ]
-        for template in templates
-    ]
-    return [
-        fact
-        for n, fact in enumerate(facts)
-        if ranks[0][n] == 1 or (ranks[0][n] <= 3 and min(rank[n] for rank in ranks[1:]) == 1)
-    ]
+    facts = shuffled(single, key=_fact_key)[: FACTS_PER_CASE * words["limit"]]
+    near = [(fact, rank) for fact, rank in zip(facts, ranks(lm, words["prompt"], facts), strict=True) if rank <= 3]
+    doubtful = [fact for fact, rank in near if rank > 1]
+    others = [ranks(lm, template, doubtful) for template in words["paraphrases"]]
+    sure = {fact.key for fact, rank in near if rank == 1}
+    sure |= {fact.key for fact, *found in zip(doubtful, *others, strict=True) if 1 in found}
+    return [fact for fact, _ in near if fact.key in sure]
+
+
+def ranks(lm: LoadedLM, template: str, facts: Sequence[Triple]) -> list[int]:
+    """Rank of the first token of each fact's object after the template."""
+    pairs = [(fill(template, fact.subject), fact.object.label) for fact in facts]
+    return [score.rank for score in score_answers(lm, pairs)] if pairs else []
 
 
 def is_usable(fact: Triple) -> bool:
