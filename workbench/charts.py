@@ -13,10 +13,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kgmet.inspect.lens import LensReading
+from kgmet.inspect.rivals import Contest
 from kgmet.inspect.shift import Quantity, ShiftTrace
 from kgmet.inspect.spectrum import CutoffCost, LayerWrite
 
-__all__ = ["Line", "colours", "energy_chart", "lens_chart", "lines", "profile_chart", "spectrum_chart"]
+__all__ = ["Line", "colours", "contest_chart", "energy_chart", "lens_chart", "lines", "profile_chart", "spectrum_chart"]
 
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
 _DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
@@ -218,4 +219,40 @@ def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
     )
     figure.update_xaxes(title="directions of the key space, from the quietest to the loudest")
     figure.update_yaxes(title="share of the update's energy", tickformat=".0%", rangemode="tozero")
+    return figure
+
+
+def contest_chart(contest: Contest, *, dark: bool = False) -> go.Figure:
+    """The shares of a contest as dots with their 95 % intervals, one colour and one sign a rival."""
+    palette = colours(dark=dark)
+    signs = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
+    rows = [row for row in contest.rows() if row.unit == "share"]
+    figure = go.Figure()
+    for column, trial in enumerate(contest.trials):
+        known = [(row.label, item) for row in rows if (item := row.values[column]) is not None]
+        points = [(label, item.value, item.interval) for label, item in known if item.value is not None]
+        figure.add_trace(
+            go.Scatter(
+                y=[label for label, _, _ in points],
+                x=[value for _, value, _ in points],
+                error_x={
+                    "type": "data",
+                    "array": [0 if ends is None else ends[1] - value for _, value, ends in points],
+                    "arrayminus": [0 if ends is None else value - ends[0] for _, value, ends in points],
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                mode="markers",
+                name=html.escape(trial.rival.label, quote=False),
+                marker={"size": 10, "symbol": signs[column % len(signs)], "color": palette[column % len(palette)]},
+            )
+        )
+    figure.update_layout(
+        height=90 + 55 * max(1, len(rows)),
+        scattermode="group",
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_xaxes(title="share of prompts", range=[-0.03, 1.03], tickformat=".0%")
+    figure.update_yaxes(autorange="reversed", automargin=True)
     return figure

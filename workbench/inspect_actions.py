@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.config import EditConfig, config_from_mapping
+from kgmet.config import EditConfig, config_from_mapping, config_to_mapping
 from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.inspect.lens import LensReading, read_lens
 from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
+from kgmet.inspect.rivals import Contest, Rival, compare_editors
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
 from kgmet.inspect.spectrum import LayerWrite, inspect_writes
 from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
 from kgmet.progress import Progress
+from kgmet.request import FactEdit
 from workbench import jobs
 from workbench.actions import context_of
 from workbench.jobs import Job
-from workbench.resources import Resident
+from workbench.resources import Resident, catalogue, store
 from workbench.session import WorkbenchState
 from workbench.values import StackEntry
 
 __all__ = [
     "Protection",
     "comparable",
+    "compare",
     "config_of",
+    "contest_fingerprint",
     "lane",
     "lens_at",
     "look_job",
@@ -155,3 +159,46 @@ def use_cutoff(state: WorkbenchState, value: float) -> str | None:
     except KgmetError as error:
         return str(error)
     return None
+
+
+def compare(
+    state: WorkbenchState, resident: Resident, edit: FactEdit, rivals: Sequence[Rival], *, under: str | None
+) -> str | None:
+    """Start the job ``compare``: the edit with every rival; the table so far is kept under ``compare``.
+
+    `under` is the id of the applied edit whose place it takes; ``None`` comes after all live edits.
+    """
+    lm = resident.lm
+    earlier = state.live_patches(lm, before=under)
+    made_from = contest_fingerprint(state, resident, edit, rivals, under=under)
+
+    def keep(contest: Contest) -> None:
+        state.keep("compare", contest, made_from=made_from)
+
+    def work(progress: Progress) -> None:
+        compare_editors(
+            lm,
+            edit,
+            rivals,
+            store=store(),
+            catalogue=catalogue(),
+            statistics=resident.statistics,
+            earlier=earlier,
+            on_trial=keep,
+            progress=progress,
+        )
+
+    try:
+        jobs.submit("compare", work, state.session_id, title=f"Compare {len(rivals)} ways of {edit.prompt}")
+    except KgmetError as error:
+        return str(error)
+    return None
+
+
+def contest_fingerprint(
+    state: WorkbenchState, resident: Resident, edit: FactEdit, rivals: Sequence[Rival], *, under: str | None
+) -> str:
+    """Of everything a contest depends on."""
+    live = [item.id for item in state.live(resident.lm, before=under)]
+    columns = [(rival.label, rival.editor.name, config_to_mapping(rival.config)) for rival in rivals]
+    return fingerprint_value([resident.lm.fingerprint, edit.to_json(), columns, live])

@@ -1,0 +1,108 @@
+"""Compare: the same edit with several editors or settings, in columns."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kgmet.editors import EDITORS
+from kgmet.errors import ConfigError, RequestError
+from workbench import actions, charts, compare_view, inspect_actions, panels, session, wording
+from workbench.inspect_panels import is_dark, reading_help
+
+panels.title(
+    "Compare", "The same edit with several editors or settings: what each achieved, and what it cost elsewhere."
+)
+state = session.current()
+resident = panels.require_model()
+
+
+def _table() -> None:
+    """The table as far as it is known."""
+    known = state.result("compare")
+    if known is not None and known.value.trials:
+        st.table(compare_view.contest_table(known.value), border="horizontal")
+
+
+choices: dict[str, str] = {entry.id: f"Applied: {entry.name}" for entry in state.stack}
+if not state.draft.is_blank:
+    choices = {"": f"Typed: {state.draft.subject} → {state.draft.new_object}"} | choices
+if not choices:
+    st.info(wording.NO_CONTEXT, icon=":material/edit:")
+    st.stop()
+chosen = st.selectbox(
+    "Edit",
+    list(choices),
+    format_func=lambda key: choices.get(key, key),
+    help="An applied edit is made anew in its place, with the edits under it that are on.",
+)
+entry = state.entry(chosen or None)
+try:
+    edit = entry.patch.edits[0] if entry is not None else actions.edit_from_draft(state.draft)
+except RequestError as error:
+    panels.message(str(error))
+    st.stop()
+
+with st.expander("Editors and settings", expanded=state.result("compare") is None, icon=":material/tune:"):
+    rows = st.data_editor(
+        pd.DataFrame(compare_view.DEFAULT_ROWS),
+        num_rows="dynamic",
+        hide_index=True,
+        key="compare-rows",
+        column_config={
+            "editor": st.column_config.SelectboxColumn("editor", options=list(EDITORS), required=True, width="medium"),
+            "layers": st.column_config.TextColumn("layers", help="For example 2,3,4,5,6; empty: the editor's own"),
+            "ridge": st.column_config.NumberColumn("λ", min_value=0.0, help="Ridge of the solve"),
+            "cutoff": st.column_config.NumberColumn("cutoff", min_value=0.0, help="Eigenvalues below it are free"),
+            "steps": st.column_config.NumberColumn("steps", min_value=1, step=1, help="Most steps of the search"),
+        },
+    )
+    st.caption("One row is one column of the result. Empty cells take the editor's own settings; rows can be added.")
+try:
+    rivals = compare_view.rivals_from_rows(rows.to_dict("records"))
+except ConfigError as error:
+    panels.message(str(error))
+    st.stop()
+
+job = state.job("compare")
+is_running = job is not None and not job.is_finished
+if st.button(f"Compare {len(rivals)}", type="primary", icon=":material/play_arrow:", disabled=is_running):
+    panels.message(inspect_actions.compare(state, resident, edit, rivals, under=entry.id if entry else None))
+    job = state.job("compare")
+    is_running = job is not None and not job.is_finished
+if job is not None and is_running:
+    panels.job_panel(job, draw=lambda _: _table())
+panels.job_result(job)
+
+
+result = state.result("compare")
+if result is None or not result.value.trials:
+    if not is_running:
+        st.info("Nothing was compared yet. Choose editors above and press Compare: not measured.")
+    st.stop()
+if is_running:
+    st.stop()
+made_from = inspect_actions.contest_fingerprint(state, resident, edit, rivals, under=entry.id if entry else None)
+is_stale = result.is_stale(made_from)
+panels.stale_note(is_stale)
+with st.container(key="stale" if is_stale else "fresh"):
+    st.subheader(wording.safe(f"{result.value.edit.prompt} → {result.value.edit.new_object}"), anchor=False)
+    _table()
+    reading_help(
+        "How to read it: ★ is the best of its row; no star where all are alike. ↑ more is better, ↓ less is better. "
+        "All columns were asked the same prompts, none of which any search saw."
+    )
+    st.plotly_chart(
+        charts.contest_chart(result.value, dark=is_dark()),
+        key="contest",
+        config={"displayModeBar": False},
+        alt=compare_view.contest_alt(result.value),
+    )
+    st.markdown("**What the model says to the edit's prompt**")
+    st.dataframe(compare_view.answers_table(result.value), hide_index=True)
+    with st.expander("What the rows mean", icon=":material/menu_book:"):
+        st.table(
+            pd.DataFrame([(row.label, row.definition, row.unit) for row in result.value.rows()],
+                         columns=["measure", "definition", "unit"]).set_index("measure"),
+            border="horizontal",
+        )  # fmt: skip
