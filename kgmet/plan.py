@@ -13,35 +13,25 @@ from dataclasses import dataclass, field, replace
 from kgmet.config import EditConfig, config_to_mapping
 from kgmet.context import EditContext, build_problem, protected_facts
 from kgmet.deep import DeepWrite, write_deep
-from kgmet.direction.config import SourceKind
-from kgmet.direction.features import encode_subgraph
-from kgmet.direction.graph import GraphDirection
-from kgmet.direction.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.editors import Editor, WriterKind
 from kgmet.errors import ConfigError
-from kgmet.fingerprint import digest
 from kgmet.graph.phrasing import in_slot
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import Phrase
+from kgmet.parts import aware_of, make_source, make_writer
 from kgmet.progress import Progress, Silent
 from kgmet.request import check_batch
 from kgmet.statistics import KeyStatistics
 from kgmet.target.problem import ShiftProblem
 from kgmet.target.search import TargetShift, find_target_shifts
-from kgmet.write.condition import ConditionedWriter
 from kgmet.write.finetune import finetune_updates
 from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WrittenLayers, solve_layers
-from kgmet.write.least_squares import LeastSquaresWriter
 from kgmet.write.ledger import EditLedger
-from kgmet.write.neurons import NeuronWriter
 from kgmet.write.patch import EditPatch, attached
-from kgmet.write.rank_one import RankOneWriter
-from kgmet.write.solve import LayerUpdate
-from kgmet.write.sparsify import SparseWriter
-from kgmet.write.writer import NullSpaceWriter, Writer
+from kgmet.write.writer import Writer
 
-__all__ = ["EditPlan", "plan_each", "plan_edits"]
+__all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edits"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,6 +52,31 @@ class EditPlan:
     seconds: Mapping[str, float] = field(default_factory=dict)
     deep: DeepWrite | None = None
     """The second write, where there is one."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SearchedEdits:
+    """Edits whose shifts are found and wait to be written; fine-tuning has no shifts."""
+
+    contexts: tuple[EditContext, ...]
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    config: EditConfig
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def apart(self) -> list[SearchedEdits]:
+        """Each edit on its own, with its share of the seconds."""
+        share = {stage: seconds / len(self.contexts) for stage, seconds in self.seconds.items()}
+        return [
+            replace(
+                self,
+                contexts=self.contexts[n : n + 1],
+                problems=self.problems[n : n + 1],
+                shifts=self.shifts[n : n + 1],
+                seconds=share,
+            )
+            for n in range(len(self.contexts))
+        ]
 
 
 def plan_edits(
@@ -93,145 +108,84 @@ def plan_edits(
         SearchError: if the search fails.
         Cancelled: if asked to stop; nothing is attached then.
     """
-    config, progress, ledger = config or editor.config, progress or Silent(), ledger or EditLedger()
-    clock = _Clock()
-    with attached([] if editor.searches_unedited else list(earlier), lm):
-        found = _search(
-            lm, contexts, editor=editor, statistics=statistics, config=config, progress=progress, clock=clock
-        )
-    with attached(list(earlier), lm):
-        found = replace(found, writer=_aware_of(found.writer, earlier))
-        return _write(lm, found, editor=editor, config=config, ledger=ledger, progress=progress, clock=clock)
-
-
-def plan_each(
-    lm: LoadedLM,
-    contexts: Sequence[EditContext],
-    *,
-    editor: Editor,
-    statistics: KeyStatistics,
-    config: EditConfig | None = None,
-    progress: Progress | None = None,
-) -> list[EditPlan]:
-    """One plan per edit, as if each were the only one: searched together, which is faster, but written apart.
-
-    Raises:
-        As `plan_edits`.
-    """
-    config, progress = config or editor.config, progress or Silent()
-    clock = _Clock()
-    found = _search(lm, contexts, editor=editor, statistics=statistics, config=config, progress=progress, clock=clock)
-    share = {stage: seconds / len(found.contexts) for stage, seconds in clock.seconds.items()}
-    return [
-        _write(
-            lm,
-            replace(
-                found,
-                contexts=(found.contexts[n],),
-                problems=(found.problems[n],),
-                shifts=found.shifts[n : n + 1],
-            ),
-            editor=editor,
-            config=config,
-            ledger=EditLedger(),
-            progress=progress,
-            clock=_Clock(share),
-        )
-        for n in range(len(found.contexts))
-    ]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Found:
-    """What the search left to be written."""
-
-    contexts: tuple[EditContext, ...]
-    problems: tuple[ShiftProblem, ...]
-    shifts: tuple[TargetShift, ...]
-    writer: Writer | None
-    """``None`` for fine-tuning, which aims at no hidden state."""
-    deep_writer: Writer | None = None
-    """For the second write, where there is one."""
-
-
-def _search(
-    lm: LoadedLM,
-    contexts: Sequence[EditContext],
-    *,
-    editor: Editor,
-    statistics: KeyStatistics,
-    config: EditConfig,
-    progress: Progress,
-    clock: _Clock,
-) -> _Found:
-    contexts = _unrepeated(contexts)
-    _check_layers(lm, config)
-    with clock.stage("direction"):
-        problems = [build_problem(context, config) for context in contexts]
-    if editor.writer is WriterKind.FINE_TUNE:
-        if config.deep.enabled:
-            raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
-        return _Found(contexts=tuple(contexts), problems=tuple(problems), shifts=(), writer=None)
-    with clock.stage("statistics"):
-        writer = make_writer(editor, config, statistics, progress)
-        deep_writer = make_writer(editor, _deep_settings(config), statistics, progress) if config.deep.enabled else None
-    with clock.stage("direction"):
-        sources = [make_source(lm, context, config) for context in contexts]
-    with clock.stage("search"):
-        shifts = find_target_shifts(
-            lm, problems, sources, layer=config.write.layers[-1], config=config.target, progress=progress
-        )
-    return _Found(
-        contexts=tuple(contexts),
-        problems=tuple(problems),
-        shifts=tuple(shifts),
-        writer=writer,
-        deep_writer=deep_writer,
+    searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    return write_edits(
+        lm, searched, editor=editor, statistics=statistics, ledger=ledger, earlier=earlier, progress=progress
     )
 
 
-def _write(
+def search_edits(
     lm: LoadedLM,
-    found: _Found,
+    contexts: Sequence[EditContext],
     *,
     editor: Editor,
-    config: EditConfig,
-    ledger: EditLedger,
-    progress: Progress,
-    clock: _Clock,
+    config: EditConfig | None = None,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
+) -> SearchedEdits:
+    """The first half of `plan_edits`: one shift per edit, searched together."""
+    config, contexts = config or editor.config, _unrepeated(contexts)
+    _check_layers(lm, config)
+    clock = _Clock()
+    shifts: list[TargetShift] = []
+    with attached([] if editor.searches_unedited else list(earlier), lm):
+        with clock.stage("direction"):
+            problems = [build_problem(context, config) for context in contexts]
+        if editor.writer is not WriterKind.FINE_TUNE:
+            with clock.stage("direction"):
+                sources = [make_source(lm, context, config) for context in contexts]
+            with clock.stage("search"):
+                shifts = find_target_shifts(
+                    lm, problems, sources, layer=config.write.layers[-1], config=config.target, progress=progress
+                )
+    return SearchedEdits(
+        contexts=tuple(contexts),
+        problems=tuple(problems),
+        shifts=tuple(shifts),
+        config=config,
+        seconds=clock.seconds,
+    )
+
+
+def write_edits(
+    lm: LoadedLM,
+    searched: SearchedEdits,
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    ledger: EditLedger | None = None,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
 ) -> EditPlan:
-    with clock.stage("write"):
-        if found.writer is None:
-            updates = finetune_updates(
-                lm, found.problems, layers=config.write.layers, config=config.finetune, progress=progress
-            )
-            written = WrittenLayers(updates=updates, keys={}, remaining={})
+    """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
+    config, progress, ledger = searched.config, progress or Silent(), ledger or EditLedger()
+    if config.deep.enabled and editor.writer is WriterKind.FINE_TUNE:
+        raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
+    clock = _Clock(searched.seconds)
+    deep: DeepWrite | None = None
+    with attached(list(earlier), lm):
+        if editor.writer is WriterKind.FINE_TUNE:
+            with clock.stage("write"):
+                written = _fine_tuned(lm, searched, progress)
         else:
-            written = solve_layers(
-                lm,
-                found.shifts,
-                [row for problem in found.problems for row in _edit_rows(lm, problem)],
-                writer=found.writer,
-                config=config.write,
-                ledger=ledger,
-                protected=_protected_rows(lm, found.contexts, config),
-                progress=progress,
-            )
-    deep = None
-    if found.deep_writer is not None:
-        with clock.stage("deep"):
-            deep = write_deep(
-                lm,
-                found.contexts,
-                early=written.updates,
-                writer=found.deep_writer,
-                config=config.deep,
-                ledger=ledger,
-                progress=progress,
-            )
-            written = written if deep is None else _both(written, deep.written)
+            with clock.stage("statistics"):
+                writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
+            with clock.stage("write"):
+                written = _solved(lm, searched, writer, ledger, progress)
+        if config.deep.enabled:
+            with clock.stage("deep"):
+                deep = write_deep(
+                    lm,
+                    searched.contexts,
+                    early=written.updates,
+                    writer=make_writer(editor, deep_settings(config), statistics, progress),
+                    config=config.deep,
+                    ledger=ledger,
+                    progress=progress,
+                )
+                written = written if deep is None else _both(written, deep.written)
     patch = EditPatch(
-        edits=tuple(context.edit for context in found.contexts),
+        edits=tuple(context.edit for context in searched.contexts),
         updates=written.updates,
         model_fingerprint=lm.fingerprint,
         editor=editor.name,
@@ -242,13 +196,36 @@ def _write(
     )
     return EditPlan(
         patch=patch,
-        contexts=found.contexts,
-        problems=found.problems,
-        shifts=found.shifts,
+        contexts=searched.contexts,
+        problems=searched.problems,
+        shifts=searched.shifts,
         remaining=written.remaining,
         ledger=ledger.appended(patch.id, patch.keys),
         seconds=clock.seconds,
         deep=deep,
+    )
+
+
+def _fine_tuned(lm: LoadedLM, searched: SearchedEdits, progress: Progress) -> WrittenLayers:
+    config = searched.config
+    updates = finetune_updates(
+        lm, searched.problems, layers=config.write.layers, config=config.finetune, progress=progress
+    )
+    return WrittenLayers(updates=updates, keys={}, remaining={})
+
+
+def _solved(
+    lm: LoadedLM, searched: SearchedEdits, writer: Writer, ledger: EditLedger, progress: Progress
+) -> WrittenLayers:
+    return solve_layers(
+        lm,
+        searched.shifts,
+        [row for problem in searched.problems for row in _edit_rows(lm, problem)],
+        writer=writer,
+        config=searched.config.write,
+        ledger=ledger,
+        protected=_protected_rows(lm, searched.contexts, searched.config),
+        progress=progress,
     )
 
 
@@ -257,68 +234,10 @@ def _both(early: WrittenLayers, deep: WrittenLayers) -> WrittenLayers:
     return WrittenLayers(updates=tuple(updates), keys={**early.keys, **deep.keys}, remaining=early.remaining)
 
 
-def _deep_settings(config: EditConfig) -> EditConfig:
+def deep_settings(config: EditConfig) -> EditConfig:
     """The settings of the second write in the place of the first's."""
     off = replace(config.deep, enabled=False)
     return replace(config, write=config.deep.write, cutoff=config.deep.cutoff, deep=off)
-
-
-def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
-    """The editor's writer with the statistics it needs.
-
-    Raises:
-        ConfigError: for fine-tuning, which solves nothing.
-    """
-    write, kind = config.write, editor.writer
-    if kind is WriterKind.NULL_SPACE:
-        free = statistics.free(write.layers, config.cutoff, progress=progress)
-        return NullSpaceWriter(free=free, ridge=write.ridge, keeps_earlier=editor.keeps_earlier)
-    moments = statistics.moments(write.layers, progress=progress)
-    if kind is WriterKind.RANK_ONE:
-        return RankOneWriter(moments=moments)
-    if kind is WriterKind.NEURONS:
-        return NeuronWriter(
-            moments=moments,
-            weight=write.moment_weight,
-            share=write.neuron_share,
-            keeps_earlier=editor.keeps_earlier,
-        )
-    inner = LeastSquaresWriter(moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier)
-    if kind is WriterKind.LEAST_SQUARES:
-        return inner
-    if kind is WriterKind.LEAST_SQUARES_SPARSE:
-        return SparseWriter(inner=inner, share=write.kept_share)
-    if kind is WriterKind.LEAST_SQUARES_CONDITIONED:
-        return ConditionedWriter(inner=inner, base=write.log_base)
-    raise ConfigError(f"the editor {editor.name} has no writer: {kind.value} solves nothing")
-
-
-def _aware_of(writer: Writer | None, earlier: Sequence[EditPatch]) -> Writer | None:
-    """PRUNE restrains the sum of all updates, so it must know those that are attached."""
-    if not isinstance(writer, ConditionedWriter):
-        return writer
-    by_layer: dict[int, list[LayerUpdate]] = {}
-    for patch in earlier:
-        for update in patch.updates:
-            by_layer.setdefault(update.layer, []).append(update)
-    return replace(writer, earlier=by_layer)
-
-
-def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
-    """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
-    kind = config.direction.source
-    if kind is SourceKind.RANDOM:
-        return RandomDirection(lm.d_model, seed=edit_seed(context, config))
-    if kind is SourceKind.FREE or context.subgraph is None:
-        return FreeDirection(lm.d_model)
-    labels = context.strangers if kind is SourceKind.NONSENSE else None
-    features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
-    return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
-
-
-def edit_seed(context: EditContext, config: EditConfig) -> int:
-    """A seed that depends on the edit and on the configured seed, on nothing else."""
-    return int(digest(str(config.seed), context.edit.id)[:12], 16)
 
 
 def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:

@@ -12,7 +12,7 @@ from kgmet.errors import Cancelled, ConfigError, ContradictionError
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.score import next_tokens, score_answers
-from kgmet.plan import EditPlan, plan_each, plan_edits
+from kgmet.plan import EditPlan, plan_edits, search_edits, write_edits
 from kgmet.progress import ProgressEvent
 from kgmet.report import report_edit
 from kgmet.request import FactEdit
@@ -23,8 +23,12 @@ from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm
 
 CATALOGUE = RelationCatalogue.load()
-LINES = tuple(f"The {a} of {b} is located in the {c}." for a in ("city", "tower") for b in ("France", "Rome", "Tokyo", "Paris")
-              for c in ("country", "city", "language"))  # fmt: skip
+LINES = tuple(
+    f"The {a} of {b} is located in the {c}."
+    for a in ("city", "tower")
+    for b in ("France", "Rome", "Tokyo", "Paris")
+    for c in ("country", "city", "language")
+)
 CORPUS = Corpus(name="test", lines=LINES)
 TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
 GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
@@ -93,7 +97,9 @@ def test_an_edit_gives_the_same_shift_alone_and_in_a_batch_and_again(lm: LoadedL
 def test_plans_apart_are_the_plans_alone(lm: LoadedLM) -> None:
     editor = small(EDITORS["KGMET"])
     contexts = [context_of(edit, editor) for edit in (TOWER, GATE)]
-    apart = plan_each(lm, contexts, editor=editor, statistics=KeyStatistics(lm, CORPUS))
+    searched = search_edits(lm, contexts, editor=editor)
+    statistics = KeyStatistics(lm, CORPUS)
+    apart = [write_edits(lm, one, editor=editor, statistics=statistics) for one in searched.apart()]
     alone = planned(lm, editor, GATE)
     assert [plan.patch.edits for plan in apart] == [(contexts[0].edit,), (contexts[1].edit,)]
     torch.testing.assert_close(apart[1].patch.updates[0].dense(), alone.patch.updates[0].dense(), rtol=1e-2, atol=1e-4)

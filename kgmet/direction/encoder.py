@@ -5,8 +5,8 @@ Two relational layers, messages along edges::
     h_v ← act( (1/indegree v) Σ over (u, r) → v of (h_u + r) W_n  +  h_v W_s )
 
 h (n_node, d_model) are node vectors, r the vector of an edge's relation; W_n and W_s are (d_model, d_model). act is
-RReLU with its slope fixed at the mean, and there is no dropout, so that what is searched is what is written. KGMET (2025.findings-emnlp.261).
-Self-loops are W_s and have no relation of their own.
+RReLU with its slope fixed at the mean, and there is no dropout, so that what is searched is what is written. KGMET
+(2025.findings-emnlp.261). Self-loops are W_s and have no relation of their own.
 """
 
 from __future__ import annotations
