@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from kgmet.config import EditConfig
-from kgmet.direction.config import SourceKind
 from kgmet.fingerprint import digest
 from kgmet.graph.consequences import Consequence, EditConsequences, KeptFact, find_consequences
 from kgmet.graph.linking import LinkedEdit, link_edit
@@ -32,8 +31,8 @@ class EditContext:
 
     `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
     the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
-    kept facts a person chose not to hold. `strangers` are names of other entities, one per node of the subgraph, for
-    the nonsense control.
+    kept facts a person chose not to hold. `strangers` are names of other entities for the nonsense control, one
+    per node of `subgraph` and of `subgraph_before` (see `strange_labels`).
     """
 
     edit: FactEdit
@@ -50,6 +49,16 @@ class EditContext:
     def has_graph(self) -> bool:
         """Whether the graph knows the subject, so that it takes part."""
         return self.edit.subject_id is not None and self.subgraph is not None
+
+    def strange_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """A stranger's name for each node of `subgraph` and of `subgraph_before`; the same entity has the same."""
+        after = () if self.subgraph is None else self.subgraph.entities
+        before = () if self.subgraph_before is None else self.subgraph_before.entities
+        order = list(dict.fromkeys((*after, *before)))
+        # A small graph may not have enough strangers; then some serve twice.
+        names = self.strangers or ("thing",)
+        name = {entity: names[n % len(names)] for n, entity in enumerate(order)}
+        return tuple(name[entity] for entity in after), tuple(name[entity] for entity in before)
 
     @property
     def subject(self) -> Entity:
@@ -88,7 +97,7 @@ def prepare_edit(
         excluded=tuple(exclude),
         left=frozenset(leave),
         paraphrases=paraphrases(catalogue, edit),
-        strangers=_strangers(store, after) if config.direction.source is SourceKind.NONSENSE else (),
+        strangers=_strangers(store, after, before) if config.direction.source.is_nonsense else (),
     )
 
 
@@ -139,16 +148,16 @@ def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
     return ShiftProblem(edit=edit, prompts=tuple(prompts))
 
 
-def _strangers(store: TripleStore, subgraph: Subgraph) -> tuple[str, ...]:
+def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
     """One name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
-    own = {entity.id for entity in subgraph.entities}
+    own = {entity.id for entity in (*after.entities, *before.entities)}
     names: dict[str, str] = {}
     for relation in store.relations():
         for triple in store.with_relation(relation.id, limit=20):
             if triple.subject.id not in own:
                 names[triple.subject.id] = triple.subject.label
-    order = sorted(names, key=lambda entity_id: digest("stranger", subgraph.entities[subgraph.anchor].id, entity_id))
-    return tuple(names[entity_id] for entity_id in order[: len(subgraph.entities)])
+    order = sorted(names, key=lambda entity_id: digest("stranger", after.entities[after.anchor].id, entity_id))
+    return tuple(names[entity_id] for entity_id in order[: len(own)])
 
 
 def _held(term: Term, context: EditContext, template: str, answer: str | None) -> HeldPrompt:

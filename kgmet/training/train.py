@@ -1,0 +1,163 @@
+"""`train_encoder`: one graph encoder per model, trained across facts of a store, and kept by fingerprint.
+
+Two tasks (`EncoderTask`). SHIFT: edits are drawn from the store and the encoder is trained through the model to shift
+their subjects so that the new facts hold, one random prompt of each edit per step; no edit is ever optimised by itself.
+STATE: the encoder is trained to say the model's own state of a subject from the subject's facts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kgmet.direction.change import ChangeEncoder
+from kgmet.direction.config import EncoderTrainingConfig
+from kgmet.direction.trained import TrainedEncoder, encoder_id, encoder_path
+from kgmet.errors import ConfigError, NonFiniteError
+from kgmet.fingerprint import digest
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.loaded import LoadedLM
+from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.target.objective import limited
+from kgmet.target.problem import ShiftProblem, Term
+from kgmet.target.rows import ProblemRows
+from kgmet.training.examples import Examples, load_examples
+
+__all__ = ["train_encoder"]
+
+_REPORT_EVERY = 10
+
+
+def train_encoder(
+    lm: LoadedLM,
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    *,
+    config: EncoderTrainingConfig | None = None,
+    exclude: Collection[str] = (),
+    progress: Progress | None = None,
+) -> TrainedEncoder:
+    """The encoder for this model, store and settings: from disk if it is there, else trained and put there.
+
+    Args:
+        lm: the model, without any patch attached.
+        store: whose facts it is trained on.
+        catalogue: words for its relations.
+        config: see `EncoderTrainingConfig`.
+        exclude: ids of entities that are neither subject nor object of a training edit: what it is measured with.
+        progress: hears of every step and can cancel; nothing is kept then.
+
+    Raises:
+        ConfigError: if the layer is out of range for this model.
+        GraphError: if the store has too few facts to train on.
+        NonFiniteError: if the training diverges.
+        Cancelled: if asked to stop.
+    """
+    config, progress = config or EncoderTrainingConfig(), progress or Silent()
+    if max(config.layer, config.feature_layer) > lm.n_layer - 2:
+        raise ConfigError(
+            f"An encoder for layer {config.layer} with features from layer {config.feature_layer} does not fit "
+            f"{lm.name}: choose layers up to {lm.n_layer - 2}."
+        )
+    excluded = digest(*sorted(exclude))[:16] if exclude else ""
+    path = encoder_path(lm.fingerprint, encoder_id(lm.fingerprint, store.fingerprint, config, excluded))
+    if path.is_file():
+        return TrainedEncoder.load(path, model_fingerprint=lm.fingerprint)
+    examples = load_examples(lm, store, catalogue, config=config, exclude=exclude, progress=progress)
+    network = ChangeEncoder(lm.d_model, width=config.width, generator=torch.Generator().manual_seed(config.seed))
+    curve = _fit(lm, network, examples, config, progress)
+    encoder = TrainedEncoder(
+        model_fingerprint=lm.fingerprint,
+        store_fingerprint=store.fingerprint,
+        config=config,
+        weights={name: value.detach().clone() for name, value in network.state_dict().items()},
+        node_mean=examples.node_mean,
+        relation_mean=examples.relation_mean,
+        spread=examples.spread,
+        excluded=excluded,
+        curve=tuple(curve),
+    )
+    encoder.save(path)
+    return encoder
+
+
+def _fit(
+    lm: LoadedLM, network: ChangeEncoder, examples: Examples, config: EncoderTrainingConfig, progress: Progress
+) -> list[dict[str, float]]:
+    """Train in place; returns the curve: mean loss since the last report, and the loss on edits held back."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    generator = random.Random(config.seed)
+    n_train = config.n_edit - config.n_checked
+    held_back = list(range(n_train, config.n_edit))
+    curve = [{"step": 0.0, "checked": _checked(lm, network, examples, held_back, config)}]
+    queue: list[int] = []
+    losses: list[float] = []
+    for step in range(config.steps):
+        progress.check()
+        while len(queue) < config.batch:
+            queue += generator.sample(range(n_train), n_train)
+        chosen, queue = queue[: config.batch], queue[config.batch :]
+        optimizer.param_groups[0]["lr"] = config.rate * max(0.05, 1 - step / config.steps)
+        with torch.enable_grad():
+            loss = _loss(lm, network, examples, chosen, config, generator).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise NonFiniteError(f"The encoder's loss became {losses[-1]} at step {step}. Use a smaller rate.")
+        detail: dict[str, float | str] = {"total": losses[-1]}
+        progress.report(ProgressEvent(stage="train encoder", done=step + 1, total=config.steps, detail=detail))
+        if (step + 1) % _REPORT_EVERY == 0 or step + 1 == config.steps:
+            curve.append({"step": step + 1.0, "loss": sum(losses) / len(losses)})
+            losses = []
+    curve[-1]["checked"] = _checked(lm, network, examples, held_back, config)
+    return curve
+
+
+def _checked(
+    lm: LoadedLM, network: ChangeEncoder, examples: Examples, held_back: list[int], config: EncoderTrainingConfig
+) -> float:
+    """Mean loss on edits that are not trained on, each with the same random prompt at every call."""
+    generator = random.Random(config.seed)
+    with torch.no_grad():
+        parts = [
+            _loss(lm, network, examples, held_back[begin : begin + config.batch], config, generator)
+            for begin in range(0, len(held_back), config.batch)
+        ]
+    return float(torch.cat(parts).mean())
+
+
+def _loss(
+    lm: LoadedLM,
+    network: ChangeEncoder,
+    examples: Examples,
+    chosen: Sequence[int],
+    config: EncoderTrainingConfig,
+    generator: random.Random,
+) -> Tensor:
+    """(n_chosen,) loss of each edit's prediction."""
+    if examples.states is not None:
+        said = torch.stack([network.state(examples.graphs(number)[1]) for number in chosen])
+        return (said - examples.states[list(chosen)]).pow(2).mean(1)
+    problems = [_one_prompt(examples.problems[number], config, generator) for number in chosen]
+    rows = ProblemRows(lm, problems, config.layer)
+    norms = rows.before.norm(dim=1)
+    shifts = torch.stack([network(*examples.graphs(number)) for number in chosen]).to(rows.before)
+    deltas = limited(shifts * (norms / math.sqrt(lm.d_model))[:, None], norms * config.max_norm_ratio)
+    return rows.losses(deltas) + config.length_weight * (deltas.norm(dim=1) / norms).pow(2)
+
+
+def _one_prompt(problem: ShiftProblem, config: EncoderTrainingConfig, generator: random.Random) -> ShiftProblem:
+    """A random prompt of the edit: with one prompt per edit a step sees more edits in the same time."""
+    follows = problem.of(Term.CONSEQUENCE)
+    wants_more = generator.random() < config.consequence_share
+    prompt = generator.choice(follows if follows and wants_more else problem.of(Term.REWRITE))
+    return replace(problem, prompts=(prompt,))
