@@ -25,7 +25,7 @@ def _table() -> None:
 
 
 choices: dict[str, str] = {entry.id: f"Applied: {entry.name}" for entry in state.stack}
-if not state.draft.is_blank:
+if inspect_actions.is_new(state, state.draft):
     choices = {"": f"Typed: {state.draft.subject} → {state.draft.new_object}"} | choices
 if not choices:
     st.info(wording.NO_CONTEXT, icon=":material/edit:")

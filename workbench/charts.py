@@ -226,14 +226,15 @@ def contest_chart(contest: Contest, *, dark: bool = False) -> go.Figure:
     """The shares of a contest as dots with their 95 % intervals, one colour and one sign a rival."""
     palette = colours(dark=dark)
     signs = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
-    rows = [row for row in contest.rows() if row.unit == "share"]
+    rows = [row for row in contest.rows() if row.unit == "share" and any(item and item.n > 1 for item in row.values)]
     figure = go.Figure()
     for column, trial in enumerate(contest.trials):
-        known = [(row.label, item) for row in rows if (item := row.values[column]) is not None]
-        points = [(label, item.value, item.interval) for label, item in known if item.value is not None]
+        offset = 0.6 * ((column + 0.5) / len(contest.trials) - 0.5)
+        known = [(place, item) for place, row in enumerate(rows) if (item := row.values[column]) is not None]
+        points = [(place, item.value, item.interval) for place, item in known if item.value is not None]
         figure.add_trace(
             go.Scatter(
-                y=[label for label, _, _ in points],
+                y=[place + offset for place, _, _ in points],
                 x=[value for _, value, _ in points],
                 error_x={
                     "type": "data",
@@ -242,17 +243,24 @@ def contest_chart(contest: Contest, *, dark: bool = False) -> go.Figure:
                     "thickness": 1.2,
                     "width": 3,
                 },
+                text=[rows[place].label for place, _, _ in points],
+                hovertemplate="%{text}: %{x:.1%}",
                 mode="markers",
                 name=html.escape(trial.rival.label, quote=False),
-                marker={"size": 10, "symbol": signs[column % len(signs)], "color": palette[column % len(palette)]},
+                marker={"size": 9, "symbol": signs[column % len(signs)], "color": palette[column % len(palette)]},
             )
         )
     figure.update_layout(
-        height=90 + 55 * max(1, len(rows)),
-        scattermode="group",
+        height=90 + max(1, len(rows)) * (30 + 9 * len(contest.trials)),
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
-    figure.update_xaxes(title="share of prompts", range=[-0.03, 1.03], tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_xaxes(title="share of prompts, with 95 % interval", range=[-0.03, 1.03], tickformat=".0%")
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[row.label for row in rows],
+        range=[len(rows) - 0.5, -0.5],
+        automargin=True,
+        zeroline=False,
+    )
     return figure

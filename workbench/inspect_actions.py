@@ -19,11 +19,11 @@ from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
 from kgmet.progress import Progress
 from kgmet.request import FactEdit
 from workbench import jobs
-from workbench.actions import context_of
+from workbench.actions import context_of, edit_from_draft
 from workbench.jobs import Job
 from workbench.resources import Resident, catalogue, store
 from workbench.session import WorkbenchState
-from workbench.values import StackEntry
+from workbench.values import FactDraft, StackEntry
 
 __all__ = [
     "Protection",
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "config_of",
     "contest_fingerprint",
+    "is_new",
     "lane",
     "lens_at",
     "look_job",
@@ -202,3 +203,14 @@ def contest_fingerprint(
     live = [item.id for item in state.live(resident.lm, before=under)]
     columns = [(rival.label, rival.editor.name, config_to_mapping(rival.config)) for rival in rivals]
     return fingerprint_value([resident.lm.fingerprint, edit.to_json(), columns, live])
+
+
+def is_new(state: WorkbenchState, draft: FactDraft) -> bool:
+    """Whether something was typed that is not applied already; texts that are no edit yet count as new."""
+    if draft.is_blank:
+        return False
+    try:
+        typed = edit_from_draft(draft)
+    except KgmetError:
+        return True
+    return all(edit.id != typed.id for entry in state.stack for edit in entry.patch.edits)
