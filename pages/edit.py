@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench import actions, curves, edit_panels, edit_settings, panels, session, wording
+from workbench import actions, curves, edit_panels, edit_settings, panels, result_panels, session, wording
 from workbench.graph_view import graph_html
 
 state = session.current()
@@ -22,7 +22,7 @@ if state.draft.is_blank:
     now.info(
         "Pick an example or type a fact; what the model says about it now appears here.", icon=":material/arrow_back:"
     )
-    edit_panels.history(state, lm)
+    result_panels.history(state, lm)
     st.stop()
 
 complaint = actions.prepare(state)
@@ -32,7 +32,7 @@ with now:
     if context is not None:
         edit_panels.present_answers(state, lm, context.edit)
 if context is None:
-    edit_panels.history(state, lm)
+    result_panels.history(state, lm)
     st.stop()
 
 with st.container(border=True):
@@ -58,7 +58,7 @@ if apply.button("Apply the edit", type="primary", icon=":material/play_arrow:", 
     complaint = actions.apply(state, resident)
     panels.message(complaint, kind="warning")
     job = state.job("edit")
-edit_panels.undo_buttons(state, undo, redo)
+result_panels.undo_buttons(state, undo, redo)
 
 if job is not None and not job.is_finished:
 
@@ -71,4 +71,4 @@ if job is not None and not job.is_finished:
     panels.job_panel(job, draw=draw)
     st.stop()
 panels.job_result(job)
-edit_panels.history(state, lm)
+result_panels.history(state, lm)

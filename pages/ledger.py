@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench import edit_panels, ledger_panels, panels, session, wording
+from workbench import ledger_panels, panels, result_panels, session, wording
 
 state = session.current()
 panels.title(
@@ -14,7 +14,7 @@ panels.title(
 resident = panels.require_model()
 
 undo, redo, rest = st.columns([1, 1, 4])
-edit_panels.undo_buttons(state, undo, redo)
+result_panels.undo_buttons(state, undo, redo)
 live = len(state.live(resident.lm))
 rest.markdown(f"{len(state.stack)} in the ledger, **{live} live**, {len(state.redo)} to redo")
 panels.message(st.session_state.pop("ledger-said", None), kind="warning")

@@ -12,7 +12,8 @@ from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.graph.subgraph import Subgraph, expand
 from workbench import tables, wording
-from workbench.graph_view import echarts_option, graph_html
+from workbench.graph_click import echarts_option
+from workbench.graph_view import graph_html
 from workbench.panels import message, theme
 from workbench.resources import store
 from workbench.session import WorkbenchState

@@ -1,4 +1,4 @@
-"""`Subgraph` → pictures: a pyvis page that needs no network, and an ECharts option whose nodes can be clicked.
+"""`Subgraph` → node-link picture: a pyvis page that needs no network.
 
 No Streamlit here. Labels come from anywhere, so nothing of them reaches the page as markup.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +17,25 @@ from kgmet.graph.subgraph import Subgraph
 from kgmet.graph.triple import Entity, Relation, Triple
 from workbench.graph_layout import ring_positions
 
-__all__ = ["Drawing", "DrawnEdge", "DrawnNode", "LegendLine", "drawing", "echarts_option", "graph_html", "legend"]
+__all__ = [
+    "COLOURS",
+    "GROUND",
+    "Drawing",
+    "DrawnEdge",
+    "DrawnNode",
+    "LegendLine",
+    "drawing",
+    "graph_html",
+    "legend",
+]
 
 _OUTSIDE = re.compile(r"<(link|script)\b[^>]*?\b(?:href|src)=\"https?://[^>]*>(?:\s*</script>)?", re.S)
-_COLOURS = {
+COLOURS = {
     "light": ("#0072b2", "#d55e00", "#009e73", "#b8679a", "#b07800", "#2f8fc4", "#6b7785", "#1b2733"),
     "dark": ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff"),
 }
 """Okabe and Ito's set, in the order of `.streamlit/config.toml`."""
-_GROUND = {"light": ("#ffffff", "#1b2733", "#8b98a5"), "dark": ("#11181f", "#e8eef4", "#74828f")}
+GROUND = {"light": ("#ffffff", "#1b2733", "#8b98a5"), "dark": ("#11181f", "#e8eef4", "#74828f")}
 """Background, text, grey."""
 
 
@@ -106,7 +115,7 @@ def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
     """One line per relation, most frequent first."""
     counts = {r.id: sum(e.triple.relation.id == r.id for e in made.edges) for r in made.relations}
     ranked = sorted(made.relations, key=lambda r: (-counts[r.id], r.id))
-    colours = _COLOURS[theme]
+    colours = COLOURS[theme]
     n = len(colours)
     return [
         LegendLine(relation=r, colour=colours[place % n], stroke=place // n % 3, n_edge=counts[r.id])
@@ -120,14 +129,14 @@ def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -
     It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
     """
     made = drawing(subgraph)
-    ground, text, grey = _GROUND[theme]
+    ground, text, _ = GROUND[theme]
     lines = {line.relation.id: line for line in legend(made, theme=theme)}
     net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground, font_color=text)
     for node in made.nodes:
         net.add_node(node.entity.id, **_node(node, theme=theme))
     for number, edge in enumerate(made.edges):
         triple = edge.triple
-        net.add_edge(triple.subject.id, triple.object.id, id=number, **_edge(edge, lines[triple.relation.id], grey))
+        net.add_edge(triple.subject.id, triple.object.id, id=number, **_edge(edge, lines[triple.relation.id], theme))
     net.set_options(json.dumps(_OPTIONS))
     page = _OUTSIDE.sub("", net.generate_html())
     page = re.sub(r"<center>\s*<h1></h1>\s*</center>", "", page)
@@ -146,8 +155,8 @@ _OPTIONS = {
 
 
 def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
-    colours = _COLOURS[theme]
-    ground, text, grey = _GROUND[theme]
+    colours = COLOURS[theme]
+    ground, text, grey = GROUND[theme]
     fill = {"subject": colours[4], "new": colours[2], "old": grey}.get(node.role, colours[0])
     size = {"subject": 24, "new": 18, "old": 12}.get(node.role, 12 if node.hop < 2 else 9)
     return {
@@ -169,20 +178,25 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
     }
 
 
-def _edge(edge: DrawnEdge, line: LegendLine, grey: str) -> dict[str, Any]:
+def _edge(edge: DrawnEdge, line: LegendLine, theme: str) -> dict[str, Any]:
     triple = edge.triple
+    grey = GROUND[theme][2]
     source = triple.source or "nobody said"
     about = f"{triple}\n{triple.subject.id} {triple.relation.id} {triple.object.id}\nsource: {source}"
     drawn: dict[str, Any] = {"title": _quiet(about), "color": line.colour, "width": 1.6}
     if line.stroke:
         drawn["dashes"] = [2, 5] if line.stroke == 1 else [12, 4]
     if edge.state == "new":
-        drawn |= {"width": 4.5, "label": "new", "font": {"size": 17, "strokeWidth": 4}}
+        drawn |= {"width": 4.5, "label": "new", "font": _tag(GROUND[theme][1], theme, 17)}
         drawn["title"] = _quiet("the edited fact\n" + about)
     if edge.state == "old":
-        drawn |= {"dashes": [5, 6], "color": grey, "label": "✕", "font": {"size": 18, "color": grey, "strokeWidth": 3}}
+        drawn |= {"dashes": [5, 6], "color": grey, "label": "✕", "font": _tag(grey, theme, 18)}
         drawn["title"] = _quiet("no longer true after the edit\n" + about)
     return drawn
+
+
+def _tag(colour: str, theme: str, size: int) -> dict[str, Any]:
+    return {"size": size, "color": colour, "strokeWidth": 4, "strokeColor": GROUND[theme][0]}
 
 
 def _about(node: DrawnNode) -> str:
@@ -207,7 +221,7 @@ def _wrapped(label: str, width: int = 18) -> str:
 
 
 def _head(theme: str, height: int) -> str:
-    ground, text, grey = _GROUND[theme]
+    ground, text, grey = GROUND[theme]
     return f"""<head><title>Knowledge graph around the edit</title><style>
 html,body{{margin:0;background:{ground};color:{text};font:13px system-ui,sans-serif;color-scheme:{theme}}}
 html,body{{overflow:hidden}}
@@ -219,7 +233,7 @@ body{{height:{height}px;display:flex;flex-direction:column}}
 .bar i.gone{{border-top-style:dashed}}
 .bar button{{font:inherit;color:inherit;background:transparent;border:1px solid {grey};border-radius:6px;
 padding:2px 10px;cursor:pointer}}
-.bar button:focus-visible{{outline:2px solid {_COLOURS[theme][0]}}}
+.bar button:focus-visible{{outline:2px solid {COLOURS[theme][0]}}}
 div.vis-tooltip{{background:{ground}!important;color:{text}!important;border:1px solid {grey}!important;
 font:13px system-ui,sans-serif!important;border-radius:6px!important;white-space:pre-line!important;
 max-width:320px;box-shadow:none!important}}
@@ -229,7 +243,7 @@ max-width:320px;box-shadow:none!important}}
 
 
 def _foot(made: Drawing, theme: str) -> str:
-    ground, _, grey = _GROUND[theme]
+    ground, _, grey = GROUND[theme]
     chips = [
         f'<span><i class="s{line.stroke}" style="border-color:{line.colour}"></i>'
         f"{html.escape(line.relation.label)} ({line.n_edge})</span>"
@@ -250,51 +264,3 @@ document.getElementById("png").onclick=function(){
 </script>"""
     buttons = '<button id="fit" type="button">Fit</button><button id="png" type="button">Save PNG</button>'
     return f'<div class="bar">{buttons}{"".join(chips)}{more}</div>{script.replace("GROUND", ground)}'
-
-
-def echarts_option(subgraph: Subgraph, *, theme: str = "light") -> tuple[dict[str, Any], Sequence[str]]:
-    """An ECharts ``graph`` series in the same places, and the entity ids in the order of its nodes (for selections)."""
-    made = drawing(subgraph)
-    _, text, grey = _GROUND[theme]
-    colours = {line.relation.id: line.colour for line in legend(made, theme=theme)}
-    palette = _COLOURS[theme]
-    nodes = [
-        {
-            "id": node.entity.id,
-            "name": node.entity.label,
-            "x": node.x,
-            "y": node.y,
-            "symbol": "diamond" if node.role == "subject" else "circle",
-            "symbolSize": {"subject": 34, "new": 28}.get(node.role, 20),
-            "itemStyle": {"color": {"subject": palette[4], "new": palette[2], "old": grey}.get(node.role, palette[0])},
-        }
-        for node in made.nodes
-    ]
-    links = [
-        {
-            "source": edge.triple.subject.id,
-            "target": edge.triple.object.id,
-            "lineStyle": {
-                "color": grey if edge.state == "old" else colours[edge.triple.relation.id],
-                "width": 4 if edge.state == "new" else 1.6,
-                "type": "dashed" if edge.state == "old" else "solid",
-                "curveness": 0.08,
-            },
-        }
-        for edge in made.edges
-    ]
-    series = {
-        "type": "graph",
-        "layout": "none",
-        "roam": True,
-        "selectedMode": "single",
-        "edgeSymbol": ["none", "arrow"],
-        "edgeSymbolSize": 7,
-        "label": {"show": True, "position": "bottom", "color": text, "overflow": "truncate", "width": 110},
-        "labelLayout": {"hideOverlap": True},
-        "emphasis": {"focus": "adjacency"},
-        "select": {"itemStyle": {"borderColor": text, "borderWidth": 3}},
-        "data": nodes,
-        "links": links,
-    }
-    return {"series": [series], "animation": False}, [node.entity.id for node in made.nodes]

@@ -73,7 +73,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
         "From", ["bundled", "Hugging Face id or folder"], default="bundled", required=True, key="from"
     )
     if way == "bundled":
-        names = {f"bundled:{name}": row for name, row in BUNDLED.items()}
+        names = {row.name: row for row in BUNDLED.values()}
         source = str(
             st.selectbox("Model", list(names), format_func=lambda key: f"{names[key].title} · {key}", key="bundled")
         )

@@ -50,9 +50,9 @@ class ModelHolder:
         """What is loaded, if anything is."""
         return self._resident
 
-    def put(self, lm: LoadedLM) -> Resident:
+    def put(self, lm: LoadedLM, statistics: KeyStatistics | None = None) -> Resident:
         """Make a model at hand the resident one."""
-        self._resident = Resident(lm=lm, statistics=KeyStatistics(lm))
+        self._resident = Resident(lm=lm, statistics=statistics or KeyStatistics(lm))
         return self._resident
 
     def load(

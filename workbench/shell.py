@@ -62,6 +62,8 @@ def _asset(root: Path, name: str) -> str | None:
 
 
 def _style(root: Path) -> None:
+    good, bad = ("#2fc99b", "#ff8f4d") if st.context.theme.type == "dark" else ("#00734f", "#a83f00")
+    st.html(f"<style>:root {{ --kg-good: {good}; --kg-bad: {bad}; }}</style>")
     sheet = root / "assets" / "style.css"
     if sheet.is_file():
         st.html(sheet)

@@ -45,11 +45,13 @@ def marked_difference(before: str, after: str) -> tuple[str, str]:
 def answer_side(heading: str, said: str, answer: Answer, *, new: str, old: str | None, exact: bool = False) -> str:
     """One of two cards beside each other: what the model says (`said`: HTML) and the two probabilities."""
     shown = repr if exact else percent
-    rows = [f"<dt>{html.escape(new)}</dt><dd>{html.escape(shown(answer.p_new))}</dd>"]
-    if old is not None:
-        rows.append(f"<dt>{html.escape(old)}</dt><dd>{html.escape(shown(answer.p_old))}</dd>")
+    pairs = [(new, answer.p_new), *([(old, answer.p_old)] if old is not None else [])]
+    rows = [
+        f'<div class="row"><span>{html.escape(name)}</span><b>{html.escape(shown(value))}</b></div>'
+        for name, value in pairs
+    ]
     said = said.replace("\n", " ") or "<em>nothing</em>"
-    return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p><dl>{"".join(rows)}</dl></div>'
+    return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p>{"".join(rows)}</div>'
 
 
 def consequence_table(report: EditReport) -> str:

@@ -1,0 +1,219 @@
+"""Every page in its states: nothing yet, a fact typed, an edit applied, something wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
+from workbench import actions, jobs, resources
+from workbench.resources import Resident
+from workbench.session import SESSION_KEY, WorkbenchState
+from workbench.values import FactDraft
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("edit", "graph", "probe", "ledger", "models")
+
+
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
+    yield fresh_process(tmp_path, monkeypatch)
+
+
+def shown(name: str, state: WorkbenchState) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
+    page.session_state[SESSION_KEY] = state.session_id
+    return page.run()
+
+
+def words(page: AppTest) -> str:
+    kinds = ("title", "markdown", "caption", "info", "warning", "error", "success", "subheader", "text")
+    parts = [str(item.value) for kind in kinds for item in getattr(page, kind)]
+    return "\n".join([*parts, *(button.label for button in page.button)])
+
+
+def edited(state: WorkbenchState, resident: Resident, draft: FactDraft = EIFFEL) -> WorkbenchState:
+    state.set_draft(draft)
+    assert actions.apply(state, resident) is None
+    job = jobs.latest(state.session_id, "edit")
+    assert job is not None
+    assert wait_for(job.id).error == ""
+    return state
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("edit", "Pick an example or type a fact"),
+        ("graph", "No fact yet"),
+        ("probe", "No edit yet"),
+        ("ledger", "No edit yet"),
+        ("models", "Loaded now"),
+    ],
+)
+def test_an_empty_session_is_told_what_to_do_next(resident: Resident, name: str, said: str) -> None:
+    page = shown(name, state_of())
+    assert not page.exception
+    assert said in words(page)
+
+
+@pytest.mark.parametrize(("name", "said"), [("edit", "What the graph says"), ("graph", "Use these triples")])
+def test_a_typed_fact_is_shown_before_anything_is_applied(resident: Resident, name: str, said: str) -> None:
+    state = state_of()
+    state.set_draft(EIFFEL)
+    page = shown(name, state)
+    assert not page.exception
+    assert said in words(page)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("edit", "Result"), ("graph", "Triples"), ("probe", "Ask "), ("ledger", "1 live"), ("models", "Key statistics")],
+)
+def test_an_applied_edit_is_on_every_page(resident: Resident, name: str, said: str) -> None:
+    page = shown(name, edited(state_of(), resident))
+    assert not page.exception
+    assert said in words(page)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_fact_that_cannot_be_edited_is_a_message_and_no_exception(resident: Resident, name: str) -> None:
+    state = state_of()
+    state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
+    page = shown(name, state)
+    assert not page.exception
+    if name in ("edit", "graph"):
+        assert any("2 places" in item.value for item in page.error)
+
+
+def test_typing_and_picking_an_example_fill_the_fact(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    page.text_input(key="fact-subject").set_value("Germany").run()
+    assert state.draft.subject == "Germany"
+    example = page.selectbox(key="fact-example")
+    example.select_index(0).run()
+    first = actions.examples()[0]
+    assert (state.draft.subject, state.draft.prompt) == (first.subject, first.template)
+    assert page.text_input(key="fact-new").value == first.new_object
+    assert not page.exception
+
+
+def test_a_link_fills_the_form(resident: Resident) -> None:
+    state = state_of()
+    page = AppTest.from_file(str(ROOT / "pages" / "edit.py"), default_timeout=60)
+    page.session_state[SESSION_KEY] = state.session_id
+    page.query_params["subject"] = "Germany"
+    page.query_params["prompt"] = "The capital of {} is"
+    page.query_params["new"] = "Rome"
+    page.run()
+    assert not page.exception
+    assert (state.draft.subject, state.draft.new_object) == ("Germany", "Rome")
+
+
+def test_apply_undo_and_redo_by_button(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(EIFFEL)
+    page = shown("edit", state)
+    page.button(key="apply").click().run()
+    job = jobs.latest(state.session_id, "edit")
+    assert job is not None and wait_for(job.id).error == ""
+    page.run()
+    assert "consequences hold" in words(page)
+    page.button(key="undo").click().run()
+    assert not page.exception
+    assert "bit for bit" in words(page)
+    assert not state.stack
+    page.button(key="redo").click().run()
+    assert len(state.stack) == 1
+
+
+def test_leaving_a_consequence_out_is_kept(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(EIFFEL)
+    page = shown("edit", state)
+    box = next(box for box in page.checkbox if str(box.key).startswith("hold-"))
+    box.uncheck().run()
+    assert state.draft.leave == {str(box.key).removeprefix("hold-")}
+    assert not page.exception
+
+
+def test_settings_out_of_range_are_said_and_not_taken(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    page.multiselect(key="setting-layers-KGMET").set_value([]).run()
+    assert not page.exception
+    assert any("layers" in item.value for item in page.error)
+    assert state.config.write.layers == (1, 2)
+
+
+def test_a_hostile_name_stays_text_on_every_page(resident: Resident) -> None:
+    state = state_of()
+    draft = FactDraft(subject="<img src=x onerror=alert(1)>", prompt="{} is in", new_object="**Rome** :red[x]")
+    edited(state, resident, draft)
+    for name in OURS:
+        page = shown(name, state)
+        assert not page.exception
+        for item in page.markdown:
+            assert not re.search(r"(?<!\\)<img|(?<![\\*])\*\*Rome\*\* :red", str(item.value))
+
+
+def test_switching_an_edit_off_in_the_ledger_takes_it_out(resident: Resident) -> None:
+    state = state_of()
+    first, second = entry_for(resident.lm, seed=1), entry_for(resident.lm, seed=2)
+    state.record.push(first)
+    state.record.push(second)
+    page = shown("ledger", state)
+    page.toggle(key=f"on-{first.id}").set_value(False).run()
+    assert [entry.id for entry in state.live(resident.lm)] == [second.id]
+    page.text_input(key=f"name-{second.id}").set_value("the second").run()
+    assert state.stack[1].name == "the second"
+    page.button(key=f"out-{second.id}").click().run()
+    assert [entry.id for entry in state.stack] == [first.id]
+    assert not page.exception
+
+
+def test_a_failed_switch_keeps_the_model(resident: Resident, tmp_path: Path) -> None:
+    state = state_of()
+    page = shown("models", state)
+    page.session_state["from"] = "Hugging Face id or folder"
+    page.session_state["source"] = str(tmp_path / "no such model")
+    page.run()
+    page.button(key="load-model").click().run()
+    job = jobs.latest(state.session_id, "model")
+    assert job is not None and "config.json" in wait_for(job.id).error
+    page.run()
+    assert not page.exception
+    assert "still loaded" in words(page)
+    assert resources.model_holder().resident is resident
+
+
+@pytest.mark.parametrize("source", ["", "no slash", "a/b/c", "http://evil.example/model", "owner/<b>"])
+def test_a_source_that_is_none_is_refused_before_any_work(resident: Resident, source: str) -> None:
+    from workbench.model_actions import load_model
+
+    state = state_of()
+    said = load_model(state, resources.model_holder(), source, device="cpu", dtype="float32")
+    assert said is not None
+    assert jobs.latest(state.session_id) is None
+
+
+def test_a_model_that_does_not_fit_is_refused_by_numbers(resident: Resident) -> None:
+    from kgmet.errors import MemoryLimitError
+
+    with pytest.raises(MemoryLimitError, match="present model stays"):
+        resources.check_fits(1 << 60)
+
+
+def test_the_whole_app_runs_with_navigation_guide_and_sidebar(resident: Resident) -> None:
+    app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=60)
+    app.session_state[SESSION_KEY] = state_of().session_id
+    app.run()
+    assert not app.exception
+    assert "Five steps" in words(app)
+    next(button for button in app.button if button.label == "Got it").click().run()
+    assert "Five steps" not in words(app)

@@ -1,0 +1,92 @@
+"""Sessions and edits for tests: the tiny model as the resident one, a vault in a temporary folder, made-up patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+import torch
+
+from kgmet.lm.loaded import LoadedLM
+from kgmet.report import Answer, EditReport
+from kgmet.request import FactEdit
+from kgmet.statistics import KeyStatistics
+from kgmet.write.moments import Corpus
+from kgmet.write.patch import EditPatch
+from kgmet.write.solve import LayerUpdate
+from tests.tiny_models import tiny_lm
+from workbench import jobs, resources
+from workbench.session import WorkbenchState
+from workbench.values import FactDraft, StackEntry
+from workbench.vault import SessionVault, vault
+
+EIFFEL = FactDraft(subject="The Eiffel Tower", prompt="{} is located in the city of", new_object="Tokyo")
+SMALL_SETTINGS = {
+    "write": {"layers": [1, 2]},
+    "target": {"max_steps": 2},
+    "hold": {"consequences": 2, "neighbours": 2, "contexts": 2},
+}
+"""Layers the tiny model has, and a search that ends after two steps."""
+
+
+def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
+    """Everything process-wide anew: caches in `folder`, no sessions, the tiny model resident."""
+    monkeypatch.setenv("KGMET_CACHE", str(folder))  # type: ignore[attr-defined]
+    st.cache_resource.clear()
+    lm = tiny_lm()
+    corpus = Corpus(
+        name="few lines", lines=tuple(f"Line {n} of a short text about towers and rivers." for n in range(40))
+    )
+    return resources.model_holder().put(lm, KeyStatistics(lm, corpus))
+
+
+def state_of(known: SessionVault | None = None) -> WorkbenchState:
+    """A new session with settings the tiny model can follow."""
+    state = WorkbenchState((known or vault()).new())
+    state.record.settings = dict(SMALL_SETTINGS)
+    return state
+
+
+def patch_for(lm: LoadedLM, *, subject: str = "Paris", new: str = "Rome", seed: int = 0) -> EditPatch:
+    """A patch of one layer with random factors."""
+    draw = torch.Generator().manual_seed(seed)
+    update = LayerUpdate(
+        layer=1,
+        weight_name="model.layers.1.mlp.down_proj",
+        output_factor=torch.randn(1, lm.d_model, generator=draw),
+        input_factor=torch.randn(1, lm.d_key, generator=draw),
+    )
+    edit = FactEdit(subject=subject, template="{} is in", new_object=new, old_object="London")
+    keys = {1: ((edit.id,), torch.randn(1, lm.d_key, generator=draw))}
+    return EditPatch(edits=(edit,), updates=(update,), model_fingerprint=lm.fingerprint, editor="KGMET", keys=keys)
+
+
+def entry_for(lm: LoadedLM, *, seed: int = 0, name: str = "", based_on: tuple[str, ...] = ()) -> StackEntry:
+    """A stack entry with a made-up patch and a report."""
+    patch = patch_for(lm, subject=f"Paris {seed}", seed=seed)
+    answer = Answer(answer="London", p_new=0.25, p_old=0.5)
+    report = EditReport(
+        edit=patch.edits[0].to_json(),
+        editor="KGMET",
+        graph={"took_part": False, "notes": []},
+        before=answer,
+        after=Answer(answer="Rome", p_new=0.75, p_old=0.125),
+        consequences=(),
+    )
+    return StackEntry(
+        id=patch.id, patch=patch, name=name or f"edit {seed}", report=report, based_on=based_on, curve=({"total": 1.0},)
+    )
+
+
+def wait_for(job_id: str, *, seconds: float = 60.0) -> jobs.Job:
+    """The job once it has ended."""
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        job = jobs.job(job_id)
+        assert job is not None
+        if job.is_finished:
+            return job
+        time.sleep(0.01)
+    raise AssertionError(f"job {job_id} did not end in {seconds} s")
