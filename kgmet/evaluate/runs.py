@@ -157,16 +157,16 @@ class _Run:
         places = self.batches[number]
         try:
             contexts = [context for place in places for context in self._contexts(self.cases[place])]
-            with attached(patches, self.lm):
-                plan = plan_edits(
-                    self.lm,
-                    contexts,
-                    editor=self.settings.method,
-                    statistics=self.statistics,
-                    config=self.settings.edit_config,
-                    ledger=ledger,
-                    progress=_Inner(self.progress),
-                )
+            plan = plan_edits(
+                self.lm,
+                contexts,
+                editor=self.settings.method,
+                statistics=self.statistics,
+                config=self.settings.edit_config,
+                ledger=ledger,
+                earlier=patches,
+                progress=_Inner(self.progress),
+            )
             patch, ledger = plan.patch, plan.ledger
             # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
             statistics = plan.seconds.get("statistics", 0.0)

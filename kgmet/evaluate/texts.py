@@ -67,7 +67,9 @@ def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor,
 
     The longest beginning all rows share is run once, for one row.
     """
-    shared = _n_shared(rows)
+    # A sliding window counts places, and the padding between what is shared and what is not would use them up.
+    is_sliding = getattr(lm.config, "sliding_window", None) is not None
+    shared = 0 if is_sliding else _n_shared(rows)
     cache = None
     if shared and len(rows) > 1:
         head = torch.tensor([list(rows[0][:shared])], device=lm.device)
