@@ -24,7 +24,7 @@ from kgmet.target.search import Stop, TargetConfig, TargetShift
 def straightforward_search(
     lm: LoadedLM, problem: ShiftProblem, *, layer: int, config: TargetConfig, steps: int | None = None
 ) -> TargetShift:
-    """The shift of one edit, searched over whole sequences; with `steps` exactly so many, else with the published stop."""
+    """One edit's shift, searched over whole sequences; with `steps` exactly so many, else with the published stop."""
     spans = locate_all(lm, [prompt.phrase(problem.edit.subject) for prompt in problem.prompts])
     width = max(len(span.input_ids) for span in spans)
     ids = torch.tensor([[*span.input_ids, *[0] * (width - len(span.input_ids))] for span in spans])

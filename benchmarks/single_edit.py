@@ -73,7 +73,8 @@ def main() -> None:
     print(table)
     ratio = rows["KGMET"]["neighbour"].mean_probability_ratio(rows["unedited"]["neighbour"])
     print(
-        f"\nNeighbours' true object keeps {100 * ratio:.1f} % of its probability under KGMET (mean over prompts, each at most 100 %)."
+        f"\nUnder KGMET the neighbours' true objects keep {100 * ratio:.1f} % of their probability "
+        "(mean over prompts, each at most 100 %)."
     )
 
     speed = timing(lm, store, catalogue, cases, statistics_)

@@ -162,23 +162,27 @@ def write_edits(
     if config.deep.enabled and editor.writer is WriterKind.FINE_TUNE:
         raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
+    writer = deep_writer = None
     deep: DeepWrite | None = None
-    with attached(list(earlier), lm):
-        if editor.writer is WriterKind.FINE_TUNE:
-            with clock.stage("write"):
-                written = _fine_tuned(lm, searched, progress)
-        else:
-            with clock.stage("statistics"):
-                writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
-            with clock.stage("write"):
-                written = _solved(lm, searched, writer, ledger, progress)
+    # Statistics are those of the unedited model, so they come before earlier patches are attached.
+    with clock.stage("statistics"):
+        if editor.writer is not WriterKind.FINE_TUNE:
+            writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
         if config.deep.enabled:
+            deep_writer = make_writer(editor, deep_settings(config), statistics, progress)
+    with attached(list(earlier), lm):
+        with clock.stage("write"):
+            if writer is None:
+                written = _fine_tuned(lm, searched, progress)
+            else:
+                written = _solved(lm, searched, writer, ledger, progress)
+        if deep_writer is not None:
             with clock.stage("deep"):
                 deep = write_deep(
                     lm,
                     searched.contexts,
                     early=written.updates,
-                    writer=make_writer(editor, deep_settings(config), statistics, progress),
+                    writer=deep_writer,
                     config=config.deep,
                     ledger=ledger,
                     progress=progress,

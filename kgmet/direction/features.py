@@ -74,7 +74,7 @@ def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfi
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         module = lm.layers[config.feature_layer]
         with torch.no_grad(), recorded([module]) as seen, stopped_after(lm, config.feature_layer):
-            lm.model.base_model(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+            lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
         (states,) = seen
         assert states is not None
         for row, span in enumerate(chunk):

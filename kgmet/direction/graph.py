@@ -74,5 +74,5 @@ class GraphDirection:
             # At the start the output is about as long as the features, 1 per coordinate; begin where KGMET does.
             return encoded * 0.1
         unit = encoded / encoded.norm().clamp(min=1e-6)
-        length: Tensor = self._length * (self._config.length_factor * math.sqrt(unit.numel()))
-        return length * unit
+        shift: Tensor = self._length * (self._config.length_factor * math.sqrt(unit.numel())) * unit
+        return shift

@@ -91,7 +91,8 @@ class RandomDirection:
 
     def shift(self) -> Tensor:
         """Length times the fixed direction; 1 is the length of the hidden state."""
-        return self._length * math.sqrt(self._unit.numel()) * self._unit
+        shift: Tensor = self._length * math.sqrt(self._unit.numel()) * self._unit
+        return shift
 
     def influence(self) -> Tensor | None:
         """No graph took part."""
