@@ -125,5 +125,9 @@ class _Pool:
     def _report(self) -> None:
         tables = [job.folder / "cases.jsonl" for job in self._jobs if job.folder is not None]
         done = sum(table.read_bytes().count(b"\n") for table in tables if table.is_file())
-        detail: dict[str, float | str] = {"doing": "cases", "run": f"{len(self._running)} workers"}
+        detail: dict[str, float | str] = {
+            "doing": "cases",
+            "run": f"{len(self._running)} workers",
+            "workers_lost": float(sum(self._losses)),
+        }
         self._progress.report(ProgressEvent(stage="evaluate", done=done, detail=detail))

@@ -127,7 +127,7 @@ def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[
     seen: set[tuple[str, str]] = set()
     for summary in summaries:
         for state in ("before", "after"):
-            same_start = summary.dataset, str(summary.fingerprints)
+            same_start = str(summary.fingerprints["dataset"]), str(summary.fingerprints["model"])
             if state == "before" and same_start in seen:
                 continue
             seen.add(same_start)

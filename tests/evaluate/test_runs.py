@@ -91,8 +91,7 @@ def test_the_same_seed_gives_the_same_table(world: Path, tmp_path: Path) -> None
 def test_killed_and_resumed_is_as_if_never_killed(table: str, lines: int, world: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from kgmet.evaluate.engine import run_jobs;"
-        "from kgmet.request import FactEdit
-from tests.evaluate.world import tiny_job; run_jobs([tiny_job(Path(sys.argv[1]), Path(sys.argv[2]))])"
+        "from tests.evaluate.world import tiny_job; run_jobs([tiny_job(Path(sys.argv[1]), Path(sys.argv[2]))])"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(world), str(tmp_path)], cwd=ROOT, env=dict(os.environ)
