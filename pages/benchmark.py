@@ -28,7 +28,7 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     if not summaries:
         st.info("No case is scored yet: not measured.")
         return
-    kinds = [kind for kind in view.KINDS if any(kind.value in summary.metrics for summary in summaries)]
+    kinds = view.kinds_asked(summaries)
     options = [*kinds, None]
     shown = st.segmented_control(
         "Curve",
@@ -113,7 +113,7 @@ if job is not None and is_running:
         left = event.detail.get("seconds_left") if event is not None else None
         rest = f" · about {float(left) / 60:.1f} min left" if isinstance(left, (int, float)) else ""
         st.progress(min(done / total, 1.0), text=f"{done} of {total} steps · {job.seconds:.0f} s{rest}")
-        fresh = [run for run in actions.past_runs(state) if run.folder.stat().st_mtime >= (job.started or 0) - 1]
+        fresh = [run for run in actions.past_runs(state) if run.changed >= (job.started or 0.0)]
         curves(fresh or actions.past_runs(state)[:1], "live")
 
     watch()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class StoredRun:
     """A run on disk: what is done so far of `n_case` cases. `order` is ``None`` if it came from elsewhere."""
 
     folder: Path
+    changed: float
+    """When anything was last added to it, in seconds since 1970."""
     summary: RunSummary
     n_case: int
     order: RunOrder | None
@@ -94,7 +96,8 @@ class StoredRun:
     def label(self) -> str:
         """For selectors."""
         of = "" if self.is_complete else f" · {self.summary.n_cases} of {self.n_case}"
-        return f"{self.summary.editor}/{self.folder.name} · {self.summary.dataset} · {self.n_case} cases{of}"
+        data = self.order.ds_label if self.order is not None and self.order.ds_label else self.summary.dataset
+        return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
 
 
 @st.cache_resource(show_spinner=False)
@@ -147,19 +150,18 @@ def keep_upload(state: WorkbenchState, data: bytes) -> Path:
 def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder]) -> str | None:
     """Start one run per order, one after the other, as one job. A message where that is not possible."""
     try:
-        for order in orders:
-            order_dataset(order)
+        size = max((len(order_dataset(order).cases) for order in orders), default=0)
     except KgmetError as error:
         return str(error)
     out = runs_folder(state)
-    return _submit(state, resident, [(order, None) for order in orders], out)
+    return _submit(state, resident, [(order, None) for order in orders], out, size)
 
 
 def resume(state: WorkbenchState, resident: Resident, run: StoredRun) -> str | None:
     """Go on with a run where it was stopped."""
     if run.order is None:
         return "This run was not begun here; continue it on the command line with --continue_from_run."
-    return _submit(state, resident, [(run.order, run.folder)], runs_folder(state))
+    return _submit(state, resident, [(run.order, run.folder)], runs_folder(state), run.n_case)
 
 
 def past_runs(state: WorkbenchState) -> list[StoredRun]:
@@ -167,10 +169,10 @@ def past_runs(state: WorkbenchState) -> list[StoredRun]:
     found = []
     for settings in runs_folder(state).glob("*/run_*/settings.json"):
         try:
-            found.append((settings.stat().st_mtime, _stored(settings.parent)))
+            found.append(_stored(settings.parent))
         except (KgmetError, OSError, KeyError, TypeError, ValueError):
             continue
-    return [run for _, run in sorted(found, key=lambda item: -item[0])]
+    return sorted(found, key=lambda run: -run.changed)
 
 
 def delete_run(run: StoredRun) -> None:
@@ -179,7 +181,7 @@ def delete_run(run: StoredRun) -> None:
 
 
 def _submit(
-    state: WorkbenchState, resident: Resident, work: Sequence[tuple[RunOrder, Path | None]], out: Path
+    state: WorkbenchState, resident: Resident, work: Sequence[tuple[RunOrder, Path | None]], out: Path, n_case: int
 ) -> str | None:
     def go(progress: Progress) -> None:
         for order, folder in work:
@@ -187,7 +189,7 @@ def _submit(
 
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
-        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {work[0][0].limit} cases")
+        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {n_case} cases")
     except KgmetError as error:
         return str(error)
     return None
@@ -210,7 +212,7 @@ def _run(resident: Resident, order: RunOrder, folder: Path, *, before: Path, pro
 def _new_folder(out: Path, order: RunOrder) -> Path:
     folder = new_run(out / order.editor)
     with written_whole(folder / "order.json") as temporary:
-        temporary.write_text(json.dumps(order.__dict__, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(order), ensure_ascii=False), encoding="utf-8")
     return folder
 
 
@@ -219,4 +221,7 @@ def _stored(folder: Path) -> StoredRun:
     header: Mapping[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     path = folder / "order.json"
     order = RunOrder(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    return StoredRun(folder=folder, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order)
+    changed = max(item.stat().st_mtime for item in folder.iterdir())
+    return StoredRun(
+        folder=folder, changed=changed, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order
+    )

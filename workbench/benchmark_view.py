@@ -15,7 +15,7 @@ from kgmet.evaluate.tables import compare_runs
 from kgmet.inspect.running import running_shares
 from workbench import charts, wording
 
-__all__ = ["checkpoint_chart", "curve_chart", "metric_glossary", "paired_table", "runs_table"]
+__all__ = ["checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "runs_table"]
 
 KINDS = {
     AskKind.EFFICACY: "Efficacy",
@@ -48,7 +48,9 @@ def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = 
                     )
                 )
     label = f"{KINDS.get(kind, kind.value)}: share preferred"
-    return charts.lines(curves, axes=("cases scored", label), dark=dark, span=(-0.02, 1.02))
+    figure = charts.lines(curves, axes=("cases scored", label), dark=dark, span=(-0.02, 1.02))
+    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    return figure
 
 
 def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> go.Figure:
@@ -65,6 +67,15 @@ def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> 
         if summary.checkpoints
     ]
     return charts.lines(curves, axes=("edits so far", "perplexity"), dark=dark)
+
+
+def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
+    """Kinds of prompts with both answers that any of the runs has asked so far."""
+    return [
+        kind
+        for kind in KINDS
+        if any(summary.metrics.get(kind.value, {}).get("after", {}).get("n_preferred") for summary in summaries)
+    ]
 
 
 def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:

@@ -137,7 +137,8 @@ def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) 
         drift = measure_drift(lm, entry.patch, texts, earlier=earlier, progress=progress)
         overlap = None
         if sum(len(patch.edits) for patch in patches) > 1:
-            free = statistics.free(list(moments), config.cutoff, progress=progress)
+            shared = [layer for layer in config.write.layers if layer in moments]
+            free = statistics.free(shared, config.cutoff, progress=progress)
             overlap = measure_overlap(patches, free)
         return Protection(writes=tuple(writes), drift=drift, overlap=overlap)
 

@@ -28,7 +28,7 @@ from kgmet.statistics import KeyStatistics
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["Contest", "ContestRow", "Rival", "Trial", "compare_editors", "contest_prompts"]
+__all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial", "compare_editors", "contest_prompts"]
 
 _QUESTIONS = QuestionConfig(n_questions=1, n_later_hops=0, n_neighbours=10, n_controls=6)
 _N_PASSAGE = 8
@@ -101,7 +101,7 @@ class Contest:
     def rows(self) -> tuple[ContestRow, ...]:
         """The table, one measure a row, in the order of importance."""
         found = [self._probability()]
-        for kind, (label, definition) in _KINDS.items():
+        for kind, (label, definition) in KINDS.items():
             values = tuple(_share(trial, kind) for trial in self.trials)
             if any(values):
                 found.append(
@@ -184,7 +184,7 @@ class Contest:
         )
 
 
-_KINDS: Mapping[ProbeKind, tuple[str, str]] = {
+KINDS: Mapping[ProbeKind, tuple[str, str]] = {
     ProbeKind.REWRITE: ("Edit holds", "the new object is likelier than the old one after the edit's prompt"),
     ProbeKind.PARAPHRASE: ("Paraphrases", "the same in other words, never searched with"),
     ProbeKind.CONSEQUENCE: ("Consequences", "what follows from the edit is likelier than what followed before"),
@@ -193,6 +193,7 @@ _KINDS: Mapping[ProbeKind, tuple[str, str]] = {
     ProbeKind.NEIGHBOUR: ("Neighbours kept", "the same relation of other subjects: the true answer stays"),
     ProbeKind.CONTROL: ("Own facts kept", "other facts of the subject: the true answer stays"),
 }
+"""Kind of prompt → (label, definition of what counts), in the order of the table."""
 
 
 def _share(trial: Trial, kind: ProbeKind) -> MetricValue | None:

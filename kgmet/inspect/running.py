@@ -14,7 +14,7 @@ __all__ = ["RunningShare", "running_shares"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunningShare:
-    """After `n_case` cases: the `share` of `n_ask` prompts of one kind that prefer the expected answer, 95 % interval."""
+    """After `n_case` cases: share of `n_ask` prompts of one kind that prefer the expected answer, 95 % interval."""
 
     n_case: int
     share: float

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.config import EditConfig, config_from_mapping
+from kgmet.config import config_from_mapping
 from kgmet.editors import EDITORS, WriterKind
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
@@ -217,6 +217,7 @@ def _inspect_layer(
 ) -> LayerWrite:
     config = config_from_mapping(patch.config)
     values, vectors = torch.linalg.eigh(moment.second_moment)
+    stage = config.deep if config.deep.enabled and update.layer in config.deep.write.layers else config
     own, others = edit_rows(patch, update.layer)
     stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
     written = [item.keys[update.layer][1].double() for item in earlier if update.layer in item.keys]
@@ -226,11 +227,11 @@ def _inspect_layer(
         eigenvalues=values,
         keys=keys,
         kept=torch.cat([*written, stored[others]]) @ vectors,
-        wanted=_wanted(patch, update, stored[own], config),
+        wanted=_wanted(patch, update, stored[own], repeats=stage.write.repeats),
         update=_along(update, vectors),
         text_output=_text_output(lm, update.layer, moment),
-        rank=config.cutoff.rank(values),
-        ridge=config.write.ridge,
+        rank=stage.cutoff.rank(values),
+        ridge=stage.write.ridge,
         is_projected=_is_projected(patch),
     )
 
@@ -239,9 +240,9 @@ def _is_projected(patch: EditPatch) -> bool:
     return patch.editor in EDITORS and EDITORS[patch.editor].writer is WriterKind.NULL_SPACE
 
 
-def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, config: EditConfig) -> Tensor:
+def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, repeats: int) -> Tensor:
     """Inner products of the residuals the layer was asked for; where they are not kept, of what its keys received."""
-    if _is_projected(patch) and config.write.repeats == 1 and len(update.output_factor) == len(keys):
+    if _is_projected(patch) and repeats == 1 and len(update.output_factor) == len(keys):
         residuals = update.output_factor.double()
     else:
         residuals = (keys @ update.input_factor.double().T) @ update.output_factor.double()
