@@ -70,5 +70,6 @@ if job is not None and not job.is_finished:
 
     panels.job_panel(job, draw=draw)
     st.stop()
-panels.job_result(job)
+if job is not None and job.title == actions.title_of(context.edit):
+    panels.job_result(job)
 result_panels.history(state, lm)

@@ -37,6 +37,7 @@ __all__ = [
     "prepare",
     "questions_of",
     "redo",
+    "title_of",
     "says",
     "token_strip",
     "undo",
@@ -147,12 +148,16 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
         progress.report(ProgressEvent(stage="measure", done=1, total=1))
         return plan.patch.id
 
-    title = f"{context.edit.prompt} → {context.edit.new_object}"
     try:
-        jobs.submit("edit", work, state.session_id, title=title)
+        jobs.submit("edit", work, state.session_id, title=title_of(context.edit))
     except KgmetError as error:
         return str(error)
     return None
+
+
+def title_of(edit: FactEdit) -> str:
+    """What the job of an edit is called."""
+    return f"{edit.prompt} → {edit.new_object}"
 
 
 def _entry(plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:

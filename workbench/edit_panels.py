@@ -29,7 +29,7 @@ def fact_form(state: WorkbenchState) -> None:
     """Example picker and the four fields; every change is kept at once."""
     _from_address(state)
     for key, name in _FIELDS.items():
-        st.session_state.setdefault(key, getattr(state.draft, name))
+        st.session_state[key] = getattr(state.draft, name)
 
     def typed() -> None:
         state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))
@@ -81,8 +81,6 @@ def fill(state: WorkbenchState, edit: FactEdit) -> None:
         subject=edit.subject, prompt=edit.template, new_object=edit.new_object, old_object=edit.old_object or ""
     )
     state.set_draft(draft)
-    for key, name in _FIELDS.items():
-        st.session_state[key] = getattr(draft, name)
 
 
 def _from_address(state: WorkbenchState) -> None:
@@ -91,10 +89,7 @@ def _from_address(state: WorkbenchState) -> None:
     given = {field: st.query_params[name] for name, field in names.items() if name in st.query_params}
     if given and not st.session_state.get("fact-linked"):
         st.session_state["fact-linked"] = True
-        draft = retyped(FactDraft(), **given)
-        state.set_draft(draft)
-        for key, name in _FIELDS.items():
-            st.session_state[key] = getattr(draft, name)
+        state.set_draft(retyped(FactDraft(), **given))
 
 
 def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
@@ -215,7 +210,7 @@ def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> 
     name = said or item.path_new[-1].relation.label
     key = f"hold-{item.id}"
     is_ticked = item.id not in state.draft.leave
-    st.session_state.setdefault(key, is_ticked)
+    st.session_state[key] = is_ticked
     st.checkbox(
         f"**{wording.safe(name)}**: {wording.safe(old)} → {wording.safe(new)}"
         + ("" if is_held or not is_ticked else "  :gray-badge[asked only]"),
@@ -228,7 +223,7 @@ def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> 
 
 def _kept(state: WorkbenchState, fact: KeptFact, *, is_protected: bool) -> None:
     key = f"hold-{fact.id}"
-    st.session_state.setdefault(key, fact.id not in state.draft.leave)
+    st.session_state[key] = fact.id not in state.draft.leave
     st.checkbox(
         wording.safe(str(fact.triple)) + ("  :material/shield:" if is_protected else ""),
         key=key,

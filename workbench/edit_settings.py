@@ -19,6 +19,15 @@ from workbench.session import WorkbenchState
 __all__ = ["changed_settings", "settings_panel"]
 
 
+_SHOWN = {
+    "write": ("layers", "ridge"),
+    "target": ("max_steps", "max_norm_ratio"),
+    "cutoff": ("kind", "value"),
+    "hold": ("consequences", "neighbours"),
+}
+"""Stage → settings that have a widget."""
+
+
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
     """Editor and settings, folded away; what is out of range is said and not taken."""
     mark = " · changed" if state.record.settings else ""
@@ -33,6 +42,8 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
         st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
         is_same = name == state.record.editor
         settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
+        if is_same:
+            settings = _with_others(settings, state.record.settings)
         try:
             state.set_editor(name, settings)
         except KgmetError as error:
@@ -105,6 +116,16 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
             "hold": {"consequences": int(held), "neighbours": int(neighbours)},
         },
     )
+
+
+def _with_others(settings: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` and those of `present` that no widget shows."""
+    merged = {stage: dict(values) for stage, values in settings.items()}
+    for stage, values in present.items():
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if name not in _SHOWN.get(stage, ()):
+                merged.setdefault(stage, {})[name] = value
+    return merged
 
 
 def changed_settings(own: EditConfig, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

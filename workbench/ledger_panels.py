@@ -22,9 +22,7 @@ __all__ = ["entry_card", "export_panel", "import_panel", "standing_panel"]
 def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
     """One edit: its switch, name, note, what it did, and a way to remove it."""
     key = entry.id
-    st.session_state.setdefault(f"on-{key}", entry.is_on)
-    st.session_state.setdefault(f"name-{key}", entry.name)
-    st.session_state.setdefault(f"note-{key}", entry.note)
+    st.session_state.update({f"on-{key}": entry.is_on, f"name-{key}": entry.name, f"note-{key}": entry.note})
 
     def changed() -> None:
         wanted = ledger_actions.renamed(
@@ -35,7 +33,6 @@ def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: i
         )
         said = ledger_actions.change_entries(state, [wanted])
         if said:
-            st.session_state[f"on-{key}"] = entry.is_on
             st.session_state["ledger-said"] = said
 
     def taken_out() -> None:

@@ -1,0 +1,121 @@
+"""The app in a process of its own, and a browser page that is watched."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 240_000
+"""Milliseconds an edit may take on a busy machine; an idle one needs about 15 seconds."""
+
+
+class Server:
+    """The app in a process of its own, with sessions in a folder of its own."""
+
+    def __init__(self, cache: Path) -> None:
+        self._cache, self._log = cache, cache / "server.log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> None:
+        environment = os.environ | {"KGMET_CACHE": str(self._cache), "TOKENIZERS_PARALLELISM": "false"}
+        options = ["--server.port", str(self.port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none"]
+        command = [sys.executable, "-m", "streamlit", "run", "workbench/app.py", *options]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2).close()
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        raise AssertionError(f"the app did not start:\n{self._log.read_text(encoding='utf-8')[-2000:]}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+@dataclass
+class Watched:
+    """A browser of one person: its page, and every address it asked for."""
+
+    context: BrowserContext
+    page: Page
+    url: str
+    asked: list[str] = field(default_factory=list)
+
+    def go(self, name: str) -> None:
+        """To another page of the app, by its link in the sidebar."""
+        self.page.get_by_role("link", name=name, exact=True).click()
+        self.page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until no script runs any more."""
+        self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000)
+        self.page.wait_for_timeout(300)
+        assert self.page.locator('[data-testid="stException"]').count() == 0
+
+    def type_fact(self, subject: str, prompt: str, new: str) -> None:
+        """Fill the form of the Edit page, as by keyboard."""
+        self.page.get_by_role("textbox", name="Subject", exact=True).fill(subject)
+        self.page.get_by_role("textbox", name="New object").fill(new)
+        self.page.get_by_role("textbox", name="Prompt, with").fill(prompt)
+        self.page.keyboard.press("Enter")
+        self.page.get_by_text("What the graph says").wait_for(timeout=60_000)
+        self.settle()
+
+    def apply(self) -> None:
+        """Press Apply and wait for the result."""
+        self.page.get_by_role("button", name="Apply the edit").click()
+        self.page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
+        self.page.get_by_text("consequences hold").wait_for(timeout=PATIENCE)
+        self.settle()
+
+    def outside(self) -> list[str]:
+        """What was asked of another machine."""
+        here = re.compile(rf"^(?:https?|wss?)://(?:localhost|127\.0\.0\.1):{self.url.rsplit(':', 1)[1]}(?:/|$)")
+        return [
+            address for address in self.asked if not here.match(address) and not address.startswith(("data:", "blob:"))
+        ]
+
+
+def linked_cache(model_folder: Path, cache: Path) -> Path:
+    """Make `cache` a cache with the models and statistics that are there already, and sessions of its own."""
+    kept = model_folder.parent.parent
+    for name in ("models", "moments"):
+        (kept / name).mkdir(exist_ok=True)
+        (cache / name).symlink_to(kept / name, target_is_directory=True)
+    return cache

@@ -1,0 +1,170 @@
+"""The whole way in a real browser: type, see, apply, believe, undo, keep; and nobody else's business."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.running import PATIENCE, Server, Watched
+
+EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
+OTHERS = ("Shift", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
+
+Visit = Callable[..., Watched]
+
+
+def exact_numbers(page: Page) -> list[list[str]]:
+    """The unrounded probabilities on the two cards after an undo."""
+    return [re.findall(r"\d\.\d{6,}(?:e-\d+)?", card) for card in page.locator(".kg-side").all_inner_texts()]
+
+
+def graph_has_drawn(page: Page) -> bool:
+    """Whether the canvas in the picture's frame holds more than its background."""
+    frame = page.frame_locator("iframe").first
+    frame.locator("#mynetwork canvas").wait_for(timeout=30_000)
+    return bool(
+        frame.locator("#mynetwork canvas").evaluate(
+            """canvas => { const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            const seen = new Set();
+            for (let i = 0; i < data.length; i += 4) seen.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
+            return seen.size > 20; }"""
+        )
+    )
+
+
+def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> None:
+    person = visit()
+    page = person.page
+    page.get_by_role("button", name="Got it").click()
+    person.type_fact(*EIFFEL)
+    expect(page.locator(".kg-tokens .edited")).to_have_text("·Tower")
+    expect(page.locator(".kg-bar").first).to_contain_text("Paris")
+    assert graph_has_drawn(page)
+    before = page.locator(".kg-bars").inner_text()
+
+    person.apply()
+    expect(page.get_by_text("now goes on with")).to_be_visible()
+    expect(page.locator(".kg-side").nth(0)).to_contain_text("Paris")
+    expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
+    expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
+    expect(page.get_by_text("1 edit live")).to_be_visible()
+    assert page.locator(".kg-table .kg-chip.good").count() >= 3
+
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("bit for bit")).to_be_visible(timeout=60_000)
+    person.settle()
+    was, now = exact_numbers(page)
+    assert was == now and len(was) == 2
+    assert page.locator(".kg-bars").inner_text() == before
+    page.get_by_role("button", name="Redo").click()
+    expect(page.get_by_text("now goes on with")).to_be_visible(timeout=60_000)
+
+    look_at_the_graph(person)
+    ask_the_probes(person)
+    for name in OTHERS:
+        person.go(name)
+    keep_it_over_a_restart(person, server)
+    assert person.outside() == []
+
+
+def look_at_the_graph(person: Watched) -> None:
+    page = person.page
+    person.go("Graph")
+    assert graph_has_drawn(page)
+    with page.expect_download() as taken:
+        page.frame_locator("iframe").first.get_by_role("button", name="Save PNG").click()
+    assert taken.value.suggested_filename == "subgraph.png"
+    count = page.get_by_text(re.compile(r"\d+ entities")).inner_text()
+    page.get_by_role("combobox", name="Node").click()
+    page.get_by_role("option", name=re.compile("^Japan · ")).click()
+    page.get_by_role("button", name="Open: show more").click()
+    expect(page.get_by_text(re.compile(r"\d+ entities"))).not_to_have_text(count)
+    page.get_by_text("clickable", exact=True).click()
+    person.settle()
+    canvas = page.locator('[data-testid="stEChartsChart"] canvas').first
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+
+
+def ask_the_probes(person: Watched) -> None:
+    page = person.page
+    person.go("Probe")
+    page.get_by_role("textbox", name="Your own prompts").fill("The Eiffel Tower is in the country of | Japan | France")
+    page.keyboard.press("Control+Enter")
+    person.settle()
+    page.get_by_role("button", name=re.compile("^Ask ")).click()
+    page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
+    person.settle()
+    expect(page.locator(".kg-chain").first).to_contain_text("Tokyo")
+    expect(page.get_by_text("Your own: 1 of 1 hold")).to_be_visible()
+    page.get_by_role("spinbutton", name="Longest answer").fill("5")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Made before something changed")).to_be_visible()
+
+
+def keep_it_over_a_restart(person: Watched, server: Server) -> None:
+    page = person.page
+    person.go("Ledger")
+    expect(page.get_by_text("1 in the ledger")).to_be_visible()
+    page.get_by_role("textbox", name="Name").fill("my tower")
+    page.keyboard.press("Enter")
+    person.settle()
+    server.stop()
+    server.start()
+    page.reload()
+    page.get_by_role("heading", name="Ledger", exact=True).wait_for(timeout=90_000)
+    page.get_by_text("1 in the ledger").wait_for(timeout=90_000)
+    expect(page.get_by_role("textbox", name="Name")).to_have_value("my tower")
+    page.get_by_role("button", name="Measure all").click()
+    expect(page.locator(".kg-table")).to_contain_text("Tokyo", timeout=PATIENCE)
+
+
+def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
+    one, two = visit(), visit()
+    one.type_fact(*EIFFEL)
+    two.type_fact("The Colosseum", "{} is located in the city of", "London")
+    for person in (one, two):
+        person.page.get_by_role("button", name="Apply the edit").click()
+    for person, mine, other in ((one, "Tokyo", "London"), (two, "London", "Tokyo")):
+        person.page.get_by_text("consequences hold").wait_for(timeout=2 * PATIENCE)
+        person.settle()
+        expect(person.page.locator(".kg-bar").first).to_contain_text(mine)
+        person.go("Ledger")
+        expect(person.page.get_by_text("1 in the ledger")).to_be_visible()
+        assert other not in person.page.inner_text('[data-testid="stMainBlockContainer"]')
+    cookies = [{cookie["name"]: cookie["value"] for cookie in person.context.cookies()} for person in (one, two)]
+    (name,) = [key for key in cookies[0] if key.startswith("kgmet_session")]
+    assert cookies[0][name] != cookies[1][name]
+    assert one.outside() == two.outside() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
+    person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = person.page
+    page.goto(f"{person.url}/?subject=The Eiffel Tower&prompt={{}} is located in the city of&new=Tokyo")
+    page.get_by_text("What the graph says").wait_for(timeout=60_000)
+    person.settle()
+    wide = too_wide(page)
+    for path in ("graph", "models", "ledger"):
+        page.goto(f"{person.url}/{path}")
+        page.get_by_role("heading", level=1).wait_for(timeout=60_000)
+        person.settle()
+        wide += too_wide(page)
+    assert wide == []
+
+
+def too_wide(page: Page) -> list[Any]:
+    """Elements of the main part that reach beyond the screen and do not scroll by themselves."""
+    return list(
+        page.evaluate(
+            """() => { const main = document.querySelector('[data-testid="stMain"]');
+            const is_wide = main.scrollWidth > main.clientWidth + 1;
+            return is_wide ? [location.pathname, main.scrollWidth, main.clientWidth] : []; }"""
+        )
+    )
