@@ -151,11 +151,12 @@ class TrainedDirection:
 
     def shift(self) -> Tensor:
         """(d_model,) in units of ‖h‖/√d_model."""
-        directed = self._length * math.sqrt(self._unit.numel()) * self._unit
+        directed: Tensor = self._length * math.sqrt(self._unit.numel()) * self._unit
         if not self._remainder:
             return directed
         longest = self._remainder * directed.norm()
-        return directed + self._free * (longest / torch.maximum(self._free.norm(), longest).clamp(min=1e-12))
+        free: Tensor = self._free * (longest / torch.maximum(self._free.norm(), longest).clamp(min=1e-12))
+        return directed + free
 
     def influence(self) -> Tensor | None:
         """Share of each node of the graph after the edit in the encoder's shift."""

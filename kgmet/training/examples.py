@@ -120,4 +120,5 @@ def _subject_states(lm: LoadedLM, contexts: Sequence[EditContext], config: Encod
         [ProblemRows(lm, first[begin : begin + 32], config.layer).before.cpu() for begin in range(0, len(first), 32)]
     )
     states = states - states.mean(0)
-    return states / (states.norm(dim=1).mean() / math.sqrt(states.shape[1]))
+    spread = float(states.norm(dim=1).mean()) / math.sqrt(states.shape[1])
+    return states / spread

@@ -24,7 +24,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.target.objective import limited
+from kgmet.target.objective import length_penalty, limited
 from kgmet.target.problem import ShiftProblem, Term
 from kgmet.target.rows import ProblemRows
 from kgmet.training.examples import Examples, load_examples
@@ -71,7 +71,7 @@ def train_encoder(
         return TrainedEncoder.load(path, model_fingerprint=lm.fingerprint)
     examples = load_examples(lm, store, catalogue, config=config, exclude=exclude, progress=progress)
     network = ChangeEncoder(lm.d_model, width=config.width, generator=torch.Generator().manual_seed(config.seed))
-    curve = _fit(lm, network, examples, config, progress)
+    curve = _Trainer(lm, network, examples=examples, config=config).fit(progress)
     encoder = TrainedEncoder(
         model_fingerprint=lm.fingerprint,
         store_fingerprint=store.fingerprint,
@@ -87,72 +87,72 @@ def train_encoder(
     return encoder
 
 
-def _fit(
-    lm: LoadedLM, network: ChangeEncoder, examples: Examples, config: EncoderTrainingConfig, progress: Progress
-) -> list[dict[str, float]]:
-    """Train in place; returns the curve: mean loss since the last report, and the loss on edits held back."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
-    generator = random.Random(config.seed)
-    n_train = config.n_edit - config.n_checked
-    held_back = list(range(n_train, config.n_edit))
-    curve = [{"step": 0.0, "checked": _checked(lm, network, examples, held_back, config)}]
-    queue: list[int] = []
-    losses: list[float] = []
-    for step in range(config.steps):
-        progress.check()
-        while len(queue) < config.batch:
-            queue += generator.sample(range(n_train), n_train)
-        chosen, queue = queue[: config.batch], queue[config.batch :]
-        optimizer.param_groups[0]["lr"] = config.rate * max(0.05, 1 - step / config.steps)
+class _Trainer:
+    """A network and what it is trained on."""
+
+    def __init__(
+        self, lm: LoadedLM, network: ChangeEncoder, *, examples: Examples, config: EncoderTrainingConfig
+    ) -> None:
+        self._lm, self._network, self._examples, self._config = lm, network, examples, config
+
+    def fit(self, progress: Progress) -> list[dict[str, float]]:
+        """Train in place; the curve holds the mean loss since the last entry, and `checked`, see `_checked`."""
+        config, generator = self._config, random.Random(self._config.seed)
+        optimizer = torch.optim.AdamW(self._network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        n_train = config.n_edit - config.n_checked
+        curve = [{"step": 0.0, "checked": self._checked()}]
+        queue: list[int] = []
+        losses: list[float] = []
+        for step in range(config.steps):
+            progress.check()
+            while len(queue) < config.batch:
+                queue += generator.sample(range(n_train), n_train)
+            chosen, queue = queue[: config.batch], queue[config.batch :]
+            optimizer.param_groups[0]["lr"] = config.rate * max(0.05, 1 - step / config.steps)
+            losses.append(self._step(optimizer, chosen, generator))
+            if not math.isfinite(losses[-1]):
+                raise NonFiniteError(f"The encoder's loss became {losses[-1]} at step {step}. Use a smaller rate.")
+            detail: dict[str, float | str] = {"total": losses[-1]}
+            progress.report(ProgressEvent(stage="train encoder", done=step + 1, total=config.steps, detail=detail))
+            if (step + 1) % _REPORT_EVERY == 0 or step + 1 == config.steps:
+                curve.append({"step": step + 1.0, "loss": sum(losses) / len(losses)})
+                losses = []
+        curve[-1]["checked"] = self._checked()
+        return curve
+
+    def _step(self, optimizer: torch.optim.Optimizer, chosen: Sequence[int], generator: random.Random) -> float:
         with torch.enable_grad():
-            loss = _loss(lm, network, examples, chosen, config, generator).mean()
+            loss = self._losses(chosen, generator).mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         optimizer.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise NonFiniteError(f"The encoder's loss became {losses[-1]} at step {step}. Use a smaller rate.")
-        detail: dict[str, float | str] = {"total": losses[-1]}
-        progress.report(ProgressEvent(stage="train encoder", done=step + 1, total=config.steps, detail=detail))
-        if (step + 1) % _REPORT_EVERY == 0 or step + 1 == config.steps:
-            curve.append({"step": step + 1.0, "loss": sum(losses) / len(losses)})
-            losses = []
-    curve[-1]["checked"] = _checked(lm, network, examples, held_back, config)
-    return curve
+        return float(loss.detach())
 
+    def _checked(self) -> float:
+        """Mean loss on edits that are not trained on, each with the same random prompt at every call."""
+        config, generator = self._config, random.Random(self._config.seed)
+        held_back = range(config.n_edit - config.n_checked, config.n_edit)
+        with torch.no_grad():
+            parts = [
+                self._losses(held_back[begin : begin + config.batch], generator)
+                for begin in range(0, config.n_checked, config.batch)
+            ]
+        return float(torch.cat(parts).mean())
 
-def _checked(
-    lm: LoadedLM, network: ChangeEncoder, examples: Examples, held_back: list[int], config: EncoderTrainingConfig
-) -> float:
-    """Mean loss on edits that are not trained on, each with the same random prompt at every call."""
-    generator = random.Random(config.seed)
-    with torch.no_grad():
-        parts = [
-            _loss(lm, network, examples, held_back[begin : begin + config.batch], config, generator)
-            for begin in range(0, len(held_back), config.batch)
-        ]
-    return float(torch.cat(parts).mean())
-
-
-def _loss(
-    lm: LoadedLM,
-    network: ChangeEncoder,
-    examples: Examples,
-    chosen: Sequence[int],
-    config: EncoderTrainingConfig,
-    generator: random.Random,
-) -> Tensor:
-    """(n_chosen,) loss of each edit's prediction."""
-    if examples.states is not None:
-        said = torch.stack([network.state(examples.graphs(number)[1]) for number in chosen])
-        return (said - examples.states[list(chosen)]).pow(2).mean(1)
-    problems = [_one_prompt(examples.problems[number], config, generator) for number in chosen]
-    rows = ProblemRows(lm, problems, config.layer)
-    norms = rows.before.norm(dim=1)
-    shifts = torch.stack([network(*examples.graphs(number)) for number in chosen]).to(rows.before)
-    deltas = limited(shifts * (norms / math.sqrt(lm.d_model))[:, None], norms * config.max_norm_ratio)
-    return rows.losses(deltas) + config.length_weight * (deltas.norm(dim=1) / norms).pow(2)
+    def _losses(self, chosen: Sequence[int], generator: random.Random) -> Tensor:
+        """Of each edit's prediction, (n_chosen,)."""
+        examples, config, network = self._examples, self._config, self._network
+        if examples.states is not None:
+            said = torch.stack([network.state(examples.graphs(number)[1]) for number in chosen])
+            return (said - examples.states[list(chosen)]).pow(2).mean(1)
+        problems = [_one_prompt(examples.problems[number], config, generator) for number in chosen]
+        rows = ProblemRows(self._lm, problems, config.layer)
+        norms = rows.before.norm(dim=1)
+        shifts = torch.stack([network(*examples.graphs(number)) for number in chosen]).to(rows.before)
+        deltas = limited(shifts * (norms / math.sqrt(self._lm.d_model))[:, None], norms * config.max_norm_ratio)
+        losses: Tensor = rows.losses(deltas) + config.length_weight * length_penalty(deltas, rows.before)
+        return losses
 
 
 def _one_prompt(problem: ShiftProblem, config: EncoderTrainingConfig, generator: random.Random) -> ShiftProblem:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,15 @@ import torch
 from kgmet.config import EditConfig
 from kgmet.context import EditContext, prepare_edit
 from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
-from kgmet.direction.trained import TrainedDirection, TrainedEncoder, UnchangedGraph, find_encoder, trained_source
+from kgmet.direction.trained import (
+    TrainedDirection,
+    TrainedEncoder,
+    UnchangedGraph,
+    encoder_id,
+    encoder_path,
+    find_encoder,
+    trained_source,
+)
 from kgmet.errors import BrokenArtifactError, Cancelled, ConfigError, GraphError, StaleArtifactError
 from kgmet.graph.subgraph import Subgraph
 from kgmet.parts import make_source
@@ -22,14 +29,36 @@ from tests.graph.small_world import CATALOGUE, edit, key, world
 from tests.tiny_models import tiny_lm
 
 SMALL = EncoderTrainingConfig(layer=2, feature_layer=1, width=8, n_edit=14, n_checked=4, batch=5, steps=12, rate=0.02)
+BRIEF = replace(SMALL, steps=1, n_edit=6, n_checked=2)
 TRAINED = DirectionConfig(source=SourceKind.TRAINED)
 STORE = world()
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-    yield tmp_path
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of the small encoder, trained once."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGMET_CACHE", str(folder))
+        train_encoder(tiny_lm(), STORE, CATALOGUE, config=SMALL)
+    (path,) = folder.rglob("*.safetensors")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def encoder(kept: bytes) -> TrainedEncoder:
+    """The small encoder, kept where it is looked for."""
+    lm = tiny_lm()
+    path = encoder_path(lm.fingerprint, encoder_id(lm.fingerprint, STORE.fingerprint, SMALL, ""))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(kept)
+    return find_encoder(lm)
 
 
 def trained(config: EncoderTrainingConfig = SMALL, **rest: object) -> TrainedEncoder:
@@ -52,26 +81,25 @@ def graphs(**names: str) -> tuple[Subgraph, Subgraph]:
 
 @pytest.mark.parametrize("task", list(EncoderTask))
 def test_training_lowers_the_loss_it_is_about(task: EncoderTask) -> None:
-    curve = trained(replace(SMALL, task=task, steps=60)).curve
+    curve = trained(replace(SMALL, task=task, steps=24)).curve
     assert curve[-1]["loss"] < curve[1]["loss"]
     assert {"checked"} <= set(curve[0]) and {"checked"} <= set(curve[-1])
 
 
-def test_the_same_seed_gives_the_same_encoder_and_another_another(cache: Path) -> None:
-    first = trained()
+def test_the_same_seed_gives_the_same_encoder_and_another_another(encoder: TrainedEncoder, cache: Path) -> None:
     for path in cache.rglob("*.safetensors"):
         path.unlink()
     again, other = trained(), trained(replace(SMALL, seed=1))
-    assert first.id == again.id != other.id
-    assert all(torch.equal(value, again.weights[name]) for name, value in first.weights.items())
-    assert any(not torch.equal(value, other.weights[name]) for name, value in first.weights.items())
+    assert encoder.id == again.id != other.id
+    assert all(torch.equal(value, again.weights[name]) for name, value in encoder.weights.items())
+    assert any(not torch.equal(value, other.weights[name]) for name, value in encoder.weights.items())
 
 
 def test_an_encoder_is_trained_once_and_comes_back_whole(cache: Path) -> None:
-    first = trained()
+    first = trained(BRIEF)
     (path,) = cache.rglob("*.safetensors")
     written = path.stat().st_mtime_ns
-    again = trained()
+    again = trained(BRIEF)
     assert path.stat().st_mtime_ns == written
     assert (again.id, again.config, again.spread, again.curve) == (first.id, first.config, first.spread, first.curve)
     after, before = graphs()
@@ -84,16 +112,15 @@ def test_an_encoder_is_trained_once_and_comes_back_whole(cache: Path) -> None:
 def test_another_store_other_settings_and_other_exclusions_make_another_encoder(cache: Path) -> None:
     smaller = world(without=("Louvre", "P131", "Paris"))
     made = [
-        trained(),
-        trained(replace(SMALL, width=4)),
-        trained(exclude=[key("Eiffel Tower")]),
-        train_encoder(tiny_lm(), smaller, CATALOGUE, config=SMALL),
+        trained(BRIEF),
+        trained(replace(BRIEF, width=4)),
+        trained(BRIEF, exclude=[key("Eiffel Tower")]),
+        train_encoder(tiny_lm(), smaller, CATALOGUE, config=BRIEF),
     ]
     assert len({encoder.id for encoder in made}) == len(list(cache.rglob("*.safetensors"))) == 4
 
 
-def test_another_models_encoder_is_refused(cache: Path) -> None:
-    encoder = trained()
+def test_another_models_encoder_is_refused(encoder: TrainedEncoder, cache: Path) -> None:
     (path,) = cache.rglob("*.safetensors")
     other = tiny_lm(seed=1)
     after, before = graphs()
@@ -105,18 +132,16 @@ def test_another_models_encoder_is_refused(cache: Path) -> None:
         find_encoder(other)
 
 
-def test_a_damaged_file_is_refused(cache: Path) -> None:
-    trained()
+def test_a_damaged_file_is_refused(encoder: TrainedEncoder, cache: Path) -> None:
     (path,) = cache.rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(BrokenArtifactError, match="train anew"):
         find_encoder(tiny_lm())
 
 
-def test_the_only_encoder_needs_no_name_and_one_of_several_does() -> None:
-    first = trained()
-    assert find_encoder(tiny_lm()).id == first.id
-    second = trained(replace(SMALL, seed=1))
+def test_the_only_encoder_needs_no_name_and_one_of_several_does(encoder: TrainedEncoder) -> None:
+    assert find_encoder(tiny_lm()).id == encoder.id
+    second = trained(BRIEF)
     with pytest.raises(ConfigError, match="2 trained encoders"):
         find_encoder(tiny_lm())
     assert find_encoder(tiny_lm(), second.id).id == second.id
@@ -135,8 +160,8 @@ def test_a_stopped_training_leaves_nothing_behind(cache: Path) -> None:
     assert not list(cache.rglob("*.safetensors"))
 
 
-def test_what_the_subject_is_called_does_not_matter() -> None:
-    encoder, (after, before) = trained(), graphs()
+def test_what_the_subject_is_called_does_not_matter(encoder: TrainedEncoder) -> None:
+    after, before = graphs()
     shifts = []
     for name in ("Eiffel Tower", "Big Ben"):
         labels = [
@@ -150,8 +175,8 @@ def test_what_the_subject_is_called_does_not_matter() -> None:
     torch.testing.assert_close(*shifts)
 
 
-def test_the_new_object_decides_the_direction_and_so_do_strangers_names() -> None:
-    encoder, lm = trained(), tiny_lm()
+def test_the_new_object_decides_the_direction_and_so_do_strangers_names(encoder: TrainedEncoder) -> None:
+    lm = tiny_lm()
     shifts = [
         trained_source(lm, encoder, after=after, before=before, config=TRAINED).shift()
         for after, before in (graphs(new="Tokyo"), graphs(new="Berlin"))
@@ -166,15 +191,14 @@ def test_the_new_object_decides_the_direction_and_so_do_strangers_names() -> Non
         assert torch.cosine_similarity(shifts[n], shifts[(n + 1) % 3], dim=0) < 0.99
 
 
-def test_a_graph_that_does_not_change_gives_a_free_shift_that_says_so() -> None:
-    encoder, (after, _) = trained(), graphs()
+def test_a_graph_that_does_not_change_gives_a_free_shift_that_says_so(encoder: TrainedEncoder) -> None:
+    after, _ = graphs()
     source = trained_source(tiny_lm(), encoder, after=after, before=after, config=TRAINED)
     assert isinstance(source, UnchangedGraph) and "the same before and after" in source.name
     assert not source.shift().any()
 
 
-def test_an_encoder_for_another_layer_is_refused() -> None:
-    trained()
+def test_an_encoder_for_another_layer_is_refused(encoder: TrainedEncoder) -> None:
     settings = EditConfig(direction=TRAINED, write=WriteConfig(layers=(0, 1)))
     with pytest.raises(ConfigError, match="--layer 1"):
         make_source(tiny_lm(), context(), settings)
@@ -194,9 +218,9 @@ def test_the_free_part_is_as_long_as_allowed_and_no_longer(remainder: float) -> 
     torch.testing.assert_close(left.norm(), remainder * 2 * shift.norm(), atol=1e-4, rtol=1e-5)
 
 
-def test_the_share_of_each_node_sums_to_one_and_the_anchor_has_none() -> None:
+def test_the_share_of_each_node_sums_to_one_and_the_anchor_has_none(encoder: TrainedEncoder) -> None:
     after, before = graphs()
-    share = trained_source(tiny_lm(), trained(), after=after, before=before, config=TRAINED).influence()
+    share = trained_source(tiny_lm(), encoder, after=after, before=before, config=TRAINED).influence()
     assert share is not None
     torch.testing.assert_close(share.sum(), torch.tensor(1.0))
     assert share[after.anchor] == 0
