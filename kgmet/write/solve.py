@@ -22,6 +22,11 @@ from kgmet.shapes import check_finite, check_shape
 
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 
+_OLDEST_INVERSE = 256
+"""Appends after which an inverse is worked out anew, so that rounding does not add up."""
+_MOST_CONDITION = 1e8
+"""Largest ratio of the sum's trace to λ at which an inverse is kept at all; beyond it every solve factorises."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerUpdate:
@@ -107,6 +112,10 @@ class KeySystem:
         """F of every key; of those appended last, once the sum has taken over."""
         self._factor: Tensor | None = torch.zeros(0, 0, dtype=torch.float64)
         self._sum: Tensor | None = None
+        self._inverse: Tensor | None = None
+        """Of ``sum + λI``, brought forward from append to append where that is accurate."""
+        self._age = 0
+        """Appends since the inverse was worked out from the sum."""
 
     def __len__(self) -> int:
         """How many keys it holds."""
@@ -123,6 +132,7 @@ class KeySystem:
             return new
         before = self._projected.T @ self._projected if self._sum is None else self._sum
         new._projected, new._factor, new._sum = projected, None, before + projected.T @ projected
+        new._inverse, new._age = self._next_inverse(projected, new._sum)
         return new
 
     def directions(self, n_last: int) -> Tensor:
@@ -136,14 +146,25 @@ class KeySystem:
             raise ValueError(f"only the last {n_held} keys can still be asked for, not {n_last}")
         if self._sum is not None:
             # More keys than free directions: (FKKᵀFᵀ + λI)⁻¹ FK is the same by push-through and no larger than d_key.
-            system = self._sum.clone()
-            system.diagonal().add_(self.ridge)
             wanted = self._projected[n_held - n_last :]
-            return self.metric.lift(torch.cholesky_solve(wanted.T, _cholesky(system, self.ridge)).T)
+            if self._inverse is not None:
+                return self.metric.lift(wanted @ self._inverse)
+            return self.metric.lift(torch.cholesky_solve(wanted.T, _summed_factor(self._sum, self.ridge)).T)
         assert self._factor is not None
         chosen = torch.zeros(n_held, n_last, dtype=torch.float64)
         chosen[n_held - n_last :] = torch.eye(n_last, dtype=torch.float64)
         return self.metric.lift(torch.cholesky_solve(chosen, self._factor).T @ self._projected)
+
+    def _next_inverse(self, projected: Tensor, total: Tensor) -> tuple[Tensor | None, int]:
+        """The inverse with more keys in it, by Woodbury's identity: d_key² a key instead of d_key³; and its age."""
+        if float(total.trace()) > _MOST_CONDITION * self.ridge:
+            return None, 0
+        if self._inverse is None or self._age >= _OLDEST_INVERSE:
+            return torch.cholesky_inverse(_summed_factor(total, self.ridge)), 0
+        seen = projected @ self._inverse
+        small = seen @ projected.T
+        small.diagonal().add_(1)
+        return self._inverse - seen.T @ torch.cholesky_solve(seen, _cholesky(small, self.ridge)), self._age + 1
 
     def _extended_factor(self, projected: Tensor) -> Tensor:
         assert self._factor is not None
@@ -156,6 +177,12 @@ class KeySystem:
         factor[n_old:, :n_old] = cross.T
         factor[n_old:, n_old:] = _cholesky(corner - cross.T @ cross, self.ridge)
         return factor
+
+
+def _summed_factor(total: Tensor, ridge: float) -> Tensor:
+    system = total.clone()
+    system.diagonal().add_(ridge)
+    return _cholesky(system, ridge)
 
 
 def _cholesky(system: Tensor, ridge: float) -> Tensor:

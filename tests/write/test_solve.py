@@ -54,6 +54,14 @@ def test_appending_one_by_one_equals_building_at_once(n_key: int) -> None:
     close(grown.directions(1), at_once.directions(1), 1e-10)
 
 
+def test_a_thousand_appends_are_as_exact_as_one() -> None:
+    free, keys, residuals = free_space(0.75), drawn(1200, D_KEY, seed=4), drawn(1, D_MODEL, seed=5)
+    grown = KeySystem(free, 1.0)
+    for row in keys:
+        grown = grown.appended(row[None])
+    close(residuals.T @ grown.directions(1), dense(free, 1.0, keys[-1:], keys[:-1], residuals))
+
+
 def test_appending_leaves_the_old_system_as_it_was() -> None:
     system = KeySystem(free_space(0.75), 0.5).appended(drawn(3, D_KEY, seed=5))
     before = system.directions(3).clone()
