@@ -19,7 +19,7 @@ from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.tracing import hidden_of, recorded_calls
 
-__all__ = ["Suffixes", "encode_suffixes", "left_padded"]
+__all__ = ["Suffixes", "encode_suffixes", "left_padded", "replayable"]
 
 
 class _FrozenPast:
@@ -108,7 +108,7 @@ def encode_suffixes(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequenc
         hidden=first.detach(),
         final=output,
         lengths=lengths,
-        calls=tuple(_replayable(args, kwargs, frozen) for args, kwargs in calls),
+        calls=tuple(replayable(args, kwargs, frozen) for args, kwargs in calls),
     )
 
 
@@ -149,9 +149,10 @@ def _frozen(cache: Any) -> _FrozenPast | None:
     return _FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
 
 
-def _replayable(
-    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None
+def replayable(
+    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer was called with besides its hidden states, to be called with others; the cache becomes `past`."""
     from transformers.cache_utils import Cache
 
     def swap(value: Any) -> Any:

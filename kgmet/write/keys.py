@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import Phrase, locate_all
-from kgmet.lm.suffixes import left_padded
-from kgmet.lm.tracing import recorded, recorded_last, stopped_after
+from kgmet.lm.suffixes import left_padded, replayable
+from kgmet.lm.tracing import hidden_of, recorded, recorded_calls, recorded_last, stopped_after
 from kgmet.shapes import check_shape
 
-__all__ = ["KeyBatch", "KeyRow", "key_rows", "measure_keys"]
+__all__ = ["KeyBatch", "KeyRow", "StartedRows", "key_rows", "measure_keys"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +61,62 @@ def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int, 
     Returns:
         `KeyBatch` on the CPU, float32.
     """
-    keys, outputs, states = [], [], []
-    module = lm.family.write_module(lm.model, layer)
-    for begin in range(0, len(rows), batch_size):
-        ids, mask = left_padded([row.input_ids for row in rows[begin : begin + batch_size]], device=lm.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        with (
-            torch.no_grad(),
-            recorded([module], inputs=True) as key,
-            recorded([module]) as output,
-            recorded([lm.layers[top]]) as state,
-            stopped_after(lm, top),
-        ):
+
+    def run(ids: Tensor, mask: Tensor, positions: Tensor) -> None:
+        with stopped_after(lm, top):
             lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
-        keys.append(recorded_last(key))
-        outputs.append(recorded_last(output))
-        states.append(recorded_last(state))
-    return KeyBatch(layer=layer, keys=torch.cat(keys), outputs=torch.cat(outputs), states=torch.cat(states))
+
+    return _together(
+        [_seen(lm, partial(run, *batch), layer=layer, top=top) for batch in _batches(lm, rows, batch_size)], layer
+    )
+
+
+class StartedRows:
+    """Rows that have run up to decoder layer `first` once, to be run on from there as often as they are wanted.
+
+    What is written at `first` or above changes nothing below it, and below is most of the work where layers are deep.
+    """
+
+    def __init__(self, lm: LoadedLM, rows: Sequence[KeyRow], *, first: int, top: int, batch_size: int = 64) -> None:
+        self._lm, self._first, self._top = lm, first, top
+        self._starts = []
+        for ids, mask, positions in _batches(lm, rows, batch_size):
+            with torch.no_grad(), recorded_calls(list(lm.layers[first : top + 1])) as calls, stopped_after(lm, top):
+                lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
+            given = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
+            self._starts.append((given.detach(), [replayable(args, kwargs) for args, kwargs in calls]))
+
+    def measure(self, layer: int) -> KeyBatch:
+        """As `measure_keys` for a `layer` from `first` to `top`, with the updates attached now."""
+
+        def run(hidden: Tensor, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+            for module, (args, kwargs) in zip(self._lm.layers[self._first : self._top + 1], calls, strict=True):
+                hidden = hidden_of(module(hidden, *args, **kwargs))
+
+        found = [_seen(self._lm, partial(run, *start), layer=layer, top=self._top) for start in self._starts]
+        return _together(found, layer)
+
+
+def _batches(lm: LoadedLM, rows: Sequence[KeyRow], size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Token ids, mask and positions of `size` rows at a time, padded on the left."""
+    for begin in range(0, len(rows), size):
+        ids, mask = left_padded([row.input_ids for row in rows[begin : begin + size]], device=lm.device)
+        yield ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def _seen(lm: LoadedLM, run: Callable[[], None], *, layer: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Key, output and state at the last position while something runs."""
+    module = lm.family.write_module(lm.model, layer)
+    with (
+        torch.no_grad(),
+        recorded([module], inputs=True) as key,
+        recorded([module]) as output,
+        recorded([lm.layers[top]]) as state,
+    ):
+        run()
+    return recorded_last(key), recorded_last(output), recorded_last(state)
+
+
+def _together(found: Sequence[tuple[Tensor, Tensor, Tensor]], layer: int) -> KeyBatch:
+    keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return KeyBatch(layer=layer, keys=keys, outputs=outputs, states=states)

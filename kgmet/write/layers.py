@@ -13,7 +13,7 @@ from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.target.search import TargetShift
-from kgmet.write.keys import KeyBatch, KeyRow, measure_keys
+from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
 from kgmet.write.residual import ResidualSchedule, before_norm
@@ -164,7 +164,8 @@ class _Job:
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         deltas = {shift.edit_id: shift.delta for shift in shifts}
         self.wanted = torch.stack([deltas[row.owner] for row in rows])
-        self.before = measure_keys(lm, [*rows, *protected], layer=min(config.layers), top=self.top)
+        self.started = StartedRows(lm, [*rows, *protected], first=min(config.layers), top=self.top)
+        self.before = self.started.measure(min(config.layers))
 
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
         """Keys and residuals of one layer as they are with these updates in place."""
@@ -197,7 +198,7 @@ class _Job:
 
     def _measured(self, layer: int, updates: Sequence[LayerUpdate]) -> KeyBatch:
         with attached_updates(updates, self.lm):
-            return measure_keys(self.lm, [*self.rows, *self.protected], layer=layer, top=self.top)
+            return self.started.measure(layer)
 
 
 def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], *, each: bool) -> list[list[int]]:
