@@ -1,6 +1,6 @@
 """What an encoder trained across the store's facts brings an edit, beside the nonsense graph and the free shift.
 
-    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 300] [--task shift|state] [--objective plain|full]
+    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 200] [--task shift|state] [--objective plain|full]
 
 Trains the encoder once (minutes; kept), with every entity of the edit set left out. Then each arm searches the same
 edits with the same settings: a fixed number of steps, no early stop and no length penalty, so that every shift goes to
@@ -26,6 +26,7 @@ from measure import Share, Table, interval_text, machine, scored
 
 from kgmet.config import EditConfig, HoldConfig
 from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
+from kgmet.direction.trained import TrainedEncoder, find_encoder
 from kgmet.editors import EDITORS
 from kgmet.evaluate.tables import mcnemar
 from kgmet.graph.linking import link_edit
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=24)
     parser.add_argument("--task", choices=[task.value for task in EncoderTask], default=EncoderTask.SHIFT.value)
     parser.add_argument("--steps", type=int, default=EncoderTrainingConfig().steps, help="of the training")
+    parser.add_argument("--encoder", help="id of a kept encoder, instead of training one")
     parser.add_argument("--search-steps", type=int, default=10)
     parser.add_argument("--length", type=float, default=0.6, help="longest ‖shift‖ / ‖h‖ of every arm")
     parser.add_argument("--objective", choices=("plain", "full"), default="plain")
@@ -96,16 +98,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
-    training = EncoderTrainingConfig(task=EncoderTask(options.task), steps=options.steps)
-    start = time.perf_counter()
-    excluded = measured_entities(store, catalogue)
-    encoder = train_encoder(lm, store, catalogue, config=training, exclude=excluded, progress=_Log())
-    seconds, checked = time.perf_counter() - start, [encoder.curve[n]["checked"] for n in (0, -1)]
+    encoder = _encoder(lm, store, catalogue, options)
+    training, checked = encoder.config, [encoder.curve[n]["checked"] for n in (0, -1)]
     print(
-        f"\nEncoder {encoder.id}: {options.task}, {training.n_edit - training.n_checked} edits, {training.steps} steps."
+        f"\nEncoder {encoder.id}: {training.task.value}, {training.n_edit - training.n_checked} edits, "
+        f"{training.steps} steps. Loss on {training.n_checked} edits it was not trained on: "
+        f"{checked[0]:.2f} untrained, {checked[1]:.2f} trained."
     )
-    print(f"{len(excluded)} entities left out. Ready in {seconds:.0f} s. Loss on {training.n_checked} edits it was not")
-    print(f"trained on: {checked[0]:.2f} untrained, {checked[1]:.2f} trained.")
     cases = build_cases(lm, store, catalogue, limit=options.limit)
     runner = _Runner(lm, store, catalogue, cases, encoder.id, options)
     found = {}
@@ -121,6 +120,18 @@ def main() -> None:
     print(table)
     print("\nPaired, first answers: won : lost, exact McNemar p over prompts; p of a sign test over edits.\n")
     print(_paired_table(found))
+
+
+def _encoder(
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, options: argparse.Namespace
+) -> TrainedEncoder:
+    if options.encoder:
+        return find_encoder(lm, options.encoder)
+    start, excluded = time.perf_counter(), measured_entities(store, catalogue)
+    training = EncoderTrainingConfig(task=EncoderTask(options.task), steps=options.steps)
+    encoder = train_encoder(lm, store, catalogue, config=training, exclude=excluded, progress=_Log())
+    print(f"\n{len(excluded)} entities left out of the training; ready in {time.perf_counter() - start:.0f} s.")
+    return encoder
 
 
 def measured_entities(store: TripleStore, catalogue: RelationCatalogue) -> frozenset[str]:
