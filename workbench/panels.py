@@ -28,6 +28,7 @@ __all__ = [
     "title",
 ]
 
+_POLL_SECONDS = 1.0
 _SERVER = "server"
 """Whose the job is that loads the model for everybody."""
 
@@ -118,7 +119,7 @@ def stale_note(is_stale: bool) -> None:
 
 
 def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
-    """How far a job is, redrawn twice a second until it ends; then the whole page runs again.
+    """How far a job is, redrawn every second until it ends; then the whole page runs again.
 
     Args:
         job: an unfinished job.
@@ -136,7 +137,7 @@ def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel
     if can_cancel and st.button("Stop", icon=":material/stop_circle:", key=f"stop-{job.id}", disabled=job.flag.is_set):
         jobs.cancel(job.id)
         st.toast("Stopping at the next step.")
-    st.fragment(look, run_every=0.5)()
+    st.fragment(look, run_every=_POLL_SECONDS)()
 
 
 def job_result(job: Job | None) -> None:
