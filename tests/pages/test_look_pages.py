@@ -1,0 +1,243 @@
+"""Shift, Orthogonality, Compare, Benchmark, Method: empty, half, full, and with something wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.test_pages import edited, shown, words
+from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of
+from workbench import benchmark_actions, compare_view, inspect_actions, jobs
+from workbench.jobs import JobState
+from workbench.resources import Resident
+from workbench.session import WorkbenchState
+from workbench.values import FactDraft
+
+LOOKS = ("shift", "orthogonality")
+
+
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
+    yield fresh_process(tmp_path, monkeypatch)
+
+
+def looked(name: str, state: WorkbenchState) -> AppTest:
+    """The page once its measurement is done."""
+    page = shown(name, state)
+    job = jobs.latest(inspect_actions.lane(state))
+    for _ in range(3000):
+        if job is None or job.is_finished:
+            break
+
+        time.sleep(0.01)
+    assert job is None or job.state is JobState.DONE, job.error
+    return page.run()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shift", "No edit yet"),
+        ("orthogonality", "No edit yet"),
+        ("compare", "No fact yet"),
+        ("benchmark", "No run yet"),
+        ("method", "Read the graph"),
+    ],
+)
+def test_an_empty_session_is_told_what_to_do_next(resident: Resident, name: str, said: str) -> None:
+    page = shown(name, state_of())
+    assert not page.exception
+    assert said in words(page)
+
+
+@pytest.mark.parametrize(("name", "said"), [("shift", "Logit lens at"), ("orthogonality", "cutoff for the next edits")])
+def test_an_applied_edit_is_looked_into(resident: Resident, name: str, said: str) -> None:
+    page = looked(name, edited(state_of(), resident))
+    assert not page.exception
+    assert said in words(page)
+
+
+def test_the_cell_chosen_by_keyboard_drives_the_rest(resident: Resident) -> None:
+    page = looked("shift", edited(state_of(), resident))
+    page.slider(key="shift-layer").set_value(1).run()
+    page.selectbox(key="shift-position").select_index(0).run()
+    assert not page.exception
+    assert "What layer 1 would say here" in words(page)
+
+
+@pytest.mark.parametrize("view", ["Energy of the update", "Edit × edit", "Drift"])
+def test_every_view_of_orthogonality(resident: Resident, view: str) -> None:
+    state = edited(state_of(), resident)
+    edited(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    page = looked("orthogonality", state)
+    page.button_group[0].set_value([view]).run()
+    assert not page.exception
+    assert "How to read it" in words(page)
+
+
+def test_a_patch_without_graph_or_curve_can_be_looked_into(resident: Resident) -> None:
+    state = state_of()
+    state.record.push(entry_for(resident.lm))
+    for name in LOOKS:
+        page = looked(name, state)
+        assert not page.exception, name
+
+
+def test_edits_of_another_model_are_said_to_be_so(resident: Resident) -> None:
+    from tests.tiny_models import tiny_lm
+
+    state = state_of()
+    state.record.push(entry_for(tiny_lm(seed=1)))
+    for name in LOOKS:
+        page = shown(name, state)
+        assert not page.exception
+        assert "No edit was made for the model that is loaded" in words(page)
+
+
+def test_looking_does_not_keep_an_edit_from_starting(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    shown("orthogonality", state)
+    assert not state.is_busy
+
+
+def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"editor": "AlphaEdit", "layers": "1,2", "ridge": None, "cutoff": None, "steps": n} for n in (1, 2)]
+    monkeypatch.setattr(compare_view, "DEFAULT_ROWS", tuple(rows))
+    state = state_of()
+    state.set_draft(EIFFEL)
+    page = shown("compare", state)
+    next(button for button in page.button if button.label == "Compare 2").click().run()
+    job = state.job("compare")
+    assert job is not None
+    while not job.is_finished:
+        time.sleep(0.01)
+    assert job.error == ""
+    page.run()
+    assert not page.exception
+    assert len(page.table) == 2 and "Edit holds" in str(page.table[0].value.index.tolist())
+    assert "before this edit" in page.dataframe[-1].value["editor"].tolist()
+    assert "Made before" not in words(page)
+    state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    page.run()
+    assert not page.exception
+    assert "Made before" in words(page)
+
+
+def test_compare_says_what_is_wrong_with_a_fact(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
+    page = shown("compare", state)
+    assert not page.exception
+    assert any("2 places" in item.value for item in page.error)
+
+
+CASES = [
+    {
+        "case_id": number,
+        "requested_rewrite": {
+            "prompt": "{} is located in the city of",
+            "relation_id": "P131",
+            "target_new": {"str": "Rome"},
+            "target_true": {"str": "Paris"},
+            "subject": subject,
+        },
+        "paraphrase_prompts": [f"To see {subject} you go to"],
+        "neighborhood_prompts": ["Big Ben is located in the city of"],
+        "generation_prompts": [],
+    }
+    for number, subject in enumerate(("The Eiffel Tower", "The Louvre", "Big Ben"))
+]
+
+
+@pytest.fixture
+def small_editor(monkeypatch: pytest.MonkeyPatch) -> str:
+    """AlphaEdit on the tiny model's layers."""
+    from dataclasses import replace
+
+    from kgmet.editors import EDITORS, Editor
+
+    def small(name: str) -> Editor:
+        editor = EDITORS[name]
+        config = editor.config
+        return replace(
+            editor,
+            config=replace(
+                config,
+                write=replace(config.write, layers=(1, 2)),
+                target=replace(config.target, max_steps=2),
+            ),
+        )
+
+    monkeypatch.setattr(benchmark_actions, "editor_named", small)
+    return "AlphaEdit"
+
+
+def order_of(state: WorkbenchState, editor: str, **rest: object) -> benchmark_actions.RunOrder:
+    path = benchmark_actions.keep_upload(state, json.dumps(CASES).encode())
+    given: dict[str, object] = {"editor": editor, "ds_path": str(path), "ds_label": "mine.json"}
+    return benchmark_actions.RunOrder(**(given | rest))  # type: ignore[arg-type]
+
+
+def ended(state: WorkbenchState) -> jobs.Job:
+
+    job = benchmark_actions.bench_job(state)
+    assert job is not None
+    while not job.is_finished:
+        time.sleep(0.01)
+    return job
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_run_is_made_shown_and_found_again(resident: Resident, small_editor: str, sequential: bool) -> None:
+    state = state_of()
+    assert benchmark_actions.begin(state, resident, [order_of(state, small_editor, sequential=sequential)]) is None
+    assert ended(state).error == ""
+    (run,) = benchmark_actions.past_runs(state)
+    assert run.is_complete and run.n_case == 3 and "mine.json" in run.label
+    page = shown("benchmark", state)
+    assert not page.exception
+    table = page.dataframe[0].value
+    assert table["state"].tolist() == ["before", "after"]
+    assert "Efficacy" in table.columns and "n 3" in table["Efficacy"].iloc[1]
+    assert benchmark_actions.past_runs(state_of()) == []
+
+
+def test_a_stopped_run_is_resumed_without_repeating_what_is_done(resident: Resident, small_editor: str) -> None:
+    state = state_of()
+    benchmark_actions.begin(state, resident, [order_of(state, small_editor)])
+    job = benchmark_actions.bench_job(state)
+    assert job is not None
+    job.flag.set()
+    assert ended(state).state in (JobState.CANCELLED, JobState.DONE)
+    runs = benchmark_actions.past_runs(state)
+    if not runs:  # stopped before its folder was made: then there is nothing to go on with
+        benchmark_actions.begin(state, resident, [order_of(state, small_editor)])
+        ended(state)
+        runs = benchmark_actions.past_runs(state)
+    kept = [row["case_id"] for row in runs[0].summary.rows]
+    assert benchmark_actions.resume(state, resident, runs[0]) is None
+    assert ended(state).error == ""
+    (run,) = benchmark_actions.past_runs(state)
+    assert run.is_complete
+    assert [row["case_id"] for row in run.summary.rows][: len(kept)] == kept
+
+
+def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:
+    from kgmet.errors import BrokenArtifactError
+
+    state = state_of()
+    for data in (b"\xff\xfe", b"{", b'{"a": 1}'):
+        with pytest.raises(BrokenArtifactError, match="JSON"):
+            benchmark_actions.keep_upload(state, data)
+    path = benchmark_actions.keep_upload(state, b'[{"case_id": 1}]')
+    order = benchmark_actions.RunOrder(editor=small_editor, ds_path=str(path))
+    said = benchmark_actions.begin(state, resident, [order])
+    assert said is not None and "record" in said.casefold()
+    assert benchmark_actions.bench_job(state) is None
