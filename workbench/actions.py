@@ -244,12 +244,14 @@ def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
     return str(state.result("greedy_now").value)  # type: ignore[union-attr]
 
 
-def says(text: str, context: EditContext) -> bool:
-    """Whether a continuation begins with the edit's old object, under any of its names."""
-    names = [context.edit.old_object or ""]
-    linked = context.linked
-    for match in linked.old_object if linked is not None else ():
-        if match.entity.id == context.edit.old_object_id:
+def says(text: str, context: EditContext, *, new: bool = False) -> bool:
+    """Whether a continuation begins with the edit's old object (or its new one), under any of its names."""
+    edit, linked = context.edit, context.linked
+    typed, entity_id = (edit.new_object, edit.new_object_id) if new else (edit.old_object, edit.old_object_id)
+    matches = () if linked is None else linked.new_object if new else linked.old_object
+    names = [typed or ""]
+    for match in matches:
+        if match.entity.id == entity_id:
             names += [match.entity.label, match.entity.in_text, *match.entity.aliases]
     said = text.casefold().strip().removeprefix("the ")
     return any(said.startswith(name.casefold().removeprefix("the ")) for name in names if name)

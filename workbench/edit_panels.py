@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -19,7 +20,7 @@ from workbench.resources import catalogue
 from workbench.session import WorkbenchState, retyped
 from workbench.values import FactDraft
 
-__all__ = ["candidates", "consequences", "doubts", "fact_form", "fill", "present_answers"]
+__all__ = ["candidates", "consequences", "doubts", "fact_form", "fill", "link_to", "present_answers"]
 
 _FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _NOWHERE = "not in the graph"
@@ -73,6 +74,17 @@ def fact_form(state: WorkbenchState) -> None:
         placeholder="what the graph holds, if left empty",
         max_chars=400,
     )
+    if not state.draft.is_blank:
+        with st.popover("Link to this fact", icon=":material/link:", type="tertiary"):
+            st.code(link_to(state.draft), language=None, wrap_lines=True)
+            st.caption("Opens this page with the form filled in; nothing is applied by it.")
+
+
+def link_to(draft: FactDraft) -> str:
+    """The address, within this server, that fills the form with a fact."""
+    names = {"subject": draft.subject, "prompt": draft.prompt, "new": draft.new_object, "old": draft.old_object}
+    base = (st.context.url or "").split("?")[0]
+    return f"{base}?{urlencode({name: text for name, text in names.items() if text})}"
 
 
 def fill(state: WorkbenchState, edit: FactEdit) -> None:
@@ -240,7 +252,10 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
     said = actions.greedy_now(state, lm, context.edit.prompt)
     old = context.edit.old_object
     line = f"The model now goes on: “{wording.safe(said)}”."
-    if old is None:
+    if actions.says(said, context, new=True):
+        live = "an edit of yours is live" if state.live(lm) else "it believes so already"
+        st.caption(f"{line} That is the new object: {live}.")
+    elif old is None:
         st.caption(f"{line} No old object is known; the edit does not need one.")
     elif actions.says(said, context):
         st.caption(f"{line} That agrees with the old object, {wording.safe(old)}.")

@@ -75,8 +75,9 @@ def _moved(answer: str, before: float | None, after: float | None) -> str:
 
 
 def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:
-    """The triples of `triple_frame`, row by row."""
-    return (*subgraph.triples, *subgraph.switched_off)
+    """The triples of `triple_frame`, row by row: the edited one first, those switched off last."""
+    first = () if subgraph.edited is None else (subgraph.edited,)
+    return (*first, *(triple for triple in subgraph.triples if triple not in first), *subgraph.switched_off)
 
 
 def triple_frame(subgraph: Subgraph) -> pd.DataFrame:

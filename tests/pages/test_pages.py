@@ -217,3 +217,13 @@ def test_the_whole_app_runs_with_navigation_guide_and_sidebar(resident: Resident
     assert "Five steps" in words(app)
     next(button for button in app.button if button.label == "Got it").click().run()
     assert "Five steps" not in words(app)
+
+
+def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
+    from urllib.parse import parse_qs, urlsplit
+
+    from workbench.edit_panels import link_to
+
+    draft = FactDraft(subject="A & B = C?", prompt="{} is #1 in", new_object="東京")
+    query = parse_qs(urlsplit(link_to(draft)).query)
+    assert query == {"subject": [draft.subject], "prompt": [draft.prompt], "new": [draft.new_object]}
