@@ -1,6 +1,6 @@
 """What an encoder trained across the store's facts brings an edit, beside the nonsense graph and the free shift.
 
-    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 200] [--task shift|state] [--objective plain|full]
+    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 160] [--task shift|state] [--objective plain|full]
 
 Trains the encoder once (minutes; kept), with every entity of the edit set left out. Then each arm searches the same
 edits with the same settings: a fixed number of steps, no early stop and no length penalty, so that every shift goes to

@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--task", choices=("shift", "state"), default="shift", help="what it learns to say")
     parser.add_argument("--layer", type=int, help="decoder layer after which shifts are added (default: 6)")
     parser.add_argument("--edits", type=int, help="edits drawn from the graph (default: 400)")
-    parser.add_argument("--steps", type=int, help="gradient steps (default: 200)")
+    parser.add_argument("--steps", type=int, help="gradient steps (default: 160)")
     parser.add_argument("--seed", type=int, help="of what is drawn (default: 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)

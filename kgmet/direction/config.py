@@ -106,7 +106,7 @@ class EncoderTrainingConfig:
     """Of these, held back to check the encoder on edits it has not seen; at least 2, fewer than `n_edit`."""
     batch: int = 16
     """Edits per step, each with one prompt; at least 1."""
-    steps: int = 200
+    steps: int = 160
     """Gradient steps; at least 1."""
     rate: float = 1.5e-3
     """Adam's learning rate at the start; falls evenly to a twentieth."""
