@@ -15,10 +15,11 @@ from kgmet.errors import ConfigError
 from kgmet.evaluate.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.metrics import TfIdf, n_gram_entropy
 from kgmet.evaluate.mquake import COT_SHOTS, PLAIN_SHOTS
+from kgmet.evaluate.packed import score_packed
 from kgmet.evaluate.texts import Continuation, continue_texts
 from kgmet.fingerprint import digest
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import AnswerScore, score_answers
+from kgmet.lm.score import AnswerScore
 
 __all__ = ["AskScore", "CaseScore", "ScoreConfig", "names_expected", "score_cases"]
 
@@ -133,7 +134,7 @@ def names_expected(text: str, ask: Ask) -> bool:
 
 def _answers(lm: LoadedLM, asks: Sequence[Ask]) -> list[AnswerScore]:
     pairs = [(ask.prompt, answer) for ask in asks for answer in (ask.expected, ask.rejected) if answer]
-    return score_answers(lm, pairs) if pairs else []
+    return score_packed(lm, pairs) if pairs else []
 
 
 def _said(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, str]:
