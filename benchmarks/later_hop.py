@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from edit_set import KINDS, Case, TestPrompt, check_held_out
 from measure import Share, Table, interval_text, machine, measured
 
-from kgmet.config import EditConfig
 from kgmet.context import N_PROBE_WORDINGS, EditContext, prepare_edit
+from kgmet.deep import write_deep
 from kgmet.editors import editor_named
 from kgmet.graph.effects import Consequence, KeptFact
 from kgmet.graph.phrasing import fill, nest, split_templates
@@ -34,7 +34,12 @@ from kgmet.graph.sample import sample_store
 from kgmet.graph.store import TripleStore
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.score import score_answers
+from kgmet.parts import make_writer
+from kgmet.plan import deep_settings, plan_edits
+from kgmet.progress import Silent
 from kgmet.request import FactEdit
+from kgmet.statistics import KeyStatistics
+from kgmet.write.patch import EditPatch
 
 N_STARTS, N_NEIGHBOURS = 6, 8
 
@@ -104,23 +109,11 @@ def build(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, onl
     return [_case(lm, store, catalogue, edit) for edit in EDITS if only in (None, edit[0])]
 
 
-def asking_later_hops(config: EditConfig) -> EditConfig:
-    """The same settings, but the graph is asked for later hops and what stands beside them."""
-    return replace(config, consequences=replace(config.consequences, max_later_hops=40, max_kept_later=40))
-
-
-def config_for_tests() -> EditConfig:
-    """Settings under which the graph is asked for everything that any editor or test needs."""
-    return asking_later_hops(editor_named("KGMET").config)
-
-
-def _case(
-    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, fact: tuple[str, str, str, str]
-) -> LaterCase:
+def _case(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, fact: tuple[str, str, str, str]) -> LaterCase:
     relation, subject, old, new = fact
     kind = KINDS[relation]
     edit = FactEdit(subject=subject, template=kind.template, new_object=new, old_object=old, relation=relation)
-    context = prepare_edit(edit, store=store, catalogue=catalogue, config=config_for_tests())
+    context = prepare_edit(edit, store=store, catalogue=catalogue, config=editor_named("KGMET-deep").config)
     found = context.consequences
     assert found is not None
     tests = [TestPrompt(kind="efficacy", text=edit.prompt, expected=new, rejected=old)]
@@ -129,7 +122,7 @@ def _case(
         for text in kind.paraphrases
     ]
     tests += [test for item in found.forward for test in _forward(item, kind.consequences, context)]
-    tests += [test for test in _known_starts(lm, relation, found.probed_later, edit)]
+    tests += _known_starts(lm, relation, found.probed_later, edit)
     chains = [fact for fact in found.probed_kept_later if fact.path[0].relation.id in _NOUNS]
     near = [fact for fact in chains if fact.kind == "neighbour" and fact.triple.object.label != new]
     tests += [_elsewhere(relation, fact, new, number) for number, fact in enumerate(near[:N_NEIGHBOURS])]
@@ -150,10 +143,8 @@ def _case(
     )
 
 
-def _known_starts(
-    lm: LoadedLM, relation: str, items: Sequence[Consequence], edit: FactEdit
-) -> list[TestPrompt]:
-    """The tests of the starting points about which the unedited model gives the old end first, as far as there are any."""
+def _known_starts(lm: LoadedLM, relation: str, items: Sequence[Consequence], edit: FactEdit) -> list[TestPrompt]:
+    """Tests from the starting points for which the unedited model gives the old end first, as far as there are any."""
     groups = [
         _later(relation, item)
         for item in items
@@ -216,3 +207,105 @@ def _check_nouns(catalogue: RelationCatalogue) -> None:
         for noun in nouns:
             if noun in known or any(noun in text for text in known):
                 raise SystemExit(f"{relation}: {noun!r} is in the catalogue; write another.")
+
+
+def wrong_prompts(case: LaterCase, others: Sequence[LaterCase]) -> EditContext:
+    """The edit with the later hops of another edit of its relation, which now are to end with its own new object."""
+    other = next(item for item in others if item.relation == case.relation and item is not case)
+    mine, theirs = case.context.consequences, other.context.consequences
+    assert mine is not None and theirs is not None
+    end = next(item.new for item in (*mine.written_later, *mine.later_hops))
+    taken = tuple(replace(item, new=end) for item in theirs.written_later)
+    return replace(case.context, consequences=replace(mine, written_later=taken))
+
+
+def patches_of(lm: LoadedLM, cases: Sequence[LaterCase], statistics: KeyStatistics) -> dict[str, list[EditPatch]]:
+    """A patch of every edit under every method. KGMET's own is the early part of the deep editor's, to the bit."""
+    editor, alphaedit = editor_named("KGMET-deep"), editor_named("AlphaEdit")
+    found: dict[str, list[EditPatch]] = {
+        name: [] for name in ("KGMET", "KGMET-deep", "deep, wrong prompts", "AlphaEdit")
+    }
+    for number, item in enumerate(cases):
+        start = time.perf_counter()
+        plan = plan_edits(lm, [item.context], editor=editor, statistics=statistics)
+        n_early = len(editor.config.write.layers)
+        early = replace(plan.patch, updates=plan.patch.updates[:n_early], keys={})
+        wrong = write_deep(
+            lm,
+            [wrong_prompts(item, [*cases[number + 1 :], *cases[:number]])],
+            early=early.updates,
+            writer=make_writer(editor, deep_settings(editor.config), statistics, Silent()),
+            config=editor.config.deep,
+        )
+        assert wrong is not None
+        found["KGMET"].append(early)
+        found["KGMET-deep"].append(plan.patch)
+        found["deep, wrong prompts"].append(replace(early, updates=(*early.updates, *wrong.written.updates)))
+        found["AlphaEdit"].append(plan_edits(lm, [item.context], editor=alphaedit, statistics=statistics).patch)
+        took = " ".join(f"{stage} {seconds:.1f}" for stage, seconds in plan.seconds.items())
+        print(f"{number + 1}/{len(cases)} {item.case.edit.prompt} {item.case.edit.new_object}: "
+              f"{time.perf_counter() - start:.0f} s ({took})", file=sys.stderr)  # fmt: skip
+    return found
+
+
+FIRST_HOP = ("efficacy", "paraphrase", "consequence", "neighbour")
+LATER_HOP = ("later hop", "later hop, catalogue", "later neighbour", "later other")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=len(EDITS))
+    parser.add_argument("--only", help="a relation's id")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    lm = load_lm(DEFAULT_MODEL)
+    store, catalogue = sample_store(), RelationCatalogue.load()
+    cases = build(lm, store, catalogue, only=options.only)[: options.limit]
+    plain = [item.case for item in cases]
+    rows = {"unedited": measured(lm, plain, None)}
+    for name, patches in patches_of(lm, cases, KeyStatistics(lm)).items():
+        rows[name] = measured(lm, plain, patches)
+    print(f"\n{len(cases)} edits, one at a time; {machine(options.threads)}; {lm.name}.")
+    print("Preferred / first answer, % (95 % interval of preferred).\n")
+    for kinds in (FIRST_HOP, LATER_HOP):
+        table = Table(["", *kinds])
+        for name, found in rows.items():
+            table.add(name, *(interval_text(found.get(kind)) for kind in kinds))
+        print(f"{table}\n")
+    print(f"{before_text(rows['unedited'])}\n")
+    print("Later hops (by hand) by relation, preferred / first:\n")
+    print(by_relation(cases, rows))
+    if options.json:
+        options.json.write_text(json.dumps({name: {k: v.to_json() for k, v in f.items()} for name, f in rows.items()}))
+
+
+def before_text(unedited: dict[str, Share]) -> str:
+    """What the unedited model makes of the later hops: whether it knew the old end."""
+    lines = []
+    for kind in LATER_HOP[:2]:
+        scores = unedited[kind].scores
+        preferred = sum(old.logprob > new.logprob for _, new, old in scores)
+        first = sum(old.is_first for _, _, old in scores)
+        lines.append(
+            f"Unedited, {kind}: of {len(scores)} prompts {preferred} prefer the old end, {first} answer with it first."
+        )
+    return "\n".join(lines)
+
+
+def by_relation(cases: Sequence[LaterCase], rows: dict[str, dict[str, Share]]) -> Table:
+    """Later hops of each relation apart."""
+    relations = list(dict.fromkeys(item.relation for item in cases))
+    table = Table(["", *relations])
+    for name, found in rows.items():
+        cells = []
+        for relation in relations:
+            tests = {test.text for item in cases if item.relation == relation for test in item.case.tests}
+            cells.append(interval_text(Share(scores=tuple(s for s in found["later hop"].scores if s[0].text in tests))))
+        table.add(name, *cells)
+    return table
+
+
+if __name__ == "__main__":
+    main()

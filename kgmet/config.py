@@ -54,11 +54,11 @@ class HoldConfig:
 
 
 def _deep_target() -> TargetConfig:
-    return TargetConfig()
+    return TargetConfig(max_norm_ratio=0.6, stop_nll=0.15)
 
 
 def _deep_write() -> WriteConfig:
-    return WriteConfig(layers=(14, 15, 16, 17, 18), keys_per_edit="each")
+    return WriteConfig(layers=(16, 18), keys_per_edit="each", ridge=3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,13 @@ class DeepConfig:
 
     enabled: bool = False
     """Whether there is one."""
-    chains: int = 8
+    chains: int = 16
     """Most starting points whose prompts are written; at least 1."""
     wordings: int = 3
     """Prompts per starting point; others are kept for probing. At least 1."""
-    protected: int = 32
+    protected: int = 64
     """Most facts over two hops whose keys are left alone."""
-    protected_wordings: int = 2
+    protected_wordings: int = 1
     """Prompts per protected fact; at least 1."""
     target: TargetConfig = field(default_factory=_deep_target)
     """The search of the shift at the last token, one for all prompts of an edit."""

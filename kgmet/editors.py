@@ -62,6 +62,12 @@ class Editor:
         return bool(held) or self.config.direction.source.uses_graph
 
 
+def _deepened(config: EditConfig) -> EditConfig:
+    """The same settings with the second write, and a graph that is asked for what it needs."""
+    asked = replace(config.consequences, max_later_hops=40, max_kept_later=64, max_neighbours=80)
+    return replace(config, consequences=asked, deep=replace(config.deep, enabled=True))
+
+
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
     free = EditConfig(target=TargetConfig(weights=plain))
@@ -77,6 +83,13 @@ def _editors() -> dict[str, Editor]:
             writer=WriterKind.NULL_SPACE,
             config=ours,
             source="KGMET (2025.findings-emnlp.261) and what this project adds to it",
+        ),
+        Editor(
+            name="KGMET-deep",
+            summary="KGMET, and a second write in deep layers for prompts that lead to the subject without naming it.",
+            writer=WriterKind.NULL_SPACE,
+            config=_deepened(ours),
+            source="KGMET-deep is ours; the second write follows IFMET (arXiv:2410.06331)",
         ),
         Editor(
             name="KGMET-paper",
