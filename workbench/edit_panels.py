@@ -15,7 +15,7 @@ from kgmet.graph.store import Match
 from kgmet.lm.loaded import LoadedLM
 from kgmet.request import FactEdit
 from workbench import actions, curves, tables, wording
-from workbench.panels import message
+from workbench.panels import follow, message
 from workbench.resources import catalogue
 from workbench.session import WorkbenchState, retyped
 from workbench.values import FactDraft
@@ -30,7 +30,7 @@ def fact_form(state: WorkbenchState) -> None:
     """Example picker and the four fields; every change is kept at once."""
     _from_address(state)
     for key, name in _FIELDS.items():
-        st.session_state[key] = getattr(state.draft, name)
+        follow(key, getattr(state.draft, name))
 
     def typed() -> None:
         state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))

@@ -11,7 +11,7 @@ from kgmet.lm.loaded import LoadedLM
 from workbench import jobs, ledger_actions, tables, wording
 from workbench.jobs import JobState
 from workbench.ledger_actions import EXPORTS, Export, Standing
-from workbench.panels import job_panel, job_result, message
+from workbench.panels import follow, job_panel, job_result, message
 from workbench.resources import Resident
 from workbench.session import WorkbenchState
 from workbench.values import StackEntry
@@ -22,7 +22,9 @@ __all__ = ["entry_card", "export_panel", "import_panel", "standing_panel"]
 def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
     """One edit: its switch, name, note, what it did, and a way to remove it."""
     key = entry.id
-    st.session_state.update({f"on-{key}": entry.is_on, f"name-{key}": entry.name, f"note-{key}": entry.note})
+    st.session_state[f"on-{key}"] = entry.is_on
+    follow(f"name-{key}", entry.name)
+    follow(f"note-{key}", entry.note)
 
     def changed() -> None:
         wanted = ledger_actions.renamed(

@@ -17,6 +17,7 @@ from workbench.values import StackEntry
 __all__ = [
     "Job",
     "choose_entry",
+    "follow",
     "job_panel",
     "job_result",
     "message",
@@ -37,6 +38,18 @@ def title(text: str, about: str) -> None:
     """The page's heading and one sentence on what it is for."""
     st.title(text, anchor=False)
     st.caption(about)
+
+
+def follow(key: str, value: str) -> None:
+    """Let a text widget show `value` where that changed elsewhere, and leave alone what is being typed into it.
+
+    Writing a widget's state on every run would wipe out what a person types in one field while a run that another
+    field caused is still under way.
+    """
+    state, last = st.session_state, f"{key}~"
+    if key not in state or (state.get(last) != value and state[key] != value):
+        state[key] = value
+    state[last] = value
 
 
 def page_link(name: str, label: str, *, icon: str) -> None:

@@ -227,3 +227,15 @@ def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
     draft = FactDraft(subject="A & B = C?", prompt="{} is #1 in", new_object="東京")
     query = parse_qs(urlsplit(link_to(draft)).query)
     assert query == {"subject": [draft.subject], "prompt": [draft.prompt], "new": [draft.new_object]}
+
+
+def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resident) -> None:
+    """Otherwise what is being typed there, and not yet sent, would be wiped out."""
+    state = state_of()
+    page = shown("edit", state)
+    page.text_input(key="fact-subject").set_value("Germany").run()
+    sent = {item.key: item.proto.set_value for item in page.text_input if str(item.key).startswith("fact-")}
+    assert sent == dict.fromkeys(("fact-subject", "fact-prompt", "fact-new", "fact-old"), False)
+    page.selectbox(key="fact-example").select_index(0).run()
+    assert page.text_input(key="fact-subject").value == actions.examples()[0].subject
+    assert page.text_input(key="fact-subject").proto.set_value
