@@ -133,10 +133,11 @@ class Resources:
 
     def do(self, job: Job, progress: Progress | None = None) -> Path:
         """Do a job that has a folder, or go on with it; returns the folder."""
+        # Settings and data first: what is wrong with them is said before a folder is made or a model loaded.
+        settings, dataset = job.settings, job.dataset
         job = job.begun()
         assert job.folder is not None
         progress = _Named(progress or Silent(), f"{job.editor}/{job.folder.name}")
-        settings, dataset = job.settings, job.dataset
         lm, statistics = self.model(job.options, progress)
         run_evaluation(
             lm,

@@ -1,0 +1,72 @@
+"""The two commands from end to end, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kgmet.__main__ import main
+from tests.evaluate.world import tiny_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_world(tmp_path_factory.mktemp("world"), n_case=4)
+
+
+@pytest.fixture(autouse=True)
+def cache(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(world / "cache"))
+
+
+def evaluate(world: Path, out: Path, *more: str) -> int:
+    given = ["--model_name", str(world / "model"), "--hparams_fname", str(world / "own.toml"), "--ds_name", "mcf"]
+    given += ["--ds_path", str(world / "cases.json"), "--num_edits", "2", "--out", str(out), "--no-graph"]
+    return main(["evaluate", *given, "--free_tokens", "2", "--n_generation", "0", "--device", "cpu", *more])
+
+
+def test_a_sweep_prints_one_object_with_a_row_per_editor(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(world, tmp_path, "--alg_name", "AlphaEdit,random", "--json") == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)["rows"]
+    assert [(row["editor"], row["dataset"], row["n_edits"]) for row in rows] == [
+        ("AlphaEdit", "mcf", 4),
+        ("random", "mcf", 4),
+    ]
+    assert rows[0]["metrics"]["efficacy"]["after"]["n"] == 4
+    assert "run_000" in shown.err
+
+
+def test_summarize_shows_and_compares_what_evaluate_made(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(world, tmp_path, "--alg_name", "AlphaEdit,random") == 0
+    assert "| random | after |" in capsys.readouterr().out
+    assert main(["summarize", "--dir_name", "AlphaEdit,random", "--runs", "run_000", "--out", str(tmp_path)]) == 0
+    assert "McNemar p" in capsys.readouterr().out
+    assert main(["summarize", "--dir_name", "AlphaEdit", "--out", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["rows"]) == 1
+    assert found["latex"].startswith("\\begin{tabular}")
+    assert all(Path(path).is_file() for path in found["figures"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "--alg_name", "Magic"], "There is no editor 'Magic'"),
+        (["evaluate", "--ds_name", "zsre"], "--ds_path"),
+        (["evaluate", "--ds_name", "own,mcf", "--ds_path", "one.json"], "2 data sets and 1 files"),
+        (["evaluate", "--hparams_fname", "bert.json"], "gpt2-xl.json"),
+        (["summarize", "--dir_name", "Nobody"], "no run"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_loaded(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
