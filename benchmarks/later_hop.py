@@ -3,9 +3,11 @@
     python benchmarks/later_hop.py [--threads 1] [--limit 28] [--only P36] [--json FILE]
 
 A later hop names no subject of the edit ("The capital of the country of Barcelona is", after an edit of Spain's
-capital). Its test wordings are written by hand and its starting points are never among those that are written. The row
-"deep, wrong prompts" writes the same new object with prompts that lead through another edit's subject: what it gains is
-no knowledge of the edit. All rows are made in one run, one edit at a time.
+capital). Its starting points are never among those that are written; its wordings are written by hand or, in a column of
+their own, those of the catalogue that are never optimised. "later neighbour" are such chains by way of other subjects,
+"later other" other facts from the same starting points. The row "deep, wrong prompts" writes the same new object with
+prompts that lead through another edit's subject: what it gains is no knowledge of the edit. All rows are made in one
+run, one edit at a time.
 """
 
 from __future__ import annotations
@@ -219,8 +221,13 @@ def wrong_prompts(case: LaterCase, others: Sequence[LaterCase]) -> EditContext:
     return replace(case.context, consequences=replace(mine, written_later=taken))
 
 
-def patches_of(lm: LoadedLM, cases: Sequence[LaterCase], statistics: KeyStatistics) -> dict[str, list[EditPatch]]:
-    """A patch of every edit under every method. KGMET's own is the early part of the deep editor's, to the bit."""
+def patches_of(
+    lm: LoadedLM, cases: Sequence[LaterCase], everyone: Sequence[LaterCase], statistics: KeyStatistics
+) -> dict[str, list[EditPatch]]:
+    """A patch of every edit under every method; KGMET's is the early part of the deep editor's.
+
+    The wrong prompts are those of the next edit of the same relation in `everyone`.
+    """
     editor, alphaedit = editor_named("KGMET-deep"), editor_named("AlphaEdit")
     found: dict[str, list[EditPatch]] = {
         name: [] for name in ("KGMET", "KGMET-deep", "deep, wrong prompts", "AlphaEdit")
@@ -232,7 +239,7 @@ def patches_of(lm: LoadedLM, cases: Sequence[LaterCase], statistics: KeyStatisti
         early = replace(plan.patch, updates=plan.patch.updates[:n_early], keys={})
         wrong = write_deep(
             lm,
-            [wrong_prompts(item, [*cases[number + 1 :], *cases[:number]])],
+            [wrong_prompts(item, [*everyone[number + 1 :], *everyone[:number]])],
             early=early.updates,
             writer=make_writer(editor, deep_settings(editor.config), statistics, Silent()),
             config=editor.config.deep,
@@ -262,10 +269,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lm = load_lm(DEFAULT_MODEL)
     store, catalogue = sample_store(), RelationCatalogue.load()
-    cases = build(lm, store, catalogue, only=options.only)[: options.limit]
+    everyone = build(lm, store, catalogue, only=options.only)
+    cases = everyone[: options.limit]
     plain = [item.case for item in cases]
     rows = {"unedited": measured(lm, plain, None)}
-    for name, patches in patches_of(lm, cases, KeyStatistics(lm)).items():
+    for name, patches in patches_of(lm, cases, everyone, KeyStatistics(lm)).items():
         rows[name] = measured(lm, plain, patches)
     print(f"\n{len(cases)} edits, one at a time; {machine(options.threads)}; {lm.name}.")
     print("Preferred / first answer, % (95 % interval of preferred).\n")
