@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.config import EditConfig, config_from_mapping, config_to_mapping
+from kgmet.config import config_to_mapping
 from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.inspect.lens import LensReading, read_lens
 from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
 from kgmet.inspect.rivals import Contest, Rival, compare_editors
+from kgmet.inspect.settings import settings_of
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
 from kgmet.inspect.spectrum import LayerWrite, inspect_writes
 from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
@@ -29,7 +30,6 @@ __all__ = [
     "Protection",
     "comparable",
     "compare",
-    "config_of",
     "contest_fingerprint",
     "is_new",
     "lane",
@@ -77,15 +77,10 @@ def start_look(
     return None
 
 
-def config_of(entry: StackEntry) -> EditConfig:
-    """The settings an applied edit was made with."""
-    return config_from_mapping(entry.patch.config)
-
-
 def texts_of(entry: StackEntry) -> tuple[InspectedText, ...]:
     """What an edit is looked at through."""
-    context: EditContext = context_of(entry, config_of(entry))
-    return shift_texts(context, config_of(entry))
+    context: EditContext = context_of(entry, settings_of(entry.patch))
+    return shift_texts(context, settings_of(entry.patch))
 
 
 def trace_shift_of(
@@ -126,7 +121,7 @@ class Protection:
 
 def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Callable[[Progress], Protection]:
     """The work behind the Orthogonality page: spectra, drift, and the keys of all live edits against each other."""
-    lm, statistics, config = resident.lm, resident.statistics, config_of(entry)
+    lm, statistics, config = resident.lm, resident.statistics, settings_of(entry.patch)
     earlier = state.live_patches(lm, before=entry.id)
     patches = [item.patch for item in comparable(state, resident, entry)]
 

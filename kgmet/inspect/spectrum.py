@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.config import config_from_mapping
 from kgmet.editors import EDITORS, WriterKind
+from kgmet.inspect.settings import settings_of
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.shapes import check_shape
@@ -215,7 +215,7 @@ def edit_rows(patch: EditPatch, layer: int) -> tuple[list[int], list[int]]:
 def _inspect_layer(
     lm: LoadedLM, patch: EditPatch, update: LayerUpdate, moment: KeyMoment, earlier: Sequence[EditPatch]
 ) -> LayerWrite:
-    config = config_from_mapping(patch.config)
+    config = settings_of(patch)
     values, vectors = torch.linalg.eigh(moment.second_moment)
     stage = config.deep if config.deep.enabled and update.layer in config.deep.write.layers else config
     own, others = edit_rows(patch, update.layer)
