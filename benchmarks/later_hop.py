@@ -3,7 +3,7 @@
     python benchmarks/later_hop.py [--threads 1] [--limit 28] [--only P36] [--json FILE]
 
 A later hop names no subject of the edit ("The capital of the country of Barcelona is", after an edit of Spain's
-capital). Its starting points are never among those that are written; its wordings are written by hand or, in a column of
+capital). Its starting points are never among those that are written; its wordings are by hand or, in a column of
 their own, those of the catalogue that are never optimised. "later neighbour" are such chains by way of other subjects,
 "later other" other facts from the same starting points. The row "deep, wrong prompts" writes the same new object with
 prompts that lead through another edit's subject: what it gains is no knowledge of the edit. All rows are made in one
