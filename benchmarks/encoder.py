@@ -1,6 +1,6 @@
 """What an encoder trained across the store's facts brings an edit, beside the nonsense graph and the free shift.
 
-    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 160] [--task shift|state] [--objective plain|full]
+    python benchmarks/encoder.py [--threads 1] [--limit 24] [--steps 100] [--task shift|state] [--objective plain|full]
 
 Trains the encoder once (minutes; kept), with every entity of the edit set left out. Then each arm searches the same
 edits with the same settings: a fixed number of steps, no early stop and no length penalty, so that every shift goes to
@@ -99,7 +99,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
     encoder = _encoder(lm, store, catalogue, options)
-    training, checked = encoder.config, [encoder.curve[n]["checked"] for n in (0, -1)]
+    training, checked = encoder.config, encoder.checked
     print(
         f"\nEncoder {encoder.id}: {training.task.value}, {training.n_edit - training.n_checked} edits, "
         f"{training.steps} steps. Loss on {training.n_checked} edits it was not trained on: "

@@ -15,8 +15,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("train-encoder", help="train a graph encoder for a model across the graph's facts")
     parser.add_argument("--task", choices=("shift", "state"), default="shift", help="what it learns to say")
     parser.add_argument("--layer", type=int, help="decoder layer after which shifts are added (default: 6)")
-    parser.add_argument("--edits", type=int, help="edits drawn from the graph (default: 400)")
-    parser.add_argument("--steps", type=int, help="gradient steps (default: 160)")
+    parser.add_argument("--edits", type=int, help="edits drawn from the graph (default: 1000)")
+    parser.add_argument("--steps", type=int, help="gradient steps (default: 100)")
     parser.add_argument("--seed", type=int, help="of what is drawn (default: 0)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("An encoder is trained on a graph; leave out --no-graph.")
     lm = load_model(options, progress)
     encoder = train_encoder(lm, store, RelationCatalogue.load(), config=config, progress=progress)
-    first, last = encoder.curve[0]["checked"], encoder.curve[-1]["checked"]
+    first, last = encoder.checked
     if options.json:
         print_json({"id": encoder.id, "checked_before": first, "checked_after": last, "curve": list(encoder.curve)})
         return 0

@@ -100,13 +100,14 @@ class EncoderTrainingConfig:
     """Decoder layer whose states are the features of names; from 0."""
     width: int = 128
     """Of the encoder's bottleneck; at least 1."""
-    n_edit: int = 400
+    n_edit: int = 1000
     """Edits drawn from the store, balanced over relations; at least 4."""
-    n_checked: int = 24
-    """Of these, held back to check the encoder on edits it has not seen; at least 2, fewer than `n_edit`."""
+    n_checked: int = 32
+    """Of these, held back to check the encoder on edits it has not seen, and to stop where that is best; at least 2,
+    fewer than `n_edit`. With 376 edits and 160 steps it learned them by heart: loss 2.1, and 4.3 on edits held back."""
     batch: int = 16
     """Edits per step, each with one prompt; at least 1."""
-    steps: int = 160
+    steps: int = 100
     """Gradient steps; at least 1."""
     rate: float = 1.5e-3
     """Adam's learning rate at the start; falls evenly to a twentieth."""

@@ -59,6 +59,12 @@ class TrainedEncoder:
         """16 hex digits for model, store, settings and exclusions."""
         return encoder_id(self.model_fingerprint, self.store_fingerprint, self.config, self.excluded)
 
+    @property
+    def checked(self) -> tuple[float, float]:
+        """Loss on edits that were held back: untrained, and with these weights, the best of the curve."""
+        values = [entry["checked"] for entry in self.curve if "checked" in entry]
+        return values[0], min(values)
+
     def network(self) -> ChangeEncoder:
         """The encoder with its weights, which nothing may train further."""
         d_model = self.node_mean.shape[0]

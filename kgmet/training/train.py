@@ -31,7 +31,7 @@ from kgmet.training.examples import Examples, load_examples
 
 __all__ = ["train_encoder"]
 
-_REPORT_EVERY = 10
+_REPORT_EVERY = 20
 
 
 def train_encoder(
@@ -96,11 +96,16 @@ class _Trainer:
         self._lm, self._network, self._examples, self._config = lm, network, examples, config
 
     def fit(self, progress: Progress) -> list[dict[str, float]]:
-        """Train in place; the curve holds the mean loss since the last entry, and `checked`, see `_checked`."""
+        """Train in place and keep the weights that did best on the edits held back.
+
+        Returns:
+            The curve: at each `step` the mean `loss` since the last entry, and `checked`, see `_checked`.
+        """
         config, generator = self._config, random.Random(self._config.seed)
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=config.rate, weight_decay=config.weight_decay)
         n_train = config.n_edit - config.n_checked
         curve = [{"step": 0.0, "checked": self._checked()}]
+        best = curve[0]["checked"], self._weights()
         queue: list[int] = []
         losses: list[float] = []
         for step in range(config.steps):
@@ -115,10 +120,15 @@ class _Trainer:
             detail: dict[str, float | str] = {"total": losses[-1]}
             progress.report(ProgressEvent(stage="train encoder", done=step + 1, total=config.steps, detail=detail))
             if (step + 1) % _REPORT_EVERY == 0 or step + 1 == config.steps:
-                curve.append({"step": step + 1.0, "loss": sum(losses) / len(losses)})
+                curve.append({"step": step + 1.0, "loss": sum(losses) / len(losses), "checked": self._checked()})
                 losses = []
-        curve[-1]["checked"] = self._checked()
+                if curve[-1]["checked"] < best[0]:
+                    best = curve[-1]["checked"], self._weights()
+        self._network.load_state_dict(best[1])
         return curve
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self._network.state_dict().items()}
 
     def _step(self, optimizer: torch.optim.Optimizer, chosen: Sequence[int], generator: random.Random) -> float:
         with torch.enable_grad():
