@@ -6,8 +6,9 @@ none of which the relation catalogue has, so whatever is optimised with the cata
 A fact is *known* if its object is what the default model says first after the edit's own prompt, or at least comes
 third and stands first after one of the paraphrases. Of the known facts of a relation the script takes as many as the
 wordings file allows, in an order given by a hash. The new object is another object of the relation, one that several
-subjects have. Ten neighbours are other known facts of the relation; half of them share the old object where there are
-that many. Consequences are those of `find_consequences` for which there is a wording, so both ends come from the graph.
+subjects have; cases in which the model prefers it already are dropped. Ten neighbours are other known facts of the
+relation; half of them share the old object where there are that many. Consequences are those of `find_consequences` for
+which there is a wording, so both ends come from the graph.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kgmet.evaluate.packed import score_packed
 from kgmet.fingerprint import digest
 from kgmet.graph.consequences import Consequence, ConsequenceConfig, EditConsequences, find_consequences
 from kgmet.graph.phrasing import fill, in_slot
@@ -50,7 +52,7 @@ def main() -> None:
             flush=True,
         )
         cases += made[: words["limit"]]
-    rows = [{"case_id": number, **case} for number, case in enumerate(shuffled(cases, key=_case_key))]
+    rows = [{"case_id": number, **case} for number, case in enumerate(shuffled(believed(lm, cases), key=_case_key))]
     text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     (SAMPLE_FOLDER / "cases.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")
     with_more = sum(bool(row["consequence_prompts"]) for row in rows)
@@ -81,6 +83,18 @@ def ranks(lm: LoadedLM, template: str, facts: Sequence[Triple]) -> list[int]:
     """Rank of the first token of each fact's object after the template."""
     pairs = [(fill(template, fact.subject), fact.object.label) for fact in facts]
     return [score.rank for score in score_answers(lm, pairs)] if pairs else []
+
+
+def believed(lm: LoadedLM, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cases in which the model prefers the true object to the new one, per token: before the edit, efficacy is 0."""
+    rewrites = [case["requested_rewrite"] for case in cases]
+    pairs = [
+        (rewrite["prompt"].replace("{}", rewrite["subject"]), rewrite[target]["str"])
+        for rewrite in rewrites
+        for target in ("target_true", "target_new")
+    ]
+    scores = [score.mean_logprob for score in score_packed(lm, pairs)]
+    return [case for case, true, new in zip(cases, scores[::2], scores[1::2], strict=True) if true > new]
 
 
 def is_usable(fact: Triple) -> bool:

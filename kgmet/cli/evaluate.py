@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--downstream_limit", type=int, default=100, help="most examples of a task")
     _add_scoring(parser)
     _add_data(parser)
-    parser.add_argument("--out", type=Path, default=Path("results"), help="where runs are kept (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
     parser.add_argument("--continue_from_run", metavar="RUN", help="go on with this run of the same settings: run_000")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where the work is done")
     parser.add_argument("--address", help="of a Ray cluster; without one a local one is started")

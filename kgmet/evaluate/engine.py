@@ -49,7 +49,7 @@ class JobOptions:
     no_graph: bool = False
     references_path: Path | None = None
     keep_faulty: bool = False
-    out: Path = Path("results")
+    out: Path = Path("runs")
     continue_from_run: str | None = None
     device: str | None = None
     dtype: str | None = None

@@ -1,4 +1,4 @@
-"""A few cases on the embedded model: edits take, neighbours stay, and the unedited model is what it was thought to be."""
+"""A few cases on the embedded model: it knows them before, edits take, neighbours stay."""
 
 from __future__ import annotations
 
