@@ -82,6 +82,7 @@ def heatmap(
     marked_column: int | None = None,
     upwards: bool = False,
     dark: bool = False,
+    row_height: int = 17,
 ) -> go.Figure:
     """A heatmap with a fixed scale and one invisible marker per cell.
 
@@ -96,6 +97,7 @@ def heatmap(
         marked_column: a column with a thin outline, for example the edited token.
         upwards: row 0 at the bottom.
         dark: for a dark background.
+        row_height: in pixels.
 
     Raises:
         ValueError: if the labels do not fit the values.
@@ -124,7 +126,7 @@ def heatmap(
     for shape in _shapes(len(rows), chosen, marked_rows, marked_column, line):
         figure.add_shape(**shape)
     figure.update_layout(
-        height=int(max(220, 17 * len(rows) + 110)),
+        height=max(220, row_height * len(rows) + 110),
         margin={"l": 10, "r": 10, "t": 10, "b": 10},
         hovermode="closest",
         hoverdistance=-1,
@@ -140,6 +142,7 @@ def heatmap(
     figure.update_yaxes(
         title=axes[0], tickvals=list(range(0, len(rows), step)),
         ticktext=[html.escape(r, quote=False) for r in rows[::step]], automargin=True,
+        ticklabelstandoff=8 if marked_rows else 2,
         range=[-0.5, len(rows) - 0.5] if upwards else [len(rows) - 0.5, -0.5], **common,
     )  # fmt: skip
     return figure
@@ -213,11 +216,9 @@ def _shapes(
     n_row: int, chosen: Cell | None, marked_rows: Sequence[int], marked_column: int | None, line: str
 ) -> list[dict[str, Any]]:
     shapes: list[dict[str, Any]] = []
-    for row in marked_rows:
-        place = {"x0": -0.012, "x1": -0.004, "y0": row - 0.45, "y1": row + 0.45}
-        shapes.append(
-            {"type": "rect", "xref": "paper", "yref": "y", "line": {"width": 0}, "fillcolor": "#d55e00", **place}
-        )
+    for row in marked_rows:  # in pixels left of the first column, however wide the figure is
+        place = {"xsizemode": "pixel", "xanchor": -0.5, "x0": -8, "x1": -3, "y0": row - 0.45, "y1": row + 0.45}
+        shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place})
     if marked_column is not None:
         place = {"x0": marked_column - 0.5, "x1": marked_column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
         shapes.append({"type": "rect", "line": {"width": 1.5, "color": "#d55e00", "dash": "dot"}, **place})

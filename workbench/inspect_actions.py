@@ -80,7 +80,7 @@ def start_look(
 def texts_of(entry: StackEntry) -> tuple[InspectedText, ...]:
     """What an edit is looked at through."""
     context: EditContext = context_of(entry, settings_of(entry.patch))
-    return shift_texts(context, settings_of(entry.patch))
+    return shift_texts(context, settings_of(entry.patch), patch=entry.patch)
 
 
 def trace_shift_of(
@@ -128,7 +128,7 @@ def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) 
     def work(progress: Progress) -> Protection:
         moments = statistics.moments([update.layer for update in entry.patch.updates], progress=progress)
         writes = inspect_writes(lm, entry.patch, moments, earlier=earlier, progress=progress)
-        texts = drift_texts(context_of(entry, config), config)
+        texts = drift_texts(context_of(entry, config), config, patch=entry.patch)
         drift = measure_drift(lm, entry.patch, texts, earlier=earlier, progress=progress)
         overlap = None
         if sum(len(patch.edits) for patch in patches) > 1:

@@ -26,7 +26,7 @@ def lens_at_layer(reading: LensReading, layer: int) -> pd.DataFrame:
 
 
 def lens_by_layer(reading: LensReading) -> pd.DataFrame:
-    """Every layer: likeliest tokens, each answer's probability and rank, and how far the distributions are apart."""
+    """Every layer, the last one first: likeliest tokens, each answer's probability and rank, and how far the distributions are apart."""
     rows = []
     for before, after, divergence in zip(reading.before, reading.after, reading.divergence, strict=True):
         row: dict[str, Any] = {
@@ -40,7 +40,7 @@ def lens_by_layer(reading: LensReading) -> pd.DataFrame:
             row[f"{answer}: rank"] = f"{was.rank} → {now.rank}"
         row["KL (nats)"] = round(divergence, 4)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows[::-1])
 
 
 def lens_sentence(reading: LensReading, layer: int) -> str:

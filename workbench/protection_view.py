@@ -53,7 +53,8 @@ READ_OVERLAP: dict[OverlapKind, str] = {
 }
 READ_DRIFT = (
     "How to read it: how much each edited layer's output changed at the subject of each text. The edit's own row is "
-    "meant to change; protected neighbours should stay near 0, other neighbours and unrelated text as well."
+    "meant to change; protected neighbours should stay near 0, other neighbours and unrelated text as well. The "
+    "subject's other facts share its key and move with it: whether their answers stay is asked on Probe."
 )
 
 

@@ -11,6 +11,7 @@ from kgmet.graph.effects import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity
 from kgmet.lm.spans import Phrase
+from kgmet.write.patch import EditPatch
 
 __all__ = ["UNRELATED_TEXTS", "InspectedText", "TextKind", "drift_texts", "shift_texts"]
 
@@ -74,7 +75,9 @@ class InspectedText:
         return tuple(answer for answer in (self.new, self.old) if answer is not None)
 
 
-def shift_texts(context: EditContext, config: EditConfig, *, paraphrases: int = 3) -> tuple[InspectedText, ...]:
+def shift_texts(
+    context: EditContext, config: EditConfig, *, patch: EditPatch | None = None, paraphrases: int = 3
+) -> tuple[InspectedText, ...]:
     """The edit's prompt, paraphrases, consequences, neighbours and an unrelated text, as far as the graph knows any."""
     edit = context.edit
     found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
@@ -87,25 +90,39 @@ def shift_texts(context: EditContext, config: EditConfig, *, paraphrases: int = 
         phrase = Phrase(template=item.templates[-1], subject=in_slot(item.templates[-1], context.subject))
         old = None if item.old is None else item.old.label
         found.append(InspectedText(kind=TextKind.CONSEQUENCE, phrase=phrase, new=item.new.label, old=old))
-    others = drift_texts(context, config, most=1)
+    others = drift_texts(context, config, patch=patch, most=1)
     return (*found, *(text for text in others if not text.kind.should_move))
 
 
-def drift_texts(context: EditContext, config: EditConfig, *, most: int = 12) -> tuple[InspectedText, ...]:
-    """The edit's prompt, then what must stay: up to `most` neighbours of each kind, own facts and unrelated texts."""
+def drift_texts(
+    context: EditContext, config: EditConfig, *, patch: EditPatch | None = None, most: int = 12
+) -> tuple[InspectedText, ...]:
+    """The edit's prompt, then what must stay: up to `most` neighbours of each kind, own facts and unrelated texts.
+
+    With a `patch` the protected neighbours are those whose keys it really kept; the graph may have changed since.
+    """
     edit = context.edit
     found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
-    protected = protected_facts(context, config)
     known = () if context.consequences is None else context.consequences.kept_neighbours
-    outside = tuple(fact for fact in known if fact not in protected)
-    for kind, facts in ((TextKind.PROTECTED, protected), (TextKind.NEIGHBOUR, outside)):
-        found += [_kept(context, kind, edit.template, fact) for fact in facts[:most]]
+    facts = list(dict.fromkeys((*protected_facts(context, config), *known)))
+    kept = {fact.triple.subject.id for fact in protected_facts(context, config)} if patch is None else _kept_by(patch)
+    protected = [fact for fact in facts if fact.triple.subject.id in kept]
+    outside = [fact for fact in facts if fact.triple.subject.id not in kept]
+    for kind, members in ((TextKind.PROTECTED, protected), (TextKind.NEIGHBOUR, outside)):
+        found += [_kept(context, kind, edit.template, fact) for fact in members[:most]]
     own = () if context.consequences is None else context.consequences.kept_own
     for fact in own[:most]:
         if fact.templates:
             found.append(_kept(context, TextKind.CONTROL, fact.templates[0], fact))
     unrelated = [InspectedText(kind=TextKind.UNRELATED, phrase=Phrase(template=text)) for text in UNRELATED_TEXTS]
     return (*found, *unrelated[:most])
+
+
+def _kept_by(patch: EditPatch) -> set[str]:
+    """Ids of the subjects whose keys a patch kept, by the names under which it stores them."""
+    return {
+        name.removeprefix("kept/") for names, _ in patch.keys.values() for name in names if name.startswith("kept/")
+    }
 
 
 def _about(context: EditContext, kind: TextKind, template: str, subject: str, old: str | None) -> InspectedText:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from kgmet.context import EditContext, prepare_edit, protected_facts
 from kgmet.editors import EDITORS
 from kgmet.inspect.texts import UNRELATED_TEXTS, TextKind, drift_texts, shift_texts
 from kgmet.request import FactEdit
+from kgmet.write.patch import EditPatch
 from tests.graph.small_world import CATALOGUE, world
 
 EDIT = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
@@ -63,3 +66,19 @@ def test_only_what_the_edit_is_about_should_move() -> None:
         TextKind.PARAPHRASE,
         TextKind.CONSEQUENCE,
     }
+
+
+def test_what_a_patch_really_kept_is_what_is_called_protected() -> None:
+    known = context()
+    one = protected_facts(known, CONFIG)[0].triple.subject
+    patch = EditPatch(
+        edits=(EDIT,),
+        updates=(),
+        model_fingerprint="m",
+        editor="KGMET",
+        keys={1: ((f"{EDIT.id}/0", f"kept/{one.id}"), torch.zeros(2, 4))},
+    )
+    texts = drift_texts(known, CONFIG, patch=patch)
+    protected = [text.phrase.subject for text in texts if text.kind is TextKind.PROTECTED]
+    assert len(protected) == 1 and one.label in protected[0]
+    assert sum(one.label in text.text for text in texts) == 1

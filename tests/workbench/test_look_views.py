@@ -50,7 +50,7 @@ def test_a_cell_beyond_a_shorter_text_is_moved_into_it() -> None:
 def test_the_lens_table_shows_every_layer_with_both_answers() -> None:
     reading = read_lens(LM, random_patch(LM), text_of(), position=-1)
     table = inspect_tables.lens_by_layer(reading)
-    assert list(table["layer"]) == list(range(N_LAYER))
+    assert list(table["layer"]) == list(range(N_LAYER))[::-1]
     assert {"Rome: p", "Paris: rank", "KL (nats)"} <= set(table.columns)
     assert "Rome" in inspect_tables.lens_sentence(reading, 0)
     assert len(inspect_tables.lens_at_layer(reading, 0)) == len(reading.before[0].top)
