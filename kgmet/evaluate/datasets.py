@@ -36,6 +36,7 @@ def load_dataset(
     graph_path: Path | None = None,
     references_path: Path | None = None,
     drop_faulty: bool = True,
+    together: bool = True,
 ) -> Dataset:
     """Read a data set.
 
@@ -46,6 +47,7 @@ def load_dataset(
         graph_path: a file ``[{case_id, triples}]``; without one, ``*graph*`` beside the data with the same beginning.
         references_path: CounterFact's ``attribute_snippets.json``, for consistency.
         drop_faulty: leave out MQuAKE's faulty records (see `find_faults`); they are listed either way.
+        together: whether several cases are to be in the model at once; decides which records are faulty.
 
     Raises:
         ConfigError: if there is no such data set, or no file for it.
@@ -63,8 +65,8 @@ def load_dataset(
     readers: Mapping[str, Callable[[Record], EvalCase]] = {"zsre": read_zsre, "mquake": read_mquake}
     cases, left_out = _read(rows, path, readers.get(name, read_counterfact), limit)
     if name == "mquake":
-        faults = find_faults(rows)
-        left_out += [fault for fault in faults if fault.number <= (limit or len(rows))]
+        faults = find_faults(rows[:limit], together=together)
+        left_out += faults
         if drop_faulty:
             wrong = {fault.number for fault in faults}
             cases = {number: case for number, case in cases.items() if number not in wrong}
@@ -172,18 +174,19 @@ def _read(
     """Cases by record number, and what was left out."""
     cases: dict[int, EvalCase] = {}
     left_out: list[Fault] = []
-    seen: dict[str, int] = {}
+    seen: set[str] = set()
     for number, row in enumerate(rows[:limit], start=1):
         record = Record(row, where=f"{path.name}, record {number}", number=number)
-        if record.case_id in seen:
-            raise BrokenArtifactError(
-                f"{path.name}, record {number}: case_id {record.case_id} is that of record {seen[record.case_id]} too."
-            )
-        seen[record.case_id] = number
         try:
-            cases[number] = reader(record)
+            case = reader(record)
         except RequestError as error:
             left_out.append(Fault(number=number, case_id=record.case_id, reason=str(error)))
+            continue
+        if case.case_id in seen:
+            # MQuAKE's two parts number their records from 1, and people put them into one file.
+            case = replace(case, case_id=f"{case.case_id}#{number}")
+        seen.add(case.case_id)
+        cases[number] = case
     return cases, left_out
 
 

@@ -75,6 +75,7 @@ class Job:
             graph_path=given.graph_path,
             references_path=given.references_path,
             drop_faulty=not given.keep_faulty,
+            together=not (given.alone and given.num_edits == 1),
         )
 
     @property

@@ -19,6 +19,32 @@ from kgmet.request import FactEdit
 __all__ = ["GraphSource", "case_contexts", "store_of_case"]
 
 
+_WIKIDATA_LABELS = {
+    "religion or worldview": "P140",
+    "country of citizenship": "P27",
+    "place of birth": "P19",
+    "place of death": "P20",
+    "headquarters location": "P159",
+    "languages spoken, written or signed": "P1412",
+    "member of political party": "P102",
+    "founded by": "P112",
+    "language of work or name": "P407",
+    "league or competition": "P118",
+    "position played on team / speciality": "P413",
+    "location of formation": "P740",
+    "original broadcaster": "P449",
+    "product or material produced": "P1056",
+    "located in the administrative territorial entity": "P131",
+    "located in time zone": "P421",
+    "highest point": "P610",
+    "parent organization": "P749",
+    "notable work": "P800",
+    "present in work": "P1441",
+    "narrative location": "P840",
+}
+"""Wikidata's own labels (CC0), as published graphs have them, where the catalogue calls the relation otherwise."""
+
+
 class GraphSource(Enum):
     """Where a case's graph comes from."""
 
@@ -50,6 +76,9 @@ def case_contexts(
 def store_of_case(case: EvalCase, edit: FactEdit, catalogue: RelationCatalogue) -> MemoryStore:
     """The case's triples as a store, without its new edge and with the old one: the world before the edit."""
     by_label = {fold(spec.label): spec.relation for spec in catalogue}
+    for label, relation_id in _WIKIDATA_LABELS.items():
+        if relation_id in catalogue:
+            by_label.setdefault(fold(label), catalogue.spec(relation_id).relation)
     triples = [
         Triple(
             subject=_entity(t.subject),

@@ -77,14 +77,20 @@ def read_mquake(record: Record) -> EvalCase:
     )
 
 
-def find_faults(rows: Sequence[Any]) -> list[Fault]:
-    """Records that cannot be scored as they stand; cross-record faults spare the first record of each clash."""
+def find_faults(rows: Sequence[Any], *, together: bool = True) -> list[Fault]:
+    """Records that cannot be scored as they stand.
+
+    Args:
+        rows: the records.
+        together: whether the edits of several records are in the model at once. Then a record that needs a fact to be
+            otherwise than an earlier record does is faulty too; the first of each clash is spared.
+    """
     faults = []
     index: dict[tuple[str, str], str] = {}
     for number, row in enumerate(rows, start=1):
         record = Record(row, where=f"record {number}", number=number)
         facts = _Facts(record)
-        reason = facts.inner_fault() or facts.clash(index)
+        reason = facts.inner_fault() or (facts.clash(index) if together else "")
         if reason:
             faults.append(Fault(number=number, case_id=record.case_id, reason=reason))
             continue

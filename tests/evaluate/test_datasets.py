@@ -151,6 +151,9 @@ def test_a_chain_that_rests_on_what_another_record_edits_is_a_fault(tmp_path: Pa
     (fault,) = dataset.left_out
     assert fault.number == 2
     assert "an earlier record needs 'italy'" in fault.reason
+    alone = load_dataset("mquake", tmp_path / "a.json", together=False)
+    assert len(alone.cases) == 2
+    assert not alone.left_out
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,6 @@ def test_a_chain_that_rests_on_what_another_record_edits_is_a_fault(tmp_path: Pa
         ({"requested_rewrite": {"prompt": "{} is"}}, ["record 2", "requested_rewrite", "'target_new'"]),
         ({"consequence_prompts": [{"prompt": "x"}]}, ["record 2", "consequence_prompts 1", "'target_new'"]),
         ({"neighborhood_answers": ["Paris"]}, ["record 2", "2 neighborhood_prompts and 1"]),
-        ({"case_id": 0}, ["record 2", "record 1"]),
     ],
 )
 def test_a_broken_record_is_named(change: dict[str, object], words: list[str], tmp_path: Path) -> None:
@@ -169,6 +171,11 @@ def test_a_broken_record_is_named(change: dict[str, object], words: list[str], t
         load_dataset("mcf", path)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_two_records_of_one_number_are_two_cases(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", [counterfact(0), counterfact(1) | {"case_id": 0}])
+    assert [case.case_id for case in load_dataset("mcf", path).cases] == ["0", "0#2"]
 
 
 def test_a_fact_that_cannot_be_edited_is_left_out_and_listed(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ def test_a_case_s_own_graph_is_the_world_before_the_edit() -> None:
     assert held == {("Foo Tower", "P131", "Paris"), ("Rome", "P17", "Italy"), ("Paris", "P17", "France")}
 
 
+def test_wikidata_s_labels_are_understood() -> None:
+    case = replace(CASE, triples=(CaseTriple(subject="Rome", relation="located in time zone", target="CET"),))
+    (held,) = [t for t in store_of_case(case, EDIT, CATALOGUE) if t.subject.label == "Rome"]
+    assert held.relation.id == "P421"
+
+
 def test_consequences_follow_from_a_case_s_own_graph() -> None:
     (context,) = case_contexts(CASE, store=None, catalogue=CATALOGUE, config=EditConfig())
     assert context.has_graph
