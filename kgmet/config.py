@@ -70,7 +70,7 @@ class DeepConfig:
     """
 
     enabled: bool = False
-    """Whether there is one."""
+    """Whether there is one. Off by default: what later hops gain, neighbours lose (``benchmarks/later_hop.py``)."""
     chains: int = 16
     """Most starting points whose prompts are written; at least 1."""
     wordings: int = 3
