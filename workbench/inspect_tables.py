@@ -26,7 +26,7 @@ def lens_at_layer(reading: LensReading, layer: int) -> pd.DataFrame:
 
 
 def lens_by_layer(reading: LensReading) -> pd.DataFrame:
-    """Every layer, the last one first: likeliest tokens, each answer's probability and rank, and how far the distributions are apart."""
+    """Every layer, the last one first: likeliest tokens, each answer's probability and rank, and the divergence."""
     rows = []
     for before, after, divergence in zip(reading.before, reading.after, reading.divergence, strict=True):
         row: dict[str, Any] = {

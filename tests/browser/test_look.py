@@ -1,0 +1,109 @@
+"""Looking inside an edit in a real browser: cells that are clicked, pages that fit a phone, a small benchmark."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.running import PATIENCE, Watched
+
+Visit = Callable[..., Watched]
+PAGES = ("Shift", "Orthogonality", "Compare", "Benchmark", "Method")
+CASES = [
+    {
+        "case_id": number,
+        "requested_rewrite": {
+            "prompt": "The capital of {} is",
+            "relation_id": "P36",
+            "target_new": {"str": new},
+            "target_true": {"str": true},
+            "subject": subject,
+        },
+        "paraphrase_prompts": [f"The capital city of {subject} is"],
+        "neighborhood_prompts": ["The capital of France is"],
+        "generation_prompts": [],
+    }
+    for number, (subject, true, new) in enumerate([("Germany", "Berlin", "Madrid"), ("Japan", "Tokyo", "Rome")])
+]
+
+
+def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit) -> None:
+    person = visit()
+    page = person.page
+    page.get_by_role("button", name="Got it").click()
+    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
+    person.apply()
+    click_a_cell(person)
+    see_what_is_protected(person)
+    for size in ({"width": 390, "height": 844}, {"width": 1920, "height": 1080}):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        for name in PAGES:
+            page.goto(f"{person.url}/{name.casefold()}")
+            page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+            person.settle()
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, size)
+            main = page.locator('[data-testid="stMain"]')
+            assert main.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), (name, size)
+    assert person.outside() == []
+
+
+def click_a_cell(person: Watched) -> None:
+    """Chosen cells drive the selectors, the table beside the map and the lens below it."""
+    page = person.page
+    person.go("Shift")
+    figure = page.locator(".js-plotly-plot").first
+    figure.wait_for(timeout=PATIENCE)
+    person.settle()
+    expect(page.get_by_text(re.compile("What layer 29 would say here"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Tokyo: .* → 9\d"))).to_be_visible()
+    area = figure.locator(".nsewdrag").first.bounding_box()
+    assert area is not None
+    page.mouse.click(area["x"] + 0.02 * area["width"], area["y"] + 0.98 * area["height"])
+    expect(page.get_by_text("What layer 0 would say here")).to_be_visible(timeout=30_000)
+    person.settle()
+    figure.locator(".nsewdrag").first.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
+    expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
+    page.get_by_text("All texts by layer", exact=True).click()
+    person.settle()
+    expect(page.locator(".legendtext", has_text="unrelated text").first).to_be_visible()
+
+
+def see_what_is_protected(person: Watched) -> None:
+    page = person.page
+    person.go("Orthogonality")
+    page.locator(".js-plotly-plot").first.wait_for(timeout=PATIENCE)
+    person.settle()
+    expect(metric(page, "Update in protected space")).to_have_text("0 %")
+    page.get_by_role("slider", name="Free directions").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text(re.compile("With 1 fewer free directions"))).to_be_visible(timeout=30_000)
+    page.get_by_text("Drift", exact=True).click()
+    person.settle()
+    expect(page.get_by_text("protected neighbours should stay near 0")).to_be_visible()
+
+
+def metric(page: Page, label: str) -> Locator:
+    return page.locator('[data-testid="stMetric"]', has_text=label).locator('[data-testid="stMetricValue"]')
+
+
+def test_a_small_benchmark_runs_to_its_end(visit: Visit, tmp_path: Path) -> None:
+    data = tmp_path / "two.json"
+    data.write_text(json.dumps(CASES), encoding="utf-8")
+    person = visit()
+    page = person.page
+    person.go("Benchmark")
+    expect(page.get_by_text("No run yet")).to_be_visible()
+    page.locator('input[type="file"]').set_input_files(str(data))
+    expect(page.get_by_text("two.json")).to_be_visible()
+    person.settle()
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="KGMET on 2 cases")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=PATIENCE)
+    person.settle()
+    expect(page.get_by_text("KGMET/run_000 · two.json · 2 cases")).to_be_visible()
+    assert page.locator(".js-plotly-plot").count() == 1
+    assert person.outside() == []
