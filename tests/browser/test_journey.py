@@ -51,7 +51,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     expect(page.locator(".kg-side").nth(0)).to_contain_text("Paris")
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
-    expect(page.get_by_text("1 edit live")).to_be_visible()
+    expect(page.locator(".stMarkdownBadge", has_text="1 edit live")).to_be_visible()
     assert page.locator(".kg-table .kg-chip.good").count() >= 3
 
     page.get_by_role("button", name="Undo").click()
