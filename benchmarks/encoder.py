@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--search-steps", type=int, default=10)
     parser.add_argument("--length", type=float, default=0.6, help="longest ‖shift‖ / ‖h‖ of every arm")
     parser.add_argument("--objective", choices=("plain", "full"), default="plain")
-    parser.add_argument("--arms", nargs="*", default=[arm.name for arm in ARMS])
+    parser.add_argument("--arms", nargs="*", choices=[arm.name for arm in ARMS], default=[arm.name for arm in ARMS])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
@@ -108,10 +108,9 @@ def main() -> None:
     cases = build_cases(lm, store, catalogue, limit=options.limit)
     runner = _Runner(lm, store, catalogue, cases, encoder.id, options)
     found = {}
-    for arm in ARMS:
-        if arm.name in options.arms:
-            found[arm.name] = runner.outcome(arm)
-            print(_cells(arm.name, found[arm.name]), file=sys.stderr, flush=True)
+    for name in options.arms:
+        found[name] = runner.outcome(next(arm for arm in ARMS if arm.name == name))
+        print(_cells(name, found[name]), file=sys.stderr, flush=True)
     print(f"\n{len(cases)} edits, {options.objective} objective, {machine(options.threads)}, {lm.name}.")
     print("Preferred / first answer, % (95 % interval of preferred, n).\n")
     table = Table(["", "‖shift‖/‖h‖", "steps", *ASKED])
