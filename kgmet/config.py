@@ -41,6 +41,9 @@ class HoldConfig:
     """Most facts of the subject that must not change."""
     neighbours: int = 0
     """Most other subjects whose keys are protected in the solve."""
+    nonsense: bool = False
+    """Control: hold as many prompts and protect as many keys, but with the names of entities that have nothing to do
+    with the edit."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

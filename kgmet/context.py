@@ -97,7 +97,7 @@ def prepare_edit(
         excluded=tuple(exclude),
         left=frozenset(leave),
         paraphrases=paraphrases(catalogue, edit),
-        strangers=_strangers(store, after, before) if config.direction.source.is_nonsense else (),
+        strangers=_strangers(store, after, before) if _wants_strangers(config) else (),
     )
 
 
@@ -138,14 +138,19 @@ def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
     ]
     for template in _for_search(context.paraphrases)[: config.hold.paraphrases]:
         prompts.append(_held(Term.REWRITE, context, template, edit.new_object))
-    for item in held_consequences(context, config):
+    for number, item in enumerate(held_consequences(context, config)):
         assert item.new is not None
+        answer = context.strangers[number % len(context.strangers)] if config.hold.nonsense else item.new.label
         for template in _for_search(item.templates)[: config.hold.wordings]:
-            prompts.append(_held(Term.CONSEQUENCE, context, template, item.new.label))
+            prompts.append(_held(Term.CONSEQUENCE, context, template, answer))
     for fact in held_facts(context, config):
         prompts.append(_held(Term.KEPT, context, fact.templates[0], None))
     prompts.append(HeldPrompt(term=Term.ANCHOR, template="{} is a"))
     return ShiftProblem(edit=edit, prompts=tuple(prompts))
+
+
+def _wants_strangers(config: EditConfig) -> bool:
+    return config.direction.source.is_nonsense or config.hold.nonsense
 
 
 def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:

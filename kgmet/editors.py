@@ -70,11 +70,13 @@ def _deepened(config: EditConfig) -> EditConfig:
 
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
-    free = EditConfig(target=TargetConfig(weights=plain))
-    memit = replace(free, write=WriteConfig(schedule=ResidualSchedule.EVEN))
-    alphaedit = replace(free, write=WriteConfig(schedule=ResidualSchedule.EVEN, ridge=10.0))
+    free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
-    ours = EditConfig(hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=12))
+    ours = EditConfig(
+        hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=20),
+        target=TargetConfig(max_steps=12, rate=0.3, max_norm_ratio=1.3),
+        write=WriteConfig(ridge=2.0),
+    )
     paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
     editors = [
         Editor(
@@ -95,7 +97,7 @@ def _editors() -> dict[str, Editor]:
             name="KGMET-paper",
             summary="As published: a fresh graph encoder gives a unit direction, the length is learned.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(alphaedit, direction=paper, write=WriteConfig(ridge=10.0)),
+            config=replace(free, direction=paper, write=WriteConfig(schedule=ResidualSchedule.FRONT)),
             source="2025.findings-emnlp.261",
         ),
         Editor(
@@ -109,14 +111,14 @@ def _editors() -> dict[str, Editor]:
             name="AlphaEdit",
             summary="Free shift, null-space write, earlier keys kept.",
             writer=WriterKind.NULL_SPACE,
-            config=alphaedit,
+            config=free,
             source="arXiv:2410.02355",
         ),
         Editor(
             name="MEMIT",
             summary="Free shift, least squares against the second moment of ordinary keys.",
             writer=WriterKind.LEAST_SQUARES,
-            config=memit,
+            config=free,
             keeps_earlier=False,
             source="arXiv:2210.07229",
         ),
@@ -124,14 +126,14 @@ def _editors() -> dict[str, Editor]:
             name="MEMIT_seq",
             summary="MEMIT that also keeps the keys of earlier edits.",
             writer=WriterKind.LEAST_SQUARES,
-            config=memit,
+            config=free,
             source="arXiv:2210.07229, as AlphaEdit's authors extend it",
         ),
         Editor(
             name="MEMIT_rect",
             summary="MEMIT, then only the relatively largest changes (RECT).",
             writer=WriterKind.LEAST_SQUARES_SPARSE,
-            config=memit,
+            config=free,
             keeps_earlier=False,
             source="arXiv:2401.04700",
         ),
@@ -139,7 +141,7 @@ def _editors() -> dict[str, Editor]:
             name="MEMIT_prune",
             summary="MEMIT, then singular values restrained (PRUNE).",
             writer=WriterKind.LEAST_SQUARES_CONDITIONED,
-            config=memit,
+            config=free,
             keeps_earlier=False,
             source="arXiv:2405.16821",
         ),
@@ -147,7 +149,7 @@ def _editors() -> dict[str, Editor]:
             name="NSE",
             summary="Free shift found on the unedited model; only the loudest neurons; repeated until it fits.",
             writer=WriterKind.NEURONS,
-            config=replace(memit, write=replace(memit.write, repeats=3, tolerance=0.1)),
+            config=replace(free, write=WriteConfig(repeats=3, tolerance=0.1)),
             searches_unedited=True,
             source="arXiv:2410.04045",
         ),
@@ -168,24 +170,32 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2202.05262 §3.4",
         ),
         Editor(
+            name="nonsense-facts",
+            summary="Control: KGMET with as many prompts held and keys protected, but with unrelated names.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(ours, hold=replace(ours.hold, nonsense=True)),
+        ),
+        Editor(
             name="no-graph",
             summary="Control: the encoder sees only the subject's node.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(alphaedit, direction=DirectionConfig(source=SourceKind.NO_GRAPH)),
+            config=replace(free, direction=DirectionConfig(source=SourceKind.NO_GRAPH)),
         ),
         Editor(
             name="nonsense-graph",
             summary="Control: KGMET-paper on the same triples with other entities' labels.",
             writer=WriterKind.NULL_SPACE,
             config=replace(
-                alphaedit, direction=replace(paper, source=SourceKind.NONSENSE), write=WriteConfig(ridge=10.0)
+                free,
+                direction=replace(paper, source=SourceKind.NONSENSE),
+                write=WriteConfig(schedule=ResidualSchedule.FRONT),
             ),
         ),
         Editor(
             name="random",
             summary="Control: a random direction of which only the length is learned.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(alphaedit, direction=DirectionConfig(source=SourceKind.RANDOM)),
+            config=replace(free, direction=DirectionConfig(source=SourceKind.RANDOM)),
         ),
     ]
     return {editor.name: editor for editor in editors}

@@ -268,11 +268,14 @@ def _protected_rows(lm: LoadedLM, contexts: Sequence[EditContext], config: EditC
     edited = {context.edit.subject_id for context in contexts}
     rows: dict[str, KeyRow] = {}
     for context in contexts:
-        for fact in protected_facts(context, config):
+        for number, fact in enumerate(protected_facts(context, config)):
             subject = fact.triple.subject
             if subject.id in edited:
                 continue
-            phrase = Phrase(template=context.edit.template, subject=in_slot(context.edit.template, subject))
+            name = in_slot(context.edit.template, subject)
+            if config.hold.nonsense:
+                name = context.strangers[number % len(context.strangers)]
+            phrase = Phrase(template=context.edit.template, subject=name)
             for row in key_rows(lm, f"kept/{subject.id}", [phrase]):
                 rows.setdefault(row.owner, row)
     return list(rows.values())

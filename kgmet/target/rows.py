@@ -19,8 +19,11 @@ __all__ = ["ProblemRows"]
 class ProblemRows:
     """The prompts of several problems as rows, encoded up to the shifted layer.
 
-    `before` (n_edit, d_model) are the states at the lookup tokens of each problem's first prompt; `edit_of_row`
-    (n_row,) says whose prompt a row is, `terms` and `weights` what it counts for.
+    `before` (n_edit, d_model) is the state at each problem's lookup token, in its first prompt in which that is not
+    the very first token (the attention sink). `edit_of_row` (n_row,) says whose prompt a row is, `terms` and `weights`
+    what it counts for. `stretch` (n_row,) is how much longer a row's state is than its edit's `before` where its
+    lookup token is the sink, else 1: layers above normalise the state, so a shift must keep its proportion to have
+    its effect.
     """
 
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
@@ -35,8 +38,11 @@ class ProblemRows:
         self.edit_of_row = torch.tensor([number for number, _ in rows], device=device)
         self.terms = [prompt.term for _, prompt in rows]
         self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
-        first = [next(row for row, (n, _) in enumerate(rows) if n == number) for number in range(len(problems))]
+        own = [[row for row, (n, _) in enumerate(rows) if n == number] for number in range(len(problems))]
+        first = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
         self.before = self.suffixes.hidden[first, 0].float()
+        lengths = self.suffixes.hidden[:, 0].float().norm(dim=-1) / self.before.norm(dim=-1)[self.edit_of_row]
+        self.stretch = torch.where(torch.tensor(starts, device=device) == 0, lengths, torch.ones_like(lengths))
         asked = [
             (row, position - 1 - starts[row], span.input_ids[position])
             for row, span in enumerate(spans)
@@ -51,7 +57,8 @@ class ProblemRows:
     def losses(self, deltas: Tensor) -> Tensor:
         """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
         hidden = self.suffixes.hidden
-        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
+        own = deltas[self.edit_of_row] * self.stretch[:, None]
+        moved = hidden[:, :1] + own.to(hidden.dtype)[:, None]
         final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
         nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
         if not len(self.held):

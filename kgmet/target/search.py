@@ -65,7 +65,8 @@ class TargetConfig:
 class TargetShift:
     """How one edit's hidden state is to move.
 
-    `before` (d_model,) is the state at the lookup token of the bare prompt after `layer`; `length` is in its units.
+    `before` (d_model,) is the state at the lookup token after `layer`, in the first prompt in which that is not the
+    text's very first token; `length` is in its units.
     `curve` has one entry per step: the value of each term, ``total`` and ``norm_ratio``.
     """
 

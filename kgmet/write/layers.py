@@ -22,19 +22,23 @@ from kgmet.write.writer import Writer, WriteRequest
 
 __all__ = ["WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
+KEYS_PER_EDIT = ("mean", "each")
+"""Which of an edit's contexts share a key."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WriteConfig:
     """Where an edit is written and how the work is shared."""
 
-    layers: tuple[int, ...] = (2, 3, 4, 5, 6)
+    layers: tuple[int, ...] = (3, 4, 5, 6, 7, 8)
     """Decoder layers, counted from 0; the shift is searched after the last of them."""
-    schedule: ResidualSchedule = ResidualSchedule.FRONT
+    schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
     """λ of the solve; above 0. Small follows the edit, large disturbs less."""
     keys_per_edit: str = "mean"
-    """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own."""
+    """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
+    the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
     repeats: int = 1
     """Most passes over the layers; at least 1. NSE (arXiv:2410.04045) repeats until the residual is small."""
     tolerance: float = 0.0
@@ -54,8 +58,8 @@ class WriteConfig:
             raise ConfigError(f"write.layers must be ascending layer numbers from 0, got {list(self.layers)}")
         if not self.ridge > 0:
             raise ConfigError(f"write.ridge must be above 0, got {self.ridge}")
-        if self.keys_per_edit not in ("mean", "each"):
-            raise ConfigError(f"write.keys_per_edit must be 'mean' or 'each', got {self.keys_per_edit!r}")
+        if self.keys_per_edit not in KEYS_PER_EDIT:
+            raise ConfigError(f"write.keys_per_edit must be one of {KEYS_PER_EDIT}, got {self.keys_per_edit!r}")
         if self.repeats < 1:
             raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
         if not self.tolerance >= 0:
@@ -160,12 +164,14 @@ class _Job:
                 "Search after the highest layer that is written."
             )
         self.lm, self.rows, self.protected, self.ledger = lm, rows, protected, ledger
-        self.groups = _groups(rows, shifts, each=config.keys_per_edit == "each")
+        self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        deltas = {shift.edit_id: shift.delta for shift in shifts}
-        self.wanted = torch.stack([deltas[row.owner] for row in rows])
         self.started = StartedRows(lm, [*rows, *protected], first=min(config.layers), top=self.top)
         self.before = self.started.measure(min(config.layers))
+        by_id = {shift.edit_id: shift for shift in shifts}
+        self.wanted = torch.stack(
+            [_wanted(by_id[row.owner], row, state) for row, state in zip(rows, self.before.states, strict=False)]
+        )
 
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
         """Keys and residuals of one layer as they are with these updates in place."""
@@ -201,8 +207,13 @@ class _Job:
             return self.started.measure(layer)
 
 
-def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], *, each: bool) -> list[list[int]]:
-    """Which rows make one key: all of an edit, or each on its own; edits in the order of the shifts."""
+def _wanted(shift: TargetShift, row: KeyRow, state: Tensor) -> Tensor:
+    """The shift, (d_model,), in proportion to a sink's longer state where the lookup token is the very first one."""
+    return shift.delta * (state.norm() / shift.before.norm()) if len(row.input_ids) == 1 else shift.delta
+
+
+def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit: str) -> list[list[int]]:
+    """Which rows make one key; edits in the order of the shifts. Keys of the attention sink are like no others."""
     by_owner: dict[str, list[int]] = {shift.edit_id: [] for shift in shifts}
     for number, row in enumerate(rows):
         if row.owner not in by_owner:
@@ -211,9 +222,14 @@ def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], *, each: bool
     bare = [owner for owner, members in by_owner.items() if not members]
     if bare:
         raise ConfigError(f"There is a shift of {bare[0]!r} but no text to take its key from.")
-    if each:
+    if keys_per_edit == "each":
         return [[number] for members in by_owner.values() for number in members]
-    return list(by_owner.values())
+    parts = []
+    for members in by_owner.values():
+        parts += [
+            [number for number in members if (len(rows[number].input_ids) == 1) is sink] for sink in (True, False)
+        ]
+    return [part for part in parts if part]
 
 
 def _together(earlier: LayerUpdate | None, update: LayerUpdate) -> LayerUpdate:
