@@ -65,7 +65,7 @@ if view == VIEWS[0] and len(write.keys):
             panels.message(message or "Set. The next edit is written with it.", kind="error" if message else "success")
     with chart:
         st.plotly_chart(
-            charts.spectrum_chart(write, write.curve(), rank=rank, dark=is_dark()),
+            charts.spectrum_chart(write, write.costs, rank=rank, dark=is_dark()),
             key="spectrum",
             config=PLAIN,
             alt=f"Key spectrum of layer {layer}. {protection_view.trade_sentence(actual, moved)}",

@@ -10,9 +10,10 @@ from kgmet.config import config_to_mapping
 from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
+from kgmet.inspect.contest import compare_editors
 from kgmet.inspect.lens import LensReading, read_lens
 from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
-from kgmet.inspect.rivals import Contest, Rival, compare_editors
+from kgmet.inspect.rivals import Contest, Rival
 from kgmet.inspect.settings import settings_of
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
 from kgmet.inspect.spectrum import LayerWrite, inspect_writes

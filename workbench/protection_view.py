@@ -66,7 +66,7 @@ def share(value: float) -> str:
 def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str, str]]:
     """(label, value, help) of the page's first row."""
     written = max(write.protected_share for write in writes)
-    without = [write.protected_share_unprojected for write in writes]
+    without = [write.protected_share_unprojected for write in writes if len(write.keys)]
     means = {summary.kind: summary for summary in drift.by_kind()}
     found = [
         (
@@ -77,7 +77,7 @@ def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str,
         ),
         (
             "Without the projection",
-            f"{100 * min(without):.0f}–{100 * max(without):.0f} %",
+            f"{100 * min(without):.0f}–{100 * max(without):.0f} %" if without else wording.NOT_MEASURED,
             "The same write without the null-space projection, lowest and highest layer.",
         ),
     ]
@@ -98,9 +98,11 @@ def write_table(writes: Sequence[LayerWrite]) -> pd.DataFrame:
                 "layer": write.layer,
                 "free directions": f"{write.rank} of {len(write.eigenvalues)}",
                 "in protected space": share(write.protected_share),
-                "without projection": wording.percent(write.protected_share_unprojected),
+                "without projection": wording.percent(write.protected_share_unprojected if len(write.keys) else None),
                 "keys kept": len(write.kept),
-                "wanted change that arrives": wording.percent(write.cost(write.rank).reached),
+                "wanted change that arrives": wording.percent(
+                    write.cost(write.rank).reached if len(write.keys) else None
+                ),
             }
             for write in writes
         ]

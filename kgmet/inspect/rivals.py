@@ -1,37 +1,20 @@
-"""`compare_editors`: one edit made by several methods or settings, and what each achieved and cost."""
+"""`Contest`: what several methods or settings achieved with one edit, and what each of them cost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kgmet.config import EditConfig
-from kgmet.context import EditContext, prepare_edit
 from kgmet.editors import Editor
-from kgmet.errors import Cancelled, KgmetError
-from kgmet.evaluate.general import bundled_passages, perplexity
 from kgmet.evaluate.metrics import MetricValue, mean_value, share_value
-from kgmet.graph.consequences import find_consequences
-from kgmet.graph.linking import link_edit
-from kgmet.graph.questions import QuestionConfig, generate_probes
-from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import LoadedLM
-from kgmet.plan import EditPlan, plan_edits
-from kgmet.probe.compare import ProbeComparison, compare_probes
-from kgmet.probe.prompts import ProbeKind, ProbePrompt
-from kgmet.probe.run import Decoding, ProbeResult, run_probes
-from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.plan import EditPlan
+from kgmet.probe.compare import ProbeComparison
+from kgmet.probe.prompts import ProbeKind
+from kgmet.probe.run import ProbeResult
 from kgmet.request import FactEdit
-from kgmet.statistics import KeyStatistics
-from kgmet.write.ledger import EditLedger
-from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial", "compare_editors", "contest_prompts"]
-
-_QUESTIONS = QuestionConfig(n_questions=1, n_later_hops=0, n_neighbours=10, n_controls=6)
-_N_PASSAGE = 8
+__all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,112 +184,3 @@ def _share(trial: Trial, kind: ProbeKind) -> MetricValue | None:
         return None
     verdicts = [pair.holds for pair in trial.comparison.of(kind) if pair.holds is not None]
     return share_value(sum(verdicts), len(verdicts)) if verdicts else None
-
-
-def contest_prompts(
-    edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
-) -> tuple[ProbePrompt, ...]:
-    """The same prompts for every rival, none ever searched with or protected; without a graph the edit's own alone."""
-    own = ProbePrompt(
-        kind=ProbeKind.REWRITE, text=edit.prompt, expected=edit.new_object, rejected=edit.old_object, source_id=edit.id
-    )
-    if store is None:
-        return (own,)
-    linked = link_edit(store, edit, catalogue).edit
-    if linked.subject_id is None:
-        return (own,)
-    consequences = find_consequences(store, catalogue, linked, config=config.consequences)
-    made = generate_probes(store, catalogue, linked, consequences, config=_QUESTIONS)
-    return tuple(ProbePrompt.from_generated(item) for item in made)
-
-
-def compare_editors(
-    lm: LoadedLM,
-    edit: FactEdit,
-    rivals: Sequence[Rival],
-    *,
-    store: TripleStore | None,
-    catalogue: RelationCatalogue,
-    statistics: KeyStatistics,
-    earlier: Sequence[EditPatch] = (),
-    on_trial: Callable[[Contest], None] | None = None,
-    progress: Progress | None = None,
-) -> Contest:
-    """Make the edit with each rival in turn, ask all the same prompts, and keep nothing attached.
-
-    Args:
-        lm: the model; nothing needs to be attached.
-        edit: the fact.
-        rivals: the columns.
-        store: the graph, or ``None``.
-        catalogue: wordings of relations.
-        statistics: key statistics of this model.
-        earlier: patches under this edit; they stay attached, and their keys are kept where a method does so.
-        on_trial: hears of the contest so far after each rival.
-        progress: hears of every rival and of its search; can cancel.
-
-    Raises:
-        Cancelled: if asked to stop.
-        KgmetError: if the prompts cannot be asked. A rival that fails is kept as a trial with its error.
-    """
-    progress, earlier = progress or Silent(), list(earlier)
-    ledger = EditLedger()
-    for patch in earlier:
-        ledger = ledger.appended(patch.id, patch.keys)
-    prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
-    decoding, passages = Decoding(max_new_tokens=8, top_k=1), bundled_passages()[:_N_PASSAGE]
-    with attached(earlier, lm):
-        before = run_probes(lm, prompts, decoding=decoding, progress=progress)
-        usual, n_token = perplexity(lm, passages)
-    contest = Contest(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, trials=())
-    for number, rival in enumerate(rivals):
-        progress.report(ProgressEvent(stage="contest", done=number, total=len(rivals), detail={"rival": rival.label}))
-        progress.check()
-        context = prepare_edit(edit, store=store, catalogue=catalogue, config=rival.config)
-        trial = _trial(lm, rival, context, statistics=statistics, earlier=earlier, ledger=ledger, progress=progress)
-        if trial.plan is not None:
-            with attached([*earlier, trial.plan.patch], lm):
-                after = run_probes(lm, prompts, decoding=decoding, progress=progress)
-                trial = Trial(
-                    rival=rival,
-                    plan=trial.plan,
-                    comparison=compare_probes(before, after),
-                    perplexity=perplexity(lm, passages)[0],
-                    seconds=trial.seconds,
-                )
-        contest = Contest(
-            edit=edit, before=contest.before, perplexity=usual, n_token=n_token, trials=(*contest.trials, trial)
-        )
-        if on_trial is not None:
-            on_trial(contest)
-    progress.report(ProgressEvent(stage="contest", done=len(rivals), total=len(rivals)))
-    return contest
-
-
-def _trial(
-    lm: LoadedLM,
-    rival: Rival,
-    context: EditContext,
-    *,
-    statistics: KeyStatistics,
-    earlier: Sequence[EditPatch],
-    ledger: EditLedger,
-    progress: Progress,
-) -> Trial:
-    start = time.perf_counter()
-    try:
-        plan = plan_edits(
-            lm,
-            [context],
-            editor=rival.editor,
-            statistics=statistics,
-            config=rival.config,
-            ledger=ledger,
-            earlier=earlier,
-            progress=progress,
-        )
-    except Cancelled:
-        raise
-    except KgmetError as error:
-        return Trial(rival=rival, error=str(error), seconds={"failed": time.perf_counter() - start})
-    return Trial(rival=rival, plan=plan, seconds=dict(plan.seconds))

@@ -7,6 +7,7 @@ column number, so every cutoff can be tried without another decomposition.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -151,14 +152,29 @@ class LayerWrite:
             if end > begin
         )
 
+    @functools.cached_property
+    def costs(self) -> tuple[CutoffCost, ...]:
+        """`curve`, computed once; with fewer points where many keys make each of them dear."""
+        return self.curve(48 if len(self.keys) + len(self.kept) <= 512 else 12)
+
+    @functools.cached_property
+    def _gram(self) -> Tensor:
+        rows = torch.cat([self.keys, self.kept])
+        return rows.T @ rows
+
     def _factors(self, rank: int) -> Tensor:
         """(n_key, d_key): the null-space solve's input factors with this many free directions, in these coordinates."""
-        rows = torch.cat([self.keys, self.kept])
-        free = rows[:, :rank]
+        factors = torch.zeros_like(self.keys)
+        if len(self.keys) + len(self.kept) > rank:
+            # By push-through: as many equations as free directions, however many keys there are.
+            system = self._gram[:rank, :rank].clone()
+            system.diagonal().add_(self.ridge)
+            factors[:, :rank] = torch.linalg.solve(system, self.keys[:, :rank].T).T
+            return factors
+        free = torch.cat([self.keys, self.kept])[:, :rank]
         system = free @ free.T
         system.diagonal().add_(self.ridge)
-        chosen = torch.linalg.solve(system, torch.eye(len(rows), len(self.keys), dtype=rows.dtype))
-        factors = torch.zeros_like(self.keys)
+        chosen = torch.linalg.solve(system, torch.eye(len(free), len(self.keys), dtype=free.dtype))
         factors[:, :rank] = chosen.T @ free
         return factors
 

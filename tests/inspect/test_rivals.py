@@ -11,7 +11,8 @@ import torch
 from kgmet.config import EditConfig
 from kgmet.editors import EDITORS
 from kgmet.evaluate.metrics import MetricValue
-from kgmet.inspect.rivals import Contest, ContestRow, Rival, compare_editors, contest_prompts
+from kgmet.inspect.contest import compare_editors, contest_prompts
+from kgmet.inspect.rivals import Contest, ContestRow, Rival
 from kgmet.probe.prompts import ProbeKind
 from kgmet.request import FactEdit
 from kgmet.statistics import KeyStatistics

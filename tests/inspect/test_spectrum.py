@@ -67,6 +67,17 @@ def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float) -> None
     assert cost.kept_moved == pytest.approx(float(kept.sqrt()), rel=1e-4)
 
 
+@pytest.mark.parametrize("n_kept", [0, 20, 60])
+def test_many_keys_are_solved_for_in_the_free_directions_with_the_same_result(n_kept: int) -> None:
+    patch = written_patch(LM, share=0.4, n_kept=n_kept)
+    write, update = write_of(patch), solved_again(patch, 0.6)
+    residual, key = patch.updates[0].output_factor.double()[0], patch.keys[1][1][0].double()
+    moved = update.dense().double() @ key
+    cost = write.cost(round(0.6 * LM.d_key))
+    assert cost.reached == pytest.approx(float(moved @ residual / residual.square().sum()), rel=1e-4)
+    assert write.costs == write.curve(48)
+
+
 def test_all_directions_free_is_the_unprojected_write() -> None:
     patch = written_patch(LM, share=1.0)
     write = write_of(patch)

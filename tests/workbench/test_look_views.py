@@ -138,3 +138,15 @@ def test_the_method_page_knows_every_editor_and_every_symbol_file() -> None:
         text = (root / file).read_text(encoding="utf-8")
         assert name.split(".")[-1] in text, symbol
     assert not method_text.glossary_table()["definition"].eq("").any()
+
+
+def test_an_update_without_keys_has_its_place_and_no_made_up_costs() -> None:
+    patch = random_patch(LM)
+    writes = inspect_writes(LM, patch, {1: moment_of(LM, 1)})
+    drift = measure_drift(LM, patch, [text_of()])
+    assert {label: value for label, value, _ in protection_view.headline(writes, drift)}["Without the projection"] == (
+        "not measured"
+    )
+    row = protection_view.write_table(writes).iloc[0]
+    assert row["without projection"] == row["wanted change that arrives"] == "not measured"
+    assert row["in protected space"] != "0 %"
