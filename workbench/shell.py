@@ -33,11 +33,15 @@ def run(root: Path) -> None:
     page = st.navigation(_pages(root), expanded=True)
     _style(root)
     state = session.current()
-    _remember(state)
+    # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
+    # and what is being typed into it would be lost.
+    with st.container(key="remember"):
+        _remember(state)
     if _asset(root, "logo.svg"):
         st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
-    if not state.is_guide_seen:
-        _guide(state)
+    with st.container(key="guide-slot"):
+        if not state.is_guide_seen:
+            _guide(state)
     with st.sidebar:
         _sidebar(state)
     page.run()
@@ -74,8 +78,7 @@ def _remember(state: WorkbenchState) -> None:
     if st.context.cookies.get(session.cookie_name()) == state.session_id:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
-    with st.container(key="remember"):
-        st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+    st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
 
 
 def _guide(state: WorkbenchState) -> None:

@@ -31,7 +31,8 @@ def save_record(record: SessionRecord) -> None:
     entries = (*record.stack, *record.redo)
     if not entries and record.draft.is_blank and not record.folder.is_dir():
         return
-    record.folder.mkdir(parents=True, exist_ok=True)
+    record.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    record.folder.mkdir(mode=0o700, exist_ok=True)
     for entry in entries:
         if not (record.folder / entry.id / "patch.json").is_file():
             save_patch(entry.patch, record.folder / entry.id)

@@ -40,6 +40,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     person = visit()
     page = person.page
     page.get_by_role("button", name="Got it").click()
+    expect(page.get_by_text("Five steps")).not_to_be_visible()
     person.type_fact(*EIFFEL)
     expect(page.locator(".kg-tokens .edited")).to_have_text("·Tower")
     expect(page.locator(".kg-bar").first).to_contain_text("Paris")
