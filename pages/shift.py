@@ -6,7 +6,7 @@ import streamlit as st
 
 from workbench import charts, inspect_actions, inspect_panels, inspect_tables, panels, session, shift_view
 from workbench.curves import search_curve
-from workbench.heatmaps import chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.heatmaps import Marks, chosen_cell, heatmap, heatmap_alt, token_label
 from workbench.inspect_panels import is_dark, reading_help
 
 LAYER, POSITION, MAP = "shift-layer", "shift-position", "shift-map"
@@ -58,9 +58,11 @@ with map_side:
         columns=list(trace.tokens),
         scale=scale,
         axes=("layer", "token"),
-        chosen=shift_view.cell(st.session_state, layer_key=LAYER, position_key=POSITION),
-        marked_rows=[update.layer for update in entry.patch.updates],
-        marked_column=trace.lookup,
+        marks=Marks(
+            chosen=shift_view.cell(st.session_state, layer_key=LAYER, position_key=POSITION),
+            rows=[update.layer for update in entry.patch.updates],
+            column=trace.lookup,
+        ),
         upwards=True,
         dark=is_dark(),
     )

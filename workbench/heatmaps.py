@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-__all__ = ["Cell", "Scale", "chosen_cell", "heatmap", "heatmap_alt", "token_label"]
+__all__ = ["Cell", "Marks", "Scale", "chosen_cell", "heatmap", "heatmap_alt", "token_label"]
 
 _SEQUENTIAL_LIGHT = ("#f7fcf0", "#d9f0c9", "#a2d9b8", "#5dbac6", "#2b8bbd", "#1d5c9f", "#0c2c6b")
 _SEQUENTIAL_DARK = ("#141c24", "#173a5e", "#1f5f93", "#2f8bb8", "#57b7bd", "#a2d9b8", "#eef7c8")
@@ -70,6 +70,15 @@ def token_label(token: str) -> str:
     return html.escape(shown, quote=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """What is pointed out: `rows` get a bar at their side (edited layers), `column` a dotted outline (edited token)."""
+
+    chosen: Cell | None = None
+    rows: Sequence[int] = ()
+    column: int | None = None
+
+
 def heatmap(
     values: Sequence[Sequence[float | None]],
     *,
@@ -77,9 +86,7 @@ def heatmap(
     columns: Sequence[str],
     scale: Scale,
     axes: tuple[str, str] = ("", ""),
-    chosen: Cell | None = None,
-    marked_rows: Sequence[int] = (),
-    marked_column: int | None = None,
+    marks: Marks | None = None,
     upwards: bool = False,
     dark: bool = False,
     row_height: int = 17,
@@ -92,9 +99,7 @@ def heatmap(
         columns: labels of the columns.
         scale: colours and unit.
         axes: titles of (row, column) axis.
-        chosen: the cell to outline.
-        marked_rows: rows with a bar at their side, for example edited layers.
-        marked_column: a column with a thin outline, for example the edited token.
+        marks: the chosen cell and what else is pointed out.
         upwards: row 0 at the bottom.
         dark: for a dark background.
         row_height: in pixels.
@@ -104,6 +109,8 @@ def heatmap(
     """
     if len(rows) != len(values) or any(len(line) != len(columns) for line in values):
         raise ValueError(f"{len(values)} rows of values do not fit {len(rows)} × {len(columns)} labels")
+    marks = marks or Marks()
+    bar = {"title": {"text": scale.unit or scale.label, "side": "right"}, "thickness": 12, "outlinewidth": 0}
     figure = go.Figure()
     figure.add_trace(
         go.Heatmap(
@@ -114,16 +121,11 @@ def heatmap(
             hoverinfo="skip",
             xgap=1,
             ygap=1,
-            colorbar={
-                "title": {"text": scale.unit or scale.label, "side": "right"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
+            colorbar=bar,
         )
     )
     figure.add_trace(_markers(values, rows, columns, scale))
-    line = "#ffffff" if dark else "#000000"
-    for shape in _shapes(len(rows), chosen, marked_rows, marked_column, line):
+    for shape in _shapes(len(rows), marks, "#ffffff" if dark else "#000000"):
         figure.add_shape(**shape)
     figure.update_layout(
         height=max(220, row_height * len(rows) + 110),
@@ -133,18 +135,7 @@ def heatmap(
         dragmode=False,
         showlegend=False,
     )
-    common = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": ""}
-    figure.update_xaxes(
-        title=axes[1], tickvals=list(range(len(columns))), ticktext=[html.escape(c, quote=False) for c in columns],
-        range=[-0.5, len(columns) - 0.5], **common,
-    )  # fmt: skip
-    step = 1 if len(rows) <= 40 else 4
-    figure.update_yaxes(
-        title=axes[0], tickvals=list(range(0, len(rows), step)),
-        ticktext=[html.escape(r, quote=False) for r in rows[::step]], automargin=True,
-        ticklabelstandoff=8 if marked_rows else 2,
-        range=[-0.5, len(rows) - 0.5] if upwards else [len(rows) - 0.5, -0.5], **common,
-    )  # fmt: skip
+    _label(figure, rows, columns, axes, upwards=upwards, standoff=8 if marks.rows else 2)
     return figure
 
 
@@ -212,17 +203,45 @@ def _shown(value: float | None, scale: Scale) -> str:
     return f"{value:.{scale.digits}f}" + (f" {scale.unit}" if scale.unit else "")
 
 
-def _shapes(
-    n_row: int, chosen: Cell | None, marked_rows: Sequence[int], marked_column: int | None, line: str
-) -> list[dict[str, Any]]:
+def _label(
+    figure: go.Figure,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axes: tuple[str, str],
+    *,
+    upwards: bool,
+    standoff: int,
+) -> None:
+    common = {"showgrid": False, "zeroline": False, "fixedrange": True, "ticks": ""}
+    step = 1 if len(rows) <= 40 else 4
+    figure.update_xaxes(
+        title=axes[1],
+        tickvals=list(range(len(columns))),
+        ticktext=[html.escape(label, quote=False) for label in columns],
+        range=[-0.5, len(columns) - 0.5],
+        **common,
+    )
+    figure.update_yaxes(
+        title=axes[0],
+        tickvals=list(range(0, len(rows), step)),
+        ticktext=[html.escape(label, quote=False) for label in rows[::step]],
+        automargin=True,
+        ticklabelstandoff=standoff,
+        range=[-0.5, len(rows) - 0.5] if upwards else [len(rows) - 0.5, -0.5],
+        **common,
+    )
+
+
+def _shapes(n_row: int, marks: Marks, line: str) -> list[dict[str, Any]]:
     shapes: list[dict[str, Any]] = []
-    for row in marked_rows:  # in pixels left of the first column, however wide the figure is
+    for row in marks.rows:  # in pixels left of the first column, however wide the figure is
         place = {"xsizemode": "pixel", "xanchor": -0.5, "x0": -8, "x1": -3, "y0": row - 0.45, "y1": row + 0.45}
         shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place})
-    if marked_column is not None:
-        place = {"x0": marked_column - 0.5, "x1": marked_column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
+    if marks.column is not None:
+        place = {"x0": marks.column - 0.5, "x1": marks.column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
         shapes.append({"type": "rect", "line": {"width": 1.5, "color": "#d55e00", "dash": "dot"}, **place})
-    if chosen is not None:
+    if marks.chosen is not None:
+        chosen = marks.chosen
         place = {
             "x0": chosen.column - 0.5,
             "x1": chosen.column + 0.5,

@@ -13,7 +13,7 @@ from kgmet.inspect.spectrum import inspect_writes
 from tests.inspect.looked import moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import N_LAYER, tiny_lm
 from workbench import charts
-from workbench.heatmaps import Cell, Scale, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
 
 LENGTH = Scale(label="length", low=0, high=1, unit="× ‖h‖")
 SIGNED = Scale(label="change", low=-0.5, high=0.5)
@@ -90,7 +90,7 @@ def test_an_empty_selection_is_no_cell(event: Any) -> None:
 
 
 def test_the_chosen_cell_is_outlined_where_it_is() -> None:
-    figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], chosen=Cell(row=1, column=2))
+    figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], marks=Marks(chosen=Cell(row=1, column=2)))
     (shape,) = figure.layout.shapes
     assert (shape.x0, shape.x1, shape.y0, shape.y1) == (1.5, 2.5, 0.5, 1.5)
 
