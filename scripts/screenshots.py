@@ -37,6 +37,7 @@ def visit(browser: Browser, url: str, *, scheme: str) -> Watched:
 def take(person: Watched, name: str, *, height: int = 900) -> None:
     person.page.set_viewport_size({"width": 1280, "height": height})
     person.page.mouse.move(5, 5)
+    person.page.evaluate("document.querySelector('[data-testid=\"stMain\"]').scrollTo(0, 0)")
     person.settle()
     person.page.wait_for_timeout(2500)
     person.page.screenshot(path=FOLDER / f"{name}.png")

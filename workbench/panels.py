@@ -166,7 +166,6 @@ def _progress(job: Job) -> None:
         text = f"Waiting behind {job.waited_behind} other job(s)" if job.state is JobState.WAITING else "Starting"
         st.progress(0.0, text=text)
         return
-    name = wording.STAGES.get(event.stage, event.stage.capitalize())
+    line = wording.progress_line(event.stage, event.done, event.total)
     share = min(event.done / event.total, 1.0) if event.total else 0.0
-    of = f" of {event.total}" if event.total else ""
-    st.progress(share, text=f"{wording.safe(name)} · {event.done}{of} · {job.seconds:.0f} s")
+    st.progress(share, text=f"{wording.safe(line)} · {job.seconds:.0f} s")

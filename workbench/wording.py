@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "safe", "short"]
+__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -14,12 +14,24 @@ NO_GRAPH = (
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
 
 STAGES = {
+    "wait": "Waiting for another process that prepares the same model",
+    "download": "Downloading the model",
+    "convert": "Converting the model, once",
     "load model": "Reading the model",
-    "moments": "Measuring what must be protected",
+    "key statistics": "Measuring what must be protected, once per model",
+    "moments": "Measuring what must be protected, once per model",
+    "names": "Reading the names of the graph, once per model",
+    "train encoder": "Training the graph encoder, once per model",
+    "training edits": "Searching edits to train the encoder on, once per model",
     "search": "Searching the shift",
     "write": "Writing into the free directions",
     "measure": "Asking before and after",
     "probe": "Asking the probes",
+    "compare": "Comparing",
+    "export": "Writing files",
+    "trace": "Tracing the shift through the layers",
+    "spectrum": "Reading the spectrum",
+    "drift": "Measuring the drift",
 }
 """Names of stages for people; others are shown as they are."""
 
@@ -53,6 +65,14 @@ VERDICT_HELP = (
     "A fact that is to change holds if the new answer is likelier than the old one. A fact that must not change "
     "holds if its true answer keeps at least 95 % of the probability it had, or is still the first answer."
 )
+
+
+def progress_line(stage: str, done: int, total: int | None) -> str:
+    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    name = STAGES.get(stage, stage.capitalize())
+    if stage == "download":
+        return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
+    return f"{name} · {done}" + (f" of {total}" if total else "")
 
 
 def percent(value: float | None) -> str:

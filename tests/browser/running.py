@@ -113,9 +113,10 @@ class Watched:
 
 
 def linked_cache(model_folder: Path, cache: Path) -> Path:
-    """Make `cache` a cache with the models and statistics that are there already, and sessions of its own."""
+    """Make `cache` a cache with the models and statistics that are there already, and sessions and runs of its own."""
     kept = model_folder.parent.parent
-    for name in ("models", "moments"):
-        (kept / name).mkdir(exist_ok=True)
-        (cache / name).symlink_to(kept / name, target_is_directory=True)
+    (kept / "moments").mkdir(exist_ok=True)
+    for folder in kept.iterdir():
+        if folder.is_dir() and folder.name not in ("sessions", "exports", "runs"):
+            (cache / folder.name).symlink_to(folder, target_is_directory=True)
     return cache
