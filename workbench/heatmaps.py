@@ -235,8 +235,9 @@ def _label(
 def _shapes(n_row: int, marks: Marks, line: str) -> list[dict[str, Any]]:
     shapes: list[dict[str, Any]] = []
     for row in marks.rows:  # in pixels left of the first column, however wide the figure is
-        place = {"xsizemode": "pixel", "xanchor": -0.5, "x0": -8, "x1": -3, "y0": row - 0.45, "y1": row + 0.45}
-        shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place})
+        place = {"xref": "paper", "xsizemode": "pixel", "xanchor": 0, "x0": -8, "x1": -3}
+        ends = {"y0": row - 0.45, "y1": row + 0.45}
+        shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place, **ends})
     if marks.column is not None:
         place = {"x0": marks.column - 0.5, "x1": marks.column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
         shapes.append({"type": "rect", "line": {"width": 1.5, "color": "#d55e00", "dash": "dot"}, **place})
