@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=int, default=24)
     parser.add_argument("--task", choices=[task.value for task in EncoderTask], default=EncoderTask.SHIFT.value)
+    parser.add_argument("--layer", type=int, default=EncoderTrainingConfig().layer, help="the shifts' layer")
     parser.add_argument("--steps", type=int, default=EncoderTrainingConfig().steps, help="of the training")
     parser.add_argument("--encoder", help="id of a kept encoder, instead of training one")
     parser.add_argument("--search-steps", type=int, default=10)
@@ -106,7 +107,7 @@ def main() -> None:
         f"{checked[0]:.2f} untrained, {checked[1]:.2f} trained."
     )
     cases = build_cases(lm, store, catalogue, limit=options.limit)
-    runner = _Runner(lm, store, catalogue, cases, encoder.id, options)
+    runner = _Runner(lm, store, catalogue, cases, encoder, options)
     found = {}
     for name in options.arms:
         found[name] = runner.outcome(next(arm for arm in ARMS if arm.name == name))
@@ -127,7 +128,9 @@ def _encoder(
     if options.encoder:
         return find_encoder(lm, options.encoder)
     start, excluded = time.perf_counter(), measured_entities(store, catalogue)
-    training = EncoderTrainingConfig(task=EncoderTask(options.task), steps=options.steps)
+    training = EncoderTrainingConfig(
+        task=EncoderTask(options.task), steps=options.steps, layer=options.layer, feature_layer=options.layer
+    )
     encoder = train_encoder(lm, store, catalogue, config=training, exclude=excluded, progress=_Log())
     print(f"\n{len(excluded)} entities left out of the training; ready in {time.perf_counter() - start:.0f} s.")
     return encoder
@@ -153,11 +156,13 @@ class _Runner:
         store: TripleStore,
         catalogue: RelationCatalogue,
         cases: Sequence[Case],
-        encoder: str,
+        encoder: TrainedEncoder,
         options: argparse.Namespace,
     ) -> None:
         self.lm, self.store, self.catalogue, self.cases = lm, store, catalogue, cases
-        self.encoder, self.options = encoder, options
+        self.encoder, self.options = encoder.id, options
+        top = encoder.config.layer
+        self.layers = tuple(range(max(0, top - 4), top + 1))
         self.statistics = KeyStatistics(lm)
 
     def config(self, arm: Arm) -> EditConfig:
@@ -173,7 +178,8 @@ class _Runner:
         direction = DirectionConfig(source=arm.source, encoder=self.encoder, remainder=arm.remainder)
         plain = HoldConfig(contexts=2, neighbours=base.hold.neighbours)
         hold = plain if self.options.objective == "plain" else base.hold
-        return replace(base, hold=hold, target=limits, direction=direction)
+        write = replace(base.write, layers=self.layers)
+        return replace(base, hold=hold, target=limits, direction=direction, write=write)
 
     def outcome(self, arm: Arm) -> Outcome:
         """Each edit searched, written and scored by itself."""

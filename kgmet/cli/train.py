@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("train-encoder", help="train a graph encoder for a model across the graph's facts")
     parser.add_argument("--task", choices=("shift", "state"), default="shift", help="what it learns to say")
-    parser.add_argument("--layer", type=int, help="decoder layer after which shifts are added (default: 6)")
+    parser.add_argument("--layer", type=int, help="decoder layer after which shifts are added (default: 8)")
     parser.add_argument("--edits", type=int, help="edits drawn from the graph (default: 1000)")
     parser.add_argument("--steps", type=int, help="gradient steps (default: 100)")
     parser.add_argument("--seed", type=int, help="of what is drawn (default: 0)")

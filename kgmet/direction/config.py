@@ -94,9 +94,9 @@ class EncoderTrainingConfig:
 
     task: EncoderTask = EncoderTask.SHIFT
     """One of `EncoderTask`."""
-    layer: int = 6
+    layer: int = 8
     """Decoder layer after which the shift is added; as the highest of `write.layers`."""
-    feature_layer: int = 6
+    feature_layer: int = 8
     """Decoder layer whose states are the features of names; from 0."""
     width: int = 128
     """Of the encoder's bottleneck; at least 1."""

@@ -259,3 +259,7 @@ def test_a_layer_out_of_range_is_refused() -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong)) if "n_checked" not in wrong else "held back"):
         replace(SMALL, **wrong)  # type: ignore[arg-type]
+
+
+def test_by_default_an_encoder_is_trained_for_the_layer_that_edits_are_searched_at() -> None:
+    assert EncoderTrainingConfig().layer == WriteConfig().layers[-1]
