@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 from kgmet.config import config_from_mapping
 from kgmet.editors import EDITORS
 from kgmet.errors import ConfigError
-from kgmet.inspect.rivals import Contest, ContestRow, Rival, Trial
+from kgmet.inspect.rivals import Contest, ContestRow, Rival
 from workbench import wording
 
 __all__ = ["DEFAULT_ROWS", "answers_table", "contest_alt", "contest_table", "rivals_from_rows", "shown_value"]
@@ -93,11 +93,6 @@ def contest_alt(contest: Contest) -> str:
             wins.setdefault(contest.trials[column].rival.label, []).append(row.label.lower())
     parts = [f"{label} is best in {', '.join(names)}" for label, names in wins.items()]
     return "; ".join(parts) + "." if parts else "No column is better than the others."
-
-
-def failed(contest: Contest) -> list[Trial]:
-    """Trials that ended with an error."""
-    return [trial for trial in contest.trials if trial.error]
 
 
 _BEST = "font-weight: 700; background-color: rgba(0, 158, 115, 0.22)"

@@ -13,7 +13,7 @@ from workbench.resources import Resident
 from workbench.session import WorkbenchState
 from workbench.values import StackEntry
 
-__all__ = ["focus_picker", "is_dark", "looked_up", "probability_columns", "reading_help"]
+__all__ = ["focus_picker", "is_dark", "looked_up", "reading_help"]
 
 
 def is_dark() -> bool:
@@ -63,13 +63,6 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
             st.rerun()
     st.stop()
     raise AssertionError("st.stop does not return")
-
-
-def probability_columns(*names: str) -> dict[str, Any]:
-    """Probabilities as bars from 0 to 1."""
-    return {
-        name: st.column_config.ProgressColumn(name, format="percent", min_value=0.0, max_value=1.0) for name in names
-    }
 
 
 def reading_help(text: str) -> None:
