@@ -15,6 +15,7 @@ from kgmet.evaluate.checkpoints import Checkpointer
 from kgmet.evaluate.folder import RunFolder
 from kgmet.evaluate.graphs import case_contexts
 from kgmet.evaluate.metrics import TfIdf
+from kgmet.evaluate.rows import Quiet, case_row
 from kgmet.evaluate.score import CaseScore, score_cases
 from kgmet.evaluate.settings import RunMode, RunSettings, run_header
 from kgmet.graph.relations import RelationCatalogue
@@ -165,7 +166,7 @@ class _Run:
                 config=self.settings.edit_config,
                 ledger=ledger,
                 earlier=patches,
-                progress=_Inner(self.progress),
+                progress=Quiet(self.progress),
             )
             patch, ledger = plan.patch, plan.ledger
             # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
@@ -258,49 +259,6 @@ class _Run:
             detail["seconds_left"] = sum(self.spent[w][0] / self.spent[w][1] * n for w, n in left.items() if n)
         done = n_done + len(self.scored)
         self.progress.report(ProgressEvent(stage="evaluate", done=done, total=n_batch + len(self.cases), detail=detail))
-
-
-class _Inner:
-    """Lets the stages of an edit be cancelled but not drawn: the run's own progress is what is shown."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def report(self, event: ProgressEvent) -> None:
-        """Keep it to itself."""
-
-    def check(self) -> None:
-        """Ask the run's."""
-        self._outer.check()
-
-
-def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: int, batch: int) -> dict[str, Any]:
-    """One line of ``cases.jsonl``."""
-    asks = [
-        {
-            "kind": ask.kind.value,
-            "prompt": ask.prompt,
-            "expected": ask.expected,
-            "rejected": ask.rejected,
-            "hop": ask.hop,
-            "before": was.to_json(),
-            "after": now.to_json(),
-        }
-        for ask, was, now in zip(case.asks, before.asks, after.asks, strict=True)
-    ]
-    return {
-        "case_id": case.case_id,
-        "position": position,
-        "batch": batch,
-        "relation": case.relation,
-        "n_hop": case.n_hop,
-        "n_edits": len(case.edits),
-        "asks": asks,
-        **{
-            name: {"texts": list(score.texts), "fluency": score.fluency, "consistency": score.consistency}
-            for name, score in (("before", before), ("after", after))
-        },
-    }
 
 
 def _chunks(places: Sequence[int], size: int) -> Iterator[list[int]]:
