@@ -31,6 +31,8 @@ def test_three_edits_at_once_on_the_default_model(tmp_path: Path) -> None:
     assert metrics["efficacy"]["before"]["preferred"] == 0
     assert metrics["efficacy"]["after"]["preferred"] == 1
     assert metrics["efficacy"]["after"]["generated"] == 1
-    assert metrics["neighborhood"]["before"]["preferred"] >= 0.9
-    assert metrics["neighborhood"]["after"]["preferred"] >= 0.7
+    neighbours = metrics["neighborhood"]
+    assert neighbours["before"]["n"] == 30
+    assert neighbours["before"]["preferred"] >= 0.8
+    assert neighbours["after"]["preferred"] >= neighbours["before"]["preferred"] - 0.2
     assert metrics["perplexity"]["after"]["value"] < 1.2 * metrics["perplexity"]["before"]["value"]
