@@ -21,9 +21,7 @@ class ProblemRows:
 
     `before` (n_edit, d_model) is the state at each problem's lookup token, in its first prompt in which that is not
     the very first token (the attention sink). `edit_of_row` (n_row,) says whose prompt a row is, `terms` and `weights`
-    what it counts for. `stretch` (n_row,) is how much longer a row's state is than its edit's `before` where its
-    lookup token is the sink, else 1: layers above normalise the state, so a shift must keep its proportion to have
-    its effect.
+    what it counts for.
     """
 
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
@@ -41,8 +39,6 @@ class ProblemRows:
         own = [[row for row, (n, _) in enumerate(rows) if n == number] for number in range(len(problems))]
         first = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
         self.before = self.suffixes.hidden[first, 0].float()
-        lengths = self.suffixes.hidden[:, 0].float().norm(dim=-1) / self.before.norm(dim=-1)[self.edit_of_row]
-        self.stretch = torch.where(torch.tensor(starts, device=device) == 0, lengths, torch.ones_like(lengths))
         asked = [
             (row, position - 1 - starts[row], span.input_ids[position])
             for row, span in enumerate(spans)
@@ -57,8 +53,7 @@ class ProblemRows:
     def losses(self, deltas: Tensor) -> Tensor:
         """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
         hidden = self.suffixes.hidden
-        own = deltas[self.edit_of_row] * self.stretch[:, None]
-        moved = hidden[:, :1] + own.to(hidden.dtype)[:, None]
+        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
         final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
         nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
         if not len(self.held):

@@ -168,10 +168,8 @@ class _Job:
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         self.started = StartedRows(lm, [*rows, *protected], first=min(config.layers), top=self.top)
         self.before = self.started.measure(min(config.layers))
-        by_id = {shift.edit_id: shift for shift in shifts}
-        self.wanted = torch.stack(
-            [_wanted(by_id[row.owner], row, state) for row, state in zip(rows, self.before.states, strict=False)]
-        )
+        deltas = {shift.edit_id: shift.delta for shift in shifts}
+        self.wanted = torch.stack([deltas[row.owner] for row in rows])
 
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
         """Keys and residuals of one layer as they are with these updates in place."""
@@ -205,11 +203,6 @@ class _Job:
     def _measured(self, layer: int, updates: Sequence[LayerUpdate]) -> KeyBatch:
         with attached_updates(updates, self.lm):
             return self.started.measure(layer)
-
-
-def _wanted(shift: TargetShift, row: KeyRow, state: Tensor) -> Tensor:
-    """The shift, (d_model,), in proportion to a sink's longer state where the lookup token is the very first one."""
-    return shift.delta * (state.norm() / shift.before.norm()) if len(row.input_ids) == 1 else shift.delta
 
 
 def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit: str) -> list[list[int]]:
