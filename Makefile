@@ -31,7 +31,7 @@ check: $(DEV)
 	$(RUN) -m mypy
 
 bench: $(DEV)
-	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(RUN) "$$script" || exit 1; done
+	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) "$$script" || exit 1; done
 
 docs-screenshots: $(DEV)
 	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/screenshots.py

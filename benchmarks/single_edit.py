@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
