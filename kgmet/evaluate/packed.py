@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import AnswerScore, score_answers
+from kgmet.lm.score import AnswerScore, score_answers, score_from
 from kgmet.lm.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.suffixes import base_states
 
@@ -41,7 +41,7 @@ def score_packed(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, max_token: i
         for (number, path), span in zip(members, [spans[number] for number, _ in members], strict=True):
             assert span.target is not None
             rows = table[[place[node] for node in path[span.target.start - 1 :]]]
-            scores[number] = _score(pairs[number], span, rows)
+            scores[number] = score_from(pairs[number], span, rows)
     return [scores[number] for number in range(len(pairs))]
 
 
@@ -125,18 +125,3 @@ def _mask(tree: _Tree, lm: LoadedLM) -> Tensor:
         sees[node, node] = True
     lowest = torch.finfo(lm.dtype).min
     return torch.zeros(n, n, dtype=lm.dtype).masked_fill(~sees, lowest)[None, None].to(lm.device)
-
-
-def _score(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
-    target = torch.tensor(span.target_ids)
-    chosen = table.gather(1, target[:, None])[:, 0]
-    hits = table.argmax(-1) == target
-    return AnswerScore(
-        prompt=pair[0],
-        answer=pair[1],
-        logprob=float(chosen.double().sum()),
-        n_token=len(span.target_ids),
-        is_first=bool(hits.all()),
-        rank=int((table[0] > chosen[0]).sum()) + 1,
-        n_hit=int(hits.sum()),
-    )

@@ -15,7 +15,7 @@ from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.suffixes import base_states, left_padded
 
-__all__ = ["AnswerScore", "NextToken", "generate", "next_tokens", "score_answers"]
+__all__ = ["AnswerScore", "NextToken", "generate", "next_tokens", "score_answers", "score_from"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size:
         ]
         logprobs = _target_logprobs(lm, chunk, [(row, spans[n]) for n, row in members])
         for (number, _), table in zip(members, logprobs, strict=True):
-            scores[number] = _score(pairs[number], spans[number], table)
+            scores[number] = score_from(pairs[number], spans[number], table)
     return [scores[number] for number in range(len(pairs))]
 
 
@@ -188,7 +188,8 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
     return list(torch.split(table, [len(head) for head in heads]))
 
 
-def _score(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
+def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
+    """The score of a (prompt, answer) from log-probabilities (n_target, d_vocab) where its answer is predicted."""
     target = torch.tensor(span.target_ids)
     chosen = table.gather(1, target[:, None])[:, 0]
     hits = table.argmax(-1) == target
