@@ -59,7 +59,7 @@ def click_a_cell(person: Watched) -> None:
     figure.wait_for(timeout=PATIENCE)
     person.settle()
     expect(page.get_by_text(re.compile("What layer 29 would say here"))).to_be_visible()
-    expect(page.get_by_text(re.compile(r"Tokyo: .* → 9\d"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^After layer 29: Tokyo: .* → 9\d"))).to_be_visible()
     area = figure.locator(".nsewdrag").first.bounding_box()
     assert area is not None
     page.mouse.click(area["x"] + 0.02 * area["width"], area["y"] + 0.98 * area["height"])
