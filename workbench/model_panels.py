@@ -11,7 +11,7 @@ from workbench import model_actions, wording
 from workbench.jobs import JobState
 from workbench.model_actions import DTYPES
 from workbench.panels import job_panel, job_result, message
-from workbench.resources import ModelHolder, Resident, free_memory
+from workbench.resources import ModelHolder, Resident, free_memory, threads
 from workbench.session import WorkbenchState
 
 __all__ = ["another", "loaded", "statistics"]
@@ -34,10 +34,13 @@ def loaded(resident: Resident) -> None:
             ("Weights", f"{resident.n_bytes / 1e6:.0f} MB"),
         ]
         free = free_memory(str(lm.device))
+        computing = threads()
+        facts.append(("Threads", str(computing.count)))
         facts.append(("Memory free", wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB"))
         with st.grid(min_column_width=130):
             for name, value in facts:
                 st.metric(name, value)
+        st.caption(wording.safe(f"Threads: {computing.why}."))
         st.caption(f"Fingerprint {lm.fingerprint}: edits carry it and refuse another model.")
 
 

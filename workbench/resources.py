@@ -21,6 +21,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.progress import Progress
 from kgmet.statistics import KeyStatistics
+from workbench.threads import Threads, limit_threads
 
 __all__ = [
     "ModelHolder",
@@ -31,6 +32,7 @@ __all__ = [
     "resident_model",
     "rest_from_collection",
     "store",
+    "threads",
 ]
 
 
@@ -112,6 +114,12 @@ def store() -> TripleStore:
 def catalogue() -> RelationCatalogue:
     """What is known about relations."""
     return RelationCatalogue.load()
+
+
+@st.cache_resource(show_spinner=False)
+def threads() -> Threads:
+    """What torch computes with; the first call, before any model is loaded, sets it for the whole process."""
+    return limit_threads()
 
 
 def rest_from_collection() -> None:
