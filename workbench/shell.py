@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from workbench import session, wording
-from workbench.resources import model_holder
+from workbench.resources import model_holder, threads
 from workbench.session import WorkbenchState
 
 __all__ = ["PAGES", "run"]
@@ -29,9 +29,16 @@ PAGES = {
 
 def run(root: Path) -> None:
     """Run one page with everything around it."""
-    st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
-    page = st.navigation(_pages(root), expanded=True)
+    start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
+    listed = _pages(root)
+    page = st.navigation({"": [start], **listed}, expanded=True)
+    if page == start:
+        # The default page has no address but the root, so none of ours is it: a link to /edit must work as to any other.
+        st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
+    title = f"{page.title} · {wording.APP_TITLE}"
+    st.set_page_config(page_title=title, page_icon=_asset(root, "icon.svg"), layout="wide")
     _style(root)
+    threads()
     state = session.current()
     # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
     # and what is being typed into it would be lost.
@@ -51,13 +58,17 @@ def _pages(root: Path) -> dict[str, list[st.Page]]:
     listed: dict[str, list[st.Page]] = {}
     for section, scripts in PAGES.items():
         found = [
-            st.Page(root / "pages" / f"{name}.py", title=title, icon=f":material/{icon}:", default=name == "edit")
+            st.Page(root / "pages" / f"{name}.py", title=title, icon=f":material/{icon}:")
             for name, title, icon in scripts
             if (root / "pages" / f"{name}.py").is_file()
         ]
         if found:
             listed[section] = found
     return listed
+
+
+def _start() -> None:
+    """Nothing: the root leads on to the first page."""
 
 
 def _asset(root: Path, name: str) -> str | None:

@@ -144,6 +144,17 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
     assert one.outside() == two.outside() == []
 
 
+@pytest.mark.parametrize("name", ["Edit", *OTHERS, "Graph", "Probe", "Ledger"])
+def test_every_page_has_an_address(visit: Visit, name: str) -> None:
+    page = visit().page
+    page.goto(page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&prompt=The capital of {{}} is&new=Rome")
+    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+    expect(page.get_by_text("Page not found")).to_have_count(0)
+    expect(page).to_have_title(f"{name} · KGMET Workbench")
+    if name == "Edit":
+        expect(page.get_by_role("textbox", name="Subject", exact=True)).to_have_value("Japan")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
     person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)

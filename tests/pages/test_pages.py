@@ -219,6 +219,19 @@ def test_the_whole_app_runs_with_navigation_guide_and_sidebar(resident: Resident
     assert "Five steps" not in words(app)
 
 
+def test_the_root_leads_to_the_edit_page_with_what_the_address_says(resident: Resident) -> None:
+    state = state_of()
+    app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=60)
+    app.session_state[SESSION_KEY] = state.session_id
+    app.query_params["subject"] = "Germany"
+    app.query_params["prompt"] = "The capital of {} is"
+    app.query_params["new"] = "Rome"
+    app.run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Edit"]
+    assert (state.draft.subject, state.draft.new_object) == ("Germany", "Rome")
+
+
 def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
     from urllib.parse import parse_qs, urlsplit
 
