@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kgmet.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
 from kgmet.fingerprint import fingerprint_model
 from kgmet.lm.family import ModelFamily, execution_device, family_of
+from kgmet.lm.weights import read_exact, uncollected
 from kgmet.progress import Progress, ProgressEvent, Silent
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def load_lm(
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
     progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
-    model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
+    with uncollected():
+        model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
     progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
     return wrap_lm(model, tokenizer, name=source)
 
@@ -176,17 +178,18 @@ def _read(
     folder: str, source: str, *, dtype: torch.dtype, device: torch.device, device_map: str | dict[str, Any] | None
 ) -> tuple[nn.Module, Any]:
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config = getattr(config, "text_config", config)
         family_of(config)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, device_map=device_map, trust_remote_code=False, use_safetensors=True
-        )
-        return (model if device_map is not None else model.to(device)), tokenizer  # type: ignore[arg-type]
+        simple = device_map is None and dtype is torch.float32
+        model = read_exact(Path(folder), config, device=device) if simple else None
+        if model is None:
+            model = _read_any(folder, config, dtype=dtype, device_map=device_map)
+        return (model if device_map is not None else model.to(device)), tokenizer
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
             f"{source!r} does not fit into the memory of {device}. Try dtype=torch.bfloat16 (half the size), "
@@ -198,6 +201,30 @@ def _read(
         ) from error
     except (OSError, ValueError, KeyError) as error:
         raise ModelNotFoundError(f"{source!r} cannot be loaded: {_first_line(error)} {THREE_WAYS_OUT}") from error
+
+
+def _read_any(folder: str, config: Any, *, dtype: torch.dtype, device_map: str | dict[str, Any] | None) -> nn.Module:
+    """By transformers' own loader: a hub id, several files, older names, packed weights, several devices."""
+    from transformers import AutoModelForCausalLM
+
+    causal: Any = AutoModelForCausalLM
+    model, found = causal.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        device_map=device_map,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    missing = sorted(found["missing_keys"])
+    if missing:  # it would be left at random
+        raise BrokenModelError(
+            f"The files of {folder!r} lack {len(missing)} of the model's weights, {missing[0]} for one. Were all of "
+            f"them copied, and is config.json of this model? {THREE_WAYS_OUT}"
+        )
+    loaded: nn.Module = model
+    return loaded
 
 
 def _first_line(error: Exception) -> str:

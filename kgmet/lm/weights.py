@@ -1,0 +1,96 @@
+"""`read_exact`: a model out of one safetensors file that names exactly the model's parameters.
+
+Transformers' own `from_pretrained` prepares for every renaming, sharding and quantisation it knows, which takes longer
+than a small model's weights. Where none is called for, the file is mapped and its tensors become the parameters.
+Float32 only: in narrower types families differ in which of their buffers stay wide.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["read_exact", "uncollected"]
+
+_WEIGHTS = "model.safetensors"
+_FILLS = frozenset(
+    (
+        *("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_"),
+        *("kaiming_uniform_", "kaiming_normal_", "orthogonal_"),
+    )
+)
+"""By name: `torch.nn.init` has them, tensors have some, and transformers puts its own in their place meanwhile."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage meanwhile: imports and weights make none, and looking takes a fifth of their time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module | None:
+    """The model in `folder` in float32, or ``None`` if its files are not one file with exactly its parameters.
+
+    Args:
+        folder: holds ``model.safetensors``.
+        config: the model's own.
+        device: of parameters and buffers.
+
+    Raises:
+        SafetensorError: the file is damaged.
+    """
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    path = folder / _WEIGHTS
+    if not path.is_file() or getattr(config, "quantization_config", None) is not None:
+        return None
+    weights = load_file(path, device=str(device))
+    causal: Any = AutoModelForCausalLM
+    with _Unfilled():
+        model = causal.from_config(config, dtype=torch.float32)
+    if not _is_exact(model, weights):
+        return None
+    wide = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    model.load_state_dict(wide, strict=False, assign=True)
+    model.tie_weights()
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    loaded: nn.Module = model.to(device)
+    return loaded
+
+
+def _is_exact(model: Any, weights: Mapping[str, Tensor]) -> bool:
+    """Whether `weights` are the model's own state, each tied weight once."""
+    again = model.all_tied_weights_keys
+    shapes = {name: value.shape for name, value in model.state_dict().items() if name not in again}
+    return shapes == {name: value.shape for name, value in weights.items()}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Random first values are not drawn, in this thread: the parameters are about to be replaced.
+
+    Memory that nothing is written to is never taken from the system.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Give back what would be filled, call all else."""
+        named = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
