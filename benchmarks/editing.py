@@ -46,7 +46,7 @@ def main() -> None:
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
     keys = KeyStatistics(lm)
     editor = editor_named("AlphaEdit")
-    cases = build_cases(lm, store, catalogue, limit=32)
+    cases = build_cases(lm, store, catalogue, split="tuning", limit=32)
     contexts = [context_of(case, store, catalogue, editor.config) for case in cases]
     keys.free(editor.config.write.layers, editor.config.cutoff)
     print(f"\n{machine(options.threads)}, {lm.name}; medians of {options.repeats}.\n")

@@ -21,8 +21,9 @@ from pathlib import Path
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import KINDS, Case, build_cases, context_of
+from edit_set import Case, build_cases, context_of
 from measure import Share, Table, interval_text, machine, scored
+from tuning_edits import KINDS
 
 from kgmet.config import EditConfig, HoldConfig
 from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
@@ -106,7 +107,7 @@ def main() -> None:
         f"{training.steps} steps. Loss on {training.n_checked} edits it was not trained on: "
         f"{checked[0]:.2f} untrained, {checked[1]:.2f} trained."
     )
-    cases = build_cases(lm, store, catalogue, limit=options.limit)
+    cases = build_cases(lm, store, catalogue, split="tuning", limit=options.limit)
     runner = _Runner(lm, store, catalogue, cases, encoder, options)
     found = {}
     for name in options.arms:

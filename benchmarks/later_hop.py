@@ -23,8 +23,9 @@ from pathlib import Path
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import KINDS, Case, TestPrompt, check_held_out
+from edit_set import Case, TestPrompt, check_held_out
 from measure import Share, Table, interval_text, machine, measured
+from tuning_edits import KINDS
 
 from kgmet.context import N_PROBE_WORDINGS, EditContext, prepare_edit
 from kgmet.deep import write_deep
