@@ -7,8 +7,10 @@ import streamlit as st
 
 from kgmet.editors import EDITORS
 from kgmet.errors import ConfigError, RequestError
-from workbench import actions, charts, compare_view, inspect_actions, panels, session, wording
+from workbench import charts, compare_view, inspect_actions, panels, session, wording
 from workbench.inspect_panels import is_dark, reading_help
+
+EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
 
 panels.title(
     "Compare", "The same edit with several editors or settings: what each achieved, and what it cost elsewhere."
@@ -20,35 +22,40 @@ resident = panels.require_model()
 def _table() -> None:
     """The table as far as it is known."""
     known = state.result("compare")
-    if known is not None and known.value.trials:
-        st.table(compare_view.contest_table(known.value), border="horizontal")
+    if known is not None and known.value.contest.trials:
+        st.table(compare_view.contest_table(known.value.contest), border="horizontal")
 
 
-choices: dict[str, str] = {entry.id: f"Applied: {entry.name}" for entry in state.stack}
-if inspect_actions.is_new(state, state.draft):
-    choices = {"": f"Typed: {state.draft.subject} → {state.draft.new_object}"} | choices
+panels.message(state.lost("compare"), kind="warning")
+choices = inspect_actions.comparable_edits(state)
 if not choices:
     st.info(wording.NO_CONTEXT, icon=":material/edit:")
     st.stop()
+kept = state.result("compare")
+if ROWS not in st.session_state:
+    # Coming (back) to the page: it opens as it was when the last comparison was asked for.
+    st.session_state[OPENING] = compare_view.DEFAULT_ROWS if kept is None else kept.value.rows
+    if kept is not None and kept.value.chosen in choices:
+        st.session_state[EDIT] = kept.value.chosen
 chosen = st.selectbox(
     "Edit",
     list(choices),
     format_func=lambda key: choices.get(key, key),
+    key=EDIT,
     help="An applied edit is made anew in its place, with the edits under it that are on.",
 )
-entry = state.entry(chosen or None)
 try:
-    edit = entry.patch.edits[0] if entry is not None else actions.edit_from_draft(state.draft)
+    edit = inspect_actions.edit_to_compare(state, chosen or "")
 except RequestError as error:
     panels.message(str(error))
     st.stop()
 
-with st.expander("Editors and settings", expanded=state.result("compare") is None, icon=":material/tune:"):
+with st.expander("Editors and settings", expanded=kept is None, icon=":material/tune:"):
     rows = st.data_editor(
-        pd.DataFrame(compare_view.DEFAULT_ROWS),
+        pd.DataFrame(st.session_state[OPENING]),
         num_rows="dynamic",
         hide_index=True,
-        key="compare-rows",
+        key=ROWS,
         column_config={
             "editor": st.column_config.SelectboxColumn("editor", options=list(EDITORS), required=True, width="medium"),
             "layers": st.column_config.TextColumn("layers", help="For example 2,3,4,5,6; empty: the editor's own"),
@@ -59,7 +66,8 @@ with st.expander("Editors and settings", expanded=state.result("compare") is Non
     )
     st.caption("One row is one column of the result. Empty cells take the editor's own settings; rows can be added.")
 try:
-    rivals = compare_view.rivals_from_rows(rows.to_dict("records"))
+    typed = compare_view.plain_rows(rows.to_dict("records"))
+    rivals = compare_view.rivals_from_rows(typed)
 except ConfigError as error:
     panels.message(str(error))
     st.stop()
@@ -67,42 +75,42 @@ except ConfigError as error:
 job = state.job("compare")
 is_running = job is not None and not job.is_finished
 if st.button(f"Compare {len(rivals)}", type="primary", icon=":material/play_arrow:", disabled=is_running):
-    panels.message(inspect_actions.compare(state, resident, edit, rivals, under=entry.id if entry else None))
+    panels.message(inspect_actions.compare(state, resident, edit, rivals, chosen=chosen or "", rows=typed))
     job = state.job("compare")
     is_running = job is not None and not job.is_finished
 if job is not None and is_running:
     panels.job_panel(job, draw=lambda _: _table())
 panels.job_result(job)
 
-
 result = state.result("compare")
-if result is None or not result.value.trials:
+if result is None or not result.value.contest.trials:
     if not is_running:
         st.info("Nothing was compared yet. Choose editors above and press Compare: not measured.")
     st.stop()
 if is_running:
     st.stop()
-made_from = inspect_actions.contest_fingerprint(state, resident, edit, rivals, under=entry.id if entry else None)
+contest, under = result.value.contest, (chosen or "").partition("/")[0] or None
+made_from = inspect_actions.contest_fingerprint(state, resident, edit, rivals, under=under)
 is_stale = result.is_stale(made_from)
 panels.stale_note(is_stale)
 with st.container(key="stale" if is_stale else "fresh"):
-    st.subheader(wording.safe(f"{result.value.edit.prompt} → {result.value.edit.new_object}"), anchor=False)
+    st.subheader(wording.safe(f"{contest.edit.prompt} → {contest.edit.new_object}"), anchor=False)
     _table()
     reading_help(
         "How to read it: ★ is the best of its row; no star where all are alike. ↑ more is better, ↓ less is better. "
         "All columns were asked the same prompts, none of which any search saw."
     )
     st.plotly_chart(
-        charts.contest_chart(result.value, dark=is_dark()),
+        charts.contest_chart(contest, dark=is_dark()),
         key="contest",
         config={"displayModeBar": False},
-        alt=compare_view.contest_alt(result.value),
+        alt=compare_view.contest_alt(contest),
     )
     st.markdown("**What the model says to the edit's prompt**")
-    st.dataframe(compare_view.answers_table(result.value), hide_index=True)
+    st.dataframe(compare_view.answers_table(contest), hide_index=True)
     with st.expander("What the rows mean", icon=":material/menu_book:"):
         st.table(
-            pd.DataFrame([(row.label, row.definition, row.unit) for row in result.value.rows()],
+            pd.DataFrame([(row.label, row.definition, row.unit) for row in contest.rows()],
                          columns=["measure", "definition", "unit"]).set_index("measure"),
             border="horizontal",
         )  # fmt: skip

@@ -14,7 +14,15 @@ from kgmet.errors import ConfigError
 from kgmet.inspect.rivals import Contest, ContestRow, Rival
 from workbench import wording
 
-__all__ = ["DEFAULT_ROWS", "answers_table", "contest_alt", "contest_table", "rivals_from_rows", "shown_value"]
+__all__ = [
+    "DEFAULT_ROWS",
+    "answers_table",
+    "contest_alt",
+    "contest_table",
+    "plain_rows",
+    "rivals_from_rows",
+    "shown_value",
+]
 
 DEFAULT_ROWS: tuple[Mapping[str, Any], ...] = tuple(
     {"editor": name, "layers": "", "ridge": None, "cutoff": None, "steps": None}
@@ -45,6 +53,18 @@ def rivals_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Rival]:
     if not found:
         raise ConfigError("There is nothing to compare. Choose at least one editor.")
     return found
+
+
+def plain_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The rows of the form as plain values, an empty cell as ``None``: what is kept with the result."""
+    kinds = {"editor": str, "layers": str, "ridge": float, "cutoff": float, "steps": int}
+    return tuple(
+        {
+            name: kind(row[name]) if _given(row.get(name)) else "" if kind is str else None
+            for name, kind in kinds.items()
+        }
+        for row in rows
+    )
 
 
 def contest_table(contest: Contest) -> Styler:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kgmet.config import config_to_mapping
 from kgmet.context import EditContext
-from kgmet.errors import KgmetError
+from kgmet.errors import KgmetError, RequestError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.inspect.contest import compare_editors
 from kgmet.inspect.lens import LensReading, read_lens
@@ -22,6 +22,7 @@ from kgmet.progress import Progress
 from kgmet.request import FactEdit
 from workbench import jobs
 from workbench.actions import context_of, edit_from_draft
+from workbench.compared import Compared
 from workbench.jobs import Job
 from workbench.resources import Resident, catalogue, store
 from workbench.session import WorkbenchState
@@ -30,8 +31,10 @@ from workbench.values import FactDraft, StackEntry
 __all__ = [
     "Protection",
     "comparable",
+    "comparable_edits",
     "compare",
     "contest_fingerprint",
+    "edit_to_compare",
     "is_new",
     "lane",
     "lens_at",
@@ -160,18 +163,26 @@ def use_cutoff(state: WorkbenchState, value: float) -> str | None:
 
 
 def compare(
-    state: WorkbenchState, resident: Resident, edit: FactEdit, rivals: Sequence[Rival], *, under: str | None
+    state: WorkbenchState,
+    resident: Resident,
+    edit: FactEdit,
+    rivals: Sequence[Rival],
+    *,
+    chosen: str = "",
+    rows: Sequence[Mapping[str, Any]] = (),
 ) -> str | None:
-    """Start the job ``compare``: the edit with every rival; the table so far is kept under ``compare``.
+    """Start the job ``compare``: the edit with every rival; what is known so far is kept under ``compare``.
 
-    `under` is the id of the applied edit whose place it takes; ``None`` comes after all live edits.
+    `chosen` is the choice the page offered (see `comparable_edits`); an applied edit is made anew in its place, a typed
+    one after all live edits. `rows` are the rivals as they were typed.
     """
-    lm = resident.lm
+    lm, under = resident.lm, chosen.partition("/")[0] or None
     earlier = state.live_patches(lm, before=under)
     made_from = contest_fingerprint(state, resident, edit, rivals, under=under)
 
     def keep(contest: Contest) -> None:
-        state.keep("compare", contest, made_from=made_from)
+        compared = Compared(contest=contest, chosen=chosen, rows=tuple(rows))
+        state.keep("compare", compared, made_from=made_from)
 
     def work(progress: Progress) -> None:
         compare_editors(
@@ -191,6 +202,38 @@ def compare(
     except KgmetError as error:
         return str(error)
     return None
+
+
+def comparable_edits(state: WorkbenchState) -> dict[str, str]:
+    """What can be compared: choice → what it is called. The empty choice is the typed fact, if it is not applied yet.
+
+    An edit of an applied patch is its entry's id, and, where the patch has several, a stroke and the edit's id.
+    """
+    found: dict[str, str] = {}
+    if is_new(state, state.draft):
+        found[""] = f"Typed: {state.draft.subject} → {state.draft.new_object}"
+    for entry in state.stack:
+        edits = entry.patch.edits
+        for edit in edits:
+            about = "" if len(edits) == 1 else f" · {edit.subject} → {edit.new_object}"
+            found[entry.id if len(edits) == 1 else f"{entry.id}/{edit.id}"] = f"Applied: {entry.name}{about}"
+    return found
+
+
+def edit_to_compare(state: WorkbenchState, chosen: str) -> FactEdit:
+    """The edit of a choice.
+
+    Raises:
+        RequestError: if the typed fact is none, or the choice names an edit that is gone.
+    """
+    if not chosen:
+        return edit_from_draft(state.draft)
+    entry_id, _, edit_id = chosen.partition("/")
+    entry = state.entry(entry_id)
+    for edit in () if entry is None else entry.patch.edits:
+        if edit_id in ("", edit.id):
+            return edit
+    raise RequestError("This edit is not in the ledger any more. Choose another one.")
 
 
 def contest_fingerprint(

@@ -16,6 +16,7 @@ from kgmet.context import EditContext
 from kgmet.editors import EDITORS, Editor
 from kgmet.fingerprint import fingerprint_value
 from kgmet.lm.loaded import LoadedLM
+from kgmet.request import FactEdit
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch
 from workbench import jobs
@@ -103,9 +104,13 @@ class WorkbenchState:
             return chosen
         return next((entry for entry in reversed(self.stack) if entry.edit is not None), None)
 
-    def set_focus(self, entry_id: str) -> None:
-        """Choose the edit the other pages look at."""
-        self.record.change(focus=entry_id)
+    def set_focus(self, entry_id: str, edit_id: str | None = None) -> None:
+        """Choose the edit the other pages look at; in a patch of several, which of them."""
+        self.record.change(focus=entry_id, focus_edit=edit_id)
+
+    def edit_of(self, entry: StackEntry) -> FactEdit | None:
+        """The edit of a patch that the other pages look at: the chosen one, else its first."""
+        return next((edit for edit in entry.patch.edits if edit.id == self.record.focus_edit), entry.edit)
 
     def live(self, lm: LoadedLM | None = None, *, before: str | None = None) -> tuple[StackEntry, ...]:
         """Entries that are on (and fit this model), in order; with `before` only those under that entry."""
@@ -136,13 +141,16 @@ class WorkbenchState:
         return fingerprint_value([self.record.editor, self.record.settings, live, *parts])
 
     def keep(self, name: str, value: Any, *, made_from: str) -> None:
-        """Store a result under a name, in memory; jobs may call this from their thread."""
-        with self.record.lock:
-            self.record.results[name] = Result(value=value, made_from=made_from)
+        """Store a result under a name; jobs may call this from their thread."""
+        self.record.keep(name, Result(value=value, made_from=made_from))
 
     def result(self, name: str) -> Result | None:
         """The last result of this name; ask it `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.results.get(name)
+
+    def lost(self, name: str) -> str | None:
+        """Why the last result of this name could not be read back after a restart, if that is so."""
+        return self.record.lost.get(name)
 
     # Work under way
 

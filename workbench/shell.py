@@ -33,7 +33,7 @@ def run(root: Path) -> None:
     listed = _pages(root)
     page = st.navigation({"": [start], **listed}, expanded=True)
     if page == start:
-        # The default page has no address but the root, so none of ours is it: a link to /edit must work as to any other.
+        # The default page has no address but the root. So none of ours is it: a link to /edit must work, too.
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     title = f"{page.title} · {wording.APP_TITLE}"
     st.set_page_config(page_title=title, page_icon=_asset(root, "icon.svg"), layout="wide")

@@ -6,6 +6,8 @@ cookie. What a person would miss (the stack of edits, the typed fact) is also wr
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import secrets
 import threading
@@ -17,12 +19,16 @@ import streamlit as st
 
 from kgmet.cache import cache_dir
 from kgmet.editors import DEFAULT_EDITOR
+from kgmet.errors import BrokenArtifactError
 from kgmet.fingerprint import digest
+from workbench.cleaning import days_to_keep, mark_used, remove_unused
+from workbench.compared import load_compared, save_compared
 from workbench.stack import load_record, save_record
 from workbench.values import FactDraft, Result, StackEntry
 
 __all__ = ["SessionRecord", "SessionVault", "vault"]
 
+LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
 
 
@@ -40,8 +46,12 @@ class SessionRecord:
     redo: tuple[StackEntry, ...] = ()
     focus: str | None = None
     """Id of the entry that the other pages look at; the newest if ``None``."""
+    focus_edit: str | None = None
+    """Id of the edit of a patch with several that is looked at; the first if the patch has no such edit."""
     context: Result | None = None
     results: dict[str, Result] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Name of a result → why what was kept of it could not be read back, for people."""
     is_guide_seen: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -51,6 +61,16 @@ class SessionRecord:
             for name, value in values.items():
                 setattr(self, name, value)
             save_record(self)
+
+    def keep(self, name: str, result: Result) -> None:
+        """Store a result under a name; a comparison also goes to disk, for it takes minutes to make."""
+        with self.lock:
+            self.results[name] = result
+            self.lost.pop(name, None)
+            if name == "compare":
+                save_record(self)
+                if self.folder.is_dir():
+                    save_compared(self.folder, result)
 
     def push(self, entry: StackEntry) -> None:
         """Add an edit on top; what could be redone is gone."""
@@ -87,17 +107,38 @@ class SessionVault:
         with self._lock:
             known = self._records.get(session_id)
             if known is None and self._place(session_id).is_dir():
-                known = self._records[session_id] = SessionRecord(
-                    session_id, self._place(session_id), **load_record(self._place(session_id))
-                )
+                known = self._records[session_id] = _read_back(session_id, self._place(session_id))
+            if known is not None:
+                mark_used(known.folder)
             return known
+
+    def clean(self, *, days: int, runs: Path) -> list[str]:
+        """Remove from disk what nobody used for so many days, and is not held here; see `remove_unused`."""
+        with self._lock:
+            in_use = {record.folder.name for record in self._records.values()}
+            return remove_unused(self._folder, days=days, runs=runs, in_use=in_use)
 
     def _place(self, session_id: str) -> Path:
         # The folder's name does not give the id away to whoever can list the folder.
         return self._folder / digest("session", session_id)[:32]
 
 
+def _read_back(session_id: str, place: Path) -> SessionRecord:
+    record = SessionRecord(session_id, place, **load_record(place))
+    try:
+        compared = load_compared(place)
+    except BrokenArtifactError as error:
+        LOG.warning("the comparison of session %s is left out: %s", place.name, error)
+        record.lost["compare"] = str(error)
+    else:
+        if compared is not None:
+            record.results["compare"] = compared
+    return record
+
+
 @st.cache_resource(show_spinner=False)
 def vault() -> SessionVault:
-    """The process's one vault."""
-    return SessionVault()
+    """The process's one vault; what nobody came back to is removed before anybody is let in."""
+    made = SessionVault()
+    made.clean(days=days_to_keep(os.environ), runs=cache_dir() / "runs")
+    return made

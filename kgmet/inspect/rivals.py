@@ -30,7 +30,8 @@ class Rival:
 class Trial:
     """What one rival did. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
 
-    `perplexity` is that of the short text with the edit on. `seconds` are wall-clock, by stage, probing left out.
+    A trial that was read back from disk has no plan either. `perplexity` is that of the short text with the edit on.
+    `seconds` are wall-clock, by stage, probing left out.
     """
 
     rival: Rival

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kgmet.errors import BrokenArtifactError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.score import AnswerScore, NextToken, generate, next_tokens, score_answers
 from kgmet.probe.prompts import ProbePrompt
@@ -60,6 +61,25 @@ class ProbeResult:
             "top": [asdict(token) for token in self.top],
             "matches": self.matches,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ProbeResult:
+        """Inverse of `to_json`.
+
+        Raises:
+            BrokenArtifactError: if the mapping is no result of a probe.
+        """
+        try:
+            return cls(
+                prompt=ProbePrompt.from_json(data["prompt"]),
+                answer=str(data["answer"]),
+                expected=None if data["expected"] is None else AnswerScore(**data["expected"]),
+                rejected=None if data["rejected"] is None else AnswerScore(**data["rejected"]),
+                top=tuple(NextToken(**token) for token in data["top"]),
+                matches=None if data["matches"] is None else bool(data["matches"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise BrokenArtifactError(f"This is no result of a probe: {error}") from error
 
 
 def run_probes(

@@ -1,0 +1,131 @@
+"""Sessions nobody has come back to leave the disk; nothing else ever does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+__all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "mark_used", "remove_unused"]
+
+LOG = logging.getLogger(__name__)
+SETTING = "KGMET_SESSION_DAYS"
+"""The environment variable that names a number of days; 0 keeps sessions for good."""
+DEFAULT_DAYS = 30
+_DAY = 86_400.0
+_HOUR = 3_600.0
+_FOLDER = re.compile(r"[0-9a-f]{32}")
+_GONE = re.compile(r"\.gone-[0-9a-f]{32}")
+_FILE = re.compile(r"(session|compare)\.json|\.(session|compare)\.json\..+")
+_PATCH = re.compile(r"[0-9a-f]{16}")
+_PATCH_FILE = re.compile(r"patch\.(json|safetensors)|\.patch\.(json|safetensors)\..+")
+_MOST_JSON = 256 << 20
+
+
+def days_to_keep(environment: Mapping[str, str]) -> int:
+    """How long an unused session is kept; 0 for good, which is also what a value that is no number means."""
+    asked = environment.get(SETTING, "").strip()
+    if not asked:
+        return DEFAULT_DAYS
+    if not asked.isdecimal() or len(asked) > 6:
+        LOG.warning("%s is %r, which is no number of days; no session is removed", SETTING, asked)
+        return 0
+    return int(asked)
+
+
+def mark_used(folder: Path) -> None:
+    """Note that somebody was here, at most once an hour; a session that was never saved has nothing to note it in."""
+    path = folder / "session.json"
+    try:
+        if time.time() - path.stat().st_mtime > _HOUR:
+            os.utime(path)
+    except OSError:
+        return
+
+
+def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[str] = ()) -> list[str]:
+    """Remove session folders that nobody used for so many days, and say which.
+
+    Only a real folder of this user's is touched, under a name such as we give, that holds what we put there and nothing
+    else; links are neither followed nor removed. A session with benchmark runs stays, for it alone leads to them.
+
+    Args:
+        sessions: the folder with the session folders.
+        days: how long an unused one is kept; 0 removes nothing.
+        runs: the folder with the benchmark runs of sessions, under the same names.
+        in_use: names of session folders that this process holds.
+    """
+    removed: list[str] = []
+    if days <= 0 or not sessions.is_dir():
+        return removed
+    oldest = time.time() - days * _DAY
+    for folder in sorted(sessions.iterdir()):
+        if _GONE.fullmatch(folder.name) and _is_own(folder, stat.S_ISDIR):
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.name not in in_use and _is_unused(folder, oldest) and not (runs / folder.name).exists():
+            # Another name first: a removal that is cut short must not leave half a session behind.
+            gone = sessions / f".gone-{folder.name}"
+            try:
+                folder.rename(gone)
+            except OSError as error:
+                LOG.warning("the unused session %s could not be removed: %r", folder.name, error)
+                continue
+            shutil.rmtree(gone, ignore_errors=True)
+            removed.append(folder.name)
+    if removed:
+        LOG.info("%d sessions unused for %d days were removed", len(removed), days)
+    return removed
+
+
+def _is_unused(folder: Path, oldest: float) -> bool:
+    """Whether this is a session folder, ours in every part, and none of its files was touched since `oldest`."""
+    if not _FOLDER.fullmatch(folder.name) or not _is_own(folder, stat.S_ISDIR):
+        return False
+    try:
+        files = _own_files(folder)
+        return files is not None and all(path.lstat().st_mtime < oldest for path in files) and _is_session(folder)
+    except OSError:
+        return False
+
+
+def _own_files(folder: Path) -> list[Path] | None:
+    """All files of a session folder; ``None`` if anything in it is not what we put there."""
+    found = []
+    for path in folder.iterdir():
+        if _FILE.fullmatch(path.name) and _is_own(path, stat.S_ISREG):
+            found.append(path)
+        elif _PATCH.fullmatch(path.name) and _is_own(path, stat.S_ISDIR):
+            for inner in path.iterdir():
+                if not _PATCH_FILE.fullmatch(inner.name) or not _is_own(inner, stat.S_ISREG):
+                    return None
+                found.append(inner)
+        else:
+            return None
+    return found
+
+
+def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Whether the path itself, not what a link leads to, is of this kind and belongs to this user."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    is_ours = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    return is_ours and is_kind(status.st_mode)
+
+
+def _is_session(folder: Path) -> bool:
+    path = folder / "session.json"
+    if path.stat().st_size > _MOST_JSON:
+        return False
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.get("format") == 1 and "stack" in data
