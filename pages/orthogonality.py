@@ -19,12 +19,13 @@ panels.title(
 state = session.current()
 resident = panels.require_model()
 entry = inspect_panels.focus_picker(state, resident)
+edit = panels.choose_edit(state, entry)
 others = [item.id for item in inspect_actions.comparable(state, resident, entry)]
 protection = inspect_panels.looked_up(
     state,
     "orthogonality",
-    inspect_actions.protection_of(state, resident, entry),
-    made_from=inspect_actions.seen_from(state, resident, entry, others),
+    inspect_actions.protection_of(state, resident, entry, edit),
+    made_from=inspect_actions.seen_from(state, resident, entry, edit.id, others),
     title="Measuring spectra, drift and overlap",
 )
 writes, drift, overlap = protection.writes, protection.drift, protection.overlap
@@ -34,6 +35,8 @@ if not any(write.is_projected for write in writes):
         "update lies all the same, and what the null-space write would have done with the same keys.",
         icon=":material/info:",
     )
+if len(entry.patch.edits) > 1:
+    st.caption(protection_view.together(len(entry.patch.edits)))
 for column, (label, value, about) in zip(
     st.columns(len(protection_view.headline(writes, drift))), protection_view.headline(writes, drift), strict=True
 ):

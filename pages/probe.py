@@ -14,7 +14,7 @@ entry = panels.choose_entry(state)
 if not probe_panels.fits(entry, resident.lm):
     st.stop()
 config = state.config
-context = actions.context_of(entry, config)
+context = actions.context_of(entry, config, panels.choose_edit(state, entry))
 
 with st.container(border=True):
     kinds, counts = probe_panels.choose_kinds(probe_actions.generated(context))

@@ -18,8 +18,9 @@ panels.title(
 state = session.current()
 resident = panels.require_model()
 entry = inspect_panels.focus_picker(state, resident)
-made_from = inspect_actions.seen_from(state, resident, entry)
-work = inspect_actions.trace_shift_of(state, resident, entry)
+edit = panels.choose_edit(state, entry)
+made_from = inspect_actions.seen_from(state, resident, entry, edit.id)
+work = inspect_actions.trace_shift_of(state, resident, entry, edit)
 traces = inspect_panels.looked_up(
     state, "shift", work, made_from=made_from, title="Reading the states before and after"
 )

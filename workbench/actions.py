@@ -99,18 +99,19 @@ def prepare(state: WorkbenchState) -> str | None:
     return None
 
 
-def context_of(entry: StackEntry, config: EditConfig) -> EditContext:
-    """What the graph said about an applied edit; asked again if a restart has forgotten it.
+def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = None) -> EditContext:
+    """What the graph said about an applied edit (the patch's first, if not told which); asked again where need be.
 
     Raises:
         RequestError: if the patch came from elsewhere and does not say which fact it changes.
     """
-    if entry.context is not None:
-        return entry.context
-    if entry.edit is None:
+    edit = edit or entry.edit
+    if edit is None:
         raise RequestError(f"{entry.name!r} does not say which fact it changes, so the graph cannot be asked.")
+    if entry.context is not None and entry.context.edit.id == edit.id:
+        return entry.context
     return prepare_edit(
-        entry.edit,
+        edit,
         store=store(),
         catalogue=catalogue(),
         config=config,

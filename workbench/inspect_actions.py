@@ -20,6 +20,7 @@ from kgmet.inspect.spectrum import LayerWrite, inspect_writes
 from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
 from kgmet.progress import Progress
 from kgmet.request import FactEdit
+from kgmet.write.patch import EditPatch
 from workbench import jobs
 from workbench.actions import context_of, edit_from_draft
 from workbench.compared import Compared
@@ -81,20 +82,20 @@ def start_look(
     return None
 
 
-def texts_of(entry: StackEntry) -> tuple[InspectedText, ...]:
-    """What an edit is looked at through."""
-    context: EditContext = context_of(entry, settings_of(entry.patch))
+def texts_of(entry: StackEntry, edit: FactEdit) -> tuple[InspectedText, ...]:
+    """What one edit of a patch is looked at through."""
+    context: EditContext = context_of(entry, settings_of(entry.patch), edit)
     return shift_texts(context, settings_of(entry.patch), patch=entry.patch)
 
 
 def trace_shift_of(
-    state: WorkbenchState, resident: Resident, entry: StackEntry
+    state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit
 ) -> Callable[[Progress], list[ShiftTrace]]:
-    """The work behind the Shift page: every text with the edit off and on, edits under it on in both."""
+    """The work behind the Shift page: every text of one edit with its patch off and on, edits under it on in both."""
     earlier = state.live_patches(resident.lm, before=entry.id)
 
     def work(progress: Progress) -> list[ShiftTrace]:
-        return trace_shifts(resident.lm, entry.patch, texts_of(entry), earlier=earlier, progress=progress)
+        return trace_shifts(resident.lm, entry.patch, texts_of(entry, edit), earlier=earlier, progress=progress)
 
     return work
 
@@ -123,8 +124,10 @@ class Protection:
     overlap: KeyOverlap | None
 
 
-def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Callable[[Progress], Protection]:
-    """The work behind the Orthogonality page: spectra, drift, and the keys of all live edits against each other."""
+def protection_of(
+    state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit
+) -> Callable[[Progress], Protection]:
+    """The work behind the Orthogonality page: the patch's spectra, drift at one edit's texts, all live edits' keys."""
     lm, statistics, config = resident.lm, resident.statistics, settings_of(entry.patch)
     earlier = state.live_patches(lm, before=entry.id)
     patches = [item.patch for item in comparable(state, resident, entry)]
@@ -132,11 +135,12 @@ def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) 
     def work(progress: Progress) -> Protection:
         moments = statistics.moments([update.layer for update in entry.patch.updates], progress=progress)
         writes = inspect_writes(lm, entry.patch, moments, earlier=earlier, progress=progress)
-        texts = drift_texts(context_of(entry, config), config, patch=entry.patch)
+        texts = drift_texts(context_of(entry, config, edit), config, patch=entry.patch)
         drift = measure_drift(lm, entry.patch, texts, earlier=earlier, progress=progress)
         overlap = None
-        if sum(len(patch.edits) for patch in patches) > 1:
-            shared = [layer for layer in config.write.layers if layer in moments]
+        deep = config.deep.write.layers if config.deep.enabled else ()
+        shared = [layer for layer in sorted(_common_layers(patches)) if layer in moments and layer not in deep]
+        if shared and sum(len(patch.edits) for patch in patches) > 1:
             free = statistics.free(shared, config.cutoff, progress=progress)
             overlap = measure_overlap(patches, free)
         return Protection(writes=tuple(writes), drift=drift, overlap=overlap)
@@ -145,11 +149,21 @@ def protection_of(state: WorkbenchState, resident: Resident, entry: StackEntry) 
 
 
 def comparable(state: WorkbenchState, resident: Resident, entry: StackEntry) -> list[StackEntry]:
-    """The newest live edits whose keys can be compared with this one's: they share a layer with it."""
-    layers = set(entry.patch.keys)
-    live = [item for item in state.live(resident.lm) if item.id != entry.id and layers & set(item.patch.keys)]
-    chosen = [*live[-(MOST_COMPARED - 1) :], *([entry] if layers else [])]
+    """The newest live edits whose keys can be compared with this one's: all of them have a layer in common."""
+    shared = _common_layers([entry.patch])
+    chosen = [entry] if shared else []
+    for item in reversed(state.live(resident.lm)):
+        both = shared & _common_layers([item.patch])
+        if item.id != entry.id and both and len(chosen) < MOST_COMPARED:
+            shared = both
+            chosen.append(item)
     return sorted(chosen, key=state.stack.index)
+
+
+def _common_layers(patches: Sequence[EditPatch]) -> set[int]:
+    """Layers that every one of these patches writes and keeps keys of."""
+    each = [set(patch.keys) & {update.layer for update in patch.updates} for patch in patches]
+    return set.intersection(*each) if each else set()
 
 
 def use_cutoff(state: WorkbenchState, value: float) -> str | None:

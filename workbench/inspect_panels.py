@@ -24,7 +24,8 @@ def is_dark() -> bool:
 def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
     """Which edit to look at; stops the page with a hint while there is none that fits the resident model."""
     panels.require_stack(state)
-    fitting = [entry for entry in state.stack if entry.patch.model_fingerprint == resident.lm.fingerprint]
+    told = [entry for entry in state.stack if entry.edit is not None]
+    fitting = [entry for entry in told if entry.patch.model_fingerprint == resident.lm.fingerprint]
     if not fitting:
         st.info("No edit was made for the model that is loaded. Load the one they were made for on Models.")
         st.stop()

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.errors import StreamlitPageNotFoundError
 
 from kgmet.fingerprint import fingerprint_value
+from kgmet.request import FactEdit
 from workbench import jobs, wording
 from workbench.jobs import Job, JobState
 from workbench.resources import Resident, model_holder
@@ -16,6 +17,7 @@ from workbench.values import StackEntry
 
 __all__ = [
     "Job",
+    "choose_edit",
     "choose_entry",
     "follow",
     "job_panel",
@@ -123,6 +125,27 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
         disabled=len(entries) < 2,
     )
     return focus
+
+
+def choose_edit(state: WorkbenchState, entry: StackEntry) -> FactEdit:
+    """Which edit of a patch the page looks at; asks only where there are several. The patch must have one."""
+    edits = entry.patch.edits
+    chosen = state.edit_of(entry) or edits[0]
+    if len(edits) == 1:
+        return chosen
+    labels = [f"{number}. {edit.subject} → {edit.new_object}" for number, edit in enumerate(edits, start=1)]
+    place = next(number for number, edit in enumerate(edits) if edit.id == chosen.id)
+    number = st.selectbox(
+        f"Edit of this patch, 1 to {len(edits)}",
+        range(len(edits)),
+        index=place,
+        format_func=lambda index: labels[index],
+        key=f"edit-of-{entry.id}-{place}",
+        help="They were searched and written together, and are on or off together; this chooses whose texts are read.",
+    )
+    if number != place:
+        state.set_focus(entry.id, edits[number].id)
+    return edits[number]
 
 
 def stale_note(is_stale: bool) -> None:

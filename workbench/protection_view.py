@@ -22,6 +22,7 @@ __all__ = [
     "headline",
     "overlap_sentence",
     "share",
+    "together",
     "trade_sentence",
     "write_table",
 ]
@@ -61,6 +62,14 @@ READ_DRIFT = (
 def share(value: float) -> str:
     """A share for people; rounding noise is 0."""
     return "0 %" if value < ROUNDING else wording.percent(value)
+
+
+def together(n_edit: int) -> str:
+    """What is whose, for a patch of several edits."""
+    return (
+        f"The {n_edit} edits of this patch were written together: spectrum and energy are the whole patch's, drift is "
+        "measured at the texts of the chosen edit, and edit × edit has a row for each."
+    )
 
 
 def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str, str]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.test_pages import edited, shown, words
-from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of
+from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
 from workbench import benchmark_actions, compare_view, inspect_actions, jobs
 from workbench.jobs import JobState
 from workbench.resources import Resident
 from workbench.session import WorkbenchState
 from workbench.values import FactDraft
+from workbench.vault import SessionVault
 
 LOOKS = ("shift", "orthogonality")
 
@@ -86,6 +88,55 @@ def test_a_patch_without_graph_or_curve_can_be_looked_into(resident: Resident) -
     for name in LOOKS:
         page = looked(name, state)
         assert not page.exception, name
+
+
+def test_every_edit_of_a_patch_can_be_looked_at(resident: Resident) -> None:
+    state = state_of()
+    entry = batch_entry(resident.lm)
+    state.record.push(entry)
+    page = looked("shift", state)
+    assert not page.exception
+    first = state.result("shift")
+    assert first is not None and first.value[0].source.text == "The Eiffel Tower is located in the city of"
+    page.selectbox(key=f"edit-of-{entry.id}-0").select_index(2).run()
+    assert not page.exception
+    assert state.edit_of(entry) == entry.patch.edits[2]
+    page = looked("shift", state)
+    traces = state.result("shift")
+    assert traces is not None and traces.value[0].source.text == "Big Ben is located in the city of"
+    page = looked("orthogonality", state)
+    kept = state.result("orthogonality")
+    assert not page.exception and kept is not None
+    assert kept.value.drift.texts[0].text == "Big Ben is located in the city of"
+    assert len(kept.value.writes[0].keys) == len(kept.value.overlap.edits) == 3
+    assert "The 3 edits of this patch" in words(page)
+    again = WorkbenchState(SessionVault(state.record.folder.parent).find(state.session_id))  # type: ignore[arg-type]
+    assert again.edit_of(again.stack[0]).id == entry.patch.edits[2].id  # type: ignore[union-attr]
+
+
+def test_compare_and_probe_offer_every_edit_of_a_patch(resident: Resident) -> None:
+    state = state_of()
+    entry = batch_entry(resident.lm)
+    state.record.push(entry)
+    state.record.push(entry_for(resident.lm, seed=4))
+    choices = inspect_actions.comparable_edits(state)
+    assert len(choices) == 4
+    found = [inspect_actions.edit_to_compare(state, choice).subject for choice in choices]
+    assert found == ["The Eiffel Tower", "The Colosseum", "Big Ben", "Paris 4"]
+    state.set_focus(entry.id, entry.patch.edits[1].id)
+    page = shown("probe", state)
+    assert not page.exception
+    assert page.selectbox(key=f"edit-of-{entry.id}-1").value == 1
+
+
+def test_an_adapter_that_tells_no_edit_is_not_offered_for_a_look(resident: Resident) -> None:
+    state = state_of()
+    untold = replace(entry_for(resident.lm, seed=2), patch=replace(batch_entry(resident.lm).patch, edits=(), keys={}))
+    state.record.push(untold)
+    for name in (*LOOKS, "compare", "probe"):
+        page = shown(name, state)
+        assert not page.exception, name
+        assert "No edit yet" in words(page) or "No fact yet" in words(page)
 
 
 def test_edits_of_another_model_are_said_to_be_so(resident: Resident) -> None:

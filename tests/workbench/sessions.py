@@ -78,6 +78,31 @@ def entry_for(lm: LoadedLM, *, seed: int = 0, name: str = "", based_on: tuple[st
     )
 
 
+def batch_entry(lm: LoadedLM) -> StackEntry:
+    """An imported patch of three edits, each with a key of its own at one layer."""
+    draw = torch.Generator().manual_seed(9)
+    template = "{} is located in the city of"
+    edits = tuple(
+        FactEdit(subject=subject, template=template, new_object=new)
+        for subject, new in (("The Eiffel Tower", "Tokyo"), ("The Colosseum", "Berlin"), ("Big Ben", "Rome"))
+    )
+    keys = torch.randn(3, lm.d_key, generator=draw)
+    update = LayerUpdate(
+        layer=1,
+        weight_name="model.layers.1.mlp.down_proj",
+        output_factor=torch.randn(3, lm.d_model, generator=draw),
+        input_factor=keys / keys.norm(dim=-1, keepdim=True),
+    )
+    patch = EditPatch(
+        edits=edits,
+        updates=(update,),
+        model_fingerprint=lm.fingerprint,
+        editor="KGMET",
+        keys={1: (tuple(f"{edit.id}/0" for edit in edits), keys)},
+    )
+    return StackEntry(id=patch.id, patch=patch, name="three towers", note="imported")
+
+
 def wait_for(job_id: str, *, seconds: float = 60.0) -> jobs.Job:
     """The job once it has ended."""
     import time

@@ -10,12 +10,12 @@ import pytest
 
 from kgmet.lm.score import score_answers
 from kgmet.write.patch import attached
-from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
-from workbench import actions, jobs, probe_actions
+from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
+from workbench import actions, inspect_actions, jobs, probe_actions
 from workbench.jobs import JobState
 from workbench.resources import Resident
 from workbench.session import WorkbenchState
-from workbench.values import FactDraft
+from workbench.values import FactDraft, StackEntry
 
 
 @pytest.fixture
@@ -162,3 +162,20 @@ def test_probes_compare_this_edit_with_what_was_under_it(resident: Resident) -> 
     assert not kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding))
     assert kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts[:2], decoding))
     assert all(run.hop(prompt) is not None for chain in run.chains for _, prompt in chain.hops)
+
+
+def test_edits_that_share_no_layer_all_together_are_not_compared_all_together(resident: Resident) -> None:
+    def at(entry: StackEntry, layers: tuple[int, ...]) -> StackEntry:
+        patch, update = entry.patch, entry.patch.updates[0]
+        keys = {layer: next(iter(patch.keys.values())) for layer in layers}
+        updates = tuple(replace(update, layer=layer) for layer in layers)
+        return replace(entry, patch=replace(patch, updates=updates, keys=keys))
+
+    state = state_of()
+    only_two, only_one, both = (
+        at(entry_for(resident.lm, seed=seed), layers) for seed, layers in enumerate(((2,), (1,), (1, 2)))
+    )
+    for entry in (only_two, only_one, both):
+        state.record.stack = (*state.record.stack, entry)
+    assert inspect_actions.comparable(state, resident, both) == [only_one, both]
+    assert inspect_actions.comparable(state, resident, only_two) == [only_two, both]
