@@ -106,7 +106,7 @@ class NullSpace:
         """P applied to each row of (n, d_key): its part in the free directions."""
         basis = self.basis.to(rows)
         inside = (rows @ basis) @ basis.T
-        return inside if self.is_free else rows - inside
+        return inside if self.is_free else inside.neg_().add_(rows)  # in place: as large as all the keys
 
     def lift(self, rows: Tensor) -> Tensor:
         """The rows as they are: P is its own square root, and what `project` gives is free already."""

@@ -127,7 +127,7 @@ class KeySystem:
         projected = self.metric.project(keys.double())
         new._n_key = self._n_key + keys.shape[0]
         if self._sum is None and new._n_key <= self.metric.rank:
-            new._projected = torch.cat([self._projected, projected])
+            new._projected = torch.cat([self._projected, projected]) if len(self) else projected
             new._factor = self._extended_factor(projected)
             return new
         before = self._projected.T @ self._projected if self._sum is None else self._sum
