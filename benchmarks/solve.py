@@ -8,11 +8,11 @@ published code keeps them, and solves for the keys, not for the d_model columns 
 published code is. The low-rank side is timed twice: with the earlier keys' system kept, as a session does, and from
 nothing. Each side runs in a process of its own, and reads the basis from disk, as a session does.
 
-Memory is the highest resident size while a side works (`VmHWM`, begun anew before the solve), so it holds what any library
-takes underneath. Two figures: *kept and used* is that less what the interpreter, torch and the keys took before, so it
-holds what the side keeps from edit to edit (P and the sum there; basis and projected keys here); *the solve alone* is
-it less what stood ready when the first solve began. The basis is no work memory: the eigenvectors of the key statistics,
-which both sides start from.
+Memory is the highest resident size while a side works (`VmHWM`, begun anew before the solve), so it holds what any
+library takes underneath. Two figures: *kept and used* is that less what the interpreter, torch and the keys took
+before, so it holds what the side keeps from edit to edit (P and the sum there; basis and projected keys here); *the
+solve alone* is it less what stood ready when the first solve began. The basis is no work memory: the eigenvectors of
+the key statistics, which both sides start from.
 """
 
 from __future__ import annotations

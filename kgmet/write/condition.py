@@ -1,8 +1,15 @@
 """`ConditionedWriter`: PRUNE, which holds the singular values of all updates so far near those of the weight.
 
-PRUNE (arXiv:2405.16821, §4.2): with σ the largest singular value of the weight, a singular value σ̂ > σ of the
-accumulated update becomes ``log_α(σ̂) − log_α(σ) + σ``, all others stay. Where σ < 1/ln α that formula would enlarge
-what lies just above σ; it is meant as a restraint, so nothing is ever enlarged here.
+PRUNE (arXiv:2405.16821): with σ the largest singular value of the weight, a singular value σ̂ ≥ σ of the accumulated
+update becomes ``F(σ̂) = log_α(σ̂) − log_α(σ) + σ``, all others stay. Checked against the authors' code
+(mjy1111/PRUNE, easyeditor/editors/bi_editor_loadw.py, `func_logn`; α is e, 2, 1.5 or 1.2). What is different here:
+
+- Where σ < 1/ln α the formula enlarges what lies just above σ, and the authors' code does so. It is meant as a
+  restraint, so nothing is ever enlarged here.
+- The authors restrain the sum once, after the last edit. Here every edit can be used as soon as it is made, so the sum
+  of what is attached, restrained already, and the new update is restrained each time. For a first edit it is the same.
+- The baseline in jianghoucheng/AlphaEdit (experiments/evaluate.py, MEMIT_prune; α = e) adds the restrained sum to
+  weights that hold the unrestrained one already. Here it takes that one's place, as in the paper.
 """
 
 from __future__ import annotations
@@ -83,7 +90,7 @@ def conditioned(update: LayerUpdate, *, earlier: Sequence[LayerUpdate], largest:
 class ConditionedWriter:
     """PRUNE: another writer's update, restrained together with those attached already.
 
-    `base` is α, above 1: larger restrains more. `earlier` holds, by layer, the updates that are attached.
+    `base` is α, above 1: larger restrains more (e is 2.718). `earlier` holds, by layer, the updates that are attached.
     """
 
     inner: Writer

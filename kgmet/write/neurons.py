@@ -3,6 +3,16 @@
 NSE (arXiv:2410.04045, eqs. 6 to 9): for each key the fewest neurons whose absolute activations add up to a share p of
 the total; for several keys, the union. On these columns of the weight MEMIT-seq's system is solved; all others stay.
 The paper repeats over the layers until the residual is small: ``WriteConfig.repeats`` and ``tolerance``.
+
+Compared with the baseline in jianghoucheng/AlphaEdit (nse/nse_main.py), by the same authors. The system solved is the
+same: ``λC + K_pK_pᵀ + KKᵀ`` on the chosen rows and columns. What is different there:
+
+- For a batch the absolute activations are summed over the edits first and one set is chosen for the sum; here each key
+  has its own and the union is taken. Alike for one edit.
+- The largest set that carries at most the share is chosen; here the smallest that carries at least the share: one
+  neuron more. (Its settings for Llama 3 have a share of 1, every neuron.)
+- A further pass takes only the edits whose residual is between two bounds in absolute length; here all edits, until
+  each one's is a small enough part of its shift.
 """
 
 from __future__ import annotations

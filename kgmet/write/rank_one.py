@@ -3,6 +3,11 @@
 ROME (arXiv:2202.05262, eq. 2), transposed: ``ΔWᵀ = C⁻¹k (kᵀC⁻¹k)⁻¹ rᵀ`` with C the second moment of the keys. For
 several keys the same problem, least change of what ordinary keys give subject to ΔW K = R, has the solution
 ``ΔWᵀ = C⁻¹K (KᵀC⁻¹K)⁻¹ Rᵀ``.
+
+As in the paper k is one key, the mean over contexts. The public code (kmeng01/rome, rome/compute_u.py and compute_v.py;
+the same in jianghoucheng/AlphaEdit) takes that mean for the direction C⁻¹k, but divides by its product with the key of
+the bare prompt and takes that prompt's residual: exact there, not at the mean. It also searches the MLP's output at the
+layer itself, where our shift is of the residual stream after it.
 """
 
 from __future__ import annotations

@@ -182,6 +182,14 @@ def test_prune_leaves_small_singular_values_alone_and_brings_large_ones_near() -
     assert restrained.tolist() == sorted(restrained.tolist(), reverse=True)
 
 
+@pytest.mark.parametrize("base", [1.2, 1.5, 2.0, math.e])
+def test_prune_is_the_published_formula(base: float) -> None:
+    """With σ = 10: σ·α becomes σ + 1, σ·α² becomes σ + 2; σ itself and what is below stay."""
+    values = torch.tensor([10 * base**2, 10 * base, 10.0, 9.0], dtype=torch.float64)
+    expected = torch.tensor([12.0, 11.0, 10.0, 9.0], dtype=torch.float64)
+    torch.testing.assert_close(damped(values, 10.0, base), expected)
+
+
 def test_prune_never_enlarges() -> None:
     values = torch.linspace(0, 9, 50, dtype=torch.float64)
     assert bool((damped(values, 1.0, 1.2) <= values).all())
