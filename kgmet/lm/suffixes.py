@@ -2,8 +2,10 @@
 
 A shift at the lookup token after layer L cannot change anything before that token, nor anything in layers up to L. So
 the tokens before it are encoded once into a key/value cache, the tokens from it on are run once up to layer L, and what
-is left for every step of a search is the layers above L on a few tokens. This works for every family alike because the
-arguments each layer is called with are recorded and replayed, whatever they are called.
+is left for every step of a search is the layers above L on a few tokens. Texts of one edit begin alike, before the
+lookup token and after it, so both parts are laid out as trees (`kgmet.lm.token_tree`) in which every common beginning
+stands once. This works for every family alike because the arguments each layer is called with are recorded and
+replayed, whatever they are called.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ from torch import Tensor
 
 from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.tracing import hidden_of, recorded_calls
+from kgmet.lm.token_tree import TokenLayout, lay_out, lowest_where_unseen
+from kgmet.lm.tracing import hidden_of, recorded, recorded_calls
 
-__all__ = ["Suffixes", "encode_suffixes", "left_padded", "replayable"]
+__all__ = ["Suffixes", "base_states", "encode_suffixes", "left_padded", "replayable", "trees_fit"]
 
 
 class _FrozenPast:
@@ -41,81 +44,144 @@ class _FrozenPast:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Suffixes:
-    """Rows that can be resumed after decoder layer `layer`.
+    """Texts that can be resumed after decoder layer `layer`.
 
-    `hidden` (n_row, pos, d_model) is that layer's output from each row's start token on, right-padded; column 0 is the
-    start token. `final` (n_row, pos, d_model) is the last layer's output, before the final norm, of the unshifted rows.
-    `lengths` holds the true number of tokens of each row.
+    `hidden` (n_tree, n_node, d_model) is that layer's output; text `row` lies in tree `tree_of[row]`, its tokens from
+    the start token on at `paths[row]`. Texts of one tree share the nodes of a common beginning, the start token among
+    them. `final`, of the same shape, is the last layer's output before the final norm, unshifted.
     """
 
     lm: LoadedLM
     layer: int
     hidden: Tensor
     final: Tensor
-    lengths: tuple[int, ...]
+    tree_of: tuple[int, ...]
+    paths: tuple[tuple[int, ...], ...]
     calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
 
     def resume(self, hidden: Tensor) -> Tensor:
         """Run the layers above on other states; differentiable in `hidden`.
 
         Args:
-            hidden: (n_row, pos, d_model), in place of `self.hidden`.
+            hidden: (n_tree, n_node, d_model), in place of `self.hidden`.
 
         Returns:
-            (n_row, pos, d_model): the last layer's output before the final norm.
+            (n_tree, n_node, d_model): the last layer's output before the final norm.
         """
         for module, (args, kwargs) in zip(self.lm.layers[self.layer + 1 :], self.calls, strict=True):
             hidden = hidden_of(module(hidden, *args, **kwargs))
         return hidden
 
 
-def encode_suffixes(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence[int], *, layer: int) -> Suffixes:
-    """Encode the tokens before each row's start once, and the rest once up to `layer`.
+def encode_suffixes(
+    lm: LoadedLM,
+    rows: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    *,
+    layer: int,
+    together: Sequence[int] | None = None,
+) -> Suffixes:
+    """Encode the tokens before each text's start once, and the rest once up to `layer`.
 
     Args:
         lm: the model.
         rows: token ids, unpadded.
-        starts: position of the start token of each row.
-        layer: the decoder layer after which rows can be resumed; not the last one.
+        starts: position of the start token of each text.
+        layer: the decoder layer after which texts can be resumed; not the last one.
+        together: for each text, which tree it goes into: 0, 1, …; by default each into its own. Where a sliding window
+            is too short for that, each goes into its own all the same.
 
     Raises:
         ConfigError: if `layer` is out of range or the last.
     """
     if not 0 <= layer < lm.n_layer - 1:
         raise ConfigError(f"Layer {layer} cannot be resumed from: choose 0 to {lm.n_layer - 2} for this model.")
+    together = range(len(rows)) if together is None else together
+    past = lay_out([row[:start] for row, start in zip(rows, starts, strict=True)], together)
+    leaves = [path[-1] if path else -1 for path in past.paths]
+    rest = [row[start:] for row, start in zip(rows, starts, strict=True)]
+    layout = lay_out(rest, together, origins=leaves, starts=starts)
+    if trees_fit(lm, past.ids.shape[1] + layout.ids.shape[1]):
+        return _encode_trees(lm, past, layout, layer)
+    return _encode_padded(lm, rows, starts, layer)
+
+
+def trees_fit(lm: LoadedLM, n_node: int) -> bool:
+    """Whether trees of so many tokens are read as texts are: a sliding window counts places, which are not depths."""
+    window = getattr(lm.config, "sliding_window", None)
+    return window is None or n_node <= window
+
+
+def _encode_trees(lm: LoadedLM, past: TokenLayout, layout: TokenLayout, layer: int) -> Suffixes:
+    before = _seen_before(past, layout)
+    mask = lowest_where_unseen(torch.cat([before, layout.sees], dim=2), dtype=lm.dtype, device=lm.device)
+    cache = None
+    with torch.no_grad():
+        if past.ids.shape[1]:
+            cache = lm.base(
+                past.ids.to(lm.device),
+                attention_mask=lowest_where_unseen(past.sees, dtype=lm.dtype, device=lm.device),
+                position_ids=past.positions.to(lm.device),
+                use_cache=True,
+            ).past_key_values
+        inputs = {"attention_mask": mask, "position_ids": layout.positions.to(lm.device)}
+        return _recorded(lm, layout.ids.to(lm.device), cache, layer, layout.tree_of, layout.paths, inputs)
+
+
+def _seen_before(past: TokenLayout, layout: TokenLayout) -> Tensor:
+    """(n_tree, n_node, n_past) bool: which of the cached tokens each token follows."""
+    seen = torch.zeros(*layout.ids.shape, past.ids.shape[1], dtype=torch.bool)
+    for number, tree in enumerate(layout.trees):
+        for node, origin in enumerate(tree.origins):
+            if origin >= 0:
+                seen[number, node] = past.sees[number, origin]
+    return seen
+
+
+def _encode_padded(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence[int], layer: int) -> Suffixes:
+    """Every text on its own, under the masks the model makes itself."""
     device = lm.device
     past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
     ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
     positions = torch.tensor(starts, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
-    base = lm.base
     with torch.no_grad():
-        cache, n_past = None, past_ids.shape[1]
-        if n_past:
+        cache = None
+        if past_ids.shape[1]:
             past_positions = (past_mask.cumsum(1) - 1).clamp(min=0)
-            cache = base(
+            cache = lm.base(
                 past_ids, attention_mask=past_mask, position_ids=past_positions, use_cache=True
             ).past_key_values
-        frozen = _frozen(cache)
-        mask = torch.cat([past_mask, torch.ones_like(ids)], dim=1)
-        with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
-            output = base_states(
-                lm, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
-            )
+        inputs = {"attention_mask": torch.cat([past_mask, torch.ones_like(ids)], dim=1), "position_ids": positions}
+        paths = tuple(tuple(range(length)) for length in lengths)
+        return _recorded(lm, ids, cache, layer, tuple(range(len(rows))), paths, inputs)
+
+
+def _recorded(
+    lm: LoadedLM,
+    ids: Tensor,
+    cache: Any,
+    layer: int,
+    tree_of: tuple[int, ...],
+    paths: tuple[tuple[int, ...], ...],
+    inputs: dict[str, Tensor],
+) -> Suffixes:
+    frozen = _frozen(cache)
+    with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
+        final = base_states(lm, ids, past_key_values=cache, use_cache=cache is not None, **inputs)
     first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
     return Suffixes(
         lm=lm,
         layer=layer,
         hidden=first.detach(),
-        final=output,
-        lengths=lengths,
+        final=final,
+        tree_of=tree_of,
+        paths=paths,
         calls=tuple(replayable(args, kwargs, frozen) for args, kwargs in calls),
     )
 
 
 def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
     """The last layer's output before the final norm, (n_row, pos, d_model)."""
-    from kgmet.lm.tracing import recorded
-
     with recorded([lm.layers[-1]]) as seen:
         lm.base(ids, **inputs)
     assert seen[0] is not None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import locate_all
+from kgmet.lm.spans import EditSpan, locate_all
 from kgmet.lm.suffixes import Suffixes, encode_suffixes
 from kgmet.target.objective import answer_nll, kept_divergence
 from kgmet.target.problem import ShiftProblem
@@ -27,39 +27,54 @@ class ProblemRows:
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
         self.lm = lm
         rows = [(number, prompt) for number, problem in enumerate(problems) for prompt in problem.prompts]
+        owners = [number for number, _ in rows]
         spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
         starts = [span.lookup.position for span in spans]
         # The last token of an answer predicts nothing that is asked for.
         ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
-        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer)
+        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer, together=owners)
         device = self.suffixes.hidden.device
-        self.edit_of_row = torch.tensor([number for number, _ in rows], device=device)
+        self.edit_of_row = torch.tensor(owners, device=device)
         self.terms = [prompt.term for _, prompt in rows]
         self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
-        own = [[row for row, (n, _) in enumerate(rows) if n == number] for number in range(len(problems))]
-        first = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
-        self.before = self.suffixes.hidden[first, 0].float()
-        asked = [
-            (row, position - 1 - starts[row], span.input_ids[position])
-            for row, span in enumerate(spans)
-            for position in (span.target or ())
+        tree_of, first = self.suffixes.tree_of, [path[0] for path in self.suffixes.paths]
+        own = [[row for row, owner in enumerate(owners) if owner == n] for n in range(len(problems))]
+        chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
+        self.before = self.suffixes.hidden[[tree_of[row] for row in chosen], [first[row] for row in chosen]].float()
+        # Texts that begin alike have their start token in common: it is shifted once.
+        lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
+        self.lookups = torch.tensor(lookups, device=device)
+        self.asked = torch.tensor(self._asked(spans, starts), device=device).reshape(-1, 4)
+        held = [
+            (row, tree_of[row], self.suffixes.paths[row][-1]) for row, span in enumerate(spans) if span.target is None
         ]
-        held = [(row, len(ids[row]) - 1 - starts[row]) for row, span in enumerate(spans) if span.target is None]
-        self.asked = torch.tensor(asked, device=device).reshape(-1, 3)
-        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 2)
+        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 3)
         with torch.no_grad():
             self.reference = self._logprobs(self.suffixes.final, self.held)
 
     def losses(self, deltas: Tensor) -> Tensor:
         """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
         hidden = self.suffixes.hidden
-        moved = hidden[:, :1] + deltas[self.edit_of_row].to(hidden.dtype)[:, None]
-        final = self.suffixes.resume(torch.cat([moved, hidden[:, 1:]], dim=1))
-        nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 2], self.asked[:, 0], len(self.terms))
+        tree, node, owner = self.lookups.T
+        final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
+        nll = answer_nll(self._logprobs(final, self.asked), self.asked[:, 3], self.asked[:, 0], len(self.terms))
         if not len(self.held):
             return nll
         kept = kept_divergence(self._logprobs(final, self.held), self.reference)
         return nll.index_add(0, self.held[:, 0], kept)
 
+    def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """(row, tree, node, token) for each token of an answer and the place that predicts it."""
+        return [
+            (
+                row,
+                self.suffixes.tree_of[row],
+                self.suffixes.paths[row][position - 1 - starts[row]],
+                span.input_ids[position],
+            )
+            for row, span in enumerate(spans)
+            for position in (span.target or ())
+        ]
+
     def _logprobs(self, states: Tensor, where: Tensor) -> Tensor:
-        return self.lm.vocabulary_logits(states[where[:, 0], where[:, 1]]).log_softmax(-1)
+        return self.lm.vocabulary_logits(states[where[:, 1], where[:, 2]]).log_softmax(-1)

@@ -43,6 +43,11 @@ class TargetConfig:
     """Most gradient steps; at least 1."""
     rate: float = 0.12
     """Adam's learning rate, in units of ‖h‖/√d_model per step."""
+    momentum: float = 0.9
+    """Adam's β₁: how much of each step is the last one's; from 0, below 1. With few steps, a small one overshoots less
+    and ends with a shorter shift."""
+    memory: float = 0.999
+    """Adam's β₂: how long a coordinate's past gradients, large at the start, shorten its steps; from 0, below 1."""
     max_norm_ratio: float = 0.75
     """Longest ‖shift‖ / ‖hidden state‖; above 0."""
     stop_nll: float = 0.05
@@ -59,6 +64,9 @@ class TargetConfig:
         for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
+        for name in ("momentum", "memory"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"target.{name} must be from 0 to below 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -147,7 +155,8 @@ class _Search:
         self.problem = problem
         self.source = source
         self.config = config
-        self.optimizer = torch.optim.Adam(list(source.parameters()), lr=config.rate)
+        betas = (config.momentum, config.memory)
+        self.optimizer = torch.optim.Adam(list(source.parameters()), lr=config.rate, betas=betas)
         self.before = torch.zeros(0)
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None

@@ -101,13 +101,42 @@ def test_resuming_above_a_layer_is_the_full_forward(kind: str, layer: int, bos: 
         resumed = lm.vocabulary_logits(suffixes.resume(hidden))
         plain = lm.vocabulary_logits(suffixes.final)
     for number, row in enumerate(rows):
-        last = suffixes.lengths[number] - 1
+        last = len(suffixes.paths[number]) - 1
         torch.testing.assert_close(plain[number, last][None], logits_of(lm, [row]), rtol=1e-4, atol=1e-4)
         with shifted(lm, layer=layer, positions=torch.tensor([starts[number]]), by=by[number]):
             expected = logits_of(lm, [row])
         torch.testing.assert_close(resumed[number, last][None], expected, rtol=1e-4, atol=1e-4)
         # A sliding window may be shorter than the suffix: its last token need not see the shift, its first always does.
         assert float((resumed - plain)[number, 0].abs().max()) > 1e-3, "the shift must matter for this to be a test"
+
+
+@every_family
+@pytest.mark.parametrize("bos", [False, True])
+def test_texts_in_one_tree_are_resumed_as_each_is_alone(kind: str, bos: bool) -> None:
+    """Two trees of different size; in each, texts share their beginning before the start token, after it, or neither."""
+    lm = tiny_lm(kind, bos=bos)
+    phrases = [
+        Phrase(template="{} is in the city of", subject="The Eiffel Tower"),
+        Phrase(template="{} is in the country of", subject="The Eiffel Tower"),
+        Phrase(template="{} is in the city of", subject="The Eiffel Tower", prefix="It is well known. "),
+        Phrase(template="{} is", subject="Rome"),
+        Phrase(template="{}", subject="Rome"),
+    ]
+    together = [0, 0, 0, 1, 1]
+    spans = locate_all(lm, phrases)
+    rows, starts = [span.input_ids for span in spans], [span.lookup.position for span in spans]
+    by = torch.randn(2, lm.d_model, generator=torch.Generator().manual_seed(1))
+    suffixes = encode_suffixes(lm, rows, starts, layer=1, together=together)
+    hidden = suffixes.hidden.clone()
+    for tree, node in {(tree, path[0]) for tree, path in zip(suffixes.tree_of, suffixes.paths, strict=True)}:
+        hidden[tree, node] += by[together[suffixes.tree_of.index(tree)]]
+    with torch.no_grad():
+        resumed = lm.vocabulary_logits(suffixes.resume(hidden))
+    for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
+        with shifted(lm, layer=1, positions=torch.tensor([start]), by=by[together[number]]):
+            expected = logits_of(lm, [row])
+        found = resumed[suffixes.tree_of[number], suffixes.paths[number][-1]]
+        torch.testing.assert_close(found[None], expected, rtol=1e-4, atol=1e-4)
 
 
 @every_family

@@ -30,10 +30,10 @@ def test_each_row_of_a_batch_is_as_it_is_alone() -> None:
     rows = [lm.tokenizer(text)["input_ids"] for text in (LONG, "Rome", "The capital of Italy is")]
     starts = [4, 0, 3]
     together = encode_suffixes(lm, rows, starts, layer=1)
-    assert together.lengths == tuple(len(row) - start for row, start in zip(rows, starts, strict=True))
+    assert [len(path) for path in together.paths] == [len(row) - start for row, start in zip(rows, starts, strict=True)]
     for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
         alone = encode_suffixes(lm, [row], [start], layer=1)
-        n = together.lengths[number]
+        n = len(together.paths[number])
         torch.testing.assert_close(together.hidden[number, :n], alone.hidden[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(together.final[number, :n], alone.final[0], rtol=1e-4, atol=1e-4)
 
@@ -63,3 +63,18 @@ def test_left_padding_puts_tokens_at_the_end_and_masks_the_rest() -> None:
     assert ids.tolist() == [[5, 6, 7], [0, 0, 8], [0, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1], [0, 0, 0]]
     assert left_padded([], device=torch.device("cpu"))[0].shape == (0, 0)
+
+
+def test_texts_of_one_tree_share_what_they_begin_with_and_nothing_else() -> None:
+    lm = tiny_lm()
+    texts = ("Rome is in the city of", "Rome is in the country of", "Is Rome in the city of")
+    rows = [lm.tokenizer(text)["input_ids"] for text in texts]
+    starts = [2, 2, 3]
+    suffixes = encode_suffixes(lm, rows, starts, layer=1, together=[0, 0, 0])
+    first, second, third = suffixes.paths
+    common = next(n for n, (a, b) in enumerate(zip(rows[0], rows[1], strict=False)) if a != b) - 2
+    assert common > 0
+    assert first[:common] == second[:common]
+    assert not set(first[common:]) & set(second[common:])
+    assert not set(third) & {*first, *second}
+    assert suffixes.hidden.shape[:2] == (1, len({*first, *second, *third}))

@@ -1,0 +1,117 @@
+"""`TokenLayout`: many texts in few rows, each common beginning once.
+
+Texts that go together are laid out as a tree of tokens in one row. A token sees its ancestors only, by a mask, and
+stands at its depth, so it has the states it would have in a text of its own; hardly anything is padded and nothing is
+computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["TokenLayout", "TokenTree", "lay_out", "lowest_where_unseen"]
+
+
+@dataclass
+class TokenTree:
+    """Tokens of one row: what each is, whom it follows, how deep it stands, and where its text began.
+
+    `origins` tells beginnings apart that lie outside the tree (a cached prefix): texts of different origin share
+    nothing. `parents` holds -1 for a first token.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
+    children: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    def n_new(self, ids: Sequence[int]) -> int:
+        """How many tokens of `ids` are not laid out yet."""
+        node = -1
+        for done, token in enumerate(ids):
+            if (node, -1, token) not in self.children:
+                return len(ids) - done
+            node = self.children[node, -1, token]
+        return 0
+
+    def add(self, ids: Sequence[int], *, origin: int = -1, depth: int = 0) -> tuple[int, ...]:
+        """Lay out `ids`, the first of them at `depth`; the places of its tokens."""
+        node, path = -1, []
+        for token in ids:
+            key = node, origin, token
+            if key not in self.children:
+                self.children[key] = len(self.tokens)
+                self.tokens.append(token)
+                self.parents.append(node)
+                self.depths.append(depth + len(path))
+                self.origins.append(origin)
+            node = self.children[key]
+            path.append(node)
+        return tuple(path)
+
+    def sees(self) -> Tensor:
+        """(n, n) bool: whether a token sees another: itself and its ancestors."""
+        n = len(self.tokens)
+        seen = torch.eye(n, dtype=torch.bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                seen[node] |= seen[parent]
+        return seen
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TokenLayout:
+    """Trees side by side, padded to the widest with tokens that see only themselves and are seen by none.
+
+    `ids` and `positions` (n_tree, n_node), `sees` (n_tree, n_node, n_node) bool; for each text, `tree_of` says in which
+    tree it is and `paths` at which places.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    sees: Tensor
+    trees: tuple[TokenTree, ...]
+    tree_of: tuple[int, ...]
+    paths: tuple[tuple[int, ...], ...]
+
+
+def lay_out(
+    rows: Sequence[Sequence[int]], together: Sequence[int], *, origins: Sequence[int] = (), starts: Sequence[int] = ()
+) -> TokenLayout:
+    """Lay out token ids, those with the same number in `together` in one tree.
+
+    Args:
+        rows: token ids.
+        together: for each row, which tree it goes into: 0, 1, …
+        origins: for each row, which beginning outside the tree it follows; by default none.
+        starts: for each row, at what depth its first token stands; by default 0.
+    """
+    trees = [TokenTree() for _ in range(max(together) + 1)]
+    paths = tuple(
+        trees[together[number]].add(
+            row, origin=origins[number] if origins else -1, depth=starts[number] if starts else 0
+        )
+        for number, row in enumerate(rows)
+    )
+    n, width = len(trees), max(len(tree.tokens) for tree in trees)
+    ids, positions = torch.zeros(n, width, dtype=torch.long), torch.zeros(n, width, dtype=torch.long)
+    sees = torch.eye(width, dtype=torch.bool).repeat(n, 1, 1)
+    for number, tree in enumerate(trees):
+        size = len(tree.tokens)
+        ids[number, :size] = torch.tensor(tree.tokens, dtype=torch.long)
+        positions[number, :size] = torch.tensor(tree.depths, dtype=torch.long)
+        sees[number, :size, :size] = tree.sees()
+    return TokenLayout(
+        ids=ids, positions=positions, sees=sees, trees=tuple(trees), tree_of=tuple(together), paths=paths
+    )
+
+
+def lowest_where_unseen(sees: Tensor, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The mask that attention adds, (n_tree, 1, n, m): 0 where a token sees another, the lowest number elsewhere."""
+    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+    return mask[:, None].to(device)
