@@ -17,6 +17,7 @@ from edit_kind import Kind
 
 from kgmet.config import EditConfig
 from kgmet.context import EditContext, prepare_edit
+from kgmet.graph.effects import Consequence
 from kgmet.graph.phrasing import in_slot
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -25,7 +26,16 @@ from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.score import score_answers
 from kgmet.request import FactEdit
 
-__all__ = ["SPLITS", "Case", "TestPrompt", "build_cases", "check_held_out", "context_of", "count_by_kind"]
+__all__ = [
+    "SPLITS",
+    "Case",
+    "TestPrompt",
+    "build_cases",
+    "check_held_out",
+    "context_of",
+    "count_by_kind",
+    "undisturbed",
+]
 
 N_NEIGHBOURS = 8
 SPLITS: dict[str, dict[str, Kind]] = {"test": test_edits.KINDS, "tuning": tuning_edits.KINDS}
@@ -39,6 +49,8 @@ class TestPrompt:
     text: str
     expected: str
     rejected: str
+    uses: frozenset[tuple[str, str]] = frozenset()
+    """What `expected` rests on: entity and relation of every fact of its chain, and of what a shorter one would be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +138,7 @@ def _case(
             text=_fill(kind.template, item.triple.subject),
             expected=item.triple.object.label,
             rejected=new,
+            uses=frozenset({(item.triple.subject.id, item.triple.relation.id)}),
         )
         for item in facts
     ]
@@ -149,8 +162,23 @@ def _consequence_tests(context: EditContext, kind: Kind) -> list[TestPrompt]:
         for wording in kind.consequences[asked]:
             text = _fill(wording, context.subject)
             prompt = TestPrompt(kind="consequence", text=text, expected=item.new.label, rejected=item.old.label)
-            tests.setdefault(text, prompt)
+            tests.setdefault(text, replace(prompt, uses=_rests_on(item, asked)))
     return list(tests.values())
+
+
+def _rests_on(item: Consequence, asked: str) -> frozenset[tuple[str, str]]:
+    chain = {(triple.subject.id, triple.relation.id) for triple in item.path_new}
+    return frozenset(chain | {(triple.object.id, asked) for triple in item.path_new})
+
+
+def undisturbed(cases: Sequence[Case]) -> list[Case]:
+    """The cases without the tests whose answer another edit of the list changes: for edits that hold together."""
+    edited = {(case.edit.subject_id, case.edit.relation) for case in cases}
+    found = []
+    for case in cases:
+        others = edited - {(case.edit.subject_id, case.edit.relation)}
+        found.append(replace(case, tests=tuple(test for test in case.tests if others.isdisjoint(test.uses))))
+    return found
 
 
 def _check_nested(context: EditContext, kind: Kind) -> None:

@@ -14,6 +14,22 @@ from kgmet.lm.score import AnswerScore, score_answers
 from kgmet.probe.compare import wilson_interval
 from kgmet.write.patch import EditPatch, attached
 
+COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")
+"""The kinds of test, in the order of the tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Of `n` prompts, how many prefer the expected answer, and how many have it as greedy answer."""
+
+    n: int
+    preferred: int
+    first: int
+
+    def to_json(self) -> dict[str, int]:
+        """Plain JSON values; ``Counts(**…)`` reads them."""
+        return {"n": self.n, "preferred": self.preferred, "first": self.first}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
@@ -44,9 +60,14 @@ class Share:
         ]
         return sum(ratios) / len(ratios)
 
-    def to_json(self) -> dict[str, float]:
+    @property
+    def counts(self) -> Counts:
+        """Without the scores."""
+        return Counts(n=self.n, preferred=self.preferred, first=self.first)
+
+    def to_json(self) -> dict[str, int]:
         """Counts."""
-        return {"n": self.n, "preferred": self.preferred, "first": self.first}
+        return self.counts.to_json()
 
 
 def measured(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch] | None) -> dict[str, Share]:
@@ -77,7 +98,7 @@ def scored(lm: LoadedLM, case: Case) -> list[tuple[TestPrompt, AnswerScore, Answ
     return [(test, scores[2 * n], scores[2 * n + 1]) for n, test in enumerate(case.tests)]
 
 
-def interval_text(share: Share | None) -> str:
+def interval_text(share: Share | Counts | None) -> str:
     """``100 / 92 (76–100, n 12)``."""
     if share is None or not share.n:
         return "not measured"

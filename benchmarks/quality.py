@@ -1,9 +1,13 @@
-"""All editors on the same edits: one at a time, and all of them at once.
+"""All editors on the same edits: one at a time, many at once, and one after another.
 
-    python benchmarks/quality.py [--threads 2] [--limit 40] [--editors KGMET AlphaEdit …] [--together 20] [--json FILE]
+    python benchmarks/quality.py [--threads 2] [--limit 65] [--editors KGMET AlphaEdit …] [--together 20]
+        [--sequence 0] [--batch 1] [--tuned FILE] [--json FILE]
 
-Prints the tables the docs quote. Test wordings are held out (`edit_set.check_held_out`), tested neighbours are never
-protected ones. Editors that ask for the same shift share one search, so their differences are those of the write.
+Prints the tables the docs quote, on the split that no setting was chosen on. Test wordings are held out
+(`edit_set.check_held_out`), tested neighbours are never protected ones. Editors that ask for the same shift share one
+search, so their differences are those of the write. With --tuned every editor has the settings that `tune.py` found
+best for it; FILE of --json is written after every row, and rows it has are not made again. Sequences longer than the
+split: ``python -m kgmet evaluate``.
 """
 
 from __future__ import annotations
@@ -12,118 +16,148 @@ import argparse
 import json
 import math
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import Case, build_cases, context_of
-from measure import Share, Table, interval_text, machine, measured, measured_together
+from edit_set import SPLITS, Case, build_cases, undisturbed
+from measure import COLUMNS, Counts, Share, Table, interval_text, machine, measured, measured_together
+from runner import Runner
+from tune import best_editor, read_variants
 
-from kgmet.config import EditConfig
-from kgmet.context import EditContext
-from kgmet.editors import EDITORS, Editor, WriterKind, editor_named
+from kgmet.editors import EDITORS, Editor, editor_named
+from kgmet.fingerprint import fingerprint_value
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sample import sample_store
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.spans import Phrase, locate_all
-from kgmet.plan import EditPlan, SearchedEdits, search_edits, write_edits
-from kgmet.statistics import KeyStatistics
 from kgmet.write.moments import bundled_corpus
 from kgmet.write.patch import EditPatch, attached
 
-KINDS = ("efficacy", "paraphrase", "neighbour", "consequence")
+UNEDITED = "unedited"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--limit", type=int, default=40)
-    parser.add_argument(
-        "--together", type=int, default=20, help="edits written at once in the second table; 0 for none"
-    )
-    parser.add_argument("--editors", nargs="*", default=list(EDITORS))
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = parsed()
     torch.set_num_threads(options.threads)
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
-    cases = build_cases(lm, store, catalogue, limit=options.limit)
+    cases = build_cases(lm, store, catalogue, split=options.split, limit=options.limit)
     editors = [editor_named(name) for name in options.editors]
-    runner = _Runner(lm, cases, {e.name: [context_of(c, store, catalogue, e.config) for c in cases] for e in editors})
-    before = measured(lm, cases, None)
-    found: dict[str, dict[str, Share]] = {"unedited": before}
-    ratios: dict[str, float] = {}
-    for editor in editors:
-        plans = runner.one_at_a_time(editor)
-        found[editor.name] = measured(lm, cases, [plan.patch for plan in plans])
-        shifts = [plan.shifts[0].norm_ratio for plan in plans if plan.shifts]
-        ratios[editor.name] = sum(shifts) / len(shifts) if shifts else math.nan
-        print(_row(editor.name, found[editor.name]), file=sys.stderr, flush=True)
-    print(f"\nOne at a time: {len(cases)} edits, {machine(options.threads)}, {lm.name}.")
-    print("Preferred / first answer, % (95 % interval of preferred, n); ‖shift‖/‖h‖ is the mean over edits.\n")
-    print(_table(found, ratios, runner.seconds))
+    if options.tuned:
+        variants = read_variants(options.tuned)
+        editors = [best_editor(editor, variants) for editor in editors]
+    runner = Runner(lm, store, catalogue, cases=cases)
+    rows = Rows(options.json, editors)
+
+    about = f"{options.split} split, {machine(options.threads)}, {lm.name}"
+    rows.make(f"{len(cases)} edits one at a time; {about}", "‖shift‖/‖h‖", alone(lm, runner, cases))
     if options.together:
-        together = {"unedited": measured(lm, cases[: options.together], None)}
-        perplexities = {"unedited": perplexity(lm, [])}
-        for editor in editors:
-            plan = runner.all_at_once(editor, options.together)
-            together[editor.name] = measured_together(lm, cases[: options.together], [plan.patch])
-            perplexities[editor.name] = perplexity(lm, [plan.patch])
-            print(_row(editor.name, together[editor.name]), file=sys.stderr, flush=True)
-        print(f"\n{options.together} edits written at once; perplexity on 40 passages of plain text.\n")
-        print(_table(together, perplexities, {}))
-    if options.json:
-        data = {name: {kind: share.to_json() for kind, share in shares.items()} for name, shares in found.items()}
-        options.json.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        n = min(options.together, len(cases))
+        title = f"{n} edits written at once; perplexity on 40 passages of plain text; {about}"
+        rows.make(title, "perplexity", at_once(lm, runner, cases[:n]))
+    if options.sequence:
+        n = min(options.sequence, len(cases))
+        title = f"{n} edits one after another, {options.batch} a write, measured at the end; {about}"
+        rows.make(title, "perplexity", in_sequence(lm, runner, cases[:n], options.batch))
 
 
-class _Runner:
-    """Searches shared by the editors that ask for the same shift."""
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--split", choices=SPLITS, default="test", help="tuning: only to try this script out")
+    parser.add_argument("--limit", type=int, help="use this many edits; by default all")
+    parser.add_argument("--together", type=int, default=20, help="edits written at once; 0: no such table")
+    parser.add_argument("--sequence", type=int, default=0, help="edits written one after another; 0: no such table")
+    parser.add_argument("--batch", type=int, default=1, help="edits per write of a sequence")
+    parser.add_argument("--editors", nargs="*", default=list(EDITORS))
+    parser.add_argument("--tuned", type=Path, help="the file that tune.py wrote")
+    parser.add_argument("--json", type=Path, help="where rows are kept")
+    return parser.parse_args()
 
-    def __init__(self, lm: LoadedLM, cases: Sequence[Case], contexts: dict[str, list[EditContext]]) -> None:
-        self._lm, self._cases, self._contexts = lm, cases, contexts
-        self._statistics = KeyStatistics(lm)
-        self._searched: dict[object, tuple[list[SearchedEdits], float]] = {}
-        self.seconds: dict[str, float] = {}
 
-    def one_at_a_time(self, editor: Editor) -> list[EditPlan]:
-        """Every edit on its own."""
-        searched, seconds = self._search(editor)
-        start = time.perf_counter()
-        plans = [write_edits(self._lm, one, editor=editor, statistics=self._statistics) for one in searched]
-        self.seconds[editor.name] = (seconds + time.perf_counter() - start) / len(plans)
-        return plans
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What one editor reached; `last` is what the table's last column shows."""
 
-    def all_at_once(self, editor: Editor, n: int) -> EditPlan:
-        """The first `n` edits in one write."""
-        searched, _ = self._search(editor)
-        together = replace(
-            searched[0],
-            contexts=tuple(one.contexts[0] for one in searched[:n]),
-            problems=tuple(one.problems[0] for one in searched[:n]),
-            shifts=tuple(shift for one in searched[:n] for shift in one.shifts),
+    columns: dict[str, Counts]
+    last: float = math.nan
+    seconds: float = math.nan
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        columns = {kind: counts.to_json() for kind, counts in self.columns.items()}
+        numbers = {"last": self.last, "seconds": self.seconds}
+        return {"columns": columns, **{key: value for key, value in numbers.items() if not math.isnan(value)}}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Row:
+        """Inverse of `to_json`."""
+        return cls(**{**data, "columns": {kind: Counts(**counts) for kind, counts in data["columns"].items()}})
+
+
+class Rows:
+    """Makes the rows that the file does not have, and keeps each as soon as it is there.
+
+    A row is found again by its table's title, its editor's name and its editor's settings.
+    """
+
+    def __init__(self, file: Path | None, editors: Sequence[Editor]) -> None:
+        self._file, self._editors = file, editors
+        has_rows = file is not None and file.exists()
+        self._known: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if has_rows else {}
+
+    def make(self, title: str, last: str, make: Callable[[Editor | None], Row]) -> None:
+        """One table, printed when all its rows are there."""
+        known, found = self._known.setdefault(title, {}), {}
+        for editor in (None, *self._editors):
+            name = UNEDITED if editor is None else editor.name
+            settings = "" if editor is None else fingerprint_value(editor.config)
+            if known.get(name, {}).get("settings") != settings:
+                known[name] = {"settings": settings, **make(editor).to_json()}
+                if self._file is not None:
+                    self._file.write_text(json.dumps(self._known, indent=1, ensure_ascii=False), encoding="utf-8")
+            found[name] = Row.from_json({key: value for key, value in known[name].items() if key != "settings"})
+            print(_line(name, found[name]), file=sys.stderr, flush=True)
+        print(f"\n{title}.")
+        print("Preferred / first answer, % (95 % interval of preferred, n).\n")
+        print(_table(found, last), flush=True)
+
+
+def alone(lm: LoadedLM, runner: Runner, cases: Sequence[Case]) -> Callable[[Editor | None], Row]:
+    def row(editor: Editor | None) -> Row:
+        if editor is None:
+            return Row(columns=_counts(measured(lm, cases, None)))
+        plans = runner.one_at_a_time(editor)
+        shifts = [plan.shifts[0].norm_ratio for plan in plans if plan.shifts]
+        return Row(
+            columns=_counts(measured(lm, cases, [plan.patch for plan in plans])),
+            last=sum(shifts) / len(shifts) if shifts else math.nan,
+            seconds=runner.seconds[editor.name],
         )
-        return write_edits(self._lm, together, editor=editor, statistics=self._statistics)
 
-    def _search(self, editor: Editor) -> tuple[list[SearchedEdits], float]:
-        key = _search_key(editor)
-        if key not in self._searched:
-            contexts, found = self._contexts[editor.name], []
-            start = time.perf_counter()
-            for begin in range(0, len(contexts), 8):
-                chunk = contexts[begin : begin + 8]
-                found += search_edits(self._lm, chunk, editor=editor).apart()
-            self._searched[key] = found, time.perf_counter() - start
-        return self._searched[key]
+    return row
 
 
-def _search_key(editor: Editor) -> object:
-    config: EditConfig = editor.config
-    fine_tunes = editor.writer is WriterKind.FINE_TUNE
-    return fine_tunes, config.hold, config.direction, config.target, config.write.layers[-1]
+def at_once(lm: LoadedLM, runner: Runner, cases: Sequence[Case]) -> Callable[[Editor | None], Row]:
+    def row(editor: Editor | None) -> Row:
+        return _under(lm, cases, [] if editor is None else [runner.all_at_once(editor, len(cases)).patch])
+
+    return row
+
+
+def in_sequence(lm: LoadedLM, runner: Runner, cases: Sequence[Case], batch: int) -> Callable[[Editor | None], Row]:
+    def row(editor: Editor | None) -> Row:
+        return _under(lm, cases, [] if editor is None else runner.in_sequence(editor, len(cases), batch=batch))
+
+    return row
+
+
+def _under(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch]) -> Row:
+    return Row(columns=_counts(measured_together(lm, undisturbed(cases), patches)), last=perplexity(lm, patches))
 
 
 def perplexity(lm: LoadedLM, patches: Sequence[EditPatch], *, n: int = 40) -> float:
@@ -139,18 +173,24 @@ def perplexity(lm: LoadedLM, patches: Sequence[EditPatch], *, n: int = 40) -> fl
     return math.exp(total / count)
 
 
-def _row(name: str, shares: dict[str, Share]) -> str:
-    return name + ": " + ", ".join(f"{kind} {interval_text(shares.get(kind))}" for kind in KINDS)
+def _counts(shares: dict[str, Share]) -> dict[str, Counts]:
+    return {kind: share.counts for kind, share in shares.items()}
 
 
-def _table(found: dict[str, dict[str, Share]], last: dict[str, float], seconds: dict[str, float]) -> Table:
-    header = ["", "efficacy", "paraphrase", "neighbours", "consequences", "‖shift‖/‖h‖" if seconds else "perplexity"]
-    table = Table([*header, "s / edit"] if seconds else header)
-    for name, shares in found.items():
-        cells = [interval_text(shares.get(kind)) for kind in KINDS]
-        cells.append(f"{last[name]:.2f}" if name in last and not math.isnan(last[name]) else "–")
-        table.add(name, *cells, *([f"{seconds[name]:.1f}" if name in seconds else "–"] if seconds else []))
+def _line(name: str, row: Row) -> str:
+    return name + ": " + ", ".join(f"{kind} {interval_text(row.columns.get(kind))}" for kind in COLUMNS)
+
+
+def _table(found: dict[str, Row], last: str) -> Table:
+    table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences", last, "s / edit"])
+    for name, row in found.items():
+        numbers = [f"{value:.{digits}f}" if not math.isnan(value) else "–" for value, digits in _last(row)]
+        table.add(name, *(interval_text(row.columns.get(kind)) for kind in COLUMNS), *numbers)
     return table
+
+
+def _last(row: Row) -> tuple[tuple[float, int], tuple[float, int]]:
+    return (row.last, 2), (row.seconds, 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""`Runner`: many editors and settings on the same cases; those that ask for the same shift share one search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edit_set import Case, context_of
+
+from kgmet.config import EditConfig
+from kgmet.context import EditContext
+from kgmet.editors import Editor, WriterKind
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.loaded import LoadedLM
+from kgmet.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
+from kgmet.statistics import KeyStatistics
+from kgmet.write.patch import EditPatch
+
+__all__ = ["Runner"]
+
+_CHUNK = 8
+"""Edits whose shifts are searched at once."""
+
+
+class Runner:
+    """Searches shared by the editors that ask for the same shift, so that their differences are those of the write."""
+
+    def __init__(
+        self, lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, cases: Sequence[Case]
+    ) -> None:
+        self._lm, self._store, self._catalogue, self._cases = lm, store, catalogue, cases
+        self._statistics = KeyStatistics(lm)
+        self._contexts: dict[object, list[EditContext]] = {}
+        self._searched: dict[object, tuple[list[SearchedEdits], float]] = {}
+        self.seconds: dict[str, float] = {}
+
+    def one_at_a_time(self, editor: Editor) -> list[EditPlan]:
+        """Every edit on its own."""
+        searched, seconds = self._search(editor)
+        start = time.perf_counter()
+        plans = [write_edits(self._lm, one, editor=editor, statistics=self._statistics) for one in searched]
+        self.seconds[editor.name] = (seconds + time.perf_counter() - start) / len(plans)
+        return plans
+
+    def all_at_once(self, editor: Editor, n: int) -> EditPlan:
+        """The first `n` edits in one write; what any of them is tested with is protected by none."""
+        searched = self._search(editor)[0][:n]
+        together = replace(
+            searched[0],
+            contexts=self._unreserved([one.contexts[0] for one in searched]),
+            problems=tuple(one.problems[0] for one in searched),
+            shifts=tuple(shift for one in searched for shift in one.shifts),
+        )
+        return write_edits(self._lm, together, editor=editor, statistics=self._statistics)
+
+    def in_sequence(self, editor: Editor, n: int, *, batch: int) -> list[EditPatch]:
+        """The first `n` edits, `batch` of them a write, each write searched and made under the earlier ones."""
+        contexts = self._unreserved(self._contexts_for(editor.config)[:n])
+        patches: list[EditPatch] = []
+        ledger = None
+        for begin in range(0, len(contexts), batch):
+            plan = plan_edits(
+                self._lm,
+                contexts[begin : begin + batch],
+                editor=editor,
+                statistics=self._statistics,
+                ledger=ledger,
+                earlier=patches,
+            )
+            patches, ledger = [*patches, plan.patch], plan.ledger
+        return patches
+
+    def _search(self, editor: Editor) -> tuple[list[SearchedEdits], float]:
+        key = _search_key(editor)
+        if key not in self._searched:
+            contexts, found = self._contexts_for(editor.config), []
+            start = time.perf_counter()
+            for begin in range(0, len(contexts), _CHUNK):
+                found += search_edits(self._lm, contexts[begin : begin + _CHUNK], editor=editor).apart()
+            self._searched[key] = found, time.perf_counter() - start
+        found, seconds = self._searched[key]
+        # The write is made with the settings that a search carries: they must be this editor's, not the first one's.
+        return [replace(one, config=editor.config) for one in found], seconds
+
+    def _contexts_for(self, config: EditConfig) -> list[EditContext]:
+        key = _context_key(config)
+        if key not in self._contexts:
+            self._contexts[key] = [context_of(case, self._store, self._catalogue, config) for case in self._cases]
+        return self._contexts[key]
+
+    def _unreserved(self, contexts: Sequence[EditContext]) -> tuple[EditContext, ...]:
+        tested = frozenset().union(*(case.reserved for case in self._cases))
+        return tuple(replace(context, left=context.left | tested) for context in contexts)
+
+
+def _context_key(config: EditConfig) -> object:
+    return config.subgraph, config.consequences, config.hold.nonsense or config.direction.source.is_nonsense
+
+
+def _search_key(editor: Editor) -> object:
+    config = editor.config
+    # Which neighbours are protected concerns the write alone.
+    hold = replace(config.hold, neighbours=0)
+    fine_tunes = editor.writer is WriterKind.FINE_TUNE
+    return fine_tunes, _context_key(config), hold, config.direction, config.target, config.write.layers[-1], config.seed

@@ -1,0 +1,92 @@
+"""What `tune.py` tries of each editor: three rounds, each from the best of the last, `BUDGET` variants in all.
+
+First how the shift is searched, then where it is written, then how. Every editor gets the same number of variants; what
+they vary is what matters to its writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kgmet.editors import Editor, WriterKind
+
+__all__ = ["BUDGET", "Changes", "changes_text", "rounds_for"]
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""Settings that differ, by stage, as `kgmet.config.config_from_mapping` reads them."""
+
+BUDGET = 12
+"""Variants per editor: 6 + 2 + 4; the editor's present settings are the first of them."""
+
+_LONG, _SHORT = {"max_steps": 20, "rate": 0.2}, {"max_steps": 12, "rate": 0.3}
+_PLAIN_SEARCH: list[Changes] = [
+    {},
+    {"target": {**_LONG, "max_norm_ratio": 1.3}},
+    {"target": {**_SHORT, "max_norm_ratio": 0.75}},
+    {"target": {**_SHORT, "max_norm_ratio": 1.3}},
+    {"target": {**_LONG, "max_norm_ratio": 0.75}, "hold": {"contexts": 6}},
+    {"target": {**_LONG, "max_norm_ratio": 1.3}, "hold": {"contexts": 6}},
+]
+_GRAPH_SEARCH: list[Changes] = [
+    {},
+    {"target": {**_SHORT, "max_norm_ratio": 0.9}},
+    {"target": {**_LONG, "max_norm_ratio": 0.75}},
+    {"target": {**_LONG, "max_norm_ratio": 1.3}},
+    {"hold": {"consequences": 2}},
+    {"hold": {"paraphrases": 1}},
+]
+_TUNE: list[Changes] = [
+    {},
+    {"finetune": {"bound": 1e-2}},
+    {"finetune": {"bound": 5e-2}},
+    {"finetune": {"rate": 1e-3}},
+    {"finetune": {"rate": 5e-3}},
+    {"finetune": {"steps": 50}},
+]
+_SPANS: list[Changes] = [{"write": {"layers": [4, 5, 6, 7, 8, 9]}}, {"write": {"layers": [5, 6, 7]}}]
+_SINGLE: list[Changes] = [{"write": {"layers": [4]}}, {"write": {"layers": [8]}}]
+_SCHEDULE = {"1/remaining": "1/sqrt(remaining)", "1/sqrt(remaining)": "1/remaining"}
+
+
+def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Sequence[Changes]]:
+    """The three rounds of an editor."""
+    kind = editor.writer
+    if kind is WriterKind.FINE_TUNE:
+        return (
+            _TUNE,
+            _SINGLE,
+            [
+                {"finetune": {"contexts": 3}},
+                {"finetune": {"stop_nll": 0.1}},
+                {"write": {"layers": [5, 6, 7], "schedule": "1/remaining"}},
+                {"write": {"layers": [10]}},
+            ],
+        )
+    if kind is WriterKind.RANK_ONE:
+        return _PLAIN_SEARCH, _SINGLE, [{"write": {"layers": [layer]}} for layer in (3, 5, 7, 10)]
+    search = _GRAPH_SEARCH if editor.config.hold.consequences else _PLAIN_SEARCH
+    return search, _SPANS, [*_writer_changes(editor)]
+
+
+def _writer_changes(editor: Editor) -> list[Changes]:
+    write = editor.config.write
+    schedule = {"schedule": _SCHEDULE.get(write.schedule.value, write.schedule.value)}
+    weight = [{"moment_weight": write.moment_weight * factor} for factor in (0.25, 4.0, 0.0625)]
+    if editor.writer is WriterKind.NULL_SPACE and editor.config.hold.consequences:
+        ridges = [{"write": {"ridge": ridge}} for ridge in (1.0, 4.0)]
+        return [*ridges, {"hold": {"contexts": 3}}, {"hold": {"wordings": 2}}]
+    options: dict[WriterKind, list[dict[str, Any]]] = {
+        WriterKind.NULL_SPACE: [{"ridge": 0.5}, {"ridge": 2.0}, {"ridge": 4.0}, schedule],
+        WriterKind.LEAST_SQUARES: [*weight, schedule],
+        WriterKind.LEAST_SQUARES_SPARSE: [{"kept_share": 0.2}, {"kept_share": 0.6}, {"kept_share": 0.8}, weight[0]],
+        WriterKind.LEAST_SQUARES_CONDITIONED: [{"log_base": 1.05}, {"log_base": 1.1}, {"log_base": 1.5}, weight[0]],
+        WriterKind.NEURONS: [{"neuron_share": 0.6}, {"neuron_share": 0.95}, *weight[:2]],
+    }
+    return [{"write": change} for change in options[editor.writer]]
+
+
+def changes_text(changes: Changes) -> str:
+    """``target.max_norm_ratio 1.3, write.ridge 2.0``."""
+    parts = [f"{stage}.{name} {value}" for stage, settings in changes.items() for name, value in settings.items()]
+    return ", ".join(parts) or "as it is"
