@@ -41,7 +41,8 @@ class TokenTree:
 
     def add(self, ids: Sequence[int], *, origin: int = -1, depth: int = 0) -> tuple[int, ...]:
         """Lay out `ids`, the first of them at `depth`; the places of its tokens."""
-        node, path = -1, []
+        node = -1
+        path: list[int] = []
         for token in ids:
             key = node, origin, token
             if key not in self.children:
