@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from kgmet.cache import cache_dir
-from kgmet.errors import BrokenArtifactError, KgmetError, StaleArtifactError
+from kgmet.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
+from kgmet.fingerprint import digest
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent
 from kgmet.report import Answer, ask
@@ -177,7 +178,9 @@ def _as_adapter(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress)
 def _as_merged(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
     from kgmet.write.export import export_merged
 
-    folder = cache_dir() / "exports" / f"merged-{'-'.join(entry.id[:8] for entry in entries[:4])}"
+    # The name stands for all of them, the model and its numbers: what is there already is then the very same.
+    name = digest(lm.fingerprint, str(lm.dtype), *(entry.id for entry in entries))[:16]
+    folder = cache_dir() / "exports" / f"merged-{name}"
     if folder.is_dir() and any(folder.iterdir()):
         return Export(name="merged", data=None, folder=str(folder), note="It was there already.")
     report = export_merged([entry.patch for entry in entries], lm, folder, progress=progress)
@@ -188,7 +191,22 @@ def _as_merged(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) 
 def _as_script(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
     from workbench.scripting import edit_script
 
-    return Export(name="repeat_edits.py", data=edit_script(entries, lm.name).encode(), note="Run it from a checkout.")
+    if not any(entry.patch.edits for entry in entries):
+        raise ConfigError("None of these says which fact it changes, so no script can repeat it. Export the patch.")
+    data = edit_script(entries, lm.name, dtype=str(lm.dtype).removeprefix("torch.")).encode()
+    return Export(name="repeat_edits.py", data=data, note=_script_note(entries))
+
+
+def _script_note(entries: Sequence[StackEntry]) -> str:
+    """How to run it, and what it cannot repeat."""
+    said = ["Save it in the workbench's folder and run it there with the same Python."]
+    untold = [entry.name for entry in entries if not entry.patch.edits]
+    if untold:
+        said.append(f"Left out, for they do not say which fact they change: {', '.join(untold)}.")
+    ids = [entry.id for entry in entries if entry.patch.edits]
+    if any(list(entry.based_on) != ids[: ids.index(entry.id)] for entry in entries if entry.patch.edits):
+        said.append("Some of them were searched with other edits on than the script has; their figures may differ.")
+    return " ".join(said)
 
 
 EXPORTS: dict[str, tuple[str, Callable[[Sequence[StackEntry], LoadedLM, Progress], Export]]] = {

@@ -61,7 +61,7 @@ def _facts(entry: StackEntry, lm: LoadedLM) -> str:
             f"{new}: {wording.percent(report.before.p_new)} → {wording.percent(report.after.p_new)} when it was made"
         )
     layers = ", ".join(str(update.layer) for update in entry.patch.updates)
-    made = entry.patch.created.replace("T", " ").split("+")[0] or "unknown time"
+    made = entry.patch.created.replace("T", " ").replace("+00:00", " UTC") or "unknown time"
     about = f"layers {layers} · {entry.patch.n_bytes / 1e6:.2f} MB · {made} · {entry.id}"
     rows.append(f"<small>{html.escape(entry.patch.editor)} · {html.escape(about)}</small>")
     return '<div class="kg-entry">' + "<br>".join(rows) + "</div>"

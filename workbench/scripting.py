@@ -10,9 +10,14 @@ from workbench.values import StackEntry
 
 __all__ = ["edit_script"]
 
-_SCRIPT = '''"""Repeats {n} edit(s) as the workbench made them. Needs the kgmet package."""
+_SCRIPT = '''"""Repeats {n} edit(s) as the workbench made them, one after the other.
+
+Save this file in the folder of the workbench and run it there: .venv/bin/python repeat_edits.py
+"""
 
 import json
+
+import torch
 
 from kgmet.config import config_from_mapping
 from kgmet.context import prepare_edit
@@ -28,7 +33,7 @@ from kgmet.write.ledger import EditLedger
 
 EDITS = json.loads({edits})
 
-lm = load_lm({model!r})
+lm = load_lm({model!r}, dtype=torch.{dtype})
 store, catalogue, statistics = sample_store(), RelationCatalogue.load(), KeyStatistics(lm)
 patches, ledger = [], EditLedger()
 for step in EDITS:
@@ -50,14 +55,19 @@ for step in EDITS:
     )
     for position, edit in enumerate(plan.patch.edits):
         report = report_edit(lm, plan, earlier=patches, position=position)
-        print(f"{{edit.prompt}} … {{report.before.answer!r}} → {{report.after.answer!r}}")
+        before, after = report.before, report.after
+        print(f"{{edit.prompt}} … {{before.answer!r}} → {{after.answer!r}}")
+        print(f"probability of {{edit.new_object!r}}: {{before.p_new:.6f}} → {{after.p_new:.6f}}")
     patches.append(plan.patch)
     ledger = plan.ledger
 '''
 
 
-def edit_script(entries: Sequence[StackEntry], model: str) -> str:
-    """The script's text. Names and prompts are in it as data only, whatever they contain."""
+def edit_script(entries: Sequence[StackEntry], model: str, *, dtype: str = "float32") -> str:
+    """The script's text. Names and prompts are in it as data only, whatever they contain.
+
+    An entry that does not say which fact it changes cannot be repeated, and is left out.
+    """
     steps = [
         {
             "editor": entry.patch.editor,
@@ -70,4 +80,4 @@ def edit_script(entries: Sequence[StackEntry], model: str) -> str:
         if entry.patch.edits
     ]
     text = json.dumps(steps, ensure_ascii=True, indent=1)
-    return _SCRIPT.format(n=sum(len(step["edits"]) for step in steps), model=model, edits=repr(text))
+    return _SCRIPT.format(n=sum(len(step["edits"]) for step in steps), model=model, dtype=dtype, edits=repr(text))

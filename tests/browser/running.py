@@ -38,6 +38,11 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def cache(self) -> Path:
+        """Where this server keeps what it keeps."""
+        return self._cache
+
+    @property
     def url(self) -> str:
         return f"http://localhost:{self.port}"
 

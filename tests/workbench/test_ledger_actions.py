@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from kgmet.write.patch import save_patch
+from kgmet.write.patch import attached, save_patch
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
 from workbench import jobs, ledger_actions
 from workbench.resources import Resident
+from workbench.values import StackEntry
 
 
 @pytest.fixture
@@ -65,6 +67,56 @@ def test_an_adapter_goes_out_and_comes_back(resident: Resident) -> None:
     torch.testing.assert_close(
         have.output_factor.T @ have.input_factor, want.output_factor.T @ want.input_factor, rtol=1e-4, atol=1e-5
     )
+
+
+def merged(resident: Resident, entries: list[StackEntry]) -> Path:
+    state = state_of()
+    assert ledger_actions.export(state, resident, entries, "merged") is None
+    job = jobs.latest(state.session_id, "export")
+    assert job is not None
+    made = wait_for(job.id)
+    assert made.error == ""
+    return Path(made.value.folder)
+
+
+def test_a_merged_checkpoint_answers_as_the_attached_patches_do(resident: Resident) -> None:
+    from transformers import AutoModelForCausalLM
+
+    lm, entries = resident.lm, [entry_for(resident.lm, seed=seed) for seed in (1, 2)]
+    model = AutoModelForCausalLM.from_pretrained(merged(resident, entries), dtype=lm.dtype).eval()
+    ids = torch.arange(1, 9)[None]
+    with torch.no_grad():
+        with attached([entry.patch for entry in entries], lm):
+            wanted = lm.model(ids).logits
+        plain = lm.model(ids).logits
+        torch.testing.assert_close(model(ids).logits, wanted, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(plain, wanted, atol=1e-2)
+
+
+def test_other_edits_are_another_checkpoint_and_the_same_are_the_same(resident: Resident) -> None:
+    entries = [entry_for(resident.lm, seed=seed) for seed in range(6)]
+    first = merged(resident, entries[:5])
+    assert merged(resident, entries) != first
+    assert merged(resident, entries[:5]) == first
+
+
+def test_a_script_says_what_it_cannot_repeat(resident: Resident) -> None:
+    first = entry_for(resident.lm, seed=1)
+    second = entry_for(resident.lm, seed=2, based_on=(first.id,))
+    untold = replace(first, name="a stranger's adapter", patch=replace(first.patch, edits=()))
+
+    def note(*entries: StackEntry) -> str:
+        state = state_of()
+        assert ledger_actions.export(state, resident, entries, "script") is None
+        job = jobs.latest(state.session_id, "export")
+        assert job is not None
+        made = wait_for(job.id)
+        return made.error or str(made.value.note)
+
+    assert "Left out" not in note(first, second) and "may differ" not in note(first, second)
+    assert "may differ" in note(second)
+    assert "a stranger's adapter" in note(first, untold)
+    assert "no script can repeat it" in note(untold)
 
 
 @pytest.mark.parametrize(
