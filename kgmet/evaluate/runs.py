@@ -25,12 +25,12 @@ from kgmet.plan import plan_edits
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.statistics import KeyStatistics
 from kgmet.write.ledger import EditLedger
-from kgmet.write.patch import EditPatch, attached
+from kgmet.write.patch import EditPatch, attached, merged_patch
 
 __all__ = ["plan_batches", "run_evaluation"]
 
-_CHUNK = 8
-"""Cases scored together. Fixed, so that a resumed run meets the same batches."""
+_CHUNK = 32
+"""Cases scored together, and scored again if a run is killed. Fixed, so that a resumed run meets the same batches."""
 
 
 def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, ...]]:
@@ -130,7 +130,9 @@ class _Run:
         self._checkpoint([], 0)
         for number in range(len(self.batches)):
             patch, ledger = self._batch(number, patches, ledger)
-            patches += [patch] if patch else []
+            if patch:
+                # Put together as they come: as many factors as edits in every `with` would cost more each time.
+                patches = [merged_patch([*patches, patch], self.lm)]
             self._checkpoint(patches, number + 1)
         for places in _chunks(range(len(self.cases)), _CHUNK):
             self._score(places, patches, batch=None)

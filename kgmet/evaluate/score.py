@@ -23,6 +23,8 @@ from kgmet.lm.score import AnswerScore
 
 __all__ = ["AskScore", "CaseScore", "ScoreConfig", "names_expected", "score_cases"]
 
+_BATCH = 64
+"""Texts continued at once: a step reads every weight, for however many."""
 _FREE_KINDS = frozenset(AskKind) - {AskKind.NEIGHBORHOOD, AskKind.LOCALITY}
 
 
@@ -151,7 +153,9 @@ def _said(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, s
     for before, members in groups.items():
         ending = "\nA:" if before else ""
         prompts = [f"{before}{asks[n].prompt}{ending}" for n in members]
-        found |= dict(zip(members, continue_texts(lm, prompts, how=how), strict=True))
+        # Worked examples stand before every text of a batch, each time with keys and values of their own.
+        size = _BATCH if before != PLAIN_SHOTS + "Q: " else _BATCH // 2
+        found |= dict(zip(members, continue_texts(lm, prompts, how=how, batch_size=size), strict=True))
     return found
 
 
@@ -185,7 +189,8 @@ def _texts(
         for case, group in zip(cases, chosen, strict=True)
         for prompt in group
     ]
-    written = iter(zip(prompts, continue_texts(lm, prompts, how=how, seeds=seeds), strict=True))
+    texts = continue_texts(lm, prompts, how=how, seeds=seeds, batch_size=_BATCH)
+    written = iter(zip(prompts, texts, strict=True))
     return [tuple(next(written) for _ in group) for group in chosen]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import Tensor
 from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.suffixes import base_states, left_padded
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 __all__ = ["Continuation", "continue_texts", "encode_prompts"]
 
@@ -55,14 +59,17 @@ def continue_texts(
         batch_size: prompts at a time.
     """
     seeds = seeds or [0] * len(prompts)
-    texts: list[str] = []
-    for begin in range(0, len(prompts), batch_size):
-        batch = slice(begin, begin + batch_size)
-        texts += _continued(lm, prompts[batch], seeds[batch], how)
-    return texts
+    rows = lm.tokenizer(list(prompts))["input_ids"] if prompts else []
+    # Texts of a length side by side: less padding.
+    order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+    texts: dict[int, str] = {}
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        texts |= zip(batch, _continued(lm, [rows[n] for n in batch], [seeds[n] for n in batch], how), strict=True)
+    return [texts[n] for n in range(len(rows))]
 
 
-def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, object]:
+def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
     """Last states (n_row, d_model) before the final norm, attention mask (n_row, pos) and key/value cache.
 
     The longest beginning all rows share is run once, for one row.
@@ -84,7 +91,9 @@ def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor,
     return states, mask, cache
 
 
-def _run(lm: LoadedLM, ids: Tensor, mask: Tensor, positions: Tensor, cache: object | None) -> tuple[Tensor, object]:
+def _run(
+    lm: LoadedLM, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache | None
+) -> tuple[Tensor, DynamicCache]:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=lm.config) if cache is None else cache
@@ -92,27 +101,37 @@ def _run(lm: LoadedLM, ids: Tensor, mask: Tensor, positions: Tensor, cache: obje
     return states[:, -1], cache
 
 
-def _continued(lm: LoadedLM, prompts: Sequence[str], seeds: Sequence[int], how: Continuation) -> list[str]:
-    rows = lm.tokenizer(list(prompts))["input_ids"]
+def _continued(lm: LoadedLM, prompts: Sequence[list[int]], seeds: Sequence[int], how: Continuation) -> list[str]:
+    from kgmet.evaluate.roomy import make_room
+
     ends = _end_tokens(lm)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     added: list[list[int]] = [[] for _ in prompts]
-    open_rows = set(range(len(prompts)))
+    rows = list(range(len(prompts)))  # of the texts that go on, in the order of the batch
     with torch.no_grad():
-        states, mask, cache = encode_prompts(lm, rows)
+        states, mask, cache = encode_prompts(lm, prompts)
+        make_room(cache, how.max_new_tokens - 1)
         for step in range(how.max_new_tokens):
-            tokens = _chosen(lm.vocabulary_logits(states).cpu(), generators, how.top_k)
-            for row in sorted(open_rows):
-                added[row].append(tokens[row])
-                if tokens[row] in ends or (how.stop and how.stop in lm.tokenizer.decode(added[row])):
-                    open_rows.discard(row)
-            if not open_rows or step + 1 == how.max_new_tokens:
+            logits = lm.vocabulary_logits(states).cpu()
+            for row, token in zip(rows, _chosen(logits, [generators[row] for row in rows], how.top_k), strict=True):
+                added[row].append(token)
+            still = [n for n, row in enumerate(rows) if not _is_ended(lm, added[row], ends, how.stop)]
+            if not still or step + 1 == how.max_new_tokens:
                 break
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-            ids = torch.tensor(tokens, device=lm.device)[:, None]
+            if len(still) < len(rows):
+                rows = [rows[n] for n in still]
+                chosen = torch.tensor(still, device=mask.device)
+                mask = mask[chosen]
+                cache.batch_select_indices(chosen)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            ids = torch.tensor([added[row][-1] for row in rows], device=lm.device)[:, None]
             states, cache = _run(lm, ids, mask, (mask.sum(1, keepdim=True) - 1), cache)
     texts = lm.tokenizer.batch_decode(added, skip_special_tokens=True)
     return [text.partition(how.stop)[0] if how.stop else text for text in texts]
+
+
+def _is_ended(lm: LoadedLM, tokens: list[int], ends: set[int], stop: str | None) -> bool:
+    return tokens[-1] in ends or bool(stop and stop in lm.tokenizer.decode(tokens))
 
 
 def _chosen(logits: Tensor, generators: Sequence[torch.Generator], top_k: int) -> list[int]:

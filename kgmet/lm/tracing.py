@@ -105,7 +105,7 @@ def shifted(lm: LoadedLM, *, layer: int, positions: Tensor, by: Tensor) -> Itera
 
 
 @contextmanager
-def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor) -> Iterator[None]:
+def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None) -> Iterator[None]:
     """Add ``(x · input_factorᵀ) · output_factor`` to what `module` gives for x.
 
     The factors are used in their own dtype, on whatever device the output turns out to be: where the weight lives, and
@@ -114,15 +114,17 @@ def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor) -> 
     Args:
         module: a projection (d_key → d_model).
         input_factor: (n_key, d_key).
-        output_factor: (n_key, d_model).
+        output_factor: (n_key, d_model); ``None`` stands for the identity.
     """
-    placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+    placed: dict[torch.device, tuple[Tensor, Tensor | None]] = {}
 
     def change(inputs: tuple[Any, ...], output: Any) -> Any:
         if output.device not in placed:
-            placed[output.device] = input_factor.to(output.device), output_factor.to(output.device)
+            factor = None if output_factor is None else output_factor.to(output.device)
+            placed[output.device] = input_factor.to(output.device), factor
         factor_in, factor_out = placed[output.device]
-        extra = (inputs[0].to(factor_in) @ factor_in.T) @ factor_out
+        extra = inputs[0].to(factor_in) @ factor_in.T
+        extra = extra if factor_out is None else extra @ factor_out
         return output + extra.to(output.dtype)
 
     with hooked(module, change):

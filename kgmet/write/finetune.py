@@ -139,7 +139,6 @@ class _Answers:
         if not phrases:
             raise RequestError("There is no edit with a rewriting prompt to tune on. Give at least one.")
         self._lm = lm
-        self._identity = torch.eye(lm.d_model, device=lm.device)
         spans = locate_all(lm, phrases)
         rows = [span.input_ids[:-1] for span in spans]
         self._ids, self._mask = left_padded(rows, device=lm.device)
@@ -158,7 +157,7 @@ class _Answers:
             stack.enter_context(torch.enable_grad())
             for layer, change in changes.items():
                 module = self._lm.family.write_module(self._lm.model, layer)
-                stack.enter_context(added(module, input_factor=change, output_factor=self._identity))
+                stack.enter_context(added(module, input_factor=change, output_factor=None))
             positions = (self._mask.cumsum(1) - 1).clamp(min=0)
             states = base_states(
                 self._lm, self._ids, attention_mask=self._mask, position_ids=positions, use_cache=False

@@ -30,6 +30,7 @@ __all__ = [
     "attached_updates",
     "check_patch",
     "load_patch",
+    "merged_patch",
     "merged_updates",
     "save_patch",
 ]
@@ -117,8 +118,26 @@ def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> Iterator[N
     with ExitStack() as stack:
         for update in merged_updates(updates, lm):
             module = lm.family.write_module(lm.model, update.layer)
-            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=update.output_factor))
+            output = None if update.is_whole else update.output_factor
+            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output))
         yield
+
+
+def merged_patch(patches: Sequence[EditPatch], lm: LoadedLM) -> EditPatch:
+    """One patch that does what all of these do together, without the keys they wrote; for a stack that stays attached.
+
+    Raises:
+        StaleArtifactError: if a patch was made for another model.
+        BrokenArtifactError: if a layer or a shape does not fit.
+    """
+    for patch in patches:
+        check_patch(patch, lm)
+    return EditPatch(
+        edits=tuple(edit for patch in patches for edit in patch.edits),
+        updates=tuple(merged_updates([update for patch in patches for update in patch.updates], lm)),
+        model_fingerprint=lm.fingerprint,
+        editor=", ".join(dict.fromkeys(patch.editor for patch in patches)),
+    )
 
 
 def merged_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> list[LayerUpdate]:

@@ -53,6 +53,12 @@ class LayerUpdate:
         return self.output_factor.T @ self.input_factor
 
     @property
+    def is_whole(self) -> bool:
+        """Whether `input_factor` is the whole matrix, `output_factor` being the identity."""
+        n_row, d_model = self.output_factor.shape
+        return n_row == d_model and torch.equal(self.output_factor, torch.eye(d_model, dtype=self.output_factor.dtype))
+
+    @property
     def norm(self) -> float:
         """Frobenius norm of the whole matrix, without making it."""
         gram_out = self.output_factor.double() @ self.output_factor.double().T

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgmet.errors import BrokenArtifactError, KgmetError, StaleArtifactError
 from kgmet.lm.loaded import LoadedLM, wrap_lm
-from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
+from kgmet.write.patch import EditPatch, attached, load_patch, merged_patch, save_patch
 from kgmet.write.solve import LayerUpdate
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import logits_of, random_patch
@@ -82,6 +82,20 @@ def test_many_patches_are_compacted_and_still_say_the_same() -> None:
     )
     with attached(replace(summed, updates=updates), lm):
         torch.testing.assert_close(logits_of(lm), together, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_patch", [2, 12])
+def test_a_stack_put_together_one_by_one_says_what_all_of_them_say(n_patch: int) -> None:
+    lm = tiny_lm()
+    patches = [random_patch(lm, n_key=4, seed=seed) for seed in range(n_patch)]
+    stack = patches[0]
+    for patch in patches[1:]:
+        stack = merged_patch([stack, patch], lm)
+    with attached(patches, lm):
+        each = logits_of(lm)
+    with attached(stack, lm):
+        torch.testing.assert_close(logits_of(lm), each, rtol=1e-4, atol=1e-5)
+    assert all(update.output_factor.shape[0] <= lm.d_model for update in stack.updates)
 
 
 def test_another_thread_sees_nothing_of_an_attached_patch() -> None:
