@@ -24,6 +24,7 @@ if not state.stack:
 for number, entry in enumerate(state.stack, start=1):
     ledger_panels.entry_card(state, resident.lm, entry, number)
 if state.stack:
+    ledger_panels.order_panel(state, resident)
     ledger_panels.standing_panel(state, resident)
     with st.expander("Export", icon=":material/ios_share:"):
         ledger_panels.export_panel(state, resident)

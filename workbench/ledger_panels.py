@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from kgmet.lm.loaded import LoadedLM
-from workbench import jobs, ledger_actions, tables, wording
+from workbench import jobs, ledger_actions, remake, tables, wording
 from workbench.jobs import JobState
 from workbench.ledger_actions import EXPORTS, Export, Standing
 from workbench.panels import follow, job_panel, job_result, message
@@ -16,7 +16,7 @@ from workbench.resources import Resident
 from workbench.session import WorkbenchState
 from workbench.values import StackEntry
 
-__all__ = ["entry_card", "export_panel", "import_panel", "standing_panel"]
+__all__ = ["entry_card", "export_panel", "import_panel", "order_panel", "standing_panel"]
 
 
 def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
@@ -37,17 +37,62 @@ def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: i
         if said:
             st.session_state["ledger-said"] = said
 
-    def taken_out() -> None:
-        st.session_state["ledger-said"] = ledger_actions.remove(state, key)
-
-    with st.container(border=True):
-        switch, name, note, out = st.columns([1, 3, 4, 1.3], vertical_alignment="bottom")
+    with st.container(border=True, key=f"entry-{number}"):
+        switch, name, note = st.columns([1, 3, 5], vertical_alignment="bottom")
         switch.toggle(f"{number}. on", key=f"on-{key}", on_change=changed)
         name.text_input("Name", key=f"name-{key}", on_change=changed, max_chars=200)
         note.text_input("Note", key=f"note-{key}", on_change=changed, max_chars=2000, placeholder="why, for whom, …")
-        out.button("Remove", key=f"out-{key}", on_click=taken_out, icon=":material/delete:", width="stretch")
         st.html(_facts(entry, lm))
         _warnings(state, lm, entry)
+        with st.container(horizontal=True):
+            _place_buttons(state, entry, number)
+
+
+def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> None:
+    """Earlier, later, and out of the ledger."""
+
+    def moved(by: int) -> None:
+        st.session_state["ledger-said"] = remake.move(state, entry.id, by=by)
+
+    def taken_out() -> None:
+        st.session_state["ledger-said"] = ledger_actions.remove(state, entry.id)
+
+    if len(state.stack) > 1:
+        ways = (
+            ("Move up", -1, "arrow_upward", number == 1),
+            ("Move down", 1, "arrow_downward", number == len(state.stack)),
+        )
+        for label, by, icon, is_end in ways:
+            st.button(
+                label,
+                key=f"move{by}-{entry.id}",
+                on_click=moved,
+                args=(by,),
+                icon=f":material/{icon}:",
+                disabled=is_end,
+                type="tertiary",
+            )
+    st.button("Remove", key=f"out-{entry.id}", on_click=taken_out, icon=":material/delete:", type="tertiary")
+
+
+def order_panel(state: WorkbenchState, resident: Resident) -> None:
+    """What the order means, and making anew what was searched under other edits than lie under it now."""
+    if len(state.stack) > 1:
+        st.caption(wording.ORDER_HELP)
+    job = state.job("remake")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+        return
+    job_result(job)
+    count = len(remake.outdated(state, resident.lm))
+    if count and st.button(
+        f"Make {count} edit{'s' if count > 1 else ''} anew in this order",
+        icon=":material/autorenew:",
+        help="Searches and writes them again, each with the edits above it on. Names and notes stay.",
+        key="remake",
+    ):
+        message(remake.remake(state, resident), kind="warning")
+        st.rerun()
 
 
 def _facts(entry: StackEntry, lm: LoadedLM) -> str:

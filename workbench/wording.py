@@ -29,6 +29,7 @@ STAGES = {
     "probe": "Asking the probes",
     "compare": "Comparing",
     "export": "Writing files",
+    "remake": "Making edits anew",
     "trace": "Tracing the shift through the layers",
     "spectrum": "Reading the spectrum",
     "drift": "Measuring the drift",
@@ -43,6 +44,10 @@ GUIDE = (
     ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
 )
 
+ORDER_HELP = (
+    "All that is on adds up, so the order does not change what the model answers. It says which edits each one rests on: "
+    "what counts as before on the other pages, what Undo takes first, and what it would be made anew with."
+)
 VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
 
 EXAMPLES = (
