@@ -17,6 +17,7 @@ from edit_kind import Kind
 
 from kgmet.config import EditConfig
 from kgmet.context import EditContext, prepare_edit
+from kgmet.fingerprint import fingerprint_value
 from kgmet.graph.effects import Consequence
 from kgmet.graph.phrasing import in_slot
 from kgmet.graph.relations import RelationCatalogue
@@ -34,6 +35,7 @@ __all__ = [
     "check_held_out",
     "context_of",
     "count_by_kind",
+    "measured_on",
     "undisturbed",
 ]
 
@@ -191,6 +193,11 @@ def _check_nested(context: EditContext, kind: Kind) -> None:
 
 def _fill(template: str, entity: Entity) -> str:
     return template.replace("{}", in_slot(template, entity))
+
+
+def measured_on(lm: LoadedLM, cases: Sequence[Case]) -> str:
+    """The same for the same model, edits and tests: what is found under it need not be measured again."""
+    return fingerprint_value([lm.fingerprint, [(case.edit.id, case.tests) for case in cases]])
 
 
 def count_by_kind(cases: Sequence[Case]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import SPLITS, Case, build_cases, undisturbed
+from edit_set import SPLITS, Case, build_cases, measured_on, undisturbed
 from measure import COLUMNS, Counts, Share, Table, interval_text, machine, measured, measured_together
 from runner import Runner
 from tune import best_editor, read_variants
@@ -51,7 +51,7 @@ def main() -> None:
         variants = read_variants(options.tuned)
         editors = [best_editor(editor, variants) for editor in editors]
     runner = Runner(lm, store, catalogue, cases=cases)
-    rows = Rows(options.json, editors)
+    rows = Rows(options.json, editors, measured_on=measured_on(lm, cases))
 
     about = f"{options.split} split, {machine(options.threads)}, {lm.name}"
     rows.make(f"{len(cases)} edits one at a time; {about}", "‖shift‖/‖h‖", alone(lm, runner, cases))
@@ -102,11 +102,11 @@ class Row:
 class Rows:
     """Makes the rows that the file does not have, and keeps each as soon as it is there.
 
-    A row is found again by its table's title, its editor's name and its editor's settings.
+    A row is found again by its table's title, its editor's name and settings, and what it was measured on.
     """
 
-    def __init__(self, file: Path | None, editors: Sequence[Editor]) -> None:
-        self._file, self._editors = file, editors
+    def __init__(self, file: Path | None, editors: Sequence[Editor], *, measured_on: str) -> None:
+        self._file, self._editors, self._measured_on = file, editors, measured_on
         has_rows = file is not None and file.exists()
         self._known: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if has_rows else {}
 
@@ -115,12 +115,12 @@ class Rows:
         known, found = self._known.setdefault(title, {}), {}
         for editor in (None, *self._editors):
             name = UNEDITED if editor is None else editor.name
-            settings = "" if editor is None else fingerprint_value(editor.config)
-            if known.get(name, {}).get("settings") != settings:
-                known[name] = {"settings": settings, **make(editor).to_json()}
+            made_with = fingerprint_value([self._measured_on, None if editor is None else editor.config])
+            if known.get(name, {}).get("made_with") != made_with:
+                known[name] = {"made_with": made_with, **make(editor).to_json()}
                 if self._file is not None:
                     self._file.write_text(json.dumps(self._known, indent=1, ensure_ascii=False), encoding="utf-8")
-            found[name] = Row.from_json({key: value for key, value in known[name].items() if key != "settings"})
+            found[name] = Row.from_json({key: value for key, value in known[name].items() if key != "made_with"})
             print(_line(name, found[name]), file=sys.stderr, flush=True)
         print(f"\n{title}.")
         print("Preferred / first answer, % (95 % interval of preferred, n).\n")
@@ -182,15 +182,17 @@ def _line(name: str, row: Row) -> str:
 
 
 def _table(found: dict[str, Row], last: str) -> Table:
-    table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences", last, "s / edit"])
+    timed = any(not math.isnan(row.seconds) for row in found.values())
+    seconds = ["s / edit"] if timed else []
+    table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences", last, *seconds])
     for name, row in found.items():
-        numbers = [f"{value:.{digits}f}" if not math.isnan(value) else "–" for value, digits in _last(row)]
-        table.add(name, *(interval_text(row.columns.get(kind)) for kind in COLUMNS), *numbers)
+        cells = [*(interval_text(row.columns.get(kind)) for kind in COLUMNS), _number(row.last, 2)]
+        table.add(name, *cells, *([_number(row.seconds, 1)] if timed else []))
     return table
 
 
-def _last(row: Row) -> tuple[tuple[float, int], tuple[float, int]]:
-    return (row.last, 2), (row.seconds, 1)
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/single_edit.py [--threads 2] [--limit 12] [--json FILE]
 
-Prints the tables the README quotes. Every row is made in this one run: the unedited model, KGMET, a free shift written
-the same way, and a random direction of which only the length is learned.
+Prints the tables the README quotes, on the split that no setting was chosen on. Every row is made in this one run: the
+unedited model, KGMET, a free shift written the same way, and a random direction of which only the length is learned.
 """
 
 from __future__ import annotations

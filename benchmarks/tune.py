@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import Case, build_cases
+from edit_set import Case, build_cases, measured_on
 from measure import COLUMNS, Counts, Table, machine, measured
 from runner import Runner
 from tune_grids import BUDGET, Changes, changes_text, rounds_for
@@ -34,7 +34,7 @@ from kgmet.errors import KgmetError
 from kgmet.fingerprint import fingerprint_value
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, load_lm
+from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 
 __all__ = ["Variant", "best_editor", "read_variants", "score_of"]
 
@@ -93,9 +93,9 @@ def main() -> None:
 class Tuner:
     """Runs what is not in the file yet."""
 
-    def __init__(self, runner: Runner, cases: Sequence[Case], lm: Any, file: Path | None) -> None:
+    def __init__(self, runner: Runner, cases: Sequence[Case], lm: LoadedLM, file: Path | None) -> None:
         self._runner, self._cases, self._lm, self._file = runner, cases, lm, file
-        self._measured_on = fingerprint_value([lm.fingerprint, [(case.edit.id, case.tests) for case in cases]])
+        self._measured_on = measured_on(lm, cases)
         self._known = {
             _key(variant.editor, variant.config): variant
             for variant in (read_variants(file) if file is not None and file.exists() else [])
