@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["TokenLayout", "TokenTree", "lay_out", "lowest_where_unseen"]
+__all__ = ["TokenLayout", "TokenTree", "lay_out", "lowest_where_unseen", "share_out"]
 
 
 @dataclass
@@ -110,6 +110,20 @@ def lay_out(
     return TokenLayout(
         ids=ids, positions=positions, sees=sees, trees=tuple(trees), tree_of=tuple(together), paths=paths
     )
+
+
+def share_out(rows: Sequence[Sequence[int]], max_node: int) -> list[int]:
+    """Which tree each row goes into, in order: as many rows to a tree as have at most `max_node` tokens together."""
+    numbers: list[int] = []
+    tree = TokenTree()
+    for row in rows:
+        if numbers and len(tree.tokens) + tree.n_new(row) > max_node:
+            tree = TokenTree()
+            numbers.append(numbers[-1] + 1)
+        else:
+            numbers.append(numbers[-1] if numbers else 0)
+        tree.add(row)
+    return numbers
 
 
 def lowest_where_unseen(sees: Tensor, *, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgmet.lm.loaded import LoadedLM
 
-__all__ = ["StopForward", "added", "hooked", "recorded", "recorded_calls", "recorded_last", "shifted", "stopped_after"]
+__all__ = ["StopForward", "added", "hooked", "recorded", "recorded_calls", "shifted", "stopped_after"]
 
 
 class StopForward(Exception):
@@ -54,14 +54,6 @@ def recorded(modules: Sequence[nn.Module], *, inputs: bool = False) -> Iterator[
 
     with _all(hooked(module, recorder(index)) for index, module in enumerate(modules)):
         yield seen
-
-
-def recorded_last(seen: Sequence[Tensor | None]) -> Tensor:
-    """The last position of the one tensor that was recorded: (n_row, width), detached, float32, on the CPU."""
-    (tensor,) = seen
-    if tensor is None:
-        raise RuntimeError("nothing was recorded: the forward pass ended before this module")
-    return tensor[:, -1].detach().float().cpu()
 
 
 @contextmanager

@@ -1,10 +1,9 @@
-"""`measure_keys`: what a layer's down-projection is asked with at each lookup token, and what came out further up."""
+"""`StartedRows`: what a layer's down-projection is asked with at each lookup token, and what came out further up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +11,15 @@ from torch import Tensor
 
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import Phrase, locate_all
-from kgmet.lm.suffixes import left_padded, replayable
-from kgmet.lm.tracing import hidden_of, recorded, recorded_calls, recorded_last, stopped_after
+from kgmet.lm.suffixes import left_padded, replayable, trees_fit
+from kgmet.lm.token_tree import lay_out, lowest_where_unseen, share_out
+from kgmet.lm.tracing import hidden_of, recorded, recorded_calls, stopped_after
 from kgmet.shapes import check_shape
 
 __all__ = ["KeyBatch", "KeyRow", "StartedRows", "key_rows", "measure_keys"]
+
+_BATCH = 64
+"""Rows that are run at once where they are not laid out as trees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class KeyRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyBatch:
-    """What was seen at each row's lookup token.
+    """What was seen at each row's lookup token: on the CPU, float32.
 
     `keys` (n_row, d_key) and `outputs` (n_row, d_model) are the input and output of one layer's down-projection,
     `states` (n_row, d_model) the residual stream after a higher layer.
@@ -53,70 +56,120 @@ def key_rows(lm: LoadedLM, owner: str, phrases: Sequence[Phrase]) -> tuple[KeyRo
     return tuple(KeyRow(owner=owner, input_ids=ids) for ids in texts)
 
 
-def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int, batch_size: int = 64) -> KeyBatch:
-    """Keys at `layer` and states after layer `top` (≥ `layer`) at the last token of each row.
-
-    Sees whatever updates are attached. The forward pass stops after `top`.
-
-    Returns:
-        `KeyBatch` on the CPU, float32.
-    """
-
-    def run(ids: Tensor, mask: Tensor, positions: Tensor) -> None:
-        with stopped_after(lm, top):
-            lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
-
-    return _together(
-        [_seen(lm, partial(run, *batch), layer=layer, top=top) for batch in _batches(lm, rows, batch_size)], layer
-    )
+def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int) -> KeyBatch:
+    """Keys at `layer` and states after layer `top` (≥ `layer`) at the last token of each row, as the model is now."""
+    return StartedRows(lm, rows, first=layer, top=top).measure(layer)
 
 
 class StartedRows:
-    """Rows that have run up to decoder layer `first` once, to be run on from there as often as they are wanted.
+    """Rows that are run on layer by layer while the layers are written, from the lowest written one up.
 
-    What is written at `first` or above changes nothing below it, and below is most of the work where layers are deep.
+    What is written at a layer changes nothing below it, so each layer is left behind once it is written. Rows that
+    begin alike are laid out as trees (`kgmet.lm.token_tree`), at most `max_node` tokens to a tree.
     """
 
-    def __init__(self, lm: LoadedLM, rows: Sequence[KeyRow], *, first: int, top: int, batch_size: int = 64) -> None:
+    def __init__(self, lm: LoadedLM, rows: Sequence[KeyRow], *, first: int, top: int, max_node: int = 128) -> None:
         self._lm, self._first, self._top = lm, first, top
-        self._starts = []
-        for ids, mask, positions in _batches(lm, rows, batch_size):
-            with torch.no_grad(), recorded_calls(list(lm.layers[first : top + 1])) as calls, stopped_after(lm, top):
-                lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
-            given = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
-            self._starts.append((given.detach(), [replayable(args, kwargs) for args, kwargs in calls]))
+        texts = [row.input_ids for row in rows]
+        widest = max(max_node, *map(len, texts), 0)
+        batches = _trees(lm, texts, max_node) if trees_fit(lm, widest) else _padded(lm, texts)
+        self._started = [_started(lm, inputs, places, first, top) for inputs, places in batches]
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Start over at `first`: the layers are written once more."""
+        self._at = self._first
+        self._hidden = [start.hidden for start in self._started]
 
     def measure(self, layer: int) -> KeyBatch:
-        """As `measure_keys` for a `layer` from `first` to `top`, with the updates attached now."""
+        """Keys and outputs of `layer` and the states at the top, with the updates attached now.
 
-        def run(hidden: Tensor, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
-            for module, (args, kwargs) in zip(self._lm.layers[self._first : self._top + 1], calls, strict=True):
-                hidden = hidden_of(module(hidden, *args, **kwargs))
+        Args:
+            layer: from the last one measured (at first, `first`) to `top`. The updates below it stay as they are now.
+        """
+        keys, outputs, states = self._seen(layer, self._top)
+        return KeyBatch(layer=layer, keys=keys, outputs=outputs, states=states)
 
-        found = [_seen(self._lm, partial(run, *start), layer=layer, top=self._top) for start in self._starts]
-        return _together(found, layer)
+    def keys(self, layer: int) -> Tensor:
+        """The keys of `measure` alone, (n_row, d_key), for less work: nothing above `layer` is run."""
+        return self._seen(layer, layer)[0]
+
+    def _seen(self, layer: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and outputs of `layer` and states after `top`."""
+        self._run_to(layer)
+        module, found = self._lm.family.write_module(self._lm.model, layer), []
+        for start, hidden in zip(self._started, self._hidden, strict=True):
+            with recorded([module], inputs=True) as key, recorded([module]) as output:
+                state = self._run(start, hidden, layer, top)
+            found.append([start.at_places(seen) for seen in (key[0], output[0], state)])
+        if not found:
+            empty = torch.zeros(0, self._lm.d_model)
+            return torch.zeros(0, self._lm.d_key), empty, empty
+        keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return keys, outputs, states
+
+    def _run_to(self, layer: int) -> None:
+        if not self._at <= layer <= self._top:
+            raise ValueError(f"layer {layer} is not from {self._at}, the last one measured, to {self._top}")
+        if layer > self._at:
+            self._hidden = [
+                self._run(start, hidden, self._at, layer - 1)
+                for start, hidden in zip(self._started, self._hidden, strict=True)
+            ]
+            self._at = layer
+
+    def _run(self, start: _Start, hidden: Tensor, first: int, last: int) -> Tensor:
+        with torch.no_grad():
+            for layer in range(first, last + 1):
+                args, kwargs = start.calls[layer - self._first]
+                hidden = hidden_of(self._lm.layers[layer](hidden, *args, **kwargs))
+        return hidden
 
 
-def _batches(lm: LoadedLM, rows: Sequence[KeyRow], size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Token ids, mask and positions of `size` rows at a time, padded on the left."""
-    for begin in range(0, len(rows), size):
-        ids, mask = left_padded([row.input_ids for row in rows[begin : begin + size]], device=lm.device)
-        yield ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Start:
+    """Texts that have run up to a layer: its input, what it and those above are called with, and the lookup places."""
+
+    hidden: Tensor
+    calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+    places: tuple[Tensor, Tensor]
+
+    def at_places(self, seen: Tensor | None) -> Tensor:
+        """(n_row, width) on the CPU, float32."""
+        if seen is None:
+            raise RuntimeError("nothing was recorded: the layer did not call its down-projection")
+        return seen[self.places].detach().float().cpu()
 
 
-def _seen(lm: LoadedLM, run: Callable[[], None], *, layer: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Key, output and state at the last position while something runs."""
-    module = lm.family.write_module(lm.model, layer)
-    with (
-        torch.no_grad(),
-        recorded([module], inputs=True) as key,
-        recorded([module]) as output,
-        recorded([lm.layers[top]]) as state,
-    ):
-        run()
-    return recorded_last(key), recorded_last(output), recorded_last(state)
+def _started(lm: LoadedLM, inputs: dict[str, Tensor], places: tuple[Tensor, Tensor], first: int, top: int) -> _Start:
+    with torch.no_grad(), recorded_calls(list(lm.layers[first : top + 1])) as calls, stopped_after(lm, top):
+        lm.base(**inputs, use_cache=False)
+    given = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
+    return _Start(hidden=given.detach(), calls=tuple(replayable(args, kwargs) for args, kwargs in calls), places=places)
 
 
-def _together(found: Sequence[tuple[Tensor, Tensor, Tensor]], layer: int) -> KeyBatch:
-    keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return KeyBatch(layer=layer, keys=keys, outputs=outputs, states=states)
+def _trees(
+    lm: LoadedLM, texts: Sequence[tuple[int, ...]], max_node: int
+) -> Iterator[tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]:
+    """One tree at a time: inputs of the model, and the place of each text's last token."""
+    tree_of = share_out(texts, max_node)
+    for number in range(max(tree_of, default=-1) + 1):
+        rows = [text for text, tree in zip(texts, tree_of, strict=True) if tree == number]
+        layout = lay_out(rows, [0] * len(rows))
+        inputs = {
+            "input_ids": layout.ids.to(lm.device),
+            "attention_mask": lowest_where_unseen(layout.sees, dtype=lm.dtype, device=lm.device),
+            "position_ids": layout.positions.to(lm.device),
+        }
+        last = torch.tensor([path[-1] for path in layout.paths])
+        yield inputs, (torch.zeros_like(last), last)
+
+
+def _padded(
+    lm: LoadedLM, texts: Sequence[tuple[int, ...]]
+) -> Iterator[tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]:
+    """A few texts at a time, padded on the left."""
+    for begin in range(0, len(texts), _BATCH):
+        ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+        yield inputs, (torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1))

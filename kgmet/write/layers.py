@@ -13,7 +13,7 @@ from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.target.search import TargetShift
-from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
+from kgmet.write.keys import KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
 from kgmet.write.residual import ResidualSchedule, before_norm
@@ -125,6 +125,7 @@ def solve_layers(
     plan = list(config.schedule.shares(config.layers))
     total, remaining = len(plan) * config.repeats, {}
     for repeat in range(config.repeats):
+        job.rewind()
         for number, (layer, share) in enumerate(plan):
             done = repeat * len(plan) + number
             progress.report(ProgressEvent(stage="write", done=done, total=total, detail={"layer": float(layer)}))
@@ -166,19 +167,26 @@ class _Job:
         self.lm, self.rows, self.protected, self.ledger = lm, rows, protected, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        self.started = StartedRows(lm, [*rows, *protected], first=min(config.layers), top=self.top)
-        self.before = self.started.measure(min(config.layers))
+        first = min(config.layers)
+        self.started = StartedRows(lm, rows, first=first, top=self.top)
+        self.kept = StartedRows(lm, protected, first=first, top=self.top)
+        self.before = self.started.measure(first)
         deltas = {shift.edit_id: shift.delta for shift in shifts}
         self.wanted = torch.stack([deltas[row.owner] for row in rows])
 
+    def rewind(self) -> None:
+        """Another pass over the layers begins."""
+        self.started.rewind()
+        self.kept.rewind()
+
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
-        """Keys and residuals of one layer as they are with these updates in place."""
-        n_row = len(self.rows)
-        now = self.before if not updates and layer == self.before.layer else self._measured(layer, updates)
-        missing = (self.wanted - (now.states - self.before.states)[:n_row]) * share
+        """Keys and residuals of one layer as they are with these updates in place; the layers of a pass ascend."""
+        with attached_updates(updates, self.lm):
+            now, protected = self.started.measure(layer), self.kept.keys(layer)
+        missing = (self.wanted - (now.states - self.before.states)) * share
         norm = self.lm.family.norm_after_write(self.lm.model, layer)
         if norm is not None:
-            missing = before_norm(norm, now.outputs[:n_row], missing)
+            missing = before_norm(norm, now.outputs, missing)
         return WriteRequest(
             layer=layer,
             weight_name=self.lm.family.write_name(layer),
@@ -186,23 +194,20 @@ class _Job:
             residuals=torch.stack([missing[members].mean(0) for members in self.groups]),
             written=self.ledger.at(layer, self.lm.d_key),
             protected_names=tuple(row.owner for row in self.protected),
-            protected=now.keys[n_row:],
+            protected=protected,
             weight=partial(self.lm.family.weight_out_in, self.lm.model, layer),
             model_fingerprint=self.lm.fingerprint,
         )
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
-        after = self._measured(self.before.layer, updates)
-        left = self.wanted - (after.states - self.before.states)[: len(self.rows)]
+        with attached_updates(updates, self.lm):
+            after = self.started.measure(max(update.layer for update in updates))
+        left = self.wanted - (after.states - self.before.states)
         by_owner: dict[str, list[float]] = {}
         for row, missing, shift in zip(self.rows, left, self.wanted, strict=True):
             by_owner.setdefault(row.owner, []).append(float(missing.norm() / shift.norm().clamp(min=1e-12)))
         return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
-
-    def _measured(self, layer: int, updates: Sequence[LayerUpdate]) -> KeyBatch:
-        with attached_updates(updates, self.lm):
-            return self.started.measure(layer)
 
 
 def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit: str) -> list[list[int]]:

@@ -113,7 +113,7 @@ def test_resuming_above_a_layer_is_the_full_forward(kind: str, layer: int, bos: 
 @every_family
 @pytest.mark.parametrize("bos", [False, True])
 def test_texts_in_one_tree_are_resumed_as_each_is_alone(kind: str, bos: bool) -> None:
-    """Two trees of different size, in which texts share what is before the start token, what is after it, or neither."""
+    """Two trees of different size; their texts share what is before the start token, what is after it, or neither."""
     lm = tiny_lm(kind, bos=bos)
     phrases = [
         Phrase(template="{} is in the city of", subject="The Eiffel Tower"),

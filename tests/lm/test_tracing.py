@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kgmet.lm.suffixes import left_padded
-from kgmet.lm.tracing import StopForward, added, recorded, recorded_calls, recorded_last, shifted, stopped_after
+from kgmet.lm.tracing import StopForward, added, recorded, recorded_calls, shifted, stopped_after
 from tests.tiny_models import tiny_lm
 
 LM = tiny_lm("llama")
@@ -102,13 +102,6 @@ def test_stopping_leaves_out_the_layers_above() -> None:
         forward()
     assert [tensor is not None for tensor in seen] == [True, True, False, False]
     assert hooks() == before
-
-
-def test_the_last_position_of_nothing_is_an_error() -> None:
-    with recorded([LM.layers[3]]) as seen, stopped_after(LM, 1):
-        forward()
-    with pytest.raises(RuntimeError, match="nothing was recorded"):
-        recorded_last(seen)
 
 
 @pytest.mark.parametrize(
