@@ -20,21 +20,22 @@ BUDGET = 12
 """Variants per editor: 6 + 2 + 4; the editor's present settings are the first of them."""
 
 _LONG, _SHORT = {"max_steps": 20, "rate": 0.2}, {"max_steps": 12, "rate": 0.3}
+_QUICK = {"max_steps": 8, "rate": 0.4, "momentum": 0.3, "memory": 0.7}
 _PLAIN_SEARCH: list[Changes] = [
     {},
     {"target": {**_LONG, "max_norm_ratio": 1.3}},
     {"target": {**_SHORT, "max_norm_ratio": 0.75}},
     {"target": {**_SHORT, "max_norm_ratio": 1.3}},
-    {"target": {**_LONG, "max_norm_ratio": 0.75}, "hold": {"contexts": 6}},
-    {"target": {**_LONG, "max_norm_ratio": 1.3}, "hold": {"contexts": 6}},
+    {"target": {**_QUICK, "max_norm_ratio": 0.75}},
+    {"target": {**_QUICK, "max_norm_ratio": 1.3, "rate": 0.6}},
 ]
 _GRAPH_SEARCH: list[Changes] = [
     {},
-    {"target": {**_SHORT, "max_norm_ratio": 0.9}},
-    {"target": {**_LONG, "max_norm_ratio": 0.75}},
-    {"target": {**_LONG, "max_norm_ratio": 1.3}},
-    {"hold": {"consequences": 2}},
-    {"hold": {"paraphrases": 1}},
+    {"target": {**_LONG, "max_norm_ratio": 0.9}},
+    {"target": _QUICK},
+    {"target": {**_QUICK, "rate": 0.6}},
+    {"target": {**_QUICK, "rate": 0.6, "max_steps": 6}},
+    {"target": {**_QUICK, "rate": 0.8}},
 ]
 _TUNE: list[Changes] = [
     {},
@@ -75,7 +76,7 @@ def _writer_changes(editor: Editor) -> list[Changes]:
     weight = [{"moment_weight": write.moment_weight * factor} for factor in (0.25, 4.0, 0.0625)]
     if editor.writer is WriterKind.NULL_SPACE and editor.config.hold.consequences:
         ridges = [{"write": {"ridge": ridge}} for ridge in (1.0, 4.0)]
-        return [*ridges, {"hold": {"contexts": 3}}, {"hold": {"wordings": 2}}]
+        return [*ridges, {"hold": {"consequences": 6}}, {"hold": {"wordings": 2}}]
     options: dict[WriterKind, list[dict[str, Any]]] = {
         WriterKind.NULL_SPACE: [{"ridge": 0.5}, {"ridge": 2.0}, {"ridge": 4.0}, schedule],
         WriterKind.LEAST_SQUARES: [*weight, schedule],
