@@ -141,12 +141,13 @@ class LeastSquaresWriter:
         """
         metric = metric_for(request, self.moments, self._metrics)
         written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
-        if len(request.protected_names):
-            written = written.appended(request.protected_names, request.protected)
+        _, protected = written.fresh(request.protected_names, request.protected)
+        system, latest = written.behind(metric, self.weight)
         return solve_layer_update(
             request.keys,
             request.residuals,
-            written=written.system(metric, self.weight),
+            written=system,
+            protected=torch.cat([latest, protected]),
             layer=request.layer,
             weight_name=request.weight_name,
         )

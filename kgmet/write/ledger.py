@@ -12,6 +12,9 @@ from kgmet.write.solve import KeyMetric, KeySystem
 
 __all__ = ["EditLedger", "WrittenKeys"]
 
+_MOST_LATEST = 32
+"""Keys that may wait before a system is extended by them."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WrittenKeys:
@@ -24,21 +27,33 @@ class WrittenKeys:
     def system(self, metric: KeyMetric, ridge: float) -> KeySystem:
         """The key system for these free directions and λ; made once and then extended."""
         wanted = (metric.fingerprint, ridge)
-        if wanted not in self._systems:
-            empty = KeySystem(metric, ridge)
-            self._systems[wanted] = empty.appended(self.keys) if len(self.names) else empty
-        return self._systems[wanted]
+        system = self._systems.get(wanted, KeySystem(metric, ridge))
+        if len(system) < len(self.names):
+            system = system.appended(self.keys[len(system) :])
+        self._systems[wanted] = system
+        return system
+
+    def behind(self, metric: KeyMetric, ridge: float) -> tuple[KeySystem, Tensor]:
+        """A system of the older of these keys, and the latest, (n_latest, d_key), which it does not hold yet.
+
+        Extending a system rewrites d_key² numbers, for one key as for thirty; so the latest wait until they are many.
+        """
+        system = self._systems.get((metric.fingerprint, ridge))
+        if system is None or len(self.names) - len(system) > _MOST_LATEST:
+            system = self.system(metric, ridge)
+        return system, self.keys[len(system) :]
+
+    def fresh(self, names: Sequence[str], keys: Tensor) -> tuple[list[str], Tensor]:
+        """Those of `keys` (n_new, d_key) whose name is new, with their names."""
+        known = set(self.names)
+        rows = [row for row, name in enumerate(names) if name not in known]
+        return [names[row] for row in rows], keys[rows].float().cpu()
 
     def appended(self, names: Sequence[str], keys: Tensor) -> WrittenKeys:
         """These keys and those of `keys` (n_new, d_key) whose name is new."""
-        known = set(self.names)
-        fresh = [row for row, name in enumerate(names) if name not in known]
-        added = keys[fresh].float().cpu()
-        systems = {which: system.appended(added) for which, system in self._systems.items()} if fresh else self._systems
+        added, fresh = self.fresh(names, keys)
         return WrittenKeys(
-            names=(*self.names, *(names[row] for row in fresh)),
-            keys=torch.cat([self.keys, added]),
-            _systems=dict(systems),
+            names=(*self.names, *added), keys=torch.cat([self.keys, fresh]), _systems=dict(self._systems)
         )
 
 

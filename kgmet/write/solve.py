@@ -161,6 +161,31 @@ class KeySystem:
         chosen[n_held - n_last :] = torch.eye(n_last, dtype=torch.float64)
         return self.metric.lift(torch.cholesky_solve(chosen, self._factor).T @ self._projected)
 
+    def directions_of(self, keys: Tensor, n_last: int) -> Tensor:
+        """``appended(keys).directions(n_last)``, n_last ≤ n_new, without making the larger system.
+
+        With U for the new keys' projections: ``(UA + λI)⁻¹ A``, A = λU(FKKᵀFᵀ + λI)⁻¹ being what of them lies apart
+        from the keys that are held. No d_key² or n_key² is written, only read.
+        """
+        if keys.shape[0] > self.metric.rank or (self._sum is not None and self._inverse is None):
+            return self.appended(keys).directions(n_last)
+        projected = self.metric.project(keys.double())
+        apart = self._apart(projected)
+        small = projected @ apart.T
+        small.diagonal().add_(self.ridge)
+        chosen = torch.eye(keys.shape[0], dtype=torch.float64)[:, keys.shape[0] - n_last :]
+        return self.metric.lift(torch.cholesky_solve(chosen, _cholesky(small, self.ridge)).T @ apart)
+
+    def _apart(self, projected: Tensor) -> Tensor:
+        """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""
+        if self._inverse is not None:
+            return self.ridge * (projected @ self._inverse)
+        assert self._factor is not None
+        if not self._n_key:
+            return projected
+        held = torch.cholesky_solve(self._projected @ projected.T, self._factor)
+        return projected - held.T @ self._projected
+
     def _next_inverse(self, projected: Tensor, total: Tensor) -> tuple[Tensor | None, int]:
         """The inverse with more keys in it, by Woodbury's identity: d_key² a key instead of d_key³; and its age."""
         if float(total.trace()) > _MOST_CONDITION * self.ridge:
@@ -230,8 +255,8 @@ def solve_layer_update(
     check_shape("residuals", residuals, keys.shape[0], None)
     check_finite("keys", keys)
     check_finite("residuals", residuals)
-    system = written if protected is None or not len(protected) else written.appended(protected)
-    directions = system.appended(keys).directions(keys.shape[0])
+    new = keys if protected is None else torch.cat([protected.to(keys), keys])
+    directions = written.directions_of(new, keys.shape[0])
     return LayerUpdate(
         layer=layer, weight_name=weight_name, output_factor=residuals.float(), input_factor=directions.float()
     )

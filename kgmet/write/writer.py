@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from kgmet.errors import StaleArtifactError
@@ -74,15 +75,14 @@ class NullSpaceWriter:
         if request.layer not in self.free:
             raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
         request.check_model(self.free[request.layer].model_fingerprint)
-        written = request.written
-        if not self.keeps_earlier:
-            written = WrittenKeys(names=(), keys=request.keys[:0])
-        if len(request.protected_names):
-            written = written.appended(request.protected_names, request.protected)
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
+        _, protected = written.fresh(request.protected_names, request.protected)
+        system, latest = written.behind(self.free[request.layer], self.ridge)
         return solve_layer_update(
             request.keys,
             request.residuals,
-            written=written.system(self.free[request.layer], self.ridge),
+            written=system,
+            protected=torch.cat([latest, protected]),
             layer=request.layer,
             weight_name=request.weight_name,
         )

@@ -70,6 +70,32 @@ def test_appending_leaves_the_old_system_as_it_was() -> None:
     assert torch.equal(system.directions(3), before)
 
 
+@pytest.mark.parametrize("n_key", [0, 3, 15, 40])
+@pytest.mark.parametrize("ridge", [0.5, 1e-6])
+def test_directions_without_the_larger_system_are_those_of_the_larger_one(n_key: int, ridge: float) -> None:
+    system = KeySystem(free_space(0.75), ridge)
+    system = system.appended(drawn(n_key, D_KEY, seed=5)) if n_key else system
+    new = drawn(4, D_KEY, seed=6)
+    torch.testing.assert_close(
+        system.directions_of(new, 2), system.appended(new).directions(2), rtol=1e-6, atol=1e-9 / ridge
+    )
+
+
+@pytest.mark.parametrize("n_latest", [1, 32, 33, 70])
+def test_keys_that_still_wait_are_kept_like_the_others(n_latest: int) -> None:
+    free = free_space(0.75)
+    ledger = WrittenKeys(names=("a", "b"), keys=drawn(2, D_KEY, seed=1).float())
+    ledger.system(free, 0.5)
+    latest = drawn(n_latest, D_KEY, seed=2).float()
+    ledger = ledger.appended([f"n{row}" for row in range(n_latest)], latest)
+    system, waiting = ledger.behind(free, 0.5)
+    assert len(system) + len(waiting) == 2 + n_latest
+    assert len(waiting) == (n_latest if n_latest <= 32 else 0)
+    new = drawn(3, D_KEY, seed=3).float()
+    whole = KeySystem(free, 0.5).appended(ledger.keys).appended(new).directions(3)
+    torch.testing.assert_close(system.directions_of(torch.cat([waiting, new]), 3), whole, rtol=1e-6, atol=1e-8)
+
+
 def test_an_outgrown_system_knows_only_its_newest_keys() -> None:
     system = KeySystem(free_space(0.25), 0.5).appended(drawn(40, D_KEY, seed=5)).appended(drawn(2, D_KEY, seed=6))
     with pytest.raises(ValueError, match="last 2 keys"):
