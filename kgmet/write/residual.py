@@ -14,6 +14,8 @@ from kgmet.lm.family import execution_device
 
 __all__ = ["ResidualSchedule", "before_norm"]
 
+_HALVINGS = 80
+
 
 class ResidualSchedule(Enum):
     """Share of the remaining residual, low layers first. The last layer always takes all that is left."""
@@ -45,8 +47,10 @@ class ResidualSchedule(Enum):
 def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
     """What to add before an RMS normalisation so that what comes out of it changes by a residual.
 
-    With gain g the normalisation gives n(y) = g ⊙ y/rms(y), whatever the length of y. So y' = rms(y) · (n(y) + r)/g
-    comes out along n(y) + r: exactly there if the normalisation can give it at all, else as near in direction.
+    With gain g the normalisation gives n(y) = g ⊙ y/rms(y), whatever the length of y. So y' = rms(y) · u comes out at
+    w = n(y) + r for u = w/g if that has rms 1. Where it is longer, w is further than the normalisation reaches; then u
+    is the vector of rms 1 whose g ⊙ u is nearest to w. (Its direction alone is not enough: where some gains are small,
+    w/g lies along these few entries, and all others would come out as nothing.)
 
     Args:
         norm: the module between a down-projection and the residual stream.
@@ -59,8 +63,29 @@ def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
     device = execution_device(norm)
     with torch.no_grad():
         # At this length the module's ε is nothing, and what comes out is the gain itself.
-        gain = norm(torch.full_like(outputs[:1], 1e3, device=device)).to(outputs)
-    size = outputs.pow(2).mean(-1, keepdim=True).sqrt()
-    wanted = gain * outputs / size.clamp(min=1e-30) + residuals
+        gain = norm(torch.full_like(outputs[:1], 1e3, device=device)).to(outputs).double()
+    size = outputs.double().pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-30)
+    now = outputs.double() / size
     usable = gain.abs() > 1e-6
-    return torch.where(usable, size * wanted / torch.where(usable, gain, 1.0) - outputs, 0.0)
+    unit = torch.where(usable, _nearest_unit(gain, gain * now + residuals, now.masked_fill(usable, 0)), now)
+    return (size * (unit - now)).to(outputs)
+
+
+def _nearest_unit(gain: Tensor, wanted: Tensor, fixed: Tensor) -> Tensor:
+    """U of rms at most 1 with `fixed` for which gain ⊙ u is nearest to `wanted` (n_row, d_model).
+
+    The method of Lagrange: u = g w/(g² + μ), with the μ ≥ 0 that makes it short enough, found by halving.
+    """
+    room = (1 - fixed.pow(2).mean(-1, keepdim=True)).clamp(min=0)
+
+    def unit(weight: Tensor) -> Tensor:
+        return torch.where(fixed == 0, gain * wanted / (gain.pow(2) + weight).clamp(min=1e-30), 0.0)
+
+    low = torch.zeros_like(room)
+    high = ((gain * wanted).pow(2).mean(-1, keepdim=True) / room.clamp(min=1e-12)).sqrt()  # short enough: g² ≥ 0
+    high = torch.where(unit(low).pow(2).mean(-1, keepdim=True) <= room, low, high)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_long = unit(middle).pow(2).mean(-1, keepdim=True) > room
+        low, high = torch.where(is_long, middle, low), torch.where(is_long, high, middle)
+    return unit(high)
