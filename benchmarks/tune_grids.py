@@ -16,8 +16,8 @@ __all__ = ["BUDGET", "Changes", "changes_text", "rounds_for"]
 Changes = Mapping[str, Mapping[str, Any]]
 """Settings that differ, by stage, as `kgmet.config.config_from_mapping` reads them."""
 
-BUDGET = 12
-"""Variants per editor: 6 + 2 + 4; the editor's present settings are the first of them."""
+BUDGET = 14
+"""Variants per editor: 8 + 2 + 4; the editor's present settings are the first of them."""
 
 _LONG, _SHORT = {"max_steps": 20, "rate": 0.2}, {"max_steps": 12, "rate": 0.3}
 _QUICK = {"max_steps": 8, "rate": 0.4, "momentum": 0.3, "memory": 0.7}
@@ -28,6 +28,8 @@ _PLAIN_SEARCH: list[Changes] = [
     {"target": {**_SHORT, "max_norm_ratio": 1.3}},
     {"target": {**_QUICK, "max_norm_ratio": 0.75}},
     {"target": {**_QUICK, "max_norm_ratio": 1.3, "rate": 0.6}},
+    {"target": {**_LONG, "max_norm_ratio": 0.75}, "hold": {"contexts": 6}},
+    {"target": {**_LONG, "max_norm_ratio": 1.3}, "hold": {"contexts": 6}},
 ]
 _GRAPH_SEARCH: list[Changes] = [
     {},
@@ -36,6 +38,8 @@ _GRAPH_SEARCH: list[Changes] = [
     {"target": {**_QUICK, "rate": 0.6}},
     {"target": {**_QUICK, "rate": 0.6, "max_steps": 6}},
     {"target": {**_QUICK, "rate": 0.8}},
+    {"hold": {"consequences": 2}},
+    {"hold": {"paraphrases": 1}},
 ]
 _TUNE: list[Changes] = [
     {},
@@ -44,6 +48,8 @@ _TUNE: list[Changes] = [
     {"finetune": {"rate": 1e-3}},
     {"finetune": {"rate": 5e-3}},
     {"finetune": {"steps": 50}},
+    {"finetune": {"steps": 10}},
+    {"finetune": {"bound": 1e-1}},
 ]
 _SPANS: list[Changes] = [{"write": {"layers": [4, 5, 6, 7, 8, 9]}}, {"write": {"layers": [5, 6, 7]}}]
 _SINGLE: list[Changes] = [{"write": {"layers": [4]}}, {"write": {"layers": [8]}}]
