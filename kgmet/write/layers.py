@@ -182,7 +182,8 @@ class _Job:
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
         """Keys and residuals of one layer as they are with these updates in place; the layers of a pass ascend."""
         with attached_updates(updates, self.lm):
-            now, protected = self.started.measure(layer), self.kept.keys(layer)
+            now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
+            protected = self.kept.keys(layer)
         missing = (self.wanted - (now.states - self.before.states)) * share
         norm = self.lm.family.norm_after_write(self.lm.model, layer)
         if norm is not None:
