@@ -20,7 +20,8 @@ class BeforeScores:
 
     def __init__(self, table: Table | None) -> None:
         self._table = table
-        self._known = {row["case_id"]: _score_from(row["score"]) for row in table.rows} if table else {}
+        self._known: dict[str, CaseScore] = {}
+        self._take_over()
 
     @classmethod
     def for_run(cls, folder: Path | None, *, lm: LoadedLM, dataset: Dataset, config: ScoreConfig) -> BeforeScores:
@@ -32,7 +33,12 @@ class BeforeScores:
 
     def of(self, cases: Sequence[EvalCase], measure: Callable[[], Sequence[CaseScore]]) -> list[CaseScore]:
         """The scores of these cases; `measure` makes all of them if one is missing."""
-        missing = [case.case_id for case in cases if case.case_id not in self._known]
+        missing = self._missing(cases)
+        if missing and self._table is not None:
+            # Another run over the same data may be a few cases ahead of this one.
+            self._table.reload()
+            self._take_over()
+            missing = self._missing(cases)
         if missing:
             fresh = dict(zip((case.case_id for case in cases), measure(), strict=True))
             new = {case_id: fresh[case_id] for case_id in missing}
@@ -40,6 +46,14 @@ class BeforeScores:
                 self._table.append({"case_id": case_id, "score": _plain(score)} for case_id, score in new.items())
             self._known |= new
         return [self._known[case.case_id] for case in cases]
+
+    def _missing(self, cases: Sequence[EvalCase]) -> list[str]:
+        return [case.case_id for case in cases if case.case_id not in self._known]
+
+    def _take_over(self) -> None:
+        for row in self._table.rows if self._table is not None else ():
+            if row["case_id"] not in self._known:
+                self._known[row["case_id"]] = _score_from(row["score"])
 
 
 def _plain(score: CaseScore) -> Any:

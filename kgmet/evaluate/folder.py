@@ -46,6 +46,12 @@ class Table:
             os.fsync(file.fileno())
         self.rows += added
 
+    def reload(self) -> None:
+        """Read anew what other processes may have added."""
+        self.rows = []
+        if self._path.is_file():
+            self._read()
+
     def _read(self) -> None:
         data = self._path.read_bytes()
         if self._is_shared:
