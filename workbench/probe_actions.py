@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ def probe(
     short = Decoding(max_new_tokens=decoding.max_new_tokens)
 
     def work(progress: Progress) -> None:
-        answers = []
+        begin, answers = time.perf_counter(), []
         for patches in (earlier, [*earlier, entry.patch]):
             with attached(patches, lm):
                 found = run_probes(lm, prompts, decoding=decoding, progress=progress)
@@ -129,6 +130,7 @@ def probe(
             chains=tuple(chains),
             hops=compare_probes(answers[0][1], answers[1][1]),
             decoding=decoding,
+            seconds=time.perf_counter() - begin,
         )
         state.keep("probe", run, made_from=made_from)
 

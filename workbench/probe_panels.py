@@ -121,7 +121,8 @@ def show(run: ProbeRun) -> None:
         for chain in run.chains:
             st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
-    st.caption(f"Words that differ are marked. {wording.VERDICT_HELP}")
+    asked = f"{len(run.comparison.pairs)} prompts before and after in {run.seconds:.1f} s"
+    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}")
     pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))
     for kind, (name, about) in KINDS.items():
         mine = [(pair, value) for pair, value in pairs if pair.after.prompt.kind is kind]
