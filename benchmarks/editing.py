@@ -61,7 +61,8 @@ def step_table(lm: LoadedLM, context: EditContext, editor: Editor, repeats: int)
     layer, problem = editor.config.write.layers[-1], build_problem(context, editor.config)
     spans = locate_all(lm, [prompt.phrase(context.edit.subject) for prompt in problem.prompts])
     rows = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
-    suffixes = encode_suffixes(lm, rows, [span.lookup.position for span in spans], layer=layer)
+    starts = [span.lookup.position for span in spans]
+    suffixes = encode_suffixes(lm, rows, starts, layer=layer, together=[0] * len(rows))
 
     def bare() -> None:
         hidden = suffixes.hidden.clone().requires_grad_()
