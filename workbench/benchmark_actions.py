@@ -21,7 +21,7 @@ from kgmet.errors import BrokenArtifactError, KgmetError
 from kgmet.evaluate.cases import Dataset
 from kgmet.evaluate.datasets import OWN_CASES, load_dataset
 from kgmet.evaluate.folder import new_run
-from kgmet.evaluate.runs import run_evaluation
+from kgmet.evaluate.runs import RunResources, run_evaluation
 from kgmet.evaluate.score import ScoreConfig
 from kgmet.evaluate.settings import RunMode, RunSettings
 from kgmet.evaluate.summary import RunSummary, summarize_run
@@ -204,10 +204,7 @@ def _run(resident: Resident, order: RunOrder, folder: Path, *, before: Path, pro
         order_dataset(order),
         order.settings,
         folder=folder,
-        store=store(),
-        catalogue=catalogue(),
-        statistics=resident.statistics,
-        before=before,
+        resources=RunResources(store=store(), catalogue=catalogue(), statistics=resident.statistics, before=before),
         progress=progress,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,21 @@ from kgmet.evaluate.records import Record
 from kgmet.evaluate.zsre import read_zsre
 from kgmet.request import FactEdit
 
-__all__ = ["DATASETS", "OWN_CASES", "load_dataset"]
+__all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset"]
 
 DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 """``cf`` and ``mcf`` are CounterFact's schema; the public code allows one edit at a time with the first."""
 
 OWN_CASES = Path(__file__).resolve().parents[2] / "sample_data" / "cases.json"
 """The cases that come with the program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyRecords:
+    """Whether faulty records are `dropped`, and whether cases are in the model `together`, which makes more faulty."""
+
+    dropped: bool = True
+    together: bool = True
 
 
 def load_dataset(
@@ -35,8 +43,7 @@ def load_dataset(
     limit: int | None = None,
     graph_path: Path | None = None,
     references_path: Path | None = None,
-    drop_faulty: bool = True,
-    together: bool = True,
+    faulty: FaultyRecords | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -46,13 +53,13 @@ def load_dataset(
         limit: use this many records, the first ones.
         graph_path: a file ``[{case_id, triples}]``; without one, ``*graph*`` beside the data with the same beginning.
         references_path: CounterFact's ``attribute_snippets.json``, for consistency.
-        drop_faulty: leave out MQuAKE's faulty records (see `find_faults`); they are listed either way.
-        together: whether several cases are to be in the model at once; decides which records are faulty.
+        faulty: what is done with MQuAKE's faulty records (see `find_faults`); they are listed either way.
 
     Raises:
         ConfigError: if there is no such data set, or no file for it.
         BrokenArtifactError: if the file breaks the schema; says which record.
     """
+    faulty = faulty or FaultyRecords()
     if name not in DATASETS:
         raise ConfigError(f"There is no data set {name!r}; there are {', '.join(DATASETS)}.")
     if path is None:
@@ -65,9 +72,9 @@ def load_dataset(
     readers: Mapping[str, Callable[[Record], EvalCase]] = {"zsre": read_zsre, "mquake": read_mquake}
     cases, left_out = _read(rows, path, readers.get(name, read_counterfact), limit)
     if name == "mquake":
-        faults = find_faults(rows[:limit], together=together)
+        faults = find_faults(rows[:limit], together=faulty.together)
         left_out += faults
-        if drop_faulty:
+        if faulty.dropped:
             wrong = {fault.number for fault in faults}
             cases = {number: case for number, case in cases.items() if number not in wrong}
     found = list(cases.values())

@@ -9,11 +9,11 @@ from typing import Any
 
 from kgmet.editors import editor_named
 from kgmet.evaluate.cases import Dataset
-from kgmet.evaluate.datasets import load_dataset
+from kgmet.evaluate.datasets import FaultyRecords, load_dataset
 from kgmet.evaluate.folder import new_run
 from kgmet.evaluate.graphs import GraphSource
 from kgmet.evaluate.hparams import load_hparams
-from kgmet.evaluate.runs import run_evaluation
+from kgmet.evaluate.runs import RunResources, run_evaluation
 from kgmet.evaluate.score import ScoreConfig
 from kgmet.evaluate.settings import RunMode, RunSettings
 from kgmet.graph.relations import RelationCatalogue
@@ -74,8 +74,7 @@ class Job:
             limit=given.dataset_size_limit,
             graph_path=given.graph_path,
             references_path=given.references_path,
-            drop_faulty=not given.keep_faulty,
-            together=not (given.alone and given.num_edits == 1),
+            faulty=FaultyRecords(dropped=not given.keep_faulty, together=not (given.alone and given.num_edits == 1)),
         )
 
     @property
@@ -145,10 +144,12 @@ class Resources:
             dataset,
             settings,
             folder=job.folder,
-            store=self.store(job.options),
-            catalogue=RelationCatalogue.load(),
-            statistics=statistics,
-            before=job.options.out / "before",
+            resources=RunResources(
+                store=self.store(job.options),
+                catalogue=RelationCatalogue.load(),
+                statistics=statistics,
+                before=job.options.out / "before",
+            ),
             progress=progress,
         )
         return job.folder

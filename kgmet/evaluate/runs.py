@@ -27,7 +27,7 @@ from kgmet.statistics import KeyStatistics
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached, merged_patch
 
-__all__ = ["plan_batches", "run_evaluation"]
+__all__ = ["RunResources", "plan_batches", "run_evaluation"]
 
 _CHUNK = 32
 """Cases scored together, and scored again if a run is killed. Fixed, so that a resumed run meets the same batches."""
@@ -49,16 +49,28 @@ def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, .
     return [*batches, tuple(current)] if current else batches
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunResources:
+    """What runs share and do not change.
+
+    `store` is the graph, or ``None``; `catalogue` the wordings of relations; `statistics` the key statistics of the
+    model, made anew by default; `before` the folder in which scores of the unedited model are kept for other runs on
+    the same data.
+    """
+
+    store: TripleStore | None
+    catalogue: RelationCatalogue
+    statistics: KeyStatistics | None = None
+    before: Path | None = None
+
+
 def run_evaluation(
     lm: LoadedLM,
     dataset: Dataset,
     settings: RunSettings,
     *,
     folder: Path,
-    store: TripleStore | None,
-    catalogue: RelationCatalogue,
-    statistics: KeyStatistics | None = None,
-    before: Path | None = None,
+    resources: RunResources,
     progress: Progress | None = None,
 ) -> RunFolder:
     """Make every edit, score every case, and keep all of it in `folder`; goes on where it was stopped.
@@ -68,16 +80,14 @@ def run_evaluation(
         dataset: the cases.
         settings: what to do.
         folder: of this run; one that was begun with the same settings is continued.
-        store: the graph, or ``None``.
-        catalogue: wordings of relations.
-        statistics: key statistics of this model.
-        before: folder in which scores of the unedited model are kept for other runs on the same data.
+        resources: the graph and what else is shared with other runs.
         progress: hears of edits and cases with ``seconds_left``; can cancel between them.
 
     Raises:
         StaleArtifactError: if the folder belongs to another run.
         Cancelled: if asked to stop; the run can be continued.
     """
+    store, catalogue = resources.store, resources.catalogue
     header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue)
     run = _Run(
         lm=lm,
@@ -86,8 +96,8 @@ def run_evaluation(
         folder=RunFolder(folder, header),
         store=store,
         catalogue=catalogue,
-        statistics=statistics or KeyStatistics(lm),
-        before=BeforeScores.for_run(before, lm=lm, dataset=dataset, config=settings.score),
+        statistics=resources.statistics or KeyStatistics(lm),
+        before=BeforeScores.for_run(resources.before, lm=lm, dataset=dataset, config=settings.score),
         checkpointer=Checkpointer(lm, settings),
         progress=progress or Silent(),
         tfidf=TfIdf([" ".join(case.references) for case in dataset.cases if case.references]),

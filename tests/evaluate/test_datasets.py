@@ -9,7 +9,7 @@ import pytest
 
 from kgmet.errors import BrokenArtifactError, ConfigError
 from kgmet.evaluate.cases import AskKind
-from kgmet.evaluate.datasets import OWN_CASES, load_dataset
+from kgmet.evaluate.datasets import OWN_CASES, FaultyRecords, load_dataset
 from kgmet.graph.relations import RelationCatalogue
 from tests.evaluate.records import counterfact, mquake, written, zsre
 
@@ -128,7 +128,7 @@ def test_faulty_mquake_records_are_left_out_with_a_reason_unless_kept(make, reas
     dataset = load_dataset("mquake", path)
     assert [case.case_id for case in dataset.cases] == ["1"]
     assert reason in dataset.left_out[0].reason
-    kept = load_dataset("mquake", path, drop_faulty=False)
+    kept = load_dataset("mquake", path, faulty=FaultyRecords(dropped=False))
     assert [case.case_id for case in kept.cases] == ["1", "2"]
     assert kept.left_out == dataset.left_out
 
@@ -151,7 +151,7 @@ def test_a_chain_that_rests_on_what_another_record_edits_is_a_fault(tmp_path: Pa
     (fault,) = dataset.left_out
     assert fault.number == 2
     assert "an earlier record needs 'italy'" in fault.reason
-    alone = load_dataset("mquake", tmp_path / "a.json", together=False)
+    alone = load_dataset("mquake", tmp_path / "a.json", faulty=FaultyRecords(together=False))
     assert len(alone.cases) == 2
     assert not alone.left_out
 

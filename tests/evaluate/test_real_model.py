@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kgmet.evaluate.datasets import load_dataset
-from kgmet.evaluate.runs import run_evaluation
+from kgmet.evaluate.runs import RunResources, run_evaluation
 from kgmet.evaluate.score import ScoreConfig
 from kgmet.evaluate.settings import RunSettings
 from kgmet.evaluate.summary import summarize_run
@@ -24,8 +24,7 @@ def test_three_edits_at_once_on_the_default_model(tmp_path: Path) -> None:
         load_dataset("own", limit=3),
         settings,
         folder=tmp_path / "run_000",
-        store=None,
-        catalogue=RelationCatalogue.load(),
+        resources=RunResources(store=None, catalogue=RelationCatalogue.load()),
     )
     metrics = summarize_run(tmp_path / "run_000").metrics
     assert metrics["efficacy"]["before"]["preferred"] == 0
