@@ -58,11 +58,9 @@ class ProblemRows:
         tree, node, owner = self.lookups.T
         final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
         # One product with the vocabulary for both: reading that matrix is most of its cost.
-        asked, held = self._logprobs(final, torch.cat([self.asked[:, :3], self.held])).split(
-            [len(self.asked), len(self.held)]
-        )
-        nll = answer_nll(asked, self.asked[:, 3], self.asked[:, 0], len(self.terms))
-        return nll.index_add(0, self.held[:, 0], kept_divergence(held, self.reference))
+        logprobs, n = self._logprobs(final, torch.cat([self.asked[:, :3], self.held])), len(self.asked)
+        nll = answer_nll(logprobs[:n], self.asked[:, 3], self.asked[:, 0], len(self.terms))
+        return nll.index_add(0, self.held[:, 0], kept_divergence(logprobs[n:], self.reference))
 
     def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
         """(row, tree, node, token) for each token of an answer and the place that predicts it."""
