@@ -25,6 +25,7 @@ from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
+from kgmet.config import HoldConfig
 from kgmet.context import EditContext, build_problem
 from kgmet.editors import Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
@@ -32,8 +33,9 @@ from kgmet.graph.sample import sample_store
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.spans import locate_all
 from kgmet.lm.suffixes import encode_suffixes
-from kgmet.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
+from kgmet.plan import SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.statistics import KeyStatistics
+from kgmet.target.search import TargetConfig
 from kgmet.write.ledger import EditLedger
 
 
@@ -85,19 +87,21 @@ def step_table(lm: LoadedLM, context: EditContext, editor: Editor, repeats: int)
 def whole_edit_table(
     lm: LoadedLM, cases: list[Case], contexts: list[EditContext], editor: Editor, keys: KeyStatistics, repeats: int
 ) -> Table:
-    """The same edits by ours and by the straightforward implementation, with their quality."""
+    """The same edits by ours and by the straightforward implementation, each with its settings, and their quality."""
     ours: list[float] = []
     theirs: list[float] = []
     patches: dict[str, list] = {"ours": [], "straightforward": []}
-    published = replace(editor.config.target, max_steps=25)
+    published = replace(
+        editor.config, hold=HoldConfig(), target=TargetConfig(weights=editor.config.target.weights)
+    )  # 6 contexts, 25 steps
     for context in contexts[:repeats]:
         start = time.perf_counter()
         plan = plan_edits(lm, [context], editor=editor, statistics=keys)
         ours.append(time.perf_counter() - start)
         start = time.perf_counter()
-        problem = build_problem(context, editor.config)
-        shift = straightforward_search(lm, problem, layer=editor.config.write.layers[-1], config=published)
-        searched = replace(search_stub(plan, editor), shifts=(shift,))
+        problem = build_problem(context, published)
+        shift = straightforward_search(lm, problem, layer=published.write.layers[-1], config=published.target)
+        searched = SearchedEdits(contexts=(context,), problems=(problem,), shifts=(shift,), config=published)
         written = write_edits(lm, searched, editor=editor, statistics=keys)
         theirs.append(time.perf_counter() - start)
         patches["ours"].append(plan.patch)
@@ -109,11 +113,6 @@ def whole_edit_table(
         cells = [interval_text(shares.get(kind)) for kind in ("efficacy", "paraphrase", "neighbour")]
         table.add(name, f"{statistics.median(seconds):.2f}", f"{base / statistics.median(seconds):.1f}", *cells)
     return table
-
-
-def search_stub(plan: EditPlan, editor: Editor) -> SearchedEdits:
-    """The searched edits of a plan, so that another shift can be written in their place."""
-    return SearchedEdits(contexts=plan.contexts, problems=plan.problems, shifts=plan.shifts, config=editor.config)
 
 
 def batch_table(lm: LoadedLM, contexts: list[EditContext], editor: Editor, keys: KeyStatistics) -> Table:
