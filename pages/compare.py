@@ -30,6 +30,7 @@ panels.message(state.lost("compare"), kind="warning")
 choices = inspect_actions.comparable_edits(state)
 if not choices:
     st.info(wording.NO_CONTEXT, icon=":material/edit:")
+    panels.page_link("edit", "Go to Edit", icon="edit")
     st.stop()
 kept = state.result("compare")
 if ROWS not in st.session_state:

@@ -11,7 +11,8 @@ from workbench import method_text, panels
 PICTURE = Path(__file__).resolve().parents[1] / "assets" / "pipeline.svg"
 
 panels.title("Method", "How a typed fact becomes a change in what the model says, and what each number here means.")
-st.image(str(PICTURE), width="stretch", alt=method_text.PICTURE_ALT)
+with st.container(key="pipeline"):
+    st.image(str(PICTURE), width="stretch", alt=method_text.PICTURE_ALT)
 st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(method_text.FIVE_LINES, start=1)))
 links = st.container(horizontal=True)
 with links:

@@ -30,7 +30,7 @@ def loaded(resident: Resident) -> None:
             ("State width", str(lm.d_model)),
             ("Key width", str(lm.d_key)),
             ("Device", str(lm.device)),
-            ("Numbers", str(lm.dtype).removeprefix("torch.")),
+            ("Number format", str(lm.dtype).removeprefix("torch.")),
             ("Weights", f"{resident.n_bytes / 1e6:.0f} MB"),
         ]
         free = free_memory(str(lm.device))
@@ -89,7 +89,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
         st.caption(wording.safe(f"Families that work: {families}."))
     first, second = st.columns(2)
     device = str(first.selectbox("Device", model_actions.devices(), key="device"))
-    dtype = str(second.selectbox("Numbers", list(DTYPES), index=0 if device == "cpu" else 1, key=f"dtype-{device}"))
+    dtype = str(second.selectbox("Number format", list(DTYPES), index=int(device != "cpu"), key=f"dtype-{device}"))
     _preflight(source.strip(), device=device, dtype=dtype)
     st.caption("Everybody who uses this workbench gets the new model. Edits made for another one wait in the Ledger.")
     if st.button("Load", type="primary", icon=":material/download:", key="load-model"):

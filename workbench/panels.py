@@ -102,6 +102,7 @@ def require_stack(state: WorkbenchState) -> None:
     """Stop the page with a hint if there is no edit yet."""
     if state.focus is None:
         st.info(wording.PLAN_FIRST, icon=":material/edit:")
+        page_link("edit", "Go to Edit", icon="edit")
         st.stop()
 
 

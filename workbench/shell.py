@@ -77,8 +77,9 @@ def _asset(root: Path, name: str) -> str | None:
 
 
 def _style(root: Path) -> None:
-    good, bad = ("#2fc99b", "#ff8f4d") if st.context.theme.type == "dark" else ("#00734f", "#a83f00")
-    st.html(f"<style>:root {{ --kg-good: {good}; --kg-bad: {bad}; }}</style>")
+    is_dark = st.context.theme.type == "dark"
+    good, bad, quiet = ("#2fc99b", "#ff8f4d", "#a9b6c2") if is_dark else ("#00734f", "#a83f00", "#55626f")
+    st.html(f"<style>:root {{ --kg-good: {good}; --kg-bad: {bad}; --kg-quiet: {quiet}; }}</style>")
     sheet = root / "assets" / "style.css"
     if sheet.is_file():
         st.html(sheet)
