@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["read_exact", "uncollected"]
 
 _WEIGHTS = "model.safetensors"
+_LARGEST = 4 << 30
+"""Bytes; with larger files the time saved is nothing beside reading them."""
 _FILLS = frozenset(
     (
         *("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_"),
@@ -42,7 +44,7 @@ def uncollected() -> Iterator[None]:
 
 
 def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module | None:
-    """The model in `folder` in float32, or ``None`` if its files are not one file with exactly its parameters.
+    """The model in `folder` in float32, or ``None`` if its files are not one small file with exactly its parameters.
 
     Args:
         folder: holds ``model.safetensors``.
@@ -56,7 +58,7 @@ def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module 
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     path = folder / _WEIGHTS
-    if not path.is_file() or getattr(config, "quantization_config", None) is not None:
+    if not path.is_file() or path.stat().st_size > _LARGEST or getattr(config, "quantization_config", None) is not None:
         return None
     weights = load_file(path, device=str(device))
     causal: Any = AutoModelForCausalLM

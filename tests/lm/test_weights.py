@@ -84,6 +84,12 @@ def in_shards(folder: Path) -> None:
     assert (folder / "model.safetensors.index.json").is_file()
 
 
+def test_a_large_file_is_left_to_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved("gpt2", tmp_path)
+    monkeypatch.setattr("kgmet.lm.weights._LARGEST", 1000)
+    assert read_exact(folder, AutoConfig.from_pretrained(folder), device=CPU) is None
+
+
 @pytest.mark.parametrize("change", [without_prefix, in_shards])
 def test_what_is_not_exact_is_left_to_transformers(change: Any, tmp_path: Path) -> None:
     folder = saved("gpt2", tmp_path)
