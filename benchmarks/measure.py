@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from edit_set import Case, TestPrompt
 
+from kgmet.evaluate.packed import score_packed
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import AnswerScore, score_answers
+from kgmet.lm.score import AnswerScore
 from kgmet.probe.compare import wilson_interval
 from kgmet.write.patch import EditPatch, attached
 
@@ -92,9 +93,7 @@ def measured_together(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[Edi
 
 def scored(lm: LoadedLM, case: Case) -> list[tuple[TestPrompt, AnswerScore, AnswerScore]]:
     """Expected and rejected answer of each test of a case."""
-    scores = score_answers(
-        lm, [(test.text, answer) for test in case.tests for answer in (test.expected, test.rejected)]
-    )
+    scores = score_packed(lm, [(test.text, answer) for test in case.tests for answer in (test.expected, test.rejected)])
     return [(test, scores[2 * n], scores[2 * n + 1]) for n, test in enumerate(case.tests)]
 
 
