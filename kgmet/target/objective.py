@@ -11,7 +11,10 @@ from torch import Tensor
 from kgmet.errors import ConfigError
 from kgmet.target.problem import Term
 
-__all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited"]
+__all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited", "ordinary_norm"]
+
+_MASSIVE = 100.0
+"""Entries so many times the median magnitude are no part of a state's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class TermWeights:
     anchor: float = 0.0625
     """KL divergence on "{} is a"."""
     length: float = 0.5
-    """Penalty (‖shift‖ / ‖h‖)². As published a norm is divided by a squared norm; ours has no unit."""
+    """Penalty (‖shift‖ / ‖h‖)², ‖h‖ being `ordinary_norm`. As published a norm is divided by a squared norm."""
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -67,9 +70,20 @@ def kept_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
     return (reference.exp() * (reference - logprobs)).sum(-1)
 
 
+def ordinary_norm(state: Tensor) -> Tensor:
+    """‖h‖ without its massive entries, along the last axis: what the length of a shift is measured in.
+
+    Two or three entries, the same for every text, may hold 99 % of a state's energy (Gemma 3 270M; arXiv:2402.17762)
+    and say nothing about how far the others can move. States of the default model have none, but for a text's first.
+    """
+    size = state.abs()
+    limit = _MASSIVE * size.median(-1, keepdim=True).values
+    return torch.linalg.vector_norm(torch.where((size <= limit) | (limit == 0), size, 0.0), dim=-1)
+
+
 def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
-    """(‖shift‖ / ‖before‖)² along the last axis."""
-    return shift.pow(2).sum(-1) / before.pow(2).sum(-1)
+    """(‖shift‖ / ‖before‖)² along the last axis, with the `ordinary_norm` of `before`."""
+    return shift.pow(2).sum(-1) / ordinary_norm(before).pow(2)
 
 
 def limited(shift: Tensor, longest: Tensor) -> Tensor:

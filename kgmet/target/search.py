@@ -19,7 +19,7 @@ from kgmet.errors import ConfigError, MemoryLimitError, NonFiniteError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.shapes import check_shape
-from kgmet.target.objective import TermWeights, length_penalty, limited
+from kgmet.target.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.target.problem import ShiftProblem, Term
 from kgmet.target.rows import ProblemRows
 
@@ -42,7 +42,7 @@ class TargetConfig:
     max_steps: int = 25
     """Most gradient steps; at least 1."""
     rate: float = 0.12
-    """Adam's learning rate, in units of ‖h‖/√d_model per step."""
+    """Adam's learning rate, in units of ‖h‖/√d_model per step; ‖h‖ is here and below `ordinary_norm`."""
     momentum: float = 0.9
     """Adam's β₁: how much of each step is the last one's; from 0, below 1. With few steps, a small one overshoots less
     and ends with a shorter shift."""
@@ -103,8 +103,8 @@ class TargetShift:
 
     @property
     def norm_ratio(self) -> float:
-        """‖shift‖ / ‖before‖."""
-        return self.length / float(self.before.norm())
+        """‖shift‖ / ‖before‖, without massive entries."""
+        return self.length / float(ordinary_norm(self.before))
 
 
 def find_target_shifts(
@@ -164,11 +164,11 @@ class _Search:
     @property
     def scale(self) -> float:
         """‖h‖/√d_model."""
-        return float(self.before.norm()) / math.sqrt(self.before.numel())
+        return float(ordinary_norm(self.before)) / math.sqrt(self.before.numel())
 
     def delta(self) -> Tensor:
         """(d_model,) limited and differentiable."""
-        longest = self.before.norm() * self.config.max_norm_ratio
+        longest = ordinary_norm(self.before) * self.config.max_norm_ratio
         return limited(self.source.shift().to(self.before)[None] * self.scale, longest[None])[0]
 
     def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
@@ -246,7 +246,7 @@ def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta
             "Load the model in float32 or use a smaller target.rate."
         )
     if search.stopped is None:
-        terms |= {"total": float(total.detach()), "norm_ratio": float(delta.detach().norm() / search.before.norm())}
+        terms |= {"total": float(total.detach()), "norm_ratio": math.sqrt(float(penalty.detach()))}
         search.note(terms, worst)
         detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
         progress.report(

@@ -24,7 +24,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.target.objective import length_penalty, limited
+from kgmet.target.objective import length_penalty, limited, ordinary_norm
 from kgmet.target.problem import ShiftProblem, Term
 from kgmet.target.rows import ProblemRows
 from kgmet.training.examples import Examples, load_examples
@@ -158,7 +158,7 @@ class _Trainer:
             return (said - examples.states[list(chosen)]).pow(2).mean(1)
         problems = [_one_prompt(examples.problems[number], config, generator) for number in chosen]
         rows = ProblemRows(self._lm, problems, config.layer)
-        norms = rows.before.norm(dim=1)
+        norms = ordinary_norm(rows.before)
         shifts = torch.stack([network(*examples.graphs(number)) for number in chosen]).to(rows.before)
         deltas = limited(shifts * (norms / math.sqrt(self._lm.d_model))[:, None], norms * config.max_norm_ratio)
         losses: Tensor = rows.losses(deltas) + config.length_weight * length_penalty(deltas, rows.before)

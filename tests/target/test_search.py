@@ -16,7 +16,7 @@ from kgmet.lm.suffixes import left_padded
 from kgmet.lm.tracing import shifted
 from kgmet.progress import Progress, ProgressEvent
 from kgmet.request import FactEdit
-from kgmet.target.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited
+from kgmet.target.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited, ordinary_norm
 from kgmet.target.problem import HeldPrompt, ShiftProblem, Term
 from kgmet.target.search import Stop, TargetConfig, TargetShift, find_target_shifts
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
@@ -275,3 +275,13 @@ def test_the_terms_agree_with_numbers_worked_by_hand() -> None:
     assert float(divergence) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))
     assert float(kept_divergence(table, table).abs().max()) == 0
     assert float(length_penalty(torch.tensor([3.0, 4.0]), torch.tensor([0.0, 10.0]))) == pytest.approx(0.25)
+
+
+def test_massive_entries_are_no_part_of_a_states_length() -> None:
+    state = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(ordinary_norm(state), state.norm(dim=1))
+    massive = state.clone()
+    massive[:, 7], massive[1, 20] = 5000.0, -900.0
+    state[:, 7], state[1, 20] = 0.0, 0.0
+    torch.testing.assert_close(ordinary_norm(massive), state.norm(dim=1), rtol=1e-4, atol=1e-4)
+    assert float(ordinary_norm(massive * 3)[0]) == pytest.approx(3 * float(ordinary_norm(massive)[0]))
