@@ -78,7 +78,8 @@ def ordinary_norm(state: Tensor) -> Tensor:
     """
     size = state.abs()
     limit = _MASSIVE * size.median(-1, keepdim=True).values
-    return torch.linalg.vector_norm(torch.where((size <= limit) | (limit == 0), size, 0.0), dim=-1)
+    ordinary: Tensor = torch.where((size <= limit) | (limit == 0), size, 0.0)
+    return torch.linalg.vector_norm(ordinary, dim=-1)
 
 
 def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
