@@ -78,8 +78,9 @@ def ordinary_norm(state: Tensor) -> Tensor:
     """
     size = state.abs()
     limit = _MASSIVE * size.median(-1, keepdim=True).values
-    ordinary: Tensor = torch.where((size <= limit) | (limit == 0), size, 0.0)
-    return torch.linalg.vector_norm(ordinary, dim=-1)
+    ordinary = torch.where((size <= limit) | (limit == 0), size, 0.0)
+    norm: Tensor = torch.linalg.vector_norm(ordinary, dim=-1)
+    return norm
 
 
 def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
