@@ -13,7 +13,7 @@ panels.title(
 )
 resident = panels.require_model()
 
-undo, redo, rest = st.columns([1, 1, 4])
+undo, redo, rest = st.columns([1, 1, 4], vertical_alignment="center")
 result_panels.undo_buttons(state, undo, redo)
 live = len(state.live(resident.lm))
 rest.markdown(f"{len(state.stack)} in the ledger, **{live} live**, {len(state.redo)} to redo")

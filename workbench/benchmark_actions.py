@@ -6,6 +6,7 @@ thread, so the two do not see each other.
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -217,11 +218,19 @@ def _new_folder(out: Path, order: RunOrder) -> Path:
 
 
 def _stored(folder: Path) -> StoredRun:
+    files = [(item.name, item.stat()) for item in sorted(folder.iterdir())]
+    return _summarized(folder, tuple((name, status.st_mtime_ns, status.st_size) for name, status in files))
+
+
+# The intervals of a summary are drawn by resampling, a third of a second for each run: not at every redraw again.
+@functools.lru_cache(maxsize=256)
+def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> StoredRun:
+    """A run as it is with these files: name, time of the last change in nanoseconds, size."""
     summary = summarize_run(folder)
     header: Mapping[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     path = folder / "order.json"
     order = RunOrder(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-    changed = max(item.stat().st_mtime for item in folder.iterdir())
+    changed = max(changed_ns for _, changed_ns, _ in files) / 1e9
     return StoredRun(
         folder=folder, changed=changed, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order
     )

@@ -49,7 +49,9 @@ def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = 
                 )
     label = f"{KINDS.get(kind, kind.value)}: share preferred"
     figure = charts.lines(curves, axes=("cases scored", label), dark=dark, span=(-0.02, 1.02))
-    figure.update_xaxes(rangemode="tozero", tickformat="d")
+    most = max((summary.n_cases for summary in summaries), default=0)
+    # Of few cases every one has a tick; left to itself the axis puts ticks between them and rounds their labels.
+    figure.update_xaxes(rangemode="tozero", tickformat="d", dtick=1 if most <= 12 else None)
     return figure
 
 

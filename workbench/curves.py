@@ -62,7 +62,7 @@ def answer_bars(tokens: Sequence[NextToken], *, marked: Mapping[str, str] | None
     """
     rows = []
     for token in tokens:
-        shown = token.text.replace("\n", "⏎") or "∅"
+        shown = token.text if token.text.strip() else token.text.replace("\n", "⏎").replace(" ", "␣") or "∅"
         bare = token.text.strip()
         kinds = [kind for answer, kind in (marked or {}).items() if bare and answer.startswith(bare)]
         rows.append(

@@ -126,7 +126,7 @@ def candidates(state: WorkbenchState, context: EditContext) -> None:
     linked = context.linked
     if linked is None or not (linked.subject or linked.new_object or linked.relations):
         return
-    columns = st.columns(4)
+    columns = [*st.columns(2), *st.columns(2)]
     edit = context.edit
     _entity(state, columns[0], "Subject in the graph", "subject_id", linked.subject, edit.subject_id)
     _relation(state, columns[1], context)

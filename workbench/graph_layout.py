@@ -11,7 +11,7 @@ from kgmet.graph.triple import Triple
 __all__ = ["ring_positions"]
 
 _RING = 165.0
-_FLAT = 0.82
+_FLAT = 0.68
 """Screens are wider than high."""
 _ROOM = 112.0
 """Least distance between neighbours on a ring, in pixels, so that labels do not overlap."""

@@ -82,7 +82,7 @@ def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.Da
     frame = tables.triple_frame(subgraph)
     columns = {
         "on": st.column_config.CheckboxColumn(
-            "on", help="Off: this triple takes no part when you recompute.", width=40
+            "on", help="Off: this triple takes no part when you recompute.", width=56
         ),
         "state": st.column_config.TextColumn("", help="new: the edited fact, always on", width=50),
         "hop": st.column_config.NumberColumn("hop", help="Edges between the subject and the nearer end", width=45),

@@ -61,7 +61,7 @@ READ_DRIFT = (
 
 def share(value: float) -> str:
     """A share for people; rounding noise is 0."""
-    return "0 %" if value < ROUNDING else wording.percent(value)
+    return wording.percent(0) if value < ROUNDING else wording.percent(value)
 
 
 def together(n_edit: int) -> str:

@@ -78,8 +78,10 @@ def _asset(root: Path, name: str) -> str | None:
 
 def _style(root: Path) -> None:
     is_dark = st.context.theme.type == "dark"
-    good, bad, quiet = ("#2fc99b", "#ff8f4d", "#a9b6c2") if is_dark else ("#00734f", "#a83f00", "#55626f")
-    st.html(f"<style>:root {{ --kg-good: {good}; --kg-bad: {bad}; --kg-quiet: {quiet}; }}</style>")
+    names = ("good", "bad", "quiet", "active")
+    dark, light = ("#2fc99b", "#ff8f4d", "#a9b6c2", "#7cc4f0"), ("#00734f", "#a83f00", "#55626f", "#0064a1")
+    colours = zip(names, dark if is_dark else light, strict=True)
+    st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
     sheet = root / "assets" / "style.css"
     if sheet.is_file():
         st.html(sheet)

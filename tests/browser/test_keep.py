@@ -59,7 +59,7 @@ def taken(person: Watched, form: str, to: Path) -> Path:
 def after_on(page: Page) -> float:
     """The new object's probability after the edit, in percent, as the card says."""
     text = page.locator(".kg-entry").inner_text()
-    found = re.search(r"→ (\d+(?:\.\d+)?) % when it was made", text)
+    found = re.search(r"→ (\d+(?:\.\d+)?)\s% when it was made", text)
     assert found is not None, text
     return float(found[1])
 

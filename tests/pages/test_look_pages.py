@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.evaluate.summary import RunSummary
 from tests.pages.test_pages import edited, shown, words
 from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
 from workbench import benchmark_actions, compare_view, inspect_actions, jobs
@@ -292,3 +293,30 @@ def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_edito
     said = benchmark_actions.begin(state, resident, [order])
     assert said is not None and "record" in said.casefold()
     assert benchmark_actions.bench_job(state) is None
+
+
+def test_a_run_is_summarized_again_only_when_something_was_added(
+    resident: Resident, small_editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = state_of()
+    assert benchmark_actions.begin(state, resident, [order_of(state, small_editor)]) is None
+    assert ended(state).error == ""
+    made: list[Path] = []
+    summarize = benchmark_actions.summarize_run
+
+    def counted(folder: Path) -> RunSummary:
+        made.append(folder)
+        return summarize(folder)
+
+    monkeypatch.setattr(benchmark_actions, "summarize_run", counted)
+    benchmark_actions._summarized.cache_clear()
+    (first,) = benchmark_actions.past_runs(state)
+    assert benchmark_actions.past_runs(state) == [first] and len(made) == 1
+    cases = first.folder / "cases.jsonl"
+    lines = cases.read_text(encoding="utf-8").splitlines(keepends=True)
+    cases.write_text("".join(lines[:-1]), encoding="utf-8")
+    assert state.draft.is_blank
+    restarted = SessionVault(state.record.folder.parent).find(state.session_id)
+    assert restarted is not None, "a session in which nothing was typed must lead to its runs after a restart, too"
+    (shorter,) = benchmark_actions.past_runs(WorkbenchState(restarted))
+    assert len(made) == 2 and shorter.summary.n_cases == first.summary.n_cases - 1

@@ -68,8 +68,8 @@ def test_moving_the_cutoff_is_said_in_words() -> None:
 
 
 def test_rounding_noise_is_called_nothing() -> None:
-    assert protection_view.share(3e-15) == "0 %"
-    assert protection_view.share(0.25) == "25.0 %"
+    assert protection_view.share(3e-15) == "0\u00a0%"
+    assert protection_view.share(0.25) == "25.0\u00a0%"
 
 
 def test_headline_and_tables_name_what_was_measured() -> None:
@@ -78,7 +78,7 @@ def test_headline_and_tables_name_what_was_measured() -> None:
     drift = measure_drift(LM, patch, [text_of(), text_of(GATE)])
     labels = [label for label, _, _ in protection_view.headline(writes, drift)]
     assert labels[:2] == ["Update in protected space", "Without the projection"]
-    assert protection_view.write_table(writes)["in protected space"].tolist() == ["0 %"]
+    assert protection_view.write_table(writes)["in protected space"].tolist() == ["0\u00a0%"]
     assert protection_view.drift_table(drift)["n"].tolist() == [2]
     assert len(protection_view.drift_labels(drift)) == 2
 
@@ -126,7 +126,7 @@ def test_a_cell_shows_its_n_and_whether_it_is_best() -> None:
     values = (MetricValue(value=0.5, n=4, interval=(0.2, 0.8)), None, MetricValue(value=0.25, n=4, interval=None))
     row = ContestRow(key="k", label="l", definition="d", unit="share", better="higher", values=values)
     shown = [compare_view.shown_value(row, column) for column in range(3)]
-    assert shown == ["50.0 % (2 of 4) ★", "not measured", "25.0 % (1 of 4)"]
+    assert shown == ["50.0\u00a0% (2 of 4) ★", "not measured", "25.0\u00a0% (1 of 4)"]
 
 
 def test_the_method_page_knows_every_editor_and_every_symbol_file() -> None:
@@ -149,4 +149,4 @@ def test_an_update_without_keys_has_its_place_and_no_made_up_costs() -> None:
     )
     row = protection_view.write_table(writes).iloc[0]
     assert row["without projection"] == row["wanted change that arrives"] == "not measured"
-    assert row["in protected space"] != "0 %"
+    assert row["in protected space"] != "0\u00a0%"

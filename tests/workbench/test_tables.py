@@ -57,10 +57,10 @@ def test_safe_text_holds_no_live_markdown(text: str) -> None:
 
 
 def test_small_probabilities_are_not_rounded_to_nothing() -> None:
-    assert wording.percent(0.996) == "99.6 %"
+    assert wording.percent(0.996) == "99.6\u00a0%"
     assert wording.percent(2.3e-5) == "2.3·10⁻⁵"
     assert wording.percent(None) == wording.NOT_MEASURED
-    assert wording.percent(0.0) == "0 %"
+    assert wording.percent(0.0) == "0\u00a0%"
 
 
 def test_the_triple_table_lists_what_is_on_and_what_is_off() -> None:
