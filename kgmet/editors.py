@@ -73,6 +73,7 @@ def _editors() -> dict[str, Editor]:
     free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
     # What `benchmarks/tune.py` chose: for AlphaEdit and MEMIT, whose search the others that write as MEMIT share, …
     tuned = replace(free, hold=HoldConfig(contexts=6), target=replace(free.target, max_norm_ratio=1.3))
+    memit = replace(tuned, write=WriteConfig(layers=(5, 6, 7), schedule=ResidualSchedule.FRONT))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
     # … and for ours.
     ours = EditConfig(
@@ -120,7 +121,7 @@ def _editors() -> dict[str, Editor]:
             name="MEMIT",
             summary="Free shift, least squares against the second moment of ordinary keys.",
             writer=WriterKind.LEAST_SQUARES,
-            config=tuned,
+            config=memit,
             keeps_earlier=False,
             source="arXiv:2210.07229",
         ),
@@ -128,14 +129,14 @@ def _editors() -> dict[str, Editor]:
             name="MEMIT_seq",
             summary="MEMIT that also keeps the keys of earlier edits.",
             writer=WriterKind.LEAST_SQUARES,
-            config=tuned,
+            config=memit,
             source="arXiv:2210.07229, as AlphaEdit's authors extend it",
         ),
         Editor(
             name="MEMIT_rect",
             summary="MEMIT, then only the relatively largest changes (RECT).",
             writer=WriterKind.LEAST_SQUARES_SPARSE,
-            config=tuned,
+            config=memit,
             keeps_earlier=False,
             source="arXiv:2401.04700",
         ),
@@ -143,7 +144,7 @@ def _editors() -> dict[str, Editor]:
             name="MEMIT_prune",
             summary="MEMIT, then singular values restrained (PRUNE).",
             writer=WriterKind.LEAST_SQUARES_CONDITIONED,
-            config=tuned,
+            config=memit,
             keeps_earlier=False,
             source="arXiv:2405.16821",
         ),
