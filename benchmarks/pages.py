@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 from measure import Table, machine
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from kgmet.lm.bundled import ensure_bundled
 from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache
@@ -166,10 +166,11 @@ def ten_probes(person: Watched) -> tuple[float, float]:
     """Ten typed prompts on the Probe page: seconds of the job alone, and from the click to the answers."""
     page = person.page
     person.go("Probe")
-    pills = page.locator('[data-testid="stButtonGroup"]').first
-    for label in pills.locator('button[kind="pillsActive"]').all_inner_texts():
-        pills.get_by_role("button", name=label, exact=True).click()
-        person.settle()
+    chosen = page.locator('button[data-variant="pills"][data-selected="true"]')
+    for left in range(chosen.count() - 1, -1, -1):
+        chosen.first.click()
+        expect(chosen).to_have_count(left)
+    person.settle()
     page.get_by_role("textbox", name="Your own prompts").fill("\n".join(OWN))
     page.keyboard.press("Control+Enter")
     person.settle()
