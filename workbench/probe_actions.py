@@ -16,7 +16,7 @@ from kgmet.lm.loaded import LoadedLM
 from kgmet.probe.compare import ProbeComparison, ProbePair, compare_probes
 from kgmet.probe.divergence import next_token_divergence
 from kgmet.probe.prompts import ProbeKind, ProbePrompt
-from kgmet.probe.run import Decoding, run_probes
+from kgmet.probe.run import Decoding, ProbeResult, run_probes
 from kgmet.progress import Progress, ProgressEvent
 from kgmet.write.patch import attached
 from workbench import jobs
@@ -111,14 +111,12 @@ def probe(
     earlier = state.live_patches(lm, before=entry.id)
     made_from = probe_fingerprint(state, lm, entry, prompts, decoding)
     hops = list(dict.fromkeys(prompt for chain in chains for _, prompt in chain.hops))
-    short = Decoding(max_new_tokens=decoding.max_new_tokens)
 
     def work(progress: Progress) -> None:
         begin, answers = time.perf_counter(), []
         for patches in (earlier, [*earlier, entry.patch]):
             with attached(patches, lm):
-                found = run_probes(lm, prompts, decoding=decoding, progress=progress)
-                answers.append((found, run_probes(lm, hops, decoding=short, progress=progress)))
+                answers.append(_asked(lm, prompts, hops, decoding, progress))
         progress.report(ProgressEvent(stage="compare", done=0, total=1))
         progress.check()
         texts = [prompt.text for prompt in prompts]
@@ -139,3 +137,23 @@ def probe(
     except KgmetError as error:
         return str(error)
     return None
+
+
+def _asked(
+    lm: LoadedLM,
+    prompts: Sequence[ProbePrompt],
+    hops: Sequence[ProbePrompt],
+    decoding: Decoding,
+    progress: Progress,
+) -> tuple[list[ProbeResult], list[ProbeResult]]:
+    """Answers to the prompts, and to the hops, which are always asked plainly and greedily.
+
+    Where the prompts are, too, all go together: writing out a few answers more costs next to nothing, a second round of
+    them as much as the first.
+    """
+    short = Decoding(max_new_tokens=decoding.max_new_tokens)
+    if decoding != short:
+        found = run_probes(lm, prompts, decoding=decoding, progress=progress)
+        return found, run_probes(lm, hops, decoding=short, progress=progress)
+    both = run_probes(lm, [*prompts, *hops], decoding=short, progress=progress)
+    return both[: len(prompts)], both[len(prompts) :]
