@@ -23,7 +23,7 @@ from kgmet.target.problem import HeldPrompt, ShiftProblem, Term
 from kgmet.target.search import TargetShift, find_target_shifts
 from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WrittenLayers, solve_layers
-from kgmet.write.ledger import EditLedger
+from kgmet.write.ledger import PROTECTED, EditLedger
 from kgmet.write.patch import attached_updates
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer
@@ -140,7 +140,7 @@ def _protected_rows(
     found = [
         row
         for text in deep_protected(contexts, config)
-        for row in key_rows(lm, f"deep/{text}", [Phrase(template=text)])
+        for row in key_rows(lm, f"{PROTECTED}deep/{text}", [Phrase(template=text)])
     ]
     return [row for row in found if row.input_ids not in written]
 

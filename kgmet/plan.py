@@ -27,7 +27,7 @@ from kgmet.target.search import TargetShift, find_target_shifts
 from kgmet.write.finetune import finetune_updates
 from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WrittenLayers, solve_layers
-from kgmet.write.ledger import EditLedger
+from kgmet.write.ledger import PROTECTED, EditLedger
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.writer import Writer
 
@@ -276,7 +276,7 @@ def _protected_rows(lm: LoadedLM, contexts: Sequence[EditContext], config: EditC
             if config.hold.nonsense:
                 name = context.strangers[number % len(context.strangers)]
             phrase = Phrase(template=context.edit.template, subject=name)
-            for row in key_rows(lm, f"kept/{subject.id}", [phrase]):
+            for row in key_rows(lm, f"{PROTECTED}{subject.id}", [phrase]):
                 rows.setdefault(row.owner, row)
     return list(rows.values())
 

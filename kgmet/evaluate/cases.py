@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
 from kgmet.fingerprint import fingerprint_value
 from kgmet.request import FactEdit
 
-__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault"]
+__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "without_contested"]
 
 
 class AskKind(Enum):
@@ -89,6 +91,33 @@ class EvalCase:
     def of(self, kind: AskKind) -> tuple[Ask, ...]:
         """The prompts of one kind."""
         return tuple(ask for ask in self.asks if ask.kind is kind)
+
+
+def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
+    """The cases without neighbours that another of them edits.
+
+    Where all cases are in the model together, a neighbour of one whose same relation another changes has no true answer
+    any more. A neighbour is known by its name in the prompt, as whole words.
+    """
+    cases = list(cases)
+    edited: dict[str, set[str]] = {}
+    for case in cases:
+        edited.setdefault(case.relation, set()).update(edit.subject for edit in case.edits)
+    names = {
+        relation: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(subjects)))})(?!\w)", re.IGNORECASE)
+        for relation, subjects in edited.items()
+    }
+    return [
+        replace(
+            case,
+            asks=tuple(
+                ask
+                for ask in case.asks
+                if ask.kind is not AskKind.NEIGHBORHOOD or not names[case.relation].search(ask.prompt)
+            ),
+        )
+        for case in cases
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

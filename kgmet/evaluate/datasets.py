@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.errors import BrokenArtifactError, ConfigError, RequestError
-from kgmet.evaluate.cases import Ask, AskKind, CaseTriple, Dataset, EvalCase, Fault
+from kgmet.evaluate.cases import Ask, AskKind, CaseTriple, Dataset, EvalCase, Fault, without_contested
 from kgmet.evaluate.mquake import find_faults, read_mquake
 from kgmet.evaluate.records import Record
 from kgmet.evaluate.zsre import read_zsre
@@ -53,7 +53,8 @@ def load_dataset(
         limit: use this many records, the first ones.
         graph_path: a file ``[{case_id, triples}]``; without one, ``*graph*`` beside the data with the same beginning.
         references_path: CounterFact's ``attribute_snippets.json``, for consistency.
-        faulty: what is done with MQuAKE's faulty records (see `find_faults`); they are listed either way.
+        faulty: what is done with MQuAKE's faulty records (see `find_faults`); they are listed either way. Where cases
+            are in the model together, neighbours that another case edits are not asked (see `without_contested`).
 
     Raises:
         ConfigError: if there is no such data set, or no file for it.
@@ -77,7 +78,7 @@ def load_dataset(
         if faulty.dropped:
             wrong = {fault.number for fault in faults}
             cases = {number: case for number, case in cases.items() if number not in wrong}
-    found = list(cases.values())
+    found = without_contested(cases.values()) if faulty.together else list(cases.values())
     graph = graph_path or _beside(path)
     if graph is not None:
         found = _with_triples(found, graph)

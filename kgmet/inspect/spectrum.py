@@ -236,7 +236,11 @@ def _inspect_layer(
     stage = config.deep if config.deep.enabled and update.layer in config.deep.write.layers else config
     own, others = edit_rows(patch, update.layer)
     stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
-    written = [item.keys[update.layer][1].double() for item in earlier if update.layer in item.keys]
+    written = [
+        item.keys[update.layer][1][edit_rows(item, update.layer)[0]].double()
+        for item in earlier
+        if update.layer in item.keys
+    ]
     keys = stored[own] @ vectors
     return LayerWrite(
         layer=update.layer,

@@ -11,6 +11,7 @@ from kgmet.graph.effects import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity
 from kgmet.lm.spans import Phrase
+from kgmet.write.ledger import PROTECTED
 from kgmet.write.patch import EditPatch
 
 __all__ = ["UNRELATED_TEXTS", "InspectedText", "TextKind", "drift_texts", "shift_texts"]
@@ -121,7 +122,7 @@ def drift_texts(
 def _kept_by(patch: EditPatch) -> set[str]:
     """Ids of the subjects whose keys a patch kept, by the names under which it stores them."""
     return {
-        name.removeprefix("kept/") for names, _ in patch.keys.values() for name in names if name.startswith("kept/")
+        name.removeprefix(PROTECTED) for names, _ in patch.keys.values() for name in names if name.startswith(PROTECTED)
     }
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from kgmet.write.solve import KeyMetric, KeySystem
 
-__all__ = ["EditLedger", "WrittenKeys"]
+__all__ = ["PROTECTED", "EditLedger", "WrittenKeys"]
 
+PROTECTED = "kept/"
+"""How the names of keys begin that an edit only kept."""
 _MOST_LATEST = 32
 """Keys that may wait before a system is extended by them."""
 
@@ -70,8 +72,13 @@ class EditLedger:
         return self.written.get(layer, empty)
 
     def appended(self, patch_id: str, keys: Mapping[int, tuple[Sequence[str], Tensor]]) -> EditLedger:
-        """A ledger that also holds these keys: layer → (names, keys (n_key, d_key))."""
+        """A ledger that also holds the edited ones of these keys: layer → (names, keys (n_key, d_key)).
+
+        Keys that an edit only kept are not held for later ones: one of those may be about that very subject, and twenty
+        keys an edit would soon leave no direction free.
+        """
         written = dict(self.written)
         for layer, (names, tensor) in keys.items():
-            written[layer] = self.at(layer, tensor.shape[1]).appended(names, tensor)
+            own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
+            written[layer] = self.at(layer, tensor.shape[1]).appended([names[row] for row in own], tensor[own])
         return EditLedger(written=written, patch_ids=(*self.patch_ids, patch_id))

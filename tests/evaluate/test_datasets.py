@@ -204,6 +204,21 @@ def test_snippets_become_references(tmp_path: Path) -> None:
     assert case.references == ("Rome is old.",)
 
 
+def test_a_neighbour_that_another_case_edits_is_not_asked_where_all_are_in_the_model_together(tmp_path: Path) -> None:
+    first = counterfact(0) | {"neighborhood_prompts": ["The Louvre stands in", "Both BIG BEN and the Louvre stand in"]}
+    second = counterfact(1) | {"neighborhood_prompts": ["The Eiffel Tower stands in", "The Eiffel Towers stand in"]}
+    records = [first, second]
+    path = written(tmp_path / "a.json", records)
+    together = load_dataset("cf", path).cases
+    assert [[ask.prompt for ask in case.of(AskKind.NEIGHBORHOOD)] for case in together] == [
+        ["The Louvre stands in"],
+        ["The Eiffel Towers stand in"],
+    ]
+    alone = load_dataset("cf", path, faulty=FaultyRecords(together=False)).cases
+    assert [len(case.of(AskKind.NEIGHBORHOOD)) for case in alone] == [2, 2]
+    assert [case.of(AskKind.EFFICACY) for case in together] == [case.of(AskKind.EFFICACY) for case in alone]
+
+
 def test_the_limit_counts_records(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", [counterfact(n) for n in range(5)])
     assert len(load_dataset("mcf", path, limit=3).cases) == 3
@@ -225,7 +240,7 @@ def test_the_fingerprint_changes_with_a_text_and_not_with_the_file(tmp_path: Pat
 
 
 def test_the_cases_that_come_with_the_program() -> None:
-    dataset = load_dataset("own")
+    dataset = load_dataset("own", faulty=FaultyRecords(together=False))
     assert dataset.path == OWN_CASES
     assert not dataset.left_out
     assert len(dataset.cases) >= 300

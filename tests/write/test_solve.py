@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kgmet.errors import ConfigError, NonFiniteError
-from kgmet.write.ledger import EditLedger, WrittenKeys
+from kgmet.write.ledger import PROTECTED, EditLedger, WrittenKeys
 from kgmet.write.nullspace import NullSpace
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
 from tests.write.worked import D_KEY, D_MODEL, drawn, free_space, projector
@@ -198,3 +198,10 @@ def test_a_ledgers_system_grows_with_it() -> None:
     grown = written.appended(("d", "e"), more).system(free, 0.5)
     fresh = KeySystem(free, 0.5).appended(first.float()).appended(more.float())
     close(grown.directions(2), fresh.directions(2), 1e-10)
+
+
+def test_a_ledger_holds_the_keys_of_edits_and_not_those_that_were_only_kept() -> None:
+    keys = torch.eye(3, 6)
+    ledger = EditLedger().appended("one", {2: (("tower/0", f"{PROTECTED}rome", "tower/1"), keys)})
+    assert ledger.at(2, 6).names == ("tower/0", "tower/1")
+    assert torch.equal(ledger.at(2, 6).keys, keys[[0, 2]])
