@@ -29,14 +29,15 @@ PAGES = {
 
 def run(root: Path) -> None:
     """Run one page with everything around it."""
+    # Before the pages are named: else the browser fetches a page's symbol from another machine for its tab.
+    st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
     listed = _pages(root)
     page = st.navigation({"": [start], **listed}, expanded=True)
     if page == start:
         # The default page has no address but the root. So none of ours is it: a link to /edit must work, too.
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
-    title = f"{page.title} · {wording.APP_TITLE}"
-    st.set_page_config(page_title=title, page_icon=_asset(root, "icon.svg"), layout="wide")
+    st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
     threads()
     state = session.current()
