@@ -80,10 +80,10 @@ def test_what_a_job_raises_is_raised_here(cluster: Path, tmp_path: Path) -> None
 
 
 def _kill_a_worker_once_there_is_work_done(out: Path, driver: threading.Thread) -> None:
-    """Kill -9 one of the workers when both have some batches behind them."""
+    """Kill -9 one of the workers when both have a batch behind them."""
     tables = [out / editor / "run_000" / "batches.jsonl" for editor in ("AlphaEdit", "random")]
     while driver.is_alive():
-        if all(table.is_file() and table.read_bytes().count(b"\n") >= 2 for table in tables):
+        if all(table.is_file() and table.read_bytes().count(b"\n") >= 1 for table in tables):
             workers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::_Worker")]
             if workers:
                 os.kill(min(process.pid for process in workers), signal.SIGKILL)

@@ -101,11 +101,11 @@ def test_a_cutoff_outside_the_spectrum_is_refused(rank: int) -> None:
         write_of(written_patch(LM)).cost(rank)
 
 
-def test_keys_of_earlier_patches_count_as_kept() -> None:
+def test_keys_that_earlier_patches_edited_count_as_kept_and_those_they_kept_do_not() -> None:
     first, second = written_patch(LM, edits=(GATE,), n_kept=2, seed=5), written_patch(LM, n_kept=0)
     assert len(write_of(second).kept) == 0
     assert write_of(second).cost(5).kept_moved is None
-    assert len(write_of(second, earlier=(first,)).kept) == 3
+    assert len(write_of(second, earlier=(first,)).kept) == 1
 
 
 def test_own_keys_are_told_from_kept_ones_by_name() -> None:
