@@ -3,7 +3,7 @@
     python benchmarks/editing.py [--threads 2] [--repeats 5]
 
 1. A step of the search against the bare forward and backward pass of the same tokens through the layers above.
-2. One edit against a straightforward implementation of the published procedure (`baseline.py`), both at their own settings.
+2. One edit against a straightforward implementation of the published procedure (`baseline.py`), at its own settings.
 3. A batch of 32 against one edit at a time.
 4. The thousand-and-first edit against the first.
 """
