@@ -49,7 +49,8 @@ class Editor:
     keeps_earlier: bool = True
     """Whether the keys of earlier edits take part in the solve."""
     searches_unedited: bool = False
-    """Whether shifts are searched on the model without earlier edits."""
+    """Whether shifts are searched on the model without earlier edits and aim from there: what those moved at this
+    subject is taken back. Not where an earlier edit is of the same subject: that one is to stay."""
     validated_on: tuple[str, ...] = ("SmolLM2-135M-Instruct",)
     source: str = ""
     """The paper."""

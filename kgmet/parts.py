@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kgmet.config import EditConfig
@@ -21,6 +21,7 @@ from kgmet.statistics import KeyStatistics
 from kgmet.write.condition import ConditionedWriter
 from kgmet.write.least_squares import LeastSquaresWriter
 from kgmet.write.neurons import NeuronWriter
+from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.rank_one import RankOneWriter
 from kgmet.write.solve import LayerUpdate
@@ -38,7 +39,12 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
     """
     write, kind = config.write, editor.writer
     if kind is WriterKind.NULL_SPACE:
-        free = statistics.free(write.layers, config.cutoff, progress=progress)
+        free: Mapping[int, NullSpace | DampedNullSpace]
+        if write.ordinary_weight:
+            ratio = write.ordinary_weight / write.ridge
+            free = statistics.damped(write.layers, config.cutoff, ratio=ratio, progress=progress)
+        else:
+            free = statistics.free(write.layers, config.cutoff, progress=progress)
         return NullSpaceWriter(free=free, ridge=write.ridge, keeps_earlier=editor.keeps_earlier)
     moments = statistics.moments(write.layers, progress=progress)
     if kind is WriterKind.RANK_ONE:

@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from kgmet.config import EditConfig, config_to_mapping
-from kgmet.context import EditContext, build_problem, protected_facts
+from kgmet.context import EditContext, build_problem
 from kgmet.deep import DeepWrite, write_deep
 from kgmet.editors import Editor, WriterKind
 from kgmet.errors import ConfigError
-from kgmet.graph.phrasing import in_slot
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import Phrase
 from kgmet.parts import aware_of, make_source, make_writer
 from kgmet.progress import Progress, Silent
 from kgmet.request import check_batch
@@ -25,11 +23,10 @@ from kgmet.statistics import KeyStatistics
 from kgmet.target.problem import ShiftProblem
 from kgmet.target.search import TargetShift, find_target_shifts
 from kgmet.write.finetune import finetune_updates
-from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WrittenLayers, solve_layers
-from kgmet.write.ledger import PROTECTED, EditLedger
+from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached
-from kgmet.write.writer import Writer
+from kgmet.written import edit_rows, edits_on_top, protected_rows, unedited_states
 
 __all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edits"]
 
@@ -127,21 +124,25 @@ def search_edits(
     config, contexts = config or editor.config, _unrepeated(contexts)
     _check_layers(lm, config)
     clock = _Clock()
-    shifts: list[TargetShift] = []
-    with attached([] if editor.searches_unedited else list(earlier), lm):
-        with clock.stage("direction"):
-            problems = [build_problem(context, config) for context in contexts]
-        if editor.writer is not WriterKind.FINE_TUNE:
-            with clock.stage("direction"):
-                sources = [make_source(lm, context, config) for context in contexts]
-            with clock.stage("search"):
-                shifts = find_target_shifts(
-                    lm, problems, sources, layer=config.write.layers[-1], config=config.target, progress=progress
-                )
+    with clock.stage("direction"):
+        problems = [build_problem(context, config) for context in contexts]
+    shifts: dict[str, TargetShift] = {}
+    if editor.writer is not WriterKind.FINE_TUNE:
+        on_top = edits_on_top(contexts, earlier) if editor.searches_unedited else {c.edit.id for c in contexts}
+        for is_on_top in (False, True):
+            chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]
+            with attached(list(earlier) if is_on_top else [], lm):
+                with clock.stage("direction"):
+                    sources = [make_source(lm, contexts[n], config) for n in chosen]
+                with clock.stage("search"):
+                    layer = config.write.layers[-1]
+                    own = [problems[n] for n in chosen]
+                    found = find_target_shifts(lm, own, sources, layer=layer, config=config.target, progress=progress)
+            shifts |= {shift.edit_id: shift for shift in found}
     return SearchedEdits(
         contexts=tuple(contexts),
         problems=tuple(problems),
-        shifts=tuple(shifts),
+        shifts=tuple(shifts[context.edit.id] for context in contexts if shifts),
         config=config,
         seconds=clock.seconds,
     )
@@ -170,12 +171,29 @@ def write_edits(
             writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
         if config.deep.enabled:
             deep_writer = make_writer(editor, deep_settings(config), statistics, progress)
+    unedited = None
+    with clock.stage("write"):
+        rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
+        protected = protected_rows(lm, searched.contexts, config, earlier)
+        if earlier and editor.searches_unedited and writer is not None:
+            on_top = edits_on_top(searched.contexts, earlier)
+            unedited = unedited_states(lm, rows, protected, on_top=on_top, layer=config.write.layers[-1])
     with attached(list(earlier), lm):
         with clock.stage("write"):
             if writer is None:
                 written = _fine_tuned(lm, searched, progress)
             else:
-                written = _solved(lm, searched, writer, ledger, progress)
+                written = solve_layers(
+                    lm,
+                    searched.shifts,
+                    rows,
+                    writer=writer,
+                    config=config.write,
+                    ledger=ledger,
+                    protected=protected,
+                    unedited=unedited,
+                    progress=progress,
+                )
         if deep_writer is not None:
             with clock.stage("deep"):
                 deep = write_deep(
@@ -218,21 +236,6 @@ def _fine_tuned(lm: LoadedLM, searched: SearchedEdits, progress: Progress) -> Wr
     return WrittenLayers(updates=updates, keys={}, remaining={})
 
 
-def _solved(
-    lm: LoadedLM, searched: SearchedEdits, writer: Writer, ledger: EditLedger, progress: Progress
-) -> WrittenLayers:
-    return solve_layers(
-        lm,
-        searched.shifts,
-        [row for problem in searched.problems for row in _edit_rows(lm, problem)],
-        writer=writer,
-        config=searched.config.write,
-        ledger=ledger,
-        protected=_protected_rows(lm, searched.contexts, searched.config),
-        progress=progress,
-    )
-
-
 def _both(early: WrittenLayers, deep: WrittenLayers) -> WrittenLayers:
     updates = sorted((*early.updates, *deep.updates), key=lambda update: update.layer)
     return WrittenLayers(updates=tuple(updates), keys={**early.keys, **deep.keys}, remaining=early.remaining)
@@ -257,28 +260,6 @@ def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
                 f"{name}.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
                 f"searched after layer {lm.n_layer - 2} at most."
             )
-
-
-def _edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
-    phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
-    return key_rows(lm, problem.edit.id, phrases)
-
-
-def _protected_rows(lm: LoadedLM, contexts: Sequence[EditContext], config: EditConfig) -> list[KeyRow]:
-    edited = {context.edit.subject_id for context in contexts}
-    rows: dict[str, KeyRow] = {}
-    for context in contexts:
-        for number, fact in enumerate(protected_facts(context, config)):
-            subject = fact.triple.subject
-            if subject.id in edited:
-                continue
-            name = in_slot(context.edit.template, subject)
-            if config.hold.nonsense:
-                name = context.strangers[number % len(context.strangers)]
-            phrase = Phrase(template=context.edit.template, subject=name)
-            for row in key_rows(lm, f"{PROTECTED}{subject.id}", [phrase]):
-                rows.setdefault(row.owner, row)
-    return list(rows.values())
 
 
 def _versions() -> dict[str, str]:

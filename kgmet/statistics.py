@@ -11,7 +11,7 @@ from threading import Lock
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress
 from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_moments, moments_ready
-from kgmet.write.nullspace import Cutoff, NullSpace
+from kgmet.write.nullspace import Cutoff, DampedNullSpace, NullSpace
 
 __all__ = ["KeyStatistics"]
 
@@ -24,6 +24,7 @@ class KeyStatistics:
         self.corpus = corpus or bundled_corpus()
         self._moments: dict[int, KeyMoment] = {}
         self._free: dict[tuple[int, Cutoff], NullSpace] = {}
+        self._damped: dict[tuple[int, Cutoff, float], DampedNullSpace] = {}
         self._lock = Lock()
 
     def is_ready(self, layers: Sequence[int]) -> bool:
@@ -46,3 +47,16 @@ class KeyStatistics:
                 if (layer, cutoff) not in self._free:
                     self._free[layer, cutoff] = NullSpace.from_moment(moments[layer], cutoff)
             return {layer: self._free[layer, cutoff] for layer in layers}
+
+    def damped(
+        self, layers: Sequence[int], cutoff: Cutoff, *, ratio: float, progress: Progress | None = None
+    ) -> dict[int, DampedNullSpace]:
+        """Layer → free directions under this cutoff, each as dear as ordinary keys use it."""
+        moments = self.moments(layers, progress=progress)
+        with self._lock:
+            for layer in layers:
+                if (layer, cutoff, ratio) not in self._damped:
+                    self._damped[layer, cutoff, ratio] = DampedNullSpace.from_moment(
+                        moments[layer], cutoff, ratio=ratio
+                    )
+            return {layer: self._damped[layer, cutoff, ratio] for layer in layers}

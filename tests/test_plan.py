@@ -126,6 +126,20 @@ def test_later_edits_know_the_keys_of_earlier_ones(lm: LoadedLM) -> None:
     assert second.ledger.patch_ids == (first.patch.id, second.patch.id)
 
 
+def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_same_subject(lm: LoadedLM) -> None:
+    editor = replace(small(EDITORS["KGMET"]), searches_unedited=True)
+    first = planned(lm, editor, TOWER)
+    rest = {"ledger": first.ledger, "earlier": [first.patch]}
+    again = FactEdit(subject="the eiffel tower", template="{} was designed by", new_object="Rome")
+    unedited, fresh = planned(lm, editor, GATE, again), planned(lm, editor, again, GATE, **rest)
+    shifts = {shift.edit_id: shift for shift in fresh.shifts}
+    for plan_shift in unedited.shifts:
+        before = shifts[plan_shift.edit_id].before
+        is_same = bool(torch.allclose(before, plan_shift.before, atol=1e-5))
+        assert is_same is (plan_shift.edit_id == GATE.id)
+    assert [shift.edit_id for shift in fresh.shifts] == [again.id, GATE.id]
+
+
 def test_a_subject_the_graph_does_not_know_is_edited_without_it(lm: LoadedLM) -> None:
     editor = small(EDITORS["KGMET"])
     edit = FactEdit(subject="Zorblax", template="{} is located in the city of", new_object="Rome")

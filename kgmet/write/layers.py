@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,16 @@ from torch import Tensor
 from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.shapes import check_shape
 from kgmet.target.search import TargetShift
-from kgmet.write.keys import KeyRow, StartedRows
+from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
 from kgmet.write.residual import ResidualSchedule, before_norm
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
 
-__all__ = ["WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
+__all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
 KEYS_PER_EDIT = ("mean", "each")
 """Which of an edit's contexts share a key."""
@@ -36,6 +38,13 @@ class WriteConfig:
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
     """λ of the solve; above 0. Small follows the edit, large disturbs less."""
+    ordinary_weight: float = 0.0
+    """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
+    protected_weight: float = 1.0
+    """How much a protected key counts against an edit's own; above 0."""
+    restores: bool = False
+    """Whether a protected key's state that earlier edits moved is brought back, not only kept where it is. For editors
+    that search on the unedited model."""
     keys_per_edit: str = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
     the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
@@ -58,6 +67,10 @@ class WriteConfig:
             raise ConfigError(f"write.layers must be ascending layer numbers from 0, got {list(self.layers)}")
         if not self.ridge > 0:
             raise ConfigError(f"write.ridge must be above 0, got {self.ridge}")
+        if not self.ordinary_weight >= 0:
+            raise ConfigError(f"write.ordinary_weight must be at least 0, got {self.ordinary_weight}")
+        if not self.protected_weight > 0:
+            raise ConfigError(f"write.protected_weight must be above 0, got {self.protected_weight}")
         if self.keys_per_edit not in KEYS_PER_EDIT:
             raise ConfigError(f"write.keys_per_edit must be one of {KEYS_PER_EDIT}, got {self.keys_per_edit!r}")
         if self.repeats < 1:
@@ -87,6 +100,24 @@ class WrittenLayers:
     remaining: Mapping[str, float]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Unedited:
+    """States after the top layer in the model without earlier edits, on the CPU, float32.
+
+    `states` (n_row, d_model) are the edits' rows and `protected` (n_protected, d_model) the protected ones. Only rows
+    where `applies` (n_row,) aim from there: a shift that was searched on top of earlier edits is one from their state.
+    """
+
+    states: Tensor
+    protected: Tensor
+    applies: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        check_shape("applies", self.applies, self.states.shape[0])
+        check_shape("protected", self.protected, None, self.states.shape[1])
+
+
 def solve_layers(
     lm: LoadedLM,
     shifts: Sequence[TargetShift],
@@ -96,6 +127,7 @@ def solve_layers(
     config: WriteConfig,
     ledger: EditLedger | None = None,
     protected: Sequence[KeyRow] = (),
+    unedited: Unedited | None = None,
     progress: Progress | None = None,
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
@@ -110,6 +142,7 @@ def solve_layers(
         config: which layers, which shares, how many passes.
         ledger: keys that earlier edits have written.
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
+        unedited: the states that shifts aim from; by default the present ones.
         progress: hears of each layer and can cancel.
 
     Raises:
@@ -119,7 +152,7 @@ def solve_layers(
     """
     progress = progress or Silent()
     check_layers(lm, config.layers)
-    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger())
+    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
     plan = list(config.schedule.shares(config.layers))
@@ -132,10 +165,7 @@ def solve_layers(
             progress.check()
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
-            kept[layer] = (
-                (*job.key_names, *request.protected_names),
-                torch.cat([request.keys, request.protected]),
-            )
+            kept[layer] = job.keys_of(request)
         remaining = job.remaining(list(updates.values()))
         if max(remaining.values()) <= config.tolerance:
             break
@@ -154,6 +184,7 @@ class _Job:
         protected: Sequence[KeyRow],
         config: WriteConfig,
         ledger: EditLedger,
+        unedited: Unedited | None,
     ) -> None:
         tops = {shift.layer for shift in shifts}
         if len(tops) != 1:
@@ -164,15 +195,21 @@ class _Job:
                 f"Layer {max(config.layers)} cannot help a shift that was searched after layer {self.top}. "
                 "Search after the highest layer that is written."
             )
-        self.lm, self.rows, self.protected, self.ledger = lm, rows, protected, ledger
+        self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
+        self.protected_names = tuple(row.owner for row in protected)
         self.kept = StartedRows(lm, protected, first=first, top=self.top)
         self.before = self.started.measure(first)
         deltas = {shift.edit_id: shift.delta for shift in shifts}
         self.wanted = torch.stack([deltas[row.owner] for row in rows])
+        starts = self.before.states
+        if unedited is not None:
+            starts = torch.where(unedited.applies[:, None], unedited.states, starts)
+        self.target = starts + self.wanted
+        self.restored = unedited.protected if unedited is not None and config.restores and protected else None
 
     def rewind(self) -> None:
         """Another pass over the layers begins."""
@@ -183,28 +220,43 @@ class _Job:
         """Keys and residuals of one layer as they are with these updates in place; the layers of a pass ascend."""
         with attached_updates(updates, self.lm):
             now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
-            protected = self.kept.keys(layer)
-        missing = (self.wanted - (now.states - self.before.states)) * share
-        norm = self.lm.family.norm_after_write(self.lm.model, layer)
-        if norm is not None:
-            missing = before_norm(norm, now.outputs, missing)
+            protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
+        missing = self._before_norm(layer, now.outputs, (self.target - now.states) * share)
+        keys = torch.stack([now.keys[members].mean(0) for members in self.groups])
+        residuals = torch.stack([missing[members].mean(0) for members in self.groups])
+        root = math.sqrt(self.config.protected_weight)
+        if isinstance(protected, KeyBatch):
+            assert self.restored is not None
+            back = self._before_norm(layer, protected.outputs, (self.restored - protected.states) * share)
+            keys, residuals = torch.cat([keys, root * protected.keys]), torch.cat([residuals, root * back])
+            protected = protected.keys[:0]
         return WriteRequest(
             layer=layer,
             weight_name=self.lm.family.write_name(layer),
-            keys=torch.stack([now.keys[members].mean(0) for members in self.groups]),
-            residuals=torch.stack([missing[members].mean(0) for members in self.groups]),
+            keys=keys,
+            residuals=residuals,
             written=self.ledger.at(layer, self.lm.d_key),
-            protected_names=tuple(row.owner for row in self.protected),
-            protected=protected,
+            protected_names=() if self.restored is not None else self.protected_names,
+            protected=root * protected,
             weight=partial(self.lm.family.weight_out_in, self.lm.model, layer),
             model_fingerprint=self.lm.fingerprint,
         )
+
+    def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
+        """Names and keys of a request, the edits' before the protected ones."""
+        keys = torch.cat([request.keys, request.protected])
+        keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
+        return (*self.key_names, *self.protected_names), keys
+
+    def _before_norm(self, layer: int, outputs: Tensor, missing: Tensor) -> Tensor:
+        norm = self.lm.family.norm_after_write(self.lm.model, layer)
+        return missing if norm is None else before_norm(norm, outputs, missing)
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
         with attached_updates(updates, self.lm):
             after = self.started.measure(max(update.layer for update in updates))
-        left = self.wanted - (after.states - self.before.states)
+        left = self.target - after.states
         by_owner: dict[str, list[float]] = {}
         for row, missing, shift in zip(self.rows, left, self.wanted, strict=True):
             by_owner.setdefault(row.owner, []).append(float(missing.norm() / shift.norm().clamp(min=1e-12)))

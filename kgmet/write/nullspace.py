@@ -4,6 +4,8 @@ AlphaEdit (arXiv:2410.02355) projects an update onto the eigenvectors of the key
 below a cutoff. There is no true null space, the spectrum is smooth, so the cutoff is a choice: by absolute value (as
 published), by rank, or by share of energy. One massive eigenvalue (the attention sink's) makes any cutoff relative to
 the largest useless, so there is none.
+
+Below the cutoff ordinary keys are small, not nothing: in a `DampedNullSpace` a direction is as dear as they use it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from kgmet.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 from kgmet.write.spectrum import spectrum_of
 
-__all__ = ["Cutoff", "CutoffKind", "NullSpace"]
+__all__ = ["Cutoff", "CutoffKind", "DampedNullSpace", "NullSpace"]
 
 
 class CutoffKind(Enum):
@@ -134,4 +136,57 @@ class NullSpace:
             rank=rank,
             cutoff=cutoff,
             moment_fingerprint=source,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DampedNullSpace:
+    """Free directions of which each costs what ordinary keys use of it, as in MEMIT, beside λ.
+
+    With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64, is
+    ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
+    ``‖ΔW K − R‖² + λ‖ΔW‖² + λ·ratio·E‖ΔW k‖²`` over updates confined to the free directions.
+    """
+
+    root: Tensor
+    rank: int
+    ratio: float
+    free_fingerprint: str
+    model_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        check_shape("root", self.root, self.root.shape[0], self.root.shape[0])
+
+    @property
+    def d_key(self) -> int:
+        """Width of the keys."""
+        return self.root.shape[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits for the free directions and the ratio."""
+        return digest("damped", self.free_fingerprint, repr(self.ratio))[:16]
+
+    def project(self, rows: Tensor) -> Tensor:
+        """Each row of (n, d_key), what is free of it, damped."""
+        return rows @ self.root.to(rows)
+
+    def lift(self, rows: Tensor) -> Tensor:
+        """The same once more: the root is symmetric."""
+        return self.project(rows)
+
+    @classmethod
+    def from_moment(cls, moment: KeyMoment, cutoff: Cutoff, *, ratio: float) -> DampedNullSpace:
+        """The eigenvectors below the cutoff, damped; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ."""
+        spectrum = spectrum_of(moment)
+        rank = cutoff.rank(spectrum.values)
+        basis = spectrum.vectors[:, :rank]
+        damping = (1 + ratio * spectrum.values[:rank].clamp(min=0)).rsqrt()
+        return cls(
+            root=(basis * damping) @ basis.T,
+            rank=rank,
+            ratio=ratio,
+            free_fingerprint=digest(moment.fingerprint, str(rank))[:16],
+            model_fingerprint=moment.model_fingerprint,
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kgmet.errors import StaleArtifactError
 from kgmet.write.ledger import WrittenKeys
-from kgmet.write.nullspace import NullSpace
+from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.solve import LayerUpdate, solve_layer_update
 
 __all__ = ["NullSpaceWriter", "WriteRequest", "Writer"]
@@ -59,9 +59,12 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NullSpaceWriter:
-    """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept."""
+    """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept.
 
-    free: Mapping[int, NullSpace]
+    With damped directions ordinary keys count within them too, as in MEMIT.
+    """
+
+    free: Mapping[int, NullSpace | DampedNullSpace]
     ridge: float
     keeps_earlier: bool = True
     name: str = "null space"

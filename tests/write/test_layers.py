@@ -9,13 +9,23 @@ from kgmet.errors import Cancelled, ConfigError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import ProgressEvent
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
-from kgmet.write.layers import WriteConfig, WrittenLayers, solve_layers
+from kgmet.write.layers import Unedited, WriteConfig, WrittenLayers, solve_layers
 from kgmet.write.ledger import EditLedger
-from kgmet.write.patch import attached_updates
+from kgmet.write.patch import attached, attached_updates
 from kgmet.write.residual import ResidualSchedule
 from kgmet.write.writer import NullSpaceWriter
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm
-from tests.write.tiny_edits import EDITS, NEIGHBOUR, TOP, all_free, logits_of, rows_of, shifts_of, states_of
+from tests.write.tiny_edits import (
+    EDITS,
+    NEIGHBOUR,
+    TOP,
+    all_free,
+    logits_of,
+    random_patch,
+    rows_of,
+    shifts_of,
+    states_of,
+)
 
 every_family = pytest.mark.parametrize("kind", FAMILY_KINDS)
 
@@ -83,6 +93,43 @@ def test_keys_of_an_earlier_edit_keep_their_outputs() -> None:
         second = solve_layers(lm, shifts_of(lm, second_rows), second_rows, writer=writer, config=config, ledger=ledger)
     with attached_updates([*first.updates, *second.updates], lm):
         torch.testing.assert_close(states_of(lm, first_rows), reached, rtol=1e-3, atol=1e-3)
+
+
+@every_family
+def test_a_shift_aims_from_the_unedited_model_where_it_was_searched_there(kind: str) -> None:
+    lm = tiny_lm(kind)
+    rows, protected, earlier = rows_of(lm), key_rows(lm, "neighbour", [NEIGHBOUR]), random_patch(lm, size=0.03)
+    shifts, config = shifts_of(lm, rows), WriteConfig(layers=(TOP,), ridge=1e-7, restores=True)
+    wanted = torch.stack([shift.delta for shift in shifts])
+    starts, kept = states_of(lm, rows), states_of(lm, list(protected))
+    unedited = Unedited(states=starts, protected=kept, applies=torch.tensor([True, False]))
+    writer = NullSpaceWriter(free=all_free(lm, config.layers), ridge=config.ridge)
+    with attached(earlier, lm):
+        moved = states_of(lm, rows)
+        result = solve_layers(lm, shifts, rows, writer=writer, config=config, protected=protected, unedited=unedited)
+        with attached_updates(result.updates, lm):
+            reached, restored = states_of(lm, rows), states_of(lm, list(protected))
+    assert float((moved - starts).norm()) > 1e-3, "the earlier patch must move them for this to be a test"
+    tolerance = 2e-2 * float(wanted.norm(dim=1).max())
+    if lm.family.write_norm is None:  # else only what the normalisation can give is reached
+        torch.testing.assert_close(reached[0], starts[0] + wanted[0], rtol=1e-2, atol=tolerance)
+        torch.testing.assert_close(reached[1], moved[1] + wanted[1], rtol=1e-2, atol=tolerance)
+    torch.testing.assert_close(restored, kept, rtol=1e-2, atol=tolerance)
+    assert result.keys[TOP][0] == ("tower/0", "rome/1", "neighbour")
+
+
+def test_a_lighter_protected_key_moves_further() -> None:
+    lm = tiny_lm()
+    rows, protected = rows_of(lm), key_rows(lm, "neighbour", [NEIGHBOUR])
+    before, moved, keys = states_of(lm, list(protected)), [], []
+    for weight in (1.0, 0.1, 0.01):
+        result = written(lm, rows, WriteConfig(layers=(TOP,), ridge=0.1, protected_weight=weight), protected)
+        with attached_updates(result.updates, lm):
+            moved.append(float((states_of(lm, list(protected)) - before).norm()))
+        keys.append(result.keys[TOP][1])
+    assert moved == sorted(moved)
+    assert moved[-1] > 2 * moved[0]
+    torch.testing.assert_close(keys[-1], keys[0])
 
 
 def test_one_key_an_edit_is_the_mean_of_its_contexts() -> None:
@@ -188,6 +235,8 @@ def test_shifts_and_texts_must_belong_together() -> None:
         {"layers": (-1, 2)},
         {"layers": (2, 2)},
         {"ridge": 0.0},
+        {"ordinary_weight": -1.0},
+        {"protected_weight": 0.0},
         {"keys_per_edit": "all"},
         {"repeats": 0},
         {"tolerance": -0.1},

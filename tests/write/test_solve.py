@@ -8,9 +8,9 @@ from torch import Tensor
 
 from kgmet.errors import ConfigError, NonFiniteError
 from kgmet.write.ledger import PROTECTED, EditLedger, WrittenKeys
-from kgmet.write.nullspace import NullSpace
+from kgmet.write.nullspace import Cutoff, CutoffKind, DampedNullSpace, NullSpace
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
-from tests.write.worked import D_KEY, D_MODEL, drawn, free_space, projector
+from tests.write.worked import D_KEY, D_MODEL, drawn, free_space, key_moment, projector
 
 
 def dense(free: NullSpace, ridge: float, keys: Tensor, kept: Tensor, residuals: Tensor) -> Tensor:
@@ -33,6 +33,20 @@ def test_low_rank_is_the_dense_solve(share: float, n_kept: int, ridge: float) ->
     keys, kept, residuals = drawn(4, D_KEY, seed=1), drawn(n_kept, D_KEY, seed=2), drawn(4, D_MODEL, seed=3)
     system = KeySystem(free, ridge).appended(kept).appended(keys)
     close(residuals.T @ system.directions(4), dense(free, ridge, keys, kept, residuals))
+
+
+@pytest.mark.parametrize("n_kept", [0, 3, 40])
+@pytest.mark.parametrize(("weight", "ridge"), [(20.0, 0.5), (1e-6, 2.0)])
+def test_damped_directions_pay_for_ordinary_keys(n_kept: int, weight: float, ridge: float) -> None:
+    moment, cutoff = key_moment(), Cutoff(kind=CutoffKind.RANK, value=0.75)
+    damped = DampedNullSpace.from_moment(moment, cutoff, ratio=weight / ridge)
+    free = NullSpace.from_moment(moment, cutoff)
+    keys, kept, residuals = drawn(4, D_KEY, seed=1), drawn(n_kept, D_KEY, seed=2), drawn(4, D_MODEL, seed=3)
+    p = projector(free)
+    system = p @ (keys.T @ keys + kept.T @ kept + weight * moment.second_moment) @ p
+    expected = torch.linalg.solve(system + ridge * torch.eye(D_KEY, dtype=torch.float64), p @ keys.T @ residuals).T
+    close(residuals.T @ KeySystem(damped, ridge).appended(kept).appended(keys).directions(4), expected)
+    assert damped.rank == free.rank
 
 
 def test_the_switch_to_d_key_dimensions_is_continuous() -> None:
