@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["LinearHead"]
 
-_ROWS = 1024
+_ROWS = 512
 """Tokens in a piece."""
 
 
