@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kgmet.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
 from kgmet.fingerprint import fingerprint_model
 from kgmet.lm.family import ModelFamily, execution_device, family_of
+from kgmet.lm.vocabulary import LinearHead
 from kgmet.lm.weights import read_exact, uncollected
 from kgmet.progress import Progress, ProgressEvent, Silent
 
@@ -91,9 +92,24 @@ class LoadedLM:
         """Number of parameters; tied ones count once."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
+    def normed(self, states: Tensor) -> Tensor:
+        """Last-layer states (…, d_model) after the final norm: what the vocabulary projection is given."""
+        normed: Tensor = self.family.norm(self.model)(states)
+        return normed
+
+    @property
+    def linear_head(self) -> LinearHead | None:
+        """The vocabulary projection as a matrix, or ``None`` where there is more to it or it is not kept as such."""
+        head: nn.Module = self.model.get_output_embeddings()  # type: ignore[operator]
+        if type(head) is not nn.Linear or head.weight.dtype not in (torch.float32, torch.float64):
+            return None
+        if getattr(self.config, "final_logit_softcapping", None) is not None or hasattr(head, "_hf_hook"):
+            return None
+        return LinearHead(weight=head.weight, bias=head.bias)
+
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Logits (…, d_vocab), float32, of last-layer states (…, d_model) before the final norm."""
-        normed = self.family.norm(self.model)(states)
+        normed = self.normed(states)
         logits = self.model.get_output_embeddings()(normed).float()  # type: ignore[operator]
         cap = getattr(self.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap  # type: ignore[no-any-return]

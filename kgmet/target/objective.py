@@ -11,7 +11,7 @@ from torch import Tensor
 from kgmet.errors import ConfigError
 from kgmet.target.problem import Term
 
-__all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited", "ordinary_norm"]
+__all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited", "mean_within", "ordinary_norm"]
 
 _MASSIVE = 100.0
 """Entries so many times the median magnitude are no part of a state's length."""
@@ -59,10 +59,13 @@ def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Ten
     Returns:
         (n_row,); 0 for a row without positions.
     """
-    nll = -logprobs.gather(1, target[:, None])[:, 0]
-    total = torch.zeros(n_row, dtype=nll.dtype, device=nll.device).index_add(0, row, nll)
-    count = torch.zeros(n_row, dtype=nll.dtype, device=nll.device).index_add(0, row, torch.ones_like(nll))
-    return total / count.clamp(min=1)
+    return mean_within(-logprobs.gather(1, target[:, None])[:, 0], row, n_row)
+
+
+def mean_within(values: Tensor, row: Tensor, n_row: int) -> Tensor:
+    """The mean of values (n,) within each row, (n_row,), given whose each is, (n,); 0 for a row without any."""
+    none = values.new_zeros(n_row)
+    return none.index_add(0, row, values) / none.index_add(0, row, torch.ones_like(values)).clamp(min=1)
 
 
 def kept_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import EditSpan, locate_all
 from kgmet.lm.suffixes import Suffixes, encode_suffixes
-from kgmet.target.objective import answer_nll, kept_divergence
+from kgmet.target.objective import mean_within
 from kgmet.target.problem import ShiftProblem
+from kgmet.target.readout import Readout
 
 __all__ = ["ProblemRows"]
 
@@ -49,18 +50,15 @@ class ProblemRows:
             (row, tree_of[row], self.suffixes.paths[row][-1]) for row, span in enumerate(spans) if span.target is None
         ]
         self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 3)
-        with torch.no_grad():
-            self.reference = self._logprobs(self.suffixes.final, self.held)
+        self.readout = Readout(lm, self.asked[:, 3], self._at(self.suffixes.final, self.held))
 
     def losses(self, deltas: Tensor) -> Tensor:
         """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
         hidden = self.suffixes.hidden
         tree, node, owner = self.lookups.T
         final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
-        # One product with the vocabulary for both: reading that matrix is most of its cost.
-        logprobs, n = self._logprobs(final, torch.cat([self.asked[:, :3], self.held])), len(self.asked)
-        nll = answer_nll(logprobs[:n], self.asked[:, 3], self.asked[:, 0], len(self.terms))
-        return nll.index_add(0, self.held[:, 0], kept_divergence(logprobs[n:], self.reference))
+        nll, divergence = self.readout.of(self._at(final, torch.cat([self.asked[:, :3], self.held])))
+        return mean_within(nll, self.asked[:, 0], len(self.terms)).index_add(0, self.held[:, 0], divergence)
 
     def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
         """(row, tree, node, token) for each token of an answer and the place that predicts it."""
@@ -75,5 +73,7 @@ class ProblemRows:
             for position in (span.target or ())
         ]
 
-    def _logprobs(self, states: Tensor, where: Tensor) -> Tensor:
-        return self.lm.vocabulary_logits(states[where[:, 1], where[:, 2]]).log_softmax(-1)
+    @staticmethod
+    def _at(states: Tensor, where: Tensor) -> Tensor:
+        """The states (n, d_model) at the (row, tree, node) of `where`."""
+        return states[where[:, 1], where[:, 2]]

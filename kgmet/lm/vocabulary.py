@@ -1,0 +1,76 @@
+"""`LinearHead`: log Σ exp of all logits with its gradient, quickly where there are few states.
+
+Of the whole vocabulary a likelihood needs only the log-partition A(h) = log Σ_v exp(h·w_v + b_v), whose gradient is the
+mean row Σ_v p_v w_v. Both are found in one go, and nothing of the vocabulary's size is kept for the way back. One
+product of a few states with the whole matrix is not shared out over threads; a batch of products with pieces of it is,
+and each piece fits the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["LinearHead"]
+
+_ROWS = 512
+"""Tokens in a piece."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LinearHead:
+    """A vocabulary projection that is nothing but ``states · weightᵀ + bias``: (d_vocab, d_model) and (d_vocab,)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def logit(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """The logit of one token for each state: (n, d_model) and (n,) → (n,)."""
+        logit = (states * self.weight[tokens]).sum(-1)
+        return logit if self.bias is None else logit + self.bias[tokens]
+
+    def log_partition(self, states: Tensor) -> Tensor:
+        """A(h), (n,), of states (n, d_model); differentiable once in the states."""
+        value: Tensor = _LogPartition.apply(states, self)  # type: ignore[no-untyped-call]
+        return value
+
+    def partition_and_slope(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """A(h), (n,), and its gradient, (n, d_model), of states (n, d_model); neither is differentiable."""
+        with torch.no_grad():
+            pieces = _pieces(self.weight)
+            logits = [torch.bmm(states.expand(len(piece), *states.shape), piece.mT) for piece in pieces]
+            if self.bias is not None:
+                for part, bias in zip(logits, _pieces(self.bias), strict=True):
+                    part += bias[:, None]
+            value = torch.stack([part.logsumexp((0, 2)) for part in logits]).logsumexp(0)
+            slope = torch.zeros_like(states)
+            for part, piece in zip(logits, pieces, strict=True):
+                slope += torch.bmm(part.sub_(value[:, None]).exp_(), piece).sum(0)
+        return value, slope
+
+
+def _pieces(table: Tensor) -> list[Tensor]:
+    """Views (n_piece, `_ROWS`, …) of a table (d_vocab, …), and (1, the rest, …) where something is left over."""
+    whole = len(table) // _ROWS * _ROWS
+    views = table[:whole].reshape(whole // _ROWS, _ROWS, *table.shape[1:]), table[whole:][None]
+    return [view for view in views if view.numel()]
+
+
+class _LogPartition(torch.autograd.Function):
+    """A(h), with its gradient found on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, head: LinearHead) -> Tensor:
+        value, slope = head.partition_and_slope(states)
+        ctx.save_for_backward(slope)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient[:, None] * slope, None
