@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ class LayerWrite:
     to stay, in eigenvector coordinates. `wanted` (n_key, n_key) holds the inner products of the wanted output changes.
     `update` (d_key,) is the energy ‖ΔW vᵢ‖² of the actual update along each eigenvector. `text_output` is E‖W k‖² over
     ordinary text. `rank` directions were free; `is_projected` says whether the editor confines itself to them.
+    `ordinary_weight` and `kept_weight` are how much ordinary and kept keys count, `WriteConfig`'s.
     """
 
     layer: int
@@ -77,6 +79,8 @@ class LayerWrite:
     rank: int
     ridge: float
     is_projected: bool
+    ordinary_weight: float = 0.0
+    kept_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -94,7 +98,7 @@ class LayerWrite:
     @property
     def unprojected(self) -> Tensor:
         """(d_key,) energy along each eigenvector that the same write would have without any projection."""
-        return self._energy(self._factors(self.eigenvalues.shape[0]))
+        return self._energy(self._factors(self.eigenvalues.shape[0], self._undamped))
 
     @property
     def protected_share_unprojected(self) -> float:
@@ -158,28 +162,46 @@ class LayerWrite:
         return self.curve(48 if len(self.keys) + len(self.kept) <= 512 else 12)
 
     @functools.cached_property
-    def _gram(self) -> Tensor:
-        rows = torch.cat([self.keys, self.kept])
-        return rows.T @ rows
+    def _damped(self) -> _Solve:
+        values = self.eigenvalues.clamp(min=0)
+        return self._solve((1 + self.ordinary_weight / self.ridge * values).rsqrt())
 
-    def _factors(self, rank: int) -> Tensor:
+    @functools.cached_property
+    def _undamped(self) -> _Solve:
+        return self._solve(torch.ones_like(self.eigenvalues))
+
+    def _solve(self, damping: Tensor) -> _Solve:
+        rows = torch.cat([self.keys, math.sqrt(self.kept_weight) * self.kept]) * damping
+        return _Solve(rows=rows, gram=rows.T @ rows, damping=damping)
+
+    def _factors(self, rank: int, solve: _Solve | None = None) -> Tensor:
         """(n_key, d_key): the null-space solve's input factors with this many free directions, in these coordinates."""
-        factors = torch.zeros_like(self.keys)
-        if len(self.keys) + len(self.kept) > rank:
+        solve = solve or self._damped
+        n_key, factors = len(self.keys), torch.zeros_like(self.keys)
+        free = solve.rows[:, :rank]
+        if len(free) > rank:
             # By push-through: as many equations as free directions, however many keys there are.
-            system = self._gram[:rank, :rank].clone()
+            system = solve.gram[:rank, :rank].clone()
             system.diagonal().add_(self.ridge)
-            factors[:, :rank] = torch.linalg.solve(system, self.keys[:, :rank].T).T
-            return factors
-        free = torch.cat([self.keys, self.kept])[:, :rank]
-        system = free @ free.T
-        system.diagonal().add_(self.ridge)
-        chosen = torch.linalg.solve(system, torch.eye(len(free), len(self.keys), dtype=free.dtype))
-        factors[:, :rank] = chosen.T @ free
+            found = torch.linalg.solve(system, free[:n_key].T).T
+        else:
+            system = free @ free.T
+            system.diagonal().add_(self.ridge)
+            found = torch.linalg.solve(system, torch.eye(len(free), n_key, dtype=free.dtype)).T @ free
+        factors[:, :rank] = found * solve.damping[:rank]
         return factors
 
     def _energy(self, factors: Tensor) -> Tensor:
         return (factors * (self.wanted @ factors)).sum(0).clamp(min=0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Solve:
+    """All keys, the edit's before the kept ones, as they enter a solve: (n, d_key), (d_key, d_key) and (d_key,)."""
+
+    rows: Tensor
+    gram: Tensor
+    damping: Tensor
 
 
 _TINY = torch.finfo(torch.float64).tiny
@@ -247,12 +269,14 @@ def _inspect_layer(
         eigenvalues=values,
         keys=keys,
         kept=torch.cat([*written, stored[others]]) @ vectors,
-        wanted=_wanted(patch, update, stored[own], repeats=stage.write.repeats),
+        wanted=_wanted(patch, update, stored[own], n_stored=len(stored), repeats=stage.write.repeats),
         update=_along(update, vectors),
         text_output=_text_output(lm, update.layer, moment),
         rank=stage.cutoff.rank(values),
         ridge=stage.write.ridge,
         is_projected=_is_projected(patch),
+        ordinary_weight=stage.write.ordinary_weight if _is_projected(patch) else 0.0,
+        kept_weight=stage.write.protected_weight,
     )
 
 
@@ -260,10 +284,10 @@ def _is_projected(patch: EditPatch) -> bool:
     return patch.editor in EDITORS and EDITORS[patch.editor].writer is WriterKind.NULL_SPACE
 
 
-def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, repeats: int) -> Tensor:
+def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, n_stored: int, repeats: int) -> Tensor:
     """Inner products of the residuals the layer was asked for; where they are not kept, of what its keys received."""
-    if _is_projected(patch) and repeats == 1 and len(update.output_factor) == len(keys):
-        residuals = update.output_factor.double()
+    if _is_projected(patch) and repeats == 1 and len(update.output_factor) in (len(keys), n_stored):
+        residuals = update.output_factor[: len(keys)].double()  # protected keys that were brought back come after
     else:
         residuals = (keys @ update.input_factor.double().T) @ update.output_factor.double()
     return residuals @ residuals.T

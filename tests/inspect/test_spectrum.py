@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from kgmet.inspect.spectrum import LayerWrite, edit_rows, inspect_writes
-from kgmet.write.nullspace import Cutoff, NullSpace
+from kgmet.write.nullspace import Cutoff, DampedNullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
 from tests.inspect.looked import GATE, RANK, TOWER, moment_of, random_patch, written_patch
@@ -20,14 +22,15 @@ def write_of(patch: EditPatch, *, earlier: tuple[EditPatch, ...] = ()) -> LayerW
     return write
 
 
-def solved_again(patch: EditPatch, share: float, ridge: float = 0.5) -> LayerUpdate:
-    """The patch's write by the library's own solve, with another share of free directions."""
+def solved_again(
+    patch: EditPatch, share: float, ridge: float = 0.5, *, ordinary: float = 0.0, kept: float = 1.0
+) -> LayerUpdate:
+    """The patch's write by the library's own solve, with another share of free directions and other weights."""
     own, others = edit_rows(patch, 1)
     keys = patch.keys[1][1]
-    system = KeySystem(NullSpace.from_moment(moment_of(LM, 1), Cutoff(kind=RANK, value=share)), ridge)
-    return solve_layer_update(
-        keys[own], patch.updates[0].output_factor, written=system.appended(keys[others].double()), layer=1
-    )
+    free = DampedNullSpace.from_moment(moment_of(LM, 1), Cutoff(kind=RANK, value=share), ratio=ordinary / ridge)
+    system = KeySystem(free, ridge).appended(kept**0.5 * keys[others].double())
+    return solve_layer_update(keys[own], patch.updates[0].output_factor, written=system, layer=1)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
@@ -50,10 +53,12 @@ def test_energy_over_the_spectrum_is_that_of_the_whole_update() -> None:
     assert [item.begin for item in bins[1:]] == [item.end for item in bins[:-1]]
 
 
+@pytest.mark.parametrize(("ordinary", "kept"), [(0.0, 1.0), (30.0, 0.2)])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float) -> None:
+def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float, ordinary: float, kept: float) -> None:
     patch = written_patch(LM, share=0.4, edits=(TOWER, GATE))
-    write, update = write_of(patch), solved_again(patch, share)
+    write = replace(write_of(patch), ordinary_weight=ordinary, kept_weight=kept)
+    update = solved_again(patch, share, ordinary=ordinary, kept=kept)
     cost = write.cost(round(share * LM.d_key))
     own, others = edit_rows(patch, 1)
     keys, dense = patch.keys[1][1].double(), update.dense().double()
@@ -63,8 +68,8 @@ def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float) -> None
     second, weight = moment_of(LM, 1).second_moment, LM.family.weight_out_in(LM.model, 1).double()
     relative = ((dense @ second * dense).sum() / (weight @ second * weight).sum()).sqrt()
     assert cost.disturbance == pytest.approx(float(relative), rel=1e-4)
-    kept = (keys[others] @ dense.T).square().sum(1).mean() / residuals.square().sum(1).mean()
-    assert cost.kept_moved == pytest.approx(float(kept.sqrt()), rel=1e-4)
+    drift = (keys[others] @ dense.T).square().sum(1).mean() / residuals.square().sum(1).mean()
+    assert cost.kept_moved == pytest.approx(float(drift.sqrt()), rel=1e-4)
 
 
 @pytest.mark.parametrize("n_kept", [0, 20, 60])
