@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from kgmet.context import EditContext
 from kgmet.errors import KgmetError
 from kgmet.graph.consequences import Consequence
@@ -14,10 +16,10 @@ from kgmet.graph.questions import QuestionConfig, generate_probes
 from kgmet.graph.triple import Triple
 from kgmet.lm.loaded import LoadedLM
 from kgmet.probe.compare import ProbeComparison, ProbePair, compare_probes
-from kgmet.probe.divergence import next_token_divergence
+from kgmet.probe.divergence import divergences
 from kgmet.probe.prompts import ProbeKind, ProbePrompt
-from kgmet.probe.run import Decoding, ProbeResult, run_probes
-from kgmet.progress import Progress, ProgressEvent
+from kgmet.probe.run import Decoding, ProbeResult, ask_probes, run_probes
+from kgmet.progress import Progress
 from kgmet.write.patch import attached
 from workbench import jobs
 from workbench.resources import Resident, catalogue, store
@@ -117,14 +119,11 @@ def probe(
         for patches in (earlier, [*earlier, entry.patch]):
             with attached(patches, lm):
                 answers.append(_asked(lm, prompts, hops, decoding, progress))
-        progress.report(ProgressEvent(stage="compare", done=0, total=1))
         progress.check()
-        texts = [prompt.text for prompt in prompts]
-        divergence = next_token_divergence(lm, texts, before=earlier, after=[*earlier, entry.patch])
         run = ProbeRun(
             entry_id=entry.id,
             comparison=compare_probes(answers[0][0], answers[1][0]),
-            divergence=tuple(divergence),
+            divergence=tuple(divergences(answers[0][2], answers[1][2])),
             chains=tuple(chains),
             hops=compare_probes(answers[0][1], answers[1][1]),
             decoding=decoding,
@@ -145,15 +144,15 @@ def _asked(
     hops: Sequence[ProbePrompt],
     decoding: Decoding,
     progress: Progress,
-) -> tuple[list[ProbeResult], list[ProbeResult]]:
-    """Answers to the prompts, and to the hops, which are always asked plainly and greedily.
+) -> tuple[list[ProbeResult], list[ProbeResult], Tensor]:
+    """Answers to the prompts, and to the hops, which are always asked plainly and greedily; the prompts' logits.
 
     Where the prompts are, too, all go together: writing out a few answers more costs next to nothing, a second round of
     them as much as the first.
     """
     short = Decoding(max_new_tokens=decoding.max_new_tokens)
     if decoding != short:
-        found = run_probes(lm, prompts, decoding=decoding, progress=progress)
-        return found, run_probes(lm, hops, decoding=short, progress=progress)
-    both = run_probes(lm, [*prompts, *hops], decoding=short, progress=progress)
-    return both[: len(prompts)], both[len(prompts) :]
+        found, logits = ask_probes(lm, prompts, decoding=decoding, progress=progress)
+        return found, run_probes(lm, hops, decoding=short, progress=progress), logits
+    both, logits = ask_probes(lm, [*prompts, *hops], decoding=short, progress=progress)
+    return both[: len(prompts)], both[len(prompts) :], logits[: len(prompts)]

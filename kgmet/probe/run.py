@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from kgmet.errors import BrokenArtifactError
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import AnswerScore, NextToken, generate, next_tokens, score_answers
+from kgmet.lm.packed import ask_packed
+from kgmet.lm.score import AnswerScore, NextToken, generate, likeliest
 from kgmet.probe.prompts import ProbePrompt
 from kgmet.progress import Progress, ProgressEvent, Silent
 
-__all__ = ["Decoding", "ProbeResult", "run_probes"]
+__all__ = ["Decoding", "ProbeResult", "ask_probes", "run_probes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ def run_probes(
     *,
     decoding: Decoding | None = None,
     progress: Progress | None = None,
-    batch_size: int = 16,
+    batch_size: int = 48,
 ) -> list[ProbeResult]:
     """Ask each prompt: free text, probabilities of the expected and the rejected answer, likeliest next tokens.
 
@@ -96,31 +100,50 @@ def run_probes(
         EmptyTextError: if an expectation has no token of its own.
         Cancelled: if asked to stop.
     """
+    return ask_probes(lm, prompts, decoding=decoding, progress=progress, batch_size=batch_size)[0]
+
+
+def ask_probes(
+    lm: LoadedLM,
+    prompts: Sequence[ProbePrompt],
+    *,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 48,
+) -> tuple[list[ProbeResult], Tensor]:
+    """As `run_probes`, and the logits (n_prompt, d_vocab), float32 on the CPU, of the token after each prompt."""
     decoding, progress = decoding or Decoding(), progress or Silent()
     results: list[ProbeResult] = []
+    logits = [torch.empty(0, 0)] if not prompts else []
     for begin in range(0, len(prompts), batch_size):
         progress.report(ProgressEvent(stage="probe", done=begin, total=len(prompts)))
         progress.check()
-        results += _batch(lm, prompts[begin : begin + batch_size], decoding)
+        found, table = _batch(lm, prompts[begin : begin + batch_size], decoding)
+        results += found
+        logits.append(table)
     progress.report(ProgressEvent(stage="probe", done=len(prompts), total=len(prompts)))
-    return results
+    return results, torch.cat(logits)
 
 
-def _batch(lm: LoadedLM, prompts: Sequence[ProbePrompt], decoding: Decoding) -> list[ProbeResult]:
+def _batch(lm: LoadedLM, prompts: Sequence[ProbePrompt], decoding: Decoding) -> tuple[list[ProbeResult], Tensor]:
     texts = [prompt.text for prompt in prompts]
     pairs = [(prompt.text, answer) for prompt in prompts for answer in (prompt.expected, prompt.rejected) if answer]
-    scores = iter(score_answers(lm, pairs))
-    answers = generate(
-        lm,
-        texts,
-        max_new_tokens=decoding.max_new_tokens,
-        chat=decoding.chat,
-        temperature=decoding.temperature,
-        seed=decoding.seed,
-    )
-    tops = next_tokens(lm, texts, k=decoding.top_k)
+    # A plain greedy answer goes on from the very pass that gives the probabilities.
+    goes_on = not decoding.chat and decoding.temperature == 0
+    asked = ask_packed(lm, texts, pairs, max_new_tokens=decoding.max_new_tokens if goes_on else 0)
+    answers: Sequence[str] = asked.texts
+    if not goes_on:
+        answers = generate(
+            lm,
+            texts,
+            max_new_tokens=decoding.max_new_tokens,
+            chat=decoding.chat,
+            temperature=decoding.temperature,
+            seed=decoding.seed,
+        )
+    scores = iter(asked.scores)
     results = []
-    for prompt, answer, top in zip(prompts, answers, tops, strict=True):
+    for prompt, answer, top in zip(prompts, answers, likeliest(lm, asked.logits, k=decoding.top_k), strict=True):
         expected = next(scores) if prompt.expected else None
         rejected = next(scores) if prompt.rejected else None
         results.append(
@@ -133,7 +156,7 @@ def _batch(lm: LoadedLM, prompts: Sequence[ProbePrompt], decoding: Decoding) -> 
                 matches=_matches(prompt, answer),
             )
         )
-    return results
+    return results, asked.logits
 
 
 def _matches(prompt: ProbePrompt, answer: str) -> bool | None:
