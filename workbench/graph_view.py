@@ -15,7 +15,7 @@ from pyvis.network import Network
 
 from kgmet.graph.subgraph import Subgraph
 from kgmet.graph.triple import Entity, Relation, Triple
-from workbench.graph_layout import ring_positions
+from workbench.graph_layout import FLAT, ring_positions, ring_radii
 
 __all__ = [
     "COLOURS",
@@ -27,6 +27,7 @@ __all__ = [
     "drawing",
     "graph_html",
     "legend",
+    "legend_html",
 ]
 
 _OUTSIDE = re.compile(r"<(link|script)\b[^>]*?\b(?:href|src)=\"https?://[^>]*>(?:\s*</script>)?", re.S)
@@ -121,6 +122,33 @@ def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
         LegendLine(relation=r, colour=colours[place % n], stroke=place // n % 3, n_edge=counts[r.id])
         for place, r in enumerate(ranked)
     ]
+
+
+def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
+    """Spans that explain nodes, rings and relations; `star` is the sign the subject has."""
+    colours, grey = COLOURS[theme], GROUND[theme][2]
+    roles = {node.role for node in made.nodes}
+    signs = (
+        ("subject", star, colours[4], "subject"),
+        ("new", "●", colours[2], "new object"),
+        ("old", "●", grey, "true before the edit only"),
+    )
+    chips = [
+        f'<span><b style="color:{colour}">{sign}</b> {name}</span>'
+        for role, sign, colour, name in signs
+        if role in roles
+    ]
+    chips.append("<span>rings: hops from the subject</span>")
+    chips += [
+        f'<span><i class="s{line.stroke}" style="border-color:{line.colour}"></i>'
+        f"{html.escape(line.relation.label)} ({line.n_edge})</span>"
+        for line in legend(made, theme=theme)
+    ]
+    if any(edge.state == "old" for edge in made.edges):
+        chips.append(f'<span><i class="gone" style="border-color:{grey}"></i>✕ no longer true</span>')
+    if made.n_left_out:
+        chips.append(f"<span>{made.n_left_out} more triple(s) not drawn</span>")
+    return "".join(chips)
 
 
 def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -> str:
@@ -244,15 +272,10 @@ max-width:320px;box-shadow:none!important}}
 
 def _foot(made: Drawing, theme: str) -> str:
     ground, _, grey = GROUND[theme]
-    chips = [
-        f'<span><i class="s{line.stroke}" style="border-color:{line.colour}"></i>'
-        f"{html.escape(line.relation.label)} ({line.n_edge})</span>"
-        for line in legend(made, theme=theme)
-    ]
-    if any(edge.state == "old" for edge in made.edges):
-        chips.append(f'<span><i class="gone" style="border-color:{grey}"></i>✕ no longer true</span>')
-    more = f"<span>{made.n_left_out} more triple(s) not drawn</span>" if made.n_left_out else ""
+    rings = json.dumps(ring_radii((node.hop, node.x, node.y) for node in made.nodes))
     script = """<script>
+network.on("beforeDrawing",function(pen){pen.save();pen.strokeStyle="GREY";pen.globalAlpha=.3;
+  RINGS.forEach(function(r){pen.beginPath();pen.ellipse(0,0,r,r*FLAT,0,0,7);pen.stroke()});pen.restore()});
 network.once("afterDrawing",function(){network.fit({animation:false})});
 window.addEventListener("resize",function(){network.fit({animation:false})});
 document.getElementById("fit").onclick=function(){network.fit({animation:true})};
@@ -263,4 +286,6 @@ document.getElementById("png").onclick=function(){
   var link=document.createElement("a");link.download="subgraph.png";link.href=to.toDataURL("image/png");link.click()};
 </script>"""
     buttons = '<button id="fit" type="button">Fit</button><button id="png" type="button">Save PNG</button>'
-    return f'<div class="bar">{buttons}{"".join(chips)}{more}</div>{script.replace("GROUND", ground)}'
+    for name, value in (("GROUND", ground), ("GREY", grey), ("RINGS", rings), ("FLAT", f"{FLAT}")):
+        script = script.replace(name, value)
+    return f'<div class="bar">{buttons}{legend_html(made, theme=theme)}</div>{script}'

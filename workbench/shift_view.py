@@ -102,7 +102,7 @@ def cell_figures(trace: ShiftTrace, layer: int, position: int) -> dict[str, str]
     return {
         "relative length of the shift": f"{at(Quantity.LENGTH):.3f} × ‖h‖",
         "angle between before and after": f"{at(Quantity.ANGLE):.1f}° (cosine {at(Quantity.COSINE):.4f})",
-        "magnitude of the state": f"{before:.1f} → {after:.1f} ({100 * at(Quantity.MAGNITUDE):+.1f} %)",
+        "magnitude of the state": f"{before:.1f} → {after:.1f} ({100 * at(Quantity.MAGNITUDE):+.1f}\u00a0%)",
         "shift along the state": f"{at(Quantity.ALONG):+.3f} × ‖h‖",
         "shift across the state": f"{at(Quantity.ACROSS):.3f} × ‖h‖",
     }
