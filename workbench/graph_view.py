@@ -16,6 +16,7 @@ from pyvis.network import Network
 from kgmet.graph.subgraph import Subgraph
 from kgmet.graph.triple import Entity, Relation, Triple
 from workbench.graph_layout import FLAT, ring_positions, ring_radii
+from workbench.graph_script import SCRIPT
 
 __all__ = [
     "COLOURS",
@@ -187,8 +188,9 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
     ground, text, grey = GROUND[theme]
     fill = {"subject": colours[4], "new": colours[2], "old": grey}.get(node.role, colours[0])
     size = {"subject": 24, "new": 18, "old": 12}.get(node.role, 12 if node.hop < 2 else 9)
+    label, font = _wrapped(node.entity.label), 21 if node.role else 17
     return {
-        "label": _wrapped(node.entity.label),
+        "label": label,
         "title": _quiet(_about(node)),
         "x": node.x,
         "y": node.y,
@@ -197,13 +199,19 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
         "size": size,
         "color": {"background": fill, "border": text if node.role else fill, "highlight": fill, "hover": fill},
         "font": {
-            "size": 21 if node.role else 17,
+            "size": font,
             "color": text if node.role != "old" else grey,
             "strokeWidth": 4,
             "strokeColor": ground,
             "multi": False,
+            "vadjust": _above(label, size=size, font=font) if node.y < 0 else 0,
         },
     }
+
+
+def _above(label: str, *, size: int, font: int) -> int:
+    """By how much a label moves up from below its node to above it: edges come from the middle of the picture."""
+    return -(2 * size + 8 + round(1.15 * font * (label.count("\n") + 1)))
 
 
 def _edge(edge: DrawnEdge, line: LegendLine, theme: str) -> dict[str, Any]:
@@ -256,7 +264,8 @@ html,body{{overflow:hidden}}
 body{{height:{height}px;display:flex;flex-direction:column}}
 .card{{flex:1;min-height:0;border:0!important;width:100%!important}}
 #mynetwork{{border:0!important;float:none!important;height:100%!important}}
-.bar{{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:center;padding:6px 4px;max-height:92px;overflow:auto}}
+.bar{{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:center;padding:6px 4px;
+max-height:{max(92, height // 5)}px;overflow:auto}}
 .bar i{{display:inline-block;width:22px;height:0;border-top:3px solid;margin-right:5px;vertical-align:middle}}
 .bar i.gone{{border-top-style:dashed}}
 .bar button{{font:inherit;color:inherit;background:transparent;border:1px solid {grey};border-radius:6px;
@@ -273,19 +282,8 @@ max-width:320px;box-shadow:none!important}}
 def _foot(made: Drawing, theme: str) -> str:
     ground, _, grey = GROUND[theme]
     rings = json.dumps(ring_radii((node.hop, node.x, node.y) for node in made.nodes))
-    script = """<script>
-network.on("beforeDrawing",function(pen){pen.save();pen.strokeStyle="GREY";pen.globalAlpha=.3;
-  RINGS.forEach(function(r){pen.beginPath();pen.ellipse(0,0,r,r*FLAT,0,0,7);pen.stroke()});pen.restore()});
-network.once("afterDrawing",function(){network.fit({animation:false})});
-window.addEventListener("resize",function(){network.fit({animation:false})});
-document.getElementById("fit").onclick=function(){network.fit({animation:true})};
-document.getElementById("png").onclick=function(){
-  var from=document.querySelector("#mynetwork canvas"),to=document.createElement("canvas");
-  to.width=from.width;to.height=from.height;var pen=to.getContext("2d");
-  pen.fillStyle="GROUND";pen.fillRect(0,0,to.width,to.height);pen.drawImage(from,0,0);
-  var link=document.createElement("a");link.download="subgraph.png";link.href=to.toDataURL("image/png");link.click()};
-</script>"""
     buttons = '<button id="fit" type="button">Fit</button><button id="png" type="button">Save PNG</button>'
+    script = SCRIPT
     for name, value in (("GROUND", ground), ("GREY", grey), ("RINGS", rings), ("FLAT", f"{FLAT}")):
         script = script.replace(name, value)
     return f'<div class="bar">{buttons}{legend_html(made, theme=theme)}</div>{script}'

@@ -93,7 +93,7 @@ def percent(value: float | None) -> str:
     if value < 1e-5:
         mantissa, power = f"{100 * value:.1e}".split("e")
         return f"{mantissa}·10{_superscript(int(power))}\u00a0%"
-    return f"{100 * value:.2g}\u00a0%" if value < 0.01 else f"{100 * value:.1f}\u00a0%"
+    return f"{100 * value:#.2g}\u00a0%" if value < 0.01 else f"{100 * value:.1f}\u00a0%"
 
 
 def number(value: float | None, digits: int = 3) -> str:

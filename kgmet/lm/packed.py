@@ -44,7 +44,7 @@ def ask_packed(
     pairs: Sequence[tuple[str, str]] = (),
     *,
     max_new_tokens: int = 0,
-    max_token: int = 256,
+    max_token: int = 768,
 ) -> Asked:
     """Ask prompts and (prompt, answer) pairs together; the same numbers as one by one, up to rounding.
 

@@ -1,0 +1,22 @@
+"""What the picture of the graph does in the browser: rings, fitting, saving, and more room on a narrow screen."""
+
+from __future__ import annotations
+
+__all__ = ["SCRIPT"]
+
+SCRIPT = """<script>
+var tall=window.innerWidth<400?1.5:1,grow=Math.min(1.5,Math.max(1,560/window.innerWidth));
+nodes.update(nodes.map(function(n){var f=n.font;
+  return{id:n.id,y:n.y*tall,font:Object.assign({},f,{size:f.size*grow,vadjust:f.vadjust*grow})}}));
+network.on("beforeDrawing",function(pen){pen.save();pen.strokeStyle="GREY";pen.globalAlpha=.3;
+  RINGS.forEach(function(r){pen.beginPath();pen.ellipse(0,0,r,r*FLAT*tall,0,0,7);pen.stroke()});pen.restore()});
+network.once("afterDrawing",function(){network.fit({animation:false})});
+window.addEventListener("resize",function(){network.fit({animation:false})});
+document.getElementById("fit").onclick=function(){network.fit({animation:true})};
+document.getElementById("png").onclick=function(){
+  var from=document.querySelector("#mynetwork canvas"),to=document.createElement("canvas");
+  to.width=from.width;to.height=from.height;var pen=to.getContext("2d");
+  pen.fillStyle="GROUND";pen.fillRect(0,0,to.width,to.height);pen.drawImage(from,0,0);
+  var link=document.createElement("a");link.download="subgraph.png";link.href=to.toDataURL("image/png");link.click()};
+</script>"""
+"""Runs after pyvis' own script; GROUND, GREY, RINGS (half widths) and FLAT (height by width) are filled in."""
