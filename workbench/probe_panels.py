@@ -111,8 +111,8 @@ def show(run: ProbeRun) -> None:
     """Summary, chains, the prompts kind by kind, and files to take away."""
     st.subheader("By kind", anchor=False)
     st.caption(
-        "Preferred: the expected answer is likelier than the rejected one. First answer: the model's own answer "
-        "begins with it. What *holds* means is said below; with few prompts the interval is wide."
+        "Preferred: the expected answer is likelier than the rejected one. First answer: greedy decoding "
+        "gives it. What *holds* means is said below; with few prompts the interval is wide."
     )
     frame = probe_tables.summary_frame(run.comparison.summaries())
     share = st.column_config.ProgressColumn(
