@@ -22,7 +22,8 @@ FIVE_LINES = (
     "object whose end differs from before is a *consequence*; the same relation of other subjects must *stay*.",
     "**Find the place**: the subject's last token, and its hidden state h after layer L\\*.",
     "**Search the shift** δ by gradient: the new object and its consequences become likely, everything that is held "
-    f"stays, and ‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take its direction from a graph encoder.",
+    f"stays, and ‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
+    "its direction from a graph encoder.",
     "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, leaving "
     "alone the keys of earlier edits and of the graph's neighbours.",
     "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is exact to "
