@@ -99,7 +99,7 @@ elif view == VIEWS[2]:
             columns=labels,
             scale=protection_view.OVERLAP_SCALES[kind],
             dark=is_dark(),
-            row_height=max(17, 44 - 2 * len(labels)),
+            row_height=max(17, 44 - 2 * len(labels), 200 // len(labels)),
         ),
         key="overlap",
         on_select="rerun",

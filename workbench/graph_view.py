@@ -158,9 +158,10 @@ def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -
     It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
     """
     made = drawing(subgraph)
-    ground, text, _ = GROUND[theme]
+    ground = GROUND[theme][0]
     lines = {line.relation.id: line for line in legend(made, theme=theme)}
-    net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground, font_color=text)
+    # Not with its `font_color`: that puts a font of nothing but a colour in place of every node's own.
+    net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground)
     for node in made.nodes:
         net.add_node(node.entity.id, **_node(node, theme=theme))
     for number, edge in enumerate(made.edges):

@@ -126,7 +126,11 @@ def show(run: ProbeRun) -> None:
             st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
     asked = f"{len(run.comparison.pairs)} prompts before and after in {run.seconds:.1f} s"
-    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}")
+    is_silent = any(not pair.after.answer.strip() for pair in run.comparison.pairs)
+    silent = (
+        " ∅: the model ends its text at once; questions are best asked with the chat template." if is_silent else ""
+    )
+    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}{silent}")
     pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))
     for kind, (name, about) in KINDS.items():
         mine = [(pair, value) for pair, value in pairs if pair.after.prompt.kind is kind]

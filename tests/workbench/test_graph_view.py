@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from itertools import combinations
@@ -51,6 +52,18 @@ def test_labels_never_become_markup(theme: str) -> None:
     assert page.count("<script") == plain.count("<script") and page.count("</script") == plain.count("</script")
     # pyvis takes another, HTML-rendering tooltip as soon as a title holds "href"
     assert ("popup" in page) == ("popup" in plain)
+
+
+def test_labels_keep_their_own_size_and_a_halo_and_stand_away_from_the_edges() -> None:
+    found = re.search(r"nodes = new vis\.DataSet\((\[.*?\])\);", graph_html(small()), re.S)
+    assert found is not None
+    nodes = {node["id"]: node for node in json.loads(found[1])}
+    assert len(nodes) == 5
+    for node in nodes.values():
+        font = node["font"]
+        assert font["strokeWidth"] > 0 and font["color"]
+        assert (font["vadjust"] < 0) == (node["y"] < 0)
+    assert nodes["s"]["font"]["size"] > nodes["japan"]["font"]["size"]
 
 
 def test_places_do_not_depend_on_the_order_of_triples() -> None:
