@@ -37,7 +37,7 @@ COLOURS = {
     "dark": ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff"),
 }
 """Okabe and Ito's set, in the order of `.streamlit/config.toml`."""
-GROUND = {"light": ("#ffffff", "#1b2733", "#8b98a5"), "dark": ("#11181f", "#e8eef4", "#74828f")}
+GROUND = {"light": ("#ffffff", "#1b2733", "#66727e"), "dark": ("#11181f", "#e8eef4", "#8a98a5")}
 """Background, text, grey."""
 
 
