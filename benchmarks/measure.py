@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from edit_set import Case, TestPrompt
 
-from kgmet.evaluate.packed import score_packed
 from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.packed import score_packed
 from kgmet.lm.score import AnswerScore
 from kgmet.probe.compare import wilson_interval
 from kgmet.write.patch import EditPatch, attached

@@ -10,7 +10,7 @@ from kgmet.context import N_PROBE_WORDINGS, EditContext
 from kgmet.graph.consequences import Consequence
 from kgmet.graph.phrasing import split_templates
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import generate, score_answers
+from kgmet.lm.packed import ask_packed
 from kgmet.plan import EditPlan
 from kgmet.write.patch import EditPatch, attached
 
@@ -74,16 +74,16 @@ def ask(lm: LoadedLM, questions: Sequence[tuple[str, str, str | None]], *, max_n
     """Answers to (prompt, new object, old object or ``None``), of the model with whatever is attached."""
     if not questions:
         return []
-    texts = generate(lm, [prompt for prompt, _, _ in questions], max_new_tokens=max_new_tokens)
     pairs = [(prompt, answer) for prompt, new, old in questions for answer in (new, old) if answer is not None]
-    scores = iter(score_answers(lm, pairs))
+    asked = ask_packed(lm, [prompt for prompt, _, _ in questions], pairs, max_new_tokens=max_new_tokens)
+    scores = iter(asked.scores)
     return [
         Answer(
             answer=text.strip(),
             p_new=next(scores).probability,
             p_old=None if old is None else next(scores).probability,
         )
-        for text, (_, _, old) in zip(texts, questions, strict=True)
+        for text, (_, _, old) in zip(asked.texts, questions, strict=True)
     ]
 
 

@@ -28,8 +28,11 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     if not summaries:
         st.info("No case is scored yet: not measured.")
         return
-    kinds = view.kinds_asked(summaries)
-    options = [*kinds, None]
+    has_perplexity = any(summary.checkpoints for summary in summaries)
+    options = [*view.kinds_asked(summaries), *([None] if has_perplexity else [])]
+    if not options:
+        st.info("No curve yet: not measured.")
+        return
     shown = st.segmented_control(
         "Curve",
         options,
@@ -40,13 +43,14 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
         label_visibility="collapsed",
     )
     if shown is None:
-        st.plotly_chart(view.checkpoint_chart(summaries, dark=is_dark()), key=f"{key}-figure", config=PLAIN)
+        figure = view.checkpoint_chart(summaries, dark=is_dark())
+        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits so far")
         reading_help("How to read it: a curve that rises means that ordinary text suffers from the edits so far.")
     else:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
         st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
         reading_help("How to read it: the share so far, by cases scored; dotted before the edits, solid after.")
-    st.dataframe(view.runs_table(summaries), hide_index=True)
+    st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
 
 
 with st.expander("New run", expanded=not is_running and not actions.past_runs(state), icon=":material/add:"):
@@ -133,7 +137,9 @@ if shown_runs:
     summaries = [run.summary for run in shown_runs]
     if len(summaries) == 2:
         st.markdown("**The second against the first, on the prompts both asked**")
-        st.dataframe(view.paired_table(summaries[0], summaries[1]), hide_index=True)
+        st.dataframe(
+            view.paired_table(summaries[0], summaries[1]), hide_index=True, alt="Differences with their intervals"
+        )
     buttons = st.container(horizontal=True)
     for run in shown_runs:
         if not run.is_complete and buttons.button(
@@ -147,4 +153,4 @@ if shown_runs:
         actions.delete_run(shown_runs[0])
         st.rerun()
 with st.expander("What the metrics mean", icon=":material/menu_book:"):
-    st.dataframe(view.metric_glossary(), hide_index=True)
+    st.dataframe(view.metric_glossary(), hide_index=True, alt="Definition, unit and source of every metric")

@@ -75,7 +75,12 @@ except ConfigError as error:
 
 job = state.job("compare")
 is_running = job is not None and not job.is_finished
-if st.button(f"Compare {len(rivals)}", type="primary", icon=":material/play_arrow:", disabled=is_running):
+if st.button(
+    f"Compare {len(rivals)} column{'' if len(rivals) == 1 else 's'}",
+    type="primary",
+    icon=":material/play_arrow:",
+    disabled=is_running,
+):
     panels.message(inspect_actions.compare(state, resident, edit, rivals, chosen=chosen or "", rows=typed))
     job = state.job("compare")
     is_running = job is not None and not job.is_finished
@@ -108,7 +113,7 @@ with st.container(key="stale" if is_stale else "fresh"):
         alt=compare_view.contest_alt(contest),
     )
     st.markdown("**What the model says to the edit's prompt**")
-    st.dataframe(compare_view.answers_table(contest), hide_index=True)
+    st.dataframe(compare_view.answers_table(contest), hide_index=True, alt="The answer after each editor")
     with st.expander("What the rows mean", icon=":material/menu_book:"):
         st.table(
             pd.DataFrame([(row.label, row.definition, row.unit) for row in contest.rows()],

@@ -20,7 +20,7 @@ with form:
     edit_settings.settings_panel(state, lm)
 if state.draft.is_blank:
     now.info(
-        "Pick an example or type a fact; what the model says about it now appears here.", icon=":material/arrow_back:"
+        "Pick an example or type a fact; what the model says about it now appears here.", icon=":material/lightbulb:"
     )
     result_panels.history(state, lm)
     st.stop()

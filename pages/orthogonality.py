@@ -85,7 +85,7 @@ elif view == VIEWS[1]:
         f"space, {write.protected_share_unprojected:.2%} without the projection",
     )
     reading_help(protection_view.READ_ENERGY)
-    st.dataframe(protection_view.write_table(writes), hide_index=True)
+    st.dataframe(protection_view.write_table(writes), hide_index=True, alt="The write, layer by layer")
 elif view == VIEWS[2] and overlap is None:
     st.info("Overlap needs at least two live edits that share a layer. Apply another one on the Edit page.")
 elif view == VIEWS[2]:
@@ -99,7 +99,7 @@ elif view == VIEWS[2]:
             columns=labels,
             scale=protection_view.OVERLAP_SCALES[kind],
             dark=is_dark(),
-            row_height=max(17, 44 - 2 * len(labels)),
+            row_height=max(17, 44 - 2 * len(labels), 200 // len(labels)),
         ),
         key="overlap",
         on_select="rerun",
@@ -121,4 +121,4 @@ else:
         alt=heatmap_alt("Drift", values, rows=labels, columns=columns),
     )
     reading_help(protection_view.READ_DRIFT)
-    st.dataframe(protection_view.drift_table(drift), hide_index=True)
+    st.dataframe(protection_view.drift_table(drift), hide_index=True, alt="Mean and largest drift by kind of text")

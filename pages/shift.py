@@ -104,7 +104,9 @@ if shown == FIGURES[0]:
             alt=inspect_tables.lens_sentence(reading, len(reading.after) - 1),
         )
         reading_help(shift_view.READ_LENS)
-    st.dataframe(inspect_tables.lens_by_layer(reading), hide_index=True, height=320)
+    st.dataframe(
+        inspect_tables.lens_by_layer(reading), hide_index=True, height=320, alt="Likeliest tokens of every layer"
+    )
 elif shown == FIGURES[1]:
     st.plotly_chart(
         charts.profile_chart(traces, quantity, dark=is_dark(), unit=scale.unit, marker=layer),

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kgmet.evaluate.packed import score_packed
 from kgmet.fingerprint import digest
 from kgmet.graph.consequences import Consequence, ConsequenceConfig, EditConsequences, find_consequences
 from kgmet.graph.phrasing import fill, in_slot
@@ -28,6 +27,7 @@ from kgmet.graph.sample import SAMPLE_FOLDER, sample_store
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Triple
 from kgmet.lm.loaded import LoadedLM, load_lm
+from kgmet.lm.packed import score_packed
 from kgmet.lm.score import score_answers
 from kgmet.request import FactEdit
 

@@ -39,6 +39,7 @@ def echarts_option(subgraph: Subgraph, *, theme: str = "light") -> tuple[dict[st
                 "type": "dashed" if edge.state == "old" else "solid",
                 "curveness": 0.08,
             },
+            "emphasis": {"label": {"show": True, "formatter": edge.triple.relation.label, "color": text}},
         }
         for edge in made.edges
     ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kgmet.graph.triple import Triple
 
-__all__ = ["ring_positions"]
+__all__ = ["FLAT", "ring_positions", "ring_radii"]
 
 _RING = 165.0
-_FLAT = 0.68
+FLAT = 0.68
 """Screens are wider than high."""
 _ROOM = 112.0
 """Least distance between neighbours on a ring, in pixels, so that labels do not overlap."""
@@ -44,9 +44,17 @@ def ring_positions(hops: Mapping[str, int], triples: Sequence[Triple]) -> dict[s
         turn = _mean(turns) if turns else None
         for place, key in enumerate(ring):
             angle = place * step + (-math.pi / 2 if turn is None else turn)
-            places[key] = (round(radius * math.cos(angle), 1), round(radius * math.sin(angle) * _FLAT, 1))
-        angles |= {key: math.atan2(places[key][1] / _FLAT, places[key][0]) % (2 * math.pi) for key in ring}
+            places[key] = (round(radius * math.cos(angle), 1), round(radius * math.sin(angle) * FLAT, 1))
+        angles |= {key: math.atan2(places[key][1] / FLAT, places[key][0]) % (2 * math.pi) for key in ring}
     return places
+
+
+def ring_radii(nodes: Iterable[tuple[int, float, float]]) -> list[float]:
+    """Half widths of the rings on which nodes (hop, x, y) stand, from the inside; a ring is `FLAT` as high as wide."""
+    radii: dict[int, float] = {}
+    for hop, x, y in nodes:
+        radii[hop] = max(radii.get(hop, 0.0), math.hypot(x, y / FLAT))
+    return [round(radii[hop], 1) for hop in sorted(radii) if hop]
 
 
 def _mean(angles: Sequence[float]) -> float | None:

@@ -13,7 +13,7 @@ from kgmet.errors import KgmetError
 from kgmet.graph.subgraph import Subgraph, expand
 from workbench import tables, wording
 from workbench.graph_click import echarts_option
-from workbench.graph_view import graph_html
+from workbench.graph_view import drawing, graph_html, legend_html
 from workbench.panels import message, theme
 from workbench.resources import store
 from workbench.session import WorkbenchState
@@ -62,6 +62,7 @@ def clickable(subgraph: Subgraph, *, key: str, about: str) -> str | None:
     """The same graph with nodes to click; returns the id of the chosen one."""
     option, ids = echarts_option(subgraph, theme=theme())
     chosen = st.echarts_chart(option, height=_HEIGHT, key=key, on_select="rerun", alt=about)
+    st.html(f'<div class="kg-legend">{legend_html(drawing(subgraph), theme=theme(), star="◆")}</div>')
     return selected_node(chosen, ids)
 
 
@@ -82,7 +83,7 @@ def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.Da
     frame = tables.triple_frame(subgraph)
     columns = {
         "on": st.column_config.CheckboxColumn(
-            "on", help="Off: this triple takes no part when you recompute.", width=56
+            "on", help="Off: this triple takes no part when you recompute.", width=70
         ),
         "state": st.column_config.TextColumn("", help="new: the edited fact, always on", width=50),
         "hop": st.column_config.NumberColumn("hop", help="Edges between the subject and the nearer end", width=45),

@@ -15,7 +15,8 @@ from pyvis.network import Network
 
 from kgmet.graph.subgraph import Subgraph
 from kgmet.graph.triple import Entity, Relation, Triple
-from workbench.graph_layout import ring_positions
+from workbench.graph_layout import FLAT, ring_positions, ring_radii
+from workbench.graph_script import SCRIPT
 
 __all__ = [
     "COLOURS",
@@ -27,6 +28,7 @@ __all__ = [
     "drawing",
     "graph_html",
     "legend",
+    "legend_html",
 ]
 
 _OUTSIDE = re.compile(r"<(link|script)\b[^>]*?\b(?:href|src)=\"https?://[^>]*>(?:\s*</script>)?", re.S)
@@ -35,7 +37,7 @@ COLOURS = {
     "dark": ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff"),
 }
 """Okabe and Ito's set, in the order of `.streamlit/config.toml`."""
-GROUND = {"light": ("#ffffff", "#1b2733", "#8b98a5"), "dark": ("#11181f", "#e8eef4", "#74828f")}
+GROUND = {"light": ("#ffffff", "#1b2733", "#66727e"), "dark": ("#11181f", "#e8eef4", "#8a98a5")}
 """Background, text, grey."""
 
 
@@ -123,15 +125,43 @@ def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
     ]
 
 
+def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
+    """Spans that explain nodes, rings and relations; `star` is the sign the subject has."""
+    colours, grey = COLOURS[theme], GROUND[theme][2]
+    roles = {node.role for node in made.nodes}
+    signs = (
+        ("subject", star, colours[4], "subject"),
+        ("new", "●", colours[2], "new object"),
+        ("old", "●", grey, "true before the edit only"),
+    )
+    chips = [
+        f'<span><b style="color:{colour}">{sign}</b> {name}</span>'
+        for role, sign, colour, name in signs
+        if role in roles
+    ]
+    chips.append("<span>rings: hops from the subject</span>")
+    chips += [
+        f'<span><i class="s{line.stroke}" style="border-color:{line.colour}"></i>'
+        f"{html.escape(line.relation.label)} ({line.n_edge})</span>"
+        for line in legend(made, theme=theme)
+    ]
+    if any(edge.state == "old" for edge in made.edges):
+        chips.append(f'<span><i class="gone" style="border-color:{grey}"></i>✕ no longer true</span>')
+    if made.n_left_out:
+        chips.append(f"<span>{made.n_left_out} more triple(s) not drawn</span>")
+    return "".join(chips)
+
+
 def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -> str:
     """A whole HTML page with the graph, its legend and buttons to fit it and to save it as PNG.
 
     It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
     """
     made = drawing(subgraph)
-    ground, text, _ = GROUND[theme]
+    ground = GROUND[theme][0]
     lines = {line.relation.id: line for line in legend(made, theme=theme)}
-    net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground, font_color=text)
+    # Not with its `font_color`: that puts a font of nothing but a colour in place of every node's own.
+    net = Network(height="100%", width="100%", directed=True, cdn_resources="in_line", bgcolor=ground)
     for node in made.nodes:
         net.add_node(node.entity.id, **_node(node, theme=theme))
     for number, edge in enumerate(made.edges):
@@ -159,8 +189,9 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
     ground, text, grey = GROUND[theme]
     fill = {"subject": colours[4], "new": colours[2], "old": grey}.get(node.role, colours[0])
     size = {"subject": 24, "new": 18, "old": 12}.get(node.role, 12 if node.hop < 2 else 9)
+    label, font = _wrapped(node.entity.label), 21 if node.role else 17
     return {
-        "label": _wrapped(node.entity.label),
+        "label": label,
         "title": _quiet(_about(node)),
         "x": node.x,
         "y": node.y,
@@ -169,13 +200,19 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
         "size": size,
         "color": {"background": fill, "border": text if node.role else fill, "highlight": fill, "hover": fill},
         "font": {
-            "size": 21 if node.role else 17,
+            "size": font,
             "color": text if node.role != "old" else grey,
             "strokeWidth": 4,
             "strokeColor": ground,
             "multi": False,
+            "vadjust": _above(label, size=size, font=font) if node.y < 0 else 0,
         },
     }
+
+
+def _above(label: str, *, size: int, font: int) -> int:
+    """By how much a label moves up from below its node to above it: edges come from the middle of the picture."""
+    return -(2 * size + 8 + round(1.15 * font * (label.count("\n") + 1)))
 
 
 def _edge(edge: DrawnEdge, line: LegendLine, theme: str) -> dict[str, Any]:
@@ -228,7 +265,8 @@ html,body{{overflow:hidden}}
 body{{height:{height}px;display:flex;flex-direction:column}}
 .card{{flex:1;min-height:0;border:0!important;width:100%!important}}
 #mynetwork{{border:0!important;float:none!important;height:100%!important}}
-.bar{{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:center;padding:6px 4px;max-height:92px;overflow:auto}}
+.bar{{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:center;padding:6px 4px;
+max-height:{max(92, height // 5)}px;overflow:auto}}
 .bar i{{display:inline-block;width:22px;height:0;border-top:3px solid;margin-right:5px;vertical-align:middle}}
 .bar i.gone{{border-top-style:dashed}}
 .bar button{{font:inherit;color:inherit;background:transparent;border:1px solid {grey};border-radius:6px;
@@ -244,23 +282,9 @@ max-width:320px;box-shadow:none!important}}
 
 def _foot(made: Drawing, theme: str) -> str:
     ground, _, grey = GROUND[theme]
-    chips = [
-        f'<span><i class="s{line.stroke}" style="border-color:{line.colour}"></i>'
-        f"{html.escape(line.relation.label)} ({line.n_edge})</span>"
-        for line in legend(made, theme=theme)
-    ]
-    if any(edge.state == "old" for edge in made.edges):
-        chips.append(f'<span><i class="gone" style="border-color:{grey}"></i>✕ no longer true</span>')
-    more = f"<span>{made.n_left_out} more triple(s) not drawn</span>" if made.n_left_out else ""
-    script = """<script>
-network.once("afterDrawing",function(){network.fit({animation:false})});
-window.addEventListener("resize",function(){network.fit({animation:false})});
-document.getElementById("fit").onclick=function(){network.fit({animation:true})};
-document.getElementById("png").onclick=function(){
-  var from=document.querySelector("#mynetwork canvas"),to=document.createElement("canvas");
-  to.width=from.width;to.height=from.height;var pen=to.getContext("2d");
-  pen.fillStyle="GROUND";pen.fillRect(0,0,to.width,to.height);pen.drawImage(from,0,0);
-  var link=document.createElement("a");link.download="subgraph.png";link.href=to.toDataURL("image/png");link.click()};
-</script>"""
+    rings = json.dumps(ring_radii((node.hop, node.x, node.y) for node in made.nodes))
     buttons = '<button id="fit" type="button">Fit</button><button id="png" type="button">Save PNG</button>'
-    return f'<div class="bar">{buttons}{"".join(chips)}{more}</div>{script.replace("GROUND", ground)}'
+    script = SCRIPT
+    for name, value in (("GROUND", ground), ("GREY", grey), ("RINGS", rings), ("FLAT", f"{FLAT}")):
+        script = script.replace(name, value)
+    return f'<div class="bar">{buttons}{legend_html(made, theme=theme)}</div>{script}'

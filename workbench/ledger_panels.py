@@ -161,7 +161,7 @@ def _standing_table(state: WorkbenchState, found: Mapping[str, Standing]) -> str
             f'<td class="num">{was}</td><td class="num">{wording.percent(now.p_new)}</td>'
             f'<td class="num">{wording.percent(now.p_old)}</td><td>{verdict}</td></tr>'
         )
-    names = ("edit", "the model says now", "p new when made", "p new now", "p old now", "")
+    names = ("edit", "the model says now", "p new when made", "p new now", "p old now", "verdict")
     head = "".join(f"<th>{name}</th>" for name in names)
     return f'<div class="kg-table-wrap"><table class="kg-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kgmet.editors import EDITORS
+from kgmet.editors import DEFAULT_EDITOR, EDITORS
 from kgmet.evaluate.metrics import METRICS
 from kgmet.inspect.rivals import KINDS
 from kgmet.inspect.shift import Quantity
@@ -16,12 +16,14 @@ PICTURE_ALT = (
     "whose keys stay, and in some editors the direction. The shift is searched, written layer by layer, kept as a "
     "patch, and probed."
 )
+_LIMIT = EDITORS[DEFAULT_EDITOR].config.target.max_norm_ratio
 FIVE_LINES = (
     "**Read the graph** around the subject with the new fact in place of the old one. Every path on from the new "
     "object whose end differs from before is a *consequence*; the same relation of other subjects must *stay*.",
     "**Find the place**: the subject's last token, and its hidden state h after layer L\\*.",
     "**Search the shift** δ by gradient: the new object and its consequences become likely, everything that is held "
-    "stays, and ‖δ‖ stays below 0.75·‖h‖. Some editors take its direction from a graph encoder.",
+    f"stays, and ‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
+    "its direction from a graph encoder.",
     "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, leaving "
     "alone the keys of earlier edits and of the graph's neighbours.",
     "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is exact to "
@@ -53,7 +55,12 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
         "direction/encoder.py",
     ),
     ("d", "unit direction of the shift, ‖d‖ = 1", "Direction.unit", "direction/source.py"),
-    ("δ", "the shift, (d_model); its length is at most max_norm_ratio · ‖h‖", "TargetShift.delta", "target/search.py"),
+    (
+        "δ",
+        "the shift, (d_model); its length is at most c · ‖h‖, c = target.max_norm_ratio",
+        "TargetShift.delta",
+        "target/search.py",
+    ),
     ("v* = h + δ", "the wanted state", "TargetShift.after", "target/search.py"),
     ("k, K", "keys: inputs of the MLP's down-projection, (n_key, d_key)", "KeyBatch", "write/keys.py"),
     ("E[kkᵀ]", "second moment of ordinary keys, (d_key, d_key)", "KeyMoment", "write/moments.py"),

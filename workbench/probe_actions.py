@@ -14,11 +14,12 @@ from kgmet.graph.questions import QuestionConfig, generate_probes
 from kgmet.graph.triple import Triple
 from kgmet.lm.loaded import LoadedLM
 from kgmet.probe.compare import ProbeComparison, ProbePair, compare_probes
-from kgmet.probe.divergence import next_token_divergence
+from kgmet.probe.divergence import divergences
 from kgmet.probe.prompts import ProbeKind, ProbePrompt
-from kgmet.probe.run import Decoding, ProbeResult, run_probes
-from kgmet.progress import Progress, ProgressEvent
-from kgmet.write.patch import attached
+from kgmet.probe.run import Decoding, ProbeAnswers, ask_probes
+from kgmet.probe.sides import before_and_after
+from kgmet.progress import Progress
+from kgmet.write.patch import EditPatch, attached
 from workbench import jobs
 from workbench.resources import Resident, catalogue, store
 from workbench.session import WorkbenchState
@@ -113,20 +114,16 @@ def probe(
     hops = list(dict.fromkeys(prompt for chain in chains for _, prompt in chain.hops))
 
     def work(progress: Progress) -> None:
-        begin, answers = time.perf_counter(), []
-        for patches in (earlier, [*earlier, entry.patch]):
-            with attached(patches, lm):
-                answers.append(_asked(lm, prompts, hops, decoding, progress))
-        progress.report(ProgressEvent(stage="compare", done=0, total=1))
+        begin = time.perf_counter()
+        with attached(earlier, lm):
+            (before, after), hop_by_hop = _asked(lm, entry.patch, prompts, hops, decoding, progress)
         progress.check()
-        texts = [prompt.text for prompt in prompts]
-        divergence = next_token_divergence(lm, texts, before=earlier, after=[*earlier, entry.patch])
         run = ProbeRun(
             entry_id=entry.id,
-            comparison=compare_probes(answers[0][0], answers[1][0]),
-            divergence=tuple(divergence),
+            comparison=compare_probes(before.results, after.results),
+            divergence=tuple(divergences(before.logits, after.logits)),
             chains=tuple(chains),
-            hops=compare_probes(answers[0][1], answers[1][1]),
+            hops=hop_by_hop,
             decoding=decoding,
             seconds=time.perf_counter() - begin,
         )
@@ -141,19 +138,24 @@ def probe(
 
 def _asked(
     lm: LoadedLM,
+    patch: EditPatch,
     prompts: Sequence[ProbePrompt],
     hops: Sequence[ProbePrompt],
     decoding: Decoding,
     progress: Progress,
-) -> tuple[list[ProbeResult], list[ProbeResult]]:
-    """Answers to the prompts, and to the hops, which are always asked plainly and greedily.
+) -> tuple[list[ProbeAnswers], ProbeComparison]:
+    """Answers to the prompts before and after, and to the hops, which are always asked plainly and greedily.
 
     Where the prompts are, too, all go together: writing out a few answers more costs next to nothing, a second round of
     them as much as the first.
     """
+    sides = before_and_after(patch, lm)
     short = Decoding(max_new_tokens=decoding.max_new_tokens)
     if decoding != short:
-        found = run_probes(lm, prompts, decoding=decoding, progress=progress)
-        return found, run_probes(lm, hops, decoding=short, progress=progress)
-    both = run_probes(lm, [*prompts, *hops], decoding=short, progress=progress)
-    return both[: len(prompts)], both[len(prompts) :]
+        found = ask_probes(lm, prompts, sides, decoding=decoding, progress=progress)
+        asked = ask_probes(lm, hops, sides, decoding=short, progress=progress)
+        return found, compare_probes(*(side.results for side in asked))
+    both = ask_probes(lm, [*prompts, *hops], sides, decoding=short, progress=progress)
+    n = len(prompts)
+    found = [ProbeAnswers(results=side.results[:n], logits=side.logits[:n]) for side in both]
+    return found, compare_probes(*(side.results[n:] for side in both))

@@ -110,6 +110,10 @@ def choose_decoding() -> Decoding:
 def show(run: ProbeRun) -> None:
     """Summary, chains, the prompts kind by kind, and files to take away."""
     st.subheader("By kind", anchor=False)
+    st.caption(
+        "Preferred: the expected answer is likelier than the rejected one. First answer: greedy decoding "
+        "gives it. What *holds* means is said below; with few prompts the interval is wide."
+    )
     frame = probe_tables.summary_frame(run.comparison.summaries())
     share = st.column_config.ProgressColumn(
         "holds", format="%.0f %%", min_value=0, max_value=100, help=wording.VERDICT_HELP
@@ -122,7 +126,11 @@ def show(run: ProbeRun) -> None:
             st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
     asked = f"{len(run.comparison.pairs)} prompts before and after in {run.seconds:.1f} s"
-    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}")
+    is_silent = any(not pair.after.answer.strip() for pair in run.comparison.pairs)
+    silent = (
+        " ∅: the model ends its text at once; questions are best asked with the chat template." if is_silent else ""
+    )
+    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}{silent}")
     pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))
     for kind, (name, about) in KINDS.items():
         mine = [(pair, value) for pair, value in pairs if pair.after.prompt.kind is kind]

@@ -14,7 +14,7 @@ from kgmet.probe.compare import KindSummary, ProbePair, wilson_interval
 from kgmet.probe.prompts import ProbeKind
 from workbench.probe_actions import Chain, ProbeRun
 from workbench.tables import chip, marked_difference
-from workbench.wording import percent
+from workbench.wording import percent, short
 
 __all__ = ["KINDS", "chain_html", "pair_table", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
 
@@ -92,7 +92,7 @@ def chain_html(run: ProbeRun, chain: Chain) -> tuple[str, int | None]:
     broken: int | None = None
     for number, (triple, prompt) in enumerate(chain.hops, start=1):
         pair = run.hop(prompt)
-        said = "not asked" if pair is None else pair.after.answer.strip().split("\n")[0][:40]
+        said = "not asked" if pair is None else short(pair.after.answer.strip().split("\n")[0], 40)
         score = None if pair is None or pair.after.expected is None else pair.after.expected
         does_hold = pair is not None and (pair.after.matches or (score is not None and score.is_first))
         if not does_hold and broken is None:

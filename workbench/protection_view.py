@@ -139,9 +139,10 @@ def trade_sentence(actual: CutoffCost, moved: CutoffCost) -> str:
     more = moved.rank > actual.rank
     arrives = 100 * (moved.reached - actual.reached)
     disturbed = 100 * (moved.disturbance / actual.disturbance - 1) if actual.disturbance > 0 else 0.0
+    compared = f"{abs(disturbed):.0f}\u00a0% {'more' if disturbed > 0 else 'less'}"
     return (
         f"With {abs(moved.rank - actual.rank)} {'more' if more else 'fewer'} free directions {arrives:+.1f} points "
-        f"of the wanted change arrive at this layer, and ordinary text is disturbed {disturbed:+.0f} % as much as now."
+        f"of the wanted change arrive at this layer, and ordinary text is disturbed {compared}."
     )
 
 

@@ -33,8 +33,8 @@ SCALES: dict[Quantity, Scale] = {
 """Fixed, the same for every text and every edit: pictures can be compared."""
 
 READING: dict[Quantity, str] = {
-    Quantity.LENGTH: "How to read it: 0 is untouched, 1 is a shift as long as the state itself. It should begin at the "
-    "edited token (dotted column) in the edited layers (orange bars) and reach the last token further up.",
+    Quantity.LENGTH: "How to read it: 0 is untouched, 1 is a shift as long as the state was (‖h‖). It should begin at "
+    "the edited token (dotted column) in the edited layers (orange bars) and reach the last token further up.",
     Quantity.ANGLE: "How to read it: how far the state's direction turned. 0 is unchanged, 90 degrees a right angle.",
     Quantity.COSINE: "How to read it: 1 is the same direction as before, 0 at right angles, −1 the opposite.",
     Quantity.MAGNITUDE: "How to read it: blue states became longer, orange ones shorter; near the background's colour "
@@ -102,7 +102,7 @@ def cell_figures(trace: ShiftTrace, layer: int, position: int) -> dict[str, str]
     return {
         "relative length of the shift": f"{at(Quantity.LENGTH):.3f} × ‖h‖",
         "angle between before and after": f"{at(Quantity.ANGLE):.1f}° (cosine {at(Quantity.COSINE):.4f})",
-        "magnitude of the state": f"{before:.1f} → {after:.1f} ({100 * at(Quantity.MAGNITUDE):+.1f} %)",
+        "magnitude of the state": f"{before:.1f} → {after:.1f} ({100 * at(Quantity.MAGNITUDE):+.1f}\u00a0%)",
         "shift along the state": f"{at(Quantity.ALONG):+.3f} × ‖h‖",
         "shift across the state": f"{at(Quantity.ACROSS):.3f} × ‖h‖",
     }

@@ -81,19 +81,19 @@ def progress_line(stage: str, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability for people: ``99.6 %``, small ones in powers of ten, ``not measured`` for ``None``.
+    """A probability for people: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
 
-    The blank does not break, so that number and sign stay on one line in a narrow table.
+    Always in percent, so that two of them can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank does not
+    break, so that number and sign stay on one line in a narrow table.
     """
     if value is None:
         return NOT_MEASURED
     if value == 0:
         return "0\u00a0%"
-    if value < 0.0005:
-        exponent = f"{value:.1e}"
-        mantissa, power = exponent.split("e")
-        return f"{mantissa}·10{_superscript(int(power))}"
-    return f"{100 * value:.{2 if value < 0.01 else 1}f}\u00a0%"
+    if value < 1e-5:
+        mantissa, power = f"{100 * value:.1e}".split("e")
+        return f"{mantissa}·10{_superscript(int(power))}\u00a0%"
+    return f"{100 * value:#.2g}\u00a0%" if value < 0.01 else f"{100 * value:.1f}\u00a0%"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -15,10 +15,10 @@ from kgmet.errors import ConfigError
 from kgmet.evaluate.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.metrics import TfIdf, n_gram_entropy
 from kgmet.evaluate.mquake import COT_SHOTS, PLAIN_SHOTS
-from kgmet.evaluate.packed import score_packed
 from kgmet.evaluate.texts import Continuation, continue_texts
 from kgmet.fingerprint import digest
 from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.packed import score_packed
 from kgmet.lm.score import AnswerScore
 
 __all__ = ["AskScore", "CaseScore", "ScoreConfig", "names_expected", "score_cases"]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kgmet.errors import ConfigError
 from kgmet.lm.loaded import LoadedLM
+from kgmet.lm.score import end_tokens
 from kgmet.lm.suffixes import base_states, left_padded
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _run(
 def _continued(lm: LoadedLM, prompts: Sequence[list[int]], seeds: Sequence[int], how: Continuation) -> list[str]:
     from kgmet.evaluate.roomy import make_room
 
-    ends = _end_tokens(lm)
+    ends = end_tokens(lm)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     added: list[list[int]] = [[] for _ in prompts]
     rows = list(range(len(prompts)))  # of the texts that go on, in the order of the batch
@@ -154,10 +155,3 @@ def _n_shared(rows: Sequence[Sequence[int]]) -> int:
     while count < shortest - 1 and all(row[count] == first[count] for row in rows):
         count += 1
     return count
-
-
-def _end_tokens(lm: LoadedLM) -> set[int]:
-    config = getattr(lm.model, "generation_config", None)
-    named = getattr(config, "eos_token_id", None)
-    ends = set(named) if isinstance(named, (list, tuple)) else {named}
-    return {int(token) for token in (*ends, lm.tokenizer.eos_token_id) if token is not None}

@@ -15,7 +15,18 @@ from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.suffixes import base_states, left_padded
 
-__all__ = ["AnswerScore", "NextToken", "generate", "next_tokens", "score_answers", "score_from"]
+__all__ = [
+    "AnswerScore",
+    "NextToken",
+    "end_tokens",
+    "generate",
+    "likeliest",
+    "literal",
+    "next_logits",
+    "next_tokens",
+    "score_answers",
+    "score_from",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +75,7 @@ def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size:
     """
     if not pairs:
         return []
-    spans = locate_all(lm, [Phrase(template=_literal(prompt), target=answer) for prompt, answer in pairs])
+    spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
     heads = sorted({span.input_ids[: span.n_prompt] for span in spans}, key=lambda ids: (len(ids), ids))
     scores: dict[int, AnswerScore] = {}
     for begin in range(0, len(heads), batch_size):
@@ -81,17 +92,27 @@ def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size:
 
 def next_tokens(lm: LoadedLM, prompts: Sequence[str], *, k: int = 10) -> list[list[NextToken]]:
     """The `k` likeliest next tokens after each prompt, best first."""
-    spans = locate_all(lm, [Phrase(template=_literal(prompt)) for prompt in prompts])
+    return likeliest(lm, next_logits(lm, prompts), k=k)
+
+
+def next_logits(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
+    """Logits (n_prompt, d_vocab), float32 on the CPU, of the token after each prompt."""
+    spans = locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])
     with torch.no_grad():
         ids, mask = left_padded([span.input_ids for span in spans], device=lm.device)
         states = base_states(lm, ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False)
-        top = lm.vocabulary_logits(states[:, -1]).softmax(-1).topk(k)
+        return lm.vocabulary_logits(states[:, -1]).cpu()
+
+
+def likeliest(lm: LoadedLM, logits: Tensor, *, k: int = 10) -> list[list[NextToken]]:
+    """The `k` likeliest tokens, best first, by each row of logits (n_row, d_vocab)."""
+    top = logits.softmax(-1).topk(k)
     return [
         [
             NextToken(text=str(lm.tokenizer.decode([int(token)])), probability=float(value))
             for value, token in zip(values, tokens, strict=True)
         ]
-        for values, tokens in zip(top.values.cpu(), top.indices.cpu(), strict=True)
+        for values, tokens in zip(top.values, top.indices, strict=True)
     ]
 
 
@@ -208,6 +229,14 @@ def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def _literal(prompt: str) -> str:
+def end_tokens(lm: LoadedLM) -> set[int]:
+    """The tokens after which nothing is written any more."""
+    config = getattr(lm.model, "generation_config", None)
+    named = getattr(config, "eos_token_id", None)
+    ends = set(named) if isinstance(named, (list, tuple)) else {named}
+    return {int(token) for token in (*ends, lm.tokenizer.eos_token_id) if token is not None}
+
+
+def literal(prompt: str) -> str:
     """A prompt that holds '{}' is no template here; keep `locate` from filling it."""
     return prompt.replace("{}", "{ }")

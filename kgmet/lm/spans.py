@@ -84,6 +84,8 @@ def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
     for phrase in phrases:
         if phrase.target is not None and not phrase.target.strip():
             raise EmptyTextError(f"The answer after {phrase.prompt!r} is empty. Type some text.")
+    if not phrases:
+        return []
     texts = [p.prompt if p.target is None else join_answer(p.prompt, p.target) for p in phrases]
     encoded = lm.tokenizer(texts, return_offsets_mapping=True)
     return [

@@ -97,7 +97,9 @@ def shifted(lm: LoadedLM, *, layer: int, positions: Tensor, by: Tensor) -> Itera
 
 
 @contextmanager
-def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None) -> Iterator[None]:
+def added(
+    module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None, row: int | None = None
+) -> Iterator[None]:
     """Add ``(x · input_factorᵀ) · output_factor`` to what `module` gives for x.
 
     The factors are used in their own dtype, on whatever device the output turns out to be: where the weight lives, and
@@ -107,6 +109,7 @@ def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | No
         module: a projection (d_key → d_model).
         input_factor: (n_key, d_key).
         output_factor: (n_key, d_model); ``None`` stands for the identity.
+        row: the only row of a batch that it is added to; by default all are.
     """
     placed: dict[torch.device, tuple[Tensor, Tensor | None]] = {}
 
@@ -115,9 +118,14 @@ def added(module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | No
             factor = None if output_factor is None else output_factor.to(output.device)
             placed[output.device] = input_factor.to(output.device), factor
         factor_in, factor_out = placed[output.device]
-        extra = inputs[0].to(factor_in) @ factor_in.T
-        extra = extra if factor_out is None else extra @ factor_out
-        return output + extra.to(output.dtype)
+        given = inputs[0] if row is None else inputs[0][row]
+        extra = given.to(factor_in) @ factor_in.T
+        extra = (extra if factor_out is None else extra @ factor_out).to(output.dtype)
+        if row is None:
+            return output + extra
+        changed = output.clone()
+        changed[row] += extra
+        return changed
 
     with hooked(module, change):
         yield

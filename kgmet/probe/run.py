@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from kgmet.errors import BrokenArtifactError
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import AnswerScore, NextToken, generate, next_tokens, score_answers
+from kgmet.lm.packed import Asked, Side, ask_sides
+from kgmet.lm.score import AnswerScore, NextToken, generate, likeliest
 from kgmet.probe.prompts import ProbePrompt
 from kgmet.progress import Progress, ProgressEvent, Silent
 
-__all__ = ["Decoding", "ProbeResult", "run_probes"]
+__all__ = ["Decoding", "ProbeAnswers", "ProbeResult", "ask_probes", "run_probes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,7 @@ def run_probes(
     *,
     decoding: Decoding | None = None,
     progress: Progress | None = None,
-    batch_size: int = 16,
+    batch_size: int = 48,
 ) -> list[ProbeResult]:
     """Ask each prompt: free text, probabilities of the expected and the rejected answer, likeliest next tokens.
 
@@ -96,44 +101,91 @@ def run_probes(
         EmptyTextError: if an expectation has no token of its own.
         Cancelled: if asked to stop.
     """
+    plain: list[Side] = [lambda _row: nullcontext()]
+    return ask_probes(lm, prompts, plain, decoding=decoding, progress=progress, batch_size=batch_size)[0].results
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbeAnswers:
+    """What one side says: results by prompt, and logits (n_prompt, d_vocab), float32 on the CPU, of the next token."""
+
+    results: list[ProbeResult]
+    logits: Tensor
+
+
+def ask_probes(
+    lm: LoadedLM,
+    prompts: Sequence[ProbePrompt],
+    sides: Sequence[Side],
+    *,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 48,
+) -> list[ProbeAnswers]:
+    """As `run_probes`, of several changed models at once (see `kgmet.lm.packed.ask_sides`); one value a side."""
     decoding, progress = decoding or Decoding(), progress or Silent()
-    results: list[ProbeResult] = []
+    found: list[list[ProbeAnswers]] = [[] for _ in sides]
     for begin in range(0, len(prompts), batch_size):
         progress.report(ProgressEvent(stage="probe", done=begin, total=len(prompts)))
         progress.check()
-        results += _batch(lm, prompts[begin : begin + batch_size], decoding)
+        for mine, answers in zip(found, _batch(lm, prompts[begin : begin + batch_size], sides, decoding), strict=True):
+            mine.append(answers)
     progress.report(ProgressEvent(stage="probe", done=len(prompts), total=len(prompts)))
-    return results
+    return [
+        ProbeAnswers(
+            results=[result for part in parts for result in part.results],
+            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0),
+        )
+        for parts in found
+    ]
 
 
-def _batch(lm: LoadedLM, prompts: Sequence[ProbePrompt], decoding: Decoding) -> list[ProbeResult]:
+def _batch(
+    lm: LoadedLM, prompts: Sequence[ProbePrompt], sides: Sequence[Side], decoding: Decoding
+) -> list[ProbeAnswers]:
     texts = [prompt.text for prompt in prompts]
     pairs = [(prompt.text, answer) for prompt in prompts for answer in (prompt.expected, prompt.rejected) if answer]
-    scores = iter(score_answers(lm, pairs))
-    answers = generate(
-        lm,
-        texts,
-        max_new_tokens=decoding.max_new_tokens,
-        chat=decoding.chat,
-        temperature=decoding.temperature,
-        seed=decoding.seed,
-    )
-    tops = next_tokens(lm, texts, k=decoding.top_k)
+    # A plain greedy answer goes on from the very pass that gives the probabilities.
+    goes_on = not decoding.chat and decoding.temperature == 0
+    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=decoding.max_new_tokens if goes_on else 0)
+    return [
+        _answers(lm, prompts, said, said.texts if goes_on else _decoded(lm, texts, side, decoding), decoding)
+        for side, said in zip(sides, asked, strict=True)
+    ]
+
+
+def _decoded(lm: LoadedLM, texts: Sequence[str], side: Side, decoding: Decoding) -> Sequence[str]:
+    """Continuations in the chat template, or sampled."""
+    with side(None):
+        return generate(
+            lm,
+            texts,
+            max_new_tokens=decoding.max_new_tokens,
+            chat=decoding.chat,
+            temperature=decoding.temperature,
+            seed=decoding.seed,
+        )
+
+
+def _answers(
+    lm: LoadedLM, prompts: Sequence[ProbePrompt], said: Asked, texts: Sequence[str], decoding: Decoding
+) -> ProbeAnswers:
+    scores = iter(said.scores)
     results = []
-    for prompt, answer, top in zip(prompts, answers, tops, strict=True):
+    for prompt, text, top in zip(prompts, texts, likeliest(lm, said.logits, k=decoding.top_k), strict=True):
         expected = next(scores) if prompt.expected else None
         rejected = next(scores) if prompt.rejected else None
         results.append(
             ProbeResult(
                 prompt=prompt,
-                answer=answer,
+                answer=text,
                 expected=expected,
                 rejected=rejected,
                 top=tuple(top),
-                matches=_matches(prompt, answer),
+                matches=_matches(prompt, text),
             )
         )
-    return results
+    return ProbeAnswers(results=results, logits=said.logits)
 
 
 def _matches(prompt: ProbePrompt, answer: str) -> bool | None:

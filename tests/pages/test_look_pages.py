@@ -165,7 +165,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     state = state_of()
     state.set_draft(EIFFEL)
     page = shown("compare", state)
-    next(button for button in page.button if button.label == "Compare 2").click().run()
+    next(button for button in page.button if button.label == "Compare 2 columns").click().run()
     job = state.job("compare")
     assert job is not None
     while not job.is_finished:

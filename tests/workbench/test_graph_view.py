@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from itertools import combinations
@@ -11,8 +12,8 @@ import pytest
 from kgmet.graph.subgraph import Subgraph
 from kgmet.graph.triple import Entity, Relation, Triple
 from workbench.graph_click import echarts_option
-from workbench.graph_layout import ring_positions
-from workbench.graph_view import drawing, graph_html, legend
+from workbench.graph_layout import ring_positions, ring_radii
+from workbench.graph_view import drawing, graph_html, legend, legend_html
 
 HOSTILE = '</script><img src=x onerror="alert(1)"><b>&amp; href=https://evil.example/ {{7*7}}'
 
@@ -51,6 +52,18 @@ def test_labels_never_become_markup(theme: str) -> None:
     assert page.count("<script") == plain.count("<script") and page.count("</script") == plain.count("</script")
     # pyvis takes another, HTML-rendering tooltip as soon as a title holds "href"
     assert ("popup" in page) == ("popup" in plain)
+
+
+def test_labels_keep_their_own_size_and_a_halo_and_stand_away_from_the_edges() -> None:
+    found = re.search(r"nodes = new vis\.DataSet\((\[.*?\])\);", graph_html(small()), re.S)
+    assert found is not None
+    nodes = {node["id"]: node for node in json.loads(found[1])}
+    assert len(nodes) == 5
+    for node in nodes.values():
+        font = node["font"]
+        assert font["strokeWidth"] > 0 and font["color"]
+        assert (font["vadjust"] < 0) == (node["y"] < 0)
+    assert nodes["s"]["font"]["size"] > nodes["japan"]["font"]["size"]
 
 
 def test_places_do_not_depend_on_the_order_of_triples() -> None:
@@ -92,6 +105,24 @@ def test_every_relation_has_its_own_line_in_the_legend() -> None:
     triples = [triple("s", f"r{n:02d}", f"o{n}") for n in range(20)]
     lines = legend(drawing(Subgraph.from_triples(triples, anchor=triples[0].subject)), theme="light")
     assert len({(line.colour, line.stroke) for line in lines}) == 20
+
+
+def test_the_legend_explains_the_nodes_that_are_there() -> None:
+    made = legend_html(drawing(small()), theme="light")
+    for words in ("subject", "new object", "true before the edit only", "rings: hops"):
+        assert words in made
+    alone = legend_html(drawing(Subgraph.from_triples([], anchor=Entity(id="s", label="alone"))), theme="dark")
+    assert "new object" not in alone
+
+
+def test_rings_go_through_the_nodes_of_their_hop() -> None:
+    triples = [triple("s", "r", f"o{n}") for n in range(5)] + [triple("o1", "r", "far")]
+    nodes = drawing(Subgraph.from_triples(triples, anchor=triples[0].subject)).nodes
+    radii = ring_radii((node.hop, node.x, node.y) for node in nodes)
+    assert len(radii) == 2 and 0 < radii[0] < radii[1]
+    for node in nodes:
+        if node.hop:
+            assert ring_radii([(node.hop, node.x, node.y)])[0] == pytest.approx(radii[node.hop - 1], abs=0.5)
 
 
 def test_a_click_finds_the_entity_it_was_made_on() -> None:

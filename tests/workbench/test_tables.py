@@ -58,7 +58,10 @@ def test_safe_text_holds_no_live_markdown(text: str) -> None:
 
 def test_small_probabilities_are_not_rounded_to_nothing() -> None:
     assert wording.percent(0.996) == "99.6\u00a0%"
-    assert wording.percent(2.3e-5) == "2.3·10⁻⁵"
+    assert wording.percent(2.34e-5) == "0.0023\u00a0%"
+    assert wording.percent(2.34e-6) == "2.3·10⁻⁴\u00a0%"
+    assert wording.percent(0.001) == "0.10\u00a0%"
+    assert wording.percent(0.0037) == "0.37\u00a0%"
     assert wording.percent(None) == wording.NOT_MEASURED
     assert wording.percent(0.0) == "0\u00a0%"
 
