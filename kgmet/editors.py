@@ -12,6 +12,7 @@ from kgmet.errors import ConfigError
 from kgmet.target.objective import TermWeights
 from kgmet.target.search import TargetConfig
 from kgmet.write.layers import WriteConfig
+from kgmet.write.nullspace import Cutoff
 from kgmet.write.residual import ResidualSchedule
 
 __all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
@@ -69,6 +70,13 @@ def _deepened(config: EditConfig) -> EditConfig:
     return replace(config, consequences=asked, deep=replace(config.deep, enabled=True))
 
 
+def _for_many(config: EditConfig) -> EditConfig:
+    """The same for long sequences; chosen on the own cases from the 201st on, in sequences of 120."""
+    write = replace(config.write, ridge=5.0, ordinary_weight=1000.0, protected_weight=0.3)
+    target = replace(config.target, max_norm_ratio=0.9)
+    return replace(config, target=target, write=write, cutoff=Cutoff(value=0.2))
+
+
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
     free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
@@ -80,6 +88,7 @@ def _editors() -> dict[str, Editor]:
     ours = EditConfig(
         hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=20),
         target=TargetConfig(max_steps=8, rate=0.8, momentum=0.3, memory=0.7, max_norm_ratio=1.3),
+        write=WriteConfig(restores=True),
     )
     paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
     editors = [
@@ -88,13 +97,23 @@ def _editors() -> dict[str, Editor]:
             summary="The default: the graph's consequences in the objective, its neighbours' keys protected.",
             writer=WriterKind.NULL_SPACE,
             config=ours,
+            searches_unedited=True,
             source="KGMET (2025.findings-emnlp.261) and what this project adds to it",
+        ),
+        Editor(
+            name="KGMET-many",
+            summary="KGMET for dozens of edits and more: shorter shifts, and ordinary keys count in every direction.",
+            writer=WriterKind.NULL_SPACE,
+            config=_for_many(ours),
+            searches_unedited=True,
+            source="ours: KGMET's write with MEMIT's price for ordinary keys (arXiv:2210.07229)",
         ),
         Editor(
             name="KGMET-deep",
             summary="KGMET, and a second write in deep layers for prompts that lead to the subject without naming it.",
             writer=WriterKind.NULL_SPACE,
             config=_deepened(ours),
+            searches_unedited=True,
             source="KGMET-deep is ours; the second write follows IFMET (arXiv:2410.06331)",
         ),
         Editor(
@@ -178,6 +197,7 @@ def _editors() -> dict[str, Editor]:
             summary="Control: KGMET with as many prompts held and keys protected, but with unrelated names.",
             writer=WriterKind.NULL_SPACE,
             config=replace(ours, hold=replace(ours.hold, nonsense=True)),
+            searches_unedited=True,
         ),
         Editor(
             name="no-graph",
