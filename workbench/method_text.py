@@ -78,6 +78,12 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("R", "residuals: how far each key's output is to move, (n_key, d_model)", "residuals", "write/solve.py"),
     ("λ", "ridge of the solve: small follows the edit, large disturbs less", "write.ridge", "write/solve.py"),
+    (
+        "μ",
+        "how much ordinary keys count within the free directions; 0: not at all",
+        "write.ordinary_weight",
+        "write/nullspace.py",
+    ),
     ("ΔW", "the update of one down-projection, kept as factors", "LayerUpdate", "write/solve.py"),
 )
 """(symbol, meaning, name in the code, file under kgmet/)."""
