@@ -90,6 +90,40 @@ def metric(page: Page, label: str) -> Locator:
     return page.locator('[data-testid="stMetric"]', has_text=label).locator('[data-testid="stMetricValue"]')
 
 
+def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
+    person = visit()
+    page = person.page
+    page.get_by_role("button", name="Got it").click()
+    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
+    person.go("Compare")
+    page.get_by_role("button", name=re.compile(r"^Compare \d columns$")).click()
+    expect(page.get_by_text("How to read it")).to_be_visible(timeout=PATIENCE)
+    person.settle()
+    table = page.get_by_role("table").first
+    for name in ("KGMET", "AlphaEdit", "MEMIT", "random", "★"):
+        expect(table).to_contain_text(name)
+    assert page.locator(".js-plotly-plot").count() == 1
+    page.reload()
+    expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=60_000)
+    assert person.outside() == []
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visit: Visit, tmp_path: Path) -> None:
+    person = visit()
+    page = person.page
+    person.go("Models")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    page.get_by_text("Hugging Face id or folder", exact=True).click()
+    person.settle()
+    page.get_by_role("textbox", name="Id or folder").fill(str(tmp_path))
+    page.keyboard.press("Enter")
+    person.settle()
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_text("is still loaded; nothing was lost")).to_be_visible(timeout=60_000)
+    expect(page.locator('[data-testid="stSidebar"]')).to_contain_text("SmolLM2")
+    assert person.outside() == []
+
+
 def test_a_small_benchmark_runs_to_its_end(visit: Visit, tmp_path: Path) -> None:
     data = tmp_path / "two.json"
     data.write_text(json.dumps(CASES), encoding="utf-8")
