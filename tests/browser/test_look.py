@@ -120,7 +120,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visit: Visit, tmp_path
     person.settle()
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.get_by_text("is still loaded; nothing was lost")).to_be_visible(timeout=60_000)
-    expect(page.locator('[data-testid="stSidebar"]')).to_contain_text("SmolLM2")
+    expect(page.locator('[data-testid="stSidebar"]')).to_contain_text("bundled:smollm2")
     assert person.outside() == []
 
 
