@@ -23,7 +23,7 @@ from kgmet.lm.token_tree import lay_out, lowest_where_unseen, share_out
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
-__all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed"]
+__all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchanged"]
 
 Side = Callable[[int | None], AbstractContextManager[None]]
 """Attaches something for the length of a ``with``: to one row of a batch, or to all."""
@@ -41,6 +41,11 @@ class Asked:
     logits: Tensor
     texts: tuple[str, ...]
     scores: tuple[AnswerScore, ...]
+
+
+def unchanged(_row: int | None) -> AbstractContextManager[None]:
+    """The side on which nothing is attached."""
+    return nullcontext()
 
 
 def ask_packed(
@@ -63,8 +68,7 @@ def ask_packed(
     Raises:
         EmptyTextError: if a prompt has no token, or an answer has none of its own after its prompt.
     """
-    plain = [lambda _row: nullcontext()]
-    return ask_sides(lm, prompts, pairs, sides=plain, max_new_tokens=max_new_tokens, max_token=max_token)[0]
+    return ask_sides(lm, prompts, pairs, sides=[unchanged], max_new_tokens=max_new_tokens, max_token=max_token)[0]
 
 
 def ask_sides(

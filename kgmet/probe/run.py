@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from kgmet.errors import BrokenArtifactError
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.packed import Asked, Side, ask_sides
+from kgmet.lm.packed import Asked, Side, ask_sides, unchanged
 from kgmet.lm.score import AnswerScore, NextToken, generate, likeliest
 from kgmet.probe.prompts import ProbePrompt
 from kgmet.progress import Progress, ProgressEvent, Silent
@@ -101,8 +100,7 @@ def run_probes(
         EmptyTextError: if an expectation has no token of its own.
         Cancelled: if asked to stop.
     """
-    plain: list[Side] = [lambda _row: nullcontext()]
-    return ask_probes(lm, prompts, plain, decoding=decoding, progress=progress, batch_size=batch_size)[0].results
+    return ask_probes(lm, prompts, [unchanged], decoding=decoding, progress=progress, batch_size=batch_size)[0].results
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

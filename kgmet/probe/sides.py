@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager
 
 from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.packed import Side
-from kgmet.lm.tracing import added
-from kgmet.write.patch import EditPatch, check_patch, merged_updates
+from kgmet.lm.packed import Side, unchanged
+from kgmet.write.patch import EditPatch, attached_updates, check_patch
 
 __all__ = ["before_and_after"]
 
@@ -23,16 +21,6 @@ def before_and_after(patch: EditPatch, lm: LoadedLM) -> tuple[Side, Side]:
     check_patch(patch, lm)
 
     def with_patch(row: int | None) -> AbstractContextManager[None]:
-        return _attached(patch, lm, row)
+        return attached_updates(patch.updates, lm, row=row)
 
-    return (lambda _row: nullcontext()), with_patch
-
-
-@contextmanager
-def _attached(patch: EditPatch, lm: LoadedLM, row: int | None) -> Iterator[None]:
-    with ExitStack() as stack:
-        for update in merged_updates(patch.updates, lm):
-            module = lm.family.write_module(lm.model, update.layer)
-            output = None if update.is_whole else update.output_factor
-            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output, row=row))
-        yield
+    return unchanged, with_patch

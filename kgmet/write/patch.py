@@ -113,13 +113,13 @@ def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator
 
 
 @contextmanager
-def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> Iterator[None]:
-    """Attach bare updates; several of one layer are put together."""
+def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
+    """Attach bare updates, to one row of a batch or to all; several of one layer are put together."""
     with ExitStack() as stack:
         for update in merged_updates(updates, lm):
             module = lm.family.write_module(lm.model, update.layer)
             output = None if update.is_whole else update.output_factor
-            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output))
+            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output, row=row))
         yield
 
 
