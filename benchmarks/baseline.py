@@ -27,10 +27,10 @@ def straightforward_search(
     """One edit's shift, searched over whole sequences; with `steps` exactly so many, else with the published stop."""
     spans = locate_all(lm, [prompt.phrase(problem.edit.subject) for prompt in problem.prompts])
     width = max(len(span.input_ids) for span in spans)
-    ids = torch.tensor([[*span.input_ids, *[0] * (width - len(span.input_ids))] for span in spans])
-    mask = torch.tensor([[1] * len(span.input_ids) + [0] * (width - len(span.input_ids)) for span in spans])
+    ids = torch.tensor([[*span.input_ids, *[0] * (width - len(span.input_ids))] for span in spans], device=lm.device)
+    mask = (torch.arange(width)[None] < torch.tensor([[len(span.input_ids)] for span in spans])).long().to(lm.device)
     lookups = torch.tensor([span.lookup.position for span in spans])
-    delta = torch.zeros(lm.d_model, requires_grad=True)
+    delta = torch.zeros(lm.d_model, device=lm.device, requires_grad=True)
     before: list[Tensor] = []
     shift = [delta]
 
@@ -64,11 +64,11 @@ def straightforward_search(
         total.backward()
         optimizer.step()
         shift[0] = limited(delta[None], (config.max_norm_ratio * before[0].norm())[None])[0]
-    found = shift[0].detach()
+    found, start = shift[0].detach().cpu(), before[0].cpu()
     return TargetShift(
         edit_id=problem.edit.id,
         layer=layer,
-        before=before[0],
+        before=start,
         direction=Direction(unit=found / found.norm(), source="free, straightforward"),
         length=float(found.norm()),
         steps=len(curve) - 1,
@@ -89,7 +89,7 @@ def _loss(
     by_term: dict = {}
     for row, (prompt, span) in enumerate(zip(problem.prompts, spans, strict=True)):
         if span.target is not None:
-            target = torch.tensor(span.target_ids)
+            target = torch.tensor(span.target_ids, device=logprobs.device)
             picked = logprobs[row, span.target.start - 1 : span.target.stop - 1].gather(1, target[:, None])
             by_term.setdefault(prompt.term, []).append(-picked.mean())
         else:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kgmet.direction.source import Direction, DirectionSource
-from kgmet.errors import ConfigError, MemoryLimitError, NonFiniteError
+from kgmet.errors import ConfigError, MemoryLimitError, NonFiniteError, SearchError
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.shapes import check_shape
@@ -128,6 +128,7 @@ def find_target_shifts(
 
     Raises:
         NonFiniteError: if a loss becomes NaN or infinite; names the edit.
+        SearchError: if the model passes no gradient.
         MemoryLimitError: if a batch does not fit.
         Cancelled: if asked to stop.
     """
@@ -182,6 +183,14 @@ class _Search:
         elif len(self.curve) > self.config.max_steps:
             self.stopped = Stop.STEPS
 
+    def check_gradient(self) -> None:
+        """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so."""
+        if len(self.curve) == 1 and not any(p.grad is not None and p.grad.any() for p in self.source.parameters()):
+            raise SearchError(
+                f"No gradient reaches the shift of {self.problem.edit.prompt!r}: some layer of this model passes none, "
+                "as packed 4-bit weights on a CPU do. Load the model on a GPU, in 8 bits, or without quantisation."
+            )
+
     def result(self, layer: int) -> TargetShift:
         """The shift that was measured last: exactly what the last entry of the curve describes."""
         assert self.stopped is not None
@@ -219,6 +228,7 @@ def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetCo
                 return
             torch.stack([totals[n] for n in running]).sum().backward()  # type: ignore[no-untyped-call]
         for n in running:
+            searches[n].check_gradient()
             searches[n].optimizer.step()
             searches[n].optimizer.zero_grad()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kgmet.direction.source import FreeDirection, RandomDirection
-from kgmet.errors import Cancelled, ConfigError, NonFiniteError
+from kgmet.errors import Cancelled, ConfigError, NonFiniteError, SearchError
 from kgmet.lm.loaded import LoadedLM, wrap_lm
 from kgmet.lm.spans import locate
 from kgmet.lm.suffixes import left_padded
@@ -212,6 +212,15 @@ def test_the_random_control_learns_its_length_only() -> None:
     cosine = float(torch.cosine_similarity(shift.delta, before, dim=0))
     assert abs(cosine) == pytest.approx(1, abs=1e-5)
     assert shift.length != pytest.approx(0.1 * float(shift.before.norm()), rel=1e-3)
+
+
+def test_a_model_that_passes_no_gradient_is_refused() -> None:
+    model = tiny_model("llama")
+    for layer in model.model.layers:  # as some packed weights do: an output that remembers nothing of its input
+        for projection in (layer.self_attn.k_proj, layer.self_attn.v_proj):
+            projection.register_forward_hook(lambda _module, _args, output: output.detach())
+    with pytest.raises(SearchError, match="No gradient reaches the shift of 'The Eiffel Tower"):
+        find(wrap_lm(model, tiny_tokenizer(), name="deaf"), PROBLEMS)
 
 
 def test_a_loss_that_is_not_finite_names_the_edit() -> None:
