@@ -72,8 +72,10 @@ def _deepened(config: EditConfig) -> EditConfig:
 
 def _for_many(config: EditConfig) -> EditConfig:
     """The same for long sequences; chosen on the own cases from the 201st on, in sequences of 120."""
-    write = replace(config.write, ridge=5.0, ordinary_weight=1000.0, protected_weight=0.3)
-    target = replace(config.target, max_norm_ratio=0.9)
+    write = replace(
+        config.write, ordinary_weight=1000.0, protected_weight=0.15, earlier_weight=16.0, even_remaining=0.3
+    )
+    target = replace(config.target, short_norm_ratio=0.6, short_nll=0.3)
     return replace(config, target=target, write=write, cutoff=Cutoff(value=0.2))
 
 
@@ -102,7 +104,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="KGMET-many",
-            summary="KGMET for dozens of edits and more: shorter shifts, and ordinary keys count in every direction.",
+            summary="KGMET for dozens of edits and more: shorter shifts; ordinary keys and earlier edits count more.",
             writer=WriterKind.NULL_SPACE,
             config=_for_many(ours),
             searches_unedited=True,

@@ -45,7 +45,12 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
             free = statistics.damped(write.layers, config.cutoff, ratio=ratio, progress=progress)
         else:
             free = statistics.free(write.layers, config.cutoff, progress=progress)
-        return NullSpaceWriter(free=free, ridge=write.ridge, keeps_earlier=editor.keeps_earlier)
+        return NullSpaceWriter(
+            free=free,
+            ridge=write.ridge,
+            keeps_earlier=editor.keeps_earlier,
+            earlier_weight=write.earlier_weight,
+        )
     moments = statistics.moments(write.layers, progress=progress)
     if kind is WriterKind.RANK_ONE:
         return RankOneWriter(moments=moments)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from kgmet.inspect.settings import settings_of
 from kgmet.lm.loaded import LoadedLM
 from kgmet.progress import Progress, ProgressEvent, Silent
 from kgmet.shapes import check_shape
+from kgmet.write.layers import WriteConfig
 from kgmet.write.moments import KeyMoment
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
@@ -66,7 +66,7 @@ class LayerWrite:
     to stay, in eigenvector coordinates. `wanted` (n_key, n_key) holds the inner products of the wanted output changes.
     `update` (d_key,) is the energy ‖ΔW vᵢ‖² of the actual update along each eigenvector. `text_output` is E‖W k‖² over
     ordinary text. `rank` directions were free; `is_projected` says whether the editor confines itself to them.
-    `ordinary_weight` and `kept_weight` are how much ordinary and kept keys count, `WriteConfig`'s.
+    `ordinary_weight` is how much ordinary keys count, `kept_weight` (n_kept,) how much each kept one: `WriteConfig`'s.
     """
 
     layer: int
@@ -80,13 +80,15 @@ class LayerWrite:
     ridge: float
     is_projected: bool
     ordinary_weight: float = 0.0
-    kept_weight: float = 1.0
+    kept_weight: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check shapes."""
         d_key, n_key = self.eigenvalues.shape[0], self.keys.shape[0]
         check_shape("keys", self.keys, n_key, d_key)
         check_shape("kept", self.kept, None, d_key)
+        if self.kept_weight is not None:
+            check_shape("kept_weight", self.kept_weight, self.kept.shape[0])
         check_shape("wanted", self.wanted, n_key, n_key)
         check_shape("update", self.update, d_key)
 
@@ -171,7 +173,8 @@ class LayerWrite:
         return self._solve(torch.ones_like(self.eigenvalues))
 
     def _solve(self, damping: Tensor) -> _Solve:
-        rows = torch.cat([self.keys, math.sqrt(self.kept_weight) * self.kept]) * damping
+        kept = self.kept if self.kept_weight is None else self.kept_weight.sqrt()[:, None] * self.kept
+        rows = torch.cat([self.keys, kept]) * damping
         return _Solve(rows=rows, gram=rows.T @ rows, damping=damping)
 
     def _factors(self, rank: int, solve: _Solve | None = None) -> Tensor:
@@ -263,20 +266,21 @@ def _inspect_layer(
         for item in earlier
         if update.layer in item.keys
     ]
-    keys = stored[own] @ vectors
+    keys, n_written = stored[own] @ vectors, sum(len(rows) for rows in written)
+    weights = [stage.write.earlier_weight] * n_written + [stage.write.protected_weight] * len(others)
     return LayerWrite(
         layer=update.layer,
         eigenvalues=values,
         keys=keys,
         kept=torch.cat([*written, stored[others]]) @ vectors,
-        wanted=_wanted(patch, update, stored[own], n_stored=len(stored), repeats=stage.write.repeats),
+        wanted=_wanted(patch, update, stored[own], n_stored=len(stored), write=stage.write),
         update=_along(update, vectors),
         text_output=_text_output(lm, update.layer, moment),
         rank=stage.cutoff.rank(values),
         ridge=stage.write.ridge,
         is_projected=_is_projected(patch),
         ordinary_weight=stage.write.ordinary_weight if _is_projected(patch) else 0.0,
-        kept_weight=stage.write.protected_weight,
+        kept_weight=torch.tensor(weights, dtype=torch.float64),
     )
 
 
@@ -284,9 +288,10 @@ def _is_projected(patch: EditPatch) -> bool:
     return patch.editor in EDITORS and EDITORS[patch.editor].writer is WriterKind.NULL_SPACE
 
 
-def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, n_stored: int, repeats: int) -> Tensor:
+def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, n_stored: int, write: WriteConfig) -> Tensor:
     """Inner products of the residuals the layer was asked for; where they are not kept, of what its keys received."""
-    if _is_projected(patch) and repeats == 1 and len(update.output_factor) in (len(keys), n_stored):
+    is_plain = _is_projected(patch) and write.repeats == 1 and not write.even_remaining
+    if is_plain and len(update.output_factor) in (len(keys), n_stored):
         residuals = update.output_factor[: len(keys)].double()  # protected keys that were brought back come after
     else:
         residuals = (keys @ update.input_factor.double().T) @ update.output_factor.double()

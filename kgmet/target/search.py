@@ -50,6 +50,13 @@ class TargetConfig:
     """Adam's β₂: how long a coordinate's past gradients, large at the start, shorten its steps; from 0, below 1."""
     max_norm_ratio: float = 0.75
     """Longest ‖shift‖ / ‖hidden state‖; above 0."""
+    short_norm_ratio: float = 0.0
+    """The limit at first, at most `max_norm_ratio`: only where the answers do not hold under it after `max_steps`, the
+    search goes on for as many steps under the full one. 0: the full one at once. Most shifts use all the length they
+    may, whether they need it or not, and a short one disturbs less."""
+    short_nll: float = 0.5
+    """Answers hold under the short limit if the rewriting prompts' mean negative log-likelihood per token is at most
+    this and the consequences' at most twice this; in nats, above 0."""
     stop_nll: float = 0.05
     """A search stops when every rewriting prompt's answer has at most this negative log-likelihood per token …"""
     stop_consequence_nll: float = 0.5
@@ -61,9 +68,14 @@ class TargetConfig:
         """Check the ranges."""
         if self.max_steps < 1:
             raise ConfigError(f"target.max_steps must be at least 1, got {self.max_steps}")
-        for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll"):
+        for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll", "short_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.short_norm_ratio <= self.max_norm_ratio:
+            raise ConfigError(
+                f"target.short_norm_ratio must be from 0 to max_norm_ratio, which is {self.max_norm_ratio}, "
+                f"got {self.short_norm_ratio}"
+            )
         for name in ("momentum", "memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"target.{name} must be from 0 to below 1, got {getattr(self, name)}")
@@ -161,6 +173,9 @@ class _Search:
         self.before = torch.zeros(0)
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None
+        self.limit = config.short_norm_ratio or config.max_norm_ratio
+        self.last = config.max_steps
+        """The step it ends at, unless the limit is lifted there."""
 
     @property
     def scale(self) -> float:
@@ -169,7 +184,7 @@ class _Search:
 
     def delta(self) -> Tensor:
         """(d_model,) limited and differentiable."""
-        longest = ordinary_norm(self.before) * self.config.max_norm_ratio
+        longest = ordinary_norm(self.before) * self.limit
         return limited(self.source.shift().to(self.before)[None] * self.scale, longest[None])[0]
 
     def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
@@ -180,10 +195,26 @@ class _Search:
             and worst.get(Term.CONSEQUENCE, 0.0) <= self.config.stop_consequence_nll
         ):
             self.stopped = Stop.ANSWER_HOLDS
-        elif len(self.curve) > self.config.max_steps:
+        elif len(self.curve) > self.last and not (self._is_short and self._wants_more(terms)):
             self.stopped = Stop.STEPS
 
-    def check_gradient(self) -> None:
+    @property
+    def _is_short(self) -> bool:
+        return self.limit < self.config.max_norm_ratio
+
+    def _wants_more(self, terms: Mapping[str, float]) -> bool:
+        enough = self.config.short_nll
+        return terms[Term.REWRITE.value] > enough or terms.get(Term.CONSEQUENCE.value, 0.0) > 2 * enough
+
+    def step(self) -> None:
+        """Take the step that was measured last; one that goes on beyond its last step does so under the full limit."""
+        self._check_gradient()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if len(self.curve) > self.last:
+            self.limit, self.last = self.config.max_norm_ratio, self.last + self.config.max_steps
+
+    def _check_gradient(self) -> None:
         """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so."""
         if len(self.curve) == 1 and not any(p.grad is not None and p.grad.any() for p in self.source.parameters()):
             raise SearchError(
@@ -228,9 +259,7 @@ def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetCo
                 return
             torch.stack([totals[n] for n in running]).sum().backward()  # type: ignore[no-untyped-call]
         for n in running:
-            searches[n].check_gradient()
-            searches[n].optimizer.step()
-            searches[n].optimizer.zero_grad()
+            searches[n].step()
 
 
 def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:
@@ -259,7 +288,5 @@ def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta
         terms |= {"total": float(total.detach()), "norm_ratio": math.sqrt(float(penalty.detach()))}
         search.note(terms, worst)
         detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
-        progress.report(
-            ProgressEvent(stage="search", done=len(search.curve) - 1, total=config.max_steps, detail=detail)
-        )
+        progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
     return total

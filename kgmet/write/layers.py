@@ -26,6 +26,8 @@ __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_la
 
 KEYS_PER_EDIT = ("mean", "each")
 """Which of an edit's contexts share a key."""
+_WEIGHTS = (0.1, 20.0)
+"""Least and most an edit may count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,14 @@ class WriteConfig:
     """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
     protected_weight: float = 1.0
     """How much a protected key counts against an edit's own; above 0."""
+    earlier_weight: float = 1.0
+    """How much the key of an earlier edit counts against an edit's own; above 0. Null space only."""
     restores: bool = False
     """Whether a protected key's state that earlier edits moved is brought back, not only kept where it is. For editors
     that search on the unedited model."""
+    even_remaining: float = 0.0
+    """Edits count as much as it takes for each to miss this part of its shift, from 0, below 1; 0: all alike. Alike, a
+    key that ordinary ones resemble misses most of its shift while another reaches its own further than it needs."""
     keys_per_edit: str = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
     the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
@@ -69,8 +76,11 @@ class WriteConfig:
             raise ConfigError(f"write.ridge must be above 0, got {self.ridge}")
         if not self.ordinary_weight >= 0:
             raise ConfigError(f"write.ordinary_weight must be at least 0, got {self.ordinary_weight}")
-        if not self.protected_weight > 0:
-            raise ConfigError(f"write.protected_weight must be above 0, got {self.protected_weight}")
+        for name in ("protected_weight", "earlier_weight"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"write.{name} must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.even_remaining < 1:
+            raise ConfigError(f"write.even_remaining must be from 0 to below 1, got {self.even_remaining}")
         if self.keys_per_edit not in KEYS_PER_EDIT:
             raise ConfigError(f"write.keys_per_edit must be one of {KEYS_PER_EDIT}, got {self.keys_per_edit!r}")
         if self.repeats < 1:
@@ -156,20 +166,26 @@ def solve_layers(
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
     plan = list(config.schedule.shares(config.layers))
-    total, remaining = len(plan) * config.repeats, {}
-    for repeat in range(config.repeats):
+    is_trial = config.even_remaining > 0
+    n_pass, remaining = config.repeats + is_trial, {}
+    for number in range(n_pass):
         job.rewind()
-        for number, (layer, share) in enumerate(plan):
-            done = repeat * len(plan) + number
-            progress.report(ProgressEvent(stage="write", done=done, total=total, detail={"layer": float(layer)}))
+        for place, (layer, share) in enumerate(plan):
+            detail = {"layer": float(layer)}
+            done, total = number * len(plan) + place, n_pass * len(plan)
+            progress.report(ProgressEvent(stage="write", done=done, total=total, detail=detail))
             progress.check()
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
             kept[layer] = job.keys_of(request)
         remaining = job.remaining(list(updates.values()))
-        if max(remaining.values()) <= config.tolerance:
+        if is_trial:
+            is_trial = False
+            job.weigh(remaining)
+            updates.clear()
+        elif max(remaining.values()) <= config.tolerance:
             break
-    progress.report(ProgressEvent(stage="write", done=total, total=total))
+    progress.report(ProgressEvent(stage="write", done=n_pass * len(plan), total=n_pass * len(plan)))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 
 
@@ -198,6 +214,7 @@ class _Job:
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
+        self.weights = torch.ones(len(self.groups), 1)
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
@@ -222,8 +239,8 @@ class _Job:
             now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
             protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
         missing = self._before_norm(layer, now.outputs, (self.target - now.states) * share)
-        keys = torch.stack([now.keys[members].mean(0) for members in self.groups])
-        residuals = torch.stack([missing[members].mean(0) for members in self.groups])
+        keys = self.weights.sqrt() * torch.stack([now.keys[members].mean(0) for members in self.groups])
+        residuals = self.weights.sqrt() * torch.stack([missing[members].mean(0) for members in self.groups])
         root = math.sqrt(self.config.protected_weight)
         if isinstance(protected, KeyBatch):
             assert self.restored is not None
@@ -245,12 +262,22 @@ class _Job:
     def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
         """Names and keys of a request, the edits' before the protected ones."""
         keys = torch.cat([request.keys, request.protected])
+        keys[: len(self.groups)] /= self.weights.sqrt()
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
         return (*self.key_names, *self.protected_names), keys
 
     def _before_norm(self, layer: int, outputs: Tensor, missing: Tensor) -> Tensor:
         norm = self.lm.family.norm_after_write(self.lm.model, layer)
         return missing if norm is None else before_norm(norm, outputs, missing)
+
+    def weigh(self, remaining: Mapping[str, float]) -> None:
+        """Set the edits' weights from what a write in which all count alike leaves of each shift.
+
+        A key alone, of weight w, leaves r = 1/(1 + w·s) of it, s being how far it reaches; so w = (1/wanted - 1)/s.
+        """
+        wanted = self.config.even_remaining
+        left = torch.tensor([remaining[self.rows[members[0]].owner] for members in self.groups]).clamp(0.01, 0.99)
+        self.weights = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS)[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""

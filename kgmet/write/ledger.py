@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,26 +25,26 @@ class WrittenKeys:
 
     names: tuple[str, ...]
     keys: Tensor
-    _systems: dict[tuple[str, float], KeySystem] = field(default_factory=dict, repr=False)
+    _systems: dict[tuple[str, float, float], KeySystem] = field(default_factory=dict, repr=False)
 
-    def system(self, metric: KeyMetric, ridge: float) -> KeySystem:
-        """The key system for these free directions and λ; made once and then extended."""
-        wanted = (metric.fingerprint, ridge)
+    def system(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> KeySystem:
+        """The key system for these free directions and λ, each key counting `weight`; made once and then extended."""
+        wanted = (metric.fingerprint, ridge, weight)
         system = self._systems.get(wanted, KeySystem(metric, ridge))
         if len(system) < len(self.names):
-            system = system.appended(self.keys[len(system) :])
+            system = system.appended(math.sqrt(weight) * self.keys[len(system) :])
         self._systems[wanted] = system
         return system
 
-    def behind(self, metric: KeyMetric, ridge: float) -> tuple[KeySystem, Tensor]:
-        """A system of the older of these keys, and the latest, (n_latest, d_key), which it does not hold yet.
+    def behind(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> tuple[KeySystem, Tensor]:
+        """A system of the older of these keys, and the latest, (n_latest, d_key) times √weight, which it does not hold.
 
         Extending a system rewrites d_key² numbers, for one key as for thirty; so the latest wait until they are many.
         """
-        system = self._systems.get((metric.fingerprint, ridge))
+        system = self._systems.get((metric.fingerprint, ridge, weight))
         if system is None or len(self.names) - len(system) > _MOST_LATEST:
-            system = self.system(metric, ridge)
-        return system, self.keys[len(system) :]
+            system = self.system(metric, ridge, weight=weight)
+        return system, math.sqrt(weight) * self.keys[len(system) :]
 
     def fresh(self, names: Sequence[str], keys: Tensor) -> tuple[list[str], Tensor]:
         """Those of `keys` (n_new, d_key) whose name is new, with their names."""

@@ -61,12 +61,14 @@ class Writer(Protocol):
 class NullSpaceWriter:
     """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept.
 
-    With damped directions ordinary keys count within them too, as in MEMIT.
+    With damped directions ordinary keys count within them too, as in MEMIT. `earlier_weight`, above 0, is how much the
+    key of an earlier edit counts.
     """
 
     free: Mapping[int, NullSpace | DampedNullSpace]
     ridge: float
     keeps_earlier: bool = True
+    earlier_weight: float = 1.0
     name: str = "null space"
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
@@ -80,7 +82,7 @@ class NullSpaceWriter:
         request.check_model(self.free[request.layer].model_fingerprint)
         written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
         _, protected = written.fresh(request.protected_names, request.protected)
-        system, latest = written.behind(self.free[request.layer], self.ridge)
+        system, latest = written.behind(self.free[request.layer], self.ridge, weight=self.earlier_weight)
         return solve_layer_update(
             request.keys,
             request.residuals,

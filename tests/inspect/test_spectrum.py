@@ -57,7 +57,8 @@ def test_energy_over_the_spectrum_is_that_of_the_whole_update() -> None:
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float, ordinary: float, kept: float) -> None:
     patch = written_patch(LM, share=0.4, edits=(TOWER, GATE))
-    write = replace(write_of(patch), ordinary_weight=ordinary, kept_weight=kept)
+    write = write_of(patch)
+    write = replace(write, ordinary_weight=ordinary, kept_weight=torch.full((len(write.kept),), kept).double())
     update = solved_again(patch, share, ordinary=ordinary, kept=kept)
     cost = write.cost(round(share * LM.d_key))
     own, others = edit_rows(patch, 1)

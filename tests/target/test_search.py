@@ -129,6 +129,24 @@ def test_no_shift_is_longer_than_allowed(ratio: float) -> None:
         assert max(row["norm_ratio"] for row in shift.curve) <= ratio * 1.0001
 
 
+def test_a_shift_stays_short_where_that_is_enough_and_is_let_longer_where_not() -> None:
+    lm, steps = tiny_lm(), 6
+    config = TargetConfig(max_steps=steps, rate=1.0, max_norm_ratio=0.05)
+    short = find(lm, PROBLEMS, config)
+    needed = [max(shift.curve[-1]["rewrite"], shift.curve[-1]["consequence"] / 2) for shift in short]
+    easy, hard = sorted(range(len(needed)), key=needed.__getitem__)
+    enough = (needed[easy] + needed[hard]) / 2
+    both = replace(config, short_norm_ratio=0.05, max_norm_ratio=0.5, short_nll=enough)
+    found = find(lm, PROBLEMS, both)
+    assert (found[easy].steps, found[easy].norm_ratio) == (steps, pytest.approx(0.05, rel=1e-3))
+    assert found[hard].steps > steps
+    assert found[hard].norm_ratio > 0.06
+    for n, shift in enumerate(found):
+        assert [row["norm_ratio"] <= 0.0501 for row in shift.curve[: steps + 1]] == [True] * (steps + 1)
+        (alone,) = find(lm, [PROBLEMS[n]], both)
+        assert (alone.steps, alone.length) == (shift.steps, pytest.approx(shift.length, rel=1e-2))
+
+
 def test_it_stops_when_the_answer_holds_and_not_before() -> None:
     easy = TargetConfig(max_steps=5, stop_nll=1e3, stop_consequence_nll=1e3)
     for shift in find(tiny_lm(), PROBLEMS, easy):
@@ -262,7 +280,10 @@ def test_a_layer_that_cannot_be_searched_at_is_refused(layer: int) -> None:
         find(tiny_lm(), PROBLEMS, layer=layer)
 
 
-@pytest.mark.parametrize("settings", [{"max_steps": 0}, {"rate": 0.0}, {"max_norm_ratio": -1.0}, {"stop_nll": 0.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_steps": 0}, {"rate": 0.0}, {"max_norm_ratio": -1.0}, {"stop_nll": 0.0}, {"short_norm_ratio": 0.8}],
+)
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"target.{next(iter(settings))}"):
         TargetConfig(**settings)  # type: ignore[arg-type]

@@ -132,6 +132,17 @@ def test_a_lighter_protected_key_moves_further() -> None:
     torch.testing.assert_close(keys[-1], keys[0])
 
 
+@pytest.mark.parametrize("wanted", [0.1, 0.5])
+def test_edits_are_weighed_until_each_misses_as_much_of_its_shift(wanted: float) -> None:
+    lm = tiny_lm()
+    rows = rows_of(lm)
+    alike = written(lm, rows, WriteConfig(layers=(TOP,), ridge=10.0))
+    even = written(lm, rows, WriteConfig(layers=(TOP,), ridge=10.0, even_remaining=wanted))
+    for owner, left in alike.remaining.items():
+        assert abs(even.remaining[owner] - wanted) < 0.3 * abs(left - wanted)
+    torch.testing.assert_close(even.keys[TOP][1], alike.keys[TOP][1])
+
+
 def test_one_key_an_edit_is_the_mean_of_its_contexts() -> None:
     lm = tiny_lm()
     rows = rows_of(lm, EDITS[:1], prefixes=("", "In the news today: "))
@@ -240,6 +251,7 @@ def test_shifts_and_texts_must_belong_together() -> None:
         {"keys_per_edit": "all"},
         {"repeats": 0},
         {"tolerance": -0.1},
+        {"even_remaining": 1.0},
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
