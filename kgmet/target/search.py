@@ -51,8 +51,8 @@ class TargetConfig:
     max_norm_ratio: float = 0.75
     """Longest ‖shift‖ / ‖hidden state‖; above 0."""
     short_norm_ratio: float = 0.0
-    """The limit at first, at most `max_norm_ratio`: only where the answers do not hold under it after `max_steps`, the
-    search goes on for as many steps under the full one. 0: the full one at once. Most shifts use all the length they
+    """The limit at first: only where the answers do not hold under it after `max_steps`, the search goes on for as many
+    steps under the full one. The full one at once if this is 0 or not below it. Most shifts use all the length they
     may, whether they need it or not, and a short one disturbs less."""
     short_nll: float = 0.5
     """Answers hold under the short limit if the rewriting prompts' mean negative log-likelihood per token is at most
@@ -71,11 +71,8 @@ class TargetConfig:
         for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll", "short_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
-        if not 0 <= self.short_norm_ratio <= self.max_norm_ratio:
-            raise ConfigError(
-                f"target.short_norm_ratio must be from 0 to max_norm_ratio, which is {self.max_norm_ratio}, "
-                f"got {self.short_norm_ratio}"
-            )
+        if not self.short_norm_ratio >= 0:
+            raise ConfigError(f"target.short_norm_ratio must be at least 0, got {self.short_norm_ratio}")
         for name in ("momentum", "memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"target.{name} must be from 0 to below 1, got {getattr(self, name)}")
@@ -173,7 +170,7 @@ class _Search:
         self.before = torch.zeros(0)
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None
-        self.limit = config.short_norm_ratio or config.max_norm_ratio
+        self.limit = min(config.short_norm_ratio or config.max_norm_ratio, config.max_norm_ratio)
         self.last = config.max_steps
         """The step it ends at, unless the limit is lifted there."""
 

@@ -147,6 +147,12 @@ def test_a_shift_stays_short_where_that_is_enough_and_is_let_longer_where_not() 
         assert (alone.steps, alone.length) == (shift.steps, pytest.approx(shift.length, rel=1e-2))
 
 
+def test_a_short_limit_above_the_full_one_means_nothing() -> None:
+    config = replace(CONFIG, max_norm_ratio=0.1, rate=1.0)
+    (plain,), (same,) = (find(tiny_lm(), PROBLEMS[:1], replace(config, short_norm_ratio=short)) for short in (0.0, 0.6))
+    assert torch.equal(plain.delta, same.delta)
+
+
 def test_it_stops_when_the_answer_holds_and_not_before() -> None:
     easy = TargetConfig(max_steps=5, stop_nll=1e3, stop_consequence_nll=1e3)
     for shift in find(tiny_lm(), PROBLEMS, easy):
@@ -282,7 +288,7 @@ def test_a_layer_that_cannot_be_searched_at_is_refused(layer: int) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_steps": 0}, {"rate": 0.0}, {"max_norm_ratio": -1.0}, {"stop_nll": 0.0}, {"short_norm_ratio": 0.8}],
+    [{"max_steps": 0}, {"rate": 0.0}, {"max_norm_ratio": -1.0}, {"stop_nll": 0.0}, {"short_norm_ratio": -0.1}],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"target.{next(iter(settings))}"):
