@@ -251,7 +251,7 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
         message(note, kind="warning")
     said = actions.greedy_now(state, lm, context.edit.prompt)
     old = context.edit.old_object
-    line = f"The model now goes on: “{wording.safe(said)}”."
+    line = f"The model now goes on: “{wording.safe(said.removesuffix('.'))}”."
     if actions.says(said, context, new=True):
         live = "an edit of yours is live" if state.live(lm) else "it believes so already"
         st.caption(f"{line} That is the new object: {live}.")

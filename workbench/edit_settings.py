@@ -26,12 +26,15 @@ _SHOWN = {
     "hold": ("consequences", "neighbours"),
 }
 """Stage → settings that have a widget."""
+_OPEN = "settings-touched"
 
 
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
     """Editor and settings, folded away; what is out of range is said and not taken."""
     mark = " · changed" if state.record.settings else ""
-    with st.expander(f"Settings · {state.editor.name}{mark}", icon=":material/tune:"):
+    title = f"Settings · {state.editor.name}{mark}"
+    # Another title is another expander to the browser, and would be shut under the hand that chose the editor.
+    with st.expander(title, expanded=_OPEN in st.session_state, icon=":material/tune:"):
         name = st.selectbox(
             "Editor",
             list(EDITORS),
@@ -44,10 +47,14 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
         settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
         if is_same:
             settings = _with_others(settings, state.record.settings)
+        before = state.record.editor, state.record.settings
         try:
             state.set_editor(name, settings)
         except KgmetError as error:
             message(str(error))
+        if before != (state.record.editor, state.record.settings):
+            st.session_state[_OPEN] = True
+            st.rerun()  # the title is that of before
         if state.record.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):
             for key in [key for key in st.session_state if str(key).startswith("setting-")]:
                 del st.session_state[key]

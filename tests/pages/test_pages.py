@@ -151,6 +151,15 @@ def test_settings_out_of_range_are_said_and_not_taken(resident: Resident) -> Non
     assert state.config.write.layers == (1, 2)
 
 
+def test_a_changed_setting_is_in_the_title_at_once_and_the_panel_stays_open(resident: Resident) -> None:
+    page = shown("edit", state_of())
+    page.number_input(key="setting-ridge-KGMET").set_value(5.0).run()
+    assert not page.exception
+    (panel,) = (item for item in page.expander if item.label.startswith("Settings"))
+    assert panel.label == "Settings · KGMET · changed"
+    assert panel.proto.expanded
+
+
 def test_a_hostile_name_stays_text_on_every_page(resident: Resident) -> None:
     state = state_of()
     draft = FactDraft(subject="<img src=x onerror=alert(1)>", prompt="{} is in", new_object="**Rome** :red[x]")
