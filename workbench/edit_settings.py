@@ -27,6 +27,7 @@ _SHOWN = {
 }
 """Stage → settings that have a widget."""
 _OPEN = "settings-touched"
+"""In the session once a setting was changed: from then on the panel is open."""
 
 
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
@@ -47,12 +48,12 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
         settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
         if is_same:
             settings = _with_others(settings, state.record.settings)
-        before = state.record.editor, state.record.settings
+        is_new = False
         try:
-            state.set_editor(name, settings)
+            is_new = state.set_editor(name, settings)
         except KgmetError as error:
             message(str(error))
-        if before != (state.record.editor, state.record.settings):
+        if is_new:
             st.session_state[_OPEN] = True
             st.rerun()  # the title is that of before
         if state.record.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):

@@ -64,16 +64,18 @@ class WorkbenchState:
         """The editor's settings with what the person changed."""
         return config_from_mapping(self.record.settings, base=self.editor.config)
 
-    def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
-        """Choose a method and what differs from its settings (nested as in `config_to_mapping`).
+    def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> bool:
+        """Choose a method and what differs from its settings (nested as in `config_to_mapping`); whether that is new.
 
         Raises:
             ConfigError: if a setting is unknown or out of range; nothing changes then.
         """
         settings = dict(settings or {})
         config_from_mapping(settings, base=EDITORS[name].config)
-        if (name, settings) != (self.record.editor, self.record.settings):
+        is_new = (name, settings) != (self.record.editor, self.record.settings)
+        if is_new:
             self.record.change(editor=name, settings=settings)
+        return is_new
 
     @property
     def context(self) -> EditContext | None:

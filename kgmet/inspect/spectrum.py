@@ -79,16 +79,15 @@ class LayerWrite:
     rank: int
     ridge: float
     is_projected: bool
-    ordinary_weight: float = 0.0
-    kept_weight: Tensor | None = None
+    ordinary_weight: float
+    kept_weight: Tensor
 
     def __post_init__(self) -> None:
         """Check shapes."""
         d_key, n_key = self.eigenvalues.shape[0], self.keys.shape[0]
         check_shape("keys", self.keys, n_key, d_key)
         check_shape("kept", self.kept, None, d_key)
-        if self.kept_weight is not None:
-            check_shape("kept_weight", self.kept_weight, self.kept.shape[0])
+        check_shape("kept_weight", self.kept_weight, self.kept.shape[0])
         check_shape("wanted", self.wanted, n_key, n_key)
         check_shape("update", self.update, d_key)
 
@@ -173,8 +172,7 @@ class LayerWrite:
         return self._solve(torch.ones_like(self.eigenvalues))
 
     def _solve(self, damping: Tensor) -> _Solve:
-        kept = self.kept if self.kept_weight is None else self.kept_weight.sqrt()[:, None] * self.kept
-        rows = torch.cat([self.keys, kept]) * damping
+        rows = torch.cat([self.keys, self.kept_weight.sqrt()[:, None] * self.kept]) * damping
         return _Solve(rows=rows, gram=rows.T @ rows, damping=damping)
 
     def _factors(self, rank: int, solve: _Solve | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,13 +73,11 @@ class WriteConfig:
         """Check the ranges."""
         if not self.layers or list(self.layers) != sorted(set(self.layers)) or min(self.layers) < 0:
             raise ConfigError(f"write.layers must be ascending layer numbers from 0, got {list(self.layers)}")
-        if not self.ridge > 0:
-            raise ConfigError(f"write.ridge must be above 0, got {self.ridge}")
-        if not self.ordinary_weight >= 0:
-            raise ConfigError(f"write.ordinary_weight must be at least 0, got {self.ordinary_weight}")
-        for name in ("protected_weight", "earlier_weight"):
+        for name in ("ridge", "protected_weight", "earlier_weight"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"write.{name} must be above 0, got {getattr(self, name)}")
+        if not self.ordinary_weight >= 0:
+            raise ConfigError(f"write.ordinary_weight must be at least 0, got {self.ordinary_weight}")
         if not 0 <= self.even_remaining < 1:
             raise ConfigError(f"write.even_remaining must be from 0 to below 1, got {self.even_remaining}")
         if self.keys_per_edit not in KEYS_PER_EDIT:
@@ -163,29 +162,31 @@ def solve_layers(
     progress = progress or Silent()
     check_layers(lm, config.layers)
     job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
-    updates: dict[int, LayerUpdate] = {}
-    kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
     plan = list(config.schedule.shares(config.layers))
-    is_trial = config.even_remaining > 0
-    n_pass, remaining = config.repeats + is_trial, {}
-    for number in range(n_pass):
+    done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
+
+    def one_pass(updates: dict[int, LayerUpdate]) -> dict[str, float]:
+        """Add to `updates` over all layers; what is left of each shift then."""
         job.rewind()
-        for place, (layer, share) in enumerate(plan):
+        for layer, share in plan:
             detail = {"layer": float(layer)}
-            done, total = number * len(plan) + place, n_pass * len(plan)
-            progress.report(ProgressEvent(stage="write", done=done, total=total, detail=detail))
+            progress.report(ProgressEvent(stage="write", done=next(done), total=total, detail=detail))
             progress.check()
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
             kept[layer] = job.keys_of(request)
-        remaining = job.remaining(list(updates.values()))
-        if is_trial:
-            is_trial = False
-            job.weigh(remaining)
-            updates.clear()
-        elif max(remaining.values()) <= config.tolerance:
+        return job.remaining(list(updates.values()))
+
+    updates: dict[int, LayerUpdate] = {}
+    kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+    remaining: dict[str, float] = {}
+    if config.even_remaining:
+        job.weigh(one_pass({}))
+    for _ in range(config.repeats):
+        remaining = one_pass(updates)
+        if max(remaining.values()) <= config.tolerance:
             break
-    progress.report(ProgressEvent(stage="write", done=n_pass * len(plan), total=n_pass * len(plan)))
+    progress.report(ProgressEvent(stage="write", done=total, total=total))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 
 
@@ -214,7 +215,7 @@ class _Job:
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        self.weights = torch.ones(len(self.groups), 1)
+        self.roots = torch.ones(len(self.groups), 1)  # of what each key counts
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
@@ -239,8 +240,8 @@ class _Job:
             now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
             protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
         missing = self._before_norm(layer, now.outputs, (self.target - now.states) * share)
-        keys = self.weights.sqrt() * torch.stack([now.keys[members].mean(0) for members in self.groups])
-        residuals = self.weights.sqrt() * torch.stack([missing[members].mean(0) for members in self.groups])
+        keys = self.roots * torch.stack([now.keys[members].mean(0) for members in self.groups])
+        residuals = self.roots * torch.stack([missing[members].mean(0) for members in self.groups])
         root = math.sqrt(self.config.protected_weight)
         if isinstance(protected, KeyBatch):
             assert self.restored is not None
@@ -262,7 +263,7 @@ class _Job:
     def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
         """Names and keys of a request, the edits' before the protected ones."""
         keys = torch.cat([request.keys, request.protected])
-        keys[: len(self.groups)] /= self.weights.sqrt()
+        keys[: len(self.groups)] /= self.roots
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
         return (*self.key_names, *self.protected_names), keys
 
@@ -277,7 +278,7 @@ class _Job:
         """
         wanted = self.config.even_remaining
         left = torch.tensor([remaining[self.rows[members[0]].owner] for members in self.groups]).clamp(0.01, 0.99)
-        self.weights = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS)[:, None]
+        self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
