@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 __all__ = ["Kind"]
@@ -15,7 +16,7 @@ class Kind:
     paraphrases: tuple[str, ...]
     edits: tuple[tuple[str, str, str], ...]
     """Subject, old object, new object."""
-    consequences: dict[str, tuple[str, ...]]
+    consequences: Mapping[str, tuple[str, ...]]
     """Test wordings by the relation that names what follows."""
 
     @property

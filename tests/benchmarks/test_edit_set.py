@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,19 +15,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sample import sample_store
 from kgmet.request import FactEdit
 
-FOLDER = str(Path(__file__).resolve().parents[2] / "benchmarks")
 CATALOGUE = RelationCatalogue.load()
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """Modules of the benchmarks' folder, which find each other by their bare names."""
-    monkeypatch.syspath_prepend(FOLDER)
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if FOLDER in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 @pytest.fixture

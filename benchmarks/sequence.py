@@ -1,0 +1,194 @@
+r"""Settings of one editor in a sequence of edits, on own cases that no table of the docs is made of.
+
+    python benchmarks/sequence.py [--editor KGMET-many] [--edits 120] [--threads 2] [--out DIR] \
+        [--variant write.ridge=2 --variant write.earlier_weight=4,target.max_norm_ratio=0.9] [--corpus FILE]
+
+The cases from the 201st on, ten at a time, each batch on the model with those before, all scored once all edits are in,
+as `python -m kgmet evaluate` does with the first two hundred. One row per variant, the editor's own settings first;
+what they change is what their row is called. `--corpus` adds the editor's own settings with key statistics estimated
+from another text. A variant is a run folder in DIR and is not run again there.
+
+Perplexity is that of the bundled passages, 611 tokens, over the unedited model's, with its standard error over tokens:
+too coarse to choose settings by. Beside it stands the divergence KL(unedited ‖ edited) over the whole vocabulary, in
+nats, mean over the same tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+from measure import Table, machine
+from tune_grids import Changes, changes_text
+
+from kgmet.cli.common import StderrProgress
+from kgmet.config import config_from_mapping
+from kgmet.editors import editor_named
+from kgmet.evaluate.cases import Dataset, without_contested
+from kgmet.evaluate.datasets import FaultyRecords, load_dataset
+from kgmet.evaluate.folder import RunFolder
+from kgmet.evaluate.general import bundled_passages
+from kgmet.evaluate.runs import RunResources, run_evaluation
+from kgmet.evaluate.score import ScoreConfig
+from kgmet.evaluate.settings import RunSettings
+from kgmet.evaluate.summary import RunSummary, summarize_run
+from kgmet.fingerprint import fingerprint_value
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.sample import sample_store
+from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.statistics import KeyStatistics
+from kgmet.write.moments import Corpus
+from kgmet.write.patch import EditPatch, attached, merged_patch
+
+FIRST = 200
+"""Cases before this one are those of the tables."""
+COLUMNS = ("efficacy", "paraphrase", "neighborhood", "consequences")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--editor", default="KGMET-many")
+    parser.add_argument("--edits", type=int, default=120)
+    parser.add_argument("--num-edits", type=int, default=10)
+    parser.add_argument("--variant", action="append", default=[], type=changes_of)
+    parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/sequence"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    lm = load_lm(DEFAULT_MODEL)
+    data = tuning_cases(options.edits)
+    table = Table(["", *COLUMNS, "perplexity, ×", "divergence"])
+    variants: list[tuple[Changes, Corpus | None]] = [(changes, None) for changes in ({}, *options.variant)]
+    if options.corpus:
+        variants.append(({}, Corpus.from_file(options.corpus)))
+    for number, (changes, corpus) in enumerate(variants):
+        folder = run(lm, data, options.editor, changes, corpus, num_edits=options.num_edits, out=options.out)
+        found = summarize_run(folder.path)
+        if not number:
+            table.add("unedited", *cells(found, "before"), "1", "0")
+        patches = [patch for n in range(len(data.cases)) if (patch := folder.load_patch(n)) is not None]
+        moved = moved_text(lm, patches)
+        ratio = math.exp(moved.loss)
+        table.add(
+            name_of(options.editor, changes, corpus),
+            *cells(found, "after"),
+            f"{ratio:.3f} ± {ratio * moved.error:.3f}",
+            f"{moved.divergence:.4f}",
+        )
+        print(f"\n{table}", flush=True)
+    print(
+        f"\n{len(data.cases)} own cases from number {FIRST + 1} on, {options.num_edits} at a time, {lm.name}; "
+        f"{machine(options.threads)}. Preferred / first answer, %."
+    )
+
+
+def tuning_cases(n: int) -> Dataset:
+    """The `n` cases after the tables'; neighbours that another of these edits are not asked."""
+    data = load_dataset("own", faulty=FaultyRecords(together=False))
+    cases = without_contested(data.cases[FIRST : FIRST + n])
+    return replace(data, cases=tuple(cases))
+
+
+def run(
+    lm: LoadedLM,
+    data: Dataset,
+    editor: str,
+    changes: Changes,
+    corpus: Corpus | None,
+    *,
+    num_edits: int,
+    out: Path,
+) -> RunFolder:
+    """One variant, from its folder if it is there."""
+    config = config_from_mapping(changes, base=editor_named(editor).config)
+    # Long continuations tell nothing about settings and take most of the time.
+    score = ScoreConfig(free_tokens=0, n_generation=0)
+    settings = RunSettings(editor=editor, config=config, num_edits=num_edits, score=score)
+    key = fingerprint_value([editor, config, corpus and corpus.fingerprint, num_edits, data.fingerprint])
+    resources = RunResources(
+        store=sample_store(),
+        catalogue=RelationCatalogue.load(),
+        statistics=KeyStatistics(lm, corpus),
+        before=out / "before",
+    )
+    return run_evaluation(lm, data, settings, folder=out / key[:12], resources=resources, progress=StderrProgress())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What patches do to the bundled passages: means over their tokens, in nats, `error` a standard error."""
+
+    loss: float
+    error: float
+    divergence: float
+
+
+def moved_text(lm: LoadedLM, patches: list[EditPatch]) -> Moved:
+    """How much more each token surprises, and how far the distribution it is drawn from has moved."""
+    surprises: list[Tensor] = []
+    divergences: list[Tensor] = []
+    for text in bundled_passages():
+        ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
+        before = _logprobs(lm, ids)
+        with attached([merged_patch(patches, lm)], lm):
+            after = _logprobs(lm, ids)
+        surprises.append((before - after).gather(1, ids[0, 1:, None])[:, 0])
+        divergences.append((before.exp() * (before - after)).sum(1))
+    loss = torch.cat(surprises)
+    return Moved(
+        loss=float(loss.mean()),
+        error=float(loss.std() / math.sqrt(loss.numel())),
+        divergence=float(torch.cat(divergences).mean()),
+    )
+
+
+def _logprobs(lm: LoadedLM, ids: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits: Tensor = lm.model(input_ids=ids).logits
+    return logits[0, :-1].double().log_softmax(-1)
+
+
+def cells(summary: RunSummary, state: str) -> list[str]:
+    """Each column of a row, with n beside what is not edited."""
+    found = []
+    for column in COLUMNS:
+        value = summary.metrics[column][state]
+        n = f" (n {value['n']})" if state == "before" else ""
+        found.append(f"{100 * value['preferred']:.1f} / {100 * value['first']:.1f}{n}")
+    return found
+
+
+def name_of(editor: str, changes: Changes, corpus: Corpus | None) -> str:
+    """What a row is called."""
+    text = changes_text(changes) if changes else ""
+    return ", ".join(part for part in (editor, text, f"text {corpus.name}" if corpus else "") if part)
+
+
+def changes_of(text: str) -> Changes:
+    """``write.ridge=2,cutoff.value=0.1`` as nested settings; values are JSON, else text."""
+    nested: dict[str, dict[str, Any]] = {}
+    for part in re.split(r",(?=[a-z_]+\.)", text):
+        name, equals, value = part.partition("=")
+        stage, dot, field = name.strip().partition(".")
+        if not (equals and dot):
+            raise argparse.ArgumentTypeError(f"{part!r} is not STAGE.SETTING=VALUE")
+        try:
+            nested.setdefault(stage, {})[field] = json.loads(value)
+        except json.JSONDecodeError:
+            nested.setdefault(stage, {})[field] = value.strip()
+    return nested
+
+
+if __name__ == "__main__":
+    main()
