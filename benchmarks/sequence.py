@@ -47,6 +47,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sample import sample_store
 from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.statistics import KeyStatistics
+from kgmet.target.objective import kept_divergence
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import EditPatch, attached, merged_patch
 
@@ -77,8 +78,8 @@ def main() -> None:
         found = summarize_run(folder.path)
         if not number:
             table.add("unedited", *cells(found, "before"), "1", "0")
-        patches = [patch for n in range(len(data.cases)) if (patch := folder.load_patch(n)) is not None]
-        moved = moved_text(lm, patches)
+        patches = [patch for row in folder.batches.rows if (patch := folder.load_patch(row["batch"])) is not None]
+        moved = moved_text(lm, merged_patch(patches, lm))
         ratio = math.exp(moved.loss)
         table.add(
             name_of(options.editor, changes, corpus),
@@ -127,24 +128,24 @@ def run(
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What patches do to the bundled passages: means over their tokens, in nats, `error` a standard error."""
+    """What a patch does to the bundled passages: means over their tokens, in nats, `error` a standard error."""
 
     loss: float
     error: float
     divergence: float
 
 
-def moved_text(lm: LoadedLM, patches: list[EditPatch]) -> Moved:
+def moved_text(lm: LoadedLM, patch: EditPatch) -> Moved:
     """How much more each token surprises, and how far the distribution it is drawn from has moved."""
     surprises: list[Tensor] = []
     divergences: list[Tensor] = []
     for text in bundled_passages():
         ids = torch.tensor([lm.tokenizer(text)["input_ids"]], device=lm.device)
         before = _logprobs(lm, ids)
-        with attached([merged_patch(patches, lm)], lm):
+        with attached([patch], lm):
             after = _logprobs(lm, ids)
         surprises.append((before - after).gather(1, ids[0, 1:, None])[:, 0])
-        divergences.append((before.exp() * (before - after)).sum(1))
+        divergences.append(kept_divergence(after, before))
     loss = torch.cat(surprises)
     return Moved(
         loss=float(loss.mean()),
