@@ -51,7 +51,7 @@ def main() -> None:
     cases = build_cases(lm, store, catalogue, split="tuning", limit=32)
     contexts = [context_of(case, store, catalogue, editor.config) for case in cases]
     keys.free(editor.config.write.layers, editor.config.cutoff)
-    print(f"\n{machine(options.threads)}, {lm.name}; medians of {options.repeats}.\n")
+    print(f"\n{machine(options.threads, lm)}, {lm.name}; medians of {options.repeats}.\n")
     print(step_table(lm, contexts[0], editor, options.repeats), "\n")
     print(whole_edit_table(lm, cases, contexts, editor, keys, options.repeats), "\n")
     print(batch_table(lm, contexts, editor, keys), "\n")

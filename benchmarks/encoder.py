@@ -113,7 +113,7 @@ def main() -> None:
     for name in options.arms:
         found[name] = runner.outcome(next(arm for arm in ARMS if arm.name == name))
         print(_cells(name, found[name]), file=sys.stderr, flush=True)
-    print(f"\n{len(cases)} edits, {options.objective} objective, {machine(options.threads)}, {lm.name}.")
+    print(f"\n{len(cases)} edits, {options.objective} objective, {machine(options.threads, lm)}, {lm.name}.")
     print("Preferred / first answer, % (95 % interval of preferred, n).\n")
     table = Table(["", "‖shift‖/‖h‖", "steps", *ASKED])
     for name, outcome in found.items():

@@ -276,7 +276,7 @@ def main() -> None:
     rows = {"unedited": measured(lm, plain, None)}
     for name, patches in patches_of(lm, cases, everyone, KeyStatistics(lm)).items():
         rows[name] = measured(lm, plain, patches)
-    print(f"\n{len(cases)} edits, one at a time; {machine(options.threads)}; {lm.name}.")
+    print(f"\n{len(cases)} edits, one at a time; {machine(options.threads, lm)}; {lm.name}.")
     print("Preferred / first answer, % (95 % interval of preferred).\n")
     for kinds in (FIRST_HOP, LATER_HOP):
         table = Table(["", *kinds])

@@ -108,9 +108,12 @@ def interval_text(share: Share | Counts | None) -> str:
     )
 
 
-def machine(threads: int) -> str:
-    """What a number was made on."""
-    return f"{threads} threads, {platform.machine()} CPU, float32, torch {torch.__version__.split('+')[0]}"
+def machine(threads: int, lm: LoadedLM | None = None) -> str:
+    """What a number was made on: where the model lies, and in what precision."""
+    device = torch.device("cpu") if lm is None else lm.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+    dtype = str(torch.float32 if lm is None else lm.dtype).removeprefix("torch.")
+    return f"{threads} threads, {platform.machine()} {name}, {dtype}, torch {torch.__version__.split('+')[0]}"
 
 
 class Table:

@@ -53,7 +53,7 @@ def main() -> None:
     runner = Runner(lm, store, catalogue, cases=cases)
     rows = Rows(options.json, editors, measured_on=measured_on(lm, cases))
 
-    about = f"{options.split} split, {machine(options.threads)}, {lm.name}"
+    about = f"{options.split} split, {machine(options.threads, lm)}, {lm.name}"
     rows.make(f"{len(cases)} edits one at a time; {about}", "‖shift‖/‖h‖", alone(lm, runner, cases))
     if options.together:
         n = min(options.together, len(cases))

@@ -90,7 +90,7 @@ def main() -> None:
         print(f"\n{table}", flush=True)
     print(
         f"\n{len(data.cases)} own cases from number {FIRST + 1} on, {options.num_edits} at a time, {lm.name}; "
-        f"{machine(options.threads)}. Preferred / first answer, %."
+        f"{machine(options.threads, lm)}. Preferred / first answer, %."
     )
 
 

@@ -66,7 +66,7 @@ def main() -> None:
             plans.append(plan_edits(lm, [context], editor=editor_named(name), statistics=statistics_))
             seconds.setdefault(name, []).append(time.perf_counter() - start)
         rows[name] = measured(lm, cases, [plan.patch for plan in plans])
-    print(f"\nQuality: {len(cases)} landmark → city edits, one at a time; {machine(options.threads)}; {lm.name}.")
+    print(f"\nQuality: {len(cases)} landmark → city edits, one at a time; {machine(options.threads, lm)}; {lm.name}.")
     print("Preferred / first answer, % (95 % interval of preferred).\n")
     table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences"])
     for name, found in rows.items():

@@ -83,7 +83,8 @@ def main() -> None:
     lm, store, catalogue = load_lm(DEFAULT_MODEL), sample_store(), RelationCatalogue.load()
     cases = build_cases(lm, store, catalogue, split="tuning", limit=options.limit)
     print(
-        f"{len(cases)} tuning edits, {BUDGET} variants per editor, {machine(options.threads)}, {lm.name}.", flush=True
+        f"{len(cases)} tuning edits, {BUDGET} variants per editor, {machine(options.threads, lm)}, {lm.name}.",
+        flush=True,
     )
     tuner = Tuner(Runner(lm, store, catalogue, cases=cases), cases, lm, options.json)
     for editor in editors:

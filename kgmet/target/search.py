@@ -203,17 +203,23 @@ class _Search:
         enough = self.config.short_nll
         return terms[Term.REWRITE.value] > enough or terms.get(Term.CONSEQUENCE.value, 0.0) > 2 * enough
 
-    def step(self) -> None:
-        """Take the step that was measured last; one that goes on beyond its last step does so under the full limit."""
-        self._check_gradient()
+    def step(self, gradient: Tensor) -> None:
+        """Take the step that was measured last; one that goes on beyond its last step does so under the full limit.
+
+        `gradient` (d_model,) is the shift's own.
+        """
+        self._check(gradient)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if len(self.curve) > self.last:
             self.limit, self.last = self.config.max_norm_ratio, self.last + self.config.max_steps
 
-    def _check_gradient(self) -> None:
-        """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so."""
-        if len(self.curve) == 1 and not any(p.grad is not None and p.grad.any() for p in self.source.parameters()):
+    def _check(self, gradient: Tensor) -> None:
+        """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so.
+
+        The gradient is the shift's, not the source's: one of which only the length is free gets none at its limit.
+        """
+        if len(self.curve) == 1 and not gradient.any():
             raise SearchError(
                 f"No gradient reaches the shift of {self.problem.edit.prompt!r}: some layer of this model passes none, "
                 "as packed 4-bit weights on a CPU do. Load the model on a GPU, in 8 bits, or without quantisation."
@@ -244,6 +250,7 @@ def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetCo
         progress.check()
         with torch.enable_grad():
             deltas = torch.stack([search.delta() for search in searches])
+            deltas.retain_grad()
             rows = batch.losses(deltas)
             totals = [
                 _total(search, number, batch, rows, deltas[number], progress) for number, search in enumerate(searches)
@@ -255,8 +262,9 @@ def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetCo
                     searches[n].curve.pop()
                 return
             torch.stack([totals[n] for n in running]).sum().backward()  # type: ignore[no-untyped-call]
+        assert deltas.grad is not None
         for n in running:
-            searches[n].step()
+            searches[n].step(deltas.grad[n])
 
 
 def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:

@@ -238,6 +238,24 @@ def test_the_random_control_learns_its_length_only() -> None:
     assert shift.length != pytest.approx(0.1 * float(shift.before.norm()), rel=1e-3)
 
 
+class AlongOneAxis(RandomDirection):
+    """Only its length is learned, and no rounding hides that nothing of that is left at the limit."""
+
+    def __init__(self, d_model: int, *, length: float) -> None:
+        super().__init__(d_model, seed=0)
+        self._unit = torch.eye(d_model)[0]
+        self._length = torch.nn.Parameter(torch.tensor(length))
+
+
+def test_a_shift_whose_length_alone_is_free_may_begin_at_its_limit() -> None:
+    lm, config = tiny_lm(), replace(CONFIG, max_norm_ratio=0.05, max_steps=1)
+    for length in (0.06, 0.07, 0.08, 0.09):
+        source = AlongOneAxis(lm.d_model, length=length)
+        (shift,) = find_target_shifts(lm, PROBLEMS[:1], [source], layer=LAYER, config=config)
+        assert shift.curve[0]["norm_ratio"] == pytest.approx(0.05, rel=1e-3)
+        assert shift.steps == 1
+
+
 def test_a_model_that_passes_no_gradient_is_refused() -> None:
     model = tiny_model("llama")
     for layer in model.model.layers:  # as some packed weights do: an output that remembers nothing of its input
