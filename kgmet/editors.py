@@ -75,13 +75,15 @@ def _for_many(config: EditConfig) -> EditConfig:
     write = replace(
         config.write,
         layers=tuple(range(8)),
-        ordinary_weight=1000.0,
+        ordinary_weight=6000.0,
         protected_weight=0.15,
         earlier_weight=16.0,
-        even_remaining=0.3,
+        even_remaining=0.4,
+        keys_per_edit="each",
     )
     target = replace(config.target, short_norm_ratio=0.6, short_nll=0.3)
-    return replace(config, target=target, write=write, cutoff=Cutoff(value=0.2))
+    hold = replace(config.hold, contexts=4, paraphrases=3)
+    return replace(config, hold=hold, target=target, write=write, cutoff=Cutoff(value=0.2))
 
 
 def _editors() -> dict[str, Editor]:
