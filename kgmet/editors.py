@@ -111,7 +111,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="KGMET-many",
-            summary="For dozens of edits and more: KGMET with shorter shifts in more layers; what stays counts more.",
+            summary="For long sequences of edits: KGMET with shorter shifts in more layers; what stays counts more.",
             writer=WriterKind.NULL_SPACE,
             config=_for_many(ours),
             searches_unedited=True,
