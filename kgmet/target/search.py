@@ -208,13 +208,13 @@ class _Search:
 
         `gradient` (d_model,) is the shift's own.
         """
-        self._check(gradient)
+        self._check_gradient(gradient)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if len(self.curve) > self.last:
             self.limit, self.last = self.config.max_norm_ratio, self.last + self.config.max_steps
 
-    def _check(self, gradient: Tensor) -> None:
+    def _check_gradient(self, gradient: Tensor) -> None:
         """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so.
 
         The gradient is the shift's, not the source's: one of which only the length is free gets none at its limit.
