@@ -5,4 +5,4 @@ Nothing heavy is imported here. The stages, left to right::
     request → graph, lm → direction → target → write → probe → plan, report
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -13,7 +13,7 @@ from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.compare import KindSummary, ProbePair, wilson_interval
 from kgmet.measure.prompts import ProbeKind
 from workbench.drawing.tables import chip, marked_difference
-from workbench.screens.probe.actions import Chain, ProbeRun
+from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.wording import percent, short
 
 __all__ = ["KINDS", "chain_html", "pair_table", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
