@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
-from kgmet.edit.context import EditContext
+from kgmet.editing.context import EditContext
 from kgmet.graph.phrasing import fill
 from kgmet.graph.reading.consequences import Consequence
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
