@@ -23,7 +23,7 @@ ORDER = (
     "search.directions", "search",
     "write", "write.writers",
     "measure",
-    "edit",
+    "editing",
     "training", "inspect",
     "evaluate.datasets", "evaluate.runs", "evaluate.tables",
     "cli", "__main__",
@@ -216,7 +216,7 @@ def test_importing_kgmet_loads_no_heavy_package() -> None:
         ("fact", "graph"),
         ("search.directions", "search"),
         ("write", "measure"),
-        ("measure", "edit"),
+        ("measure", "editing"),
     ],
 )
 def test_a_wrong_arrow_is_seen(importer: str, imported: str) -> None:

@@ -25,19 +25,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask twice and print both answers."""
-    from kgmet.measure.compare import compare_probes
-    from kgmet.measure.prompts import ProbeKind, ProbePrompt
-    from kgmet.measure.run import Decoding, run_probes
-    from kgmet.write.patch import attached, load_patch
+    import kgmet
 
-    patch = load_patch(options.patch)
-    prompts = [ProbePrompt(kind=ProbeKind.OWN, text=text) for text in options.prompt]
-    lm = load_model(options, StderrProgress())
-    decoding = Decoding(max_new_tokens=options.tokens, chat=options.chat)
-    before = run_probes(lm, prompts, decoding=decoding)
-    with attached(patch, lm):
-        after = run_probes(lm, prompts, decoding=decoding)
-    comparison = compare_probes(before, after)
+    patch = kgmet.load_patch(options.patch)
+    session = kgmet.EditSession(load_model(options, StderrProgress()), graph=None, patches=[patch])
+    decoding = kgmet.Decoding(max_new_tokens=options.tokens, chat=options.chat)
+    comparison = session.probe(options.prompt, decoding=decoding)
     if options.json:
         print_json({"patch": patch.id, "editor": patch.editor, "probes": comparison.to_json()})
         return 0

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.plan import plan_edits
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.plan import plan_edits
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
@@ -23,8 +23,8 @@ from kgmet.measure.compare import compare_probes
 from kgmet.measure.general import bundled_passages, perplexity
 from kgmet.measure.prompts import ProbeKind, ProbePrompt
 from kgmet.measure.run import Decoding, run_probes
-from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["compare_editors", "contest_prompts"]
@@ -80,9 +80,7 @@ def compare_editors(
         KgmetError: if the prompts cannot be asked. A rival that fails is kept as a trial with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
-    ledger = EditLedger()
-    for patch in earlier:
-        ledger = ledger.appended(patch.id, patch.keys)
+    so_far = EditsSoFar.of(earlier)
     prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
     decoding, passages = Decoding(max_new_tokens=8, top_k=1), bundled_passages()[:_N_PASSAGE]
     with attached(earlier, lm):
@@ -93,7 +91,7 @@ def compare_editors(
         progress.report(ProgressEvent(stage="contest", done=number, total=len(rivals), detail={"rival": rival.label}))
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=rival.config)
-        trial = _trial(lm, rival, context, statistics=statistics, earlier=earlier, ledger=ledger, progress=progress)
+        trial = _trial(lm, rival, context, statistics=statistics, earlier=so_far, progress=progress)
         if trial.plan is not None:
             with attached([*earlier, trial.plan.patch], lm):
                 after = run_probes(lm, prompts, decoding=decoding, progress=progress)
@@ -112,8 +110,7 @@ def _trial(
     context: EditContext,
     *,
     statistics: KeyStatistics,
-    earlier: Sequence[EditPatch],
-    ledger: EditLedger,
+    earlier: EditsSoFar,
     progress: Progress,
 ) -> Trial:
     start = time.perf_counter()
@@ -124,7 +121,6 @@ def _trial(
             editor=rival.editor,
             statistics=statistics,
             config=rival.config,
-            ledger=ledger,
             earlier=earlier,
             progress=progress,
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import Editor
-from kgmet.edit.plan import EditPlan
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import Editor
+from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
 from kgmet.measure.compare import ProbeComparison
 from kgmet.measure.metrics import MetricValue, mean_value, share_value

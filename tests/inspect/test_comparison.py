@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Contest, ContestRow, Rival
@@ -101,7 +101,7 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
 
 
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
-    from kgmet.edit.context import build_problem, prepare_edit, protected_facts
+    from kgmet.editing.context import build_problem, prepare_edit, protected_facts
 
     prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
     asked = {prompt.text for prompt in prompts if prompt.kind is not ProbeKind.REWRITE}

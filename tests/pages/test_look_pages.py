@@ -216,7 +216,7 @@ def small_editor(monkeypatch: pytest.MonkeyPatch) -> str:
     """AlphaEdit on the tiny model's layers."""
     from dataclasses import replace
 
-    from kgmet.edit.editors import EDITORS, Editor
+    from kgmet.editing.editors import EDITORS, Editor
 
     def small(name: str) -> Editor:
         editor = EDITORS[name]

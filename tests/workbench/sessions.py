@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 import torch
 
-from kgmet.edit.report import Answer, EditReport
+from kgmet.editing.report import Answer, EditReport
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.moments import Corpus

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kgmet.edit.report import Answer, EditReport
+from kgmet.editing.report import Answer, EditReport
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
 from workbench.wording import VERDICTS, percent

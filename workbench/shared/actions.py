@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.plan import EditPlan, plan_edits
-from kgmet.edit.report import Answer, EditReport, ask, report_edit
+from kgmet.base.progress import Progress
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.report import Answer, EditReport, ask
+from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit, load_edits
 from kgmet.graph.stores.sample import SAMPLE_FOLDER
 from kgmet.lm.load.loaded import LoadedLM
@@ -128,27 +128,23 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
     if message is not None or context is None:
         return message
     lm, record, editor, config = resident.lm, state.record, state.editor, state.config
-    live, ledger = state.live(lm), state.ledger(lm)
+    live = state.live(lm)
     earlier = [entry.patch for entry in live]
 
     def work(progress: Progress) -> str:
-        plan = plan_edits(
+        session = EditSession(
             lm,
-            [context],
             editor=editor,
-            statistics=resident.statistics,
             config=config,
-            ledger=ledger,
-            earlier=earlier,
-            progress=progress,
+            graph=store(),
+            catalogue=catalogue(),
+            statistics=resident.statistics,
+            patches=earlier,
         )
+        edited = session.edit_prepared([context], progress=progress)
         progress.check()
-        progress.report(ProgressEvent(stage="measure", done=0, total=1))
-        report = report_edit(lm, plan, earlier=earlier)
-        progress.check()
-        record.push(_entry(plan, report, based_on=tuple(entry.id for entry in live)))
-        progress.report(ProgressEvent(stage="measure", done=1, total=1))
-        return plan.patch.id
+        record.push(_entry(edited, based_on=tuple(entry.id for entry in live)))
+        return edited.patch.id
 
     try:
         jobs.submit("edit", work, state.session_id, title=title_of(context.edit))
@@ -162,14 +158,14 @@ def title_of(edit: FactEdit) -> str:
     return f"{edit.prompt} → {edit.new_object}"
 
 
-def _entry(plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
-    context = plan.contexts[0]
+def _entry(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
+    plan, context = edited.plan, edited.plan.contexts[0]
     return StackEntry(
         id=plan.patch.id,
         patch=plan.patch,
         name=f"{context.edit.subject} → {context.edit.new_object}",
         based_on=based_on,
-        report=report,
+        report=edited.report,
         curve=plan.shifts[0].curve if plan.shifts else (),
         exclude=context.excluded,
         leave=context.left,

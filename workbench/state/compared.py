@@ -11,8 +11,8 @@ from typing import Any
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.fingerprint import plain
-from kgmet.edit.config import config_from_mapping, config_to_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import config_from_mapping, config_to_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Contest, Rival, Trial
 from kgmet.measure.compare import compare_probes

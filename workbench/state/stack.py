@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import KgmetError
 from kgmet.base.fingerprint import plain
-from kgmet.edit.editors import DEFAULT_EDITOR, EDITORS
-from kgmet.edit.report import Answer, ConsequenceReport, EditReport
+from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.editing.report import Answer, ConsequenceReport, EditReport
 from kgmet.write.patch import load_patch, save_patch
 from workbench.state.values import FactDraft, StackEntry
 

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.report import Answer
+from kgmet.editing.config import EditConfig
+from kgmet.editing.report import Answer
 from kgmet.lm.say.score import NextToken
 from kgmet.measure.prompts import ProbeKind
 from tests.tiny_models import tiny_lm

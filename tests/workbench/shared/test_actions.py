@@ -67,7 +67,7 @@ def test_a_second_edit_comes_on_top_of_the_first(resident: Resident) -> None:
     applied(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
     first, second = state.stack
     assert second.based_on == (first.id,)
-    assert state.ledger(resident.lm).patch_ids == (first.id, second.id)
+    assert [patch.id for patch in state.live_patches(resident.lm)] == [first.id, second.id]
 
 
 def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> None:

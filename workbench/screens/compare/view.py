@@ -9,8 +9,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import config_from_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import config_from_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.inspect.comparison import Contest, ContestRow, Rival
 from workbench import wording
 

@@ -13,7 +13,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.report import Answer, ask
+from kgmet.editing.report import Answer, ask
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
 from workbench.running import jobs

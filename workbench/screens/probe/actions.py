@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
-from kgmet.edit.context import EditContext
+from kgmet.editing.context import EditContext
 from kgmet.graph.phrasing import fill
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
 from kgmet.lm.load.loaded import LoadedLM

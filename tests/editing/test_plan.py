@@ -8,10 +8,10 @@ import torch
 
 from kgmet.base.errors import Cancelled, ConfigError, ContradictionError
 from kgmet.base.progress import ProgressEvent
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.editors import EDITORS, Editor
-from kgmet.edit.plan import EditPlan, plan_edits, search_edits, write_edits
-from kgmet.edit.report import report_edit
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.plan import EditPlan, plan_edits, search_edits, write_edits
+from kgmet.editing.report import report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
@@ -119,17 +119,17 @@ def test_a_saved_patch_does_what_the_fresh_one_does(lm: LoadedLM, tmp_path: Path
 def test_later_edits_know_the_keys_of_earlier_ones(lm: LoadedLM) -> None:
     editor = small(EDITORS["AlphaEdit"])
     first = planned(lm, editor, TOWER)
-    second = planned(lm, editor, GATE, ledger=first.ledger, earlier=[first.patch])
+    second = planned(lm, editor, GATE, earlier=first.so_far)
     layer = editor.config.write.layers[0]
     own = f"{first.contexts[0].edit.id}/"
-    assert any(name.startswith(own) for name in second.ledger.at(layer, lm.d_key).names)
-    assert second.ledger.patch_ids == (first.patch.id, second.patch.id)
+    assert any(name.startswith(own) for name in second.so_far.ledger.at(layer, lm.d_key).names)
+    assert second.so_far.ledger.patch_ids == (first.patch.id, second.patch.id)
 
 
 def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_same_subject(lm: LoadedLM) -> None:
     editor = replace(small(EDITORS["KGMET"]), searches_unedited=True)
     first = planned(lm, editor, TOWER)
-    rest = {"ledger": first.ledger, "earlier": [first.patch]}
+    rest = {"earlier": first.so_far}
     again = FactEdit(subject="the eiffel tower", template="{} was designed by", new_object="Rome")
     unedited, fresh = planned(lm, editor, GATE, again), planned(lm, editor, again, GATE, **rest)
     shifts = {shift.edit_id: shift for shift in fresh.shifts}

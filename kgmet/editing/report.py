@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from kgmet.edit.context import N_PROBE_WORDINGS, EditContext
-from kgmet.edit.plan import EditPlan
+from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.plan import EditPlan
 from kgmet.graph.phrasing import split_templates
 from kgmet.graph.reading.consequences import Consequence
 from kgmet.lm.load.loaded import LoadedLM
@@ -24,6 +24,11 @@ class Answer:
     answer: str
     p_new: float
     p_old: float | None
+
+    def __str__(self) -> str:
+        """The answer, and the probabilities in brackets."""
+        old = "" if self.p_old is None else f", old {self.p_old:.4f}"
+        return f"{self.answer!r}   (new {self.p_new:.4f}{old})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,24 @@ class EditReport:
     after: Answer
     consequences: tuple[ConsequenceReport, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The edit, what the graph contributed, and the answers before and after, as lines of text."""
+        edit, graph = self.edit, self.graph
+        lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
+        if graph["took_part"]:
+            lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
+        else:
+            lines.append("No graph took part.")
+        lines += [f"  {note}" for note in graph["notes"]]
+        lines += [f"  before  {self.before}", f"  after   {self.after}"]
+        if self.consequences:
+            lines.append("Consequences, in words that were not optimised:")
+        for item in self.consequences:
+            lines.append(f"  {'holds' if item.holds else 'FAILS'}  {item.prompt} … {item.old or '?'} → {item.new}")
+            lines += [f"         before  {item.before}", f"         after   {item.after}"]
+        lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
