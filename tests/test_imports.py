@@ -22,7 +22,7 @@ RANK = {
     "direction": 3,
     "target": 4,
     "write": 5,
-    "probe": 6,
+    "measure": 6, "probe": 6,
     "plan": 8, "written": 8, "parts": 8, "report": 8, "editors": 8, "context": 8, "deep": 8, "statistics": 8,
     "training": 9, "evaluate": 9, "inspect": 9,
     "cli": 10, "__main__": 11,

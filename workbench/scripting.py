@@ -56,8 +56,8 @@ for step in EDITS:
     for position, edit in enumerate(plan.patch.edits):
         report = report_edit(lm, plan, earlier=patches, position=position)
         before, after = report.before, report.after
-        print(f"{{edit.prompt}} … {{before.answer!r}} → {{after.answer!r}}")
-        print(f"probability of {{edit.new_object!r}}: {{before.p_new:.6f}} → {{after.p_new:.6f}}")
+        print(f"{{edit.prompt}} … {{before.said!r}} → {{after.said!r}} ({{report.verdict.outcome.value}})")
+        print(f"probability of {{edit.new_object!r}}: {{before.p_expected:.6f}} → {{after.p_expected:.6f}}")
     patches.append(plan.patch)
     ledger = plan.ledger
 '''

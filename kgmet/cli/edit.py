@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_graph_options, add_model_options, load_model, open_store, print_json
+from kgmet.cli.common import (
+    StderrProgress,
+    add_graph_options,
+    add_model_options,
+    answer_line,
+    load_model,
+    open_store,
+    print_json,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -73,19 +82,28 @@ def _print(report: Any, saved: Path | None) -> None:
         print("No graph took part: the subject is not in it.")
     for note in graph["notes"]:
         print(f"  {note}")
-    print(f"  before  {_line(report.before)}")
-    print(f"  after   {_line(report.after)}")
-    if report.consequences:
-        print("Consequences, in words that were not optimised:")
-    for item in report.consequences:
-        print(f"  {'holds' if item.holds else 'FAILS'}  {item.prompt} … {item.old or '?'} → {item.new}")
-        print(f"         before  {_line(item.before)}")
-        print(f"         after   {_line(item.after)}")
+    print(report.verdict.headline)
+    for reason in report.verdict.reasons:
+        print(f"  {reason.value}")
+    print(f"  before  {answer_line(report.before)}")
+    print(f"  after   {answer_line(report.after)}")
+    _print_items("Multi-hop questions, asked as a person asks", report.multi_hop)
+    _print_items("Consequences, in words that were not optimised", report.consequences)
     print("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
     if saved:
         print(f'Patch kept in {saved}. Ask it anything: python -m kgmet probe --patch {saved} --prompt "…"')
 
 
-def _line(answer: Any) -> str:
-    old = "" if answer.p_old is None else f", old {answer.p_old:.4f}"
-    return f"{answer.answer!r}   (new {answer.p_new:.4f}{old})"
+def _print_items(heading: str, items: Sequence[Any]) -> None:
+    if not items:
+        return
+    said = sum(item.pair.holds is True for item in items)
+    before = sum(item.pair.before.says for item in items)
+    print(f"{heading}: {said} of {len(items)} said ({before} before)")
+    for item in items:
+        question, pair = item.question, item.pair
+        print(
+            f"  {question.text}{' …' if question.is_cloze else ''}   {question.rejected or '?'} → {question.expected}"
+        )
+        print(f"         before  {answer_line(pair.before)}")
+        print(f"         after   {answer_line(pair.after)}{', as before' if pair.was_so_before else ''}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_model_options, load_model, print_json
+from kgmet.cli.common import StderrProgress, add_model_options, answer_line, load_model, print_json
 
 __all__ = ["add_parser", "run"]
 
@@ -16,8 +16,12 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("probe", help="ask anything with a saved patch off and on")
     parser.add_argument("--patch", type=Path, required=True, metavar="DIR", help="folder that `edit --save` made")
     parser.add_argument("--prompt", action="append", required=True, help="text to continue; may be given several times")
-    parser.add_argument("--chat", action="store_true", help="put the prompt into the model's chat template")
-    parser.add_argument("--tokens", type=int, default=20, help="length of an answer")
+    parser.add_argument("--expected", help="what it should answer after the edit; adds probabilities and a verdict")
+    parser.add_argument("--rejected", help="what it should not answer any more")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--chat", action="store_true", help="ask in the model's chat template; questions are anyway")
+    way.add_argument("--plain", action="store_true", help="continue the text as it stands, even a question")
+    parser.add_argument("--tokens", type=int, default=32, help="longest answer (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -25,24 +29,37 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask twice and print both answers."""
-    from kgmet.probe.compare import compare_probes
-    from kgmet.probe.prompts import ProbeKind, ProbePrompt
-    from kgmet.probe.run import Decoding, run_probes
+    from kgmet.measure.ask import Decoding, ask
+    from kgmet.measure.question import Form, Question, QuestionKind
+    from kgmet.probe.compare import compare_answers
     from kgmet.write.patch import attached, load_patch
 
+    def form(text: str) -> Form:
+        is_asked = options.chat or (text.rstrip().endswith("?") and not options.plain)
+        return Form.CHAT if is_asked else Form.CLOZE
+
     patch = load_patch(options.patch)
-    prompts = [ProbePrompt(kind=ProbeKind.OWN, text=text) for text in options.prompt]
+    questions = [
+        Question(
+            kind=QuestionKind.OWN,
+            text=text,
+            form=form(text),
+            expected=options.expected,
+            rejected=options.rejected,
+        )
+        for text in options.prompt
+    ]
     lm = load_model(options, StderrProgress())
-    decoding = Decoding(max_new_tokens=options.tokens, chat=options.chat)
-    before = run_probes(lm, prompts, decoding=decoding)
+    decoding = Decoding(max_new_tokens=options.tokens, max_answer_tokens=options.tokens)
+    before = ask(lm, questions, decoding=decoding)
     with attached(patch, lm):
-        after = run_probes(lm, prompts, decoding=decoding)
-    comparison = compare_probes(before, after)
+        after = ask(lm, questions, decoding=decoding)
+    comparison = compare_answers(before, after)
     if options.json:
         print_json({"patch": patch.id, "editor": patch.editor, "probes": comparison.to_json()})
         return 0
     for pair in comparison.pairs:
-        print(f"\n{pair.after.prompt.text}")
-        print(f"  patch off  {pair.before.answer.strip()!r}")
-        print(f"  patch on   {pair.after.answer.strip()!r}")
+        print(f"\n{pair.after.question.text}")
+        print(f"  patch off  {answer_line(pair.before)}")
+        print(f"  patch on   {answer_line(pair.after)}")
     return 0

@@ -17,11 +17,12 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.inspect.rivals import Contest, Rival, Trial
 from kgmet.lm.loaded import LoadedLM
+from kgmet.measure.ask import Decoding, ask
+from kgmet.measure.question import Question
 from kgmet.plan import plan_edits
-from kgmet.probe.compare import compare_probes
-from kgmet.probe.prompts import ProbeKind, ProbePrompt
-from kgmet.probe.run import Decoding, run_probes
+from kgmet.probe.compare import compare_answers
 from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.report import own_question
 from kgmet.request import FactEdit
 from kgmet.statistics import KeyStatistics
 from kgmet.write.ledger import EditLedger
@@ -35,11 +36,9 @@ _N_PASSAGE = 8
 
 def contest_prompts(
     edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
-) -> tuple[ProbePrompt, ...]:
+) -> tuple[Question, ...]:
     """The same prompts for every rival, none ever searched with or protected; without a graph the edit's own alone."""
-    own = ProbePrompt(
-        kind=ProbeKind.REWRITE, text=edit.prompt, expected=edit.new_object, rejected=edit.old_object, source_id=edit.id
-    )
+    own = own_question(edit)
     if store is None:
         return (own,)
     linked = link_edit(store, edit, catalogue).edit
@@ -47,7 +46,7 @@ def contest_prompts(
         return (own,)
     consequences = find_consequences(store, catalogue, linked, config=config.consequences)
     made = generate_probes(store, catalogue, linked, consequences, config=_QUESTIONS)
-    return tuple(ProbePrompt.from_generated(item) for item in made)
+    return tuple(Question.from_generated(item) for item in made)
 
 
 def compare_editors(
@@ -84,9 +83,9 @@ def compare_editors(
     for patch in earlier:
         ledger = ledger.appended(patch.id, patch.keys)
     prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
-    decoding, passages = Decoding(max_new_tokens=8, top_k=1), bundled_passages()[:_N_PASSAGE]
+    decoding, passages = Decoding(top_k=1), bundled_passages()[:_N_PASSAGE]
     with attached(earlier, lm):
-        before = run_probes(lm, prompts, decoding=decoding, progress=progress)
+        before = ask(lm, prompts, decoding=decoding, progress=progress)
         usual, n_token = perplexity(lm, passages)
     contest = Contest(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, trials=())
     for number, rival in enumerate(rivals):
@@ -96,9 +95,9 @@ def compare_editors(
         trial = _trial(lm, rival, context, statistics=statistics, earlier=earlier, ledger=ledger, progress=progress)
         if trial.plan is not None:
             with attached([*earlier, trial.plan.patch], lm):
-                after = run_probes(lm, prompts, decoding=decoding, progress=progress)
+                after = ask(lm, prompts, decoding=decoding, progress=progress)
                 measured = perplexity(lm, passages)[0]
-            trial = replace(trial, comparison=compare_probes(before, after), perplexity=measured)
+            trial = replace(trial, comparison=compare_answers(before, after), perplexity=measured)
         contest = replace(contest, trials=(*contest.trials, trial))
         if on_trial is not None:
             on_trial(contest)

@@ -1,1 +1,1 @@
-"""What the model says, with and without a patch: prompts with an expectation, results, comparisons."""
+"""What two answers to one question say together: comparisons, divergences, and the two sides of a batch."""
