@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kgmet.progress import ProgressEvent
+from kgmet.base.progress import ProgressEvent
 
 __all__ = [
     "StderrProgress",
     "add_graph_options",
     "add_model_options",
-    "answer_line",
     "load_model",
     "open_store",
     "print_json",
@@ -74,7 +73,7 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     """The model the options name."""
     import torch
 
-    from kgmet.lm.loaded import load_lm
+    from kgmet.lm.load.loaded import load_lm
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -87,30 +86,12 @@ def open_store(options: argparse.Namespace) -> Any:
     if options.no_graph:
         return None
     if options.graph:
-        from kgmet.graph.readers import load_graph
+        from kgmet.graph.stores.readers import load_graph
 
         return load_graph(options.graph if len(options.graph) > 1 else options.graph[0])
-    from kgmet.graph.sample import sample_store
+    from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
-
-
-def answer_line(answer: Any) -> str:
-    """What the model says, then the verdict and the numbers behind it where an answer is expected."""
-    parts = []
-    if answer.expected is not None:
-        parts.append(f"new {answer.p_expected:.4f}, rank {answer.expected.rank}")
-    if answer.rejected is not None:
-        parts.append(f"old {answer.p_rejected:.4f}")
-    if answer.verdict is not None:
-        parts.append(verdict_word(answer.verdict, is_faint=answer.is_faint))
-    return f"{answer.said.strip()!r}" + (f"   ({'; '.join(parts)})" if parts else "")
-
-
-def verdict_word(verdict: Any, *, is_faint: bool = False) -> str:
-    """The step of a verdict in words."""
-    words = {"says": "says it", "prefers": "prefers it, does not say it", "no": "no"}
-    return words[verdict.value] + (" (faintly: beyond rank 100)" if is_faint else "")
 
 
 def print_json(value: Any) -> None:

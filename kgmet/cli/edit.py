@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ from kgmet.cli.common import (
     StderrProgress,
     add_graph_options,
     add_model_options,
-    answer_line,
     load_model,
     open_store,
     print_json,
@@ -39,71 +37,28 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the edit out and print the report."""
-    from kgmet.config import load_config
-    from kgmet.context import prepare_edit
-    from kgmet.editors import editor_named
-    from kgmet.graph.relations import RelationCatalogue
-    from kgmet.plan import plan_edits
-    from kgmet.report import report_edit
-    from kgmet.request import FactEdit
-    from kgmet.statistics import KeyStatistics
-    from kgmet.write.patch import save_patch
+    import kgmet
 
-    edit = FactEdit.from_prompt(
+    fact = kgmet.FactEdit.from_prompt(
         options.prompt,
         subject=options.subject,
         new_object=options.target,
         old_object=options.old,
         relation=options.relation,
     )
-    editor = editor_named(options.editor)
-    config = load_config(options.config, base=editor.config) if options.config else editor.config
-    progress = StderrProgress()
-    context = prepare_edit(edit, store=open_store(options), catalogue=RelationCatalogue.load(), config=config)
+    editor = kgmet.editor_named(options.editor)
+    config = kgmet.load_config(options.config, base=editor.config) if options.config else None
+    graph, progress = open_store(options), StderrProgress()
     lm = load_model(options, progress)
-    plan = plan_edits(lm, [context], editor=editor, statistics=KeyStatistics(lm), config=config, progress=progress)
-    report = report_edit(lm, plan)
+    edited = kgmet.edit(lm, fact, editor=editor, config=config, graph=graph, progress=progress)
+    report = edited.report
     if options.save:
-        save_patch(plan.patch, options.save)
+        kgmet.save_patch(edited.patch, options.save)
     if options.json:
         print_json(report.to_json())
     else:
-        _print(report, options.save)
+        print(f"\n{report}")
+        if options.save:
+            ask = f'python -m kgmet probe --patch {options.save} --prompt "…"'
+            print(f"Patch kept in {options.save}. Ask it anything: {ask}")
     return 0
-
-
-def _print(report: Any, saved: Path | None) -> None:
-    edit = report.edit
-    graph = report.graph
-    print(f"\n{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({report.editor})")
-    if graph["took_part"]:
-        print(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
-    else:
-        print("No graph took part: the subject is not in it.")
-    for note in graph["notes"]:
-        print(f"  {note}")
-    print(report.verdict.headline)
-    for reason in report.verdict.reasons:
-        print(f"  {reason.value}")
-    print(f"  before  {answer_line(report.before)}")
-    print(f"  after   {answer_line(report.after)}")
-    _print_items("Multi-hop questions, asked as a person asks", report.multi_hop)
-    _print_items("Consequences, in words that were not optimised", report.consequences)
-    print("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
-    if saved:
-        print(f'Patch kept in {saved}. Ask it anything: python -m kgmet probe --patch {saved} --prompt "…"')
-
-
-def _print_items(heading: str, items: Sequence[Any]) -> None:
-    if not items:
-        return
-    said = sum(item.pair.holds is True for item in items)
-    before = sum(item.pair.before.says for item in items)
-    print(f"{heading}: {said} of {len(items)} said ({before} before)")
-    for item in items:
-        question, pair = item.question, item.pair
-        print(
-            f"  {question.text}{' …' if question.is_cloze else ''}   {question.rejected or '?'} → {question.expected}"
-        )
-        print(f"         before  {answer_line(pair.before)}")
-        print(f"         after   {answer_line(pair.after)}{', as before' if pair.was_so_before else ''}")

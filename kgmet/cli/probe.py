@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_model_options, answer_line, load_model, print_json
+from kgmet.cli.common import StderrProgress, add_model_options, load_model, print_json
 
 __all__ = ["add_parser", "run"]
 
@@ -29,37 +29,22 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask twice and print both answers."""
-    from kgmet.measure.ask import Decoding, ask
-    from kgmet.measure.question import Form, Question, QuestionKind
-    from kgmet.probe.compare import compare_answers
-    from kgmet.write.patch import attached, load_patch
+    import kgmet
 
-    def form(text: str) -> Form:
-        is_asked = options.chat or (text.rstrip().endswith("?") and not options.plain)
-        return Form.CHAT if is_asked else Form.CLOZE
-
-    patch = load_patch(options.patch)
+    form = kgmet.Form.CHAT if options.chat else kgmet.Form.CLOZE if options.plain else None
+    patch = kgmet.load_patch(options.patch)
+    session = kgmet.EditSession(load_model(options, StderrProgress()), graph=None, patches=[patch])
     questions = [
-        Question(
-            kind=QuestionKind.OWN,
-            text=text,
-            form=form(text),
-            expected=options.expected,
-            rejected=options.rejected,
-        )
+        kgmet.Question.typed(text, expected=options.expected, rejected=options.rejected, form=form)
         for text in options.prompt
     ]
-    lm = load_model(options, StderrProgress())
-    decoding = Decoding(max_new_tokens=options.tokens, max_answer_tokens=options.tokens)
-    before = ask(lm, questions, decoding=decoding)
-    with attached(patch, lm):
-        after = ask(lm, questions, decoding=decoding)
-    comparison = compare_answers(before, after)
+    decoding = kgmet.Decoding(max_new_tokens=options.tokens, max_answer_tokens=options.tokens)
+    comparison = session.probe(questions, decoding=decoding)
     if options.json:
         print_json({"patch": patch.id, "editor": patch.editor, "probes": comparison.to_json()})
         return 0
     for pair in comparison.pairs:
         print(f"\n{pair.after.question.text}")
-        print(f"  patch off  {answer_line(pair.before)}")
-        print(f"  patch on   {answer_line(pair.after)}")
+        print(f"  patch off  {pair.before}")
+        print(f"  patch on   {pair.after}")
     return 0

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kgmet.errors import BrokenArtifactError
-from kgmet.lm.score import AnswerScore, NextToken
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.lm.say.score import AnswerScore, NextToken
 from kgmet.measure.question import Form, Question
 from kgmet.measure.verdict import FAINT_RANK, Verdict, judged_text, names_only, prefers
 
@@ -70,6 +70,17 @@ class Answer:
     def p_rejected(self) -> float | None:
         """Probability of the whole rejected answer, in [0, 1]."""
         return None if self.rejected is None else self.rejected.probability
+
+    def __str__(self) -> str:
+        """What is said, then the probabilities and the verdict in brackets where an answer is expected."""
+        parts = []
+        if self.expected is not None:
+            parts.append(f"expected {self.expected.probability:.4f}, rank {self.expected.rank}")
+        if self.rejected is not None:
+            parts.append(f"rejected {self.rejected.probability:.4f}")
+        if self.verdict is not None:
+            parts.append(self.verdict.words + (", faintly" if self.is_faint else ""))
+        return f"{self.said.strip()!r}" + (f"   ({'; '.join(parts)})" if parts else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, with the verdict, probabilities and log-probabilities per token written out."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.errors import ConfigError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.packed import Asked, Side, ask_sides, unchanged
-from kgmet.lm.score import chat_text, generate, likeliest
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
+from kgmet.lm.say.score import chat_text, generate, likeliest
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Form, Question
-from kgmet.progress import Progress, ProgressEvent, Silent
 
 __all__ = ["Decoding", "SideAnswers", "ask", "ask_each_side", "form_of", "worded"]
 
@@ -100,7 +100,7 @@ def ask_each_side(
     progress: Progress | None = None,
     batch_size: int = 48,
 ) -> list[SideAnswers]:
-    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.packed.ask_sides`); one value a side."""
+    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.say.packed.ask_sides`); one value a side."""
     decoding, progress = decoding or Decoding(), progress or Silent()
     found: list[list[SideAnswers]] = [[] for _ in sides]
     for begin in range(0, len(questions), batch_size):

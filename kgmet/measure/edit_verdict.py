@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from kgmet.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError
 from kgmet.measure.answer import Answer
 from kgmet.measure.verdict import names_only
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any
 
-from kgmet.errors import BrokenArtifactError, EmptyTextError
-from kgmet.graph.questions import GeneratedPrompt
+from kgmet.base.errors import BrokenArtifactError, EmptyTextError
+from kgmet.graph.reading.probe_prompts import GeneratedPrompt
 
 __all__ = ["Form", "Question", "QuestionKind"]
 
@@ -97,6 +97,14 @@ class Question:
         expected = {name.casefold() for name in self.expected_names}
         found = () if self.rejected is None else (self.rejected, *self.rejected_aliases)
         return tuple(name for name in found if name.casefold() not in expected)
+
+    @classmethod
+    def typed(
+        cls, text: str, *, expected: str | None = None, rejected: str | None = None, form: Form | None = None
+    ) -> Question:
+        """Make a question of what a person typed: asked in chat if it ends in a question mark, else continued."""
+        form = form or (Form.CHAT if text.rstrip().endswith(("?", "？")) else Form.CLOZE)
+        return cls(kind=QuestionKind.OWN, text=text, form=form, expected=expected, rejected=rejected)
 
     @classmethod
     def from_generated(cls, made: GeneratedPrompt) -> Question:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
-from kgmet.lm.score import AnswerScore
+from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.question import Form
 
 __all__ = ["FAINT_RANK", "Verdict", "first_clause", "judged_text", "names_only", "prefers"]
@@ -29,6 +29,11 @@ class Verdict(Enum):
     """It does not, but the expected end is likelier per token than the rejected one."""
     NO = "no"
     """Neither."""
+
+    @property
+    def words(self) -> str:
+        """The step in words."""
+        return {"says": "says it", "prefers": "prefers it, does not say it", "no": "no"}[self.value]
 
 
 def prefers(expected: AnswerScore, rejected: AnswerScore) -> bool:

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kgmet.errors import BrokenArtifactError, RequestError, StaleArtifactError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.request import FactEdit
+from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
 from kgmet.write.patch import MAX_BYTES, EditPatch, check_patch
 from kgmet.write.solve import LayerUpdate

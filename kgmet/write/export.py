@@ -17,11 +17,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.errors import ArtifactError, ConfigError
-from kgmet.fingerprint import plain
-from kgmet.lm.family import Layout
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.base.errors import ArtifactError, ConfigError
+from kgmet.base.fingerprint import plain
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.family import Layout
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, check_patch, merged_updates
 from kgmet.write.solve import LayerUpdate
 

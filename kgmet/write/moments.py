@@ -18,14 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.cache import cache_dir, written_whole
-from kgmet.errors import BrokenArtifactError, ConfigError, StaleArtifactError
-from kgmet.fingerprint import digest
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.suffixes import left_padded
-from kgmet.lm.tracing import recorded, stopped_after
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.shapes import check_shape
+from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.suffixes import left_padded
+from kgmet.lm.run.tracing import recorded, stopped_after
 
 __all__ = ["Corpus", "KeyMoment", "bundled_corpus", "estimate_key_moments", "moments_ready"]
 

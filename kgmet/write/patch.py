@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kgmet.cache import written_whole
-from kgmet.errors import BrokenArtifactError, RequestError, StaleArtifactError
-from kgmet.fingerprint import digest, plain
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.tracing import added
-from kgmet.request import FactEdit
-from kgmet.shapes import check_finite, check_shape
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.base.fingerprint import digest, plain
+from kgmet.base.shapes import check_finite, check_shape
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import added
 from kgmet.write.solve import LayerUpdate
 
 __all__ = [

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.cache import cache_dir, written_whole
-from kgmet.errors import BrokenArtifactError
-from kgmet.fingerprint import digest
-from kgmet.shapes import check_shape
+from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.fingerprint import digest
+from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 
 __all__ = ["KeySpectrum", "spectrum_of"]

@@ -10,15 +10,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kgmet.errors import StaleArtifactError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.packed import Side
-from kgmet.lm.score import generate, next_logits, next_tokens, score_answers
+from kgmet.base.errors import StaleArtifactError
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import Side
+from kgmet.lm.say.score import generate, next_logits, next_tokens, score_answers
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask, ask_each_side, form_of, worded
+from kgmet.measure.divergence import divergences
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.probe.divergence import divergences
-from kgmet.probe.sides import before_and_after
+from kgmet.measure.sides import before_and_after
 from kgmet.write.patch import attached
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import patch_for

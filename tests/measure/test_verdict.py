@@ -7,10 +7,10 @@ import random
 
 import pytest
 
+from kgmet.measure.compare import AnswerPair, compare_answers
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from kgmet.measure.question import Form, Question, QuestionKind
 from kgmet.measure.verdict import Verdict, first_clause, judged_text, names_only
-from kgmet.probe.compare import AnswerPair, compare_answers
 from tests.workbench.sessions import answer_to
 
 ROME = Question(kind=QuestionKind.REWRITE, text="The Eiffel Tower is in", expected="Rome", rejected="Paris")

@@ -1,0 +1,135 @@
+"""`EvalCase`: one record of a data set, whatever its schema, as edits and the prompts that are asked about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.fact import FactEdit
+
+__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "without_contested"]
+
+
+class AskKind(Enum):
+    """What a prompt is for; the values are the keys of the result tables."""
+
+    EFFICACY = "efficacy"
+    """The edit's own prompt."""
+    PARAPHRASE = "paraphrase"
+    """The edited fact in other words."""
+    NEIGHBORHOOD = "neighborhood"
+    """The same relation of other subjects: the true answer is expected."""
+    CONSEQUENCES = "consequences"
+    """What follows from the edit."""
+    PORTABILITY = "portability"
+    """zsRE as in KnowEdit: what can be reasoned from the edit."""
+    LOCALITY = "locality"
+    """zsRE: what must stay."""
+    HOP = "hop"
+    """MQuAKE: one link of the chain, asked alone."""
+    MULTI_HOP = "multi_hop"
+    """MQuAKE: the whole chain in one question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One prompt of a case.
+
+    `expected` is right after the edit, `rejected` would be wrong. `aliases` are other names of the expected answer. A
+    prompt ``is_question`` if it wants an answer and not a continuation. `hop` counts the links of a chain from 1.
+    """
+
+    kind: AskKind
+    prompt: str
+    expected: str
+    rejected: str | None = None
+    aliases: tuple[str, ...] = ()
+    is_question: bool = False
+    hop: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseTriple:
+    """One triple of a case, by labels."""
+
+    subject: str
+    relation: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why a record cannot or should not be used; `number` counts records from 1."""
+
+    number: int
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCase:
+    """One record: `edits` are made together, then everything in `asks` is asked.
+
+    `generation_prompts` are continued freely for fluency and consistency; `references` are texts about the new object
+    the continuations should resemble. `n_hop` is the length of the chain of an MQuAKE case. `relation` names the edited
+    relation in tables.
+    """
+
+    case_id: str
+    edits: tuple[FactEdit, ...]
+    asks: tuple[Ask, ...]
+    generation_prompts: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    triples: tuple[CaseTriple, ...] = ()
+    n_hop: int | None = None
+    relation: str = ""
+
+    def of(self, kind: AskKind) -> tuple[Ask, ...]:
+        """The prompts of one kind."""
+        return tuple(ask for ask in self.asks if ask.kind is kind)
+
+
+def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
+    """The cases without neighbours that another of them edits.
+
+    Where all cases are in the model together, a neighbour of one whose same relation another changes has no true answer
+    any more. A neighbour is known by its name in the prompt, as whole words.
+    """
+    cases = list(cases)
+    edited: dict[str, set[str]] = {}
+    for case in cases:
+        edited.setdefault(case.relation, set()).update(edit.subject for edit in case.edits)
+    names = {
+        relation: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(subjects)))})(?!\w)", re.IGNORECASE)
+        for relation, subjects in edited.items()
+    }
+    return [
+        replace(
+            case,
+            asks=tuple(
+                ask
+                for ask in case.asks
+                if ask.kind is not AskKind.NEIGHBORHOOD or not names[case.relation].search(ask.prompt)
+            ),
+        )
+        for case in cases
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Cases in the order of their file, and the records that were left out with the reason."""
+
+    name: str
+    cases: tuple[EvalCase, ...]
+    path: Path | None = None
+    left_out: tuple[Fault, ...] = field(default=())
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over every text that is used."""
+        return fingerprint_value([self.name, list(self.cases)])

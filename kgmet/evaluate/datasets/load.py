@@ -1,0 +1,235 @@
+"""`load_dataset`: CounterFact, zsRE, MQuAKE and files of your own, checked record by record.
+
+A record that breaks the schema is an error that names the record and the key. A record that keeps the schema but whose
+fact cannot be edited (its subject is not in its prompt, old and new object are one) is left out and listed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
+from kgmet.evaluate.datasets.cases import Ask, AskKind, CaseTriple, Dataset, EvalCase, Fault, without_contested
+from kgmet.evaluate.datasets.mquake import find_faults, read_mquake
+from kgmet.evaluate.datasets.records import Record
+from kgmet.evaluate.datasets.zsre import read_zsre
+from kgmet.fact import FactEdit
+
+__all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset"]
+
+DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
+"""``cf`` and ``mcf`` are CounterFact's schema; the public code allows one edit at a time with the first."""
+
+OWN_CASES = Path(__file__).resolve().parents[3] / "sample_data" / "cases.json"
+"""The cases that come with the program."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyRecords:
+    """Whether faulty records are `dropped`, and whether cases are in the model `together`, which makes more faulty."""
+
+    dropped: bool = True
+    together: bool = True
+
+
+def load_dataset(
+    name: str,
+    path: Path | None = None,
+    *,
+    limit: int | None = None,
+    graph_path: Path | None = None,
+    references_path: Path | None = None,
+    faulty: FaultyRecords | None = None,
+) -> Dataset:
+    """Read a data set.
+
+    Args:
+        name: one of `DATASETS`.
+        path: the file; ``own`` without one is the sample that comes with the program.
+        limit: use this many records, the first ones.
+        graph_path: a file ``[{case_id, triples}]``; without one, ``*graph*`` beside the data with the same beginning.
+        references_path: CounterFact's ``attribute_snippets.json``, for consistency.
+        faulty: what is done with MQuAKE's faulty records (see `find_faults`); they are listed either way. Where cases
+            are in the model together, neighbours that another case edits are not asked (see `without_contested`).
+
+    Raises:
+        ConfigError: if there is no such data set, or no file for it.
+        BrokenArtifactError: if the file breaks the schema; says which record.
+    """
+    faulty = faulty or FaultyRecords()
+    if name not in DATASETS:
+        raise ConfigError(f"There is no data set {name!r}; there are {', '.join(DATASETS)}.")
+    if path is None:
+        if name != "own":
+            raise ConfigError(f"{name} does not come with the program. Give its file with --ds_path.")
+        path = OWN_CASES
+    if limit is not None and limit < 1:
+        raise ConfigError(f"dataset_size_limit must be at least 1, got {limit}")
+    rows = _rows(path)
+    readers: Mapping[str, Callable[[Record], EvalCase]] = {"zsre": read_zsre, "mquake": read_mquake}
+    cases, left_out = _read(rows, path, readers.get(name, read_counterfact), limit)
+    if name == "mquake":
+        faults = find_faults(rows[:limit], together=faulty.together)
+        left_out += faults
+        if faulty.dropped:
+            wrong = {fault.number for fault in faults}
+            cases = {number: case for number, case in cases.items() if number not in wrong}
+    found = without_contested(cases.values()) if faulty.together else list(cases.values())
+    graph = graph_path or _beside(path)
+    if graph is not None:
+        found = _with_triples(found, graph)
+    if references_path is not None:
+        found = _with_references(found, rows, references_path)
+    if not found:
+        raise BrokenArtifactError(f"{path} holds no case that can be used; {len(left_out)} were left out.")
+    return Dataset(name=name, cases=tuple(found), path=path, left_out=tuple(left_out))
+
+
+def read_counterfact(record: Record) -> EvalCase:
+    """A record in CounterFact's schema, full or compact, with the optional keys of our own data."""
+    if "requested_rewrite" not in record:
+        return _read_compact(record)
+    rewrite = record.object("requested_rewrite")
+    new, true = rewrite.object("target_new").text("str"), rewrite.object("target_true").text("str")
+    edit = FactEdit(
+        subject=rewrite.text("subject"),
+        template=rewrite.text("prompt"),
+        new_object=new,
+        old_object=true,
+        relation=rewrite.optional_text("relation_id"),
+    )
+    asks = [Ask(kind=AskKind.EFFICACY, prompt=edit.prompt, expected=new, rejected=true)]
+    asks += [
+        Ask(kind=AskKind.PARAPHRASE, prompt=prompt, expected=new, rejected=true)
+        for prompt in record.texts("paraphrase_prompts")
+    ]
+    asks += _neighbours(record, new=new, true=true)
+    asks += [
+        Ask(
+            kind=AskKind.CONSEQUENCES,
+            prompt=item.text("prompt"),
+            expected=item.text("target_new"),
+            rejected=item.optional_text("target_true"),
+        )
+        for item in record.objects("consequence_prompts")
+    ]
+    return EvalCase(
+        case_id=record.case_id,
+        edits=(edit,),
+        asks=tuple(asks),
+        generation_prompts=record.texts("generation_prompts"),
+        references=record.texts("reference_texts"),
+        triples=read_triples(record),
+        relation=edit.relation or "",
+    )
+
+
+def _neighbours(record: Record, *, new: str, true: str) -> list[Ask]:
+    """Neighbours share the old object; with our key ``neighborhood_answers`` each may have an answer of its own."""
+    prompts = record.texts("neighborhood_prompts")
+    answers = record.texts("neighborhood_answers") or (true,) * len(prompts)
+    if len(answers) != len(prompts):
+        raise BrokenArtifactError(
+            f"{record.where} has {len(prompts)} neighborhood_prompts and {len(answers)} neighborhood_answers; "
+            "give one answer for each."
+        )
+    return [
+        Ask(kind=AskKind.NEIGHBORHOOD, prompt=prompt, expected=answer, rejected=new)
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def read_triples(record: Record) -> tuple[CaseTriple, ...]:
+    """The optional key ``triples``."""
+    return tuple(
+        CaseTriple(subject=item.text("subject"), relation=item.text("relation"), target=item.text("target"))
+        for item in record.objects("triples")
+    )
+
+
+def _read_compact(record: Record) -> EvalCase:
+    """The compact schema: one paraphrase, one neighbour, the subject spelled out in the prompt."""
+    new, true = record.text("target_new"), record.text("ground_truth")
+    edit = FactEdit.from_prompt(record.text("prompt"), subject=record.text("subject"), new_object=new, old_object=true)
+    asks = [Ask(kind=AskKind.EFFICACY, prompt=edit.prompt, expected=new, rejected=true)]
+    if paraphrase := record.optional_text("rephrase_prompt"):
+        asks.append(Ask(kind=AskKind.PARAPHRASE, prompt=paraphrase, expected=new, rejected=true))
+    if neighbour := record.optional_text("locality_prompt"):
+        truth = record.text("locality_ground_truth")
+        rejected = new if new != truth else None
+        asks.append(Ask(kind=AskKind.NEIGHBORHOOD, prompt=neighbour, expected=truth, rejected=rejected))
+    return EvalCase(case_id=record.case_id, edits=(edit,), asks=tuple(asks), triples=read_triples(record))
+
+
+def _rows(path: Path) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = [json.loads(line) for line in text.splitlines() if line] if path.suffix == ".jsonl" else json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BrokenArtifactError(f"{path} is not a readable JSON file of cases: {error}") from error
+    if not isinstance(data, list) or not data:
+        raise BrokenArtifactError(f"{path} must hold a JSON list of cases, got {type(data).__name__}.")
+    return data
+
+
+def _read(
+    rows: Sequence[Any], path: Path, reader: Callable[[Record], EvalCase], limit: int | None
+) -> tuple[dict[int, EvalCase], list[Fault]]:
+    """Cases by record number, and what was left out."""
+    cases: dict[int, EvalCase] = {}
+    left_out: list[Fault] = []
+    seen: set[str] = set()
+    for number, row in enumerate(rows[:limit], start=1):
+        record = Record(row, where=f"{path.name}, record {number}", number=number)
+        try:
+            case = reader(record)
+        except RequestError as error:
+            left_out.append(Fault(number=number, case_id=record.case_id, reason=str(error)))
+            continue
+        if case.case_id in seen:
+            # MQuAKE's two parts number their records from 1, and people put them into one file.
+            case = replace(case, case_id=f"{case.case_id}#{number}")
+        seen.add(case.case_id)
+        cases[number] = case
+    return cases, left_out
+
+
+def _beside(path: Path) -> Path | None:
+    """``counterfact_graph_dev.json`` beside ``counterfact_dev.json``."""
+    stem, _, rest = path.stem.partition("_")
+    for name in (f"{path.stem}_graph.json", f"{stem}_graph_{rest}.json" if rest else f"{stem}_graph.json"):
+        if (path.parent / name).is_file():
+            return path.parent / name
+    return None
+
+
+def _with_triples(cases: Sequence[EvalCase], path: Path) -> list[EvalCase]:
+    by_case = {}
+    for number, row in enumerate(_rows(path), start=1):
+        record = Record(row, where=f"{path.name}, record {number}", number=number)
+        by_case[record.case_id] = read_triples(record)
+    return [replace(case, triples=case.triples or by_case.get(case.case_id, ())) for case in cases]
+
+
+def _with_references(cases: Sequence[EvalCase], rows: Sequence[Any], path: Path) -> list[EvalCase]:
+    """CounterFact's snippets: ``[{relation_id, target_id, samples: [{text}]}]`` by relation and new object."""
+    texts: dict[tuple[str, str], tuple[str, ...]] = {}
+    for number, row in enumerate(_rows(path), start=1):
+        record = Record(row, where=f"{path.name}, record {number}", number=number)
+        key = record.text("relation_id"), record.text("target_id")
+        texts[key] = tuple(item.text("text") for item in record.objects("samples"))
+    wanted: dict[str, tuple[str, ...]] = {}
+    for number, row in enumerate(rows, start=1):
+        rewrite = row.get("requested_rewrite") if isinstance(row, dict) else None
+        if isinstance(rewrite, dict):
+            record = Record(row, where=f"record {number}", number=number)
+            key = (
+                str(rewrite.get("relation_id")),
+                str(record.object("requested_rewrite").object("target_new").get("id")),
+            )
+            wanted[record.case_id] = texts.get(key, ())
+    return [replace(case, references=case.references or wanted.get(case.case_id, ())) for case in cases]

@@ -1,0 +1,142 @@
+"""What an edit did, and taking it back: the result in words and side by side, undo, redo, and the proof of an undo."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import streamlit as st
+
+from kgmet.editing.report import EditReport
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.edit_verdict import Outcome
+from workbench import wording
+from workbench.drawing import curves, tables
+from workbench.shared import actions
+from workbench.shared.panels import message
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = ["history", "result", "undo_buttons", "undone"]
+
+
+def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
+    """Undo and redo, with what they would act on."""
+
+    def take_off() -> None:
+        st.session_state["undo-said"] = actions.undo(state)
+        st.session_state["undo-shown"] = True
+
+    def put_back() -> None:
+        st.session_state["undo-said"] = actions.redo(state)
+        st.session_state["undo-shown"] = False
+
+    undo.button(
+        "Undo",
+        icon=":material/undo:",
+        on_click=take_off,
+        disabled=not state.stack,
+        width="stretch",
+        help=wording.safe(f"Takes off: {state.stack[-1].name}") if state.stack else "Nothing to undo",
+        key="undo",
+    )
+    redo.button(
+        "Redo",
+        icon=":material/redo:",
+        on_click=put_back,
+        disabled=not state.redo,
+        width="stretch",
+        help=wording.safe(f"Puts back: {state.redo[-1].name}") if state.redo else "Nothing to redo",
+        key="redo",
+    )
+    message(st.session_state.pop("undo-said", None), kind="warning")
+
+
+def history(state: WorkbenchState, lm: LoadedLM) -> None:
+    """The newest edit's result; after an undo, the proof that everything is as it was."""
+    if st.session_state.get("undo-shown") and state.redo:
+        undone(state, lm)
+        return
+    entry = state.stack[-1] if state.stack else None
+    if entry is None:
+        return
+    is_other = state.context is None or entry.edit is None or state.context.edit.id != entry.edit.id
+    with st.container(border=True, key="stale-result" if is_other else "result"):
+        st.subheader("Result" if not is_other else "Result of the newest edit, not of the fact above", anchor=False)
+        result(entry)
+
+
+def result(entry: StackEntry) -> None:
+    """An applied edit in plain words, before and after beside each other, its consequences and its search."""
+    report = entry.report
+    if report is None:
+        st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
+        return
+    st.markdown(_in_words(report))
+    for reason in report.verdict.reasons:
+        st.caption(f":material/info: {wording.safe(reason.value)}")
+    before, after = tables.marked_difference(report.before.said.strip(), report.after.said.strip())
+    st.html(
+        '<div class="kg-sides">'
+        + tables.answer_side("before", before, report.before)
+        + tables.answer_side("after", after, report.after)
+        + "</div>"
+    )
+    if report.multi_hop:
+        st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
+        st.html(tables.consequence_table(report.multi_hop))
+    if report.consequences:
+        st.caption("What follows, as a text to continue, in words that were not optimised.")
+        st.html(tables.consequence_table(report.consequences))
+    seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
+    st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
+    if entry.curve:
+        with st.expander("How the search went"):
+            st.plotly_chart(
+                curves.search_curve(entry.curve),
+                key=f"curve-{entry.id}",
+                alt="The terms of the loss by step of the search",
+            )
+
+
+def _in_words(report: EditReport) -> str:
+    verdict, prompt = report.verdict, wording.safe(report.verdict.prompt)
+    new, said = wording.safe(verdict.new), wording.safe(verdict.says)
+    goes_on = f"goes on with “{said}”" if said else "ends at once"
+    now = "now " if verdict.outcome is Outcome.TOOK else ""
+    text = (
+        f"**{wording.OUTCOMES[verdict.outcome.value]}** “{prompt}” {now}{goes_on}. "
+        f"{new}: from {percent_of(report.before.p_expected)} to {percent_of(report.after.p_expected)}."
+    )
+    for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):
+        if items:
+            said_now = sum(item.pair.holds is True for item in items)
+            text += f" Says {said_now} of {len(items)} {name} ({sum(i.pair.before.says for i in items)} before)."
+    return text
+
+
+def percent_of(value: float | None) -> str:
+    """A probability inside Markdown."""
+    return wording.safe(wording.percent(value))
+
+
+def undone(state: WorkbenchState, lm: LoadedLM) -> None:
+    """After an undo: the same questions again, and whether each number is the very one of before."""
+    if not state.redo:
+        return
+    entry = state.redo[-1]
+    check = actions.undo_check(state, lm, entry)
+    if check is None or entry.report is None:
+        st.info(f"Undone: {wording.safe(entry.name)}", icon=":material/undo:")
+        return
+    now, is_same = check
+    report = entry.report
+    if is_same:
+        st.success(
+            "Undone. Every probability is bit for bit the number it was before the edit.", icon=":material/verified:"
+        )
+    else:
+        st.warning("Undone, but some probabilities differ from before.", icon=":material/warning:")
+    sides = [("before the edit", report.before), ("now, after the undo", now)]
+    cards = [tables.answer_side(name, html.escape(answer.said.strip()), answer, exact=True) for name, answer in sides]
+    st.html(f'<div class="kg-sides">{"".join(cards)}</div>')
