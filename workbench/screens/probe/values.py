@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from kgmet.graph.reading.consequences import Consequence
 from kgmet.graph.triple import Triple
-from kgmet.measure.compare import ProbeComparison, ProbePair
-from kgmet.measure.prompts import ProbePrompt
-from kgmet.measure.run import Decoding
+from kgmet.measure.ask import Decoding
+from kgmet.measure.compare import AnswerPair, Comparison
+from kgmet.measure.question import Question
 
 __all__ = ["Chain", "ProbeRun"]
 
@@ -18,7 +18,7 @@ class Chain:
     """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object."""
 
     consequence: Consequence
-    hops: tuple[tuple[Triple, ProbePrompt], ...]
+    hops: tuple[tuple[Triple, Question], ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,13 +26,13 @@ class ProbeRun:
     """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains."""
 
     entry_id: str
-    comparison: ProbeComparison
+    comparison: Comparison
     divergence: tuple[float, ...]
     chains: tuple[Chain, ...]
-    hops: ProbeComparison
+    hops: Comparison
     decoding: Decoding
     seconds: float = 0.0
 
-    def hop(self, prompt: ProbePrompt) -> ProbePair | None:
+    def hop(self, prompt: Question) -> AnswerPair | None:
         """The answers to one hop's prompt."""
-        return next((pair for pair in self.hops.pairs if pair.after.prompt == prompt), None)
+        return next((pair for pair in self.hops.pairs if pair.after.question == prompt), None)
