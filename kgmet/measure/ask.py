@@ -113,7 +113,7 @@ def ask_each_side(
     return [
         SideAnswers(
             answers=[answer for part in parts for answer in part.answers],
-            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0),
+            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0, dtype=torch.float32),
         )
         for parts in found
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +15,21 @@ from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelNotFoundE
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
+from kgmet.lm.load.local_dtype import built_in, keep_default_dtype
 from kgmet.lm.load.vocabulary import LinearHead
 from kgmet.lm.load.weights import read_exact, uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
+__all__ = ["DEFAULT_MODEL", "LoadedLM", "building", "load_lm", "wrap_lm"]
 
 DEFAULT_MODEL = "bundled:smollm2"
 """The embedded default: SmolLM2-135M-Instruct."""
+
+building = threading.Lock()
+"""Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
+threads that do so at once leave the wrong ones behind."""
 
 THREE_WAYS_OUT = (
     "Three ways out: use the embedded default with --model bundled:smollm2; give a folder that holds config.json, "
@@ -162,7 +168,8 @@ def load_lm(
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
     progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
-    with uncollected():
+    keep_default_dtype()
+    with uncollected(), building, torch.device("cpu"), built_in(torch.float32):
         model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
     progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
     return wrap_lm(model, tokenizer, name=source)

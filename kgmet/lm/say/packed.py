@@ -116,7 +116,7 @@ def ask_sides(
                 scores |= {n: score_from(pairs[n], spans[n], table) for n, table in zip(asked, tables, strict=True)}
     return [
         Asked(
-            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0),
+            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0, dtype=torch.float32),
             texts=tuple(
                 str(lm.tokenizer.decode(texts[head][1][:length], skip_special_tokens=True))
                 for head, length in zip(heads, lengths, strict=True)
@@ -214,7 +214,7 @@ def _written(
             break
         texts = [texts[n] for n in going]
         sees = torch.cat([sees[going], torch.eye(len(going), dtype=torch.bool)], dim=1)
-        positions = torch.tensor([[depths[text] + step for text in texts]])
+        positions = torch.tensor([[depths[text] + step for text in texts]], dtype=torch.long)
         logits = lm.vocabulary_logits(_states(lm, chosen[:, going], positions, sees[None], cache))
     return [[_ended(tokens, ends) for tokens in side] for side in added]
 
@@ -251,7 +251,7 @@ def _ask_apart(
             for n, text in zip(mine, generate(lm, [prompts[n] for n in mine], max_new_tokens=length), strict=True):
                 written[n] = text
         return Asked(
-            logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0),
+            logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0, dtype=torch.float32),
             texts=tuple(written),
             scores=tuple(score_answers(lm, pairs)),
         )

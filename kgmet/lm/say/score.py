@@ -14,6 +14,7 @@ from torch import Tensor
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.say.sampling import Sampling
 
 __all__ = [
     "AnswerScore",
@@ -133,7 +134,7 @@ def generate(
         max_new_tokens: length of an answer, in tokens.
         chat: put each prompt into the model's chat template.
         temperature: 0 is greedy; above 0 samples.
-        seed: of the sampling; the same seed gives the same text.
+        seed: of the sampling; the same seed gives the same text, whatever is asked beside it or in other threads.
 
     Returns:
         Only what was added, without special tokens.
@@ -142,17 +143,18 @@ def generate(
     rows = lm.tokenizer(texts, add_special_tokens=not chat)["input_ids"]
     ids, mask = left_padded(rows, device=lm.device)
     pad = lm.tokenizer.pad_token_id
-    options: dict[str, object] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        options = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    with torch.no_grad(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    sampling = [Sampling(len(rows), temperature=temperature, seed=seed)] if temperature > 0 else []
+    with torch.no_grad():
         out = lm.model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=max_new_tokens,
             pad_token_id=0 if pad is None else pad,
-            **options,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            logits_processor=sampling,
         )
     return list(lm.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True))
 
@@ -189,11 +191,11 @@ def _target_logprobs(
 
 def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple[int, int, EditSpan]]) -> list[Tensor]:
     """Log-probabilities after each token of the targets but the last, resumed from the prompts' cache."""
-    rows = torch.tensor([row for _, row, _ in longer], device=mask.device)
+    rows = torch.tensor([row for _, row, _ in longer], dtype=torch.long, device=mask.device)
     cache.batch_select_indices(rows)  # type: ignore[attr-defined]
     heads = [span.target_ids[:-1] for _, _, span in longer]
     width = max(len(head) for head in heads)
-    ids = torch.tensor([[*head, *[0] * (width - len(head))] for head in heads], device=mask.device)
+    ids = torch.tensor([[*head, *[0] * (width - len(head))] for head in heads], dtype=torch.long, device=mask.device)
     before = mask[rows]
     positions = before.sum(1)[:, None] + torch.arange(width, device=mask.device)
     states = base_states(
@@ -211,7 +213,7 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
 
 def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
     """The score of a (prompt, answer) from log-probabilities (n_target, d_vocab) where its answer is predicted."""
-    target = torch.tensor(span.target_ids)
+    target = torch.tensor(span.target_ids, dtype=torch.long)
     chosen = table.gather(1, target[:, None])[:, 0]
     hits = table.argmax(-1) == target
     return AnswerScore(

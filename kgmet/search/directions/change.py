@@ -70,17 +70,17 @@ class ChangeEncoder(nn.Module):
         super().__init__()
 
         def drawn(rows: int, columns: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(rows, columns, generator=generator) / math.sqrt(rows))
+            return nn.Parameter(torch.randn(rows, columns, dtype=torch.float32, generator=generator) / math.sqrt(rows))
 
         def zeros(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.zeros(*shape))
+            return nn.Parameter(torch.zeros(*shape, dtype=torch.float32))
 
         self.own, self.heard, self.back = drawn(d_model, width), drawn(d_model, width), zeros(width, d_model)
         self.query, self.turn, self.weigh = drawn(d_model, width), zeros(width, d_model), zeros(width)
         self.far, self.kind, self.out = drawn(d_model, width), drawn(d_model, width), zeros(width, d_model)
         self.flag = zeros(width)
         # As long as the shifts that searches find: a bit more than half of the hidden state.
-        self.gain = nn.Parameter(torch.tensor(0.6))
+        self.gain = nn.Parameter(torch.tensor(0.6, dtype=torch.float32))
 
     def forward(self, after: ChangeGraph, before: ChangeGraph) -> Tensor:
         """E(after) − E(before), (d_model,), in units of ‖h‖/√d_model."""
