@@ -27,6 +27,9 @@ __all__ = ["DEFAULT_MODEL", "LoadedLM", "building", "load_lm", "wrap_lm"]
 DEFAULT_MODEL = "bundled:smollm2"
 """The embedded default: SmolLM2-135M-Instruct."""
 
+MOST_TOKENS = 4096
+"""Longest text that is read, in tokens, where the model itself reads more: a longer one takes minutes on a CPU."""
+
 building = threading.Lock()
 """Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
 threads that do so at once leave the wrong ones behind."""
@@ -92,6 +95,23 @@ class LoadedLM:
     def d_key(self) -> int:
         """Width of the keys: the input of the MLP's down-projection."""
         return self.family.key_width(self.model)
+
+    @functools.cached_property
+    def n_token(self) -> int:
+        """Rows of the embedding: how many tokens the model knows, whatever the tokenizer says."""
+        return int(self.embedding.weight.shape[0])
+
+    @functools.cached_property
+    def context(self) -> int:
+        """Longest text that is read, in tokens."""
+        stated = getattr(self.config, "max_position_embeddings", None)
+        return min(stated, MOST_TOKENS) if isinstance(stated, int) and stated > 0 else MOST_TOKENS
+
+    @functools.cached_property
+    def control_tokens(self) -> frozenset[int]:
+        """Tokens that steer the model and stand for no text."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset((*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)))
 
     @property
     def n_parameter(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import encode_texts
 from kgmet.lm.run.suffixes import base_states, left_padded
 from kgmet.lm.say.score import end_tokens
 
@@ -60,7 +61,7 @@ def continue_texts(
         batch_size: prompts at a time.
     """
     seeds = seeds or [0] * len(prompts)
-    rows = lm.tokenizer(list(prompts))["input_ids"] if prompts else []
+    rows = [list(encoded.ids) for encoded in encode_texts(lm, prompts)]
     # Texts of a length side by side: less padding.
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     texts: dict[int, str] = {}

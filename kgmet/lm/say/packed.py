@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, trees_fit
 from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
@@ -93,6 +94,7 @@ def ask_sides(
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
     spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
+    lengths = [min(length, room_after(lm, len(head))) for length, head in zip(lengths, heads, strict=True)]
     # In the order of their tokens, texts that begin alike stand side by side and come into one tree.
     rows = sorted({*heads, *map(_asked, spans)})
     if not trees_fit(lm, max([max_token, *map(len, rows)]) + sum(lengths)):

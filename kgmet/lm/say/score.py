@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import ChatText, encode_texts, room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
 from kgmet.lm.say.sampling import Sampling
@@ -131,7 +132,7 @@ def generate(
     Args:
         lm: the model.
         prompts: texts to continue; with `chat`, messages of a user.
-        max_new_tokens: length of an answer, in tokens.
+        max_new_tokens: length of an answer, in tokens; less where the model can read no more.
         chat: put each prompt into the model's chat template.
         temperature: 0 is greedy; above 0 samples.
         seed: of the sampling; the same seed gives the same text, whatever is asked beside it or in other threads.
@@ -140,7 +141,10 @@ def generate(
         Only what was added, without special tokens.
     """
     texts = [chat_text(lm, prompt) if chat else prompt for prompt in prompts]
-    rows = lm.tokenizer(texts, add_special_tokens=not chat)["input_ids"]
+    rows = [encoded.ids for encoded in encode_texts(lm, texts, add_special_tokens=not chat)]
+    length = min([max_new_tokens, *(room_after(lm, len(row)) for row in rows)])
+    if length < 1:
+        return [""] * len(rows)
     ids, mask = left_padded(rows, device=lm.device)
     pad = lm.tokenizer.pad_token_id
     sampling = [Sampling(len(rows), temperature=temperature, seed=seed)] if temperature > 0 else []
@@ -148,7 +152,7 @@ def generate(
         out = lm.model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=length,
             pad_token_id=0 if pad is None else pad,
             do_sample=False,
             temperature=None,
@@ -164,7 +168,8 @@ def chat_text(lm: LoadedLM, message: str) -> str:
     if not getattr(lm.tokenizer, "chat_template", None):
         return message
     turns = [{"role": "user", "content": message}]
-    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    text = lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return ChatText(str(text), message=message)
 
 
 def _target_logprobs(
@@ -241,4 +246,7 @@ def end_tokens(lm: LoadedLM) -> set[int]:
 
 def literal(prompt: str) -> str:
     """A prompt that holds '{}' is no template here; keep `locate` from filling it."""
-    return prompt.replace("{}", "{ }")
+    if "{}" not in prompt:
+        return prompt  # a `ChatText` as it is
+    changed = prompt.replace("{}", "{ }")
+    return ChatText(changed, message=literal(prompt.message)) if isinstance(prompt, ChatText) else changed
