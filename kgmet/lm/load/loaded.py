@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
+from kgmet.base.errors import BrokenModelError, ConfigError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
@@ -178,13 +178,14 @@ def load_lm(
         progress: hears of the steps.
 
     Raises:
+        ConfigError: no such device.
         ModelNotFoundError: no such model, or no network; names three ways out.
         UnsupportedModelError: the family is not in the table.
         BrokenModelError: a file is damaged.
         MemoryLimitError: it does not fit.
     """
     progress = progress or Silent()
-    target = torch.device(device) if device is not None else best_device()
+    target = checked_device(device) if device is not None else best_device()
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
     progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
@@ -202,6 +203,23 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The device of this name, if this machine has it.
+
+    Raises:
+        ConfigError: if there is no such device; names those there are.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if found is None or (found.type if found.index is None else str(found)) not in (*there, *(n[:4] for n in there)):
+        raise ConfigError(f"There is no device {str(device)[:40]!r} here. Choose one of: {', '.join(there)}.")
+    return found
 
 
 def _resolve(source: str, progress: Progress) -> str:

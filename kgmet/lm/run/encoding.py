@@ -164,8 +164,8 @@ def _checked(lm: LoadedLM, text: str, encoded: Encoded) -> Encoded:
     for token, (first, last) in zip(encoded.ids, encoded.offsets, strict=True):
         if not 0 <= token < lm.n_token:
             raise TextError(
-                f"The tokenizer of {lm.name} makes token {token} of {text[first:last] or _short(text)!r}, and the model "
-                f"has {lm.n_token:,} tokens. Leave it out, or use the tokenizer that belongs to the model."
+                f"The tokenizer of {lm.name} makes token {token} of {text[first:last] or _short(text)!r}, and the "
+                f"model has {lm.n_token:,} tokens. Leave it out, or use the tokenizer that belongs to the model."
             )
     return encoded
 

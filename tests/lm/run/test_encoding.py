@@ -114,7 +114,8 @@ def test_texts_without_control_tokens_are_read_as_the_tokenizer_reads_them() -> 
 
 def test_control_tokens_of_a_chat_template_are_meant_and_those_of_the_message_are_not() -> None:
     tokenizer = tokenizer_of("byte-level", "bos")
-    tokenizer.chat_template = "{% for m in messages %}<pad>{{ m['content'] | trim }}</s>{% endfor %}{% if add_generation_prompt %}<pad>{% endif %}"
+    turns = "{% for m in messages %}<pad>{{ m['content'] | trim }}</s>{% endfor %}"
+    tokenizer.chat_template = turns + "{% if add_generation_prompt %}<pad>{% endif %}"
     lm = wrap_lm(tiny_model("llama"), tokenizer, name="chat")
     end, pad = tokenizer.convert_tokens_to_ids(["</s>", "<pad>"])
     sound = encode_texts(lm, [chat_text(lm, "Where is Rome?")], add_special_tokens=False)[0]
