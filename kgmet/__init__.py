@@ -31,22 +31,25 @@ if TYPE_CHECKING:
     from kgmet.graph.stores.sample import sample_store as sample_graph
     from kgmet.lm.load.loaded import LoadedLM, load_lm
     from kgmet.lm.say.score import generate
-    from kgmet.measure.compare import compare_probes
-    from kgmet.measure.prompts import ProbeKind, ProbePrompt
-    from kgmet.measure.run import Decoding
-    from kgmet.measure.run import run_probes as probe
+    from kgmet.measure.answer import Answer
+    from kgmet.measure.ask import Decoding
+    from kgmet.measure.ask import ask as probe
+    from kgmet.measure.compare import compare_answers
+    from kgmet.measure.question import Form, Question, QuestionKind
+    from kgmet.measure.verdict import Verdict
     from kgmet.write.adapter import import_lora
     from kgmet.write.export import export_lora, export_merged
     from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
     from kgmet.write.so_far import EditsSoFar
     from kgmet.write.statistics import KeyStatistics
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "DEFAULT_EDITOR": "editing.editors",
     "EDITORS": "editing.editors",
-    "Decoding": "measure.run",
+    "Answer": "measure.answer",
+    "Decoding": "measure.ask",
     "EditConfig": "editing.config",
     "EditContext": "editing.context",
     "EditPatch": "write.patch",
@@ -57,15 +60,17 @@ _PLACES = {
     "Editor": "editing.editors",
     "EditsSoFar": "write.so_far",
     "FactEdit": "fact",
+    "Form": "measure.question",
     "KeyStatistics": "write.statistics",
     "KgmetError": "base.errors",
     "LoadedLM": "lm.load.loaded",
-    "ProbeKind": "measure.prompts",
-    "ProbePrompt": "measure.prompts",
+    "Question": "measure.question",
+    "QuestionKind": "measure.question",
     "RelationCatalogue": "graph.relations",
     "SparqlStore": "graph.sparql.store",
+    "Verdict": "measure.verdict",
     "attached": "write.patch",
-    "compare_probes": "measure.compare",
+    "compare_answers": "measure.compare",
     "edit": "editing.session",
     "editor_named": "editing.editors",
     "export_lora": "write.export",
@@ -79,7 +84,7 @@ _PLACES = {
     "load_patch": "write.patch",
     "plan_edits": "editing.plan",
     "prepare_edit": "editing.context",
-    "probe": "measure.run:run_probes",
+    "probe": "measure.ask:ask",
     "report_edit": "editing.report",
     "sample_graph": "graph.stores.sample:sample_store",
     "save_edits": "fact",
@@ -90,6 +95,7 @@ _PLACES = {
 __all__ = [
     "DEFAULT_EDITOR",
     "EDITORS",
+    "Answer",
     "Decoding",
     "EditConfig",
     "EditContext",
@@ -101,15 +107,17 @@ __all__ = [
     "Editor",
     "EditsSoFar",
     "FactEdit",
+    "Form",
     "KeyStatistics",
     "KgmetError",
     "LoadedLM",
-    "ProbeKind",
-    "ProbePrompt",
+    "Question",
+    "QuestionKind",
     "RelationCatalogue",
     "SparqlStore",
+    "Verdict",
     "attached",
-    "compare_probes",
+    "compare_answers",
     "edit",
     "editor_named",
     "export_lora",

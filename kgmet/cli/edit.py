@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_graph_options, add_model_options, load_model, open_store, print_json
+from kgmet.cli.common import (
+    StderrProgress,
+    add_graph_options,
+    add_model_options,
+    load_model,
+    open_store,
+    print_json,
+)
 
 __all__ = ["add_parser", "run"]
 

@@ -24,9 +24,9 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import generate
-from kgmet.measure.compare import ProbeComparison, compare_probes
-from kgmet.measure.prompts import ProbeKind, ProbePrompt
-from kgmet.measure.run import Decoding, run_probes
+from kgmet.measure.ask import Decoding, ask
+from kgmet.measure.compare import Comparison, compare_answers
+from kgmet.measure.question import Question
 from kgmet.write.patch import EditPatch, attached, check_patch, load_patch, save_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
@@ -201,13 +201,13 @@ class EditSession:
         progress.report(ProgressEvent(stage="measure", done=len(reports), total=len(reports)))
         return tuple(reports)
 
-    def probe(self, prompts: Sequence[str | ProbePrompt], *, decoding: Decoding | None = None) -> ProbeComparison:
+    def probe(self, prompts: Sequence[str | Question], *, decoding: Decoding | None = None) -> Comparison:
         """Ask the unedited model and the edited one the same prompts; plain texts have no expected answer."""
-        asked = [ProbePrompt(kind=ProbeKind.OWN, text=item) if isinstance(item, str) else item for item in prompts]
-        before = run_probes(self.lm, asked, decoding=decoding)
+        asked = [Question.typed(item) if isinstance(item, str) else item for item in prompts]
+        before = ask(self.lm, asked, decoding=decoding)
         with self.attached():
-            after = run_probes(self.lm, asked, decoding=decoding)
-        return compare_probes(before, after)
+            after = ask(self.lm, asked, decoding=decoding)
+        return compare_answers(before, after)
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 20, chat: bool = False) -> list[str]:
         """Continue each prompt greedily with the edits that are on."""

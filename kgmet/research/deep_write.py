@@ -136,9 +136,7 @@ def plan_deep_edits(
 ) -> DeepPlan:
     """As `plan_edits`, with the second write on top of the first.
 
-    Args:
-        contexts: prepared with settings that ask for later hops (`asks_for_later_hops`).
-        deep: settings of the second write.
+    `contexts` must be prepared with settings that ask for later hops (`asks_for_later_hops`).
 
     Raises:
         ConfigError: if the editor solves nothing, or a deep layer does not fit the model or the first write.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kgmet.base.progress import ProgressEvent
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import EDITORS, Editor
 from kgmet.editing.plan import EditPlan, plan_edits, search_edits, write_edits
-from kgmet.editing.report import report_edit
+from kgmet.editing.report import EditReport, report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
@@ -146,7 +147,7 @@ def test_a_subject_the_graph_does_not_know_is_edited_without_it(lm: LoadedLM) ->
     assert not plan.contexts[0].has_graph
     report = report_edit(lm, plan)
     assert report.graph["took_part"] is False
-    assert report.after.p_new > report.before.p_new
+    assert report.after.p_expected > report.before.p_expected
 
 
 def test_contradictions_and_foreign_layers_are_refused(lm: LoadedLM) -> None:
@@ -189,7 +190,7 @@ def test_a_report_asks_in_words_that_were_not_optimised(lm: LoadedLM) -> None:
     optimised = {prompt.phrase(TOWER.subject).prompt for prompt in plan.problems[0].prompts}
     report = report_edit(lm, plan)
     assert report.consequences
-    assert not optimised & {item.prompt for item in report.consequences}
+    assert not optimised & {item.question.text for item in (*report.consequences, *report.multi_hop)}
+    assert len(report.multi_hop) == 3 and all(not item.question.is_cloze for item in report.multi_hop)
     data = report.to_json()
-    assert set(data) == {"edit", "editor", "graph", "before", "after", "consequences", "seconds"}
-    assert set(data["before"]) == {"answer", "p_new", "p_old"}
+    assert EditReport.from_json(json.loads(json.dumps(data))) == report

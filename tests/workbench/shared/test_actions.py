@@ -159,7 +159,7 @@ def test_probes_compare_this_edit_with_what_was_under_it(resident: Resident) -> 
     kept = state.result("probe")
     assert kept is not None
     run = kept.value
-    assert [pair.after.prompt for pair in run.comparison.pairs] == list(prompts)
+    assert [pair.after.question for pair in run.comparison.pairs] == list(prompts)
     assert len(run.divergence) == len(prompts) and run.divergence[0] > 0 and min(run.divergence) >= 0
     assert not kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding))
     assert kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts[:2], decoding))

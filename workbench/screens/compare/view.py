@@ -83,7 +83,7 @@ def contest_table(contest: Contest) -> Styler:
 
 def answers_table(contest: Contest) -> pd.DataFrame:
     """What the model says to the edit's prompt, unedited and after each rival, or why it failed."""
-    unedited = contest.before[0].answer.strip() if contest.before else wording.NOT_MEASURED
+    unedited = contest.before[0].said.strip() if contest.before else wording.NOT_MEASURED
     rows = [{"editor": "before this edit", "answer": unedited}]
     rows += [
         {"editor": trial.rival.label, "answer": trial.answer or trial.error or wording.NOT_MEASURED}

@@ -37,8 +37,9 @@ for step in EDITS:
     ]
     edited = session.edit_prepared(contexts)
     for fact, report in zip(edited.patch.edits, edited.reports, strict=True):
-        print(f"{{fact.prompt}} … {{report.before.answer!r}} → {{report.after.answer!r}}")
-        print(f"probability of {{fact.new_object!r}}: {{report.before.p_new:.6f}} → {{report.after.p_new:.6f}}")
+        print(f"{{fact.prompt}} … {{report.before.said!r}} → {{report.after.said!r}}")
+        was, now = report.before.p_expected, report.after.p_expected
+        print(f"probability of {{fact.new_object!r}}: {{was:.6f}} → {{now:.6f}} ({{report.verdict.outcome.value}})")
 '''
 
 
