@@ -9,6 +9,7 @@ import streamlit as st
 from kgmet.base.errors import KgmetError
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding
+from kgmet.measure.compare import AnswerPair
 from kgmet.measure.question import Form, Question, QuestionKind
 from workbench import wording
 from workbench.screens.probe import tables as probe_tables
