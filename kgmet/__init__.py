@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kgmet.write.so_far import EditsSoFar
     from kgmet.write.statistics import KeyStatistics
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "DEFAULT_EDITOR": "editing.editors",

@@ -4,54 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
 from kgmet.graph.phrasing import fill
-from kgmet.graph.reading.consequences import Consequence
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
-from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding, SideAnswers, ask_each_side
-from kgmet.measure.compare import AnswerPair, Comparison, compare_answers
+from kgmet.measure.compare import Comparison, compare_answers
 from kgmet.measure.divergence import divergences
 from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.write.patch import EditPatch, attached
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["Chain", "ProbeRun", "chain_prompts", "generated", "probe", "probe_fingerprint"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chain:
-    """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object."""
-
-    consequence: Consequence
-    hops: tuple[tuple[Triple, Question], ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ProbeRun:
-    """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains."""
-
-    entry_id: str
-    comparison: Comparison
-    divergence: tuple[float, ...]
-    chains: tuple[Chain, ...]
-    hops: Comparison
-    decoding: Decoding
-    seconds: float = 0.0
-
-    def hop(self, prompt: Question) -> AnswerPair | None:
-        """The answers to one hop's prompt."""
-        return next((pair for pair in self.hops.pairs if pair.after.question == prompt), None)
+__all__ = ["chain_prompts", "generated", "probe", "probe_fingerprint"]
 
 
 def generated(context: EditContext, config: QuestionConfig | None = None) -> tuple[Question, ...]:

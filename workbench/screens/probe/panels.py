@@ -13,8 +13,8 @@ from kgmet.measure.compare import AnswerPair
 from kgmet.measure.question import Form, Question, QuestionKind
 from workbench import wording
 from workbench.screens.probe import tables as probe_tables
-from workbench.screens.probe.actions import ProbeRun
 from workbench.screens.probe.tables import KINDS
+from workbench.screens.probe.values import ProbeRun
 from workbench.shared.panels import message
 from workbench.state.values import StackEntry
 

@@ -14,7 +14,7 @@ from kgmet.measure.compare import AnswerPair, KindSummary
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.question import QuestionKind
 from workbench.drawing.tables import chip, marked_difference
-from workbench.screens.probe.actions import Chain, ProbeRun
+from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.wording import percent, short
 
 __all__ = ["KINDS", "chain_html", "pair_table", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
