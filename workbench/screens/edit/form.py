@@ -17,7 +17,7 @@ from workbench.shared.panels import follow, message
 from workbench.state.session import WorkbenchState, retyped
 from workbench.state.values import FactDraft
 
-__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_to"]
+__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button", "link_to"]
 
 FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
@@ -70,7 +70,7 @@ def _shortcuts(state: WorkbenchState) -> None:
         if chosen is not None:
             fill(state, chosen)
 
-    left, right = st.columns(2)
+    left, right = st.columns([3, 2])
     left.text_input(
         "Say it in a sentence",
         key=_SENTENCE,
@@ -132,7 +132,7 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
     if not is_live:
         st.session_state.pop(_ASKED, None)
     with st.container(key="apply-bar"):
-        apply, undo, redo, link = st.columns([5, 2, 2, 1], vertical_alignment="center")
+        apply, undo, redo = st.columns([17, 8, 8], vertical_alignment="center", gap="small")
         is_pressed = apply.button(
             "Apply the edit",
             type="primary",
@@ -143,8 +143,6 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
             disabled=context is None or state.is_busy,
         )
         result_panels.undo_buttons(state, undo, redo)
-        with link:
-            _link(state)
         if is_pressed and is_live:
             st.session_state[_ASKED] = True
         elif is_pressed:

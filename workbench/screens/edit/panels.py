@@ -18,6 +18,7 @@ from kgmet.measure.verdict import judged_text
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.running.resources import catalogue
+from workbench.screens.edit.form import link_button
 from workbench.shared import actions
 from workbench.shared.panels import message
 from workbench.state.session import WorkbenchState, retyped
@@ -60,6 +61,7 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
         if context.linked is not None:
             with st.popover("Change", type="tertiary"):
                 candidates(state, context)
+        link_button(state)
 
 
 def linked_as(context: EditContext) -> str:
