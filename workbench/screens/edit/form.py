@@ -171,10 +171,9 @@ def _ask_again(state: WorkbenchState, resident: Resident) -> None:
         st.button("Leave it", on_click=leave, key="apply-leave")
 
 
-def _link(state: WorkbenchState) -> None:
-    with st.popover(
-        "", icon=":material/link:", type="tertiary", help="Link to this fact", disabled=state.draft.is_blank
-    ):
+def link_button(state: WorkbenchState) -> None:
+    """The address that fills this form, in a popover."""
+    with st.popover("Link", icon=":material/link:", type="tertiary", help="Link to this fact"):
         st.code(link_to(state.draft), language=None, wrap_lines=True)
         st.caption("Opens this page with the form filled in; nothing is applied by it.")
 
