@@ -38,14 +38,13 @@ KINDS = ("llama", "mistral-sliding", "qwen3", "gemma3", "olmo2", "gpt2", "gptj",
 def small(name: str) -> Editor:
     """An editor on the tiny models' layers, with few steps."""
     config = EDITORS[name].config
-    layers = (0, 1) if config.deep.enabled else (2,) if len(config.write.layers) == 1 else (1, 2)
+    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
     config = replace(
         config,
         write=replace(config.write, layers=layers),
         target=replace(config.target, max_steps=4),
         direction=replace(config.direction, feature_layer=1),
         finetune=replace(config.finetune, steps=3),
-        deep=replace(config.deep, write=replace(config.deep.write, layers=(2,))),
     )
     return replace(EDITORS[name], config=config)
 
