@@ -65,7 +65,7 @@ def write_deep(
         What was written, or nothing where no edit is a later hop of anything.
 
     Raises:
-        As `find_target_shifts` and `solve_layers`.
+        KgmetError: as `find_target_shifts` and `solve_layers`.
     """
     progress = progress or Silent()
     problems = [problem for context in contexts if (problem := deep_problem(context, config)) is not None]

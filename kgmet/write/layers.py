@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from functools import partial
 
 import torch
@@ -53,7 +54,7 @@ class WriteConfig:
     even_remaining: float = 0.0
     """Edits count as much as it takes for each to miss this part of its shift, from 0, below 1; 0: all alike. Alike, a
     key that ordinary ones resemble misses most of its shift while another reaches its own further than it needs."""
-    keys_per_edit: str = "mean"
+    keys_per_edit: Literal["mean", "each"] = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
     the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
     repeats: int = 1
@@ -86,6 +87,13 @@ class WriteConfig:
             raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
         if not self.tolerance >= 0:
             raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
+        if not self.moment_weight > 0:
+            raise ConfigError(f"write.moment_weight must be above 0, got {self.moment_weight}")
+        for name in ("kept_share", "neuron_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
+        if not self.log_base > 1:
+            raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
 
 
 def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
