@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor

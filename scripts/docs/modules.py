@@ -25,11 +25,16 @@ def packages() -> dict[str, list[str]]:
 
 def front_page() -> str:
     """Return the page of the names that ``import kgmet`` gives, as Markdown."""
-    lines = ["# Python", "", *(kgmet.__doc__ or "").split("\n"), ""]
-    for name in _public():
-        home = _home(name)
-        if home:
-            lines += [f"::: {home}", ""]
+    lines = ["# Python", "", *(kgmet.__doc__ or "").replace("::\n", ":\n").split("\n"), ""]
+    for name in kgmet.__all__:
+        if not name.startswith("__"):
+            lines += [
+                f"::: {_home(name)}",
+                "    options:",
+                f'      heading: "kgmet.{name}"',
+                f'      toc_label: "{name}"',
+                "",
+            ]
     return "\n".join(lines)
 
 
@@ -49,12 +54,7 @@ def _modules() -> Iterator[str]:
             yield module.name
 
 
-def _public() -> list[str]:
-    return [name for name in getattr(kgmet, "__all__", ()) if not name.startswith("__")]
-
-
-def _home(name: str) -> str | None:
+def _home(name: str) -> str:
     """Where a public name is defined, as a dotted path."""
-    value = getattr(kgmet, name)
-    module, own = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    return f"{module}.{own}" if module and own and module.startswith("kgmet") else None
+    place, _, own = kgmet._PLACES[name].partition(":")
+    return f"kgmet.{place}.{own or name}"

@@ -16,8 +16,8 @@ from enum import Enum
 from typing import Any
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS
 
 __all__ = ["Setting", "accepted_range", "editors_page", "field_docs", "settings_of", "settings_page"]
 
@@ -86,8 +86,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Every setting of an edit. Put those that you change into a TOML file and pass it with `--config FILE` to",
-        "`kgmet edit`, or to [`kgmet.load_config`][kgmet.edit.config.load_config] in Python. The heading is the table,",
-        "so `steps` under `target` is `target.steps`. What a file leaves out stays as the editor sets it:",
+        "`kgmet edit`, or to [`kgmet.load_config`](python.md#kgmet.editing.config.load_config) in Python. A heading here is a",
+        "table there, so `steps` under `target` is `target.steps`. What a file leaves out stays as the editor sets it:",
         "[the editors' own settings](editors.md).",
         "",
         "```toml",

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS
 from scripts.docs.commands import commands, commands_page, options_of
 from scripts.docs.modules import front_page, module_pages
 from scripts.docs.settings import accepted_range, editors_page, field_docs, settings_of, settings_page
