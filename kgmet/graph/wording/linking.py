@@ -7,6 +7,7 @@ with a sentence in `LinkedEdit.notes`. What the model itself answers is compared
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -137,6 +138,7 @@ def _relations(
         subject_relations=held,
         subject_type=subject.type if subject else "",
         object_types=_types(store, edit.new_object, given=edit.new_object_id),
+        object_relations=_roles(store, edit),
     )
 
 
@@ -147,6 +149,18 @@ def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str
     else:
         matches = [match for match in store.search(text, limit=10) if _is_whole(match, text)]
     return frozenset(match.entity.type for match in matches if match.entity.type)
+
+
+def _roles(store: TripleStore, edit: FactEdit) -> dict[str, float]:
+    """Of the facts that end at the new and at the old object, the share of each relation."""
+    counts: Counter[str] = Counter()
+    for text, given in ((edit.new_object, edit.new_object_id), (edit.old_object, edit.old_object_id)):
+        if text is None:
+            continue
+        for entity in [match.entity for match in store.search(text, limit=10) if _is_whole(match, text)]:
+            counts.update(triple.relation.id for triple in store.incoming(entity.id, limit=200))
+    total = sum(counts.values())
+    return {relation: count / total for relation, count in counts.items()}
 
 
 def _candidates(
