@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 from kgmet.graph.names import fold
 
@@ -68,7 +69,7 @@ _EMPTY = frozenset({"the", "a", "an", "s", "name", "names"})
 
 def pairs(row: Sequence[str]) -> tuple[str, ...]:
     """Each two words in a row, as one."""
-    return tuple(f"{first} {second}" for first, second in zip(row, row[1:], strict=False))
+    return tuple(f"{first} {second}" for first, second in pairwise(row))
 
 
 def _apart(text: str) -> str:

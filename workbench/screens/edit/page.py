@@ -48,6 +48,8 @@ def show() -> None:
 
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
+        if context.linked is not None:
+            st.markdown(wording.safe(context.linked.line))
         edit_panels.candidates(state, context)
         edit_panels.doubts(state, lm, context)
         if context.has_graph and context.subgraph is not None:
