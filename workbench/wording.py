@@ -8,9 +8,7 @@ APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
 PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
-NO_GRAPH = (
-    "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
-)
+NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
 
 STAGES = {
