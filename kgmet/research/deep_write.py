@@ -140,7 +140,7 @@ def plan_deep_edits(
 
     Raises:
         ConfigError: if the editor solves nothing, or a deep layer does not fit the model or the first write.
-        As `plan_edits`.
+        KgmetError: as `plan_edits`.
     """
     deep, config, so_far = deep or DeepConfig(), config or editor.config, earlier or EditsSoFar()
     if deep.write.layers[-1] > lm.n_layer - 2:
