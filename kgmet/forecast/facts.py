@@ -1,4 +1,4 @@
-"""`FactPrompt`: a fact as a prompt with its right answers; from a graph in the catalogue's words, or from a CSV file."""
+"""`FactPrompt`: a fact as a prompt with its right answers; from a graph in the catalogue's words, or a CSV file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["N_PROBE_WORDINGS", "OWN", "FactPrompt", "facts_of", "own_facts", "pr
 OWN = "own"
 """The relation of facts that a person brought."""
 N_PROBE_WORDINGS = 2
-"""Wordings of each relation that are kept for probing; no index holds them, so no write is priced with them."""
+"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
 _MAX_NAMES = 8
 _MAX_OBJECTS = 8
 _READ = 50_000
@@ -73,9 +73,7 @@ def facts_of(
         yield from (entry for entry in row if entry is not None)
 
 
-def _by_subject(
-    store: TripleStore, relation: str, reader: GraphReader
-) -> list[tuple[str, Entity, tuple[Entity, ...]]]:
+def _by_subject(store: TripleStore, relation: str, reader: GraphReader) -> list[tuple[str, Entity, tuple[Entity, ...]]]:
     objects: dict[Entity, list[Entity]] = {}
     for triple in store.with_relation(relation, limit=_READ):
         if triple.subject != triple.object:

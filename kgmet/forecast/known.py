@@ -6,7 +6,7 @@ catalogue's wordings that are not kept for probing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ _MAX_TOKEN = 1536
 
 @dataclass(frozen=True, kw_only=True)
 class AskedFact:
-    """A fact that was asked: `answer` is the right name the model begins with, or ``None`` where it begins otherwise."""
+    """A fact that was asked: `answer` is the right name the model begins with, ``None`` where it begins otherwise."""
 
     prompt: FactPrompt
     answer: str | None
@@ -119,7 +119,7 @@ def known_facts(
             )
             progress.check()
             chunk = left[begin : begin + _AT_ONCE]
-            for prompt, answer in zip(chunk, answers_of(lm, chunk), strict=True):
+            for prompt, answer in zip(chunk, answers_of(lm, chunk, check=progress.check), strict=True):
                 asked[prompt.fact] = AskedFact(prompt=prompt, answer=answer)
     return KnownFacts(
         model=lm.name,
@@ -146,9 +146,7 @@ def _is_known(asked: Mapping[tuple[str, str], AskedFact], prompt: FactPrompt) ->
     return found is not None and found.answer is not None
 
 
-def _by_relation(
-    asked: Mapping[tuple[str, str], AskedFact], catalogue: RelationCatalogue
-) -> tuple[KnownRelation, ...]:
+def _by_relation(asked: Mapping[tuple[str, str], AskedFact], catalogue: RelationCatalogue) -> tuple[KnownRelation, ...]:
     counts: dict[str, list[int]] = {}
     for (_, relation), fact in asked.items():
         count = counts.setdefault(relation, [0, 0])
@@ -161,18 +159,21 @@ def _by_relation(
     return tuple(sorted(rows, key=lambda row: (-row.share, -row.asked, row.relation)))
 
 
-def answers_of(lm: LoadedLM, prompts: Sequence[FactPrompt]) -> list[str | None]:
+def answers_of(
+    lm: LoadedLM, prompts: Sequence[FactPrompt], *, check: Callable[[], None] = lambda: None
+) -> list[str | None]:
     """For each prompt the right answer that the model's greedy continuation begins with, or ``None``.
 
     Most prompts are settled by their first token; only where that fits a name are the name's other tokens asked.
+    `check` is called before every batch and may raise.
     """
     spans = spans_of(lm, [(prompt.text, name) for prompt in prompts for name in prompt.answers])
     owners = [number for number, prompt in enumerate(prompts) for _ in prompt.answers]
     names = [name for prompt in prompts for name in prompt.answers]
-    first = _greedy(lm, {head for span in spans if (head := _head(span))})
+    first = _greedy(lm, {_head(span) for span in spans}, check)
     fits = [n for n, span in enumerate(spans) if first.get(_head(span)) == span.target_ids[0]]
     wanted = {span.input_ids[:stop] for n in fits for span in [spans[n]] for stop in _inner(span)}
-    later = _greedy(lm, wanted) if wanted else {}
+    later = _greedy(lm, wanted, check) if wanted else {}
     found: list[str | None] = [None] * len(prompts)
     for n in sorted(fits, key=lambda n: -len(spans[n].target_ids)):
         span = spans[n]
@@ -195,11 +196,12 @@ def _inner(span: EditSpan) -> range:
     return range(span.target.start + 1, span.target.stop)
 
 
-def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]]) -> dict[tuple[int, ...], int]:
+def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]], check: Callable[[], None]) -> dict[tuple[int, ...], int]:
     """The likeliest next token after each text."""
     found: dict[tuple[int, ...], int] = {}
     with torch.no_grad():
         for batch in equal_batches(sorted(texts, key=lambda ids: (len(ids), ids))):
+            check()
             states = base_states(lm, torch.tensor(batch, device=lm.device), use_cache=False)
             tokens = lm.vocabulary_logits(states[:, -1]).argmax(-1).tolist()
             found |= zip(batch, tokens, strict=True)

@@ -123,7 +123,9 @@ def _batches(rows: Sequence[tuple[tuple[int, ...], int]]) -> Iterator[list[tuple
         begin += len(batch)
 
 
-def _measured(lm: LoadedLM, spans: Sequence[EditSpan], layers: Sequence[int]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def _measured(
+    lm: LoadedLM, spans: Sequence[EditSpan], layers: Sequence[int]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Log-probabilities (n_row,), and keys and slopes (n_row, pos, width) of each layer; texts of one length."""
     ids = torch.tensor([_asked(span) for span in spans], device=lm.device)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]

@@ -168,7 +168,9 @@ def solve_layers(
     progress = progress or Silent()
     check_layers(lm, config.layers)
     if price is not None and not isinstance(writer, MetricWriter):
-        raise ConfigError(f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in.")
+        raise ConfigError(
+            f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in."
+        )
     job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
     plan = list(config.schedule.shares(config.layers))
     done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))

@@ -88,9 +88,7 @@ class FactPairs:
         place[facts] = torch.arange(len(facts))
         number = place[self.fact.long()]
         rows = (number >= 0).nonzero()[:, 0]
-        return FactPairs(
-            keys=self.keys[rows], slopes=self.slopes[rows], fact=number[rows], token=self.token[rows]
-        )
+        return FactPairs(keys=self.keys[rows], slopes=self.slopes[rows], fact=number[rows], token=self.token[rows])
 
 
 def _top(numbers: Tensor) -> int:
@@ -209,9 +207,7 @@ class _Reached:
         right = self.system.metric.lift(self.apart.double())
         left, right = _cut(left, right, rank)
         dtype = self.slopes.dtype
-        return LayerUpdate(
-            layer=layer, weight_name="", output_factor=left.to(dtype), input_factor=right.to(dtype)
-        )
+        return LayerUpdate(layer=layer, weight_name="", output_factor=left.to(dtype), input_factor=right.to(dtype))
 
 
 def _cut(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
