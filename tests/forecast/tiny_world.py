@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from kgmet.forecast.facts import prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.memory import MemoryStore
@@ -19,6 +21,7 @@ def entity(label: str) -> Entity:
     return Entity(id=f"E-{label}", label=label)
 
 
+@functools.cache
 def known_world(lm: LoadedLM) -> tuple[MemoryStore, set[tuple[str, str]]]:
     """The graph, and (subject id, relation) of the facts the model knows in their first wording."""
     triples, known = [], set()
