@@ -8,15 +8,14 @@ APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
 PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
-NO_GRAPH = (
-    "The graph does not know this subject, so no graph took part. The edit works all the same, from the prompt alone."
-)
+NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
 
 STAGES = {
     "wait": "Waiting for another process that prepares the same model",
     "download": "Downloading the model",
     "convert": "Converting the model, once",
+    "edits": "Editing fact after fact",
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
