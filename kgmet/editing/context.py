@@ -21,6 +21,7 @@ from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
 
 __all__ = [
+    "N_PROBE_WORDINGS",
     *("N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
     *("prepare_edit", "protected_facts"),
 ]
