@@ -22,7 +22,7 @@ from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
 
 __all__ = [
     "N_PROBE_WORDINGS",
-    *("N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
+    *("EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
     *("prepare_edit", "protected_facts"),
 ]
 
