@@ -92,7 +92,7 @@ def plan_edits(
         statistics: key statistics of this model.
         config: settings; by default the editor's own.
         earlier: edits these come after (`EditPlan.so_far` of the last one); attached while it works.
-        progress: hears of every stage; can cancel.
+        progress: receives every stage; can cancel.
 
     Raises:
         ContradictionError: if two edits contradict each other.
