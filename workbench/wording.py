@@ -19,6 +19,8 @@ STAGES = {
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
+    "known facts": "Asking which facts the model knows, once per model",
+    "fact index": "Measuring what would move each known fact, once per model",
     "search": "Searching the shift",
     "write": "Writing into the free directions",
     "measure": "Asking before and after",
