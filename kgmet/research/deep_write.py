@@ -188,7 +188,7 @@ def write_deep(
         writer: solves one deep layer.
         config: see `DeepConfig`.
         ledger: keys that earlier edits have written.
-        progress: hears of every step; can cancel.
+        progress: receives every step; can cancel.
 
     Returns:
         What was written, or nothing where no edit is a later hop of anything.

@@ -1,4 +1,4 @@
-"""`solve_layers`: spread wanted shifts over several layers, measuring anew after each tentative write."""
+"""`solve_layers`: spread wanted shifts over several layers, measuring again after each tentative write."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WriteConfig:
     schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
-    """λ of the solve; above 0. Small follows the edit, large disturbs less."""
+    """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
     """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
     protected_weight: float = 1.0
@@ -153,7 +153,7 @@ def solve_layers(
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
 
-    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured anew.
+    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured again.
 
     Args:
         lm: the model, with earlier patches attached.
@@ -165,7 +165,7 @@ def solve_layers(
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
         unedited: the states that shifts aim from; by default the present ones.
         price: known facts whose change costs something; for writers with a key metric.
-        progress: hears of each layer and can cancel.
+        progress: receives each layer and can cancel.
 
     Raises:
         ConfigError: if a layer is out of range, or above the one the shifts were searched at, or the writer has no
