@@ -10,6 +10,7 @@ from kgmet.cli.common import (
     StderrProgress,
     add_graph_options,
     add_model_options,
+    check_new_patch,
     load_model,
     open_store,
     print_json,
