@@ -84,7 +84,7 @@ class FactPairs:
 
     def of(self, facts: Tensor) -> FactPairs:
         """The rows of some facts, which become facts 0, 1, … in the order given."""
-        place = torch.full((max(_top(self.fact), _top(facts)) + 1,), -1)
+        place = torch.full((max(_top(self.fact), _top(facts)) + 1,), -1, dtype=torch.long)
         place[facts] = torch.arange(len(facts))
         number = place[self.fact.long()]
         rows = (number >= 0).nonzero()[:, 0]
@@ -164,7 +164,8 @@ class FactPrice:
         self, systems: Mapping[int, KeySystem], plain: Tensor, active: Tensor, layers: Sequence[int]
     ) -> dict[int, LayerUpdate]:
         chosen = {layer: _Reached.of(self.pairs[layer].of(active), systems[layer]) for layer in layers}
-        gram = sum((one.gram(len(active)) for one in chosen.values()), torch.zeros(len(active), len(active)).double())
+        none = torch.zeros(len(active), len(active), dtype=torch.float64)
+        gram = sum((one.gram(len(active)) for one in chosen.values()), none)
         gram.diagonal().add_(1 / self.config.weight)
         cost = torch.linalg.solve(gram, plain[active])
         return {layer: one.correction(layer, cost, self.config.rank) for layer, one in chosen.items()}
@@ -214,14 +215,11 @@ def _cut(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors of ``leftᵀ right`` of at most `rank` rows, the nearest to it; 0: as they are."""
     if not rank or left.shape[0] <= rank:
         return left, right
-    left_basis, left_core = torch.linalg.qr(left.T)
-    if left.shape[0] <= right.shape[1]:
-        right_basis, right_core = torch.linalg.qr(right.T)
-        u, values, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
-        vh = vh @ right_basis.T
-    else:
-        u, values, vh = torch.linalg.svd(left_core @ right, full_matrices=False)
-    return (values[:rank, None] * (left_basis @ u[:, :rank]).T), vh[:rank]
+    # Its columns lie in a space of min(n_row, d_model) dimensions; eigenvectors there are far cheaper than an SVD.
+    basis, core = (None, left.T) if left.shape[0] > left.shape[1] else torch.linalg.qr(left.T)
+    matrix = core @ right
+    chosen = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]
+    return (chosen if basis is None else basis @ chosen).T, chosen.T @ matrix
 
 
 def _sum(update: LayerUpdate, correction: LayerUpdate | None) -> LayerUpdate:
