@@ -114,9 +114,11 @@ class LoadedLM:
 
     @functools.cached_property
     def control_tokens(self) -> frozenset[int]:
-        """Tokens that steer the model and stand for no text."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        return frozenset((*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)))
+        """Tokens that steer the model and stand for no text; that for what the tokenizer does not know does not."""
+        tokenizer = self.tokenizer
+        found = {*tokenizer.all_special_ids, *(n for n, one in tokenizer.added_tokens_decoder.items() if one.special)}
+        steering = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+        return frozenset(found - ({tokenizer.unk_token_id} - steering))
 
     @property
     def n_parameter(self) -> int:

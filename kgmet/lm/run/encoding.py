@@ -83,7 +83,7 @@ def _tokenized(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool
 def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int], add_special_tokens: bool) -> Encoded:
     """The text anew, in pieces, where a control token was found in what is data."""
     data = _data_of(text)
-    if not _held(encoded, control, data):
+    if not _held(lm, text, encoded, data):
         return encoded
     # How a tokenizer reads is a state that threads would share, so this is done by a copy.
     plain = copy.deepcopy(lm.tokenizer)
@@ -100,7 +100,7 @@ def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int],
         ids += piece.ids
         offsets += [(first + begin, last + begin) for first, last in piece.offsets]
     again = Encoded(ids=tuple(ids), offsets=tuple(offsets))
-    held = _held(again, control, data)
+    held = _held(lm, text, again, data)
     if held:
         raise TextError(
             f"The text {_short(text)!r} holds {text[held[0][0] : held[0][1]]!r}, which {lm.name} reads as a control "
@@ -121,12 +121,15 @@ def _data_of(text: str) -> list[tuple[int, int]]:
     return [(first, last) for first, last in parts if last > first]
 
 
-def _held(encoded: Encoded, control: frozenset[int], data: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where control tokens were read in data."""
+def _held(lm: LoadedLM, text: str, encoded: Encoded, data: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where control tokens were read in data. What a tokenizer does not know is one of them only if it is typed."""
+    control, unknown, name = lm.control_tokens, lm.tokenizer.unk_token_id, lm.tokenizer.unk_token
     return [
         (first, last)
         for token, (first, last) in zip(encoded.ids, encoded.offsets, strict=True)
-        if last > first and token in control and any(first < end and last > begin for begin, end in data)
+        if last > first
+        and (token in control or (token == unknown and text[first:last].strip() == name))
+        and any(first < end and last > begin for begin, end in data)
     ]
 
 
