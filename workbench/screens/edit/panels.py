@@ -10,6 +10,7 @@ import streamlit as st
 from kgmet.base.errors import KgmetError
 from kgmet.editing.context import EditContext, held_consequences, protected_facts
 from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import path_label
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match
 from kgmet.lm.load.loaded import LoadedLM
@@ -179,8 +180,9 @@ def _leave(state: WorkbenchState, item_id: str, key: str) -> None:
 def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> None:
     old = item.old.label if item.old else "?"
     new = item.new.label if item.new else "?"
-    said = (item.relation in catalogue() and catalogue().spec(item.relation).label) if item.relation else None
-    name = said or item.path_new[-1].relation.label
+    relations = [triple.relation.id for triple in item.path_new]
+    is_worded = all(relation in catalogue() for relation in relations)
+    name = path_label(catalogue(), relations) if is_worded else item.path_new[-1].relation.label
     key = f"hold-{item.id}"
     is_ticked = item.id not in state.draft.leave
     st.session_state[key] = is_ticked
