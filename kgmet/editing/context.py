@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kgmet.base.fingerprint import digest
 from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
+from kgmet.forecast.facts import N_PROBE_WORDINGS
 from kgmet.graph.phrasing import as_typed, in_slot, split_templates
 from kgmet.graph.reading.consequences import Consequence, EditConsequences, KeptFact, find_consequences
 from kgmet.graph.reading.probe_prompts import paraphrases
@@ -20,12 +21,10 @@ from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
 
 __all__ = [
-    *("N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
+    "N_PROBE_WORDINGS",
+    *("EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
     *("prepare_edit", "protected_facts"),
 ]
-
-N_PROBE_WORDINGS = 2
-"""Wordings of each fact that are kept for probing and never optimised."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
-"""`solve_layers`: spread wanted shifts over several layers, measuring anew after each tentative write."""
+"""`solve_layers`: spread wanted shifts over several layers, measuring again after each tentative write."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +20,10 @@ from kgmet.search.search import TargetShift
 from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
+from kgmet.write.priced import FactPrice, PriceConfig
 from kgmet.write.residual import ResidualSchedule, before_norm
-from kgmet.write.solve import LayerUpdate
-from kgmet.write.writer import Writer, WriteRequest
+from kgmet.write.solve import KeySystem, LayerUpdate
+from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 
 __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
@@ -40,7 +42,7 @@ class WriteConfig:
     schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
-    """λ of the solve; above 0. Small follows the edit, large disturbs less."""
+    """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
     """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
     protected_weight: float = 1.0
@@ -53,7 +55,7 @@ class WriteConfig:
     even_remaining: float = 0.0
     """Edits count as much as it takes for each to miss this part of its shift, from 0, below 1; 0: all alike. Alike, a
     key that ordinary ones resemble misses most of its shift while another reaches its own further than it needs."""
-    keys_per_edit: str = "mean"
+    keys_per_edit: Literal["mean", "each"] = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
     the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
     repeats: int = 1
@@ -68,6 +70,8 @@ class WriteConfig:
     """PRUNE's base: larger restrains more; above 1."""
     neuron_share: float = 0.8
     """Share of a key's activation that NSE's neurons carry; above 0, at most 1."""
+    price: PriceConfig = field(default_factory=PriceConfig)
+    """What it costs to move answers that the model knows."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -86,6 +90,13 @@ class WriteConfig:
             raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
         if not self.tolerance >= 0:
             raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
+        if not self.moment_weight > 0:
+            raise ConfigError(f"write.moment_weight must be above 0, got {self.moment_weight}")
+        for name in ("kept_share", "neuron_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
+        if not self.log_base > 1:
+            raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
 
 
 def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
@@ -137,11 +148,12 @@ def solve_layers(
     ledger: EditLedger | None = None,
     protected: Sequence[KeyRow] = (),
     unedited: Unedited | None = None,
+    price: FactPrice | None = None,
     progress: Progress | None = None,
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
 
-    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured anew.
+    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured again.
 
     Args:
         lm: the model, with earlier patches attached.
@@ -152,15 +164,21 @@ def solve_layers(
         ledger: keys that earlier edits have written.
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
         unedited: the states that shifts aim from; by default the present ones.
-        progress: hears of each layer and can cancel.
+        price: known facts whose change costs something; for writers with a key metric.
+        progress: receives each layer and can cancel.
 
     Raises:
-        ConfigError: if a layer is out of range, or above the one the shifts were searched at.
+        ConfigError: if a layer is out of range, or above the one the shifts were searched at, or the writer has no
+            metric for a price.
         StaleArtifactError: if the writer's key statistics are of another model.
         Cancelled: if asked to stop; nothing stays attached.
     """
     progress = progress or Silent()
     check_layers(lm, config.layers)
+    if price is not None and not isinstance(writer, MetricWriter):
+        raise ConfigError(
+            f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in."
+        )
     job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
     plan = list(config.schedule.shares(config.layers))
     done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
@@ -175,10 +193,21 @@ def solve_layers(
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
             kept[layer] = job.keys_of(request)
+            if price is not None and isinstance(writer, MetricWriter):
+                systems[layer] = writer.system(request)
+                if price.config.when == "layer":
+                    priced(updates, [layer])
         return job.remaining(list(updates.values()))
+
+    def priced(updates: dict[int, LayerUpdate], layers: Sequence[int]) -> None:
+        """Put the corrections of these layers into `updates`."""
+        assert price is not None
+        corrected = price.priced(systems, list(updates.values()), layers=layers)
+        updates |= {update.layer: update for update in corrected}
 
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+    systems: dict[int, KeySystem] = {}
     remaining: dict[str, float] = {}
     if config.even_remaining:
         job.weigh(one_pass({}))
@@ -186,6 +215,10 @@ def solve_layers(
         remaining = one_pass(updates)
         if max(remaining.values()) <= config.tolerance:
             break
+    if price is not None and price.config.when == "once":
+        priced(updates, sorted(updates))
+        job.rewind()
+        remaining = job.remaining(list(updates.values()))
     progress.report(ProgressEvent(stage="write", done=total, total=total))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 

@@ -124,7 +124,7 @@ class KeyMoment:
                 )
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise BrokenArtifactError(
-                f"{path} holds no key statistics ({error}). Delete it to estimate anew."
+                f"{path} holds no key statistics ({error}). Delete it to estimate it again."
             ) from error
         if found.model_fingerprint != model_fingerprint:
             raise StaleArtifactError(
@@ -155,7 +155,7 @@ def estimate_key_moments(
         layers: decoder layers.
         corpus: the text; by default the bundled one.
         batch_size: passages per forward pass.
-        progress: hears of each batch and can cancel; what was done so far is kept for the next time.
+        progress: receives each batch and can cancel; what was done so far is kept for the next time.
 
     Returns:
         layer → moment.

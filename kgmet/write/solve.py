@@ -23,7 +23,7 @@ from kgmet.base.shapes import check_finite, check_shape
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 
 _OLDEST_INVERSE = 256
-"""Appends after which an inverse is worked out anew, so that rounding does not add up."""
+"""Appends after which an inverse is worked out again, so that rounding does not add up."""
 _MOST_CONDITION = 1e8
 """Largest ratio of the sum's trace to λ at which an inverse is kept at all; beyond it every solve factorises."""
 
@@ -175,6 +175,16 @@ class KeySystem:
         small.diagonal().add_(self.ridge)
         chosen = torch.eye(keys.shape[0], dtype=torch.float64)[:, keys.shape[0] - n_last :]
         return self.metric.lift(torch.cholesky_solve(chosen, _cholesky(small, self.ridge)).T @ apart)
+
+    def apart(self, projected: Tensor) -> Tensor:
+        """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key), float64; lifted and over λ it is A⁻¹ of what u is F of.
+
+        A = λM⁻¹ + KKᵀ is what a change costs: λ for its size, and the keys it moves.
+        """
+        if self._sum is not None and self._inverse is None:
+            solved: Tensor = torch.cholesky_solve(projected.T, _summed_factor(self._sum, self.ridge))
+            return self.ridge * solved.T
+        return self._apart(projected)
 
     def _apart(self, projected: Tensor) -> Tensor:
         """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""

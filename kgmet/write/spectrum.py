@@ -50,7 +50,7 @@ class KeySpectrum:
             with safe_open(path, framework="pt") as file:
                 return cls(values=file.get_tensor("values"), vectors=file.get_tensor("vectors"))
         except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
-            raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out anew.") from error
+            raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out again.") from error
 
 
 def spectrum_of(moment: KeyMoment) -> KeySpectrum:

@@ -47,7 +47,7 @@ class Table:
         self.rows += added
 
     def reload(self) -> None:
-        """Read anew what other processes may have added."""
+        """Read again what other processes may have added."""
         self.rows = []
         if self._path.is_file():
             self._read()
