@@ -58,29 +58,13 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
         st.caption(f":material/edit: {wording.safe(complaint or '')}")
         return
     with st.container(horizontal=True, vertical_alignment="center", key="linking"):
-        st.markdown(f":material/hub: {wording.safe(linked_as(context))}")
+        st.markdown(
+            f":material/hub: {wording.safe(context.linked.line if context.linked else f'{context.edit.subject} · no graph')}"
+        )
         if context.linked is not None:
             with st.popover("Change", type="tertiary"):
                 candidates(state, context)
         link_button(state)
-
-
-def linked_as(context: EditContext) -> str:
-    """Return what the graph takes the fact for: "Eiffel Tower · located in city · Paris → Rome"."""
-    edit, linked = context.edit, context.linked
-    if linked is None:
-        return f"{edit.subject} · no graph"
-
-    def named(matches: Sequence[Match], entity_id: str | None, typed: str | None) -> str:
-        label = next((match.entity.label for match in matches if match.entity.id == entity_id), None)
-        return label or f"{typed or '?'} ({_NOWHERE})"
-
-    subject = named(linked.subject, edit.subject_id, edit.subject)
-    known = edit.relation is not None and edit.relation in catalogue()
-    relation = catalogue().spec(edit.relation).label if known and edit.relation else "unknown relation"
-    old = named(linked.old_object, edit.old_object_id, edit.old_object) if edit.old_object else "?"
-    new = named(linked.new_object, edit.new_object_id, edit.new_object)
-    return f"{subject} · {relation} · {old} → {new}"
 
 
 def candidates(state: WorkbenchState, context: EditContext) -> None:
