@@ -58,9 +58,8 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
         st.caption(f":material/edit: {wording.safe(complaint or '')}")
         return
     with st.container(horizontal=True, vertical_alignment="center", key="linking"):
-        st.markdown(
-            f":material/hub: {wording.safe(context.linked.line if context.linked else f'{context.edit.subject} · no graph')}"
-        )
+        line = context.linked.line if context.linked else f"{context.edit.subject} · no graph"
+        st.markdown(f":material/hub: {wording.safe(line)}")
         if context.linked is not None:
             with st.popover("Change", type="tertiary"):
                 candidates(state, context)
