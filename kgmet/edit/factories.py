@@ -12,6 +12,7 @@ from kgmet.edit.config import EditConfig
 from kgmet.edit.context import EditContext
 from kgmet.edit.editors import Editor, WriterKind
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import layer_device
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
@@ -84,16 +85,18 @@ def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
     """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
-    kind = config.direction.source
+    kind, device = config.direction.source, layer_device(lm, config.write.layers[-1])
     if kind is SourceKind.RANDOM:
-        return RandomDirection(lm.d_model, seed=edit_seed(context, config))
+        return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.FREE or context.subgraph is None:
-        return FreeDirection(lm.d_model)
+        return FreeDirection(lm.d_model, device=device)
     if kind.is_trained:
         return _trained_source(lm, context, config)
     labels = context.strange_labels()[0] if kind.is_nonsense else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
-    return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
+    return GraphDirection(
+        context.subgraph, features.to(device), config=config.direction, seed=edit_seed(context, config)
+    )
 
 
 def _trained_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
@@ -107,7 +110,15 @@ def _trained_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> D
     after, before = context.subgraph, context.subgraph_before
     assert after is not None and before is not None
     labels = context.strange_labels() if config.direction.source.is_nonsense else None
-    return trained_source(lm, encoder, after=after, before=before, config=config.direction, labels=labels)
+    return trained_source(
+        lm,
+        encoder,
+        after=after,
+        before=before,
+        config=config.direction,
+        labels=labels,
+        device=layer_device(lm, top),
+    )
 
 
 def edit_seed(context: EditContext, config: EditConfig) -> int:

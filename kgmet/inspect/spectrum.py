@@ -20,10 +20,12 @@ from kgmet.base.shapes import check_shape
 from kgmet.edit.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import write_device
 from kgmet.write.layers import WriteConfig
 from kgmet.write.moments import KeyMoment
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.spectrum import spectrum_of
 
 __all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "edit_rows", "inspect_writes"]
 
@@ -255,10 +257,15 @@ def _inspect_layer(
     lm: LoadedLM, patch: EditPatch, update: LayerUpdate, moment: KeyMoment, earlier: Sequence[EditPatch]
 ) -> LayerWrite:
     config = settings_of(patch)
-    values, vectors = torch.linalg.eigh(moment.second_moment)
+    found = spectrum_of(moment, device=write_device(lm, update.layer)).to(torch.device("cpu"))
+    values, vectors = found.values, found.vectors
     stage = config.deep if config.deep.enabled and update.layer in config.deep.write.layers else config
     own, others = edit_rows(patch, update.layer)
-    stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
+    stored = (
+        patch.keys[update.layer][1].double()
+        if update.layer in patch.keys
+        else torch.zeros(0, lm.d_key, dtype=torch.float64, device="cpu")
+    )
     written = [
         item.keys[update.layer][1][edit_rows(item, update.layer)[0]].double()
         for item in earlier
@@ -278,7 +285,7 @@ def _inspect_layer(
         ridge=stage.write.ridge,
         is_projected=_is_projected(patch),
         ordinary_weight=stage.write.ordinary_weight if _is_projected(patch) else 0.0,
-        kept_weight=torch.tensor(weights, dtype=torch.float64),
+        kept_weight=torch.tensor(weights, dtype=torch.float64, device="cpu"),
     )
 
 

@@ -108,7 +108,7 @@ def _encoded(lm: LoadedLM, labels: Sequence[str], layer: int, progress: Progress
     for begin in range(0, len(labels), _LABELS_AT_ONCE):
         progress.report(ProgressEvent(stage="names", done=begin, total=len(labels)))
         progress.check()
-        parts.append(encode_labels(lm, labels[begin : begin + _LABELS_AT_ONCE], config=settings))
+        parts.append(encode_labels(lm, labels[begin : begin + _LABELS_AT_ONCE], config=settings).cpu())
     return torch.cat(parts)
 
 

@@ -70,17 +70,17 @@ class ChangeEncoder(nn.Module):
         super().__init__()
 
         def drawn(rows: int, columns: int) -> nn.Parameter:
-            return nn.Parameter(torch.randn(rows, columns, generator=generator) / math.sqrt(rows))
+            return nn.Parameter(torch.randn(rows, columns, generator=generator, device="cpu") / math.sqrt(rows))
 
         def zeros(*shape: int) -> nn.Parameter:
-            return nn.Parameter(torch.zeros(*shape))
+            return nn.Parameter(torch.zeros(*shape, device="cpu"))
 
         self.own, self.heard, self.back = drawn(d_model, width), drawn(d_model, width), zeros(width, d_model)
         self.query, self.turn, self.weigh = drawn(d_model, width), zeros(width, d_model), zeros(width)
         self.far, self.kind, self.out = drawn(d_model, width), drawn(d_model, width), zeros(width, d_model)
         self.flag = zeros(width)
         # As long as the shifts that searches find: a bit more than half of the hidden state.
-        self.gain = nn.Parameter(torch.tensor(0.6))
+        self.gain = nn.Parameter(torch.tensor(0.6, device="cpu"))
 
     def forward(self, after: ChangeGraph, before: ChangeGraph) -> Tensor:
         """E(after) − E(before), (d_model,), in units of ‖h‖/√d_model."""
@@ -89,7 +89,7 @@ class ChangeEncoder(nn.Module):
 
     def state(self, graph: ChangeGraph) -> Tensor:
         """E(G), (d_model,): what the graph says of its anchor, without looking at the anchor's own vector."""
-        masked = torch.ones(len(graph.nodes), 1, dtype=graph.nodes.dtype)
+        masked = torch.ones(len(graph.nodes), 1, dtype=graph.nodes.dtype, device=graph.nodes.device)
         masked[graph.anchor] = 0
         nodes = graph.nodes * masked
         # Messages run both ways: the anchor must hear of what its facts point to.
@@ -99,7 +99,7 @@ class ChangeEncoder(nn.Module):
         nodes = nodes + leaky_relu(nodes @ self.own + heard @ self.heard, _SLOPE) @ self.back
         mine = ends[1] == graph.anchor
         n_edge = graph.edge_relation.shape[0]
-        number = torch.arange(2 * n_edge) % max(n_edge, 1)
+        number = torch.arange(2 * n_edge, device=graph.nodes.device) % max(n_edge, 1)
         is_edited = ((number == graph.edited_edge) & (graph.edited_edge != NO_EDGE)).to(nodes.dtype)[mine, None]
         return self._read(nodes[ends[0, mine]], relations[mine], is_edited).sum(0)
 

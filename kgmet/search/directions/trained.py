@@ -77,7 +77,7 @@ class TrainedEncoder:
         names = [entity.label for entity in subgraph.entities] if labels is None else list(labels)
         relations = [relation.label for relation in subgraph.relations]
         settings = DirectionConfig(feature_layer=self.config.feature_layer)
-        vectors = encode_labels(lm, [*names, *relations], config=settings)
+        vectors = encode_labels(lm, [*names, *relations], config=settings).cpu()
         nodes = (vectors[: len(names)] - self.node_mean) / self.spread
         return ChangeGraph.of(
             subgraph, nodes=nodes, relations=(vectors[len(names) :] - self.relation_mean) / self.spread
@@ -183,6 +183,7 @@ def trained_source(
     before: Subgraph,
     config: DirectionConfig,
     labels: tuple[Sequence[str], Sequence[str]] | None = None,
+    device: torch.device | None = None,
 ) -> DirectionSource:
     """The direction an encoder gives one edit; a free one, whose name says so, where the graphs do not differ.
 
@@ -193,6 +194,7 @@ def trained_source(
         before: the subgraph without it.
         config: the name of the source, and how long the free remainder may be.
         labels: names in place of the entities' own, for `after` and for `before`: for the nonsense control.
+        device: where the edit is searched; by default the CPU.
 
     Raises:
         StaleArtifactError: if the encoder was trained for another model.
@@ -207,9 +209,11 @@ def trained_source(
     graph, earlier = encoder.graph(lm, after, for_after), encoder.graph(lm, before, for_before)
     shift = network(graph, earlier)
     if float(shift.norm()) <= _NO_SHIFT * math.sqrt(shift.numel()):
-        return UnchangedGraph(lm.d_model)
+        return UnchangedGraph(lm.d_model, device=device)
     influence = _influence(network, graph, shift)
-    return TrainedDirection(shift, name=config.source.value, remainder=config.remainder, influence=influence)
+    return TrainedDirection(
+        shift.to(device or "cpu"), name=config.source.value, remainder=config.remainder, influence=influence
+    )
 
 
 def encoder_id(model: str, store: str, config: EncoderTrainingConfig, excluded: str) -> str:
