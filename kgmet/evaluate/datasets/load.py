@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
+from kgmet.base.shipped import shipped
 from kgmet.evaluate.datasets.cases import Ask, AskKind, CaseTriple, Dataset, EvalCase, Fault, without_contested
 from kgmet.evaluate.datasets.mquake import find_faults, read_mquake
 from kgmet.evaluate.datasets.records import Record
@@ -24,7 +25,7 @@ __all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset"]
 DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 """``cf`` and ``mcf`` are CounterFact's schema; the public code allows one edit at a time with the first."""
 
-OWN_CASES = Path(__file__).resolve().parents[3] / "sample_data" / "cases.json"
+OWN_CASES = shipped("sample_data") / "cases.json"
 """The cases that come with the program."""
 
 

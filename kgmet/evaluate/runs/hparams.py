@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig, config_from_mapping, load_config
+from kgmet.editing.config import EditConfig, config_from_mapping, load_config
 
 __all__ = ["Hparams", "load_hparams", "shipped_hparams"]
 

@@ -20,7 +20,7 @@ from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
-from kgmet.edit.editors import editor_named
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset
 from kgmet.evaluate.runs.folder import new_run

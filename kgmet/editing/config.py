@@ -1,0 +1,144 @@
+"""`EditConfig`: every setting of an edit, one small frozen dataclass per stage, as TOML in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import plain
+from kgmet.graph.reading.consequences import ConsequenceConfig
+from kgmet.graph.reading.retrieve import SubgraphConfig
+from kgmet.search.directions.config import DirectionConfig
+from kgmet.search.search import TargetConfig
+from kgmet.write.layers import WriteConfig
+from kgmet.write.nullspace import Cutoff
+from kgmet.write.writers.finetune import FineTuneConfig
+
+__all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldConfig:
+    """Which facts of the graph take part in the search and in the write."""
+
+    contexts: int = 6
+    """Neutral texts put before the prompt, the bare prompt included; 1 to 6."""
+    paraphrases: int = 0
+    """Other wordings of the relation, from the catalogue, that must give the new object too."""
+    consequences: int = 0
+    """Most consequences of the edit that must hold."""
+    wordings: int = 2
+    """Prompts per consequence that are optimised; others are kept for probing."""
+    kept: int = 0
+    """Most facts of the subject that must not change."""
+    neighbours: int = 0
+    """Most other subjects whose keys are protected in the solve."""
+    nonsense: bool = False
+    """Control: hold as many prompts and protect as many keys, but with the names of entities that have nothing to do
+    with the edit."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 1 <= self.contexts <= 6:
+            raise ConfigError(f"hold.contexts must be from 1 to 6, got {self.contexts}")
+        for name in ("paraphrases", "consequences", "kept", "neighbours"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"hold.{name} must be at least 0, got {getattr(self, name)}")
+        if self.wordings < 1:
+            raise ConfigError(f"hold.wordings must be at least 1, got {self.wordings}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditConfig:
+    """All settings of one edit."""
+
+    subgraph: SubgraphConfig = field(default_factory=SubgraphConfig)
+    consequences: ConsequenceConfig = field(default_factory=ConsequenceConfig)
+    hold: HoldConfig = field(default_factory=HoldConfig)
+    direction: DirectionConfig = field(default_factory=DirectionConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    write: WriteConfig = field(default_factory=WriteConfig)
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    seed: int = 0
+    """Of everything that is drawn at random."""
+
+
+def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
+    """Read a TOML file; what it leaves out is as in `base`.
+
+    Raises:
+        ConfigError: if the file is no TOML, or a key is unknown, of the wrong type or out of range.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not a readable TOML file: {error}") from error
+    return config_from_mapping(data, base=base)
+
+
+def config_to_mapping(config: EditConfig) -> dict[str, Any]:
+    """All settings as plain JSON/TOML types; inverse of `config_from_mapping`."""
+    return typing.cast(dict[str, Any], plain(config))
+
+
+def config_from_mapping(data: Mapping[str, Any], *, base: EditConfig | None = None) -> EditConfig:
+    """Settings from nested mappings; what is left out is as in `base`.
+
+    Raises:
+        ConfigError: if a key is unknown, of the wrong type or out of range.
+    """
+    return typing.cast(EditConfig, _replaced(base or EditConfig(), data, path=""))
+
+
+def _replaced(value: Any, data: Mapping[str, Any], *, path: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path.rstrip('.') or 'the settings'} must be a table, got {data!r}")
+    hints = typing.get_type_hints(type(value))
+    changes: dict[str, Any] = {}
+    for key, given in data.items():
+        if key not in hints:
+            raise ConfigError(f"There is no setting {path}{key}; there are {', '.join(path + name for name in hints)}.")
+        current = getattr(value, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _replaced(current, given, path=f"{path}{key}.")
+        else:
+            changes[key] = _coerced(given, hints[key], name=path + key)
+    return dataclasses.replace(value, **changes)
+
+
+def _coerced(given: Any, hint: Any, *, name: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        if given is None and type(None) in options:
+            return None
+        return _coerced(given, next(option for option in options if option is not type(None)), name=name)
+    if origin is tuple:
+        if not isinstance(given, (list, tuple)):
+            raise ConfigError(f"{name} must be a list, got {given!r}")
+        return tuple(_coerced(item, typing.get_args(hint)[0], name=name) for item in given)
+    if origin is typing.Literal:
+        if given not in typing.get_args(hint):
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, typing.get_args(hint)))}, got {given!r}")
+        return given
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        try:
+            return hint(given)
+        except ValueError:
+            raise ConfigError(
+                f"{name} must be one of {', '.join(repr(m.value) for m in hint)}, got {given!r}"
+            ) from None
+    if hint is float and isinstance(given, int) and not isinstance(given, bool):
+        return float(given)
+    if not isinstance(given, hint) or (isinstance(given, bool) and hint is not bool):
+        raise ConfigError(f"{name} must be {hint.__name__}, got {given!r}")
+    return given
