@@ -2,7 +2,7 @@
 
 d_key³ is half a second a layer at width 1,536; at 14,336 it is a minute on sixteen threads and seconds on a GPU that
 computes in float64. It is worked out on such a GPU, else on the CPU, and kept beside the moments, by fingerprint, where
-that took longer than reading it would, or where the file is small. Eigenvectors are those of float32 numbers.
+that took longer than reading it would, or where the file is small.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class KeySpectrum:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                return cls(values=file.get_tensor("values"), vectors=file.get_tensor("vectors").double())
+                return cls(values=file.get_tensor("values"), vectors=file.get_tensor("vectors"))
         except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
             raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out anew.") from error
 
@@ -89,8 +89,8 @@ def spectrum_of(
     start = time.perf_counter()
     spectrum = _decomposed(moment, where, progress or Silent())
     seconds = time.perf_counter() - start
-    if 4 * spectrum.vectors.numel() <= _SMALL or seconds > _LONG:
-        tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.float().cpu()}
+    if 8 * spectrum.vectors.numel() <= _SMALL or seconds > _LONG:
+        tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.cpu()}
         try:
             with written_whole(path) as temporary:
                 save_file(tensors, temporary)
@@ -104,22 +104,21 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
     second = moment.second_moment
     if device.type != "cpu":
         try:
-            return _rounded(*torch.linalg.eigh(second.to(device)))
+            return _spectrum(*torch.linalg.eigh(second.to(device)))
         except (RuntimeError, MemoryError) as error:
             if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
             note(progress, "spectrum", text)
-    return _rounded(*torch.linalg.eigh(second))
+    return _spectrum(*torch.linalg.eigh(second))
 
 
-def _rounded(values: Tensor, vectors: Tensor) -> KeySpectrum:
-    """The spectrum as it would be read from disk."""
-    return KeySpectrum(values=values, vectors=vectors.float().contiguous().double())
+def _spectrum(values: Tensor, vectors: Tensor) -> KeySpectrum:
+    return KeySpectrum(values=values, vectors=vectors.contiguous())
 
 
 def spectrum_path(moment: KeyMoment) -> Path:
     """Where a moment's spectrum is kept; named by its values, so that an estimate from other text has its own."""
     exact = moment.second_moment.diagonal().contiguous().numpy().tobytes()
-    name = digest("spectrum", "float32", moment.fingerprint, str(moment.n_token), exact)[:16]
+    name = digest("spectrum", moment.fingerprint, str(moment.n_token), exact)[:16]
     return cache_dir() / "moments" / f"spectrum-{name}.safetensors"

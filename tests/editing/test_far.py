@@ -58,7 +58,7 @@ def edited(lm: LoadedLM, name: str) -> EditPlan:
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        *((name, None) for name in ("KGMET", "KGMET-many", "KGMET-deep", "KGMET-paper", "random")),
+        *((name, None) for name in ("KGMET", "KGMET-many", "KGMET-paper", "random")),
         *((name, None) for name in ("MEMIT_rect", "MEMIT_prune", "MEMIT_seq", "NSE", "ROME")),
         *((name, 2) for name in ("KGMET", "GLAME", "MEMIT")),
     ],
