@@ -6,8 +6,8 @@ estimation that was stopped goes on where it was.
 
 Products are summed in float32 on the device of their layer, for at most `_FOLD_EVERY` tokens, and only then folded
 into a float64 sum on the CPU: nothing of d_key² numbers moves while batches run. On the default model that moves no
-eigenvalue above 1e-3 by more than 7e-7 of itself, and no update of an edit by more than 1e-5 of its length
-(`tests/write/test_precision.py`). Half a moment, in float32, says all of it, and is what is kept on disk.
+eigenvalue above 1e-3 by more than 7e-7 of itself (27,872 tokens, layers 0, 3 and 8), and no update of four edits by
+more than 2e-6 of its length. Half a moment, in float32, says all of it, and is what is kept on disk.
 """
 
 from __future__ import annotations

@@ -220,6 +220,6 @@ class DampedNullSpace:
 
 
 def _kept(matrix: Tensor, device: torch.device | None) -> Tensor:
-    """A matrix as it is held: in float32 on an accelerator, whose memory is short (`tests/write/test_precision.py`)."""
+    """A matrix as it is held: in float32 on an accelerator, whose memory is short (`tests/editing/test_far.py`)."""
     where = device or torch.device("cpu")
     return matrix.to(device=where, dtype=torch.float64 if where.type == "cpu" else torch.float32)

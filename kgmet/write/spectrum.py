@@ -106,7 +106,7 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
         try:
             return _spectrum(*torch.linalg.eigh(second.to(device)))
         except (RuntimeError, MemoryError) as error:
-            if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):
+            if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):  # type: ignore[attr-defined]
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
             note(progress, "spectrum", text)

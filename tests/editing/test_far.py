@@ -48,8 +48,7 @@ def edited(lm: LoadedLM, name: str) -> EditPlan:
                 [context_of(edit, editor)],
                 editor=editor,
                 statistics=statistics,
-                ledger=plans[-1].ledger if plans else None,
-                earlier=[plan.patch for plan in plans],
+                earlier=plans[-1].so_far if plans else None,
             )
         )
     return plans[-1]

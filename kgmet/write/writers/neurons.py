@@ -40,7 +40,8 @@ def loudest_neurons(keys: Tensor, share: float) -> Tensor:
     loud, order = keys.double().abs().sort(dim=1, descending=True)
     before = loud.cumsum(1) - loud
     needed = before < share * loud.sum(1, keepdim=True)
-    return torch.unique(order[needed])
+    chosen: Tensor = torch.unique(order[needed])
+    return chosen
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
