@@ -42,11 +42,11 @@ class ProblemRows:
         tree_of, first = self.suffixes.tree_of, [path[0] for path in self.suffixes.paths]
         own = [[row for row, owner in enumerate(owners) if owner == n] for n in range(len(problems))]
         chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
-        places = torch.tensor([(tree_of[row], first[row]) for row in chosen], device=device)
+        places = torch.tensor([(tree_of[row], first[row]) for row in chosen], dtype=torch.long, device=device)
         self.before = self.suffixes.hidden[places[:, 0], places[:, 1]].float()
         # Texts that begin alike have their start token in common: it is shifted once.
         lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
-        self.lookups = torch.tensor(lookups, device=device)
+        self.lookups = torch.tensor(lookups, dtype=torch.long, device=device)
         device = self.suffixes.final.device  # the last layer's, where a model is spread over several
         self.asked = torch.tensor(self._asked(spans, starts), device=device, dtype=torch.long).reshape(-1, 4)
         held = [

@@ -18,6 +18,7 @@ from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, Sea
 from kgmet.base.progress import Progress, ProgressEvent, Silent, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.adam import Adam
 from kgmet.search.directions.source import Direction, DirectionSource
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import ShiftProblem, Term
@@ -146,7 +147,7 @@ def find_target_shifts(
     parameters = [parameter for source in sources for parameter in source.parameters()]
     if not parameters:
         return []
-    optimizer = torch.optim.Adam(parameters, lr=config.rate, betas=(config.momentum, config.memory))
+    optimizer = Adam(parameters, rate=config.rate, betas=(config.momentum, config.memory))
     waiting = [searches]
     while waiting:
         together = waiting.pop()
@@ -264,7 +265,7 @@ class _Batch:
                 for row in mine:
                     shares[row] = self._weights.of(term) / len(mine)
         self._shares = self._column(shares)[:, 0]
-        self._moved = torch.ones(len(searches), device=self._device)
+        self._moved = torch.ones(len(searches), dtype=torch.float32, device=self._device)
 
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, device=self._device, dtype=torch.float32)[:, None]
@@ -289,7 +290,7 @@ class _Batch:
             _note(search, values, seen[n_row + number], progress)
         return (rows * self._shares).sum() + self._weights.length * penalties.sum()
 
-    def step(self, deltas: Tensor, running: Sequence[_Search], optimizer: torch.optim.Optimizer) -> None:
+    def step(self, deltas: Tensor, running: Sequence[_Search], optimizer: Adam) -> None:
         """Take the step that was measured last, in the running searches."""
         assert deltas.grad is not None
         self._moved = deltas.grad.abs().amax(1)
@@ -304,9 +305,7 @@ class _Batch:
             self.set_limits()
 
 
-def _run_batch(
-    lm: LoadedLM, searches: Sequence[_Search], optimizer: torch.optim.Optimizer, layer: int, progress: Progress
-) -> None:
+def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer: int, progress: Progress) -> None:
     """Step all searches until most are done."""
     batch = _Batch(lm, searches, layer)
     while True:
@@ -361,7 +360,7 @@ def _results(searches: Sequence[_Search], layer: int) -> list[TargetShift]:
 def _result(search: _Search, layer: int, before: Tensor, delta: Tensor) -> TargetShift:
     assert search.stopped is not None
     length = float(delta.norm())
-    unit = delta / length if length else torch.eye(1, delta.numel(), device=delta.device)[0]
+    unit = delta / length if length else torch.eye(1, delta.numel(), dtype=delta.dtype, device=delta.device)[0]
     return TargetShift(
         edit_id=search.problem.edit.id,
         layer=layer,

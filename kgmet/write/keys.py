@@ -104,7 +104,7 @@ class StartedRows:
                 state = self._run(start, hidden, layer, top)
             found.append([start.at_places(seen) for seen in (key[0], output[0], state)])
         if not found:
-            empty = torch.zeros(0, self._lm.d_model, device=write_device(self._lm, layer))
+            empty = torch.zeros(0, self._lm.d_model, dtype=torch.float32, device=write_device(self._lm, layer))
             return empty.new_zeros(0, self._lm.d_key), empty, empty
         keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
         return keys, outputs, states
@@ -163,7 +163,7 @@ def _trees(
             "attention_mask": lowest_where_unseen(layout.sees, dtype=lm.dtype, device=lm.device),
             "position_ids": layout.positions.to(lm.device),
         }
-        last = torch.tensor([path[-1] for path in layout.paths], device=lm.device)
+        last = torch.tensor([path[-1] for path in layout.paths], dtype=torch.long, device=lm.device)
         yield inputs, (torch.zeros_like(last), last)
 
 
@@ -174,5 +174,5 @@ def _padded(
     for begin in range(0, len(texts), _BATCH):
         ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-        rows = torch.arange(len(ids), device=lm.device)
+        rows = torch.arange(len(ids), dtype=torch.long, device=lm.device)
         yield inputs, (rows, torch.full_like(rows, ids.shape[1] - 1))

@@ -249,7 +249,7 @@ class _Job:
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         self.averages = _averages(self.groups, len(rows))
-        self.roots = torch.ones(len(self.groups), 1, device="cpu")  # of what each key counts
+        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32, device="cpu")  # of what each key counts
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
@@ -313,7 +313,7 @@ class _Job:
         """
         wanted = self.config.even_remaining
         shares = [remaining[self.rows[members[0]].owner] for members in self.groups]
-        left = torch.tensor(shares, device="cpu").clamp(0.01, 0.99)
+        left = torch.tensor(shares, dtype=torch.float32, device="cpu").clamp(0.01, 0.99)
         self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
@@ -349,7 +349,7 @@ def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit
 
 def _averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
     """(n_group, n_row): what turns values of rows into means over groups."""
-    found = torch.zeros(len(groups), n_row, device="cpu")
+    found = torch.zeros(len(groups), n_row, dtype=torch.float32, device="cpu")
     for number, members in enumerate(groups):
         found[number, list(members)] = 1 / len(members)
     return found

@@ -320,7 +320,7 @@ def _keys_of(lm: LoadedLM, rows: Sequence[Sequence[int]], layers: Sequence[int])
     # Known on the CPU: to ask the mask for them would wait for the device once a layer.
     width = ids.shape[1]
     places = [(row, place) for row, text in enumerate(rows) for place in range(width - len(text), width)]
-    row, place = torch.tensor(places, device="cpu").T
+    row, place = torch.tensor(places, dtype=torch.long, device="cpu").T
     return {
         layer: keys[row.to(keys.device), place.to(keys.device)].float()
         for layer, keys in zip(layers, seen, strict=True)
@@ -340,7 +340,7 @@ def _check_keys(lm: LoadedLM, keys: Mapping[int, Tensor], rows: Sequence[Sequenc
     for layer in sorted(broken)[:1]:
         found = keys[layer].cpu()
         bad = int((~found.isfinite().all(1)).nonzero()[0])
-        lengths = torch.tensor([len(row) for row in rows], device="cpu").cumsum(0)
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device="cpu").cumsum(0)
         text = lm.tokenizer.decode(list(rows[int((lengths <= bad).sum())]))
         raise NonFiniteError(
             f"The keys of layer {layer} are NaN or infinite in the text {text[:80]!r}. Load the model in float32 or "

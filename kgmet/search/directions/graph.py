@@ -45,7 +45,7 @@ class GraphDirection:
         width = features.nodes.shape[1]
         self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator).to(device)
         # A length of zero would give the encoder no gradient in the first step.
-        self._length = nn.Parameter(torch.full((), 0.1, device=device))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The encoder's weights, and the length where it is learned apart."""

@@ -66,7 +66,7 @@ class FreeDirection:
     name = "free"
 
     def __init__(self, d_model: int, *, device: torch.device | None = None) -> None:
-        self._shift = nn.Parameter(torch.zeros(d_model, device=device or _CPU))
+        self._shift = nn.Parameter(torch.zeros(d_model, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The shift itself."""
@@ -88,9 +88,10 @@ class RandomDirection:
 
     def __init__(self, d_model: int, *, seed: int, device: torch.device | None = None) -> None:
         # Drawn on the CPU: the same direction on every device.
-        drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(seed), device=_CPU).to(device or _CPU)
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(d_model, dtype=torch.float32, generator=generator, device=_CPU).to(device or _CPU)
         self._unit = drawn / drawn.norm()
-        self._length = nn.Parameter(torch.full((), 0.1, device=device or _CPU))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The length."""

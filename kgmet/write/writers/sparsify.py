@@ -70,6 +70,6 @@ class SparseWriter:
         return LayerUpdate(
             layer=update.layer,
             weight_name=update.weight_name,
-            output_factor=torch.eye(sparse.shape[0], device="cpu"),
+            output_factor=torch.eye(sparse.shape[0], dtype=torch.float32, device="cpu"),
             input_factor=sparse,
         )
