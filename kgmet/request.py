@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.files import read_json
 from kgmet.errors import (
     BrokenArtifactError,
     ContradictionError,
@@ -150,10 +151,7 @@ def load_edits(path: Path) -> tuple[FactEdit, ...]:
         BrokenArtifactError: if the file is not a JSON list of objects.
         RequestError: if one of them is not an edit; says which.
     """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifactError(f"{path} is not a readable JSON file of edits: {error}") from error
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BrokenArtifactError(f"{path} must hold a JSON list of edits, each an object.")
     edits = []

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A unit imports from a lower or its own rank. `graph` and `lm` share one and still do not know each other.
 RANK = {
-    "errors": 0, "shapes": 0, "progress": 0, "fingerprint": 0, "cache": 0, "config": 8,
+    "base": 0, "errors": 0, "shapes": 0, "progress": 0, "fingerprint": 0, "cache": 0, "config": 8,
     "request": 1,
     "graph": 2, "lm": 2,
     "direction": 3,

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kgmet.cache import cache_dir, written_whole
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.files import failures_as, parse_json
+from kgmet.cache import cache_dir
 from kgmet.direction.change import ChangeEncoder, ChangeGraph
 from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig
 from kgmet.direction.features import encode_labels
@@ -94,10 +94,7 @@ class TrainedEncoder:
             "curve": json.dumps([dict(entry) for entry in self.curve]),
         }
         tensors = {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
-        with written_whole(path) as temporary:
-            save_file(
-                tensors | {"node_mean": self.node_mean, "relation_mean": self.relation_mean}, temporary, metadata=header
-            )
+        save_artifact(path, tensors | {"node_mean": self.node_mean, "relation_mean": self.relation_mean}, header)
 
     @classmethod
     def load(cls, path: Path, *, model_fingerprint: str) -> TrainedEncoder:
@@ -107,11 +104,11 @@ class TrainedEncoder:
             StaleArtifactError: if it was trained for another model.
             BrokenArtifactError: if the file is damaged.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            settings = json.loads(header["config"])
+        advice = "Delete it and train anew."
+        read = load_artifact(path, what="trained encoder", advice=advice)
+        header, tensors = read.header, read.tensors
+        with failures_as(BrokenArtifactError, f"{path} holds no trained encoder", advice=advice):
+            settings = parse_json(header["config"], where=f"{path}, config")
             found = cls(
                 model_fingerprint=header["model"],
                 store_fingerprint=header["store"],
@@ -121,13 +118,9 @@ class TrainedEncoder:
                 relation_mean=tensors["relation_mean"],
                 spread=float(header["spread"]),
                 excluded=header["excluded"],
-                curve=tuple(json.loads(header["curve"])),
+                curve=tuple(parse_json(header["curve"], where=f"{path}, curve")),
             )
             found.network()
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise BrokenArtifactError(
-                f"{path} holds no trained encoder ({error}). Delete it and train anew."
-            ) from error
         if found.model_fingerprint != model_fingerprint:
             raise StaleArtifactError(
                 f"{path} was trained for model {found.model_fingerprint}, not for {model_fingerprint}. "

@@ -41,6 +41,10 @@ class RunSummary:
     rows: tuple[Row, ...]
     checkpoints: tuple[Row, ...]
     fingerprints: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+    """Records that were not used, each with its reason, as sentences."""
+    notes: tuple[str, ...] = ()
+    """Records that were used and contradict an earlier one, as sentences."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON, without the single cases."""
@@ -59,6 +63,8 @@ class RunSummary:
             "by_relation": dict(self.by_relation),
             "curve": [dict(row) for row in self.checkpoints],
             "fingerprints": dict(self.fingerprints),
+            "left_out": list(self.left_out),
+            "notes": list(self.notes),
         }
 
 

@@ -8,18 +8,27 @@ estimation that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.cache import cache_dir, written_whole
-from kgmet.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.files import Limits, failures_as, read_text
+from kgmet.cache import cache_dir, check_writable
+from kgmet.errors import (
+    BrokenArtifactError,
+    ConfigError,
+    ConfigFileError,
+    FileError,
+    StaleArtifactError,
+    UnwritableError,
+)
 from kgmet.fingerprint import digest
 from kgmet.lm.loaded import LoadedLM
 from kgmet.lm.suffixes import left_padded
@@ -29,7 +38,10 @@ from kgmet.shapes import check_shape
 
 __all__ = ["Corpus", "KeyMoment", "bundled_corpus", "estimate_key_moments", "moments_ready"]
 
+LOG = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 8
+_CORPUS = Limits(n_bytes=1 << 30)
+_ADVICE = "Delete it to estimate anew."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +64,7 @@ class Corpus:
         Raises:
             ConfigError: if it cannot be read or holds fewer than 16 passages.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The corpus {path} cannot be read as UTF-8 text: {error}") from error
+        text = read_text(path, limits=_CORPUS, error=ConfigFileError)
         lines = tuple(line.strip() for line in text.splitlines() if line.strip())
         if len(lines) < 16:
             raise ConfigError(f"The corpus {path} has {len(lines)} passages; at least 16 lines of text are needed.")
@@ -80,8 +89,10 @@ class KeyMoment:
 
     def __post_init__(self) -> None:
         """Check shape, dtype and symmetry."""
-        d_key = self.second_moment.shape[0]
+        d_key = self.second_moment.shape[0] if self.second_moment.ndim else 0
         check_shape("second_moment", self.second_moment, d_key, d_key)
+        if self.n_token < 1:
+            raise ValueError(f"n_token must be at least 1, got {self.n_token}")
         if self.second_moment.dtype != torch.float64:
             raise ValueError("second_moment must be float64")
         if not torch.equal(self.second_moment, self.second_moment.T):
@@ -100,8 +111,7 @@ class KeyMoment:
             "corpus": self.corpus,
             "model": self.model_fingerprint,
         }
-        with written_whole(path) as temporary:
-            save_file({"second_moment": self.second_moment.contiguous()}, temporary, metadata=header)
+        save_artifact(path, {"second_moment": self.second_moment}, header)
 
     @classmethod
     def load(cls, path: Path, *, model_fingerprint: str) -> KeyMoment:
@@ -111,21 +121,15 @@ class KeyMoment:
             StaleArtifactError: if it was made for another model.
             BrokenArtifactError: if the file is damaged.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                moment = file.get_tensor("second_moment")
-                found = cls(
-                    layer=int(header["layer"]),
-                    second_moment=moment,
-                    n_token=int(header["n_token"]),
-                    corpus=header["corpus"],
-                    model_fingerprint=header["model"],
-                )
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise BrokenArtifactError(
-                f"{path} holds no key statistics ({error}). Delete it to estimate anew."
-            ) from error
+        read = load_artifact(path, what="key statistics", advice=_ADVICE)
+        with failures_as(BrokenArtifactError, f"{path} holds no key statistics", advice=_ADVICE):
+            found = cls(
+                layer=int(read.header["layer"]),
+                second_moment=read.tensors["second_moment"],
+                n_token=int(read.header["n_token"]),
+                corpus=read.header["corpus"],
+                model_fingerprint=read.header["model"],
+            )
         if found.model_fingerprint != model_fingerprint:
             raise StaleArtifactError(
                 f"{path} was made for model {found.model_fingerprint}, not for {model_fingerprint}. "
@@ -169,15 +173,36 @@ def estimate_key_moments(
         if not 0 <= layer < lm.n_layer:
             raise ConfigError(f"Layer {layer} is out of range; this model has layers 0 to {lm.n_layer - 1}.")
     missing = [layer for layer in sorted(set(layers)) if not _moment_path(lm, layer, corpus).is_file()]
-    if missing:
-        for moment in _stream(lm, missing, corpus, batch_size, progress):
-            moment.save(_moment_path(lm, moment.layer, corpus))
+    made = _estimated(lm, missing, corpus, batch_size, progress) if missing else {}
     return {
-        layer: KeyMoment.load(_moment_path(lm, layer, corpus), model_fingerprint=lm.fingerprint) for layer in layers
+        layer: made.get(layer) or KeyMoment.load(_moment_path(lm, layer, corpus), model_fingerprint=lm.fingerprint)
+        for layer in layers
     }
 
 
-def _stream(lm: LoadedLM, layers: list[int], corpus: Corpus, batch_size: int, progress: Progress) -> list[KeyMoment]:
+def _estimated(
+    lm: LoadedLM, layers: list[int], corpus: Corpus, batch_size: int, progress: Progress
+) -> dict[int, KeyMoment]:
+    """Estimated and kept on disk; where the disk takes nothing, a warning says so before the work and they are used."""
+    advice = "The statistics are used, not kept. Free some room or set KGMET_CACHE to another folder to keep them."
+    is_kept = True
+    try:
+        check_writable(cache_dir() / "moments", advice=advice)
+    except UnwritableError as error:
+        LOG.warning("%s", error)
+        is_kept = False
+    made = {moment.layer: moment for moment in _stream(lm, layers, corpus, batch_size, progress, is_kept=is_kept)}
+    for layer, moment in made.items() if is_kept else ():
+        try:
+            moment.save(_moment_path(lm, layer, corpus))
+        except UnwritableError as error:
+            LOG.warning("%s %s", error, advice)
+    return made
+
+
+def _stream(
+    lm: LoadedLM, layers: list[int], corpus: Corpus, batch_size: int, progress: Progress, *, is_kept: bool
+) -> list[KeyMoment]:
     rows = lm.tokenizer(list(corpus.lines), truncation=True, max_length=corpus.n_token)["input_ids"]
     rows = sorted((tuple(row) for row in rows if row), key=lambda row: (len(row), row))
     checkpoint = _Checkpoint(lm, layers, corpus)
@@ -191,7 +216,7 @@ def _stream(lm: LoadedLM, layers: list[int], corpus: Corpus, batch_size: int, pr
             sums[layer] += (keys.T @ keys).double().cpu()
         n_token += sum(len(row) for row in batch)
         begin += batch_size
-        if (begin // batch_size) % _CHECKPOINT_EVERY == 0:
+        if is_kept and (begin // batch_size) % _CHECKPOINT_EVERY == 0:
             checkpoint.write(sums, begin, n_token)
     progress.report(ProgressEvent(stage="key statistics", done=total, total=total))
     checkpoint.remove()
@@ -231,22 +256,27 @@ class _Checkpoint:
     def read(self) -> tuple[dict[int, Tensor], int, int]:
         """Sums by layer, passages done, tokens seen; zeros if there is nothing usable."""
         try:
-            with safe_open(self._path, framework="pt") as file:
-                header = file.metadata() or {}
-                sums = {layer: file.get_tensor(str(layer)) for layer in self._zeros}
-                return sums, int(header["begin"]), int(header["n_token"])
-        except (SafetensorError, OSError, KeyError, ValueError):
+            read = load_artifact(self._path, what="key statistics", advice=_ADVICE)
+            with failures_as(BrokenArtifactError, str(self._path)):
+                sums = {layer: read.tensors[str(layer)].double() for layer in self._zeros}
+                begin, n_token = int(read.header["begin"]), int(read.header["n_token"])
+                fits = all(sums[layer].shape == zeros.shape for layer, zeros in self._zeros.items())
+        except FileError:
             return self._zeros, 0, 0
+        return (sums, begin, n_token) if fits and min(begin, n_token) >= 0 else (self._zeros, 0, 0)
 
     def write(self, sums: dict[int, Tensor], begin: int, n_token: int) -> None:
         """Keep the sums."""
-        with written_whole(self._path) as temporary:
-            tensors = {str(layer): value for layer, value in sums.items()}
-            save_file(tensors, temporary, metadata={"begin": str(begin), "n_token": str(n_token)})
+        tensors = {str(layer): value for layer, value in sums.items()}
+        try:
+            save_artifact(self._path, tensors, {"begin": str(begin), "n_token": str(n_token)})
+        except UnwritableError as error:  # a full disk costs time if the work is stopped, not the work
+            LOG.warning("%s", error)
 
     def remove(self) -> None:
         """Forget them."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def _moment_id(model: str, layer: int, corpus: str) -> str:

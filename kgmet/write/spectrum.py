@@ -6,16 +6,17 @@ disk. Kept in float64 beside the moments, by fingerprint.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.cache import cache_dir, written_whole
-from kgmet.errors import BrokenArtifactError
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.files import failures_as
+from kgmet.cache import cache_dir
+from kgmet.errors import BrokenArtifactError, UnwritableError
 from kgmet.fingerprint import digest
 from kgmet.shapes import check_shape
 from kgmet.write.moments import KeyMoment
@@ -46,11 +47,10 @@ class KeySpectrum:
         Raises:
             BrokenArtifactError: if the file is damaged.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                return cls(values=file.get_tensor("values"), vectors=file.get_tensor("vectors"))
-        except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
-            raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out anew.") from error
+        advice = "Delete it to work it out anew."
+        read = load_artifact(path, what="spectrum", advice=advice)
+        with failures_as(BrokenArtifactError, f"{path} holds no spectrum", advice=advice):
+            return cls(values=read.tensors["values"], vectors=read.tensors["vectors"])
 
 
 def spectrum_of(moment: KeyMoment) -> KeySpectrum:
@@ -65,13 +65,13 @@ def spectrum_of(moment: KeyMoment) -> KeySpectrum:
             if found.values.shape[0] == moment.second_moment.shape[0]:
                 return found
         except BrokenArtifactError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
     values, vectors = torch.linalg.eigh(moment.second_moment)
     spectrum = KeySpectrum(values=values, vectors=vectors.contiguous())
     try:
-        with written_whole(path) as temporary:
-            save_file({"values": spectrum.values, "vectors": spectrum.vectors}, temporary)
-    except OSError:  # a full disk costs time at the next start, not the edit
+        save_artifact(path, {"values": spectrum.values, "vectors": spectrum.vectors})
+    except UnwritableError:  # a full disk costs time at the next start, not the edit
         pass
     return spectrum
 
