@@ -12,13 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from kgmet.direction.source import Direction
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import locate_all
-from kgmet.lm.tracing import hooked
-from kgmet.target.objective import limited
-from kgmet.target.problem import ShiftProblem
-from kgmet.target.search import Stop, TargetConfig, TargetShift
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import locate_all
+from kgmet.lm.run.tracing import hooked
+from kgmet.search.directions.source import Direction
+from kgmet.search.objective import limited
+from kgmet.search.problem import ShiftProblem
+from kgmet.search.search import Stop, TargetConfig, TargetShift
 
 
 def straightforward_search(

@@ -15,17 +15,17 @@ import test_edits
 import tuning_edits
 from edit_kind import Kind
 
-from kgmet.config import EditConfig
-from kgmet.context import EditContext, prepare_edit
-from kgmet.fingerprint import fingerprint_value
-from kgmet.graph.effects import Consequence
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.fact import FactEdit
+from kgmet.graph.consequence import Consequence
 from kgmet.graph.phrasing import in_slot
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import score_answers
-from kgmet.request import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import score_answers
 
 __all__ = [
     "SPLITS",

@@ -25,18 +25,18 @@ from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
-from kgmet.config import HoldConfig
-from kgmet.context import EditContext, build_problem
-from kgmet.editors import Editor, editor_named
+from kgmet.edit.config import HoldConfig
+from kgmet.edit.context import EditContext, build_problem
+from kgmet.edit.editors import Editor, editor_named
+from kgmet.edit.plan import SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.lm.spans import locate_all
-from kgmet.lm.suffixes import encode_suffixes
-from kgmet.plan import SearchedEdits, plan_edits, search_edits, write_edits
-from kgmet.statistics import KeyStatistics
-from kgmet.target.search import TargetConfig
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.lm.run.spans import locate_all
+from kgmet.lm.run.suffixes import encode_suffixes
+from kgmet.search.search import TargetConfig
 from kgmet.write.ledger import EditLedger
+from kgmet.write.statistics import KeyStatistics
 
 
 def main() -> None:

@@ -25,23 +25,23 @@ from edit_set import Case, build_cases, context_of
 from measure import Share, Table, interval_text, machine, scored
 from tuning_edits import KINDS
 
-from kgmet.config import EditConfig, HoldConfig
-from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
-from kgmet.direction.trained import TrainedEncoder, find_encoder
-from kgmet.editors import EDITORS
-from kgmet.evaluate.tables import mcnemar
-from kgmet.graph.linking import link_edit
+from kgmet.base.progress import ProgressEvent, Silent
+from kgmet.edit.config import EditConfig, HoldConfig
+from kgmet.edit.editors import EDITORS
+from kgmet.edit.plan import search_edits, write_edits
+from kgmet.evaluate.tables.render import mcnemar
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
 from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.plan import search_edits, write_edits
-from kgmet.progress import ProgressEvent, Silent
-from kgmet.request import FactEdit
-from kgmet.statistics import KeyStatistics
-from kgmet.target.search import TargetConfig
+from kgmet.graph.stores.sample import sample_store
+from kgmet.graph.wording.linking import link_edit
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.search.directions.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
+from kgmet.search.directions.trained import TrainedEncoder, find_encoder
+from kgmet.search.search import TargetConfig
 from kgmet.training.train import train_encoder
 from kgmet.write.patch import attached
+from kgmet.write.statistics import KeyStatistics
 
 ASKED = ("efficacy", "paraphrase", "neighbour", "consequence")
 _HOLDS = 0.1

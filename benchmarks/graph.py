@@ -71,9 +71,9 @@ def peak_mb() -> float:
 
 def measure(path: Path, n_query: int) -> dict[str, object]:
     """Everything about one file, in this process."""
-    from kgmet.graph.readers import load_graph
-    from kgmet.graph.subgraph import SubgraphConfig, retrieve_subgraph
-    from kgmet.request import FactEdit
+    from kgmet.fact import FactEdit
+    from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
+    from kgmet.graph.stores.readers import load_graph
 
     before = peak_mb()
     start = time.perf_counter()

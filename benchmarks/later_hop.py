@@ -27,22 +27,22 @@ from edit_set import Case, TestPrompt, check_held_out
 from measure import Share, Table, interval_text, machine, measured
 from tuning_edits import KINDS
 
-from kgmet.context import N_PROBE_WORDINGS, EditContext, prepare_edit
-from kgmet.deep import write_deep
-from kgmet.editors import editor_named
-from kgmet.graph.effects import Consequence, KeptFact
+from kgmet.base.progress import Silent
+from kgmet.edit.context import N_PROBE_WORDINGS, EditContext, prepare_edit
+from kgmet.edit.deep import write_deep
+from kgmet.edit.editors import editor_named
+from kgmet.edit.factories import make_writer
+from kgmet.edit.plan import deep_settings, plan_edits
+from kgmet.fact import FactEdit
+from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import fill, nest, split_templates
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
 from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.lm.score import score_answers
-from kgmet.parts import make_writer
-from kgmet.plan import deep_settings, plan_edits
-from kgmet.progress import Silent
-from kgmet.request import FactEdit
-from kgmet.statistics import KeyStatistics
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import EditPatch
+from kgmet.write.statistics import KeyStatistics
 
 N_STARTS, N_NEIGHBOURS = 6, 8
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from edit_set import Case, TestPrompt
 
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.packed import score_packed
-from kgmet.lm.score import AnswerScore
-from kgmet.probe.compare import wilson_interval
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import score_packed
+from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.compare import wilson_interval
 from kgmet.write.patch import EditPatch, attached
 
 COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 from measure import Table, machine
 from playwright.sync_api import Page, expect, sync_playwright
 
-from kgmet.lm.bundled import ensure_bundled
+from kgmet.lm.load.bundled import ensure_bundled
 from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache
 
 FIGURES = {

@@ -29,12 +29,12 @@ from measure import COLUMNS, Counts, Share, Table, interval_text, machine, measu
 from runner import Runner
 from tune import best_editor, read_variants
 
-from kgmet.editors import EDITORS, Editor, editor_named
-from kgmet.fingerprint import fingerprint_value
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.edit.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.lm.spans import Phrase, locate_all
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.lm.run.spans import Phrase, locate_all
 from kgmet.write.moments import bundled_corpus
 from kgmet.write.patch import EditPatch, attached
 

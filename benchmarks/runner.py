@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from edit_set import Case, context_of
 
-from kgmet.config import EditConfig
-from kgmet.context import EditContext
-from kgmet.editors import Editor, WriterKind
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext
+from kgmet.edit.editors import Editor, WriterKind
+from kgmet.edit.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import LoadedLM
-from kgmet.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
-from kgmet.statistics import KeyStatistics
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
+from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["Runner"]
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 import torch
 
-from kgmet.evaluate.cases import Ask, AskKind, EvalCase
-from kgmet.evaluate.datasets import load_dataset
-from kgmet.evaluate.score import ScoreConfig, score_cases
-from kgmet.lm.loaded import load_lm
+from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
+from kgmet.evaluate.datasets.load import load_dataset
+from kgmet.evaluate.runs.score import ScoreConfig, score_cases
+from kgmet.lm.load.loaded import load_lm
 
 N_CASE = 16
 

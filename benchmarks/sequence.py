@@ -31,25 +31,25 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from measure import Table, machine
 from tune_grids import Changes, changes_text
 
+from kgmet.base.fingerprint import fingerprint_value
 from kgmet.cli.common import StderrProgress
-from kgmet.config import config_from_mapping
-from kgmet.editors import editor_named
-from kgmet.evaluate.cases import Dataset, without_contested
-from kgmet.evaluate.datasets import FaultyRecords, load_dataset
-from kgmet.evaluate.folder import RunFolder
-from kgmet.evaluate.general import bundled_passages
-from kgmet.evaluate.runs import RunResources, run_evaluation
-from kgmet.evaluate.score import ScoreConfig
-from kgmet.evaluate.settings import RunSettings
-from kgmet.evaluate.summary import RunSummary, summarize_run
-from kgmet.fingerprint import fingerprint_value
+from kgmet.edit.config import config_from_mapping
+from kgmet.edit.editors import editor_named
+from kgmet.evaluate.datasets.cases import Dataset, without_contested
+from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
+from kgmet.evaluate.runs.folder import RunFolder
+from kgmet.evaluate.runs.run import RunResources, run_evaluation
+from kgmet.evaluate.runs.score import ScoreConfig
+from kgmet.evaluate.runs.settings import RunSettings
+from kgmet.evaluate.tables.summary import RunSummary, summarize_run
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.statistics import KeyStatistics
-from kgmet.target.objective import kept_divergence
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.measure.general import bundled_passages
+from kgmet.search.objective import kept_divergence
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import EditPatch, attached, merged_patch
+from kgmet.write.statistics import KeyStatistics
 
 FIRST = 200
 """Cases before this one are those of the tables."""

@@ -23,14 +23,14 @@ from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
-from kgmet.context import EditContext
-from kgmet.editors import EDITORS, editor_named
+from kgmet.edit.context import EditContext
+from kgmet.edit.editors import EDITORS, editor_named
+from kgmet.edit.plan import EditPlan, plan_edits
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.plan import EditPlan, plan_edits
-from kgmet.statistics import KeyStatistics
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.write.patch import attached
+from kgmet.write.statistics import KeyStatistics
 
 SUBJECTS = 12
 SHOWN = ("KGMET", "AlphaEdit", "random")

@@ -28,13 +28,13 @@ from measure import COLUMNS, Counts, Table, machine, measured
 from runner import Runner
 from tune_grids import BUDGET, Changes, changes_text, rounds_for
 
-from kgmet.config import config_from_mapping, config_to_mapping
-from kgmet.editors import EDITORS, Editor, editor_named
-from kgmet.errors import KgmetError
-from kgmet.fingerprint import fingerprint_value
+from kgmet.base.errors import KgmetError
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.edit.config import config_from_mapping, config_to_mapping
+from kgmet.edit.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.lm.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 
 __all__ = ["Variant", "best_editor", "read_variants", "score_of"]
 

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from kgmet.errors import KgmetError
+from kgmet.base.errors import KgmetError
 
 COMMANDS = ("edit", "probe", "graph", "models", "evaluate", "summarize", "train")
 

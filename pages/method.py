@@ -1,34 +1,5 @@
 """Method: the pipeline as a picture, in five lines, its symbols, and what every number means."""
 
-from __future__ import annotations
+from workbench.screens.method.page import show
 
-from pathlib import Path
-
-import streamlit as st
-
-from workbench import method_text, panels
-
-PICTURE = Path(__file__).resolve().parents[1] / "assets" / "pipeline.svg"
-
-panels.title("Method", "How a typed fact becomes a change in what the model says, and what each number here means.")
-with st.container(key="pipeline"):
-    st.image(str(PICTURE), width="stretch", alt=method_text.PICTURE_ALT)
-st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(method_text.FIVE_LINES, start=1)))
-links = st.container(horizontal=True)
-with links:
-    for name, label, icon in method_text.LINKS:
-        panels.page_link(name, label, icon=icon)
-
-shown = st.segmented_control(
-    "More", ("Symbols", "Editors", "Glossary"), default="Symbols", required=True, label_visibility="collapsed"
-)
-tables = {
-    "Symbols": method_text.symbols_table,
-    "Editors": method_text.editors_table,
-    "Glossary": method_text.glossary_table,
-}
-st.table(tables[shown]().set_index(tables[shown]().columns[0]), border="horizontal")
-st.caption(
-    "Sources: KGMET (2025.findings-emnlp.261), AlphaEdit (arXiv:2410.02355), MEMIT (arXiv:2210.07229), ROME "
-    "(arXiv:2202.05262), MQuAKE (arXiv:2305.14795). docs/method.md has the formulas with their shapes."
-)
+show()

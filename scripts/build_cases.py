@@ -19,17 +19,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kgmet.fingerprint import digest
-from kgmet.graph.consequences import Consequence, ConsequenceConfig, EditConsequences, find_consequences
+from kgmet.base.fingerprint import digest
+from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import fill, in_slot
+from kgmet.graph.reading.consequences import Consequence, ConsequenceConfig, EditConsequences, find_consequences
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import SAMPLE_FOLDER, sample_store
 from kgmet.graph.store import TripleStore
+from kgmet.graph.stores.sample import SAMPLE_FOLDER, sample_store
 from kgmet.graph.triple import Entity, Triple
-from kgmet.lm.loaded import LoadedLM, load_lm
-from kgmet.lm.packed import score_packed
-from kgmet.lm.score import score_answers
-from kgmet.request import FactEdit
+from kgmet.lm.load.loaded import LoadedLM, load_lm
+from kgmet.lm.say.packed import score_packed
+from kgmet.lm.say.score import score_answers
 
 WORDINGS = Path(__file__).parent / "facts" / "case_wordings.json"
 N_NEIGHBOUR, N_PARAPHRASE, N_CONSEQUENCE, N_REFERENCE, N_TRIPLE = 10, 2, 5, 4, 12

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kgmet.fact import save_edits
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.request import save_edits
 from scripts.sample_graph.draft import Draft
 from scripts.sample_graph.edits import read_edits
 from scripts.sample_graph.facts import FactError, read_facts

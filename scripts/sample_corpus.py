@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from kgmet.lm.loaded import DEFAULT_MODEL, load_lm
-from kgmet.lm.score import generate
+from kgmet.lm.load.loaded import DEFAULT_MODEL, load_lm
+from kgmet.lm.say.score import generate
 
 OPENINGS = (
     "The city of", "In 1987,", "She walked into the", "The company was founded in", "Scientists have found that",

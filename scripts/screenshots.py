@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
-from kgmet.lm.bundled import ensure_bundled  # noqa: E402
+from kgmet.lm.load.bundled import ensure_bundled  # noqa: E402
 from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache  # noqa: E402
 
 FOLDER = ROOT / "docs" / "img"

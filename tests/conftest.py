@@ -65,7 +65,7 @@ def _is_address(host: object) -> bool:
 @pytest.fixture(scope="session")
 def default_model_dir() -> Path:
     """Folder of the embedded default model; converted on first use, which takes half a minute."""
-    from kgmet.lm.bundled import ensure_bundled
+    from kgmet.lm.load.bundled import ensure_bundled
 
     return ensure_bundled()
 

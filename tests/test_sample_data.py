@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kgmet.fact import check_batch, load_edits
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.request import check_batch, load_edits
 
 FOLDER = Path(__file__).resolve().parent.parent / "sample_data"
 CATALOGUE = RelationCatalogue.load()

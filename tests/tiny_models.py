@@ -11,7 +11,7 @@ from tokenizers import decoders as decoders_of
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from kgmet.lm.loaded import LoadedLM, wrap_lm
+from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 
 __all__ = ["FAMILY_KINDS", "N_LAYER", "tiny_lm", "tiny_model", "tiny_tokenizer"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from workbench import session, wording
-from workbench.resources import model_holder, threads
-from workbench.session import WorkbenchState
+from workbench import wording
+from workbench.running.resources import model_holder, threads
+from workbench.state import session
+from workbench.state.session import WorkbenchState
 
 __all__ = ["PAGES", "run"]
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kgmet.progress import ProgressEvent
+from kgmet.base.progress import ProgressEvent
 
 __all__ = ["StderrProgress", "add_graph_options", "add_model_options", "open_store", "print_json"]
 
@@ -66,7 +66,7 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     """The model the options name."""
     import torch
 
-    from kgmet.lm.loaded import load_lm
+    from kgmet.lm.load.loaded import load_lm
 
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -79,10 +79,10 @@ def open_store(options: argparse.Namespace) -> Any:
     if options.no_graph:
         return None
     if options.graph:
-        from kgmet.graph.readers import load_graph
+        from kgmet.graph.stores.readers import load_graph
 
         return load_graph(options.graph if len(options.graph) > 1 else options.graph[0])
-    from kgmet.graph.sample import sample_store
+    from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
 

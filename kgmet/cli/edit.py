@@ -30,15 +30,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the edit out and print the report."""
-    from kgmet.config import load_config
-    from kgmet.context import prepare_edit
-    from kgmet.editors import editor_named
+    from kgmet.edit.config import load_config
+    from kgmet.edit.context import prepare_edit
+    from kgmet.edit.editors import editor_named
+    from kgmet.edit.plan import plan_edits
+    from kgmet.edit.report import report_edit
+    from kgmet.fact import FactEdit
     from kgmet.graph.relations import RelationCatalogue
-    from kgmet.plan import plan_edits
-    from kgmet.report import report_edit
-    from kgmet.request import FactEdit
-    from kgmet.statistics import KeyStatistics
     from kgmet.write.patch import save_patch
+    from kgmet.write.statistics import KeyStatistics
 
     edit = FactEdit.from_prompt(
         options.prompt,

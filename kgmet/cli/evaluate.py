@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.progress import ProgressEvent
 from kgmet.cli.common import print_json
-from kgmet.progress import ProgressEvent
 
 __all__ = ["add_parser", "run"]
 
@@ -68,13 +68,13 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate every editor on every model and data set that was named, and print the table."""
-    from kgmet.evaluate.engine import run_jobs
-    from kgmet.evaluate.summary import summarize_run
-    from kgmet.evaluate.tables import markdown_table
+    from kgmet.evaluate.runs.engine import run_jobs
+    from kgmet.evaluate.tables.render import markdown_table
+    from kgmet.evaluate.tables.summary import summarize_run
 
     jobs, progress = _jobs(options), RunProgress()
     if options.engine == "ray":
-        from kgmet.evaluate.ray_engine import run_on_ray
+        from kgmet.evaluate.runs.ray_engine import run_on_ray
 
         folders = run_on_ray(jobs, address=options.address, n_worker=options.workers, progress=progress)
     else:
@@ -91,12 +91,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _jobs(options: argparse.Namespace) -> list[Any]:
     """The sweep: editors × models × data sets."""
-    from kgmet.editors import EDITORS, editor_named
-    from kgmet.errors import ConfigError
-    from kgmet.evaluate.engine import Job, JobOptions
-    from kgmet.evaluate.graphs import GraphSource
-    from kgmet.evaluate.hparams import load_hparams
-    from kgmet.evaluate.score import ScoreConfig
+    from kgmet.base.errors import ConfigError
+    from kgmet.edit.editors import EDITORS, editor_named
+    from kgmet.evaluate.runs.engine import Job, JobOptions
+    from kgmet.evaluate.runs.graphs import GraphSource
+    from kgmet.evaluate.runs.hparams import load_hparams
+    from kgmet.evaluate.runs.score import ScoreConfig
 
     score = ScoreConfig(
         free_tokens=options.free_tokens,

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgmet.errors import KgmetError, RequestError, UnknownRelationError
+from kgmet.base.errors import KgmetError, RequestError, UnknownRelationError
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
-from kgmet.request import FactEdit
 
 if TYPE_CHECKING:
-    from kgmet.graph.effects import EditConsequences
-    from kgmet.graph.linking import LinkedEdit
-    from kgmet.graph.questions import GeneratedPrompt
+    from kgmet.graph.consequence import EditConsequences
+    from kgmet.graph.reading.probe_prompts import GeneratedPrompt
+    from kgmet.graph.reading.retrieve import Subgraph
     from kgmet.graph.store import TripleStore
-    from kgmet.graph.subgraph import Subgraph
+    from kgmet.graph.wording.linking import LinkedEdit
 
 __all__ = ["add_parser", "run"]
 
@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _look(args: argparse.Namespace) -> dict[str, Any]:
-    from kgmet.graph.consequences import ConsequenceConfig, find_consequences
-    from kgmet.graph.linking import link_edit
-    from kgmet.graph.questions import QuestionConfig, generate_probes
-    from kgmet.graph.subgraph import SubgraphConfig, retrieve_subgraph
+    from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
+    from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
+    from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
+    from kgmet.graph.wording.linking import link_edit
 
     start = time.perf_counter()
     catalogue = RelationCatalogue.load()
@@ -118,8 +118,8 @@ def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
 
 
 def _relation(text: str, catalogue: RelationCatalogue) -> RelationSpec:
-    from kgmet.graph.linking import guess_relation
     from kgmet.graph.names import fold
+    from kgmet.graph.wording.linking import guess_relation
 
     wanted = fold(text)
     for spec in catalogue:
@@ -139,14 +139,14 @@ def _store(args: argparse.Namespace) -> TripleStore:
     if args.graph and args.endpoint:
         raise RequestError("Give either files (--graph) or an endpoint (--endpoint), not both.")
     if args.endpoint:
-        from kgmet.graph.sparql import SparqlStore
+        from kgmet.graph.sparql.store import SparqlStore
 
         return SparqlStore(args.endpoint)
     if args.graph:
-        from kgmet.graph.readers import load_graph
+        from kgmet.graph.stores.readers import load_graph
 
         return load_graph(args.graph, entities=args.entities)
-    from kgmet.graph.sample import sample_store
+    from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
 

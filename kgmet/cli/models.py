@@ -19,9 +19,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the lists."""
-    from kgmet.editors import EDITORS
-    from kgmet.lm.bundled import BUNDLED
-    from kgmet.lm.family import FAMILIES
+    from kgmet.edit.editors import EDITORS
+    from kgmet.lm.load.bundled import BUNDLED
+    from kgmet.lm.load.family import FAMILIES
 
     families = {family.name: list(family.model_types) for family in FAMILIES}
     editors = {editor.name: editor.summary for editor in EDITORS.values()}

@@ -25,9 +25,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask twice and print both answers."""
-    from kgmet.probe.compare import compare_probes
-    from kgmet.probe.prompts import ProbeKind, ProbePrompt
-    from kgmet.probe.run import Decoding, run_probes
+    from kgmet.measure.compare import compare_probes
+    from kgmet.measure.prompts import ProbeKind, ProbePrompt
+    from kgmet.measure.run import Decoding, run_probes
     from kgmet.write.patch import attached, load_patch
 
     patch = load_patch(options.patch)

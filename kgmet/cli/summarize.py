@@ -27,9 +27,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the tables and write the figures."""
-    from kgmet.evaluate.figures import write_figures
-    from kgmet.evaluate.summary import summarize_run
-    from kgmet.evaluate.tables import compare_runs, latex_table, markdown_table
+    from kgmet.evaluate.tables.figures import write_figures
+    from kgmet.evaluate.tables.render import compare_runs, latex_table, markdown_table
+    from kgmet.evaluate.tables.summary import summarize_run
 
     summaries = [summarize_run(folder) for folder in _folders(options)]
     tests = [
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _folders(options: argparse.Namespace) -> list[Path]:
-    from kgmet.errors import ConfigError
+    from kgmet.base.errors import ConfigError
 
     names = [name.strip() for name in options.runs.split(",")] if options.runs else []
     found: list[Path] = []

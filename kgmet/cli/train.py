@@ -26,10 +26,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, or find what was trained, and say how to use it."""
-    from kgmet.direction.config import EncoderTask, EncoderTrainingConfig
-    from kgmet.direction.trained import encoder_path
-    from kgmet.errors import ConfigError
+    from kgmet.base.errors import ConfigError
     from kgmet.graph.relations import RelationCatalogue
+    from kgmet.search.directions.config import EncoderTask, EncoderTrainingConfig
+    from kgmet.search.directions.trained import encoder_path
     from kgmet.training.train import train_encoder
 
     given = {"layer": options.layer, "n_edit": options.edits, "steps": options.steps, "seed": options.seed}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgmet.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError
 from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = [

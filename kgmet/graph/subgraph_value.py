@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgmet.errors import BrokenArtifactError, GraphError
+from kgmet.base.errors import BrokenArtifactError, GraphError
 from kgmet.graph.codec import entity_from_json, entity_to_json, take, triple_to_json, triples_from_json
 from kgmet.graph.triple import Entity, Relation, Triple
 

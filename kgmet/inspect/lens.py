@@ -14,9 +14,9 @@ from torch import Tensor
 
 from kgmet.inspect.shift import layer_states, token_texts
 from kgmet.inspect.texts import InspectedText
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.score import NextToken
-from kgmet.lm.spans import Phrase, locate
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase, locate
+from kgmet.lm.say.score import NextToken
 from kgmet.write.patch import EditPatch, attached
 
 __all__ = ["AnswerAtLayer", "LensReading", "LensRow", "read_lens"]

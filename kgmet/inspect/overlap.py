@@ -9,14 +9,14 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.fact import FactEdit
 from kgmet.inspect.spectrum import edit_rows
 from kgmet.inspect.texts import InspectedText, TextKind
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import locate
-from kgmet.lm.tracing import recorded, stopped_after
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.request import FactEdit
-from kgmet.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import locate
+from kgmet.lm.run.tracing import recorded, stopped_after
 from kgmet.write.nullspace import NullSpace
 from kgmet.write.patch import EditPatch, attached
 

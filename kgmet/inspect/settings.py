@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kgmet.config import EditConfig, config_from_mapping
-from kgmet.editors import EDITORS
-from kgmet.errors import ConfigError
+from kgmet.base.errors import ConfigError
+from kgmet.edit.config import EditConfig, config_from_mapping
+from kgmet.edit.editors import EDITORS
 from kgmet.write.patch import EditPatch
 
 __all__ = ["settings_of"]

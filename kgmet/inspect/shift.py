@@ -9,12 +9,12 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
 from kgmet.inspect.texts import InspectedText
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import EditSpan, locate
-from kgmet.lm.tracing import recorded
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import EditSpan, locate
+from kgmet.lm.run.tracing import recorded
 from kgmet.write.patch import EditPatch, attached
 
 __all__ = ["Quantity", "ShiftTrace", "layer_states", "token_texts", "trace_shifts"]

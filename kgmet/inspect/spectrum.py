@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.editors import EDITORS, WriterKind
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.edit.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.layers import WriteConfig
 from kgmet.write.moments import KeyMoment
 from kgmet.write.patch import EditPatch

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from kgmet.config import EditConfig
-from kgmet.context import EditContext, held_consequences, protected_facts
-from kgmet.graph.effects import Consequence, KeptFact
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext, held_consequences, protected_facts
+from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity
-from kgmet.lm.spans import Phrase
+from kgmet.lm.run.spans import Phrase
 from kgmet.write.ledger import PROTECTED
 from kgmet.write.patch import EditPatch
 

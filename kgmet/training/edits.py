@@ -6,11 +6,11 @@ import math
 import random
 from collections.abc import Collection, Sequence
 
-from kgmet.errors import GraphError
+from kgmet.base.errors import GraphError
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Triple
-from kgmet.request import FactEdit
 
 __all__ = ["draw_training_edits"]
 

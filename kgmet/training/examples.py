@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kgmet.config import EditConfig, HoldConfig
-from kgmet.context import EditContext, build_problem, prepare_edit
-from kgmet.direction.change import ChangeGraph
-from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig
-from kgmet.direction.features import encode_labels
+from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.edit.config import EditConfig, HoldConfig
+from kgmet.edit.context import EditContext, build_problem, prepare_edit
+from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
-from kgmet.graph.subgraph import Subgraph
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent
-from kgmet.target.problem import ShiftProblem
-from kgmet.target.rows import ProblemRows
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.directions.change import ChangeGraph
+from kgmet.search.directions.config import DirectionConfig, EncoderTask, EncoderTrainingConfig
+from kgmet.search.directions.features import encode_labels
+from kgmet.search.problem import ShiftProblem
+from kgmet.search.rows import ProblemRows
 from kgmet.training.edits import draw_training_edits
 
 __all__ = ["Examples", "load_examples"]

@@ -15,18 +15,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kgmet.direction.change import ChangeEncoder
-from kgmet.direction.config import EncoderTrainingConfig
-from kgmet.direction.trained import TrainedEncoder, encoder_id, encoder_path
-from kgmet.errors import ConfigError, NonFiniteError
-from kgmet.fingerprint import digest
+from kgmet.base.errors import ConfigError, NonFiniteError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.target.objective import length_penalty, limited, ordinary_norm
-from kgmet.target.problem import ShiftProblem, Term
-from kgmet.target.rows import ProblemRows
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.directions.change import ChangeEncoder
+from kgmet.search.directions.config import EncoderTrainingConfig
+from kgmet.search.directions.trained import TrainedEncoder, encoder_id, encoder_path
+from kgmet.search.objective import length_penalty, limited, ordinary_norm
+from kgmet.search.problem import ShiftProblem, Term
+from kgmet.search.rows import ProblemRows
 from kgmet.training.examples import Examples, load_examples
 
 __all__ = ["train_encoder"]

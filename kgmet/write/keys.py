@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import Phrase, locate_all
-from kgmet.lm.suffixes import left_padded, replayable, trees_fit
-from kgmet.lm.token_tree import lay_out, lowest_where_unseen, share_out
-from kgmet.lm.tracing import hidden_of, recorded, recorded_calls, stopped_after
-from kgmet.shapes import check_shape
+from kgmet.base.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase, locate_all
+from kgmet.lm.run.suffixes import left_padded, replayable, trees_fit
+from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
+from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls, stopped_after
 
 __all__ = ["KeyBatch", "KeyRow", "StartedRows", "key_rows", "measure_keys"]
 
@@ -65,7 +65,7 @@ class StartedRows:
     """Rows that are run on layer by layer while the layers are written, from the lowest written one up.
 
     What is written at a layer changes nothing below it, so each layer is left behind once it is written. Rows that
-    begin alike are laid out as trees (`kgmet.lm.token_tree`), at most `max_node` tokens to a tree.
+    begin alike are laid out as trees (`kgmet.lm.run.token_tree`), at most `max_node` tokens to a tree.
     """
 
     def __init__(self, lm: LoadedLM, rows: Sequence[KeyRow], *, first: int, top: int, max_node: int = 128) -> None:

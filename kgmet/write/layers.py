@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from kgmet.errors import ConfigError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.shapes import check_shape
-from kgmet.target.search import TargetShift
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.search import TargetShift
 from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates

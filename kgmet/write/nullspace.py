@@ -16,9 +16,9 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.errors import ConfigError
-from kgmet.fingerprint import digest
-from kgmet.shapes import check_shape
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import digest
+from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 from kgmet.write.spectrum import spectrum_of
 

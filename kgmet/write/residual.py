@@ -9,8 +9,8 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from kgmet.errors import ConfigError
-from kgmet.lm.family import execution_device
+from kgmet.base.errors import ConfigError
+from kgmet.lm.load.family import execution_device
 
 __all__ = ["ResidualSchedule", "before_norm"]
 

@@ -17,8 +17,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kgmet.errors import ConfigError
-from kgmet.shapes import check_finite, check_shape
+from kgmet.base.errors import ConfigError
+from kgmet.base.shapes import check_finite, check_shape
 
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kgmet.errors import StaleArtifactError
+from kgmet.base.errors import StaleArtifactError
 from kgmet.write.ledger import WrittenKeys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.solve import LayerUpdate, solve_layer_update

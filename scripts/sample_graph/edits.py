@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.request import FactEdit
 from scripts.sample_graph.draft import Draft, Node
 
 

@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 
-from kgmet.config import config_from_mapping, config_to_mapping
-from kgmet.editors import EDITORS
+from kgmet.edit.config import config_from_mapping, config_to_mapping
+from kgmet.edit.editors import EDITORS
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.sample import sample_store
-from kgmet.request import FactEdit
+from kgmet.graph.stores.sample import sample_store
 
 CATALOGUE = RelationCatalogue.load()
 

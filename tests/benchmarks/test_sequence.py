@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from kgmet.evaluate.cases import AskKind
-from kgmet.evaluate.datasets import load_dataset
+from kgmet.evaluate.datasets.cases import AskKind
+from kgmet.evaluate.datasets.load import load_dataset
 
 
 @pytest.fixture

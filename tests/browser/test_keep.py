@@ -14,7 +14,7 @@ import torch
 from playwright.sync_api import Page, expect
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kgmet.lm.loaded import load_lm
+from kgmet.lm.load.loaded import load_lm
 from kgmet.write.patch import attached, load_patch
 from tests.browser.running import PATIENCE, ROOT, Server, Watched
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kgmet.evaluate.datasets import load_dataset
-from kgmet.evaluate.runs import RunResources, run_evaluation
-from kgmet.evaluate.score import ScoreConfig
-from kgmet.evaluate.settings import RunSettings
-from kgmet.evaluate.summary import summarize_run
+from kgmet.evaluate.datasets.load import load_dataset
+from kgmet.evaluate.runs.run import RunResources, run_evaluation
+from kgmet.evaluate.runs.score import ScoreConfig
+from kgmet.evaluate.runs.settings import RunSettings
+from kgmet.evaluate.tables.summary import summarize_run
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.lm.loaded import load_lm
+from kgmet.lm.load.loaded import load_lm
 
 
 @pytest.mark.usefixtures("default_model_dir")

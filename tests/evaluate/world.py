@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kgmet.evaluate.engine import Job, JobOptions
-from kgmet.evaluate.score import ScoreConfig
+from kgmet.evaluate.runs.engine import Job, JobOptions
+from kgmet.evaluate.runs.score import ScoreConfig
 from tests.evaluate.records import counterfact, written
 from tests.tiny_models import tiny_model, tiny_tokenizer
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from kgmet.graph.memory import MemoryStore
+from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Relation, Triple
-from kgmet.request import FactEdit
 
 CATALOGUE = RelationCatalogue.load()
 

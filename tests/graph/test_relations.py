@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kgmet.errors import BrokenArtifactError, ConfigError, UnknownRelationError
+from kgmet.base.errors import BrokenArtifactError, ConfigError, UnknownRelationError
 from kgmet.graph.relations import MIN_CLOZE, MIN_QUESTIONS, RelationCatalogue
 
 CATALOGUE = RelationCatalogue.load()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kgmet.config import EditConfig, config_to_mapping
+from kgmet.edit.config import EditConfig, config_to_mapping
+from kgmet.fact import FactEdit
 from kgmet.inspect.texts import InspectedText, TextKind
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import Phrase
-from kgmet.request import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase
 from kgmet.write.ledger import WrittenKeys
 from kgmet.write.moments import KeyMoment
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace

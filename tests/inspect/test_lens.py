@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kgmet.inspect.lens import read_lens
-from kgmet.lm.score import next_tokens, score_answers
+from kgmet.lm.say.score import next_tokens, score_answers
 from kgmet.write.patch import attached
 from tests.inspect.looked import random_patch, text_of
 from tests.tiny_models import N_LAYER, tiny_lm

@@ -9,8 +9,8 @@ import torch
 
 from kgmet.inspect.overlap import OverlapKind, measure_drift, measure_overlap
 from kgmet.inspect.texts import InspectedText, TextKind
-from kgmet.lm.spans import Phrase
-from kgmet.lm.tracing import recorded
+from kgmet.lm.run.spans import Phrase
+from kgmet.lm.run.tracing import recorded
 from kgmet.write.nullspace import Cutoff, NullSpace
 from tests.inspect.looked import GATE, RANK, TOWER, moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import tiny_lm

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kgmet.errors import Cancelled, StaleArtifactError
+from kgmet.base.errors import Cancelled, StaleArtifactError
+from kgmet.base.progress import CancelFlag, Silent
 from kgmet.inspect.shift import Quantity, layer_states, trace_shifts
 from kgmet.inspect.texts import InspectedText, TextKind
-from kgmet.lm.spans import Phrase
-from kgmet.progress import CancelFlag, Silent
+from kgmet.lm.run.spans import Phrase
 from tests.inspect.looked import random_patch, text_of
 from tests.tiny_models import N_LAYER, tiny_lm
 

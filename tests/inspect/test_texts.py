@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from kgmet.context import EditContext, prepare_edit, protected_facts
-from kgmet.editors import EDITORS
+from kgmet.edit.context import EditContext, prepare_edit, protected_facts
+from kgmet.edit.editors import EDITORS
+from kgmet.fact import FactEdit
 from kgmet.inspect.texts import UNRELATED_TEXTS, TextKind, drift_texts, shift_texts
-from kgmet.request import FactEdit
 from kgmet.write.patch import EditPatch
 from tests.graph.small_world import CATALOGUE, world
 

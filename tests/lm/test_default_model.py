@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kgmet.lm.bundled import is_ready
+from kgmet.lm.load.bundled import is_ready
 
 
 def test_the_default_model_knows_where_paris_is(default_model_dir: Path) -> None:

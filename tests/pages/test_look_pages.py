@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from kgmet.evaluate.summary import RunSummary
+from kgmet.evaluate.tables.summary import RunSummary
 from tests.pages.test_pages import edited, shown, words
 from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
-from workbench import benchmark_actions, compare_view, inspect_actions, jobs
-from workbench.jobs import JobState
-from workbench.resources import Resident
-from workbench.session import WorkbenchState
-from workbench.values import FactDraft
-from workbench.vault import SessionVault
+from workbench.running import jobs
+from workbench.running.jobs import JobState
+from workbench.running.resources import Resident
+from workbench.screens.benchmark import actions as benchmark_actions
+from workbench.screens.compare import view as compare_view
+from workbench.shared import inspect_actions
+from workbench.state.session import WorkbenchState
+from workbench.state.values import FactDraft
+from workbench.state.vault import SessionVault
 
 LOOKS = ("shift", "orthogonality")
 
@@ -213,7 +216,7 @@ def small_editor(monkeypatch: pytest.MonkeyPatch) -> str:
     """AlphaEdit on the tiny model's layers."""
     from dataclasses import replace
 
-    from kgmet.editors import EDITORS, Editor
+    from kgmet.edit.editors import EDITORS, Editor
 
     def small(name: str) -> Editor:
         editor = EDITORS[name]
@@ -282,7 +285,7 @@ def test_a_stopped_run_is_resumed_without_repeating_what_is_done(resident: Resid
 
 
 def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:
-    from kgmet.errors import BrokenArtifactError
+    from kgmet.base.errors import BrokenArtifactError
 
     state = state_of()
     for data in (b"\xff\xfe", b"{", b'{"a": 1}'):

@@ -10,10 +10,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
-from workbench import actions, jobs, resources
-from workbench.resources import Resident
-from workbench.session import SESSION_KEY, WorkbenchState
-from workbench.values import FactDraft
+from workbench.running import jobs, resources
+from workbench.running.resources import Resident
+from workbench.shared import actions
+from workbench.state.session import SESSION_KEY, WorkbenchState
+from workbench.state.values import FactDraft
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("edit", "graph", "probe", "ledger", "models")
@@ -219,7 +220,7 @@ def test_a_failed_switch_keeps_the_model(resident: Resident, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("source", ["", "no slash", "a/b/c", "http://evil.example/model", "owner/<b>"])
 def test_a_source_that_is_none_is_refused_before_any_work(resident: Resident, source: str) -> None:
-    from workbench.model_actions import load_model
+    from workbench.screens.models.actions import load_model
 
     state = state_of()
     said = load_model(state, resources.model_holder(), source, device="cpu", dtype="float32")
@@ -228,7 +229,7 @@ def test_a_source_that_is_none_is_refused_before_any_work(resident: Resident, so
 
 
 def test_a_model_that_does_not_fit_is_refused_by_numbers(resident: Resident) -> None:
-    from kgmet.errors import MemoryLimitError
+    from kgmet.base.errors import MemoryLimitError
 
     with pytest.raises(MemoryLimitError, match="present model stays"):
         resources.check_fits(1 << 60)
@@ -260,7 +261,7 @@ def test_the_root_leads_to_the_edit_page_with_what_the_address_says(resident: Re
 def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
     from urllib.parse import parse_qs, urlsplit
 
-    from workbench.edit_panels import link_to
+    from workbench.screens.edit.panels import link_to
 
     draft = FactDraft(subject="A & B = C?", prompt="{} is #1 in", new_object="東京")
     query = parse_qs(urlsplit(link_to(draft)).query)

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgmet.config import EditConfig
-from kgmet.context import EditContext, prepare_edit
-from kgmet.direction.change import ChangeEncoder
-from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
-from kgmet.direction.trained import (
+from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, GraphError, StaleArtifactError
+from kgmet.base.progress import CancelFlag, ProgressEvent
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.edit.factories import make_source
+from kgmet.graph.reading.retrieve import Subgraph
+from kgmet.search.directions.change import ChangeEncoder
+from kgmet.search.directions.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind
+from kgmet.search.directions.trained import (
     TrainedDirection,
     TrainedEncoder,
     UnchangedGraph,
@@ -19,10 +23,6 @@ from kgmet.direction.trained import (
     find_encoder,
     trained_source,
 )
-from kgmet.errors import BrokenArtifactError, Cancelled, ConfigError, GraphError, StaleArtifactError
-from kgmet.graph.subgraph import Subgraph
-from kgmet.parts import make_source
-from kgmet.progress import CancelFlag, ProgressEvent
 from kgmet.training.edits import draw_training_edits
 from kgmet.training.train import train_encoder
 from kgmet.write.layers import WriteConfig

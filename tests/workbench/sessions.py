@@ -7,18 +7,18 @@ from pathlib import Path
 import streamlit as st
 import torch
 
-from kgmet.lm.loaded import LoadedLM
-from kgmet.report import Answer, EditReport
-from kgmet.request import FactEdit
-from kgmet.statistics import KeyStatistics
+from kgmet.edit.report import Answer, EditReport
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.statistics import KeyStatistics
 from tests.tiny_models import tiny_lm
-from workbench import jobs, resources
-from workbench.session import WorkbenchState
-from workbench.values import FactDraft, StackEntry
-from workbench.vault import SessionVault, vault
+from workbench.running import jobs, resources
+from workbench.state.session import WorkbenchState
+from workbench.state.values import FactDraft, StackEntry
+from workbench.state.vault import SessionVault, vault
 
 EIFFEL = FactDraft(subject="The Eiffel Tower", prompt="{} is located in the city of", new_object="Tokyo")
 SMALL_SETTINGS = {

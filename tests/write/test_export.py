@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from kgmet.errors import ArtifactError, BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
-from kgmet.lm.loaded import LoadedLM, load_lm, wrap_lm
-from kgmet.progress import ProgressEvent
+from kgmet.base.errors import ArtifactError, BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
+from kgmet.base.progress import ProgressEvent
+from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.write.adapter import import_lora
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached

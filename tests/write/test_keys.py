@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.tracing import recorded
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import recorded
 from kgmet.write.keys import KeyRow, StartedRows
 from kgmet.write.patch import attached
 from tests.tiny_models import FAMILY_KINDS, tiny_lm

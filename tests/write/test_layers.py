@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kgmet.errors import Cancelled, ConfigError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import ProgressEvent
+from kgmet.base.errors import Cancelled, ConfigError
+from kgmet.base.progress import ProgressEvent
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
 from kgmet.write.layers import Unedited, WriteConfig, WrittenLayers, solve_layers
 from kgmet.write.ledger import EditLedger

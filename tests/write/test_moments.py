@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgmet.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
-from kgmet.lm.tracing import recorded
-from kgmet.progress import ProgressEvent
+from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
+from kgmet.base.progress import ProgressEvent
+from kgmet.lm.run.tracing import recorded
 from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_moments, moments_ready
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kgmet.errors import BrokenArtifactError, KgmetError, StaleArtifactError
-from kgmet.lm.loaded import LoadedLM, wrap_lm
+from kgmet.base.errors import BrokenArtifactError, KgmetError, StaleArtifactError
+from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.write.patch import EditPatch, attached, load_patch, merged_patch, save_patch
 from kgmet.write.solve import LayerUpdate
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer

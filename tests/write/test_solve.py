@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kgmet.errors import ConfigError, NonFiniteError
+from kgmet.base.errors import ConfigError, NonFiniteError
 from kgmet.write.ledger import PROTECTED, EditLedger, WrittenKeys
 from kgmet.write.nullspace import Cutoff, CutoffKind, DampedNullSpace, NullSpace
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kgmet.direction.source import Direction
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import Phrase
-from kgmet.lm.suffixes import left_padded
-from kgmet.request import FactEdit
-from kgmet.target.search import Stop, TargetShift
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase
+from kgmet.lm.run.suffixes import left_padded
+from kgmet.search.directions.source import Direction
+from kgmet.search.search import Stop, TargetShift
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.patch import EditPatch

@@ -1,0 +1,69 @@
+"""How long work says where it is, and how it is asked to stop.
+
+Knows nothing of pages, bars or terminals: they implement `Progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kgmet.base.errors import Cancelled
+
+__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent:
+    """One report of one stage.
+
+    `done` counts from 0 to `total`; `total` is ``None`` where nobody can know it. `detail` carries what a
+    stage has to show, for example the terms of the loss at this step.
+    """
+
+    stage: str
+    done: int
+    total: int | None = None
+    detail: Mapping[str, float | str] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """What long work talks to."""
+
+    def report(self, event: ProgressEvent) -> None:
+        """Take note of how far the work is."""
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the person asked to stop; called between steps, never inside one."""
+
+
+class Silent:
+    """Reports nothing and is never cancelled."""
+
+    def report(self, event: ProgressEvent) -> None:
+        """Take note of nothing."""
+
+    def check(self) -> None:
+        """Never stop."""
+
+
+class CancelFlag:
+    """A flag one thread sets and another one's `Progress.check` reads."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        """Ask the work to stop at its next step."""
+        self._set = True
+
+    @property
+    def is_set(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._set
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the flag is set."""
+        if self._set:
+            raise Cancelled("Stopped as you asked. Nothing was applied.")

@@ -1,0 +1,1 @@
+"""The whole way from a fact to a patch and its report."""

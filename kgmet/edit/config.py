@@ -1,0 +1,190 @@
+"""`EditConfig`: every setting of an edit, one small frozen dataclass per stage, as TOML in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.files import read_toml
+from kgmet.direction.config import DirectionConfig
+from kgmet.errors import ConfigError, ConfigFileError
+from kgmet.fingerprint import plain
+from kgmet.graph.consequences import ConsequenceConfig
+from kgmet.graph.subgraph import SubgraphConfig
+from kgmet.target.search import TargetConfig
+from kgmet.write.finetune import FineTuneConfig
+from kgmet.write.layers import WriteConfig
+from kgmet.write.nullspace import Cutoff
+from kgmet.write.writers.finetune import FineTuneConfig
+
+__all__ = ["DeepConfig", "EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldConfig:
+    """Which facts of the graph take part in the search and in the write."""
+
+    contexts: int = 6
+    """Neutral texts put before the prompt, the bare prompt included; 1 to 6."""
+    paraphrases: int = 0
+    """Other wordings of the relation, from the catalogue, that must give the new object too."""
+    consequences: int = 0
+    """Most consequences of the edit that must hold."""
+    wordings: int = 2
+    """Prompts per consequence that are optimised; others are kept for probing."""
+    kept: int = 0
+    """Most facts of the subject that must not change."""
+    neighbours: int = 0
+    """Most other subjects whose keys are protected in the solve."""
+    nonsense: bool = False
+    """Control: hold as many prompts and protect as many keys, but with the names of entities that have nothing to do
+    with the edit."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 1 <= self.contexts <= 6:
+            raise ConfigError(f"hold.contexts must be from 1 to 6, got {self.contexts}")
+        for name in ("paraphrases", "consequences", "kept", "neighbours"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"hold.{name} must be at least 0, got {getattr(self, name)}")
+        if self.wordings < 1:
+            raise ConfigError(f"hold.wordings must be at least 1, got {self.wordings}")
+
+
+def _deep_target() -> TargetConfig:
+    return TargetConfig(max_norm_ratio=0.6, stop_nll=0.15)
+
+
+def _deep_write() -> WriteConfig:
+    return WriteConfig(layers=(16, 18), keys_per_edit="each", ridge=3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepConfig:
+    """The second write, in deep layers, for prompts in which the edited fact is a later hop (IFMET, arXiv:2410.06331).
+
+    Such a prompt names no subject of the edit: what it asks is gathered at its last token. The graph is asked for the
+    prompts only if `consequences.max_kept_later` is above 0.
+    """
+
+    enabled: bool = False
+    """Whether there is one. Off by default: what later hops gain, neighbours lose (``benchmarks/later_hop.py``)."""
+    chains: int = 16
+    """Most starting points whose prompts are written; at least 1."""
+    wordings: int = 3
+    """Prompts per starting point; others are kept for probing. At least 1."""
+    protected: int = 64
+    """Most facts over two hops whose keys are left alone."""
+    protected_wordings: int = 1
+    """Prompts per protected fact; at least 1."""
+    target: TargetConfig = field(default_factory=_deep_target)
+    """The search of the shift at the last token, one for all prompts of an edit."""
+    write: WriteConfig = field(default_factory=_deep_write)
+    """Deep layers, none of them among `write.layers`."""
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    """Which directions of the deep layers are free."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, least in (("chains", 1), ("wordings", 1), ("protected", 0), ("protected_wordings", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"deep.{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditConfig:
+    """All settings of one edit."""
+
+    subgraph: SubgraphConfig = field(default_factory=SubgraphConfig)
+    consequences: ConsequenceConfig = field(default_factory=ConsequenceConfig)
+    hold: HoldConfig = field(default_factory=HoldConfig)
+    direction: DirectionConfig = field(default_factory=DirectionConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    write: WriteConfig = field(default_factory=WriteConfig)
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    deep: DeepConfig = field(default_factory=DeepConfig)
+    finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    seed: int = 0
+    """Of everything that is drawn at random."""
+
+    def __post_init__(self) -> None:
+        """Check what settings of two stages must have in common."""
+        both = sorted(set(self.write.layers) & set(self.deep.write.layers))
+        if self.deep.enabled and both:
+            raise ConfigError(f"deep.write.layers and write.layers must have no layer in common, got both with {both}")
+
+
+def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
+    """Read a TOML file; what it leaves out is as in `base`.
+
+    Raises:
+        ConfigError: if the file is no TOML, or a key is unknown, of the wrong type or out of range.
+    """
+    return config_from_mapping(read_toml(path, error=ConfigFileError), base=base)
+
+
+def config_to_mapping(config: EditConfig) -> dict[str, Any]:
+    """All settings as plain JSON/TOML types; inverse of `config_from_mapping`."""
+    return typing.cast(dict[str, Any], plain(config))
+
+
+def config_from_mapping(data: Mapping[str, Any], *, base: EditConfig | None = None) -> EditConfig:
+    """Settings from nested mappings; what is left out is as in `base`.
+
+    Raises:
+        ConfigError: if a key is unknown, of the wrong type or out of range.
+    """
+    return typing.cast(EditConfig, _replaced(base or EditConfig(), data, path=""))
+
+
+def _replaced(value: Any, data: Mapping[str, Any], *, path: str) -> Any:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path.rstrip('.') or 'the settings'} must be a table, got {data!r}")
+    hints = typing.get_type_hints(type(value))
+    changes: dict[str, Any] = {}
+    for key, given in data.items():
+        if key not in hints:
+            raise ConfigError(f"There is no setting {path}{key}; there are {', '.join(path + name for name in hints)}.")
+        current = getattr(value, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _replaced(current, given, path=f"{path}{key}.")
+        else:
+            changes[key] = _coerced(given, hints[key], name=path + key)
+    return dataclasses.replace(value, **changes)
+
+
+def _coerced(given: Any, hint: Any, *, name: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = typing.get_args(hint)
+        if given is None and type(None) in options:
+            return None
+        return _coerced(given, next(option for option in options if option is not type(None)), name=name)
+    if origin is tuple:
+        if not isinstance(given, (list, tuple)):
+            raise ConfigError(f"{name} must be a list, got {given!r}")
+        return tuple(_coerced(item, typing.get_args(hint)[0], name=name) for item in given)
+    if origin is typing.Literal:
+        if given not in typing.get_args(hint) or isinstance(given, bool):
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, typing.get_args(hint)))}, got {given!r}")
+        return given
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        try:
+            return hint(given)
+        except ValueError:
+            raise ConfigError(
+                f"{name} must be one of {', '.join(repr(m.value) for m in hint)}, got {given!r}"
+            ) from None
+    if hint is float and isinstance(given, (int, float)) and not isinstance(given, bool):
+        if not abs(given) < 1e300:
+            raise ConfigError(f"{name} must be a finite number, got {str(given)[:40]}")
+        return float(given)
+    if not isinstance(given, hint) or (isinstance(given, bool) and hint is not bool):
+        raise ConfigError(f"{name} must be {hint.__name__}, got {given!r}")
+    return given

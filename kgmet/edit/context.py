@@ -1,0 +1,179 @@
+"""`EditContext`: an edit with everything the graph says about it, and the search problem made from that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from kgmet.base.fingerprint import digest
+from kgmet.edit.config import EditConfig
+from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import as_typed, in_slot, split_templates
+from kgmet.graph.reading.consequences import Consequence, EditConsequences, KeptFact, find_consequences
+from kgmet.graph.reading.probe_prompts import paraphrases
+from kgmet.graph.reading.retrieve import Subgraph, Switch, retrieve_subgraph
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity
+from kgmet.graph.wording.linking import LinkedEdit, link_edit
+from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
+from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
+
+__all__ = ["N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "prepare_edit", "protected_facts"]
+
+N_PROBE_WORDINGS = 2
+"""Wordings of each fact that are kept for probing and never optimised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditContext:
+    """What is known about an edit before anything is computed.
+
+    `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
+    the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
+    kept facts a person chose not to hold. `strangers` are names of other entities for the nonsense control, one
+    per node of `subgraph` and of `subgraph_before` (see `strange_labels`).
+    """
+
+    edit: FactEdit
+    linked: LinkedEdit | None = None
+    subgraph: Subgraph | None = None
+    subgraph_before: Subgraph | None = None
+    consequences: EditConsequences | None = None
+    excluded: tuple[Switch, ...] = ()
+    left: frozenset[str] = frozenset()
+    paraphrases: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the graph knows the subject, so that it takes part."""
+        return self.edit.subject_id is not None and self.subgraph is not None
+
+    def strange_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """A stranger's name for each node of `subgraph` and of `subgraph_before`; the same entity has the same."""
+        after = () if self.subgraph is None else self.subgraph.entities
+        before = () if self.subgraph_before is None else self.subgraph_before.entities
+        order = list(dict.fromkeys((*after, *before)))
+        # A small graph may not have enough strangers; then some serve twice.
+        names = self.strangers or ("thing",)
+        name = {entity: names[n % len(names)] for n, entity in enumerate(order)}
+        return tuple(name[entity] for entity in after), tuple(name[entity] for entity in before)
+
+    @property
+    def subject(self) -> Entity:
+        """The subject under the name a person typed."""
+        if self.consequences is not None:
+            return self.consequences.subject
+        return as_typed(self.edit.subject, Entity(id="typed:subject", label=self.edit.subject))
+
+
+def prepare_edit(
+    edit: FactEdit,
+    *,
+    store: TripleStore | None,
+    catalogue: RelationCatalogue,
+    config: EditConfig,
+    exclude: Collection[Switch] = (),
+    leave: Collection[str] = (),
+) -> EditContext:
+    """Find the edit in the graph, cut out its subgraph and follow its consequences.
+
+    Without a store, or where the store does not know the subject, the context says so and the edit still works.
+    """
+    if store is None:
+        return EditContext(edit=edit, left=frozenset(leave))
+    linked = link_edit(store, edit, catalogue)
+    edit = linked.edit
+    consequences = find_consequences(store, catalogue, edit, config=config.consequences, exclude=exclude)
+    after = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, consequences=consequences)
+    before = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, state="before")
+    return EditContext(
+        edit=edit,
+        linked=linked,
+        subgraph=after,
+        subgraph_before=before,
+        consequences=consequences,
+        excluded=tuple(exclude),
+        left=frozenset(leave),
+        paraphrases=paraphrases(catalogue, edit),
+        strangers=_strangers(store, after, before) if _wants_strangers(config) else (),
+    )
+
+
+def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
+    """The consequences the search is to make hold, most important first."""
+    if context.consequences is None or not config.hold.consequences:
+        return ()
+    usable = [
+        item
+        for item in context.consequences.forward
+        if item.id not in context.left and item.new is not None and _for_search(item.templates)
+    ]
+    return tuple(usable[: config.hold.consequences])
+
+
+def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
+    """The subject's facts the search is to leave alone."""
+    if context.consequences is None or not config.hold.kept:
+        return ()
+    usable = [item for item in context.consequences.kept_own if item.id not in context.left and item.templates]
+    return tuple(usable[: config.hold.kept])
+
+
+def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
+    """The neighbours whose keys the solve is to leave alone."""
+    if context.consequences is None or not config.hold.neighbours:
+        return ()
+    usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]
+    return tuple(usable[: config.hold.neighbours])
+
+
+def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
+    """The prompts a shift is searched with; the bare rewriting prompt comes first."""
+    edit = context.edit
+    prompts = [
+        HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
+        for prefix in NEUTRAL_PREFIXES[: config.hold.contexts]
+    ]
+    for template in _for_search(context.paraphrases)[: config.hold.paraphrases]:
+        prompts.append(_held(Term.REWRITE, context, template, edit.new_object))
+    for number, item in enumerate(held_consequences(context, config)):
+        assert item.new is not None
+        answer = context.strangers[number % len(context.strangers)] if config.hold.nonsense else item.new.label
+        for template in _for_search(item.templates)[: config.hold.wordings]:
+            prompts.append(_held(Term.CONSEQUENCE, context, template, answer))
+    for fact in held_facts(context, config):
+        prompts.append(_held(Term.KEPT, context, fact.templates[0], None))
+    prompts.append(HeldPrompt(term=Term.ANCHOR, template="{} is a"))
+    return ShiftProblem(edit=edit, prompts=tuple(prompts))
+
+
+def _wants_strangers(config: EditConfig) -> bool:
+    return config.direction.source.is_nonsense or config.hold.nonsense
+
+
+def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
+    """One name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
+    own = {entity.id for entity in (*after.entities, *before.entities)}
+    names: dict[str, str] = {}
+    for relation in store.relations():
+        for triple in store.with_relation(relation.id, limit=20):
+            if triple.subject.id not in own:
+                names[triple.subject.id] = triple.subject.label
+    order = sorted(names, key=lambda entity_id: digest("stranger", after.entities[after.anchor].id, entity_id))
+    return tuple(names[entity_id] for entity_id in order[: len(own)])
+
+
+def _held(term: Term, context: EditContext, template: str, answer: str | None) -> HeldPrompt:
+    subject = in_slot(template, context.subject)
+    return HeldPrompt(term=term, template=template, answer=answer, subject=subject)
+
+
+def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:
+    return split_templates(templates, N_PROBE_WORDINGS)[0]
+
+
+def without_graph(context: EditContext) -> EditContext:
+    """The same edit as if no graph were known: for controls."""
+    return replace(context, linked=None, subgraph=None, subgraph_before=None, consequences=None, paraphrases=())

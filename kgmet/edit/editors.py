@@ -1,0 +1,251 @@
+"""`EDITORS`: every method is one composition of a direction source, what is held, a schedule and a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from kgmet.base.errors import ConfigError
+from kgmet.edit.config import EditConfig, HoldConfig
+from kgmet.search.directions.config import DirectionConfig, SourceKind
+from kgmet.search.objective import TermWeights
+from kgmet.search.search import TargetConfig
+from kgmet.write.layers import WriteConfig
+from kgmet.write.nullspace import Cutoff
+from kgmet.write.residual import ResidualSchedule
+
+__all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
+
+DEFAULT_EDITOR = "KGMET"
+
+
+class WriterKind(Enum):
+    """How one layer is written."""
+
+    NULL_SPACE = "null space"
+    """AlphaEdit's: confined to the free directions."""
+    LEAST_SQUARES = "least squares"
+    """MEMIT's: ordinary keys are paid for."""
+    LEAST_SQUARES_SPARSE = "least squares, sparse"
+    """RECT's: of MEMIT's update only the relatively largest entries."""
+    LEAST_SQUARES_CONDITIONED = "least squares, conditioned"
+    """PRUNE's: MEMIT's update with its largest singular values restrained."""
+    NEURONS = "loudest neurons"
+    """NSE's: MEMIT's on the neurons that carry a key."""
+    RANK_ONE = "rank one"
+    """ROME's: exact for one key."""
+    FINE_TUNE = "fine-tuning"
+    """No hidden state is aimed at: gradient steps on the weights under a bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Editor:
+    """A method by name: its settings for the default model, its writer, and what it was validated on."""
+
+    name: str
+    summary: str
+    writer: WriterKind
+    config: EditConfig
+    keeps_earlier: bool = True
+    """Whether the keys of earlier edits take part in the solve."""
+    searches_unedited: bool = False
+    """Whether shifts are searched on the model without earlier edits and aim from there: what those moved at this
+    subject is taken back. Not where an earlier edit is of the same subject: that one is to stay."""
+    validated_on: tuple[str, ...] = ("SmolLM2-135M-Instruct",)
+    source: str = ""
+    """The paper."""
+
+    @property
+    def uses_graph(self) -> bool:
+        """Whether the graph takes part in any way."""
+        hold = self.config.hold
+        held = hold.consequences or hold.neighbours or hold.kept or hold.paraphrases
+        return bool(held) or self.config.direction.source.uses_graph
+
+
+def _deepened(config: EditConfig) -> EditConfig:
+    """The same settings with the second write, and a graph that is asked for what it needs."""
+    asked = replace(config.consequences, max_later_hops=40, max_kept_later=64, max_neighbours=80)
+    return replace(config, consequences=asked, deep=replace(config.deep, enabled=True))
+
+
+def _for_many(config: EditConfig) -> EditConfig:
+    """The same for long sequences; chosen on own cases from the 201st on (`benchmarks/sequence.py`)."""
+    write = replace(
+        config.write,
+        layers=tuple(range(8)),
+        ordinary_weight=6000.0,
+        protected_weight=0.15,
+        earlier_weight=16.0,
+        even_remaining=0.4,
+        keys_per_edit="each",
+    )
+    target = replace(config.target, short_norm_ratio=0.6, short_nll=0.3)
+    hold = replace(config.hold, contexts=4, paraphrases=3)
+    return replace(config, hold=hold, target=target, write=write, cutoff=Cutoff(value=0.2))
+
+
+def _editors() -> dict[str, Editor]:
+    plain = TermWeights(consequence=0.0)
+    free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
+    # What `benchmarks/tune.py` chose: for AlphaEdit and MEMIT, whose search the others that write as MEMIT share, …
+    tuned = replace(free, hold=HoldConfig(contexts=6), target=replace(free.target, max_norm_ratio=1.3))
+    memit = replace(tuned, write=WriteConfig(layers=(5, 6, 7), schedule=ResidualSchedule.FRONT))
+    one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
+    # … and for ours.
+    ours = EditConfig(
+        hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=20),
+        target=TargetConfig(max_steps=8, rate=0.8, momentum=0.3, memory=0.7, max_norm_ratio=1.3),
+        write=WriteConfig(restores=True),
+    )
+    paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
+    editors = [
+        Editor(
+            name="KGMET",
+            summary="The default: the graph's consequences in the objective, its neighbours' keys protected.",
+            writer=WriterKind.NULL_SPACE,
+            config=ours,
+            searches_unedited=True,
+            source="KGMET (2025.findings-emnlp.261) and what this project adds to it",
+        ),
+        Editor(
+            name="KGMET-many",
+            summary="For long sequences of edits: KGMET with shorter shifts in more layers; what stays counts more.",
+            writer=WriterKind.NULL_SPACE,
+            config=_for_many(ours),
+            searches_unedited=True,
+            source="ours: KGMET's write with MEMIT's price for ordinary keys (arXiv:2210.07229)",
+        ),
+        Editor(
+            name="KGMET-deep",
+            summary="KGMET, and a second write in deep layers for prompts that lead to the subject without naming it.",
+            writer=WriterKind.NULL_SPACE,
+            config=_deepened(ours),
+            searches_unedited=True,
+            source="KGMET-deep is ours; the second write follows IFMET (arXiv:2410.06331)",
+        ),
+        Editor(
+            name="KGMET-paper",
+            summary="As published: a fresh graph encoder gives a unit direction, the length is learned.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(free, direction=paper, write=WriteConfig(schedule=ResidualSchedule.FRONT)),
+            source="2025.findings-emnlp.261",
+        ),
+        Editor(
+            name="GLAME",
+            summary="A fresh graph encoder gives the shift, length and all; one layer, rank one.",
+            writer=WriterKind.RANK_ONE,
+            config=replace(free, direction=replace(paper, source=SourceKind.GRAPH_FREE_LENGTH), write=one_layer),
+            source="arXiv:2402.13593",
+        ),
+        Editor(
+            name="AlphaEdit",
+            summary="Free shift, null-space write, earlier keys kept.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(tuned, write=WriteConfig(ridge=2.0)),
+            source="arXiv:2410.02355",
+        ),
+        Editor(
+            name="MEMIT",
+            summary="Free shift, least squares against the second moment of ordinary keys.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2210.07229",
+        ),
+        Editor(
+            name="MEMIT_seq",
+            summary="MEMIT that also keeps the keys of earlier edits.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=memit,
+            source="arXiv:2210.07229, as AlphaEdit's authors extend it",
+        ),
+        Editor(
+            name="MEMIT_rect",
+            summary="MEMIT, then only the relatively largest changes (RECT).",
+            writer=WriterKind.LEAST_SQUARES_SPARSE,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2401.04700",
+        ),
+        Editor(
+            name="MEMIT_prune",
+            summary="MEMIT, then singular values restrained (PRUNE).",
+            writer=WriterKind.LEAST_SQUARES_CONDITIONED,
+            config=memit,
+            keeps_earlier=False,
+            source="arXiv:2405.16821",
+        ),
+        Editor(
+            name="NSE",
+            summary="Free shift found on the unedited model; only the loudest neurons; repeated until it fits.",
+            writer=WriterKind.NEURONS,
+            config=replace(free, write=WriteConfig(repeats=3, tolerance=0.1)),
+            searches_unedited=True,
+            source="arXiv:2410.04045",
+        ),
+        Editor(
+            name="ROME",
+            summary="Free shift, one layer, rank one.",
+            writer=WriterKind.RANK_ONE,
+            config=replace(free, write=one_layer),
+            keeps_earlier=False,
+            source="arXiv:2202.05262",
+        ),
+        Editor(
+            name="FT",
+            summary="Constrained fine-tuning of one down-projection.",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=one_layer),
+            keeps_earlier=False,
+            source="arXiv:2202.05262 §3.4",
+        ),
+        Editor(
+            name="nonsense-facts",
+            summary="Control: KGMET with as many prompts held and keys protected, but with unrelated names.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(ours, hold=replace(ours.hold, nonsense=True)),
+            searches_unedited=True,
+        ),
+        Editor(
+            name="no-graph",
+            summary="Control: the encoder sees only the subject's node.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(free, direction=DirectionConfig(source=SourceKind.NO_GRAPH)),
+        ),
+        Editor(
+            name="nonsense-graph",
+            summary="Control: KGMET-paper on the same triples with other entities' labels.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(
+                free,
+                direction=replace(paper, source=SourceKind.NONSENSE),
+                write=WriteConfig(schedule=ResidualSchedule.FRONT),
+            ),
+        ),
+        Editor(
+            name="random",
+            summary="Control: a random direction of which only the length is learned.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(free, direction=DirectionConfig(source=SourceKind.RANDOM)),
+        ),
+    ]
+    return {editor.name: editor for editor in editors}
+
+
+EDITORS: Mapping[str, Editor] = _editors()
+"""By name, in the order in which they are shown."""
+
+
+def editor_named(name: str) -> Editor:
+    """The editor with this name; case and the sign between words do not matter.
+
+    Raises:
+        ConfigError: if there is none; lists those that exist.
+    """
+    folded = name.casefold().replace("-", "_").replace(" ", "_")
+    for editor in EDITORS.values():
+        if editor.name.casefold().replace("-", "_").replace(" ", "_") == folded:
+            return editor
+    raise ConfigError(f"There is no editor {name!r}; there are {', '.join(EDITORS)}.")

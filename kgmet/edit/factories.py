@@ -1,0 +1,115 @@
+"""The parts that an editor's settings name: its writer with its statistics, and one direction source per edit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext
+from kgmet.edit.editors import Editor, WriterKind
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.directions.config import SourceKind
+from kgmet.search.directions.features import encode_subgraph
+from kgmet.search.directions.graph import GraphDirection
+from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
+from kgmet.search.directions.trained import find_encoder, trained_source
+from kgmet.write.nullspace import DampedNullSpace, NullSpace
+from kgmet.write.patch import EditPatch
+from kgmet.write.solve import LayerUpdate
+from kgmet.write.statistics import KeyStatistics
+from kgmet.write.writer import NullSpaceWriter, Writer
+from kgmet.write.writers.condition import ConditionedWriter
+from kgmet.write.writers.least_squares import LeastSquaresWriter
+from kgmet.write.writers.neurons import NeuronWriter
+from kgmet.write.writers.rank_one import RankOneWriter
+from kgmet.write.writers.sparsify import SparseWriter
+
+__all__ = ["aware_of", "edit_seed", "make_source", "make_writer"]
+
+
+def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
+    """The editor's writer with the statistics it needs.
+
+    Raises:
+        ConfigError: for fine-tuning, which solves nothing.
+    """
+    write, kind = config.write, editor.writer
+    if kind is WriterKind.NULL_SPACE:
+        free: Mapping[int, NullSpace | DampedNullSpace]
+        if write.ordinary_weight:
+            ratio = write.ordinary_weight / write.ridge
+            free = statistics.damped(write.layers, config.cutoff, ratio=ratio, progress=progress)
+        else:
+            free = statistics.free(write.layers, config.cutoff, progress=progress)
+        return NullSpaceWriter(
+            free=free,
+            ridge=write.ridge,
+            keeps_earlier=editor.keeps_earlier,
+            earlier_weight=write.earlier_weight,
+        )
+    moments = statistics.moments(write.layers, progress=progress)
+    if kind is WriterKind.RANK_ONE:
+        return RankOneWriter(moments=moments)
+    if kind is WriterKind.NEURONS:
+        return NeuronWriter(
+            moments=moments,
+            weight=write.moment_weight,
+            share=write.neuron_share,
+            keeps_earlier=editor.keeps_earlier,
+        )
+    inner = LeastSquaresWriter(moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier)
+    if kind is WriterKind.LEAST_SQUARES:
+        return inner
+    if kind is WriterKind.LEAST_SQUARES_SPARSE:
+        return SparseWriter(inner=inner, share=write.kept_share)
+    if kind is WriterKind.LEAST_SQUARES_CONDITIONED:
+        return ConditionedWriter(inner=inner, base=write.log_base)
+    raise ConfigError(f"the editor {editor.name} has no writer: {kind.value} solves nothing")
+
+
+def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
+    """PRUNE restrains the sum of all updates, so it must know those that are attached."""
+    if not isinstance(writer, ConditionedWriter):
+        return writer
+    by_layer: dict[int, list[LayerUpdate]] = {}
+    for patch in earlier:
+        for update in patch.updates:
+            by_layer.setdefault(update.layer, []).append(update)
+    return replace(writer, earlier=by_layer)
+
+
+def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
+    """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
+    kind = config.direction.source
+    if kind is SourceKind.RANDOM:
+        return RandomDirection(lm.d_model, seed=edit_seed(context, config))
+    if kind is SourceKind.FREE or context.subgraph is None:
+        return FreeDirection(lm.d_model)
+    if kind.is_trained:
+        return _trained_source(lm, context, config)
+    labels = context.strange_labels()[0] if kind.is_nonsense else None
+    features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
+    return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
+
+
+def _trained_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
+    encoder = find_encoder(lm, config.direction.encoder)
+    top = config.write.layers[-1]
+    if encoder.config.layer != top:
+        raise ConfigError(
+            f"The trained encoder {encoder.id} is for shifts after layer {encoder.config.layer}, and write.layers ends "
+            f"with {top}. Train one for that layer: python -m kgmet train-encoder --layer {top}"
+        )
+    after, before = context.subgraph, context.subgraph_before
+    assert after is not None and before is not None
+    labels = context.strange_labels() if config.direction.source.is_nonsense else None
+    return trained_source(lm, encoder, after=after, before=before, config=config.direction, labels=labels)
+
+
+def edit_seed(context: EditContext, config: EditConfig) -> int:
+    """A seed that depends on the edit and on the configured seed, on nothing else."""
+    return int(digest(str(config.seed), context.edit.id)[:12], 16)

@@ -1,0 +1,72 @@
+"""The texts a write is made with: those that stand for its edits, those that are protected, and where they aim from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import torch
+
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext, protected_facts
+from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import in_slot
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase
+from kgmet.search.problem import ShiftProblem
+from kgmet.write.keys import KeyRow, key_rows, measure_keys
+from kgmet.write.layers import Unedited
+from kgmet.write.ledger import PROTECTED
+from kgmet.write.patch import EditPatch
+
+__all__ = ["edit_rows", "edits_on_top", "protected_rows", "unedited_states"]
+
+
+def edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
+    """The texts whose keys stand for an edit: its prompts that want an answer, up to the lookup token."""
+    phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
+    return key_rows(lm, problem.edit.id, phrases)
+
+
+def protected_rows(
+    lm: LoadedLM, contexts: Sequence[EditContext], config: EditConfig, earlier: Sequence[EditPatch]
+) -> list[KeyRow]:
+    """The texts whose keys are protected: the graph's neighbours in the edit's own words, but for edited subjects."""
+    edited = _subjects(context.edit for context in contexts)
+    if config.write.restores:  # what an earlier edit moved on purpose
+        edited |= _subjects(edit for patch in earlier for edit in patch.edits)
+    rows: dict[str, KeyRow] = {}
+    for context in contexts:
+        for number, fact in enumerate(protected_facts(context, config)):
+            subject = fact.triple.subject
+            if not edited.isdisjoint((subject.id, subject.label.casefold())):
+                continue
+            name = in_slot(context.edit.template, subject)
+            if config.hold.nonsense:
+                name = context.strangers[number % len(context.strangers)]
+            phrase = Phrase(template=context.edit.template, subject=name)
+            for row in key_rows(lm, f"{PROTECTED}{subject.id}", [phrase]):
+                rows.setdefault(row.owner, row)
+    return list(rows.values())
+
+
+def edits_on_top(contexts: Sequence[EditContext], earlier: Sequence[EditPatch]) -> set[str]:
+    """Ids of the edits whose subject an earlier patch edits."""
+    edited = _subjects(edit for patch in earlier for edit in patch.edits)
+    return {context.edit.id for context in contexts if not edited.isdisjoint(_subjects([context.edit]))}
+
+
+def _subjects(edits: Iterable[FactEdit]) -> set[str]:
+    """Names, folded, and ids of the edits' subjects."""
+    return {name for edit in edits for name in (edit.subject.casefold(), edit.subject_id) if name is not None}
+
+
+def unedited_states(
+    lm: LoadedLM, rows: Sequence[KeyRow], protected: Sequence[KeyRow], *, on_top: Collection[str], layer: int
+) -> Unedited:
+    """Where the rows and the protected keys are with nothing attached."""
+    states = measure_keys(lm, [*rows, *protected], layer=layer, top=layer).states
+    return Unedited(
+        states=states[: len(rows)],
+        protected=states[len(rows) :],
+        applies=torch.tensor([row.owner not in on_top for row in rows]),
+    )

@@ -1,0 +1,288 @@
+"""`plan_edits`: from edits to a patch, stage by stage. The only module that knows every stage."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, Silent
+from kgmet.edit.config import EditConfig, config_to_mapping
+from kgmet.edit.context import EditContext, build_problem
+from kgmet.edit.deep import DeepWrite, write_deep
+from kgmet.edit.editors import Editor, WriterKind
+from kgmet.edit.factories import aware_of, make_source, make_writer
+from kgmet.edit.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
+from kgmet.fact import check_batch
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.problem import ShiftProblem
+from kgmet.search.search import TargetShift, find_target_shifts
+from kgmet.write.layers import WrittenLayers, solve_layers
+from kgmet.write.ledger import EditLedger
+from kgmet.write.patch import EditPatch, attached
+from kgmet.write.statistics import KeyStatistics
+from kgmet.write.writers.finetune import finetune_updates
+
+__all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edits"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EditPlan:
+    """A patch with everything it came from.
+
+    Contexts, problems and shifts go by position (fine-tuning has no shifts). `remaining` is what is missing of each
+    shift at the top layer, by edit id: ‖missing‖ / ‖shift‖. `ledger` is for later edits, `seconds` are wall-clock, by
+    stage.
+    """
+
+    patch: EditPatch
+    contexts: tuple[EditContext, ...]
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    remaining: Mapping[str, float]
+    ledger: EditLedger
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    deep: DeepWrite | None = None
+    """The second write, where there is one."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SearchedEdits:
+    """Edits whose shifts are found and wait to be written; fine-tuning has no shifts."""
+
+    contexts: tuple[EditContext, ...]
+    problems: tuple[ShiftProblem, ...]
+    shifts: tuple[TargetShift, ...]
+    config: EditConfig
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def apart(self) -> list[SearchedEdits]:
+        """Each edit on its own, with its share of the seconds."""
+        share = {stage: seconds / len(self.contexts) for stage, seconds in self.seconds.items()}
+        return [
+            replace(
+                self,
+                contexts=self.contexts[n : n + 1],
+                problems=self.problems[n : n + 1],
+                shifts=self.shifts[n : n + 1],
+                seconds=share,
+            )
+            for n in range(len(self.contexts))
+        ]
+
+
+def plan_edits(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    config: EditConfig | None = None,
+    ledger: EditLedger | None = None,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
+) -> EditPlan:
+    """Search the shifts of all edits together and write them together. No weight of the model changes.
+
+    Args:
+        lm: the model, with nothing attached.
+        contexts: the edits with what the graph says (`prepare_edit`).
+        editor: the method.
+        statistics: key statistics of this model.
+        config: settings; by default the editor's own.
+        ledger: keys that earlier edits have written (`EditPlan.ledger` of the last one).
+        earlier: patches these edits come after; they are attached while it works.
+        progress: hears of every stage; can cancel.
+
+    Raises:
+        ContradictionError: if two edits contradict each other.
+        ConfigError: if a layer is out of range for this model.
+        SearchError: if the search fails.
+        Cancelled: if asked to stop; nothing is attached then.
+    """
+    searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    return write_edits(
+        lm, searched, editor=editor, statistics=statistics, ledger=ledger, earlier=earlier, progress=progress
+    )
+
+
+def search_edits(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    config: EditConfig | None = None,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
+) -> SearchedEdits:
+    """The first half of `plan_edits`: one shift per edit, searched together."""
+    config, contexts = config or editor.config, _unrepeated(contexts)
+    _check_layers(lm, config)
+    clock = _Clock()
+    with clock.stage("direction"):
+        problems = [build_problem(context, config) for context in contexts]
+    shifts: dict[str, TargetShift] = {}
+    if editor.writer is not WriterKind.FINE_TUNE:
+        on_top = edits_on_top(contexts, earlier) if editor.searches_unedited else {c.edit.id for c in contexts}
+        for is_on_top in (False, True):
+            chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]
+            with attached(list(earlier) if is_on_top else [], lm):
+                with clock.stage("direction"):
+                    sources = [make_source(lm, contexts[n], config) for n in chosen]
+                with clock.stage("search"):
+                    layer = config.write.layers[-1]
+                    own = [problems[n] for n in chosen]
+                    found = find_target_shifts(lm, own, sources, layer=layer, config=config.target, progress=progress)
+            shifts |= {shift.edit_id: shift for shift in found}
+    return SearchedEdits(
+        contexts=tuple(contexts),
+        problems=tuple(problems),
+        shifts=tuple(shifts[context.edit.id] for context in contexts if shifts),
+        config=config,
+        seconds=clock.seconds,
+    )
+
+
+def write_edits(
+    lm: LoadedLM,
+    searched: SearchedEdits,
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    ledger: EditLedger | None = None,
+    earlier: Sequence[EditPatch] = (),
+    progress: Progress | None = None,
+) -> EditPlan:
+    """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
+    config, progress, ledger = searched.config, progress or Silent(), ledger or EditLedger()
+    if config.deep.enabled and editor.writer is WriterKind.FINE_TUNE:
+        raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
+    clock = _Clock(searched.seconds)
+    writer = deep_writer = None
+    deep: DeepWrite | None = None
+    # Statistics are those of the unedited model, so they come before earlier patches are attached.
+    with clock.stage("statistics"):
+        if editor.writer is not WriterKind.FINE_TUNE:
+            writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
+        if config.deep.enabled:
+            deep_writer = make_writer(editor, deep_settings(config), statistics, progress)
+    unedited = None
+    with clock.stage("write"):
+        rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
+        protected = protected_rows(lm, searched.contexts, config, earlier)
+        if earlier and editor.searches_unedited and writer is not None:
+            on_top = edits_on_top(searched.contexts, earlier)
+            unedited = unedited_states(lm, rows, protected, on_top=on_top, layer=config.write.layers[-1])
+    with attached(list(earlier), lm):
+        with clock.stage("write"):
+            if writer is None:
+                written = _fine_tuned(lm, searched, progress)
+            else:
+                written = solve_layers(
+                    lm,
+                    searched.shifts,
+                    rows,
+                    writer=writer,
+                    config=config.write,
+                    ledger=ledger,
+                    protected=protected,
+                    unedited=unedited,
+                    progress=progress,
+                )
+        if deep_writer is not None:
+            with clock.stage("deep"):
+                deep = write_deep(
+                    lm,
+                    searched.contexts,
+                    early=written.updates,
+                    writer=deep_writer,
+                    config=config.deep,
+                    ledger=ledger,
+                    progress=progress,
+                )
+                written = written if deep is None else _both(written, deep.written)
+    patch = EditPatch(
+        edits=tuple(context.edit for context in searched.contexts),
+        updates=written.updates,
+        model_fingerprint=lm.fingerprint,
+        editor=editor.name,
+        config=config_to_mapping(config),
+        versions=_versions(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        keys=written.keys,
+    )
+    return EditPlan(
+        patch=patch,
+        contexts=searched.contexts,
+        problems=searched.problems,
+        shifts=searched.shifts,
+        remaining=written.remaining,
+        ledger=ledger.appended(patch.id, patch.keys),
+        seconds=clock.seconds,
+        deep=deep,
+    )
+
+
+def _fine_tuned(lm: LoadedLM, searched: SearchedEdits, progress: Progress) -> WrittenLayers:
+    config = searched.config
+    updates = finetune_updates(
+        lm, searched.problems, layers=config.write.layers, config=config.finetune, progress=progress
+    )
+    return WrittenLayers(updates=updates, keys={}, remaining={})
+
+
+def _both(early: WrittenLayers, deep: WrittenLayers) -> WrittenLayers:
+    updates = sorted((*early.updates, *deep.updates), key=lambda update: update.layer)
+    return WrittenLayers(updates=tuple(updates), keys={**early.keys, **deep.keys}, remaining=early.remaining)
+
+
+def deep_settings(config: EditConfig) -> EditConfig:
+    """The settings of the second write in the place of the first's."""
+    off = replace(config.deep, enabled=False)
+    return replace(config, write=config.deep.write, cutoff=config.deep.cutoff, deep=off)
+
+
+def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
+    kept = {edit.id for edit in check_batch(context.edit for context in contexts)}
+    by_id = {context.edit.id: context for context in contexts if context.edit.id in kept}
+    return list(by_id.values())
+
+
+def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
+    for name, layers in (("write", config.write.layers), ("deep.write", config.deep.write.layers)):
+        if layers[-1] > lm.n_layer - 2 and (name == "write" or config.deep.enabled):
+            raise ConfigError(
+                f"{name}.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
+                f"searched after layer {lm.n_layer - 2} at most."
+            )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "dgl")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class _Clock:
+    """Wall-clock seconds by stage."""
+
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = dict(seconds or {})
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

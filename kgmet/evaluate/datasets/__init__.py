@@ -1,0 +1,1 @@
+"""Public data sets and your own, read as `EvalCase` values."""

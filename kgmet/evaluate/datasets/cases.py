@@ -1,0 +1,158 @@
+"""`EvalCase`: one record of a data set, whatever its schema, as edits and the prompts that are asked about them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.fact import FactEdit
+
+__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "find_contradictions", "without_contested"]
+
+
+class AskKind(Enum):
+    """What a prompt is for; the values are the keys of the result tables."""
+
+    EFFICACY = "efficacy"
+    """The edit's own prompt."""
+    PARAPHRASE = "paraphrase"
+    """The edited fact in other words."""
+    NEIGHBORHOOD = "neighborhood"
+    """The same relation of other subjects: the true answer is expected."""
+    CONSEQUENCES = "consequences"
+    """What follows from the edit."""
+    PORTABILITY = "portability"
+    """zsRE as in KnowEdit: what can be reasoned from the edit."""
+    LOCALITY = "locality"
+    """zsRE: what must stay."""
+    HOP = "hop"
+    """MQuAKE: one link of the chain, asked alone."""
+    MULTI_HOP = "multi_hop"
+    """MQuAKE: the whole chain in one question."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One prompt of a case.
+
+    `expected` is right after the edit, `rejected` would be wrong. `aliases` are other names of the expected answer. A
+    prompt ``is_question`` if it wants an answer and not a continuation. `hop` counts the links of a chain from 1.
+    """
+
+    kind: AskKind
+    prompt: str
+    expected: str
+    rejected: str | None = None
+    aliases: tuple[str, ...] = ()
+    is_question: bool = False
+    hop: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseTriple:
+    """One triple of a case, by labels."""
+
+    subject: str
+    relation: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why a record cannot or should not be used; `number` counts records from 1."""
+
+    number: int
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCase:
+    """One record: `edits` are made together, then everything in `asks` is asked.
+
+    `generation_prompts` are continued freely for fluency and consistency; `references` are texts about the new object
+    the continuations should resemble. `n_hop` is the length of the chain of an MQuAKE case. `relation` names the edited
+    relation in tables.
+    """
+
+    case_id: str
+    edits: tuple[FactEdit, ...]
+    asks: tuple[Ask, ...]
+    generation_prompts: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    triples: tuple[CaseTriple, ...] = ()
+    n_hop: int | None = None
+    relation: str = ""
+
+    def of(self, kind: AskKind) -> tuple[Ask, ...]:
+        """The prompts of one kind."""
+        return tuple(ask for ask in self.asks if ask.kind is kind)
+
+
+def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
+    """The cases without neighbours that another of them edits.
+
+    Where all cases are in the model together, a neighbour of one whose same relation another changes has no true answer
+    any more. A neighbour is known by its name in the prompt, as whole words.
+    """
+    cases = list(cases)
+    edited: dict[str, set[str]] = {}
+    for case in cases:
+        edited.setdefault(case.relation, set()).update(edit.subject for edit in case.edits)
+    names = {
+        relation: re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(subjects)))})(?!\w)", re.IGNORECASE)
+        for relation, subjects in edited.items()
+    }
+    return [
+        replace(
+            case,
+            asks=tuple(
+                ask
+                for ask in case.asks
+                if ask.kind is not AskKind.NEIGHBORHOOD or not names[case.relation].search(ask.prompt)
+            ),
+        )
+        for case in cases
+    ]
+
+
+def find_contradictions(cases: Mapping[int, EvalCase]) -> list[Fault]:
+    """Cases (by record number) that change a fact which an earlier one changes to something else.
+
+    Where all are in the model together, the later edit overwrites the earlier one, whose prompts then score as wrong.
+    """
+    said: dict[tuple[str, str], tuple[int, str]] = {}
+    found = []
+    for number, case in cases.items():
+        for edit in case.edits:
+            key = _folded(edit.subject), edit.relation or _folded(edit.template)
+            first, earlier = said.setdefault(key, (number, edit.new_object))
+            if first != number and _folded(earlier) != _folded(edit.new_object):
+                reason = f"it changes {edit.prompt!r} to {edit.new_object!r}; record {first} changes it to {earlier!r}"
+                found.append(Fault(number=number, case_id=case.case_id, reason=reason))
+    return found
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Cases in the order of their file, the records that were left out, and what to know about some that were not."""
+
+    name: str
+    cases: tuple[EvalCase, ...]
+    path: Path | None = None
+    left_out: tuple[Fault, ...] = field(default=())
+    notes: tuple[Fault, ...] = field(default=())
+    """Records that are used although an earlier one changes the same fact to something else."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over every text that is used."""
+        return fingerprint_value([self.name, list(self.cases)])

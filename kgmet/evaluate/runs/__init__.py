@@ -1,0 +1,1 @@
+"""Runs over many edits: scored, kept on disk, resumable."""

@@ -1,0 +1,69 @@
+"""`BeforeScores`: what the unedited model says to each case, kept for every run over the same data and model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.fingerprint import digest, fingerprint_value, plain
+from kgmet.evaluate.datasets.cases import Dataset, EvalCase
+from kgmet.evaluate.runs.folder import Table
+from kgmet.evaluate.runs.score import AskScore, CaseScore, ScoreConfig
+from kgmet.lm.load.loaded import LoadedLM
+
+__all__ = ["BeforeScores"]
+
+
+class BeforeScores:
+    """Scores by case; without a file they last as long as this value."""
+
+    def __init__(self, table: Table | None) -> None:
+        self._table = table
+        self._known: dict[str, CaseScore] = {}
+        self._take_over()
+
+    @classmethod
+    def for_run(cls, folder: Path | None, *, lm: LoadedLM, dataset: Dataset, config: ScoreConfig) -> BeforeScores:
+        """Those of this model, data and way of scoring."""
+        if folder is None:
+            return cls(None)
+        key = digest(lm.fingerprint, dataset.fingerprint, fingerprint_value(config))[:16]
+        return cls(Table(folder / f"{key}.jsonl", is_shared=True))
+
+    def of(self, cases: Sequence[EvalCase], measure: Callable[[], Sequence[CaseScore]]) -> list[CaseScore]:
+        """The scores of these cases; `measure` makes all of them if one is missing."""
+        missing = self._missing(cases)
+        if missing and self._table is not None:
+            # Another run over the same data may be a few cases ahead of this one.
+            self._table.reload()
+            self._take_over()
+            missing = self._missing(cases)
+        if missing:
+            fresh = dict(zip((case.case_id for case in cases), measure(), strict=True))
+            new = {case_id: fresh[case_id] for case_id in missing}
+            if self._table is not None:
+                self._table.append({"case_id": case_id, "score": _plain(score)} for case_id, score in new.items())
+            self._known |= new
+        return [self._known[case.case_id] for case in cases]
+
+    def _missing(self, cases: Sequence[EvalCase]) -> list[str]:
+        return [case.case_id for case in cases if case.case_id not in self._known]
+
+    def _take_over(self) -> None:
+        for row in self._table.rows if self._table is not None else ():
+            if row["case_id"] not in self._known:
+                self._known[row["case_id"]] = _score_from(row["score"])
+
+
+def _plain(score: CaseScore) -> Any:
+    return plain(score)
+
+
+def _score_from(row: dict[str, Any]) -> CaseScore:
+    return CaseScore(
+        asks=tuple(AskScore(**ask) for ask in row["asks"]),
+        texts=tuple(row["texts"]),
+        fluency=row["fluency"],
+        consistency=row["consistency"],
+    )

@@ -1,0 +1,203 @@
+"""`run_jobs`: the runs of a sweep, one after the other in this process. What a job is, other engines share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.edit.editors import editor_named
+from kgmet.evaluate.datasets.cases import Dataset
+from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
+from kgmet.evaluate.runs.folder import new_run
+from kgmet.evaluate.runs.graphs import GraphSource
+from kgmet.evaluate.runs.hparams import load_hparams
+from kgmet.evaluate.runs.run import RunResources, run_evaluation
+from kgmet.evaluate.runs.score import ScoreConfig
+from kgmet.evaluate.runs.settings import RunMode, RunSettings
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.write.statistics import KeyStatistics
+
+__all__ = ["Job", "JobOptions", "Resources", "run_jobs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Everything a run is told from outside, in plain values that can travel to another process.
+
+    Names are those of the command's options; `ds_path` and the like are paths, `graph` the files of the store.
+    """
+
+    model: str = DEFAULT_MODEL
+    hparams_fname: str | None = None
+    ds_name: str = "own"
+    ds_path: Path | None = None
+    dataset_size_limit: int | None = None
+    num_edits: int = 1
+    alone: bool = False
+    downstream_eval_steps: int = 0
+    downstream_path: Path | None = None
+    downstream_limit: int = 100
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    graph_source: GraphSource = GraphSource.AUTO
+    graph_path: Path | None = None
+    graph: tuple[Path, ...] = ()
+    no_graph: bool = False
+    references_path: Path | None = None
+    keep_faulty: bool = False
+    out: Path = Path("runs")
+    continue_from_run: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of a sweep. `folder` is fixed once the job was begun."""
+
+    editor: str
+    options: JobOptions
+    folder: Path | None = None
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data, read anew."""
+        given = self.options
+        return load_dataset(
+            given.ds_name,
+            given.ds_path,
+            limit=given.dataset_size_limit,
+            graph_path=given.graph_path,
+            references_path=given.references_path,
+            faulty=FaultyRecords(dropped=not given.keep_faulty, together=not (given.alone and given.num_edits == 1)),
+        )
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings of the run."""
+        given = self.options
+        config = editor_named(self.editor).config
+        if given.hparams_fname:
+            config = load_hparams(given.hparams_fname, base=config).config
+        return RunSettings(
+            editor=self.editor,
+            config=replace(config, seed=given.score.seed),
+            num_edits=given.num_edits,
+            mode=RunMode.ALONE if given.alone else RunMode.SEQUENTIAL,
+            graph=given.graph_source,
+            score=given.score,
+            downstream_eval_steps=given.downstream_eval_steps,
+            downstream_folder=given.downstream_path,
+            downstream_limit=given.downstream_limit,
+        )
+
+    def begun(self) -> Job:
+        """The job with its folder: ``OUT/EDITOR/run_NNN``, a new one unless a run is continued."""
+        if self.folder is not None:
+            return self
+        directory = self.options.out / self.editor
+        return replace(self, folder=new_run(directory, self.options.continue_from_run))
+
+
+class Resources:
+    """What a process keeps between jobs: the model with its statistics, and the graph, those of the last job."""
+
+    def __init__(self, *, lm: LoadedLM | None = None) -> None:
+        """Start with nothing, or with a model that is loaded already and then serves every job."""
+        self._lm, self._given = lm, lm is not None
+        self._model_key: tuple[Any, ...] = ()
+        self._statistics = KeyStatistics(lm) if lm else None
+        self._stores: dict[tuple[Any, ...], TripleStore | None] = {}
+
+    def model(self, options: JobOptions, progress: Progress) -> tuple[LoadedLM, KeyStatistics]:
+        """The model a job names; one at a time is resident."""
+        key = options.model, options.device, options.dtype
+        if self._lm is None or self._statistics is None or (key != self._model_key and not self._given):
+            self._lm = self._statistics = None
+            self._lm = _load(options, progress)
+            self._statistics = KeyStatistics(self._lm)
+            self._model_key = key
+        return self._lm, self._statistics
+
+    def store(self, options: JobOptions) -> TripleStore | None:
+        """The store a job names: its files, the sample graph, or ``None``."""
+        key = options.graph, options.no_graph
+        if key not in self._stores:
+            self._stores = {key: _open_store(options)}
+        return self._stores[key]
+
+    def do(self, job: Job, progress: Progress | None = None) -> Path:
+        """Do a job that has a folder, or go on with it; returns the folder."""
+        # Settings and data first: what is wrong with them is said before a folder is made or a model loaded.
+        settings, dataset = job.settings, job.dataset
+        job = job.begun()
+        assert job.folder is not None
+        progress = _Named(progress or Silent(), f"{job.editor}/{job.folder.name}")
+        lm, statistics = self.model(job.options, progress)
+        run_evaluation(
+            lm,
+            dataset,
+            settings,
+            folder=job.folder,
+            resources=RunResources(
+                store=self.store(job.options),
+                catalogue=RelationCatalogue.load(),
+                statistics=statistics,
+                before=job.options.out / "before",
+            ),
+            progress=progress,
+        )
+        return job.folder
+
+
+def run_jobs(jobs: Sequence[Job], *, lm: LoadedLM | None = None, progress: Progress | None = None) -> list[Path]:
+    """Do all jobs in this process; returns their folders, in order.
+
+    Raises:
+        KgmetError: if settings, data or model do not fit; what was done stays.
+    """
+    resources = Resources(lm=lm)
+    return [resources.do(job, progress) for job in jobs]
+
+
+def _load(options: JobOptions, progress: Progress) -> LoadedLM:
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
+
+
+def _open_store(options: JobOptions) -> TripleStore | None:
+    if options.no_graph:
+        return None
+    if options.graph:
+        from kgmet.graph.stores.readers import load_graph
+
+        return load_graph(list(options.graph) if len(options.graph) > 1 else options.graph[0])
+    from kgmet.graph.stores.sample import sample_store
+
+    return sample_store()
+
+
+class _Named:
+    """Adds to each event which run it is of."""
+
+    def __init__(self, outer: Progress, name: str) -> None:
+        self._outer = outer
+        self._name = name
+
+    def report(self, event: ProgressEvent) -> None:
+        """Pass it on with the run's name."""
+        detail: Mapping[str, float | str] = {**event.detail, "run": self._name}
+        self._outer.report(replace(event, detail=detail))
+
+    def check(self) -> None:
+        """Ask the outer one."""
+        self._outer.check()

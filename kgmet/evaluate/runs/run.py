@@ -1,0 +1,282 @@
+"""`run_evaluation`: many edits, batch after batch, scored, kept, and resumed where they were stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.errors import GraphError, RequestError, SearchError
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.edit.plan import plan_edits
+from kgmet.evaluate.datasets.cases import Dataset, EvalCase
+from kgmet.evaluate.runs.before import BeforeScores
+from kgmet.evaluate.runs.checkpoints import Checkpointer
+from kgmet.evaluate.runs.folder import RunFolder
+from kgmet.evaluate.runs.graphs import case_contexts
+from kgmet.evaluate.runs.rows import Quiet, case_row
+from kgmet.evaluate.runs.score import CaseScore, score_cases
+from kgmet.evaluate.runs.settings import RunMode, RunSettings, run_header
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.metrics import TfIdf
+from kgmet.write.ledger import EditLedger
+from kgmet.write.patch import EditPatch, attached, merged_patch
+from kgmet.write.statistics import KeyStatistics
+
+__all__ = ["RunResources", "plan_batches", "run_evaluation"]
+
+_CHUNK = 32
+"""Cases scored together, and scored again if a run is killed. Fixed, so that a resumed run meets the same batches."""
+
+
+def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, ...]]:
+    """Places of the cases of each batch, in order; a case that contradicts one of its batch opens the next batch."""
+    batches: list[tuple[int, ...]] = []
+    current: list[int] = []
+    said: dict[tuple[str, str], str] = {}
+    for place, case in enumerate(cases):
+        mine = {(_fold(e.subject), _fold(e.template)): _fold(e.new_object) for e in case.edits}
+        clashes = any(said.get(key, new) != new for key, new in mine.items())
+        if current and (len(current) == num_edits or clashes):
+            batches.append(tuple(current))
+            current, said = [], {}
+        current.append(place)
+        said |= mine
+    return [*batches, tuple(current)] if current else batches
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunResources:
+    """What runs share and do not change.
+
+    `store` is the graph, or ``None``; `catalogue` the wordings of relations; `statistics` the key statistics of the
+    model, made anew by default; `before` the folder in which scores of the unedited model are kept for other runs on
+    the same data.
+    """
+
+    store: TripleStore | None
+    catalogue: RelationCatalogue
+    statistics: KeyStatistics | None = None
+    before: Path | None = None
+
+
+def run_evaluation(
+    lm: LoadedLM,
+    dataset: Dataset,
+    settings: RunSettings,
+    *,
+    folder: Path,
+    resources: RunResources,
+    progress: Progress | None = None,
+) -> RunFolder:
+    """Make every edit, score every case, and keep all of it in `folder`; goes on where it was stopped.
+
+    Args:
+        lm: the model, with nothing attached. No weight of it changes.
+        dataset: the cases.
+        settings: what to do.
+        folder: of this run; one that was begun with the same settings is continued.
+        resources: the graph and what else is shared with other runs.
+        progress: hears of edits and cases with ``seconds_left``; can cancel between them.
+
+    Raises:
+        StaleArtifactError: if the folder belongs to another run.
+        Cancelled: if asked to stop; the run can be continued.
+    """
+    store, catalogue = resources.store, resources.catalogue
+    header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue)
+    run = _Run(
+        lm=lm,
+        cases=dataset.cases,
+        settings=settings,
+        folder=RunFolder(folder, header),
+        store=store,
+        catalogue=catalogue,
+        statistics=resources.statistics or KeyStatistics(lm),
+        before=BeforeScores.for_run(resources.before, lm=lm, dataset=dataset, config=settings.score),
+        checkpointer=Checkpointer(lm, settings),
+        progress=progress or Silent(),
+        tfidf=TfIdf([" ".join(case.references) for case in dataset.cases if case.references]),
+    )
+    run.go()
+    return run.folder
+
+
+@dataclass(eq=False, kw_only=True)
+class _Run:
+    """What one run holds while it goes on."""
+
+    lm: LoadedLM
+    cases: tuple[EvalCase, ...]
+    settings: RunSettings
+    folder: RunFolder
+    store: TripleStore | None
+    catalogue: RelationCatalogue
+    statistics: KeyStatistics
+    before: BeforeScores
+    checkpointer: Checkpointer
+    progress: Progress
+    tfidf: TfIdf
+    spent: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def go(self) -> None:
+        """Edit and score whatever is not done yet."""
+        self.batches = plan_batches(self.cases, self.settings.num_edits)
+        self.scored = {row["case_id"] for row in self.folder.cases.rows}
+        self._report("edit")
+        if self.settings.mode is RunMode.ALONE:
+            self._go_alone()
+        else:
+            self._go_sequential()
+        self._report("done")
+
+    def _go_sequential(self) -> None:
+        patches: list[EditPatch] = []
+        ledger = EditLedger()
+        self._checkpoint([], 0)
+        for number in range(len(self.batches)):
+            patch, ledger = self._batch(number, patches, ledger)
+            if patch:
+                # Put together as they come: as many factors as edits in every `with` would cost more each time.
+                patches = [merged_patch([*patches, patch], self.lm)]
+            self._checkpoint(patches, number + 1)
+        for places in _chunks(range(len(self.cases)), _CHUNK):
+            self._score(places, patches, batch=None)
+
+    def _go_alone(self) -> None:
+        self._checkpoint([], 0)
+        for number, places in enumerate(self.batches):
+            is_scored = all(self.cases[place].case_id in self.scored for place in places)
+            if is_scored and not self._is_due(number + 1):
+                continue
+            patch, _ = self._batch(number, [], EditLedger())
+            patches = [patch] if patch else []
+            for chunk in _chunks(places, _CHUNK):
+                self._score(chunk, patches, batch=number)
+            self._checkpoint(patches, number + 1)
+
+    def _batch(self, number: int, patches: list[EditPatch], ledger: EditLedger) -> tuple[EditPatch | None, EditLedger]:
+        """The patch of one batch, from disk or made now; ``None`` where the edits failed."""
+        done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
+        patch = self.folder.load_patch(number)
+        if done is not None and (patch is not None or done["failed"]):
+            return patch, ledger if patch is None else ledger.appended(patch.id, patch.keys)
+        self.progress.check()
+        start, failed, statistics = time.perf_counter(), "", 0.0
+        places = self.batches[number]
+        try:
+            contexts = [context for place in places for context in self._contexts(self.cases[place])]
+            plan = plan_edits(
+                self.lm,
+                contexts,
+                editor=self.settings.method,
+                statistics=self.statistics,
+                config=self.settings.edit_config,
+                ledger=ledger,
+                earlier=patches,
+                progress=Quiet(self.progress),
+            )
+            patch, ledger = plan.patch, plan.ledger
+            # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
+            statistics = plan.seconds.get("statistics", 0.0)
+            self.folder.save_patch(number, plan.patch)
+        except (SearchError, RequestError, GraphError) as error:
+            # One edit that cannot be made is a result; hours of others must not be lost over it.
+            patch, failed = None, f"{type(error).__name__}: {error}"
+        seconds = time.perf_counter() - start - statistics
+        row = {
+            "batch": number,
+            "n_edits": self._n_edits(number),
+            "seconds": seconds,
+            "seconds_statistics": statistics,
+            "failed": failed,
+        }
+        self.folder.batches.append([row])
+        self._count("edit", seconds)
+        self._report("edit")
+        return patch, ledger
+
+    def _contexts(self, case: EvalCase) -> Sequence[Any]:
+        return case_contexts(
+            case,
+            store=self.store,
+            catalogue=self.catalogue,
+            config=self.settings.edit_config,
+            source=self.settings.graph,
+        )
+
+    def _score(self, places: Sequence[int], patches: Sequence[EditPatch], *, batch: int | None) -> None:
+        """Score some cases before and after, and keep those that were not kept yet."""
+        cases = [self.cases[place] for place in places]
+        if all(case.case_id in self.scored for case in cases):
+            return
+        self.progress.check()
+        start = time.perf_counter()
+        before = self.before.of(cases, lambda: self._scored_now(cases, places))
+        with attached(list(patches), self.lm):
+            after = self._scored_now(cases, places)
+        rows = [
+            case_row(case, was, now, position=place, batch=self._batch_of(place) if batch is None else batch)
+            for case, place, was, now in zip(cases, places, before, after, strict=True)
+        ]
+        self.folder.cases.append(row for row in rows if row["case_id"] not in self.scored)
+        self.scored |= {case.case_id for case in cases}
+        self._count("score", time.perf_counter() - start, len(cases))
+        self._report("score")
+
+    def _scored_now(self, cases: Sequence[EvalCase], places: Sequence[int]) -> list[CaseScore]:
+        return score_cases(self.lm, cases, config=self.settings.score, tfidf=self.tfidf, positions=places)
+
+    def _checkpoint(self, patches: Sequence[EditPatch], n_batches: int) -> None:
+        if not self._is_due(n_batches):
+            return
+        self.progress.check()
+        edited = [self.cases[place] for batch in self.batches[:n_batches] for place in batch]
+        if self.settings.mode is RunMode.ALONE and n_batches:
+            edited = [self.cases[place] for place in self.batches[n_batches - 1]]
+        with attached(list(patches), self.lm):
+            row = self.checkpointer.measure(edited)
+        self.folder.checkpoints.append([{"n_batches": n_batches, "n_edits": self._n_edits(n_batches - 1), **row}])
+
+    def _is_due(self, n_batches: int) -> bool:
+        if any(row["n_batches"] == n_batches for row in self.folder.checkpoints.rows):
+            return False
+        total = len(self.batches)
+        if self.settings.mode is RunMode.ALONE:
+            # Perplexity after single batches: a mean over ten of them, evenly spread.
+            return n_batches % max(1, total // 10) == 0
+        steps = self.settings.downstream_eval_steps
+        return n_batches in (0, total) or bool(steps and n_batches % steps == 0)
+
+    def _batch_of(self, place: int) -> int:
+        return next(number for number, places in enumerate(self.batches) if place in places)
+
+    def _n_edits(self, number: int) -> int:
+        """Edits made once batch `number` is done."""
+        return sum(len(self.cases[place].edits) for places in self.batches[: number + 1] for place in places)
+
+    def _count(self, what: str, seconds: float, n: int = 1) -> None:
+        total, count = self.spent.get(what, (0.0, 0))
+        self.spent[what] = total + seconds, count + n
+
+    def _report(self, doing: str) -> None:
+        n_batch, n_done = len(self.batches), len(self.folder.batches.rows)
+        left = {"edit": max(0, n_batch - n_done), "score": len(self.cases) - len(self.scored)}
+        detail: dict[str, float | str] = {"doing": doing}
+        if all(what in self.spent or not left[what] for what in left):
+            detail["seconds_left"] = sum(self.spent[w][0] / self.spent[w][1] * n for w, n in left.items() if n)
+        done = n_done + len(self.scored)
+        self.progress.report(ProgressEvent(stage="evaluate", done=done, total=n_batch + len(self.cases), detail=detail))
+
+
+def _chunks(places: Sequence[int], size: int) -> Iterator[list[int]]:
+    for begin in range(0, len(places), size):
+        yield list(places[begin : begin + size])
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,124 @@
+"""`RunSettings`: everything that decides what a run over a data set gives."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import fingerprint_value, plain
+from kgmet.edit.config import EditConfig, config_to_mapping
+from kgmet.edit.editors import Editor, editor_named
+from kgmet.evaluate.datasets.cases import Dataset
+from kgmet.evaluate.runs.graphs import GraphSource
+from kgmet.evaluate.runs.score import ScoreConfig
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.load.loaded import LoadedLM
+
+__all__ = ["RunMode", "RunSettings", "run_header"]
+
+
+class RunMode(Enum):
+    """What stays when the next batch comes."""
+
+    SEQUENTIAL = "sequential"
+    """Every batch is added to those before; everything is scored once all edits are in, as the public code does."""
+    ALONE = "alone"
+    """Every batch starts from the unedited model and is scored at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of one run. `config` replaces the editor's own."""
+
+    editor: str
+    config: EditConfig | None = None
+    num_edits: int = 1
+    """Cases that are edited together."""
+    mode: RunMode = RunMode.SEQUENTIAL
+    graph: GraphSource = GraphSource.AUTO
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    downstream_eval_steps: int = 0
+    """Measure general ability every so many batches; 0 measures perplexity and drift before and after only."""
+    downstream_folder: Path | None = None
+    """Where cola.json, mrpc.json, rte.json, sst2.json, nli.json, mmlu.json are."""
+    downstream_limit: int = 100
+    """Most examples of a task, as the public code has it."""
+    checkpoint_cases: int = 20
+    """Most edited cases that are asked again at a checkpoint, spread evenly over those so far."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges and the editor's name."""
+        if self.num_edits < 1:
+            raise ConfigError(f"num_edits must be at least 1, got {self.num_edits}")
+        for name in ("downstream_eval_steps", "checkpoint_cases"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.downstream_limit < 1:
+            raise ConfigError(f"downstream_limit must be at least 1, got {self.downstream_limit}")
+        object.__setattr__(self, "editor", editor_named(self.editor).name)
+
+    @property
+    def method(self) -> Editor:
+        """The editor."""
+        return editor_named(self.editor)
+
+    @property
+    def edit_config(self) -> EditConfig:
+        """The settings edits are made with."""
+        return self.config or self.method.config
+
+
+def run_header(
+    settings: RunSettings,
+    *,
+    lm: LoadedLM,
+    dataset: Dataset,
+    store: TripleStore | None,
+    catalogue: RelationCatalogue,
+) -> dict[str, Any]:
+    """What is written into ``settings.json``: settings, fingerprints, versions, what was left out."""
+    return {
+        "settings": {
+            "editor": settings.editor,
+            "dataset": dataset.name,
+            "n_cases": len(dataset.cases),
+            "num_edits": settings.num_edits,
+            "mode": settings.mode.value,
+            "graph": settings.graph.value,
+            "score": plain(settings.score),
+            "downstream_eval_steps": settings.downstream_eval_steps,
+            "downstream_limit": settings.downstream_limit,
+            "checkpoint_cases": settings.checkpoint_cases,
+            "config": config_to_mapping(settings.edit_config),
+        },
+        "fingerprints": {
+            "model": lm.fingerprint,
+            "dataset": dataset.fingerprint,
+            "graph": None if store is None else store.fingerprint,
+            "catalogue": catalogue.fingerprint,
+            "config": fingerprint_value(settings.edit_config),
+        },
+        "model": lm.name,
+        "data": None if dataset.path is None else str(dataset.path),
+        "downstream_folder": None if settings.downstream_folder is None else str(settings.downstream_folder),
+        "left_out": plain(list(dataset.left_out)),
+        "notes": plain(list(dataset.notes)),
+        "versions": _versions(),
+        "seed": settings.score.seed,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "dgl", "numpy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,180 @@
+"""Run summaries as Markdown and LaTeX, and runs compared case by case with paired tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kgmet.evaluate.datasets.cases import AskKind
+from kgmet.evaluate.tables.summary import RunSummary
+from kgmet.measure.metrics import METRICS, bootstrap
+
+__all__ = ["PairedTest", "compare_runs", "latex_table", "markdown_table", "mcnemar"]
+
+_KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences", "portability", "locality", "hop")
+_VALUES = ("score", "fluency", "consistency", "perplexity")
+_COMPARED = (AskKind.EFFICACY, AskKind.PARAPHRASE, AskKind.NEIGHBORHOOD, AskKind.CONSEQUENCES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedTest:
+    """Two runs on the prompts both of them asked.
+
+    `difference` is share(second) − share(first) with a bootstrap interval over cases. `only_first` and `only_second`
+    count prompts that only one of them got right; `p` is McNemar's exact two-sided probability of such a split.
+    """
+
+    first: str
+    second: str
+    metric: str
+    n: int
+    difference: float
+    interval: tuple[float, float]
+    only_first: int
+    only_second: int
+    p: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def markdown_table(summaries: Sequence[RunSummary]) -> str:
+    """One line per run and state, then what the columns mean."""
+    header, lines = _cells(summaries)
+    rule = ["---", "---", *["---:"] * (len(header) - 2)]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
+    notes = "\n".join(
+        f"- **{METRICS[key].label}**: {METRICS[key].definition} ({METRICS[key].source})." for key in METRICS
+    )
+    return (
+        f"{body}\n\nShares in % as *preferred / first answer / said freely*, with 95 % intervals of the first; "
+        f"n counts prompts.\n\n{notes}\n"
+    )
+
+
+def latex_table(summaries: Sequence[RunSummary]) -> str:
+    """The same numbers as a LaTeX tabular (booktabs), without intervals."""
+    header, lines = _cells(summaries, intervals=False)
+    rows = "\n".join(" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines)
+    return (
+        f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}\n\\toprule\n"
+        f"{' & '.join(_escaped(cell) for cell in header)} \\\\\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def compare_runs(first: RunSummary, second: RunSummary) -> list[PairedTest]:
+    """Paired tests on the prompts that both runs asked, for each kind that both of them have."""
+    tests = []
+    for kind in _COMPARED:
+        one, other = _preferred(first, kind), _preferred(second, kind)
+        shared = [key for key in one if key in other]
+        if shared:
+            tests.append(_paired(first, second, kind, [(key[0], one[key], other[key]) for key in shared]))
+    return tests
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided McNemar test (McNemar 1947): the probability of a split at least this uneven by chance."""
+    n = only_first + only_second
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, float(2 * tail / 2**n))
+
+
+def _paired(
+    first: RunSummary, second: RunSummary, kind: AskKind, pairs: Sequence[tuple[str, bool, bool]]
+) -> PairedTest:
+    only_first = sum(a and not b for _, a, b in pairs)
+    only_second = sum(b and not a for _, a, b in pairs)
+    by_case: dict[str, list[int]] = {}
+    for case_id, a, b in pairs:
+        entry = by_case.setdefault(case_id, [0, 0])
+        entry[0] += int(b) - int(a)
+        entry[1] += 1
+    table = np.array(list(by_case.values()), dtype=np.float64)
+    return PairedTest(
+        first=f"{first.editor}/{first.name}",
+        second=f"{second.editor}/{second.name}",
+        metric=kind.value,
+        n=len(pairs),
+        difference=(only_second - only_first) / len(pairs),
+        interval=bootstrap(table, lambda rows: float(rows[:, 0].sum() / rows[:, 1].sum())),
+        only_first=only_first,
+        only_second=only_second,
+        p=mcnemar(only_first, only_second),
+    )
+
+
+def _preferred(summary: RunSummary, kind: AskKind) -> dict[tuple[str, str, str], bool]:
+    """(case, prompt, expected) → whether the expected answer is preferred after the edit."""
+    return {
+        (row["case_id"], ask["prompt"], ask["expected"]): bool(ask["after"]["preferred"])
+        for row in summary.rows
+        for ask in row["asks"]
+        if ask["kind"] == kind.value and ask["after"]["preferred"] is not None
+    }
+
+
+def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
+    kinds = [kind for kind in _KINDS if any(_n(summary.metrics.get(kind)) for summary in summaries)]
+    has_chains = any("multi_hop" in summary.metrics for summary in summaries)
+    header = ["Editor", "State", "edits", "s/edit", *kinds, *(["multi-hop"] if has_chains else []), *_VALUES]
+    lines = []
+    seen: set[tuple[str, str]] = set()
+    for summary in summaries:
+        for state in ("before", "after"):
+            same_start = str(summary.fingerprints["dataset"]), str(summary.fingerprints["model"])
+            if state == "before" and same_start in seen:
+                continue
+            seen.add(same_start)
+            name = summary.model if state == "before" else summary.editor
+            line = [name, state, str(summary.n_edits), _number(summary.seconds_per_edit) if state == "after" else ""]
+            line += [_shares(summary.metrics.get(kind, {}).get(state), intervals=intervals) for kind in kinds]
+            if has_chains:
+                line.append(_chains(summary.metrics.get("multi_hop", {}).get(state)))
+            line += [_value(name, summary.metrics[name][state]) for name in _VALUES]
+            lines.append(line)
+    return header, lines
+
+
+def _n(metric: Any) -> int:
+    return int(metric["after"]["n"]) if metric else 0
+
+
+def _shares(found: Mapping[str, Any] | None, *, intervals: bool) -> str:
+    if not found or not found["n"]:
+        return "–"
+    text = " / ".join(_percent(found[key]) for key in ("preferred", "first", "generated"))
+    if intervals and found["interval"]:
+        low, high = found["interval"]
+        text += f" ({100 * low:.0f}–{100 * high:.0f}, n {found['n']})"
+    return text
+
+
+def _chains(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return "–"
+    return " / ".join(_percent(found[key]["value"]) for key in ("generated", "generated_chain_of_thought"))
+
+
+def _value(name: str, found: Mapping[str, Any]) -> str:
+    value = found["value"]
+    return _percent(value) if name == "score" else _number(value)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _escaped(text: str) -> str:
+    for sign, written in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("–", "--"), ("#", r"\#")):
+        text = text.replace(sign, written)
+    return text

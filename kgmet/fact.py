@@ -1,0 +1,187 @@
+"""`FactEdit`: the fact a person wants to change, checked before anything heavy starts."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.files import read_json
+from kgmet.errors import (
+    BrokenArtifactError,
+    ContradictionError,
+    EmptyTextError,
+    RequestError,
+    SameObjectError,
+    SubjectNotFoundError,
+    TemplateError,
+    TextError,
+)
+from kgmet.base.fingerprint import digest
+
+__all__ = ["MAX_OBJECT", "MAX_SUBJECT", "MAX_TEMPLATE", "FactEdit", "check_batch", "load_edits", "save_edits"]
+
+MAX_SUBJECT = 200
+"""Longest subject, in characters."""
+MAX_OBJECT = 200
+"""Longest old or new object, in characters."""
+MAX_TEMPLATE = 1000
+"""Longest prompt template, in characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactEdit:
+    """One fact to be changed: (subject, relation, old object → new object).
+
+    `template` is the rewriting prompt with exactly one ``{}`` where the subject goes; the new object is what the
+    model shall say next. `relation` and the three ``*_id`` fields are ids of a `TripleStore` where they are known.
+    `id` is derived from the texts when it is left empty, so the same edit has the same id everywhere.
+
+    Raises:
+        TemplateError: if `template` has not exactly one ``{}``.
+        EmptyTextError: if a needed field is blank.
+        TextError: if a field is too long or holds line breaks or other control characters.
+        SameObjectError: if old and new object are the same but for case and blanks.
+    """
+
+    subject: str
+    template: str
+    new_object: str
+    old_object: str | None = None
+    relation: str | None = None
+    subject_id: str | None = None
+    new_object_id: str | None = None
+    old_object_id: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Normalise blanks and check every field."""
+        put = object.__setattr__
+        put(self, "subject", _clean("subject", self.subject, MAX_SUBJECT))
+        put(self, "template", _clean("prompt", self.template, MAX_TEMPLATE))
+        put(self, "new_object", _clean("new object", self.new_object, MAX_OBJECT))
+        if self.old_object is not None:
+            put(self, "old_object", _clean("old object", self.old_object, MAX_OBJECT))
+            if _folded(self.old_object) == _folded(self.new_object):
+                raise SameObjectError(
+                    f"Old and new object are both {self.new_object!r}, so nothing changes. Give another new object."
+                )
+        count = self.template.count("{}")
+        if count != 1:
+            raise TemplateError(
+                f"The prompt {self.template!r} has {count} places for the subject; it needs exactly one '{{}}', "
+                "for example '{} is located in the city of'."
+            )
+        if not self.id:
+            put(self, "id", digest("edit", self.subject, self.template, self.new_object)[:12])
+
+    @property
+    def prompt(self) -> str:
+        """The template with the subject in place; other braces stay as they are."""
+        return self.template.replace("{}", self.subject)
+
+    @classmethod
+    def from_prompt(cls, prompt: str, *, subject: str, new_object: str, **rest: Any) -> FactEdit:
+        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once.
+
+        Raises:
+            SubjectNotFoundError: if the prompt holds neither.
+        """
+        if "{}" not in prompt:
+            if not subject.strip() or prompt.count(subject.strip()) != 1:
+                raise SubjectNotFoundError(
+                    f"Subject {subject!r} does not occur exactly once in {prompt!r}. Write the prompt with one '{{}}' "
+                    "where the subject goes, for example '{} was born in'."
+                )
+            prompt = prompt.replace(subject.strip(), "{}")
+        return cls(subject=subject, template=prompt, new_object=new_object, **rest)
+
+    def to_json(self) -> dict[str, str | None]:
+        """All fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FactEdit:
+        """Inverse of `to_json`; unknown keys and values that are not text are errors.
+
+        Raises:
+            RequestError: if the mapping is not an edit.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise RequestError(f"An edit has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}.")
+        missing = [name for name in ("subject", "template", "new_object") if name not in data]
+        if missing:
+            raise RequestError(f"The edit lacks {missing[0]!r}.")
+        for key, value in data.items():
+            if value is not None and not isinstance(value, str):
+                raise RequestError(f"The edit's {key!r} must be text, got {type(value).__name__}.")
+        return cls(**data)
+
+
+def check_batch(edits: Iterable[FactEdit]) -> tuple[FactEdit, ...]:
+    """The edits without exact repetitions, in order.
+
+    Raises:
+        ContradictionError: if two edits give the same subject and prompt different new objects.
+        RequestError: if there is no edit at all.
+    """
+    seen: dict[tuple[str, str], FactEdit] = {}
+    for edit in edits:
+        key = (_folded(edit.subject), _folded(edit.template))
+        earlier = seen.setdefault(key, edit)
+        if _folded(earlier.new_object) != _folded(edit.new_object):
+            raise ContradictionError(
+                f"Two edits contradict each other: {edit.prompt!r} is to be continued with both "
+                f"{earlier.new_object!r} and {edit.new_object!r}. Keep one, or apply them one after the other."
+            )
+    if not seen:
+        raise RequestError("There is no edit to carry out. Give at least one.")
+    return tuple(seen.values())
+
+
+def load_edits(path: Path) -> tuple[FactEdit, ...]:
+    """Read a JSON list of edits.
+
+    Raises:
+        BrokenArtifactError: if the file is not a JSON list of objects.
+        RequestError: if one of them is not an edit; says which.
+    """
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BrokenArtifactError(f"{path} must hold a JSON list of edits, each an object.")
+    edits = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            edits.append(FactEdit.from_json(row))
+        except RequestError as error:
+            raise type(error)(f"{path}, edit {number}: {error}") from error
+    return tuple(edits)
+
+
+def save_edits(edits: Iterable[FactEdit], path: Path) -> None:
+    """Write the edits as a JSON list that `load_edits` reads."""
+    path.write_text(json.dumps([edit.to_json() for edit in edits], ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _clean(name: str, text: str, longest: int) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise EmptyTextError(f"The {name} is empty. Type some text.")
+    text = unicodedata.normalize("NFC", text.strip())
+    if len(text) > longest:
+        raise TextError(f"The {name} has {len(text)} characters; at most {longest} make sense. Shorten it.")
+    for position, character in enumerate(text, start=1):
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise TextError(
+                f"The {name} holds a line break or control character (U+{ord(character):04X}) at position {position}. "
+                "Write it on one line."
+            )
+    return text
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,112 @@
+"""What a deep write must leave alone: chains through other subjects, and other facts seen from the same start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+
+from kgmet.base.fingerprint import digest
+from kgmet.graph.consequence import Consequence, KeptFact, KeptKind
+from kgmet.graph.reading.worlds import Look
+from kgmet.graph.triple import Entity, Relation, Triple
+
+__all__ = ["find_kept_later", "share_later_hops"]
+
+
+def share_later_hops(
+    later: Sequence[Consequence], edited: tuple[str, str, str]
+) -> tuple[tuple[Consequence, ...], tuple[Consequence, ...]]:
+    """(may be written, are only measured): every second starting point of each leading relation, none in both.
+
+    Written are chains of two hops that end with the edited fact, whose triple has the key `edited`; longer ones from
+    the same start are in neither.
+    """
+    starts: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for item in later:
+        if _is_plain(item, edited) and item.subject.id not in seen:
+            seen.add(item.subject.id)
+            starts.setdefault(item.path_new[0].relation.id, []).append(item.subject.id)
+    writable = {start for group in starts.values() for start in group[0::2]}
+    written = tuple(item for item in later if item.subject.id in writable and _is_plain(item, edited))
+    return written, tuple(item for item in later if item.subject.id not in writable)
+
+
+def find_kept_later(
+    look: Look, later: Sequence[Consequence], neighbours: Sequence[KeptFact], own: Sequence[KeptFact]
+) -> tuple[KeptFact, ...]:
+    """Facts over two hops that the edit does not touch, worded as its later hops are.
+
+    For chains y –q→ s –r→ o* in `later`: the same chain from the `neighbours`, y' –q→ s' –r→ o', and other facts of s
+    (`own`) from the same start, y –q→ s –r'→ x. In turns, the edit's own neighbours first.
+    """
+    limit = look.config.max_kept_later
+    if limit == 0 or not later:
+        return ()
+    leading = list(dict.fromkeys(item.path_new[0].relation.id for item in later))
+    same = [_elsewhere(look, leading, fact) for fact in neighbours]
+    other = [_beside(look, item, own, turn=number) for number, item in enumerate(later)]
+    turns = (fact for row in zip_longest(_turns(same), _turns(other)) for fact in row if fact is not None)
+    return tuple({fact.id: fact for fact in turns}.values())[:limit]
+
+
+def _elsewhere(look: Look, leading: Sequence[str], fact: KeptFact) -> list[KeptFact]:
+    """The chains of `fact`'s subject: from its best-known starting point of each leading relation."""
+    found = []
+    for relation in leading:
+        starts = look.reader.about(fact.triple.subject, relation, limit=look.config.read_limit)
+        for triple in sorted(starts, key=lambda t: look.reader.by_fame(t.subject))[:_TRIED]:
+            if len(look.reader.objects(triple.subject, relation)) == 1:
+                reason = f"{triple}, and {fact.triple}: the same chain by way of another subject."
+                found.append(_kept(look, "neighbour", (triple, fact.triple), also=fact.also, reason=reason))
+                break
+    return found
+
+
+def _beside(look: Look, item: Consequence, own: Sequence[KeptFact], *, turn: int) -> list[KeptFact]:
+    """Other facts of the edit's subject, from the start of one later hop; `turn` says with which to begin."""
+    first = item.path_new[0]
+    allowed = look.catalogue.spec(first.relation.id).composes
+    facts = [fact for fact in own if fact.triple.relation.id in allowed]
+    turned = facts[turn % len(facts) :] + facts[: turn % len(facts)] if facts else []
+    return [
+        _kept(
+            look,
+            "own",
+            (first, fact.triple),
+            also=fact.also,
+            reason=f"{first}, and {fact.triple}: nothing in the graph ties this to the edit.",
+        )
+        for fact in turned
+    ]
+
+
+def _kept(
+    look: Look, kind: KeptKind, path: tuple[Triple, Triple], *, also: tuple[Entity, ...], reason: str
+) -> KeptFact:
+    relations = [triple.relation.id for triple in path]
+    templates, questions = look.words(relations)
+    through = Relation(id="/".join(relations), label=" → ".join(triple.relation.label for triple in path))
+    return KeptFact(
+        id=digest("kept later", look.edit.id, *path[0].key, *path[1].key)[:12],
+        kind=kind,
+        triple=Triple(subject=path[0].subject, relation=through, object=path[1].object, source="implied"),
+        templates=templates,
+        questions=questions,
+        reason=reason,
+        also=also,
+        path=path,
+    )
+
+
+def _is_plain(item: Consequence, edited: tuple[str, str, str]) -> bool:
+    return len(item.path_new) == 2 and item.path_new[-1].key == edited and item.new is not None
+
+
+def _turns(lists: Sequence[Sequence[KeptFact]]) -> list[KeptFact]:
+    """The first of each list, then the second of each."""
+    return [fact for fact in chain.from_iterable(zip_longest(*lists)) if fact is not None]
+
+
+_TRIED = 10
+"""How many of the best-known starting points are tried before a neighbour is passed over."""

@@ -1,0 +1,207 @@
+"""What an edit must leave alone: the subject's other facts, and the same relation of other subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from kgmet.base.fingerprint import digest
+from kgmet.graph.consequence import KeptFact, KeptKind
+from kgmet.graph.phrasing import says
+from kgmet.graph.reading.worlds import Look
+from kgmet.graph.triple import Entity, Triple
+
+__all__ = ["OwnFacts", "find_kept_neighbours", "sort_own_facts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnFacts:
+    """The subject's own facts, sorted by what the edit does to them."""
+
+    kept: tuple[KeptFact, ...]
+    outdated: tuple[Triple, ...]
+    implied: tuple[Triple, ...]
+    undecided: tuple[Triple, ...]
+
+
+def sort_own_facts(look: Look) -> OwnFacts:
+    """Each fact of the subject is outdated by the edit, kept, or nobody can tell.
+
+    Outdated: the replaced ones, and those a chain through the new object contradicts (the city becomes Tokyo, so the
+    country is no longer France). Undecided: facts of a relation that depends on the edited one where the graph does
+    not say what follows, facts from which the old object would follow again (in Paris, therefore in France), and
+    other ties to the old object.
+    """
+    outdated = list(look.ends.replaced)
+    undecided: list[Triple] = []
+    kept: list[Triple] = []
+    for triple in look.reader.facts(look.ends.subject):
+        relation = triple.relation.id
+        if relation == look.ends.relation.id:
+            continue
+        if relation in look.dependent:
+            following = look.ends_by(relation, new=True)
+            if not following:
+                undecided.append(triple)
+            else:
+                (kept if triple.object in following else outdated).append(triple)
+        elif triple.object == look.ends.old or _contradicts(look, triple):
+            undecided.append(triple)
+        else:
+            kept.append(triple)
+    return OwnFacts(kept=_own(look, kept), outdated=tuple(outdated), implied=_implied(look), undecided=tuple(undecided))
+
+
+def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
+    """The edited relation at other subjects: up to half of them share the old object, the rest are spread over others.
+
+    Left out are subjects whose own answer the edit changes (what stands in the moved city moves along) or puts in
+    doubt, and those whose name says the answer (Chicago Midway Airport). Those of the same kind as the edit's subject
+    come first.
+    """
+    spec, ends, limit = look.spec, look.ends, look.config.max_neighbours
+    if limit == 0 or look.edit.relation is None:
+        return ()
+    relation, store = look.edit.relation, look.reader.store
+    sharing = (
+        []
+        if ends.old is None
+        else list(store.incoming(ends.old.id, relations=[relation], limit=look.config.read_limit))
+    )
+    others = store.with_relation(relation, limit=5 * look.config.read_limit)
+    groups: dict[Entity, list[Triple]] = {}
+    for triple in sorted(others, key=lambda t: look.reader.by_fame(t.subject)):
+        if triple.object not in (ends.old, ends.new) and triple.subject != triple.object:
+            groups.setdefault(triple.object, []).append(triple)
+    rows = zip_longest(*(groups[key] for key in sorted(groups, key=look.reader.by_fame)))
+    spread = [triple for triple in chain.from_iterable(rows) if triple is not None]
+    sharing.sort(key=lambda t: look.reader.by_fame(t.subject))
+    near, strange_near = _fitting(look, sharing, room=limit)
+    far, strange_far = _fitting(look, spread, room=limit)
+    n_near = min(len(near), max(limit // 2, limit - len(far)))
+    chosen = (near[:n_near] + far[: limit - n_near] + strange_near + strange_far)[:limit]
+    templates = spec.cloze[: look.config.max_templates] if spec else (look.edit.template,)
+    questions = spec.questions[: look.config.max_questions] if spec else ()
+    return tuple(
+        _fact(
+            look,
+            "neighbour",
+            triple,
+            templates=templates,
+            questions=questions,
+            reason=_why(look, triple),
+        )
+        for triple in chosen
+    )
+
+
+def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> tuple[list[Triple], list[Triple]]:
+    """Candidates that the edit does not touch, in order: up to `room` of the subject's kind, and others met before."""
+    relation = look.ends.relation.id
+    profile = {triple.relation.id for triple in look.reader.facts(look.ends.subject)}
+    alike: list[Triple] = []
+    unlike: list[Triple] = []
+    seen = {look.ends.subject, look.ends.new}
+    for triple in candidates[: 4 * room]:
+        subject = triple.subject
+        if subject in seen or subject.is_literal or says(subject.label, triple.object.label):
+            continue
+        seen.add(subject)
+        facts = look.reader.facts(subject)
+        if sum(fact.relation.id == relation for fact in facts) > look.config.max_values or _depends(look, facts):
+            continue
+        (alike if _is_alike(look.ends.subject, profile, subject, facts) else unlike).append(triple)
+        if len(alike) >= room:
+            break
+    return alike, unlike
+
+
+def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[Triple]) -> bool:
+    """Whether two subjects are of one kind, as far as their types say, else by the relations they have."""
+    if first.type and second.type:
+        return first.type == second.type
+    other = {fact.relation.id for fact in facts}
+    return 2 * len(profile & other) >= len(profile | other)
+
+
+def _depends(look: Look, facts: Iterable[Triple]) -> bool:
+    """Whether a subject with these facts gets the edited relation's answer through the edit's subject."""
+    relation, changed = look.ends.relation.id, look.ends.subject
+    return any(t.object == changed and look.catalogue.compose(t.relation.id, relation) == relation for t in facts)
+
+
+def _contradicts(look: Look, triple: Triple) -> bool:
+    """Whether the old object would follow from this fact: in Paris, therefore in France."""
+    if triple.relation.id not in look.catalogue:
+        return False
+    spec = look.catalogue.spec(triple.relation.id)
+    for following, result in spec.composes.items():
+        if result == look.ends.relation.id:
+            found = look.reader.objects(triple.object, following)
+            if found and look.ends.new not in found:
+                return True
+    return False
+
+
+def _implied(look: Look) -> tuple[Triple, ...]:
+    found = []
+    for relation in sorted(look.dependent):
+        for end in sorted(look.ends_by(relation, new=True), key=look.reader.by_fame):
+            if relation in look.catalogue and end != look.ends.subject:
+                name = look.catalogue.spec(relation).relation
+                found.append(Triple(subject=look.ends.subject, relation=name, object=end, source="implied"))
+    return tuple(found)
+
+
+def _own(look: Look, triples: Iterable[Triple]) -> tuple[KeptFact, ...]:
+    groups: dict[str, list[Triple]] = {}
+    for triple in triples:
+        is_asked = look.config.include_literals or not triple.object.is_literal
+        if is_asked and triple.relation.id in look.catalogue:
+            groups.setdefault(triple.relation.id, []).append(triple)
+    found = []
+    for relation in sorted(groups, key=look.rank):
+        values = sorted(groups[relation], key=lambda t: look.reader.by_fame(t.object))
+        if len(values) > look.config.max_values:
+            continue
+        spec = look.catalogue.spec(relation)
+        fact = Triple(
+            subject=look.subject, relation=values[0].relation, object=values[0].object, source=values[0].source
+        )
+        found.append(
+            _fact(
+                look,
+                "own",
+                fact,
+                templates=spec.cloze[: look.config.max_templates],
+                questions=spec.questions[: look.config.max_questions],
+                reason=f"{fact}: nothing in the graph ties this to the edit.",
+                also=tuple(triple.object for triple in values[1:]),
+            )
+        )
+    return tuple(found[: look.config.max_kept_own])
+
+
+def _why(look: Look, triple: Triple) -> str:
+    shared = "the same old object" if triple.object == look.ends.old else "the same relation"
+    return f"{triple}: {shared}, but another subject."
+
+
+def _fact(
+    look: Look,
+    kind: KeptKind,
+    triple: Triple,
+    *,
+    templates: tuple[str, ...],
+    questions: tuple[str, ...],
+    reason: str,
+    also: tuple[Entity, ...] | None = None,
+) -> KeptFact:
+    if also is None:
+        values = look.reader.objects(triple.subject, triple.relation.id)
+        also = tuple(entity for entity in values if entity != triple.object)
+    name = digest("kept", look.edit.id, kind, *triple.key)[:12]
+    return KeptFact(
+        id=name, kind=kind, triple=triple, templates=templates, questions=questions, reason=reason, also=also
+    )

@@ -1,0 +1,263 @@
+"""`generate_probes`: a complete probe set for any edit, read from its consequences.
+
+Prompts to continue and questions to answer in the manner of CounterFact (Meng et al. 2022, arXiv:2202.05262) and
+MQuAKE (Zhong et al. 2023, arXiv:2305.14795). Nothing that `split_templates` gives to the search is asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from kgmet.base.errors import BrokenArtifactError, ConfigError
+from kgmet.fact import FactEdit
+from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
+from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
+from kgmet.graph.phrasing import in_slot, says, split_templates
+from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity, Triple
+
+__all__ = [
+    "PROMPT_KINDS",
+    "GeneratedPrompt",
+    "PromptKind",
+    "QuestionConfig",
+    "generate_probes",
+    "paraphrases",
+    "split_templates",
+]
+
+PromptKind = Literal[
+    "rewrite", "paraphrase", "consequence", "multi_hop", "later_hop", "inverse", "neighbour", "control"
+]
+"""What a prompt asks for: the edit, the edit in other words, what follows, what follows as a question, what follows
+from afar, the mirror fact, another subject's fact, the subject's other facts."""
+PROMPT_KINDS: tuple[PromptKind, ...] = (
+    *("rewrite", "paraphrase", "consequence", "multi_hop"),
+    *("later_hop", "inverse", "neighbour", "control"),
+)
+"""All kinds, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionConfig:
+    """How many probes of each kind."""
+
+    n_held: int = 2
+    """Wordings per fact (of the edit too) that are kept for the probes and out of every search; at least 1. Whoever
+    searches must leave out as many."""
+    n_questions: int = 3
+    """Most questions per consequence; MQuAKE asks three."""
+    n_later_hops: int = 12
+    """Most probes with an implicit subject."""
+    n_neighbours: int = 10
+    """Most neighbourhood probes; CounterFact has ten. Each asks another subject."""
+    n_controls: int = 10
+    """Most probes of the subject's other facts."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for field in fields(self):
+            least = 1 if field.name == "n_held" else 0
+            if getattr(self, field.name) < least:
+                raise ConfigError(f"questions.{field.name} must be at least {least}, got {getattr(self, field.name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedPrompt:
+    """One prompt and what a model should answer once the edit is in.
+
+    `text` is complete; `template` has ``{}`` where `subject` stands in it. `form` says whether `text` is to be
+    continued or is a question. `aliases` are other right answers and names of the right answer, `rejected_aliases`
+    those of the answer that would be wrong. `path` is the chain behind it, and `source_id` the consequence or kept
+    fact it was made from.
+    """
+
+    kind: PromptKind
+    form: Literal["cloze", "question"]
+    text: str
+    template: str
+    subject: str
+    expected: str
+    rejected: str | None
+    aliases: tuple[str, ...] = ()
+    rejected_aliases: tuple[str, ...] = ()
+    hops: int = 1
+    path: tuple[Triple, ...] = ()
+    source_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        row = {field.name: getattr(self, field.name) for field in fields(self)}
+        row |= {"aliases": list(self.aliases), "rejected_aliases": list(self.rejected_aliases)}
+        return row | {"path": [triple_to_json(triple) for triple in self.path]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GeneratedPrompt:
+        """Inverse of `to_json`.
+
+        Raises:
+            BrokenArtifactError: if it is not a generated prompt.
+        """
+        if take(data, "kind", str) not in PROMPT_KINDS or take(data, "form", str) not in ("cloze", "question"):
+            raise BrokenArtifactError(f"There are no probes {data['kind']!r}, {data['form']!r}. Generate them again.")
+        parts: dict[str, Any] = {key: take(data, key, str) for key in ("text", "template", "subject", "expected")}
+        return cls(
+            kind=data["kind"],
+            form=data["form"],
+            rejected=take(data, "rejected", (str, type(None))),
+            aliases=texts_from_json(data, "aliases"),
+            rejected_aliases=texts_from_json(data, "rejected_aliases"),
+            hops=take(data, "hops", int),
+            path=triples_from_json(take(data, "path", list)),
+            source_id=take(data, "source_id", str),
+            **parts,
+        )
+
+
+def generate_probes(
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    edit: FactEdit,
+    consequences: EditConsequences,
+    *,
+    config: QuestionConfig,
+) -> tuple[GeneratedPrompt, ...]:
+    """Probes of all kinds for one edit, by kind, each text once per kind.
+
+    Of the edit, every consequence and every kept fact only the held templates are asked, those that
+    ``split_templates(templates, config.n_held)`` keeps from the search, and of the neighbours only those that no solve
+    protects. Questions serve no search and are free.
+    """
+    ends = find_ends(store, edit)
+    found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
+    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_held)
+    for item in consequences.forward:
+        found += _asked("consequence", item, _held(item, config))
+        found += _asked("multi_hop", item, item.questions[: config.n_questions], form="question")
+    found += _later(consequences.later_hops, config)
+    for item in (*consequences.inverse_gained, *consequences.inverse_lost):
+        if item.new is not None:
+            found += _asked("inverse", item, _held(item, config))
+    found += _kept("neighbour", consequences.probed_neighbours[: config.n_neighbours], edit, ends, config)
+    found += _kept("control", consequences.kept_own[: config.n_controls], edit, ends, config)
+    unique: dict[tuple[str, str], GeneratedPrompt] = {}
+    for probe in found:
+        unique.setdefault((probe.kind, probe.text), probe)
+    order = {kind: place for place, kind in enumerate(PROMPT_KINDS)}
+    return tuple(sorted(unique.values(), key=lambda probe: order[probe.kind]))
+
+
+def paraphrases(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]:
+    """The catalogue's other prompts for the edit's relation, each with one ``{}``; the edit's own is not among them."""
+    if edit.relation is None or edit.relation not in catalogue:
+        return ()
+    own = " ".join(edit.template.casefold().split())
+    return tuple(text for text in catalogue.spec(edit.relation).cloze if " ".join(text.casefold().split()) != own)
+
+
+def _rewrite(edit: FactEdit, ends: EditEnds) -> GeneratedPrompt:
+    old = edit.old_object or (ends.old.label if ends.old else None)
+    return GeneratedPrompt(
+        kind="rewrite",
+        form="cloze",
+        text=edit.prompt,
+        template=edit.template,
+        subject=edit.subject,
+        expected=edit.new_object,
+        rejected=old,
+        aliases=_names([ends.new], apart_from=edit.new_object),
+        rejected_aliases=_names([ends.old] if ends.old else [], apart_from=old),
+        path=(ends.edge,),
+        source_id=edit.id,
+    )
+
+
+def _paraphrased(
+    catalogue: RelationCatalogue, edit: FactEdit, ends: EditEnds, consequences: EditConsequences, *, n: int
+) -> Iterator[GeneratedPrompt]:
+    base = _rewrite(edit, ends)
+    for template in split_templates(paraphrases(catalogue, edit), n)[1]:
+        yield _with(base, "paraphrase", template, consequences.subject)
+
+
+def _asked(
+    kind: PromptKind, item: Consequence, templates: Iterable[str], *, form: Literal["cloze", "question"] = "cloze"
+) -> Iterator[GeneratedPrompt]:
+    if item.new is None:
+        return
+    right = {entity.id for entity in (item.new, *item.also)}
+    wrong = [entity for entity in ([item.old] if item.old else []) + list(item.also_old) if entity.id not in right]
+    for template in templates:
+        subject = in_slot(template, item.subject)
+        yield GeneratedPrompt(
+            kind=kind,
+            form=form,
+            text=template.replace("{}", subject, 1),
+            template=template,
+            subject=subject,
+            expected=item.new.label,
+            rejected=wrong[0].label if wrong else None,
+            aliases=_names([item.new, *item.also], apart_from=item.new.label),
+            rejected_aliases=_names(wrong, apart_from=wrong[0].label if wrong else None),
+            hops=item.hops,
+            path=item.path_new or item.path_old,
+            source_id=item.id,
+        )
+
+
+def _later(items: Sequence[Consequence], config: QuestionConfig) -> list[GeneratedPrompt]:
+    # One prompt and one question of each before the second of any: many starting points tell more than many wordings.
+    found: list[GeneratedPrompt] = []
+    for number in range(max(config.n_held, 1)):
+        for item in items:
+            found += _asked("later_hop", item, _held(item, config)[number : number + 1])
+            found += _asked("later_hop", item, item.questions[number : number + 1], form="question")
+    return found[: config.n_later_hops]
+
+
+def _kept(
+    kind: PromptKind, facts: Sequence[KeptFact], edit: FactEdit, ends: EditEnds, config: QuestionConfig
+) -> Iterator[GeneratedPrompt]:
+    for number, fact in enumerate(facts):
+        held = split_templates(fact.templates, config.n_held)[1]
+        right = [fact.triple.object, *fact.also]
+        if not held or ends.new.id in {entity.id for entity in right}:
+            continue
+        if says(fact.triple.subject.label, fact.triple.object.label):
+            continue
+        # One prompt each, in turns, so that a set of ten holds ten subjects and several wordings.
+        template = held[number % len(held)]
+        subject = in_slot(template, fact.triple.subject)
+        yield GeneratedPrompt(
+            kind=kind,
+            form="cloze",
+            text=template.replace("{}", subject, 1),
+            template=template,
+            subject=subject,
+            expected=fact.triple.object.label,
+            rejected=edit.new_object,
+            aliases=_names(right, apart_from=fact.triple.object.label),
+            rejected_aliases=_names([ends.new], apart_from=edit.new_object),
+            path=(fact.triple,),
+            source_id=fact.id,
+        )
+
+
+def _held(item: Consequence, config: QuestionConfig) -> tuple[str, ...]:
+    return split_templates(item.templates, config.n_held)[1]
+
+
+def _with(base: GeneratedPrompt, kind: PromptKind, template: str, subject: Entity) -> GeneratedPrompt:
+    name = in_slot(template, subject)
+    parts = {field.name: getattr(base, field.name) for field in fields(base)}
+    parts |= {"kind": kind, "template": template, "subject": name, "text": template.replace("{}", name, 1)}
+    return GeneratedPrompt(**parts)
+
+
+def _names(entities: Sequence[Entity], *, apart_from: str | None) -> tuple[str, ...]:
+    names = [name for entity in entities for name in (entity.label, entity.in_text, *entity.aliases)]
+    return tuple(name for name in dict.fromkeys(names) if name != apart_from)

@@ -1,0 +1,93 @@
+"""`EditEnds`: the nodes and the edge of the graph that an edit speaks of, known to the store or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kgmet.base.errors import UnknownEntityError, UnknownRelationError
+from kgmet.fact import FactEdit
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity, Relation, Triple
+
+__all__ = ["TYPED", "EditEnds", "find_ends"]
+
+TYPED = "typed:"
+"""Ids of entities and relations that exist only because somebody typed them start so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditEnds:
+    """What an edit's words mean in a store.
+
+    `subject`, `relation` and `new` always exist: what the store does not know gets an id that starts with ``typed:``.
+    `replaced` are the store's edges that the edit takes away.
+    """
+
+    subject: Entity
+    relation: Relation
+    new: Entity
+    old: Entity | None
+    replaced: tuple[Triple, ...]
+
+    @property
+    def edge(self) -> Triple:
+        """The edge the edit puts into the graph."""
+        return Triple(subject=self.subject, relation=self.relation, object=self.new, source="edit")
+
+    @property
+    def old_edge(self) -> Triple | None:
+        """The edge that stood there before, as far as anybody knows."""
+        if self.old is None:
+            return None
+        known = [triple for triple in self.replaced if triple.object == self.old]
+        return (
+            known[0] if known else Triple(subject=self.subject, relation=self.relation, object=self.old, source="edit")
+        )
+
+
+def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False) -> EditEnds:
+    """Look up the edit's ids in `store`; what it does not know becomes an ad-hoc node, never an error.
+
+    Without an old object in the edit, the relation's first edge at the subject (by id) gives it. Only the old object's
+    edge is replaced, and the others stay beside the new one, unless the relation `is_functional`.
+    """
+    subject = _entity(store, edit.subject_id, edit.subject)
+    new = _entity(store, edit.new_object_id, edit.new_object)
+    relation = _relation(store, edit)
+    present = () if edit.relation is None else store.outgoing(subject.id, relations=[edit.relation], limit=100)
+    others = tuple(triple for triple in present if triple.object != new)
+    if edit.old_object is None and edit.old_object_id is None:
+        old = others[0].object if others else None
+    else:
+        old = _old(store, edit, others)
+    replaced = others if is_functional else tuple(triple for triple in others if triple.object == old)
+    return EditEnds(subject=subject, relation=relation, new=new, old=None if old == new else old, replaced=replaced)
+
+
+def _old(store: TripleStore, edit: FactEdit, present: tuple[Triple, ...]) -> Entity:
+    text = edit.old_object or edit.old_object_id or ""
+    if edit.old_object_id is None:
+        for triple in present:
+            names = (triple.object.label, *triple.object.aliases)
+            if text.casefold() in {name.casefold() for name in names}:
+                return triple.object
+    return _entity(store, edit.old_object_id, text)
+
+
+def _entity(store: TripleStore, entity_id: str | None, label: str) -> Entity:
+    if entity_id is not None:
+        try:
+            return store.entity(entity_id)
+        except UnknownEntityError:
+            pass
+    return Entity(id=TYPED + " ".join(label.casefold().split()), label=label)
+
+
+def _relation(store: TripleStore, edit: FactEdit) -> Relation:
+    if edit.relation is None:
+        words = " ".join(edit.template.replace("{}", " ").split())
+        return Relation(id=TYPED + words.casefold(), label=words)
+    try:
+        return store.relation(edit.relation)
+    except UnknownRelationError:
+        return Relation(id=edit.relation, label=edit.relation)

@@ -1,0 +1,221 @@
+"""`retrieve_subgraph`: what a graph says around an edit, before or after it, as one `Subgraph`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from kgmet.base.errors import ConfigError, UnknownEntityError
+from kgmet.fact import FactEdit
+from kgmet.graph.consequence import EditConsequences
+from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
+from kgmet.graph.store import TripleStore
+from kgmet.graph.subgraph_value import NO_EDGE, Subgraph
+from kgmet.graph.triple import Entity, Triple
+
+__all__ = ["NO_EDGE", "State", "Subgraph", "SubgraphConfig", "Switch", "expand", "retrieve_subgraph", "without"]
+
+State = Literal["after", "before"]
+"""Which world is drawn: the one the edit makes true, or the one it found."""
+Switch = tuple[str, str, str] | str
+"""What can be switched off: one triple by its key, or a relation by its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubgraphConfig:
+    """How much of the graph around an edit takes part."""
+
+    max_triples: int = 35
+    """Most triples kept, the edited one included; at least 1. 35 is the paper's setting."""
+    hops: int = 2
+    """How many edges are followed from the object of the edited fact; 0 to 3."""
+    include_incoming: bool = True
+    """Whether facts *about* the subject, of which it is the object, take part."""
+    include_literals: bool = False
+    """Whether values (calling codes, years) take part beside things."""
+    max_per_relation: int = 6
+    """Most triples of one relation at one node in one direction, so that no list crowds out the rest; at least 1."""
+    read_limit: int = 200
+    """Most triples read at one node and in one direction; bounds the time at a hub. At least 1."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("max_triples", "max_per_relation", "read_limit"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"subgraph.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.hops <= 3:
+            raise ConfigError(f"subgraph.hops must be from 0 to 3, got {self.hops}")
+
+
+def retrieve_subgraph(
+    store: TripleStore,
+    edit: FactEdit,
+    *,
+    config: SubgraphConfig,
+    exclude: Collection[Switch] = (),
+    state: State = "after",
+    consequences: EditConsequences | None = None,
+) -> Subgraph:
+    """The triples around an edit (METHOD.md §1.2), at most `config.max_triples` of them.
+
+    After the edit: the new edge in place of the old, the subject's own facts, and the facts of the new object,
+    `config.hops` edges far. Before it: the same with the old object. They are taken ring by ring, within a ring by
+    relation, then object; the subject's own facts get at most half of the places while the object's facts want the
+    rest. Deterministic; the edited edge always takes part.
+
+    Args:
+        store: where to ask.
+        edit: with the ids that are known; what `store` does not know becomes a node of its own (``typed:…``).
+        config: how much.
+        exclude: triples (keys) and relations (ids) a person switched off; they end in `Subgraph.switched_off`.
+        state: the world after the edit, or before it.
+        consequences: the edit's consequences where they are known: own facts that the edit makes untrue are then
+            replaced by those that follow from it, so that the graph does not contradict itself.
+
+    Returns:
+        A graph that has at least the anchor, and the edited edge wherever it exists.
+    """
+    ends = find_ends(store, edit)
+    world = _World(store, ends, config=config, exclude=exclude)
+    edge, target = (ends.edge, ends.new) if state == "after" else (ends.old_edge, ends.old)
+    if state == "after":
+        gone = ends.replaced
+        if consequences is not None:
+            world.hidden |= {triple.key for triple in consequences.outdated}
+            gone = (*gone, *consequences.outdated)
+    else:
+        gone = ()
+        world.hidden.add(ends.edge.key)
+    own = world.facts(ends.subject, with_incoming=config.include_incoming)
+    if state == "after" and consequences is not None:
+        own = [*world.admit(consequences.implied), *own]
+    further = [] if target is None else world.follow(target, hops=config.hops)
+    kept = _share(own, further, room=config.max_triples - (edge is not None))
+    n_left_out = len({triple.key for triple in (*own, *further)}) - len(kept) + world.n_skipped
+    return Subgraph.from_triples(
+        kept if edge is None else (*kept, edge),
+        anchor=ends.subject,
+        edited=edge,
+        n_left_out=n_left_out,
+        replaced=tuple({triple.key: triple for triple in gone}.values()),
+        switched_off=tuple(sorted(world.switched_off.values())),
+    )
+
+
+class _World:
+    """Reads triples of one state of the graph, and remembers what it passed over."""
+
+    def __init__(
+        self, store: TripleStore, ends: EditEnds, *, config: SubgraphConfig, exclude: Collection[Switch]
+    ) -> None:
+        self._store, self._config, self._exclude = store, config, frozenset(exclude)
+        self._edited = {triple.key for triple in (ends.edge, ends.old_edge) if triple is not None}
+        self.hidden: set[tuple[str, str, str]] = set()
+        self.switched_off: dict[tuple[str, str, str], Triple] = {}
+        self.n_skipped = 0
+
+    def facts(self, entity: Entity, *, with_incoming: bool = False) -> list[Triple]:
+        limit = self._config.read_limit
+        found = self.admit(self._store.outgoing(entity.id, limit=limit))
+        if with_incoming:
+            found += self.admit(self._store.incoming(entity.id, limit=limit))
+        return found
+
+    def follow(self, start: Entity, *, hops: int) -> list[Triple]:
+        """Rings of outgoing facts from `start`, nearest first; reading ends where the cap is certainly full."""
+        seen, ring, found = {start}, [start], list[Triple]()
+        for _ in range(hops):
+            following: list[Entity] = []
+            for node in ring:
+                if len(found) > 4 * self._config.max_triples:
+                    return found
+                facts = self.facts(node)
+                found += facts
+                following += [t.object for t in facts if not t.object.is_literal and t.object not in seen]
+                seen.update(following)
+            ring = following
+        return found
+
+    def admit(self, triples: Iterable[Triple]) -> list[Triple]:
+        taken: list[Triple] = []
+        counts: dict[str, int] = {}
+        for triple in triples:
+            if triple.subject == triple.object or triple.key in self.hidden or triple.key in self._edited:
+                continue
+            if triple.object.is_literal and not self._config.include_literals:
+                continue
+            if triple.key in self._exclude or triple.relation.id in self._exclude:
+                self.switched_off[triple.key] = triple
+                continue
+            counts[triple.relation.id] = counts.get(triple.relation.id, 0) + 1
+            if counts[triple.relation.id] > self._config.max_per_relation:
+                self.n_skipped += 1
+                continue
+            taken.append(triple)
+        return taken
+
+
+def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Triple]:
+    # A country has some forty facts of its own. Without a share for the new object's facts the graph would not show
+    # the very thing that the edit brings in.
+    own = list({triple.key: triple for triple in own}.values())
+    keys = {triple.key for triple in own}
+    further = list({triple.key: triple for triple in further if triple.key not in keys}.values())
+    n_own = min(len(own), max(room // 2, room - len(further)))
+    return own[:n_own] + further[: room - n_own]
+
+
+def expand(
+    subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12, read_limit: int = 200
+) -> Subgraph:
+    """The subgraph with up to `limit` more triples at one of its entities, in both directions.
+
+    What was switched off or replaced stays away; what does not fit is counted in `n_left_out`.
+
+    Raises:
+        UnknownEntityError: if `entity_id` is not in the subgraph.
+    """
+    if entity_id not in {entity.id for entity in subgraph.entities}:
+        raise UnknownEntityError(
+            f"{entity_id!r} is not in this graph, so it cannot be opened. Choose one of its nodes."
+        )
+    away = {triple.key for triple in (*subgraph.triples, *subgraph.replaced, *subgraph.switched_off)}
+    around = (*store.outgoing(entity_id, limit=read_limit), *store.incoming(entity_id, limit=read_limit))
+    fresh = {t.key: t for t in around if t.key not in away and t.subject != t.object and not t.object.is_literal}
+    chosen = list(fresh.values())[:limit]
+    return _rebuild(subgraph, (*subgraph.triples, *chosen), n_left_out=subgraph.n_left_out + len(fresh) - len(chosen))
+
+
+def without(subgraph: Subgraph, off: Collection[Switch]) -> Subgraph:
+    """The subgraph with these triples (keys) and relations (ids) switched off; the edited edge always stays.
+
+    What hangs on the anchor only through them goes too. To switch something on again, retrieve anew with fewer
+    exclusions.
+    """
+    edited = subgraph.edited
+    dropped = [
+        triple
+        for triple in subgraph.triples
+        if (triple.key in off or triple.relation.id in off) and (edited is None or triple.key != edited.key)
+    ]
+    keys = {triple.key for triple in dropped}
+    kept = [triple for triple in subgraph.triples if triple.key not in keys]
+    return _rebuild(subgraph, kept, switched_off=(*subgraph.switched_off, *dropped))
+
+
+def _rebuild(
+    subgraph: Subgraph,
+    triples: Iterable[Triple],
+    *,
+    n_left_out: int | None = None,
+    switched_off: Iterable[Triple] | None = None,
+) -> Subgraph:
+    return Subgraph.from_triples(
+        triples,
+        anchor=subgraph.entities[subgraph.anchor],
+        edited=subgraph.edited,
+        n_left_out=subgraph.n_left_out if n_left_out is None else n_left_out,
+        replaced=subgraph.replaced,
+        switched_off=tuple(sorted(subgraph.switched_off if switched_off is None else switched_off)),
+    )

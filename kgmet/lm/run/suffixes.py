@@ -1,0 +1,228 @@
+"""`encode_suffixes`: do once what does not depend on the shift, and resume from there.
+
+A shift at the lookup token after layer L cannot change anything before that token, nor anything in layers up to L. So
+the tokens before it are encoded once into a key/value cache, the tokens from it on are run once up to layer L, and what
+is left for every step of a search is the layers above L on a few tokens. Texts of one edit begin alike, before the
+lookup token and after it, so both parts are laid out as trees (`token_tree`) in which every common beginning
+stands once. This works for every family alike because the arguments each layer is called with are recorded and
+replayed, whatever they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.token_tree import TokenLayout, lay_out, lowest_where_unseen
+from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls
+
+__all__ = ["Suffixes", "base_states", "encode_suffixes", "left_padded", "replayable", "trees_fit"]
+
+
+class _FrozenPast:
+    """Keys and values of the tokens before, handed to attention without ever being added to."""
+
+    def __init__(self, layers: list[tuple[Tensor, Tensor] | None]) -> None:
+        self._layers = layers
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        past = self._layers[layer_idx]
+        if past is None:
+            return keys, values
+        return torch.cat([past[0], keys], dim=-2), torch.cat([past[1], values], dim=-2)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        past = self._layers[layer_idx]
+        return 0 if past is None else int(past[0].shape[-2])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Suffixes:
+    """Texts that can be resumed after decoder layer `layer`.
+
+    `hidden` (n_tree, n_node, d_model) is that layer's output; text `row` lies in tree `tree_of[row]`, its tokens from
+    the start token on at `paths[row]`. Texts of one tree share the nodes of a common beginning, the start token among
+    them. `final`, of the same shape, is the last layer's output before the final norm, unshifted.
+    """
+
+    lm: LoadedLM
+    layer: int
+    hidden: Tensor
+    final: Tensor
+    tree_of: tuple[int, ...]
+    paths: tuple[tuple[int, ...], ...]
+    calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+
+    def resume(self, hidden: Tensor) -> Tensor:
+        """Run the layers above on other states; differentiable in `hidden`.
+
+        Args:
+            hidden: (n_tree, n_node, d_model), in place of `self.hidden`.
+
+        Returns:
+            (n_tree, n_node, d_model): the last layer's output before the final norm.
+        """
+        for module, (args, kwargs) in zip(self.lm.layers[self.layer + 1 :], self.calls, strict=True):
+            hidden = hidden_of(module(hidden, *args, **kwargs))
+        return hidden
+
+
+def encode_suffixes(
+    lm: LoadedLM,
+    rows: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    *,
+    layer: int,
+    together: Sequence[int] | None = None,
+) -> Suffixes:
+    """Encode the tokens before each text's start once, and the rest once up to `layer`.
+
+    Args:
+        lm: the model.
+        rows: token ids, unpadded.
+        starts: position of the start token of each text.
+        layer: the decoder layer after which texts can be resumed; not the last one.
+        together: for each text, which tree it goes into: 0, 1, …; by default each into its own. Where a sliding window
+            is too short for that, each goes into its own all the same.
+
+    Raises:
+        ConfigError: if `layer` is out of range or the last.
+    """
+    if not 0 <= layer < lm.n_layer - 1:
+        raise ConfigError(f"Layer {layer} cannot be resumed from: choose 0 to {lm.n_layer - 2} for this model.")
+    together = range(len(rows)) if together is None else together
+    past = lay_out([row[:start] for row, start in zip(rows, starts, strict=True)], together)
+    leaves = [path[-1] if path else -1 for path in past.paths]
+    rest = [row[start:] for row, start in zip(rows, starts, strict=True)]
+    layout = lay_out(rest, together, origins=leaves, starts=starts)
+    if trees_fit(lm, past.ids.shape[1] + layout.ids.shape[1]):
+        return _encode_trees(lm, past, layout, layer)
+    return _encode_padded(lm, rows, starts, layer)
+
+
+def trees_fit(lm: LoadedLM, n_node: int) -> bool:
+    """Whether trees of so many tokens are read as texts are: a sliding window counts places, which are not depths."""
+    window = getattr(lm.config, "sliding_window", None)
+    return window is None or n_node <= window
+
+
+def _encode_trees(lm: LoadedLM, past: TokenLayout, layout: TokenLayout, layer: int) -> Suffixes:
+    before = _seen_before(past, layout)
+    mask = lowest_where_unseen(torch.cat([before, layout.sees], dim=2), dtype=lm.dtype, device=lm.device)
+    cache = None
+    with torch.no_grad():
+        if past.ids.shape[1]:
+            cache = lm.base(
+                past.ids.to(lm.device),
+                attention_mask=lowest_where_unseen(past.sees, dtype=lm.dtype, device=lm.device),
+                position_ids=past.positions.to(lm.device),
+                use_cache=True,
+            ).past_key_values
+        inputs = {"attention_mask": mask, "position_ids": layout.positions.to(lm.device)}
+        return _recorded(lm, layout.ids.to(lm.device), cache, layer, layout.tree_of, layout.paths, inputs)
+
+
+def _seen_before(past: TokenLayout, layout: TokenLayout) -> Tensor:
+    """(n_tree, n_node, n_past) bool: which of the cached tokens each token follows."""
+    seen = torch.zeros(*layout.ids.shape, past.ids.shape[1], dtype=torch.bool)
+    for number, tree in enumerate(layout.trees):
+        for node, origin in enumerate(tree.origins):
+            if origin >= 0:
+                seen[number, node] = past.sees[number, origin]
+    return seen
+
+
+def _encode_padded(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence[int], layer: int) -> Suffixes:
+    """Every text on its own, under the masks the model makes itself."""
+    device = lm.device
+    past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
+    ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
+    positions = torch.tensor(starts, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
+    with torch.no_grad():
+        cache = None
+        if past_ids.shape[1]:
+            past_positions = (past_mask.cumsum(1) - 1).clamp(min=0)
+            cache = lm.base(
+                past_ids, attention_mask=past_mask, position_ids=past_positions, use_cache=True
+            ).past_key_values
+        inputs = {"attention_mask": torch.cat([past_mask, torch.ones_like(ids)], dim=1), "position_ids": positions}
+        paths = tuple(tuple(range(length)) for length in lengths)
+        return _recorded(lm, ids, cache, layer, tuple(range(len(rows))), paths, inputs)
+
+
+def _recorded(
+    lm: LoadedLM,
+    ids: Tensor,
+    cache: Any,
+    layer: int,
+    tree_of: tuple[int, ...],
+    paths: tuple[tuple[int, ...], ...],
+    inputs: dict[str, Tensor],
+) -> Suffixes:
+    frozen = _frozen(cache)
+    with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
+        final = base_states(lm, ids, past_key_values=cache, use_cache=cache is not None, **inputs)
+    first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
+    return Suffixes(
+        lm=lm,
+        layer=layer,
+        hidden=first.detach(),
+        final=final,
+        tree_of=tree_of,
+        paths=paths,
+        calls=tuple(replayable(args, kwargs, frozen) for args, kwargs in calls),
+    )
+
+
+def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
+    """The last layer's output before the final norm, (n_row, pos, d_model)."""
+    with recorded([lm.layers[-1]]) as seen:
+        lm.base(ids, **inputs)
+    assert seen[0] is not None
+    return seen[0]
+
+
+def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids (n_row, pos) padded on the left with 0, and their mask, 1 where a token is."""
+    width = max((len(row) for row in rows), default=0)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        if row:
+            ids[number, width - len(row) :] = torch.tensor(row)
+            mask[number, width - len(row) :] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids.to(device), tuple(len(row) for row in rows)
+
+
+def _frozen(cache: Any) -> _FrozenPast | None:
+    """Keys and values of the prefix, taken before the suffix is appended: a sliding window then drops the oldest."""
+    if cache is None:
+        return None
+    return _FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
+
+
+def replayable(
+    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a layer was called with besides its hidden states, to be called with others; the cache becomes `past`."""
+    from transformers.cache_utils import Cache
+
+    def swap(value: Any) -> Any:
+        return past if isinstance(value, Cache) else value
+
+    kwargs = {name: swap(value) for name, value in kwargs.items() if name != "hidden_states"}
+    return tuple(swap(value) for value in args[1:]), kwargs

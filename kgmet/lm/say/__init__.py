@@ -1,0 +1,1 @@
+"""What a model says: probabilities of answers and generated text."""

@@ -1,0 +1,233 @@
+"""`ask_packed`: everything that is asked of some prompts from one pass over them, and what follows each written out.
+
+Prompts and answers are laid out as trees of tokens (`token_tree`): no padding, and nothing is computed twice.
+What is written grows on the same trees, a token of every text at a time, so a step reads the weights once for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
+from kgmet.lm.run.suffixes import base_states, trees_fit
+from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
+from kgmet.lm.say.score import AnswerScore, end_tokens, generate, literal, next_logits, score_answers, score_from
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+__all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchanged"]
+
+Side = Callable[[int | None], AbstractContextManager[None]]
+"""Attaches something for the length of a ``with``: to one row of a batch, or to all."""
+_Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Asked:
+    """What the model says to some prompts.
+
+    `logits` (n_prompt, d_vocab), float32 on the CPU, are those of the token after each prompt; `texts` its greedy
+    continuations, without special tokens; `scores` those of the (prompt, answer) pairs asked with them.
+    """
+
+    logits: Tensor
+    texts: tuple[str, ...]
+    scores: tuple[AnswerScore, ...]
+
+
+def unchanged(_row: int | None) -> AbstractContextManager[None]:
+    """The side on which nothing is attached."""
+    return nullcontext()
+
+
+def ask_packed(
+    lm: LoadedLM,
+    prompts: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+    *,
+    max_new_tokens: int = 0,
+    max_token: int = 768,
+) -> Asked:
+    """Ask prompts and (prompt, answer) pairs together; the same numbers as one by one, up to rounding.
+
+    Args:
+        lm: the model with whatever is attached.
+        prompts: texts whose next token is read, and which are continued.
+        pairs: prompts, these or others, with an answer to score.
+        max_new_tokens: length of the continuations; 0 leaves them empty.
+        max_token: most tokens laid out together; attention takes their square.
+
+    Raises:
+        EmptyTextError: if a prompt has no token, or an answer has none of its own after its prompt.
+    """
+    return ask_sides(lm, prompts, pairs, sides=[unchanged], max_new_tokens=max_new_tokens, max_token=max_token)[0]
+
+
+def ask_sides(
+    lm: LoadedLM,
+    prompts: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+    *,
+    sides: Sequence[Side],
+    max_new_tokens: int = 0,
+    max_token: int = 768,
+) -> list[Asked]:
+    """As `ask_packed`, of several changed models at once: each is a row of the batch, so a step reads the weights once.
+
+    Args:
+        lm: the model with whatever is attached to all sides.
+        prompts: texts whose next token is read, and which are continued.
+        pairs: prompts, these or others, with an answer to score.
+        sides: for each, what changes the model: called with the row to change, or ``None`` for every row.
+        max_new_tokens: length of the continuations; 0 leaves them empty.
+        max_token: most tokens laid out together; attention takes their square.
+    """
+    heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
+    spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
+    # In the order of their tokens, texts that begin alike stand side by side and come into one tree.
+    rows = sorted({*heads, *map(_asked, spans)})
+    if not trees_fit(lm, max([max_token, *map(len, rows)]) + max_new_tokens * len(heads)):
+        return [_ask_apart(lm, prompts, pairs, max_new_tokens, side) for side in sides]
+    found: list[_Found] = [({}, {}) for _ in sides]
+    with ExitStack() as stack:
+        for row, side in enumerate(sides):
+            stack.enter_context(side(row if len(sides) > 1 else None))
+        tree_of = dict(zip(rows, share_out(rows, max_token), strict=True))
+        for tree in range(max(tree_of.values(), default=-1) + 1):
+            mine = [head for head in dict.fromkeys(heads) if tree_of[head] == tree]
+            asked = [number for number, span in enumerate(spans) if tree_of[_asked(span)] == tree]
+            answers = _ask_tree(lm, mine, [spans[number] for number in asked], max_new_tokens, len(sides))
+            for (texts, scores), (logits, written, tables) in zip(found, answers, strict=True):
+                texts |= zip(mine, zip(logits, written, strict=True), strict=True)
+                scores |= {n: score_from(pairs[n], spans[n], table) for n, table in zip(asked, tables, strict=True)}
+    return [
+        Asked(
+            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0),
+            texts=tuple(str(lm.tokenizer.decode(texts[head][1], skip_special_tokens=True)) for head in heads),
+            scores=tuple(scores[number] for number in range(len(pairs))),
+        )
+        for texts, scores in found
+    ]
+
+
+def score_packed(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, max_token: int = 256) -> list[AnswerScore]:
+    """Score each (prompt, answer), in order; the same numbers as `score_answers` up to rounding.
+
+    Args:
+        lm: the model with whatever is attached.
+        pairs: prompts and answers.
+        max_token: most tokens laid out together; attention takes their square.
+
+    Raises:
+        EmptyTextError: if an answer has no token of its own after its prompt.
+    """
+    return list(ask_packed(lm, (), pairs, max_token=max_token).scores)
+
+
+def _asked(span: EditSpan) -> tuple[int, ...]:
+    """The tokens without the last of the answer, which nothing follows."""
+    assert span.target is not None
+    return span.input_ids[: span.target.stop - 1]
+
+
+def _ask_tree(
+    lm: LoadedLM, heads: Sequence[tuple[int, ...]], spans: Sequence[EditSpan], max_new_tokens: int, n_side: int
+) -> list[tuple[Tensor, list[list[int]], list[Tensor]]]:
+    """All texts in one tree, a row for each side.
+
+    Returns:
+        For each side: logits (n_head, d_vocab) of the token after each head; the tokens written after each; for each
+        span the log-probabilities (n_token, d_vocab) at its answer's tokens.
+    """
+    from transformers import DynamicCache
+
+    layout = lay_out([*heads, *map(_asked, spans)], [0] * (len(heads) + len(spans)))
+    last = torch.tensor([path[-1] for path in layout.paths[: len(heads)]], dtype=torch.long)
+    answers = [
+        path[span.target.start - 1 :]
+        for span, path in zip(spans, layout.paths[len(heads) :], strict=True)
+        if span.target is not None
+    ]
+    wanted = sorted({*last.tolist(), *(node for path in answers for node in path)})
+    place = {node: number for number, node in enumerate(wanted)}
+    cache = DynamicCache(config=lm.config) if max_new_tokens else None
+    with torch.no_grad():
+        states = _states(lm, layout.ids.repeat(n_side, 1), layout.positions, layout.sees, cache)
+        logits = lm.vocabulary_logits(states[:, wanted])
+        first = logits[:, torch.tensor([place[node] for node in last.tolist()], dtype=torch.long)]
+        depths = [len(head) for head in heads]
+        written = _written(lm, cache, layout.sees[0, last], depths, first, max_new_tokens)
+        tables = logits.log_softmax(-1).cpu()
+    return [
+        (first[side].cpu(), written[side], [tables[side, [place[node] for node in path]] for path in answers])
+        for side in range(n_side)
+    ]
+
+
+def _written(
+    lm: LoadedLM, cache: DynamicCache | None, sees: Tensor, depths: Sequence[int], logits: Tensor, max_new_tokens: int
+) -> list[list[list[int]]]:
+    """For each side what follows each text greedily, up to an end token.
+
+    `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
+    """
+    added: list[list[list[int]]] = [[[] for _ in depths] for _ in range(len(logits))]
+    if not max_new_tokens or not depths:
+        return added
+    ends, texts = end_tokens(lm), list(range(len(depths)))
+    for step in range(max_new_tokens):
+        chosen = logits.argmax(-1).cpu()
+        for side, tokens in zip(added, chosen.tolist(), strict=True):
+            for text, token in zip(texts, tokens, strict=True):
+                side[text].append(token)
+        # A text goes on for all sides until it has ended for each.
+        going = [n for n, text in enumerate(texts) if not all(ends & set(side[text]) for side in added)]
+        if not going or step + 1 == max_new_tokens:
+            break
+        texts = [texts[n] for n in going]
+        sees = torch.cat([sees[going], torch.eye(len(going), dtype=torch.bool)], dim=1)
+        positions = torch.tensor([[depths[text] + step for text in texts]])
+        logits = lm.vocabulary_logits(_states(lm, chosen[:, going], positions, sees[None], cache))
+    return [[_ended(tokens, ends) for tokens in side] for side in added]
+
+
+def _ended(tokens: list[int], ends: set[int]) -> list[int]:
+    """The tokens up to the first end token, with it."""
+    return next((tokens[: n + 1] for n, token in enumerate(tokens) if token in ends), tokens)
+
+
+def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | None) -> Tensor:
+    """The last layer's output (n_side, n_node, d_model) of new nodes, which join the cache if there is one.
+
+    `ids` (n_side, n_node); `positions` (1, n_node) and `sees` (1, n_node, n_seen) are the same for all sides.
+    """
+    n_side = len(ids)
+    return base_states(
+        lm,
+        ids.to(lm.device),
+        attention_mask=lowest_where_unseen(sees, dtype=lm.dtype, device=lm.device).expand(n_side, -1, -1, -1),
+        position_ids=positions.to(lm.device).expand(n_side, -1),
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+
+
+def _ask_apart(
+    lm: LoadedLM, prompts: Sequence[str], pairs: Sequence[tuple[str, str]], max_new_tokens: int, side: Side
+) -> Asked:
+    """The same where a sliding window is too short for trees: every text in a row of its own, one side at a time."""
+    with side(None):
+        written = generate(lm, prompts, max_new_tokens=max_new_tokens) if max_new_tokens else [""] * len(prompts)
+        return Asked(
+            logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0),
+            texts=tuple(written),
+            scores=tuple(score_answers(lm, pairs)),
+        )

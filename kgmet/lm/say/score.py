@@ -1,0 +1,242 @@
+"""`score_answers` and `generate`: what the model says, measured and written out.
+
+Both see whatever patch is attached at the time; they do not know of patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
+from kgmet.lm.run.suffixes import base_states, left_padded
+
+__all__ = [
+    "AnswerScore",
+    "NextToken",
+    "end_tokens",
+    "generate",
+    "likeliest",
+    "literal",
+    "next_logits",
+    "next_tokens",
+    "score_answers",
+    "score_from",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerScore:
+    """How likely an answer is after a prompt.
+
+    `logprob` is in nats, summed over the answer's `n_token` tokens. `is_first` says whether greedy decoding gives
+    exactly these tokens, `n_hit` how many of them are the likeliest token where they stand (teacher-forced). `rank` is
+    that of the answer's first token among all, from 1.
+    """
+
+    prompt: str
+    answer: str
+    logprob: float
+    n_token: int
+    is_first: bool
+    rank: int
+    n_hit: int
+
+    @property
+    def probability(self) -> float:
+        """The answer's probability, in [0, 1]."""
+        return float(torch.tensor(self.logprob, dtype=torch.float64).exp())
+
+    @property
+    def mean_logprob(self) -> float:
+        """In nats per token; compares answers of different length."""
+        return self.logprob / self.n_token
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextToken:
+    """One candidate for the next token."""
+
+    text: str
+    probability: float
+
+
+def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> list[AnswerScore]:
+    """Score each (prompt, answer), in order.
+
+    Prompts that occur several times are encoded once, and so is what answers have in common with their prompt.
+
+    Raises:
+        EmptyTextError: if an answer has no token of its own after its prompt.
+    """
+    if not pairs:
+        return []
+    spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
+    heads = sorted({span.input_ids[: span.n_prompt] for span in spans}, key=lambda ids: (len(ids), ids))
+    scores: dict[int, AnswerScore] = {}
+    for begin in range(0, len(heads), batch_size):
+        chunk = heads[begin : begin + batch_size]
+        index = {head: row for row, head in enumerate(chunk)}
+        members = [
+            (n, index[s.input_ids[: s.n_prompt]]) for n, s in enumerate(spans) if s.input_ids[: s.n_prompt] in index
+        ]
+        logprobs = _target_logprobs(lm, chunk, [(row, spans[n]) for n, row in members])
+        for (number, _), table in zip(members, logprobs, strict=True):
+            scores[number] = score_from(pairs[number], spans[number], table)
+    return [scores[number] for number in range(len(pairs))]
+
+
+def next_tokens(lm: LoadedLM, prompts: Sequence[str], *, k: int = 10) -> list[list[NextToken]]:
+    """The `k` likeliest next tokens after each prompt, best first."""
+    return likeliest(lm, next_logits(lm, prompts), k=k)
+
+
+def next_logits(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
+    """Logits (n_prompt, d_vocab), float32 on the CPU, of the token after each prompt."""
+    spans = locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])
+    with torch.no_grad():
+        ids, mask = left_padded([span.input_ids for span in spans], device=lm.device)
+        states = base_states(lm, ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False)
+        return lm.vocabulary_logits(states[:, -1]).cpu()
+
+
+def likeliest(lm: LoadedLM, logits: Tensor, *, k: int = 10) -> list[list[NextToken]]:
+    """The `k` likeliest tokens, best first, by each row of logits (n_row, d_vocab)."""
+    top = logits.softmax(-1).topk(k)
+    return [
+        [
+            NextToken(text=str(lm.tokenizer.decode([int(token)])), probability=float(value))
+            for value, token in zip(values, tokens, strict=True)
+        ]
+        for values, tokens in zip(top.values, top.indices, strict=True)
+    ]
+
+
+def generate(
+    lm: LoadedLM,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 12,
+    chat: bool = False,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[str]:
+    """Continue each prompt; greedily unless `temperature` is above 0.
+
+    Args:
+        lm: the model.
+        prompts: texts to continue; with `chat`, messages of a user.
+        max_new_tokens: length of an answer, in tokens.
+        chat: put each prompt into the model's chat template.
+        temperature: 0 is greedy; above 0 samples.
+        seed: of the sampling; the same seed gives the same text.
+
+    Returns:
+        Only what was added, without special tokens.
+    """
+    texts = [chat_text(lm, prompt) if chat else prompt for prompt in prompts]
+    rows = lm.tokenizer(texts, add_special_tokens=not chat)["input_ids"]
+    ids, mask = left_padded(rows, device=lm.device)
+    pad = lm.tokenizer.pad_token_id
+    options: dict[str, object] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if temperature > 0:
+        options = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+    with torch.no_grad(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        out = lm.model.generate(  # type: ignore[operator]
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=0 if pad is None else pad,
+            **options,
+        )
+    return list(lm.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True))
+
+
+def chat_text(lm: LoadedLM, message: str) -> str:
+    """The message as the model's chat template puts it; the bare message where there is no template."""
+    if not getattr(lm.tokenizer, "chat_template", None):
+        return message
+    turns = [{"role": "user", "content": message}]
+    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+
+def _target_logprobs(
+    lm: LoadedLM, heads: Sequence[tuple[int, ...]], members: Sequence[tuple[int, EditSpan]]
+) -> list[Tensor]:
+    """For each member: log-probabilities (n_target, d_vocab) at the positions that predict its target."""
+    with torch.no_grad():
+        ids, mask = left_padded(heads, device=lm.device)
+        needs_more = any(len(span.target_ids) > 1 for _, span in members)
+        from kgmet.lm.run.tracing import recorded
+
+        with recorded([lm.layers[-1]]) as seen:
+            output = lm.base(ids, attention_mask=mask, position_ids=_positions(mask), use_cache=needs_more)
+        assert seen[0] is not None
+        first = lm.vocabulary_logits(seen[0][:, -1]).log_softmax(-1).cpu()
+        tables = [first[row][None] for row, _ in members]
+        longer = [(n, row, span) for n, (row, span) in enumerate(members) if len(span.target_ids) > 1]
+        if longer:
+            rest = _continued(lm, output.past_key_values, mask, longer)
+            for (number, _, _), table in zip(longer, rest, strict=True):
+                tables[number] = torch.cat([tables[number], table])
+    return tables
+
+
+def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple[int, int, EditSpan]]) -> list[Tensor]:
+    """Log-probabilities after each token of the targets but the last, resumed from the prompts' cache."""
+    rows = torch.tensor([row for _, row, _ in longer], device=mask.device)
+    cache.batch_select_indices(rows)  # type: ignore[attr-defined]
+    heads = [span.target_ids[:-1] for _, _, span in longer]
+    width = max(len(head) for head in heads)
+    ids = torch.tensor([[*head, *[0] * (width - len(head))] for head in heads], device=mask.device)
+    before = mask[rows]
+    positions = before.sum(1)[:, None] + torch.arange(width, device=mask.device)
+    states = base_states(
+        lm,
+        ids,
+        attention_mask=torch.cat([before, torch.ones_like(ids)], dim=1),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    kept = [state[: len(head)] for state, head in zip(states, heads, strict=True)]
+    table = lm.vocabulary_logits(torch.cat(kept)).log_softmax(-1).cpu()
+    return list(torch.split(table, [len(head) for head in heads]))
+
+
+def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
+    """The score of a (prompt, answer) from log-probabilities (n_target, d_vocab) where its answer is predicted."""
+    target = torch.tensor(span.target_ids)
+    chosen = table.gather(1, target[:, None])[:, 0]
+    hits = table.argmax(-1) == target
+    return AnswerScore(
+        prompt=pair[0],
+        answer=pair[1],
+        logprob=float(chosen.double().sum()),
+        n_token=len(span.target_ids),
+        is_first=bool(hits.all()),
+        rank=int((table[0] > chosen[0]).sum()) + 1,
+        n_hit=int(hits.sum()),
+    )
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def end_tokens(lm: LoadedLM) -> set[int]:
+    """The tokens after which nothing is written any more."""
+    config = getattr(lm.model, "generation_config", None)
+    named = getattr(config, "eos_token_id", None)
+    ends = set(named) if isinstance(named, (list, tuple)) else {named}
+    return {int(token) for token in (*ends, lm.tokenizer.eos_token_id) if token is not None}
+
+
+def literal(prompt: str) -> str:
+    """A prompt that holds '{}' is no template here; keep `locate` from filling it."""
+    return prompt.replace("{}", "{ }")

@@ -1,0 +1,78 @@
+"""`GraphDirection`: the shift as the subject's vector in an encoded subgraph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kgmet.graph.reading.retrieve import Subgraph
+from kgmet.search.directions.config import DirectionConfig, SourceKind
+from kgmet.search.directions.encoder import RelationalEncoder
+from kgmet.search.directions.features import GraphFeatures, only_anchor
+
+__all__ = ["GraphDirection"]
+
+
+class GraphDirection:
+    """A fresh encoder per edit, seeded: the same edit gives the same direction, alone or in a batch.
+
+    KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift.
+    With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the nonsense control give it features
+    of other names.
+    """
+
+    def __init__(self, subgraph: Subgraph, features: GraphFeatures, *, config: DirectionConfig, seed: int) -> None:
+        self.name = config.source.value
+        self._config = config
+        if config.source is SourceKind.NO_GRAPH:
+            features = only_anchor(features, subgraph.anchor)
+            self._edges, self._edge_relation, self._anchor = (
+                torch.zeros(2, 0, dtype=torch.long),
+                subgraph.edge_relation[:0],
+                0,
+            )
+        else:
+            # Messages run both ways: the subject's vector must hear of what its facts point to.
+            flipped = subgraph.edge_index.flip(0)
+            self._edges = torch.cat([subgraph.edge_index, flipped], dim=1)
+            self._edge_relation = torch.cat([subgraph.edge_relation, subgraph.edge_relation])
+            self._anchor = subgraph.anchor
+        spread = features.nodes.norm(dim=-1).mean().clamp(min=1e-6) / math.sqrt(features.nodes.shape[1])
+        self._nodes, self._relations = features.nodes / spread, features.relations / spread
+        generator = torch.Generator().manual_seed(seed)
+        width = features.nodes.shape[1]
+        self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator)
+        # A length of zero would give the encoder no gradient in the first step.
+        self._length = nn.Parameter(torch.full((), 0.1))
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The encoder's weights, and the length where it is learned apart."""
+        if self._config.source is SourceKind.GRAPH_FREE_LENGTH:
+            return list(self._encoder.parameters())
+        return [*self._encoder.parameters(), self._length]
+
+    def shift(self) -> Tensor:
+        """(d_model,) in units of ‖h‖/√d_model."""
+        return self._shift(self._nodes)
+
+    def influence(self) -> Tensor | None:
+        """Share of each node in the shift: |gradient · value| of its features along the shift, normalised to 1."""
+        nodes = self._nodes.clone().requires_grad_()
+        with torch.enable_grad():
+            shift = self._shift(nodes)
+            (gradient,) = torch.autograd.grad((shift * shift.detach()).sum(), nodes)
+        share: Tensor = (gradient * nodes).sum(-1).abs().detach()
+        total: Tensor = share.sum().clamp(min=1e-12)
+        return share / total
+
+    def _shift(self, nodes: Tensor) -> Tensor:
+        encoded: Tensor = self._encoder(nodes, self._relations, self._edges, self._edge_relation)[self._anchor]
+        if self._config.source is SourceKind.GRAPH_FREE_LENGTH:
+            # At the start the output is about as long as the features, 1 per coordinate; begin where KGMET does.
+            return encoded * 0.1
+        unit = encoded / encoded.norm().clamp(min=1e-6)
+        shift: Tensor = self._length * (self._config.length_factor * math.sqrt(unit.numel())) * unit
+        return shift

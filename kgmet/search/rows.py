@@ -1,0 +1,79 @@
+"""`ProblemRows`: the loss of every prompt of several problems, for given shifts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import EditSpan, locate_all
+from kgmet.lm.run.suffixes import Suffixes, encode_suffixes
+from kgmet.search.objective import mean_within
+from kgmet.search.problem import ShiftProblem
+from kgmet.search.readout import Readout
+
+__all__ = ["ProblemRows"]
+
+
+class ProblemRows:
+    """The prompts of several problems as rows, encoded up to the shifted layer.
+
+    `before` (n_edit, d_model) is the state at each problem's lookup token, in its first prompt in which that is not
+    the very first token (the attention sink). `edit_of_row` (n_row,) says whose prompt a row is, `terms` and `weights`
+    what it counts for.
+    """
+
+    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
+        self.lm = lm
+        rows = [(number, prompt) for number, problem in enumerate(problems) for prompt in problem.prompts]
+        owners = [number for number, _ in rows]
+        spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
+        starts = [span.lookup.position for span in spans]
+        # The last token of an answer predicts nothing that is asked for.
+        ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
+        self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer, together=owners)
+        device = self.suffixes.hidden.device
+        self.edit_of_row = torch.tensor(owners, device=device)
+        self.terms = [prompt.term for _, prompt in rows]
+        self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
+        tree_of, first = self.suffixes.tree_of, [path[0] for path in self.suffixes.paths]
+        own = [[row for row, owner in enumerate(owners) if owner == n] for n in range(len(problems))]
+        chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
+        self.before = self.suffixes.hidden[[tree_of[row] for row in chosen], [first[row] for row in chosen]].float()
+        # Texts that begin alike have their start token in common: it is shifted once.
+        lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
+        self.lookups = torch.tensor(lookups, device=device)
+        self.asked = torch.tensor(self._asked(spans, starts), device=device).reshape(-1, 4)
+        held = [
+            (row, tree_of[row], self.suffixes.paths[row][-1]) for row, span in enumerate(spans) if span.target is None
+        ]
+        self.held = torch.tensor(held, device=device, dtype=torch.long).reshape(-1, 3)
+        self.readout = Readout(lm, self.asked[:, 3], self._at(self.suffixes.final, self.held))
+
+    def losses(self, deltas: Tensor) -> Tensor:
+        """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
+        hidden = self.suffixes.hidden
+        tree, node, owner = self.lookups.T
+        final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
+        nll, divergence = self.readout.of(self._at(final, torch.cat([self.asked[:, :3], self.held])))
+        return mean_within(nll, self.asked[:, 0], len(self.terms)).index_add(0, self.held[:, 0], divergence)
+
+    def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """(row, tree, node, token) for each token of an answer and the place that predicts it."""
+        return [
+            (
+                row,
+                self.suffixes.tree_of[row],
+                self.suffixes.paths[row][position - 1 - starts[row]],
+                span.input_ids[position],
+            )
+            for row, span in enumerate(spans)
+            for position in (span.target or ())
+        ]
+
+    @staticmethod
+    def _at(states: Tensor, where: Tensor) -> Tensor:
+        """The states (n, d_model) at the (row, tree, node) of `where`."""
+        return states[where[:, 1], where[:, 2]]

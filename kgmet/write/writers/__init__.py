@@ -1,0 +1,1 @@
+"""One module per published way to write an update."""

@@ -1,0 +1,153 @@
+"""`LeastSquaresWriter`: MEMIT's update, which may go anywhere but pays for every direction ordinary keys use.
+
+MEMIT (arXiv:2210.07229, eq. 14), transposed because our batches are rows:
+keys → K₁ᵀ, residuals → Rᵀ, second moment → C, weight → λ, written → K_pᵀ (MEMIT-seq),
+``(λC + K₁K₁ᵀ + K_pK_pᵀ) ΔWᵀ = K₁ Rᵀ``.
+
+With K = [K_p, K₁] and C = LLᵀ this is ``ΔWᵀ = C⁻¹K (KᵀC⁻¹K + λI)⁻¹ E Rᵀ``: the null-space solve with C⁻¹ in place of
+the projector, so earlier keys are carried in the same growing system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError, StaleArtifactError
+from kgmet.base.fingerprint import digest
+from kgmet.base.shapes import check_shape
+from kgmet.write.ledger import WrittenKeys
+from kgmet.write.moments import KeyMoment
+from kgmet.write.solve import LayerUpdate, solve_layer_update
+from kgmet.write.writer import WriteRequest
+
+__all__ = ["LeastSquaresWriter", "Whitening"]
+
+_JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Whitening:
+    """C⁻¹ as a `KeyMetric`: `factor` (d_key, d_key), float64, is the lower Cholesky factor L of C."""
+
+    factor: Tensor
+    moment_fingerprint: str
+
+    def __post_init__(self) -> None:
+        """Check the shape."""
+        check_shape("factor", self.factor, self.factor.shape[0], self.factor.shape[0])
+
+    @property
+    def d_key(self) -> int:
+        """Width of the keys."""
+        return self.factor.shape[0]
+
+    @property
+    def rank(self) -> int:
+        """Every direction can be written in."""
+        return self.d_key
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits for the moment."""
+        return digest("whitening", self.moment_fingerprint)[:16]
+
+    def project(self, rows: Tensor) -> Tensor:
+        """L⁻¹k for each row k of (n, d_key)."""
+        white: Tensor = torch.linalg.solve_triangular(self.factor, rows.double().T, upper=False)
+        return white.T
+
+    def lift(self, rows: Tensor) -> Tensor:
+        """L⁻ᵀw for each row w of (n, d_key)."""
+        lifted: Tensor = torch.linalg.solve_triangular(self.factor.T, rows.double().T, upper=True)
+        return lifted.T
+
+    @classmethod
+    def from_moment(cls, moment: KeyMoment) -> Whitening:
+        """Cholesky factor of the second moment, d_key³/3 once per layer.
+
+        Directions no token has used make the moment singular. Then the smallest of 1e-12 … 1e-6 times the mean
+        eigenvalue that makes it definite is added to the diagonal.
+
+        Raises:
+            ConfigError: if the moment is far from positive definite.
+        """
+        return cls(factor=definite_cholesky(moment.second_moment), moment_fingerprint=moment.fingerprint)
+
+
+def definite_cholesky(moment: Tensor) -> Tensor:
+    """Lower Cholesky factor of a second moment (n, n), float64; see `Whitening.from_moment`."""
+    scale = float(moment.diagonal().mean())
+    for jitter in _JITTERS:
+        system = moment.clone()
+        system.diagonal().add_(jitter * scale)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(system)
+        if not bool(failed):
+            return factor
+    raise ConfigError("The key statistics are no second moment: they have negative eigenvalues. Estimate them anew.")
+
+
+def moment_for(request: WriteRequest, moments: Mapping[int, KeyMoment]) -> KeyMoment:
+    """The moment of the layer that is written.
+
+    Raises:
+        StaleArtifactError: if there is none, or it is of another model.
+    """
+    if request.layer not in moments:
+        raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
+    moment = moments[request.layer]
+    request.check_model(moment.model_fingerprint)
+    return moment
+
+
+def metric_for(
+    request: WriteRequest, moments: Mapping[int, KeyMoment], made: MutableMapping[int, Whitening]
+) -> Whitening:
+    """C⁻¹ of the layer that is written, made once and kept in `made`."""
+    moment = moment_for(request, moments)
+    if request.layer not in made:
+        made[request.layer] = Whitening.from_moment(moment)
+    return made[request.layer]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LeastSquaresWriter:
+    """MEMIT's; MEMIT-seq's with `keeps_earlier`. Protected keys of a request count like earlier ones.
+
+    `weight` is λ, above 0: how much ordinary keys count against the edit's. 15,000 in the paper for GPT-J; 1,500 for
+    the default model.
+    """
+
+    moments: Mapping[int, KeyMoment]
+    weight: float = 1500.0
+    keeps_earlier: bool = False
+    name: str = "least squares"
+    _metrics: dict[int, Whitening] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not self.weight > 0:
+            raise ConfigError(f"write.moment_weight must be above 0, got {self.weight}")
+
+    def solve(self, request: WriteRequest) -> LayerUpdate:
+        """The update of one layer, factors of n_key rows.
+
+        Raises:
+            StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
+        """
+        metric = metric_for(request, self.moments, self._metrics)
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
+        _, protected = written.fresh(request.protected_names, request.protected)
+        system, latest = written.behind(metric, self.weight)
+        return solve_layer_update(
+            request.keys,
+            request.residuals,
+            written=system,
+            protected=torch.cat([latest, protected]),
+            layer=request.layer,
+            weight_name=request.weight_name,
+        )

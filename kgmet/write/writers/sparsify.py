@@ -1,0 +1,74 @@
+"""`SparseWriter`: RECT, which keeps the entries an update changes most for their size, and drops the rest.
+
+RECT (arXiv:2401.04700). Checked against the authors' code (JasonForJoy/Model-Editing-Hurt,
+easyeditor/models/rome/rome_main.py: ROME, a fifth is kept) and the baseline MEMIT_rect of jianghoucheng/AlphaEdit
+(memit/memit_rect_main.py: 40 % is kept, our default). Both rank by ``|ΔW / W|``, as here. What is different here:
+
+- Exactly the share is kept; there everything from the threshold on, which is one entry more.
+- ``W`` is the unedited weight; there it holds the earlier edits. There 1e-8 is added to it, here a zero weight counts
+  as changed without bound.
+- A layer is sparsified before the next one is solved, which then makes up for what was dropped; there all layers are
+  solved with whole updates and sparsified at the end, so that what is written is not what was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.shapes import check_shape
+from kgmet.write.solve import LayerUpdate
+from kgmet.write.writer import Writer, WriteRequest
+
+__all__ = ["SparseWriter", "largest_relative"]
+
+
+def largest_relative(update: Tensor, weight: Tensor, share: float) -> Tensor:
+    """The entries of `update` with the largest |ΔW/W|, all others zero; both (d_model, d_key).
+
+    Exactly ``round(share · size)`` entries are kept; of equal ones those that come first.
+    """
+    check_shape("weight", weight, *update.shape)
+    size = weight.abs().to(update.dtype)
+    # Where the weight is 0 any change is infinitely large, and no change is none.
+    relative = torch.where(update == 0, 0.0, update.abs() / size).flatten()
+    order = relative.argsort(descending=True, stable=True)
+    kept = torch.zeros_like(relative, dtype=torch.bool)
+    kept[order[: round(share * relative.numel())]] = True
+    return torch.where(kept.reshape(update.shape), update, 0.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SparseWriter:
+    """RECT: another writer's update, of which the share of relatively largest entries is kept.
+
+    `share` is above 0 and at most 1. The result has no low rank: its factors are the identity and the matrix.
+    """
+
+    inner: Writer
+    share: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"write.kept_share must be above 0 and at most 1, got {self.share}")
+
+    @property
+    def name(self) -> str:
+        """For tables and saved artefacts."""
+        return f"{self.inner.name}, sparse"
+
+    def solve(self, request: WriteRequest) -> LayerUpdate:
+        """The update of one layer, factors of d_model rows."""
+        update = self.inner.solve(request)
+        weight = request.weight().to(device="cpu", dtype=torch.float32)
+        sparse = largest_relative(update.dense(), weight, self.share)
+        return LayerUpdate(
+            layer=update.layer,
+            weight_name=update.weight_name,
+            output_factor=torch.eye(sparse.shape[0]),
+            input_factor=sparse,
+        )

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgmet.base.errors import Cancelled, ConfigError, ContradictionError
+from kgmet.base.progress import ProgressEvent
+from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.edit.editors import EDITORS, Editor
+from kgmet.edit.plan import EditPlan, plan_edits, search_edits, write_edits
+from kgmet.edit.report import report_edit
+from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import next_tokens, score_answers
+from kgmet.write.moments import Corpus
+from kgmet.write.patch import attached, load_patch, save_patch
+from kgmet.write.statistics import KeyStatistics
+from tests.graph.small_world import world
+from tests.tiny_models import tiny_lm
+
+CATALOGUE = RelationCatalogue.load()
+LINES = tuple(
+    f"The {a} of {b} is located in the {c}."
+    for a in ("city", "tower")
+    for b in ("France", "Rome", "Tokyo", "Paris")
+    for c in ("country", "city", "language")
+)
+CORPUS = Corpus(name="test", lines=LINES)
+TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
+GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def lm() -> LoadedLM:
+    return tiny_lm()
+
+
+def small(editor: Editor) -> Editor:
+    """The editor on the tiny model's layers, with few steps."""
+    config = editor.config
+    layers = (0, 1) if config.deep.enabled else (2,) if len(config.write.layers) == 1 else (1, 2)
+    config = replace(
+        config,
+        write=replace(config.write, layers=layers),
+        target=replace(config.target, max_steps=6),
+        direction=replace(config.direction, feature_layer=1),
+        finetune=replace(config.finetune, steps=5),
+        deep=replace(config.deep, write=replace(config.deep.write, layers=(2,))),
+    )
+    return replace(editor, config=config)
+
+
+def context_of(edit: FactEdit, editor: Editor) -> EditContext:
+    return prepare_edit(edit, store=world(), catalogue=CATALOGUE, config=editor.config)
+
+
+def planned(lm: LoadedLM, editor: Editor, *edits: FactEdit, **rest: object) -> EditPlan:
+    contexts = [context_of(edit, editor) for edit in edits]
+    return plan_edits(lm, contexts, editor=editor, statistics=KeyStatistics(lm, CORPUS), **rest)  # type: ignore[arg-type]
+
+
+def weights_of(lm: LoadedLM) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in lm.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", EDITORS)
+def test_every_editor_makes_the_new_object_likelier_and_leaves_every_weight_alone(lm: LoadedLM, name: str) -> None:
+    editor, pair = small(EDITORS[name]), (TOWER.prompt, TOWER.new_object)
+    weights = weights_of(lm)
+    before = score_answers(lm, [pair])[0].logprob
+    plan = planned(lm, editor, TOWER)
+    with attached(plan.patch, lm):
+        after = score_answers(lm, [pair])[0].logprob
+    if name != "random":  # a random direction promises nothing
+        assert after > before
+    assert score_answers(lm, [pair])[0].logprob == before
+    assert all(torch.equal(value, weights[key]) for key, value in lm.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["KGMET", "KGMET-paper", "AlphaEdit", "MEMIT"])
+def test_an_edit_gives_the_same_shift_alone_and_in_a_batch_and_again(lm: LoadedLM, name: str) -> None:
+    editor = small(EDITORS[name])
+    alone, again = planned(lm, editor, TOWER), planned(lm, editor, TOWER)
+    together = planned(lm, editor, GATE, TOWER)
+    assert alone.patch.id == again.patch.id
+    torch.testing.assert_close(alone.shifts[0].delta, together.shifts[1].delta, rtol=1e-3, atol=1e-4)
+
+
+def test_plans_apart_are_the_plans_alone(lm: LoadedLM) -> None:
+    editor = small(EDITORS["KGMET"])
+    contexts = [context_of(edit, editor) for edit in (TOWER, GATE)]
+    searched = search_edits(lm, contexts, editor=editor)
+    statistics = KeyStatistics(lm, CORPUS)
+    apart = [write_edits(lm, one, editor=editor, statistics=statistics) for one in searched.apart()]
+    alone = planned(lm, editor, GATE)
+    assert [plan.patch.edits for plan in apart] == [(contexts[0].edit,), (contexts[1].edit,)]
+    torch.testing.assert_close(apart[1].patch.updates[0].dense(), alone.patch.updates[0].dense(), rtol=1e-2, atol=1e-4)
+
+
+def test_a_saved_patch_does_what_the_fresh_one_does(lm: LoadedLM, tmp_path: Path) -> None:
+    plan = planned(lm, small(EDITORS["KGMET"]), TOWER)
+    save_patch(plan.patch, tmp_path / "patch")
+    loaded = load_patch(tmp_path / "patch")
+    with attached(plan.patch, lm):
+        fresh = next_tokens(lm, [TOWER.prompt])
+    with attached(loaded, lm):
+        assert next_tokens(lm, [TOWER.prompt]) == fresh
+
+
+def test_later_edits_know_the_keys_of_earlier_ones(lm: LoadedLM) -> None:
+    editor = small(EDITORS["AlphaEdit"])
+    first = planned(lm, editor, TOWER)
+    second = planned(lm, editor, GATE, ledger=first.ledger, earlier=[first.patch])
+    layer = editor.config.write.layers[0]
+    own = f"{first.contexts[0].edit.id}/"
+    assert any(name.startswith(own) for name in second.ledger.at(layer, lm.d_key).names)
+    assert second.ledger.patch_ids == (first.patch.id, second.patch.id)
+
+
+def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_same_subject(lm: LoadedLM) -> None:
+    editor = replace(small(EDITORS["KGMET"]), searches_unedited=True)
+    first = planned(lm, editor, TOWER)
+    rest = {"ledger": first.ledger, "earlier": [first.patch]}
+    again = FactEdit(subject="the eiffel tower", template="{} was designed by", new_object="Rome")
+    unedited, fresh = planned(lm, editor, GATE, again), planned(lm, editor, again, GATE, **rest)
+    shifts = {shift.edit_id: shift for shift in fresh.shifts}
+    for plan_shift in unedited.shifts:
+        before = shifts[plan_shift.edit_id].before
+        is_same = bool(torch.allclose(before, plan_shift.before, atol=1e-5))
+        assert is_same is (plan_shift.edit_id == GATE.id)
+    assert [shift.edit_id for shift in fresh.shifts] == [again.id, GATE.id]
+
+
+def test_a_subject_the_graph_does_not_know_is_edited_without_it(lm: LoadedLM) -> None:
+    editor = small(EDITORS["KGMET"])
+    edit = FactEdit(subject="Zorblax", template="{} is located in the city of", new_object="Rome")
+    plan = planned(lm, editor, edit)
+    assert not plan.contexts[0].has_graph
+    report = report_edit(lm, plan)
+    assert report.graph["took_part"] is False
+    assert report.after.p_new > report.before.p_new
+
+
+def test_contradictions_and_foreign_layers_are_refused(lm: LoadedLM) -> None:
+    editor = small(EDITORS["AlphaEdit"])
+    other = replace(TOWER, id="", new_object="Berlin")
+    with pytest.raises(ContradictionError, match="Berlin"):
+        planned(lm, editor, TOWER, other)
+    deep = replace(editor, config=replace(editor.config, write=replace(editor.config.write, layers=(2, 3))))
+    with pytest.raises(ConfigError, match="4 layers"):
+        planned(lm, deep, TOWER)
+
+
+def test_the_same_edit_twice_is_made_once(lm: LoadedLM) -> None:
+    plan = planned(lm, small(EDITORS["AlphaEdit"]), TOWER, TOWER)
+    assert len(plan.patch.edits) == 1
+
+
+@pytest.mark.parametrize("after", [0, 3, 9])
+def test_a_cancelled_plan_leaves_nothing_attached(lm: LoadedLM, after: int) -> None:
+    class StopAfter:
+        left = after
+
+        def report(self, event: ProgressEvent) -> None:
+            pass
+
+        def check(self) -> None:
+            if self.left == 0:
+                raise Cancelled("stop")
+            self.left -= 1
+
+    before = next_tokens(lm, [TOWER.prompt])
+    with pytest.raises(Cancelled):
+        planned(lm, small(EDITORS["KGMET"]), TOWER, progress=StopAfter())
+    assert next_tokens(lm, [TOWER.prompt]) == before
+    assert not any(module._forward_hooks for module in lm.model.modules())
+
+
+def test_a_report_asks_in_words_that_were_not_optimised(lm: LoadedLM) -> None:
+    plan = planned(lm, small(EDITORS["KGMET"]), TOWER)
+    optimised = {prompt.phrase(TOWER.subject).prompt for prompt in plan.problems[0].prompts}
+    report = report_edit(lm, plan)
+    assert report.consequences
+    assert not optimised & {item.prompt for item in report.consequences}
+    data = report.to_json()
+    assert set(data) == {"edit", "editor", "graph", "before", "after", "consequences", "seconds"}
+    assert set(data["before"]) == {"answer", "p_new", "p_old"}

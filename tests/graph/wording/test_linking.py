@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+
+from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.stores.memory import MemoryStore
+from kgmet.graph.triple import Entity, Triple
+from kgmet.graph.wording.linking import guess_relation, link_edit, link_entity
+
+CATALOGUE = RelationCatalogue.load()
+TOWER = Entity(id="Q243", label="Eiffel Tower", type="landmark", aliases=("La Tour Eiffel",))
+PARIS, TOKYO = Entity(id="Q90", label="Paris", type="city"), Entity(id="Q1490", label="Tokyo", type="city")
+FRANCE, JAPAN = Entity(id="Q142", label="France", type="country"), Entity(id="Q17", label="Japan", type="country")
+GEORGIA = Entity(id="Q230", label="Georgia", type="country", description="country in the Caucasus")
+STATE = Entity(id="Q1428", label="Georgia", type="state", description="state of the United States")
+ATLANTA = Entity(id="Q23556", label="Atlanta", type="city")
+TBILISI = Entity(id="Q994", label="Tbilisi", type="city")
+APPLE = Entity(id="Q89", label="apple", type="food")
+FIRM = Entity(id="Q312", label="Apple Inc.", type="company", aliases=("Apple",))
+
+
+def fact(subject: Entity, relation: str, obj: Entity) -> Triple:
+    return Triple(subject=subject, relation=CATALOGUE.spec(relation).relation, object=obj)
+
+
+STORE = MemoryStore(
+    [
+        fact(TOWER, "P131", PARIS),
+        fact(TOWER, "P17", FRANCE),
+        fact(PARIS, "P17", FRANCE),
+        fact(FRANCE, "P36", PARIS),
+        fact(TOKYO, "P17", JAPAN),
+        fact(JAPAN, "P36", TOKYO),
+        fact(GEORGIA, "P36", TBILISI),
+        fact(STATE, "P36", ATLANTA),
+        fact(STATE, "P47", Entity(id="Q812", label="Florida", type="state")),
+    ],
+    entities=[APPLE, FIRM],
+)
+
+
+@pytest.mark.parametrize("typed", ["Eiffel Tower", "The Eiffel Tower", "eiffel tower", "la tour eiffel"])
+def test_spellings_of_one_subject(typed: str):
+    linked = link_edit(
+        STORE, FactEdit(subject=typed, template="{} is located in the city of", new_object="tokyo"), CATALOGUE
+    )
+    assert (linked.edit.subject_id, linked.edit.relation) == ("Q243", "P131")
+    assert (linked.edit.new_object_id, linked.edit.old_object_id, linked.edit.old_object) == ("Q1490", "Q90", "Paris")
+    assert linked.notes == ()
+    assert (linked.edit.subject, linked.edit.new_object) == (typed, "tokyo")
+
+
+def test_linking_does_not_make_another_edit():
+    edit = FactEdit(subject="Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
+    assert link_edit(STORE, edit, CATALOGUE).edit.id == edit.id
+
+
+def test_both_georgias_are_offered_and_chosen_by_kind_hint_or_neighbour():
+    assert [match.entity.id for match in link_entity(STORE, "georgia")] == ["Q1428", "Q230"]
+    assert link_entity(STORE, "Georgia", expected_types={"country"})[0].entity.id == "Q230"
+    assert link_entity(STORE, "Georgia (country)")[0].entity.id == "Q230"
+    assert link_entity(STORE, "Georgia (Caucasus)")[0].entity.id == "Q230"
+    assert link_entity(STORE, "Georgia [state]")[0].entity.id == "Q1428"
+    assert link_entity(STORE, "Georgia", near=["Q994"])[0].entity.id == "Q230"
+    assert {match.entity.description for match in link_entity(STORE, "Georgia")} == {
+        GEORGIA.description,
+        STATE.description,
+    }
+
+
+def test_the_relation_chooses_between_things_of_one_name():
+    assert link_entity(STORE, "Apple")[0].entity == APPLE
+    edit = FactEdit(subject="Apple", template="{} has its headquarters in the city of", new_object="Tokyo")
+    linked = link_edit(STORE, edit, CATALOGUE)
+    assert linked.edit.subject_id == FIRM.id and linked.edit.relation == "P159"
+    assert {match.entity.id for match in linked.subject} == {APPLE.id, FIRM.id}
+
+
+def test_ids_the_person_chose_are_kept():
+    edit = FactEdit(
+        subject="Georgia", template="The capital of {} is", new_object="Paris", relation="capital", subject_id="Q230"
+    )
+    linked = link_edit(STORE, edit, CATALOGUE)
+    assert linked.edit.subject_id == "Q230" and linked.edit.old_object_id == "Q994"
+    assert [(spec.id, score) for spec, score in linked.relations] == [("P36", 1.0)]
+
+
+def test_a_typed_old_object_that_the_graph_contradicts_is_said():
+    edit = FactEdit(subject="France", template="The capital of {} is", new_object="Tbilisi", old_object="Tokyo")
+    linked = link_edit(STORE, edit, CATALOGUE)
+    assert linked.notes == ("You say the old object is 'Tokyo'; the graph says Paris.",)
+    assert linked.edit.old_object_id == "Q1490"
+    assert [match.entity.id for match in linked.old_object][:2] == ["Q90", "Q1490"]
+
+
+def test_the_new_object_is_never_proposed_as_the_old_one():
+    edit = FactEdit(subject="Eiffel Tower", template="{} is located in the city of", new_object="Paris")
+    assert link_edit(STORE, edit, CATALOGUE).old_object == ()
+
+
+def test_what_the_graph_does_not_know_is_said_and_left_open():
+    edit = FactEdit(subject="Blorb", template="{} glorps", new_object="Zorp", old_object="Zurp")
+    linked = link_edit(STORE, edit, CATALOGUE)
+    ids = (linked.edit.subject_id, linked.edit.relation, linked.edit.new_object_id, linked.edit.old_object_id)
+    assert ids == (None,) * 4
+    assert len(linked.notes) == 3 and "'Blorb'" in linked.notes[0] and "'Zorp'" in linked.notes[1]
+
+
+def test_a_beginning_is_proposed_but_not_chosen():
+    edit = FactEdit(subject="Eiffel", template="{} is located in the city of", new_object="Tokyo")
+    linked = link_edit(STORE, edit, CATALOGUE)
+    assert linked.edit.subject_id is None and linked.subject[0].entity.id == "Q243"
+
+
+def test_every_wording_of_the_catalogue_is_recognised():
+    shared = [text for spec in CATALOGUE for text in {*spec.cloze, *spec.questions}]
+    for spec in CATALOGUE:
+        for template in (*spec.cloze, *spec.questions):
+            guesses = guess_relation(CATALOGUE, template)
+            assert guesses[0][1] == 1.0
+            assert spec.id in [guess.id for guess, score in guesses if score == 1.0]
+            if shared.count(template) == 1:
+                assert guesses[0][0].id == spec.id, template
+
+
+@pytest.mark.parametrize(
+    ("template", "known", "relation"),
+    [
+        ("What city is the capital of {}?", {}, "P36"),
+        ("{}, whose capital city is called", {"subject_type": "country"}, "P36"),
+        ("{} lies in", {"object_types": ["continent"], "subject_type": "country"}, "P30"),
+        ("{} is in", {"object_types": ["continent"], "subject_relations": ["P30"]}, "P30"),
+        ("{} is located in", {"object_types": ["country"], "subject_type": "landmark"}, "P17"),
+        ("{} is located in", {"object_types": ["city"], "subject_type": "landmark"}, "P131"),
+        ("The founders of {} include", {}, "P112"),
+        ("People in {} pay with the", {}, "P38"),
+    ],
+)
+def test_words_and_kinds_of_things_name_the_relation(template: str, known: dict, relation: str):
+    assert guess_relation(CATALOGUE, template, **known)[0][0].id == relation
+
+
+def test_words_without_meaning_name_none():
+    assert guess_relation(CATALOGUE, "{} glorps") == guess_relation(CATALOGUE, "{}") == ()
+
+
+def test_a_subject_with_facts_does_not_make_sense_of_nonsense():
+    assert guess_relation(CATALOGUE, "{} glorps", subject_relations=["P131"]) == ()

@@ -1,0 +1,147 @@
+"""Laws of the contest: the same prompts for all, the best by value, nothing left behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgmet.edit.config import EditConfig
+from kgmet.edit.editors import EDITORS
+from kgmet.fact import FactEdit
+from kgmet.inspect.compare_editors import compare_editors, contest_prompts
+from kgmet.inspect.comparison import Contest, ContestRow, Rival
+from kgmet.measure.metrics import MetricValue
+from kgmet.measure.prompts import ProbeKind
+from kgmet.write.moments import Corpus
+from kgmet.write.patch import attached
+from kgmet.write.statistics import KeyStatistics
+from tests.graph.small_world import CATALOGUE, world
+from tests.tiny_models import tiny_lm
+
+EDIT = FactEdit(
+    subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo", old_object="Paris"
+)
+CORPUS = Corpus(
+    name="few", lines=tuple(f"Line {n} of a short text about towers, rivers and cities." for n in range(30))
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
+
+
+def rival(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Rival:
+    config = EDITORS[name].config
+    config = replace(
+        config,
+        write=replace(config.write, layers=layers),
+        target=replace(config.target, max_steps=2),
+        hold=replace(config.hold, contexts=1),
+    )
+    return Rival(label=label or name, editor=EDITORS[name], config=config)
+
+
+def contest(*rivals: Rival, heard: list[Contest] | None = None) -> Contest:
+    lm = tiny_lm()
+    return compare_editors(
+        lm,
+        EDIT,
+        rivals,
+        store=world(),
+        catalogue=CATALOGUE,
+        statistics=KeyStatistics(lm, CORPUS),
+        on_trial=None if heard is None else heard.append,
+    )
+
+
+def test_every_rival_is_asked_the_same_and_the_model_stays_as_it_was() -> None:
+    lm, heard = tiny_lm(), []
+    ids = torch.tensor([lm.tokenizer(EDIT.prompt)["input_ids"]])
+    with torch.no_grad():
+        before = lm.model(ids).logits
+    found = contest(rival("KGMET"), rival("AlphaEdit"), heard=heard)
+    with torch.no_grad():
+        assert torch.equal(lm.model(ids).logits, before)
+    texts = [[pair.after.prompt for pair in trial.comparison.pairs] for trial in found.trials if trial.comparison]
+    assert len(texts) == 2 and texts[0] == texts[1] == [result.prompt for result in found.before]
+    assert [len(item.trials) for item in heard] == [1, 2]
+    keys = [row.key for row in found.rows()]
+    assert keys[0] == "probability" and keys[-3:] == ["neighbours_moved", "perplexity", "seconds"]
+    assert {"rewrite", "neighbour", "consequence"} <= set(keys)
+
+
+def test_a_column_says_what_its_own_patch_does() -> None:
+    lm = tiny_lm()
+    found = contest(rival("AlphaEdit"))
+    (trial,) = found.trials
+    assert trial.plan is not None and trial.comparison is not None
+    pair = trial.comparison.of(ProbeKind.REWRITE)[0]
+    from kgmet.lm.say.score import score_answers
+
+    with attached(trial.plan.patch, lm):
+        (score,) = score_answers(lm, [(EDIT.prompt, "Tokyo")])
+    assert pair.after.expected is not None
+    assert pair.after.expected.probability == pytest.approx(score.probability, rel=1e-4)
+    assert found.rows()[0].values[0] == MetricValue(value=pair.after.expected.probability, n=1, interval=None)
+
+
+def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
+    found = contest(rival("AlphaEdit", layers=(1, 9), label="too high"), rival("AlphaEdit"))
+    broken, fine = found.trials
+    assert "9" in broken.error and broken.plan is None and broken.answer == ""
+    assert fine.error == "" and fine.plan is not None
+    for row in found.rows():
+        if row.key != "seconds":
+            assert row.values[0] is None
+            assert row.best == frozenset()
+
+
+def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
+    from kgmet.edit.context import build_problem, prepare_edit, protected_facts
+
+    prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
+    asked = {prompt.text for prompt in prompts if prompt.kind is not ProbeKind.REWRITE}
+    config = EDITORS["KGMET"].config
+    context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=config)
+    searched = {
+        held.template.replace("{}", held.subject or EDIT.subject)
+        for held in build_problem(context, config).prompts
+        if held.wants_answer
+    }
+    assert not asked & searched
+    protected = {fact.triple.subject.label for fact in protected_facts(context, config)}
+    neighbours = [prompt.text for prompt in prompts if prompt.kind is ProbeKind.NEIGHBOUR]
+    assert not any(name in text for name in protected for text in neighbours)
+
+
+def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
+    unknown = FactEdit(subject="Zorblax", template="{} is located in", new_object="Tokyo")
+    for prompts in (
+        contest_prompts(EDIT, store=None, catalogue=CATALOGUE, config=EditConfig()),
+        contest_prompts(unknown, store=world(), catalogue=CATALOGUE, config=EditConfig()),
+    ):
+        assert [prompt.kind for prompt in prompts] == [ProbeKind.REWRITE]
+
+
+def row_of(better: str, *values: float | None) -> ContestRow:
+    shown = tuple(None if value is None else MetricValue(value=value, n=1, interval=None) for value in values)
+    return ContestRow(key="k", label="l", definition="d", unit="u", better=better, values=shown)
+
+
+@pytest.mark.parametrize(
+    ("better", "values", "best"),
+    [
+        ("higher", (0.5, 0.75, None), {1}),
+        ("lower", (0.5, 0.75, None), {0}),
+        ("higher", (0.75, 0.5, 0.75), {0, 2}),
+        ("higher", (0.5, 0.5), set()),
+        ("higher", (0.5, None), set()),
+        ("lower", (None, None), set()),
+    ],
+)
+def test_the_best_of_a_row(better: str, values: tuple[float | None, ...], best: set[int]) -> None:
+    assert row_of(better, *values).best == best

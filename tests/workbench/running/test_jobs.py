@@ -1,0 +1,103 @@
+"""One worker, jobs that outlive their browser, and a second click that is refused kindly."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, ProgressEvent
+from workbench.running.jobs import BusyError, Job, JobRegistry, JobState
+
+
+def ended(registry: JobRegistry, job_id: str) -> Job:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        job = registry.job(job_id)
+        assert job is not None
+        if job.is_finished:
+            return job
+        time.sleep(0.005)
+    raise AssertionError("the job did not end")
+
+
+def test_a_job_leaves_its_value_and_what_it_reported() -> None:
+    registry = JobRegistry()
+
+    def work(progress: Progress) -> str:
+        progress.report(ProgressEvent(stage="search", done=1, total=2, detail={"total": 3.0}))
+        progress.report(ProgressEvent(stage="write", done=0, total=5))
+        progress.report(ProgressEvent(stage="search", done=2, total=2, detail={"total": 2.0}))
+        return "made"
+
+    job = ended(registry, registry.submit("edit", work, "one"))
+    assert (job.state, job.value) == (JobState.DONE, "made")
+    assert [step["total"] for step in job.curve] == [3.0, 2.0]
+    assert job.latest is not None and (job.latest.stage, job.latest.done) == ("search", 2)
+    assert registry.latest("one", "edit") is job
+    assert registry.latest("two") is None
+
+
+def test_a_session_has_one_job_at_a_time_and_others_wait_their_turn() -> None:
+    registry, gate, order = JobRegistry(), threading.Event(), []
+
+    def first(progress: Progress) -> None:
+        gate.wait(10)
+        order.append("first")
+
+    one = registry.submit("edit", first, "one", title="The long one")
+    with pytest.raises(BusyError, match=r"The long one.*still under way"):
+        registry.submit("edit", lambda progress: order.append("never"), "one")
+    two = registry.submit("edit", lambda progress: order.append("second"), "two")
+    waiting = registry.job(two)
+    assert waiting is not None and waiting.state is JobState.WAITING and waiting.waited_behind == 1
+    gate.set()
+    ended(registry, one)
+    ended(registry, two)
+    assert order == ["first", "second"]
+    ended(registry, registry.submit("edit", lambda progress: None, "one"))
+
+
+def test_cancelling_stops_at_the_next_step_and_makes_nothing() -> None:
+    registry, started, made = JobRegistry(), threading.Event(), []
+
+    def work(progress: Progress) -> None:
+        started.set()
+        while True:
+            progress.check()
+            time.sleep(0.001)
+        made.append("never")
+
+    job_id = registry.submit("edit", work, "one")
+    assert started.wait(10)
+    registry.cancel(job_id)
+    job = ended(registry, job_id)
+    assert job.state is JobState.CANCELLED and not made and "Nothing was applied" in job.error
+
+
+def test_a_job_cancelled_while_it_waits_never_begins() -> None:
+    registry, gate, begun = JobRegistry(), threading.Event(), []
+    registry.submit("edit", lambda progress: gate.wait(10), "one")
+    waiting = registry.submit("edit", lambda progress: begun.append(1), "two")
+    registry.cancel(waiting)
+    gate.set()
+    assert ended(registry, waiting).state is JobState.CANCELLED
+    assert not begun
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ConfigError("layers are out of range"), "layers are out of range"), (ValueError("secret detail"), "ValueError")],
+)
+def test_the_worker_outlives_a_failure_and_says_what_is_for_people(error: Exception, said: str) -> None:
+    registry = JobRegistry()
+
+    def fail(progress: Progress) -> None:
+        raise error
+
+    job = ended(registry, registry.submit("edit", fail, "one"))
+    assert job.state is JobState.FAILED and said in job.error
+    assert "secret" not in job.error
+    assert ended(registry, registry.submit("edit", lambda progress: 7, "one")).value == 7

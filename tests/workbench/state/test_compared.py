@@ -1,0 +1,144 @@
+"""A comparison survives a restart as it was, and a file that is none does no harm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kgmet.base.errors import BrokenArtifactError
+from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
+from workbench.running import jobs
+from workbench.running.resources import Resident
+from workbench.screens.compare import view as compare_view
+from workbench.shared import inspect_actions
+from workbench.state.compared import FILE, contest_from_json, contest_to_json, load_compared
+from workbench.state.session import WorkbenchState
+from workbench.state.vault import SessionVault
+
+ROWS = (
+    {"editor": "AlphaEdit", "layers": "1,2", "ridge": None, "cutoff": None, "steps": 1},
+    {"editor": "MEMIT", "layers": "1", "ridge": 2.5, "cutoff": None, "steps": 2},
+    {"editor": "MEMIT", "layers": "77", "ridge": None, "cutoff": 0.5, "steps": 1},
+)
+
+
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
+    yield fresh_process(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def state(resident: Resident) -> WorkbenchState:
+    """A session whose typed fact was compared three ways; the last one fails for want of such a layer."""
+    made = state_of()
+    made.set_draft(EIFFEL)
+    edit = inspect_actions.edit_to_compare(made, "")
+    rivals = compare_view.rivals_from_rows(ROWS)
+    assert inspect_actions.compare(made, resident, edit, rivals, rows=ROWS) is None
+    job = jobs.latest(made.session_id, "compare")
+    assert job is not None and wait_for(job.id).error == ""
+    return made
+
+
+def restarted(state: WorkbenchState) -> WorkbenchState:
+    found = SessionVault(state.record.folder.parent).find(state.session_id)
+    assert found is not None
+    return WorkbenchState(found)
+
+
+def test_all_that_the_page_shows_comes_back(resident: Resident, state: WorkbenchState) -> None:
+    was, now = state.result("compare"), restarted(state).result("compare")
+    assert was is not None and now is not None
+    before, after = was.value.contest, now.value.contest
+    assert after.rows() == before.rows()
+    assert len(after.trials) == 3 and after.trials[2].error == before.trials[2].error != ""
+    assert compare_view.answers_table(after).equals(compare_view.answers_table(before))
+    assert compare_view.contest_alt(after) == compare_view.contest_alt(before)
+    assert [trial.rival for trial in after.trials] == [trial.rival for trial in before.trials]
+    assert (now.value.rows, now.value.chosen) == (ROWS, "")
+
+
+def test_it_is_as_fresh_or_stale_as_it_was(resident: Resident, state: WorkbenchState) -> None:
+    again = restarted(state)
+    result = again.result("compare")
+    assert result is not None
+    edit, rivals = inspect_actions.edit_to_compare(again, ""), compare_view.rivals_from_rows(result.value.rows)
+
+    def now(chosen: list[compare_view.Rival]) -> str:
+        return inspect_actions.contest_fingerprint(again, resident, edit, chosen, under=None)
+
+    assert not result.is_stale(now(rivals))
+    assert result.is_stale(now(rivals[:1]))
+
+
+def test_writing_and_reading_give_the_same_text(state: WorkbenchState) -> None:
+    result = state.result("compare")
+    assert result is not None
+    data = json.loads(json.dumps(contest_to_json(result.value.contest)))
+    assert json.dumps(contest_to_json(contest_from_json(data))) == json.dumps(data)
+
+
+def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Resident, state: WorkbenchState) -> None:
+    data = json.loads((state.record.folder / FILE).read_text(encoding="utf-8"))
+    data["contest"]["trials"] = data["contest"]["trials"][:1]
+    (state.record.folder / FILE).write_text(json.dumps(data), encoding="utf-8")
+    kept = restarted(state).result("compare")
+    assert kept is not None and len(kept.value.contest.trials) == 1
+
+
+def test_nothing_compared_is_nothing_kept(tmp_path: Path) -> None:
+    assert load_compared(tmp_path) is None
+
+
+def damaged(data: dict[str, object], where: str, value: object) -> str:
+    *path, last = where.split(".")
+    inside: object = data
+    for name in path:
+        inside = inside[int(name) if isinstance(inside, list) else name]  # type: ignore[index]
+    inside[int(last) if isinstance(inside, list) else last] = value  # type: ignore[index]
+    return json.dumps(data)
+
+
+WRONG = (
+    ("format", 2),
+    ("rows", 7),
+    ("contest", None),
+    ("contest.edit", {}),
+    ("contest.trials.0.editor", "nobody"),
+    ("contest.trials.0.config", {"no such setting": 1}),
+    ("contest.trials.0.perplexity", "loud"),
+    ("contest.trials.0.seconds", {"search": "long"}),
+    ("contest.trials.0.after", []),
+    ("contest.trials.0.after.0.expected.logprob", "x"),
+    ("contest.before.0.prompt", 3),
+)
+
+
+def test_a_damaged_file_is_said_to_be_so_and_left_out(state: WorkbenchState) -> None:
+    path = state.record.folder / FILE
+    sound = path.read_text(encoding="utf-8")
+    for where, value in WRONG:
+        path.write_text(damaged(json.loads(sound), where, value), encoding="utf-8")
+        again = restarted(state)
+        assert again.result("compare") is None and again.draft == state.draft, where
+        assert FILE in str(again.lost("compare")) and "Compare again" in str(again.lost("compare")), where
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null"])
+def test_a_file_that_is_no_comparison_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / FILE).write_bytes(text)
+    with pytest.raises(BrokenArtifactError, match="left out"):
+        load_compared(tmp_path)
+
+
+def test_a_new_comparison_takes_the_damaged_ones_place(resident: Resident, state: WorkbenchState) -> None:
+    (state.record.folder / FILE).write_bytes(b"{")
+    again = restarted(state)
+    kept = state.result("compare")
+    assert kept is not None and again.lost("compare")
+    again.record.keep("compare", kept)
+    assert again.lost("compare") is None
+    assert restarted(again).result("compare") is not None

@@ -1,0 +1,80 @@
+"""Search curve and answer bars: value → plotly figure or escaped HTML. No Streamlit."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from kgmet.lm.say.score import NextToken
+from workbench.wording import percent
+
+__all__ = ["TERMS", "answer_bars", "search_curve"]
+
+TERMS = {
+    "total": ("everything", "#6b7785"),
+    "rewrite": ("the new answer", "#0072b2"),
+    "consequence": ("its consequences", "#d55e00"),
+    "kept": ("what must stay", "#009e73"),
+    "anchor": ("what the subject is", "#cc79a7"),
+    "length": ("length", "#e69f00"),
+}
+"""Term of the loss → (name for people, colour)."""
+
+
+def search_curve(steps: Sequence[Mapping[str, float | str]], *, height: int = 280) -> go.Figure:
+    """The terms of the loss by step, in nats; what is absent from every step is not drawn."""
+    figure = go.Figure()
+    for term, (name, colour) in TERMS.items():
+        points = [(n, float(step[term])) for n, step in enumerate(steps) if isinstance(step.get(term), (int, float))]
+        if any(value for _, value in points):
+            figure.add_trace(
+                go.Scatter(
+                    x=[n for n, _ in points],
+                    y=[value for _, value in points],
+                    name=name,
+                    mode="lines+markers",
+                    marker={"size": 4},
+                    line={
+                        "color": colour,
+                        "width": 3 if term == "rewrite" else 2,
+                        "dash": "dot" if term == "total" else None,
+                    },
+                    hovertemplate=f"step %{{x}}: %{{y:.3f}} nats<extra>{name}</extra>",
+                )
+            )
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        xaxis={"title": "step", "rangemode": "tozero"},
+        yaxis={"title": "loss, nats", "rangemode": "tozero"},
+        legend={"orientation": "h", "y": -0.25},
+        uirevision="search",
+    )
+    return figure
+
+
+def answer_bars(tokens: Sequence[NextToken], *, marked: Mapping[str, str] | None = None) -> str:
+    """Next tokens as labelled bars, in HTML in which every text is escaped.
+
+    `marked`: text of an answer → class of its bar (``new``, ``old``); a token is marked if the answer begins with it.
+    """
+    rows = []
+    for token in tokens:
+        shown = token.text if token.text.strip() else token.text.replace("\n", "⏎").replace(" ", "␣") or "∅"
+        bare = token.text.strip()
+        kinds = [kind for answer, kind in (marked or {}).items() if bare and answer.startswith(bare)]
+        rows.append(
+            f'<div class="kg-bar {html.escape(kinds[0]) if kinds else ""}">'
+            f"<code>{html.escape(shown)}</code>"
+            f'<span class="kg-track"><span class="kg-fill" style="width:{100 * token.probability:.2f}%"></span></span>'
+            f"<b>{html.escape(percent(token.probability))}</b></div>"
+        )
+    return f'<div class="kg-bars" role="img" aria-label="{html.escape(_spoken(tokens))}">{"".join(rows)}</div>'
+
+
+def _spoken(tokens: Sequence[NextToken]) -> str:
+    return "Likeliest next tokens: " + ", ".join(
+        f"{token.text.strip()} {percent(token.probability)}" for token in tokens
+    )

@@ -1,0 +1,215 @@
+"""Long work outside the page: one worker for the whole process, jobs that any reconnected browser finds again.
+
+Streamlit stops a page's script whenever somebody clicks, and forgets it when a browser goes away. So anything that
+takes more than a moment is submitted here, runs on the one worker thread (two searches at once would only halve each
+other's speed), and is looked at by its id or by whose it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from queue import SimpleQueue
+from typing import Any
+
+import streamlit as st
+
+from kgmet.base.errors import Cancelled, KgmetError
+from kgmet.base.progress import CancelFlag, Progress, ProgressEvent
+
+__all__ = ["BusyError", "Job", "JobRegistry", "JobState", "Work", "cancel", "job", "latest", "registry", "submit"]
+
+LOG = logging.getLogger(__name__)
+Work = Callable[[Progress], Any]
+"""What a job does; its value is the job's."""
+_MOST_EVENTS = 5000
+_MOST_FINISHED = 200
+
+
+class BusyError(KgmetError):
+    """This browser session already has work under way."""
+
+
+class JobState(Enum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "stopped"
+
+
+@dataclass(eq=False, kw_only=True)
+class Job:
+    """One piece of work. The worker writes to it, pages only read; nothing in it changes after `is_finished`."""
+
+    id: str
+    kind: str
+    session_id: str
+    title: str = ""
+    state: JobState = JobState.WAITING
+    value: Any = None
+    error: str = ""
+    """For people, if it failed."""
+    events: dict[str, ProgressEvent] = field(default_factory=dict)
+    """Latest event by stage, in the order in which the stages began."""
+    curve: list[Mapping[str, float | str]] = field(default_factory=list)
+    """Details of every event of the stage ``search``: the terms of the loss, step by step."""
+    waited_behind: int = 0
+    """How many jobs were before it when it was submitted."""
+    submitted: float = field(default_factory=time.time)
+    started: float | None = None
+    ended: float | None = None
+    flag: CancelFlag = field(default_factory=CancelFlag)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def latest(self) -> ProgressEvent | None:
+        """The most recent event."""
+        return next(reversed(self.events.values()), None)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        return 0.0 if self.started is None else (self.ended or time.time()) - self.started
+
+
+class _Recorder:
+    """The `Progress` a job's function talks to."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def report(self, event: ProgressEvent) -> None:
+        """Keep the event where pages look for it."""
+        self._job.events.pop(event.stage, None)
+        self._job.events[event.stage] = event
+        if event.stage == "search" and "total" in event.detail and len(self._job.curve) < _MOST_EVENTS:
+            self._job.curve.append(event.detail)
+
+    def check(self) -> None:
+        """Stop if the person asked to."""
+        self._job.flag.check()
+
+
+class JobRegistry:
+    """All jobs of the process and the worker that does them, one after the other."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._queue: SimpleQueue[tuple[Job, Callable[[Progress], Any]]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._worker = threading.Thread(target=self._work, name="kgmet-worker", daemon=True)
+        self._worker.start()
+
+    def submit(self, kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:
+        """Queue `function(progress)`; see the module's `submit`."""
+        with self._lock:
+            active = [item for item in self._jobs.values() if not item.is_finished]
+            mine = next((item for item in active if item.session_id == session_id), None)
+            if mine is not None:
+                raise BusyError(
+                    f"“{mine.title or mine.kind}” is still under way. Wait for it, or stop it first. "
+                    "Nothing was changed."
+                )
+            made = Job(
+                id=secrets.token_hex(8), kind=kind, session_id=session_id, title=title, waited_behind=len(active)
+            )
+            self._jobs[made.id] = made
+            self._forget_oldest()
+        self._queue.put((made, function))
+        return made.id
+
+    def job(self, job_id: str) -> Job | None:
+        """The job with this id, if it is still remembered."""
+        return self._jobs.get(job_id)
+
+    def latest(self, session_id: str, kind: str | None = None) -> Job | None:
+        """The session's most recent job, of one kind or of any."""
+        for item in reversed(list(self._jobs.values())):
+            if item.session_id == session_id and kind in (None, item.kind):
+                return item
+        return None
+
+    def cancel(self, job_id: str) -> None:
+        """Ask a job to stop at its next step."""
+        found = self._jobs.get(job_id)
+        if found is not None:
+            found.flag.set()
+
+    def _work(self) -> None:
+        while True:
+            item, function = self._queue.get()
+            item.started = time.time()
+            item.state = JobState.RUNNING
+            try:
+                item.flag.check()
+                item.value = function(_Recorder(item))
+                state = JobState.DONE
+            except Cancelled as error:
+                item.error, state = str(error), JobState.CANCELLED
+            except KgmetError as error:
+                item.error, state = str(error), JobState.FAILED
+            except Exception as error:  # the worker must outlive whatever a job does
+                LOG.exception("job %s (%s) failed", item.id, item.kind)
+                item.error, state = (
+                    f"Something unforeseen happened: {type(error).__name__}. The log has more.",
+                    JobState.FAILED,
+                )
+            item.ended = time.time()
+            item.state = state
+            del function
+
+    def _forget_oldest(self) -> None:
+        finished = [item.id for item in self._jobs.values() if item.is_finished]
+        for job_id in finished[: max(0, len(finished) - _MOST_FINISHED)]:
+            del self._jobs[job_id]
+
+
+@st.cache_resource(show_spinner=False)
+def registry() -> JobRegistry:
+    """The process's one registry."""
+    return JobRegistry()
+
+
+def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:
+    """Queue `function(progress)` for the worker and return the job's id.
+
+    The function runs in the worker's thread: it attaches patches there, stores what it makes in the `SessionVault`
+    itself (the browser may be gone by then), and must not call Streamlit.
+
+    Args:
+        kind: what it is, for example ``edit`` or ``compare``; pages look for their own kind.
+        function: the work; gets a `Progress` whose `check` raises `Cancelled` once somebody pressed Stop.
+        session_id: whose it is. A session has one unfinished job at most.
+        title: for people.
+
+    Raises:
+        BusyError: if the session has unfinished work; nothing is queued then.
+    """
+    return registry().submit(kind, function, session_id, title=title)
+
+
+def job(job_id: str) -> Job | None:
+    """The job with this id, if it is still remembered."""
+    return registry().job(job_id)
+
+
+def latest(session_id: str, kind: str | None = None) -> Job | None:
+    """The session's most recent job, of one kind or of any: what a reconnected browser looks for."""
+    return registry().latest(session_id, kind)
+
+
+def cancel(job_id: str) -> None:
+    """Ask a job to stop at its next step."""
+    registry().cancel(job_id)

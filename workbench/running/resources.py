@@ -1,0 +1,159 @@
+"""What all visitors share: one resident model with its key statistics, the graph, the catalogue of relations.
+
+Nobody writes to any of it. Patches are attached per thread, so two sessions can use the model at the same time; only
+loading and replacing it happens under the lock.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+import torch
+
+from kgmet.base.errors import MemoryLimitError
+from kgmet.base.progress import Progress
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.write.statistics import KeyStatistics
+from workbench.running.threads import Threads, limit_threads
+
+__all__ = [
+    "ModelHolder",
+    "Resident",
+    "catalogue",
+    "free_memory",
+    "model_holder",
+    "resident_model",
+    "rest_from_collection",
+    "store",
+    "threads",
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Resident:
+    """The loaded model and the statistics of its keys."""
+
+    lm: LoadedLM
+    statistics: KeyStatistics
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the weights."""
+        return sum(p.numel() * p.element_size() for p in self.lm.model.parameters())
+
+
+class ModelHolder:
+    """Holds the one resident model. A switch that fails leaves the old one in place."""
+
+    def __init__(self) -> None:
+        self._resident: Resident | None = None
+        self.lock = threading.Lock()
+        """Held while a model is loaded or replaced."""
+
+    @property
+    def resident(self) -> Resident | None:
+        """What is loaded, if anything is."""
+        return self._resident
+
+    def put(self, lm: LoadedLM, statistics: KeyStatistics | None = None) -> Resident:
+        """Make a model at hand the resident one."""
+        self._resident = Resident(lm=lm, statistics=statistics or KeyStatistics(lm))
+        rest_from_collection()
+        return self._resident
+
+    def load(
+        self,
+        source: str = DEFAULT_MODEL,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        progress: Progress | None = None,
+    ) -> Resident:
+        """Load a model and make it the resident one; what already is resident is not loaded again.
+
+        Raises:
+            ModelError: as `load_lm` does; the model that was resident stays.
+        """
+        with self.lock:
+            present = self._resident
+            if present is not None and present.lm.name == source:
+                is_same_place = device in (None, str(present.lm.device))
+                if is_same_place and dtype in (None, present.lm.dtype):
+                    return present
+            return self.put(load_lm(source, device=device, dtype=dtype, progress=progress))
+
+
+@st.cache_resource(show_spinner=False)
+def model_holder() -> ModelHolder:
+    """The process's one holder."""
+    return ModelHolder()
+
+
+def resident_model() -> Resident:
+    """The resident model; loads the default one if there is none (seconds; pages ask `panels.require_model`)."""
+    holder = model_holder()
+    return holder.resident or holder.load()
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> TripleStore:
+    """The graph that is asked: the one that comes with the program."""
+    found = sample_store()
+    rest_from_collection()
+    return found
+
+
+@st.cache_resource(show_spinner=False)
+def catalogue() -> RelationCatalogue:
+    """What is known about relations."""
+    return RelationCatalogue.load()
+
+
+@st.cache_resource(show_spinner=False)
+def threads() -> Threads:
+    """What torch computes with; the first call, before any model is loaded, sets it for the whole process."""
+    return limit_threads()
+
+
+def rest_from_collection() -> None:
+    """Take everything that exists now out of the garbage collector's rounds.
+
+    Unless told otherwise (`runner.postScriptGC`) Streamlit collects all generations after every script run. With
+    torch, a model and a graph in memory that holds the interpreter for half a second each time a page polls a job,
+    and the job's own thread hardly moves (measured: an edit took ten times as long).
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Bytes that could still be used on this device; ``None`` where nobody can tell."""
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if ":" in line}
+    return int(sizes["MemAvailable"]) * 1024 if "MemAvailable" in sizes else None
+
+
+def check_fits(n_bytes: int, *, device: str = "cpu") -> None:
+    """Refuse a model that would not fit beside the resident one.
+
+    Raises:
+        MemoryLimitError: names what is needed and what there is.
+    """
+    free = free_memory(device)
+    if free is not None and n_bytes > free:
+        raise MemoryLimitError(
+            f"The weights need {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose bfloat16, a "
+            "smaller model, or another device. The present model stays."
+        )

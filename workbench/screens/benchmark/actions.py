@@ -1,0 +1,236 @@
+"""What the Benchmark page asks for: runs over data sets in a queue of their own, begun, stopped, resumed, read back.
+
+A run takes minutes to hours. It has its own worker, so that nobody's edit waits for it; patches are attached per
+thread, so the two do not see each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.errors import BrokenArtifactError, KgmetError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress
+from kgmet.edit.editors import editor_named
+from kgmet.evaluate.datasets.cases import Dataset
+from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset
+from kgmet.evaluate.runs.folder import new_run
+from kgmet.evaluate.runs.run import RunResources, run_evaluation
+from kgmet.evaluate.runs.score import ScoreConfig
+from kgmet.evaluate.runs.settings import RunMode, RunSettings
+from kgmet.evaluate.tables.summary import RunSummary, summarize_run
+from workbench.running.jobs import Job, JobRegistry
+from workbench.running.resources import Resident, catalogue, store
+from workbench.state.session import WorkbenchState
+
+__all__ = [
+    "RunOrder",
+    "StoredRun",
+    "begin",
+    "bench_job",
+    "delete_run",
+    "keep_upload",
+    "order_dataset",
+    "past_runs",
+    "resume",
+]
+
+MOST_UPLOAD = 64 << 20
+"""Largest data file, in bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOrder:
+    """What a person asked for, in plain values, kept in each run's folder so that it can be resumed."""
+
+    editor: str
+    ds_name: str = "own"
+    ds_path: str | None = None
+    ds_label: str = ""
+    limit: int = 20
+    num_edits: int = 1
+    sequential: bool = False
+    free_tokens: int = 0
+    n_generation: int = 0
+    seed: int = 0
+
+    @property
+    def settings(self) -> RunSettings:
+        """As the run is told."""
+        n_batch = -(-self.limit // self.num_edits)
+        return RunSettings(
+            editor=self.editor,
+            config=editor_named(self.editor).config,
+            num_edits=self.num_edits,
+            mode=RunMode.SEQUENTIAL if self.sequential else RunMode.ALONE,
+            score=ScoreConfig(free_tokens=self.free_tokens, n_generation=self.n_generation, seed=self.seed),
+            downstream_eval_steps=max(1, n_batch // 8) if self.sequential else 0,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredRun:
+    """A run on disk: what is done so far of `n_case` cases. `order` is ``None`` if it came from elsewhere."""
+
+    folder: Path
+    changed: float
+    """When anything was last added to it, in seconds since 1970."""
+    summary: RunSummary
+    n_case: int
+    order: RunOrder | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every case was scored."""
+        return self.summary.n_cases >= self.n_case
+
+    @property
+    def label(self) -> str:
+        """For selectors."""
+        of = "" if self.is_complete else f" · {self.summary.n_cases} of {self.n_case}"
+        data = self.order.ds_label if self.order is not None and self.order.ds_label else self.summary.dataset
+        return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
+
+
+@st.cache_resource(show_spinner=False)
+def bench_queue() -> JobRegistry:
+    """The worker of long runs."""
+    return JobRegistry()
+
+
+def runs_folder(state: WorkbenchState) -> Path:
+    """Where this session's runs are; its name does not give the session's id away."""
+    return cache_dir() / "runs" / state.record.folder.name
+
+
+def bench_job(state: WorkbenchState) -> Job | None:
+    """This session's latest run, under way or ended."""
+    return bench_queue().latest(state.session_id)
+
+
+def order_dataset(order: RunOrder) -> Dataset:
+    """The cases of an order.
+
+    Raises:
+        KgmetError: if the file is missing or breaks the schema; says which record.
+    """
+    path = OWN_CASES if order.ds_path is None else Path(order.ds_path)
+    return load_dataset(order.ds_name, path, limit=order.limit)
+
+
+def keep_upload(state: WorkbenchState, data: bytes) -> Path:
+    """Keep an uploaded file where a resumed run finds it again.
+
+    Raises:
+        BrokenArtifactError: if it is too large or no JSON list.
+    """
+    if len(data) > MOST_UPLOAD:
+        raise BrokenArtifactError(f"The file has {len(data) >> 20} MB; at most {MOST_UPLOAD >> 20} are read.")
+    try:
+        rows = json.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BrokenArtifactError(f"The file is no JSON: {error}. Give a list of records.") from error
+    if not isinstance(rows, list):
+        raise BrokenArtifactError(f"The file must hold a JSON list of records, got {type(rows).__name__}.")
+    path = runs_folder(state) / "data" / f"{digest(data)[:16]}.json"
+    if not path.is_file():
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
+    return path
+
+
+def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder]) -> str | None:
+    """Start one run per order, one after the other, as one job. A message where that is not possible."""
+    try:
+        size = max((len(order_dataset(order).cases) for order in orders), default=0)
+    except KgmetError as error:
+        return str(error)
+    out = runs_folder(state)
+    return _submit(state, resident, [(order, None) for order in orders], out, size)
+
+
+def resume(state: WorkbenchState, resident: Resident, run: StoredRun) -> str | None:
+    """Go on with a run where it was stopped."""
+    if run.order is None:
+        return "This run was not begun here; continue it on the command line with --continue_from_run."
+    return _submit(state, resident, [(run.order, run.folder)], runs_folder(state), run.n_case)
+
+
+def past_runs(state: WorkbenchState) -> list[StoredRun]:
+    """All runs of this session, newest first; folders that cannot be read are left out."""
+    found = []
+    for settings in runs_folder(state).glob("*/run_*/settings.json"):
+        try:
+            found.append(_stored(settings.parent))
+        except (KgmetError, OSError, KeyError, TypeError, ValueError):
+            continue
+    return sorted(found, key=lambda run: -run.changed)
+
+
+def delete_run(run: StoredRun) -> None:
+    """Remove a run's folder."""
+    shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _submit(
+    state: WorkbenchState, resident: Resident, work: Sequence[tuple[RunOrder, Path | None]], out: Path, n_case: int
+) -> str | None:
+    def go(progress: Progress) -> None:
+        for order, folder in work:
+            _run(resident, order, folder or _new_folder(out, order), before=out / "before", progress=progress)
+
+    # A session in which nothing was typed is not on disk yet; without it nobody finds the runs after a restart.
+    state.record.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state.record.change()
+    names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
+    try:
+        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {n_case} cases")
+    except KgmetError as error:
+        return str(error)
+    return None
+
+
+def _run(resident: Resident, order: RunOrder, folder: Path, *, before: Path, progress: Progress) -> None:
+    run_evaluation(
+        resident.lm,
+        order_dataset(order),
+        order.settings,
+        folder=folder,
+        resources=RunResources(store=store(), catalogue=catalogue(), statistics=resident.statistics, before=before),
+        progress=progress,
+    )
+
+
+def _new_folder(out: Path, order: RunOrder) -> Path:
+    folder = new_run(out / order.editor)
+    with written_whole(folder / "order.json") as temporary:
+        temporary.write_text(json.dumps(asdict(order), ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def _stored(folder: Path) -> StoredRun:
+    files = [(item.name, item.stat()) for item in sorted(folder.iterdir())]
+    return _summarized(folder, tuple((name, status.st_mtime_ns, status.st_size) for name, status in files))
+
+
+# The intervals of a summary are drawn by resampling, a third of a second for each run: not at every redraw again.
+@functools.lru_cache(maxsize=256)
+def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> StoredRun:
+    """A run as it is with these files: name, time of the last change in nanoseconds, size."""
+    summary = summarize_run(folder)
+    header: Mapping[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    path = folder / "order.json"
+    order = RunOrder(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    changed = max(changed_ns for _, changed_ns, _ in files) / 1e9
+    return StoredRun(
+        folder=folder, changed=changed, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order
+    )

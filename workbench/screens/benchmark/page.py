@@ -1,0 +1,166 @@
+"""Benchmark: many edits from a data set, with live curves; stopped, resumed, compared with past runs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from kgmet.base.errors import KgmetError
+from kgmet.edit.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.evaluate.tables.render import latex_table, markdown_table
+from workbench import wording
+from workbench.screens.benchmark import actions, view
+from workbench.shared import panels
+from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.state import session
+
+SCHEMAS = {"cf": "CounterFact", "mcf": "multi-CounterFact", "zsre": "zsRE", "mquake": "MQuAKE"}
+PLAIN = {"displayModeBar": False}
+
+
+def curves(runs: list[actions.StoredRun], key: str) -> None:
+    """Curves and table of some runs, one figure at a time."""
+    summaries = [run.summary for run in runs if run.summary.n_cases or run.summary.checkpoints]
+    if not summaries:
+        st.info("No case is scored yet: not measured.")
+        return
+    has_perplexity = any(summary.checkpoints for summary in summaries)
+    options = [*view.kinds_asked(summaries), *([None] if has_perplexity else [])]
+    if not options:
+        st.info("No curve yet: not measured.")
+        return
+    shown = st.segmented_control(
+        "Curve",
+        options,
+        default=options[0],
+        format_func=lambda kind: "Perplexity" if kind is None else view.KINDS[kind],
+        key=f"{key}-curve",
+        required=True,
+        label_visibility="collapsed",
+    )
+    if shown is None:
+        figure = view.checkpoint_chart(summaries, dark=is_dark())
+        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits so far")
+        reading_help("How to read it: a curve that rises means that ordinary text suffers from the edits so far.")
+    else:
+        figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
+        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
+        reading_help("How to read it: the share so far, by cases scored; dotted before the edits, solid after.")
+    st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
+
+
+__all__ = ["show"]
+
+
+def show() -> None:
+    """Draw the page."""
+    panels.title("Benchmark", "Many edits from a data set: how often they hold, what follows, and what they cost.")
+    state = session.current()
+    resident = panels.require_model()
+    job = actions.bench_job(state)
+    is_running = job is not None and not job.is_finished
+
+    with st.expander("New run", expanded=not is_running and not actions.past_runs(state), icon=":material/add:"):
+        with st.form("new-run", border=False):
+            left, right = st.columns(2, gap="large")
+            editors = left.multiselect("Editors", list(EDITORS), default=[DEFAULT_EDITOR])
+            source = right.selectbox(
+                "Data set", ["own", *SCHEMAS], format_func=lambda name: SCHEMAS.get(name, "Own cases")
+            )
+            upload = right.file_uploader(
+                "Data file", type="json", help="A JSON list in the data set's schema; own cases need none."
+            )
+            limit = left.number_input("Cases", 1, 10_000, 20, help="The first so many of the data set.")
+            num_edits = left.number_input(
+                "Edited together", 1, 1000, 1, help="Cases whose edits are searched and written at once."
+            )
+            mode = left.radio(
+                "Between batches",
+                ["Start again from the unedited model", "Keep all edits so far"],
+                help="Starting again scores every case at once; keeping scores all cases when the last edit is in.",
+            )
+            free = right.toggle("Read free answers too", help="Slower: every prompt is also continued with 12 tokens.")
+            seed = right.number_input("Seed", 0, 10_000, 0)
+            submitted = st.form_submit_button(
+                "Start", type="primary", icon=":material/play_arrow:", disabled=is_running
+            )
+        if submitted:
+            try:
+                if not editors:
+                    raise KgmetError("No editor is chosen. Choose at least one.")
+                if source != "own" and upload is None:
+                    raise KgmetError(f"{SCHEMAS[source]} does not come with the program. Give its file.")
+                path = None if upload is None else str(actions.keep_upload(state, upload.getvalue()))
+                orders = [
+                    actions.RunOrder(
+                        editor=name,
+                        ds_name=source,
+                        ds_path=path,
+                        ds_label=upload.name if upload is not None else "",
+                        limit=int(limit),
+                        num_edits=int(num_edits),
+                        sequential=mode.startswith("Keep"),
+                        free_tokens=12 if free else 0,
+                        seed=int(seed),
+                    )
+                    for name in editors
+                ]
+                problem = actions.begin(state, resident, orders)
+            except KgmetError as error:
+                problem = str(error)
+            if problem is None:
+                st.rerun()
+            panels.message(problem)
+
+    if job is not None and is_running:
+        st.subheader(wording.safe(job.title), anchor=False)
+        if st.button("Stop", icon=":material/stop_circle:", disabled=job.flag.is_set, key="bench-stop"):
+            job.flag.set()
+            st.toast("Stopping after this step. The run can be resumed.")
+
+        @st.fragment(run_every=2.0)
+        def watch() -> None:
+            """Redraw until the job ends."""
+            if job.is_finished:
+                st.rerun()
+            event = job.latest
+            done, total = (event.done, event.total or 1) if event is not None else (0, 1)
+            left = event.detail.get("seconds_left") if event is not None else None
+            rest = f" · about {float(left) / 60:.1f} min left" if isinstance(left, (int, float)) else ""
+            st.progress(min(done / total, 1.0), text=f"{done} of {total} steps · {job.seconds:.0f} s{rest}")
+            fresh = [run for run in actions.past_runs(state) if run.changed >= (job.started or 0.0)]
+            curves(fresh or actions.past_runs(state)[:1], "live")
+
+        watch()
+        return
+
+    panels.job_result(job)
+    runs = actions.past_runs(state)
+    if not runs:
+        st.info("No run yet. Start one above; its curves appear here while it goes on.", icon=":material/speed:")
+        return
+    st.subheader("Runs", anchor=False)
+    by_label = {run.label: run for run in runs}
+    chosen = st.multiselect("Show", list(by_label), default=[runs[0].label], label_visibility="collapsed")
+    shown_runs = [by_label[label] for label in chosen]
+    if shown_runs:
+        curves(shown_runs, "past")
+        summaries = [run.summary for run in shown_runs]
+        if len(summaries) == 2:
+            st.markdown("**The second against the first, on the prompts both asked**")
+            st.dataframe(
+                view.paired_table(summaries[0], summaries[1]), hide_index=True, alt="Differences with their intervals"
+            )
+        buttons = st.container(horizontal=True)
+        for run in shown_runs:
+            if not run.is_complete and buttons.button(
+                f"Resume {run.folder.name}", icon=":material/resume:", key=f"resume-{run.folder}"
+            ):
+                panels.message(actions.resume(state, resident, run))
+                st.rerun()
+        buttons.download_button("Markdown", markdown_table(summaries), "runs.md", icon=":material/download:")
+        buttons.download_button("LaTeX", latex_table(summaries), "runs.tex", icon=":material/download:")
+        if len(shown_runs) == 1 and buttons.button("Delete this run", icon=":material/delete:"):
+            actions.delete_run(shown_runs[0])
+            st.rerun()
+    with st.expander("What the metrics mean", icon=":material/menu_book:"):
+        st.dataframe(view.metric_glossary(), hide_index=True, alt="Definition, unit and source of every metric")

@@ -1,0 +1,151 @@
+"""What the Benchmark page shows: runs as tables and curves, definitions of metrics; no Streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kgmet.evaluate.datasets.cases import AskKind
+from kgmet.evaluate.tables.render import compare_runs
+from kgmet.evaluate.tables.running import running_shares
+from kgmet.evaluate.tables.summary import RunSummary
+from kgmet.measure.metrics import METRICS
+from workbench import wording
+from workbench.drawing import charts
+
+__all__ = ["checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "runs_table"]
+
+KINDS = {
+    AskKind.EFFICACY: "Efficacy",
+    AskKind.PARAPHRASE: "Paraphrase",
+    AskKind.NEIGHBORHOOD: "Neighbourhood",
+    AskKind.CONSEQUENCES: "Consequences",
+    AskKind.PORTABILITY: "Portability",
+    AskKind.LOCALITY: "Locality",
+    AskKind.HOP: "Single hops",
+}
+"""Kinds of prompts with both answers, in the order of the table."""
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
+
+
+def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = False) -> go.Figure:
+    """The share so far of one kind of prompt, by cases scored; before dotted, after solid, one colour a run."""
+    curves = []
+    for number, summary in enumerate(summaries):
+        for state, dash, width in (("before", "dot", 1.4), ("after", "solid", 2.4)):
+            points = running_shares(summary.rows, state=state).get(kind, ())
+            if points:
+                curves.append(
+                    charts.Line(
+                        name=f"{run_name(summary)} · {state}",
+                        x=[point.n_case for point in points],
+                        y=[point.share for point in points],
+                        colour=number,
+                        dash=dash,
+                        width=width,
+                    )
+                )
+    label = f"{KINDS.get(kind, kind.value)}: share preferred"
+    figure = charts.lines(curves, axes=("cases scored", label), dark=dark, span=(-0.02, 1.02))
+    most = max((summary.n_cases for summary in summaries), default=0)
+    # Of few cases every one has a tick; left to itself the axis puts ticks between them and rounds their labels.
+    figure.update_xaxes(rangemode="tozero", tickformat="d", dtick=1 if most <= 12 else None)
+    return figure
+
+
+def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> go.Figure:
+    """Perplexity on the fixed text against the number of edits made so far."""
+    curves = [
+        charts.Line(
+            name=run_name(summary),
+            x=[int(row["n_edits"]) for row in summary.checkpoints],
+            y=[float(row["perplexity"]) for row in summary.checkpoints],
+            colour=number,
+            dash=_DASHES[number % len(_DASHES)],
+        )
+        for number, summary in enumerate(summaries)
+        if summary.checkpoints
+    ]
+    return charts.lines(curves, axes=("edits so far", "perplexity"), dark=dark)
+
+
+def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
+    """Kinds of prompts with both answers that any of the runs has asked so far."""
+    return [
+        kind
+        for kind in KINDS
+        if any(summary.metrics.get(kind.value, {}).get("after", {}).get("n_preferred") for summary in summaries)
+    ]
+
+
+def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:
+    """One row a run and state: shares preferred with n and interval, score, perplexity, seconds an edit."""
+    rows = []
+    for summary in summaries:
+        for state in ("before", "after"):
+            row: dict[str, Any] = {"run": run_name(summary), "state": state, "edits": summary.n_edits}
+            for kind, label in KINDS.items():
+                found = summary.metrics.get(kind.value)
+                if found is not None and found[state]["n_preferred"]:
+                    row[label] = _share(found[state])
+            row["Score"] = _number(summary.metrics["score"][state], percent=True)
+            row["Perplexity"] = _number(summary.metrics["perplexity"].get(state), percent=False)
+            seconds = summary.seconds_per_edit
+            row["s per edit"] = "" if state == "before" else wording.number(seconds)
+            rows.append(row)
+    return pd.DataFrame(rows).fillna(wording.NOT_MEASURED)
+
+
+def paired_table(first: RunSummary, second: RunSummary) -> pd.DataFrame:
+    """Two runs on the prompts both asked: difference with its interval, and McNemar's p."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": test.metric,
+                "n": test.n,
+                "difference": f"{100 * test.difference:+.1f} points",
+                "95 % interval": f"{100 * test.interval[0]:+.1f} to {100 * test.interval[1]:+.1f}",
+                f"only {run_name(first)}": test.only_first,
+                f"only {run_name(second)}": test.only_second,
+                "p (McNemar)": f"{test.p:.3g}",
+            }
+            for test in compare_runs(first, second)
+        ]
+    )
+
+
+def metric_glossary() -> pd.DataFrame:
+    """Every metric with definition, unit, better end and source."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": spec.label,
+                "definition": spec.definition,
+                "unit": spec.unit,
+                "better": spec.better,
+                "source": spec.source,
+            }
+            for spec in METRICS.values()
+        ]
+    )
+
+
+def run_name(summary: RunSummary) -> str:
+    """Editor and run."""
+    return f"{summary.editor}/{summary.name}"
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    text = f"{100 * found['preferred']:.1f} %"
+    if found["interval"] is not None:
+        text += f" ({100 * found['interval'][0]:.0f}–{100 * found['interval'][1]:.0f}; n {found['n_preferred']})"
+    return text
+
+
+def _number(found: Mapping[str, Any] | None, *, percent: bool) -> str:
+    if found is None or found.get("value") is None:
+        return wording.NOT_MEASURED
+    return f"{100 * found['value']:.1f} %" if percent else f"{found['value']:.2f}"

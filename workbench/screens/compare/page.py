@@ -1,0 +1,135 @@
+"""Compare: the same edit with several editors or settings, in columns."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from kgmet.base.errors import ConfigError, RequestError
+from kgmet.edit.editors import EDITORS
+from workbench import wording
+from workbench.drawing import charts
+from workbench.screens.compare import view as compare_view
+from workbench.shared import inspect_actions, panels
+from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.state import session
+from workbench.state.session import WorkbenchState
+
+__all__ = ["show"]
+
+EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
+
+
+def _table(state: WorkbenchState) -> None:
+    """The table as far as it is known."""
+    known = state.result("compare")
+    if known is not None and known.value.contest.trials:
+        st.table(compare_view.contest_table(known.value.contest), border="horizontal")
+
+
+def show() -> None:
+    """Draw the page."""
+    panels.title(
+        "Compare", "The same edit with several editors or settings: what each achieved, and what it cost elsewhere."
+    )
+    state = session.current()
+    resident = panels.require_model()
+
+    panels.message(state.lost("compare"), kind="warning")
+    choices = inspect_actions.comparable_edits(state)
+    if not choices:
+        st.info(wording.NO_CONTEXT, icon=":material/edit:")
+        panels.page_link("edit", "Go to Edit", icon="edit")
+        return
+    kept = state.result("compare")
+    if ROWS not in st.session_state:
+        # Coming (back) to the page: it opens as it was when the last comparison was asked for.
+        st.session_state[OPENING] = compare_view.DEFAULT_ROWS if kept is None else kept.value.rows
+        if kept is not None and kept.value.chosen in choices:
+            st.session_state[EDIT] = kept.value.chosen
+    chosen = st.selectbox(
+        "Edit",
+        list(choices),
+        format_func=lambda key: choices.get(key, key),
+        key=EDIT,
+        help="An applied edit is made anew in its place, with the edits under it that are on.",
+    )
+    try:
+        edit = inspect_actions.edit_to_compare(state, chosen or "")
+    except RequestError as error:
+        panels.message(str(error))
+        return
+
+    with st.expander("Editors and settings", expanded=kept is None, icon=":material/tune:"):
+        rows = st.data_editor(
+            pd.DataFrame(st.session_state[OPENING]),
+            num_rows="dynamic",
+            hide_index=True,
+            key=ROWS,
+            column_config={
+                "editor": st.column_config.SelectboxColumn(
+                    "editor", options=list(EDITORS), required=True, width="medium"
+                ),
+                "layers": st.column_config.TextColumn("layers", help="For example 2,3,4,5,6; empty: the editor's own"),
+                "ridge": st.column_config.NumberColumn("λ", min_value=0.0, help="Ridge of the solve"),
+                "cutoff": st.column_config.NumberColumn("cutoff", min_value=0.0, help="Eigenvalues below it are free"),
+                "steps": st.column_config.NumberColumn("steps", min_value=1, step=1, help="Most steps of the search"),
+            },
+        )
+        st.caption(
+            "One row is one column of the result. Empty cells take the editor's own settings; rows can be added."
+        )
+    try:
+        typed = compare_view.plain_rows(rows.to_dict("records"))
+        rivals = compare_view.rivals_from_rows(typed)
+    except ConfigError as error:
+        panels.message(str(error))
+        return
+
+    job = state.job("compare")
+    is_running = job is not None and not job.is_finished
+    if st.button(
+        f"Compare {len(rivals)} column{'' if len(rivals) == 1 else 's'}",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=is_running,
+    ):
+        panels.message(inspect_actions.compare(state, resident, edit, rivals, chosen=chosen or "", rows=typed))
+        job = state.job("compare")
+        is_running = job is not None and not job.is_finished
+    if job is not None and is_running:
+        panels.job_panel(job, draw=lambda _: _table(state))
+    panels.job_result(job)
+
+    result = state.result("compare")
+    if result is None or not result.value.contest.trials:
+        if not is_running:
+            st.info("Nothing was compared yet. Choose editors above and press Compare: not measured.")
+        return
+    if is_running:
+        return
+    contest, under = result.value.contest, (chosen or "").partition("/")[0] or None
+    made_from = inspect_actions.contest_fingerprint(state, resident, edit, rivals, under=under)
+    is_stale = result.is_stale(made_from)
+    panels.stale_note(is_stale)
+    with st.container(key="stale" if is_stale else "fresh"):
+        st.subheader(wording.safe(f"{contest.edit.prompt} → {contest.edit.new_object}"), anchor=False)
+        _table(state)
+        reading_help(
+            "How to read it: ★ is the best of its row; no star where all are alike. ↑ more is better, ↓ less. "
+            "All columns were asked the same prompts, none of which any search saw."
+        )
+        st.plotly_chart(
+            charts.contest_chart(contest, dark=is_dark()),
+            key="contest",
+            config={"displayModeBar": False},
+            alt=compare_view.contest_alt(contest),
+        )
+        st.markdown("**What the model says to the edit's prompt**")
+        st.dataframe(compare_view.answers_table(contest), hide_index=True, alt="The answer after each editor")
+        with st.expander("What the rows mean", icon=":material/menu_book:"):
+            st.table(
+                pd.DataFrame([(row.label, row.definition, row.unit) for row in contest.rows()],
+                             columns=["measure", "definition", "unit"]).set_index("measure"),
+                border="horizontal",
+            )  # fmt: skip

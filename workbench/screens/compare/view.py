@@ -1,0 +1,155 @@
+"""What the Compare page shows: columns as they are typed, the table with the best of each row; no Streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from kgmet.base.errors import ConfigError
+from kgmet.edit.config import config_from_mapping
+from kgmet.edit.editors import EDITORS
+from kgmet.inspect.comparison import Contest, ContestRow, Rival
+from workbench import wording
+
+__all__ = [
+    "DEFAULT_ROWS",
+    "answers_table",
+    "contest_alt",
+    "contest_table",
+    "plain_rows",
+    "rivals_from_rows",
+    "shown_value",
+]
+
+DEFAULT_ROWS: tuple[Mapping[str, Any], ...] = tuple(
+    {"editor": name, "layers": "", "ridge": None, "cutoff": None, "steps": None}
+    for name in ("KGMET", "AlphaEdit", "MEMIT", "random")
+    if name in EDITORS
+)
+"""What the page offers to begin with."""
+
+
+def rivals_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Rival]:
+    """Columns of the contest from the rows of the form; an empty cell means the editor's own setting.
+
+    Raises:
+        ConfigError: if a row names no editor or a value out of range, or there is no row; says which.
+    """
+    found: list[Rival] = []
+    for number, row in enumerate(rows, start=1):
+        name = row.get("editor")
+        if name is None or name not in EDITORS:
+            if not any(_given(value) for value in row.values()):
+                continue
+            raise ConfigError(f"Row {number} names no editor. Choose one, or delete the row.")
+        try:
+            config = config_from_mapping(_settings(row), base=EDITORS[name].config)
+        except ConfigError as error:
+            raise ConfigError(f"Row {number}: {error}") from error
+        found.append(Rival(label=_label(row, found), editor=EDITORS[name], config=config))
+    if not found:
+        raise ConfigError("There is nothing to compare. Choose at least one editor.")
+    return found
+
+
+def plain_rows(rows: Sequence[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
+    """The rows of the form as plain values, an empty cell as ``None``: what is kept with the result."""
+    kinds = {"editor": str, "layers": str, "ridge": float, "cutoff": float, "steps": int}
+    return tuple(
+        {
+            name: kind(row[name]) if _given(row.get(name)) else "" if kind is str else None
+            for name, kind in kinds.items()
+        }
+        for row in rows
+    )
+
+
+def contest_table(contest: Contest) -> Styler:
+    """The table for people: one measure a row, one rival a column, the best of each row set off."""
+    rows = contest.rows()
+    labels = [trial.rival.label for trial in contest.trials]
+    data = {label: [shown_value(row, column) for row in rows] for column, label in enumerate(labels)}
+    frame = pd.DataFrame(data, index=pd.Index([_with_arrow(row) for row in rows], name="measure"))
+    marks = pd.DataFrame(
+        [[_BEST if column in row.best else "" for column in range(len(labels))] for row in rows],
+        index=frame.index,
+        columns=frame.columns,
+    )
+    return frame.style.apply(lambda _: marks, axis=None)
+
+
+def answers_table(contest: Contest) -> pd.DataFrame:
+    """What the model says to the edit's prompt, unedited and after each rival, or why it failed."""
+    unedited = contest.before[0].answer.strip() if contest.before else wording.NOT_MEASURED
+    rows = [{"editor": "before this edit", "answer": unedited}]
+    rows += [
+        {"editor": trial.rival.label, "answer": trial.answer or trial.error or wording.NOT_MEASURED}
+        for trial in contest.trials
+    ]
+    return pd.DataFrame(rows)
+
+
+def shown_value(row: ContestRow, column: int) -> str:
+    """One cell: the value with its n where that says something."""
+    item = row.values[column]
+    if item is None or item.value is None:
+        return wording.NOT_MEASURED
+    mark = " ★" if column in row.best else ""
+    if row.unit == "share":
+        return f"{wording.percent(item.value)} ({round(item.value * item.n)} of {item.n}){mark}"
+    if row.unit == "probability":
+        return wording.percent(item.value) + mark
+    return f"{item.value:.3f} {row.unit}{mark}" if row.unit != "s" else f"{item.value:.1f} s{mark}"
+
+
+def contest_alt(contest: Contest) -> str:
+    """Who is best where, in a sentence."""
+    wins: dict[str, list[str]] = {}
+    for row in contest.rows():
+        for column in row.best:
+            wins.setdefault(contest.trials[column].rival.label, []).append(row.label.lower())
+    parts = [f"{label} is best in {', '.join(names)}" for label, names in wins.items()]
+    return "; ".join(parts) + "." if parts else "No column is better than the others."
+
+
+_BEST = "font-weight: 700; background-color: rgba(0, 158, 115, 0.22)"
+
+
+def _with_arrow(row: ContestRow) -> str:
+    return f"{row.label} {'↑' if row.better == 'higher' else '↓'}"
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value == value and str(value).strip() != ""
+
+
+def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if _given(row.get("layers")):
+        try:
+            layers = [int(part) for part in str(row["layers"]).replace(";", ",").split(",") if part.strip()]
+        except ValueError:
+            raise ConfigError(f"layers must be numbers with commas between them, got {row['layers']!r}") from None
+        settings.setdefault("write", {})["layers"] = layers
+    if _given(row.get("ridge")):
+        settings.setdefault("write", {})["ridge"] = float(row["ridge"])
+    if _given(row.get("cutoff")):
+        settings["cutoff"] = {"kind": "absolute", "value": float(row["cutoff"])}
+    if _given(row.get("steps")):
+        settings["target"] = {"max_steps": int(row["steps"])}
+    return settings
+
+
+def _label(row: Mapping[str, Any], taken: Sequence[Rival]) -> str:
+    names = {"layers": "layers", "ridge": "λ", "cutoff": "cutoff", "steps": "steps"}
+    own = ", ".join(
+        f"{name} {row[key]:g}" if isinstance(row[key], (int, float)) else f"{name} {row[key]}"
+        for key, name in names.items()
+        if _given(row.get(key))
+    )
+    label = f"{row['editor']} ({own})" if own else str(row["editor"])
+    count = sum(rival.label == label or rival.label.startswith(f"{label} #") for rival in taken)
+    return f"{label} #{count + 1}" if count else label

@@ -1,0 +1,148 @@
+"""The settings of an edit as widgets: what a person may want to move, with the words of the dataclass that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from kgmet.base.errors import KgmetError
+from kgmet.edit.config import EditConfig
+from kgmet.edit.editors import EDITORS
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.nullspace import CutoffKind
+from workbench import wording
+from workbench.shared.panels import message
+from workbench.state.session import WorkbenchState
+
+__all__ = ["changed_settings", "settings_panel"]
+
+
+_SHOWN = {
+    "write": ("layers", "ridge"),
+    "target": ("max_steps", "max_norm_ratio"),
+    "cutoff": ("kind", "value"),
+    "hold": ("consequences", "neighbours"),
+}
+"""Stage → settings that have a widget."""
+_OPEN = "settings-touched"
+"""In the session once a setting was changed: from then on the panel is open."""
+
+
+def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
+    """Editor and settings, folded away; what is out of range is said and not taken."""
+    mark = " · changed" if state.record.settings else ""
+    title = f"Settings · {state.editor.name}{mark}"
+    # Another title is another expander to the browser, and would be shut under the hand that chose the editor.
+    with st.expander(title, expanded=_OPEN in st.session_state, icon=":material/tune:"):
+        name = st.selectbox(
+            "Editor",
+            list(EDITORS),
+            index=list(EDITORS).index(state.record.editor),
+            help="The method. Each is one composition of a direction source, what is held, a schedule and a writer.",
+        )
+        editor = EDITORS[name]
+        st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
+        is_same = name == state.record.editor
+        settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
+        if is_same:
+            settings = _with_others(settings, state.record.settings)
+        is_new = False
+        try:
+            is_new = state.set_editor(name, settings)
+        except KgmetError as error:
+            message(str(error))
+        if is_new:
+            st.session_state[_OPEN] = True
+            st.rerun()  # the title is that of before
+        if state.record.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):
+            for key in [key for key in st.session_state if str(key).startswith("setting-")]:
+                del st.session_state[key]
+            state.set_editor(name)
+            st.rerun()
+
+
+def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> dict[str, Any]:
+    left, right = st.columns(2)
+    layers = left.multiselect(
+        "Layers written",
+        list(range(lm.n_layer - 1)),
+        default=[layer for layer in config.write.layers if layer < lm.n_layer - 1],
+        key=f"setting-layers-{key}",
+        help="Decoder layers, counted from 0; the shift is searched after the last of them.",
+    )
+    steps = right.number_input(
+        "Most search steps", 1, 200, config.target.max_steps, key=f"setting-steps-{key}", help="Gradient steps at most."
+    )
+    ridge = left.number_input(
+        "λ of the solve",
+        0.0001,
+        1e6,
+        config.write.ridge,
+        format="%g",
+        key=f"setting-ridge-{key}",
+        help="Small follows the edit, large disturbs less.",
+    )
+    ratio = right.number_input(
+        "Longest shift, ‖δ‖ / ‖h‖",
+        0.01,
+        10.0,
+        config.target.max_norm_ratio,
+        step=0.05,
+        key=f"setting-ratio-{key}",
+        help="How far the hidden state may be pushed, in units of its own length.",
+    )
+    kind = left.selectbox(
+        "Free directions",
+        [item.value for item in CutoffKind],
+        index=list(CutoffKind).index(config.cutoff.kind),
+        format_func=lambda name: "by eigenvalue" if name == CutoffKind.ABSOLUTE.value else f"by share of {name}",
+        key=f"setting-kind-{key}",
+        help="Which directions of a layer may be written in; the Orthogonality page shows what a cutoff costs.",
+    )
+    cutoff = right.number_input(
+        "Cutoff", 1e-9, 1e3, config.cutoff.value, format="%g", key=f"setting-cutoff-{key}", help="Eigenvalue, or share."
+    )
+    held = left.number_input(
+        "Consequences held", 0, 20, config.hold.consequences, key=f"setting-held-{key}", help="Most that must hold."
+    )
+    neighbours = right.number_input(
+        "Neighbours protected",
+        0,
+        100,
+        config.hold.neighbours,
+        key=f"setting-neighbours-{key}",
+        help="Other subjects of the same relation whose keys the write leaves alone.",
+    )
+    return changed_settings(
+        own,
+        {
+            "write": {"layers": sorted(layers), "ridge": float(ridge)},
+            "target": {"max_steps": int(steps), "max_norm_ratio": float(ratio)},
+            "cutoff": {"kind": kind, "value": float(cutoff)},
+            "hold": {"consequences": int(held), "neighbours": int(neighbours)},
+        },
+    )
+
+
+def _with_others(settings: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` and those of `present` that no widget shows."""
+    merged = {stage: dict(values) for stage, values in settings.items()}
+    for stage, values in present.items():
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if name not in _SHOWN.get(stage, ()):
+                merged.setdefault(stage, {})[name] = value
+    return merged
+
+
+def changed_settings(own: EditConfig, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Those of `wanted` that differ from the editor's own settings."""
+    changed: dict[str, Any] = {}
+    for stage, values in wanted.items():
+        for name, value in values.items():
+            present = getattr(getattr(own, stage), name)
+            present = list(present) if isinstance(present, tuple) else getattr(present, "value", present)
+            if present != value:
+                changed.setdefault(stage, {})[name] = value
+    return changed

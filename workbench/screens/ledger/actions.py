@@ -1,0 +1,231 @@
+"""What the Ledger page's buttons do: switch, rename, remove, measure again, export, import."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from kgmet.base.cache import cache_dir
+from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.edit.report import Answer, ask
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
+from workbench.running import jobs
+from workbench.running.resources import Resident
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = ["EXPORTS", "Export", "Standing", "change_entries", "export", "import_file", "measure", "remove", "zipped"]
+
+_MOST_BYTES = 512 << 20
+_PATCH_FILES = ("patch.json", "patch.safetensors")
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edits.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How one edit stands with all that is on now: its answer, next to what it was right after the edit."""
+
+    entry_id: str
+    now: Answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """A file made for download, or (`data` is ``None``) a folder on this machine."""
+
+    name: str
+    data: bytes | None
+    folder: str = ""
+    note: str = ""
+
+
+def change_entries(state: WorkbenchState, changed: Sequence[StackEntry]) -> str | None:
+    """Replace entries by changed ones of the same id: switched, renamed, annotated."""
+    if state.is_busy and any(entry.is_on != getattr(state.entry(entry.id), "is_on", None) for entry in changed):
+        return "Work is under way; edits can be switched when it has ended."
+    by_id = {entry.id: entry for entry in changed}
+    with state.record.lock:
+        state.record.change(stack=tuple(by_id.get(entry.id, entry) for entry in state.stack))
+    return None
+
+
+def remove(state: WorkbenchState, entry_id: str) -> str | None:
+    """Take one edit out of the stack, wherever it is; it can be redone, and then comes on top."""
+    if state.is_busy:
+        return "Work is under way; stop it first."
+    with state.record.lock:
+        entry = state.entry(entry_id)
+        if entry is None:
+            return "This edit is not there any more."
+        rest = tuple(item for item in state.stack if item.id != entry_id)
+        state.record.change(stack=rest, redo=(*state.redo, entry))
+    return None
+
+
+def measure(state: WorkbenchState, resident: Resident) -> str | None:
+    """Start the job ``standing``: ask every edit's own prompt with all that is on."""
+    lm = resident.lm
+    entries = [entry for entry in state.stack if entry.edit is not None]
+    patches, made_from = state.live_patches(lm), state.fingerprint(lm.fingerprint, [entry.id for entry in entries])
+
+    def work(progress: Progress) -> None:
+        progress.report(ProgressEvent(stage="measure", done=0, total=1))
+        edits = [entry.edit for entry in entries if entry.edit is not None]
+        with attached(patches, lm):
+            now = ask(lm, [(edit.prompt, edit.new_object, edit.old_object) for edit in edits])
+        pairs = zip(entries, now, strict=True)
+        found = {entry.id: Standing(entry_id=entry.id, now=answer) for entry, answer in pairs}
+        state.keep("standing", found, made_from=made_from)
+
+    return _started(state, "standing", work, title="Measure all edits")
+
+
+def export(state: WorkbenchState, resident: Resident, entries: Sequence[StackEntry], way: str) -> str | None:
+    """Start the job ``export``; its value is an `Export`. `way` is a key of `EXPORTS`."""
+    make = EXPORTS[way][1]
+
+    def work(progress: Progress) -> Export:
+        progress.report(ProgressEvent(stage="export", done=0, total=1))
+        return make(entries, resident.lm, progress)
+
+    return _started(state, "export", work, title=f"Export as {EXPORTS[way][0]}")
+
+
+def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) -> str | None:
+    """Put the patch in a zip file on top of the stack, after checking it as a stranger's.
+
+    Only the files a patch or an adapter consists of are taken out of the archive, by their bare names.
+    """
+    try:
+        patch = _read_patch(data, lm)
+        if patch.model_fingerprint != lm.fingerprint:
+            raise StaleArtifactError(
+                f"{name!r} was made for model {patch.model_fingerprint}; loaded is {lm.name} ({lm.fingerprint}). "
+                "Load that model first, on the Models page."
+            )
+        with attached(patch, lm):
+            pass
+    except KgmetError as error:
+        return str(error)
+    if state.entry(patch.id) is not None:
+        return "This very patch is in the ledger already."
+    edit = patch.edits[0] if patch.edits else None
+    label = f"{edit.subject} → {edit.new_object}" if edit is not None else PurePosixPath(name).stem
+    based_on = tuple(entry.id for entry in state.live(lm))
+    state.record.push(StackEntry(id=patch.id, patch=patch, name=label, note="imported", based_on=based_on))
+    return None
+
+
+def _read_patch(data: bytes, lm: LoadedLM) -> EditPatch:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                found = {PurePosixPath(item.filename).name: item for item in archive.infolist() if not item.is_dir()}
+                wanted = [found[name] for name in (*_PATCH_FILES, *_ADAPTER_FILES) if name in found]
+                if sum(item.file_size for item in wanted) > _MOST_BYTES:
+                    raise BrokenArtifactError(f"The archive holds more than {_MOST_BYTES >> 20} MB; that is no patch.")
+                for item in wanted:
+                    (folder / PurePosixPath(item.filename).name).write_bytes(archive.read(item))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+            raise BrokenArtifactError(
+                f"This is no zip archive that can be read: {error}. Choose one from Export."
+            ) from error
+        if (folder / _ADAPTER_FILES[0]).is_file():
+            from kgmet.write.adapter import import_lora
+
+            return import_lora(folder, lm)
+        if not (folder / _PATCH_FILES[0]).is_file():
+            raise BrokenArtifactError(
+                f"The archive holds neither {_PATCH_FILES[0]} nor {_ADAPTER_FILES[0]}. Choose one that Export made."
+            )
+        return load_patch(folder)
+
+
+def zipped(folder: Path) -> bytes:
+    """A folder's files as one zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder).as_posix())
+    return buffer.getvalue()
+
+
+def _as_patch(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "patch"
+        for number, entry in enumerate(entries, start=1):
+            save_patch(entry.patch, folder if len(entries) == 1 else folder / f"{number:02d}-{entry.id}")
+        return Export(name="kgmet-patch.zip", data=zipped(folder))
+
+
+def _as_adapter(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
+    from kgmet.write.export import export_lora
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = export_lora([entry.patch for entry in entries], lm, Path(place) / "adapter")
+        return Export(name="kgmet-lora-adapter.zip", data=zipped(folder), note="Load it with peft's PeftModel.")
+
+
+def _as_merged(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
+    from kgmet.write.export import export_merged
+
+    # The name stands for all of them, the model and its numbers: what is there already is then the very same.
+    name = digest(lm.fingerprint, str(lm.dtype), *(entry.id for entry in entries))[:16]
+    folder = cache_dir() / "exports" / f"merged-{name}"
+    if folder.is_dir() and any(folder.iterdir()):
+        return Export(name="merged", data=None, folder=str(folder), note="It was there already.")
+    report = export_merged([entry.patch for entry in entries], lm, folder, progress=progress)
+    note = f"Largest rounding error of any weight: {report.largest:.2g} ({report.dtype})."
+    return Export(name="merged", data=None, folder=str(folder), note=note)
+
+
+def _as_script(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:
+    from workbench.screens.ledger.scripting import edit_script
+
+    if not any(entry.patch.edits for entry in entries):
+        raise ConfigError("None of these says which fact it changes, so no script can repeat it. Export the patch.")
+    data = edit_script(entries, lm.name, dtype=str(lm.dtype).removeprefix("torch.")).encode()
+    return Export(name="repeat_edits.py", data=data, note=_script_note(entries))
+
+
+def _script_note(entries: Sequence[StackEntry]) -> str:
+    """How to run it, and what it cannot repeat."""
+    said = ["Save it in the workbench's folder and run it there with the same Python."]
+    untold = [entry.name for entry in entries if not entry.patch.edits]
+    if untold:
+        said.append(f"Left out, for they do not say which fact they change: {', '.join(untold)}.")
+    ids = [entry.id for entry in entries if entry.patch.edits]
+    if any(list(entry.based_on) != ids[: ids.index(entry.id)] for entry in entries if entry.patch.edits):
+        said.append("Some of them were searched with other edits on than the script has; their figures may differ.")
+    return " ".join(said)
+
+
+EXPORTS: dict[str, tuple[str, Callable[[Sequence[StackEntry], LoadedLM, Progress], Export]]] = {
+    "patch": ("patch", _as_patch),
+    "adapter": ("PEFT LoRA adapter", _as_adapter),
+    "merged": ("merged checkpoint", _as_merged),
+    "script": ("Python script", _as_script),
+}
+"""Way → (name for people, what makes it)."""
+
+
+def renamed(entry: StackEntry, *, name: str, note: str, is_on: bool) -> StackEntry:
+    """The entry with what a person typed; a blank name leaves the old one."""
+    return replace(entry, name=name.strip()[:200] or entry.name, note=note.strip()[:2000], is_on=is_on)
+
+
+def _started(state: WorkbenchState, kind: str, work: Callable[[Progress], object], *, title: str) -> str | None:
+    try:
+        jobs.submit(kind, work, state.session_id, title=title)
+    except KgmetError as error:
+        return str(error)
+    return None

@@ -1,0 +1,229 @@
+"""The blocks of the Ledger page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+import streamlit as st
+
+from kgmet.lm.load.loaded import LoadedLM
+from workbench import wording
+from workbench.drawing import tables
+from workbench.running import jobs
+from workbench.running.jobs import JobState
+from workbench.running.resources import Resident
+from workbench.screens.ledger import actions as ledger_actions
+from workbench.screens.ledger import remake
+from workbench.screens.ledger.actions import EXPORTS, Export, Standing
+from workbench.shared.panels import follow, job_panel, job_result, message
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = ["entry_card", "export_panel", "import_panel", "order_panel", "standing_panel"]
+
+
+def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
+    """One edit: its switch, name, note, what it did, and a way to remove it."""
+    key = entry.id
+    st.session_state[f"on-{key}"] = entry.is_on
+    follow(f"name-{key}", entry.name)
+    follow(f"note-{key}", entry.note)
+
+    def changed() -> None:
+        wanted = ledger_actions.renamed(
+            entry,
+            name=st.session_state[f"name-{key}"],
+            note=st.session_state[f"note-{key}"],
+            is_on=st.session_state[f"on-{key}"],
+        )
+        said = ledger_actions.change_entries(state, [wanted])
+        if said:
+            st.session_state["ledger-said"] = said
+
+    with st.container(border=True, key=f"entry-{number}"):
+        switch, name, note = st.columns([1, 3, 5], vertical_alignment="bottom")
+        switch.toggle(f"{number}. on", key=f"on-{key}", on_change=changed)
+        name.text_input("Name", key=f"name-{key}", on_change=changed, max_chars=200)
+        note.text_input("Note", key=f"note-{key}", on_change=changed, max_chars=2000, placeholder="why, for whom, …")
+        st.html(_facts(entry, lm))
+        _warnings(state, lm, entry)
+        with st.container(horizontal=True):
+            _place_buttons(state, entry, number)
+
+
+def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> None:
+    """Earlier, later, and out of the ledger."""
+
+    def moved(by: int) -> None:
+        st.session_state["ledger-said"] = remake.move(state, entry.id, by=by)
+
+    def taken_out() -> None:
+        st.session_state["ledger-said"] = ledger_actions.remove(state, entry.id)
+
+    if len(state.stack) > 1:
+        ways = (
+            ("Move up", -1, "arrow_upward", number == 1),
+            ("Move down", 1, "arrow_downward", number == len(state.stack)),
+        )
+        for label, by, icon, is_end in ways:
+            st.button(
+                label,
+                key=f"move{by}-{entry.id}",
+                on_click=moved,
+                args=(by,),
+                icon=f":material/{icon}:",
+                disabled=is_end,
+                type="tertiary",
+            )
+    st.button("Remove", key=f"out-{entry.id}", on_click=taken_out, icon=":material/delete:", type="tertiary")
+
+
+def order_panel(state: WorkbenchState, resident: Resident) -> None:
+    """What the order means, and making anew what was searched under other edits than lie under it now."""
+    if len(state.stack) > 1:
+        st.caption(wording.ORDER_HELP)
+    job = state.job("remake")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+        return
+    job_result(job)
+    count = len(remake.outdated(state, resident.lm))
+    if count and st.button(
+        f"Make {count} edit{'s' if count > 1 else ''} anew in this order",
+        icon=":material/autorenew:",
+        help="Searches and writes them again, each with the edits above it on. Names and notes stay.",
+        key="remake",
+    ):
+        message(remake.remake(state, resident), kind="warning")
+        st.rerun()
+
+
+def _facts(entry: StackEntry, lm: LoadedLM) -> str:
+    edit, report = entry.edit, entry.report
+    rows = []
+    if edit is not None:
+        rows.append(f"{html.escape(edit.prompt)} → <b>{html.escape(edit.new_object)}</b>")
+    if report is not None:
+        new = html.escape(str(report.edit["new_object"]))
+        rows.append(
+            f"{new}: {wording.percent(report.before.p_new)} → {wording.percent(report.after.p_new)} when it was made"
+        )
+    layers = ", ".join(str(update.layer) for update in entry.patch.updates)
+    made = entry.patch.created.replace("T", " ").replace("+00:00", " UTC") or "unknown time"
+    about = f"layers {layers} · {entry.patch.n_bytes / 1e6:.2f} MB · {made} · {entry.id}"
+    rows.append(f"<small>{html.escape(entry.patch.editor)} · {html.escape(about)}</small>")
+    return '<div class="kg-entry">' + "<br>".join(rows) + "</div>"
+
+
+def _warnings(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
+    if entry.patch.model_fingerprint != lm.fingerprint:
+        st.caption(":material/link_off: Made for another model; it takes no part while this one is loaded.")
+        return
+    before = tuple(item.id for item in state.live(lm, before=entry.id))
+    if entry.is_on and before != entry.based_on:
+        names = {item.id: item.name for item in (*state.stack, *state.redo)}
+        missing = [names.get(key, key) for key in entry.based_on if key not in before]
+        added = [names.get(key, key) for key in before if key not in entry.based_on]
+        parts = [f"without {', '.join(missing)}" if missing else "", f"with {', '.join(added)}" if added else ""]
+        said = " and ".join(part for part in parts if part) or "in another order"
+        st.caption(f":material/info: The model was another when this was searched: it now stands {wording.safe(said)}.")
+
+
+def standing_panel(state: WorkbenchState, resident: Resident) -> None:
+    """Ask every edit's own prompt with all that is on now."""
+    if st.button("Measure all edits as they stand now", icon=":material/monitoring:", key="measure"):
+        message(ledger_actions.measure(state, resident), kind="warning")
+    job = state.job("standing")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+        return
+    job_result(job)
+    kept = state.result("standing")
+    if kept is None:
+        return
+    ids = [entry.id for entry in state.stack if entry.edit is not None]
+    is_stale = kept.is_stale(state.fingerprint(resident.lm.fingerprint, ids))
+    with st.container(key="stale-standing" if is_stale else "standing"):
+        if is_stale:
+            st.caption(f":material/history: {wording.STALE}")
+        st.html(_standing_table(state, kept.value))
+
+
+def _standing_table(state: WorkbenchState, found: Mapping[str, Standing]) -> str:
+    rows = []
+    for number, entry in enumerate(state.stack, start=1):
+        standing = found.get(entry.id)
+        if standing is None or entry.edit is None:
+            continue
+        was = wording.percent(entry.report.after.p_new if entry.report else None)
+        now = standing.now
+        does_hold = now.p_new > (now.p_old or 0.0)
+        verdict = tables.chip(does_hold) if entry.is_on else '<span class="kg-chip none">off</span>'
+        rows.append(
+            f"<tr><td>{number}. {html.escape(entry.name)}</td><td>{html.escape(now.answer)}</td>"
+            f'<td class="num">{was}</td><td class="num">{wording.percent(now.p_new)}</td>'
+            f'<td class="num">{wording.percent(now.p_old)}</td><td>{verdict}</td></tr>'
+        )
+    names = ("edit", "the model says now", "p new when made", "p new now", "p old now", "verdict")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f'<div class="kg-table-wrap"><table class="kg-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def export_panel(state: WorkbenchState, resident: Resident) -> None:
+    """Choose edits and a form; the file is made as a job and then offered."""
+    live = state.live(resident.lm)
+    names = {entry.id: entry for entry in live}
+    chosen = st.pills(
+        "Edits",
+        list(names),
+        selection_mode="multi",
+        default=list(names),
+        format_func=lambda key: wording.safe(names[key].name) if key in names else key,
+        key=f"export-which-{'-'.join(key[:6] for key in names)}",
+    )
+    way = st.segmented_control(
+        "Form", list(EXPORTS), default="patch", required=True, format_func=lambda key: EXPORTS[key][0], key="export-way"
+    )
+    if st.button("Export", icon=":material/ios_share:", disabled=not chosen, key="export"):
+        wanted = [entry for entry in live if entry.id in chosen]
+        message(ledger_actions.export(state, resident, wanted, way), kind="warning")
+    job = state.job("export")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+        return
+    job_result(job)
+    if job is not None and job.state is JobState.DONE:
+        _made(job)
+
+
+def _made(job: jobs.Job) -> None:
+    made: Export = job.value
+    if made.note:
+        st.caption(wording.safe(made.note))
+    if made.data is None:
+        st.success("Written to this folder on the machine the workbench runs on:", icon=":material/folder:")
+        st.code(made.folder, language=None, wrap_lines=True)
+    else:
+        st.download_button(
+            f"Download {made.name} ({len(made.data) / 1e6:.2f} MB)",
+            made.data,
+            made.name,
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"download-{job.id}",
+        )
+
+
+def import_panel(state: WorkbenchState, resident: Resident) -> None:
+    """Take a zip that Export made, here or elsewhere."""
+    given = st.file_uploader(
+        "A zip with a patch or a PEFT adapter", type=["zip"], key="import-file", max_upload_size=64
+    )
+    if given is not None and st.button("Import", icon=":material/upload:", key="import"):
+        said = ledger_actions.import_file(state, resident.lm, given.getvalue(), name=given.name)
+        if said:
+            message(said)
+        else:
+            st.toast("Imported; it is on top of the ledger and switched on.", icon=":material/check:")
+            st.rerun()

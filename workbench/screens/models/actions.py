@@ -1,0 +1,102 @@
+"""What the Models page asks for: the size of a model before it is loaded, loading it, measuring its statistics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from kgmet.base.errors import KgmetError
+from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
+from kgmet.lm.load.family import family_of
+from workbench.running import jobs
+from workbench.running.resources import ModelHolder, Resident, check_fits
+from workbench.state.session import WorkbenchState
+
+__all__ = ["DTYPES", "devices", "load_model", "measure_statistics", "n_parameters"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""By the names people use."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def devices() -> list[str]:
+    """Devices of this machine, the best first."""
+    found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def n_parameters(source: str) -> int | None:
+    """Parameters of a model whose description is on this machine, without reading its weights; else ``None``.
+
+    Raises:
+        UnsupportedModelError: if the family is not in the table.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if is_bundled(source):
+        name = source.removeprefix("bundled:")
+        if not is_ready(name):
+            return None
+        folder = str(ensure_bundled(name))
+    else:
+        folder = str(Path(source).expanduser())
+        if not (Path(folder) / "config.json").is_file():
+            return None
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError):
+        return None
+    config = getattr(config, "text_config", config)
+    family_of(config)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def complaint_about(source: str) -> str | None:
+    """What is wrong with a typed source at first sight."""
+    if not source.strip():
+        return "Type a Hugging Face id such as Qwen/Qwen2.5-0.5B, or the path of a folder."
+    is_folder = source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
+    if is_bundled(source) or is_folder or _HUB_ID.fullmatch(source):
+        return None
+    return f"{source!r} is neither a folder on this machine nor a Hugging Face id of the form owner/name."
+
+
+def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, device: str, dtype: str) -> str | None:
+    """Start the job ``model``: check that it fits, load it, make it the resident one. A failure leaves the old one."""
+    complaint = complaint_about(source)
+    if complaint is not None:
+        return complaint
+    wanted = DTYPES[dtype]
+
+    def work(progress: Progress) -> str:
+        count = n_parameters(source)
+        if count is not None:
+            check_fits(count * wanted.itemsize, device=device)
+        progress.check()
+        return holder.load(source, device=device, dtype=wanted, progress=progress).lm.name
+
+    return _started(state, "model", work, title=f"Load {source}")
+
+
+def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequence[int]) -> str | None:
+    """Start the job ``statistics``: key moments of these layers, kept on disk for good."""
+
+    def work(progress: Progress) -> None:
+        progress.report(ProgressEvent(stage="moments", done=0))
+        resident.statistics.moments(layers, progress=progress)
+
+    return _started(state, "statistics", work, title="Measure key statistics")
+
+
+def _started(state: WorkbenchState, kind: str, work: jobs.Work, *, title: str) -> str | None:
+    try:
+        jobs.submit(kind, work, state.session_id, title=title)
+    except KgmetError as error:
+        return str(error)
+    return None

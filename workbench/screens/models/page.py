@@ -1,0 +1,26 @@
+"""What is loaded, memory, statistics; load another."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench.running.resources import model_holder
+from workbench.screens.models import panels as model_panels
+from workbench.shared import panels
+from workbench.state import session
+
+__all__ = ["show"]
+
+
+def show() -> None:
+    """Draw the page."""
+    state = session.current()
+    panels.title(
+        "Models", "One model is resident and serves every visitor; edits lie beside its weights, never in them."
+    )
+    resident = panels.require_model()
+
+    model_panels.loaded(resident)
+    model_panels.statistics(state, resident)
+    st.subheader("Load another", anchor=False)
+    model_panels.another(state, model_holder(), resident)

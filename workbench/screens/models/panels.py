@@ -1,0 +1,122 @@
+"""The blocks of the Models page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from kgmet.base.errors import KgmetError
+from kgmet.lm.load.bundled import BUNDLED
+from kgmet.lm.load.family import FAMILIES
+from workbench import wording
+from workbench.running.jobs import JobState
+from workbench.running.resources import ModelHolder, Resident, free_memory, threads
+from workbench.screens.models import actions as model_actions
+from workbench.screens.models.actions import DTYPES
+from workbench.shared.panels import job_panel, job_result, message
+from workbench.state.session import WorkbenchState
+
+__all__ = ["another", "loaded", "statistics"]
+
+
+def loaded(resident: Resident) -> None:
+    """What the resident model is."""
+    lm = resident.lm
+    with st.container(border=True):
+        st.subheader("Loaded now", anchor=False)
+        st.text(lm.name)
+        facts = [
+            ("Family", lm.family.name),
+            ("Parameters", f"{lm.n_parameter / 1e6:.1f} M"),
+            ("Layers", str(lm.n_layer)),
+            ("State width", str(lm.d_model)),
+            ("Key width", str(lm.d_key)),
+            ("Device", str(lm.device)),
+            ("Number format", str(lm.dtype).removeprefix("torch.")),
+            ("Weights", f"{resident.n_bytes / 1e6:.0f} MB"),
+        ]
+        free = free_memory(str(lm.device))
+        computing = threads()
+        facts.append(("Threads", str(computing.count)))
+        facts.append(("Memory free", wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB"))
+        with st.grid(min_column_width=130):
+            for name, value in facts:
+                st.metric(name, value)
+        st.caption(wording.safe(f"Threads: {computing.why}."))
+        st.caption(f"Fingerprint {lm.fingerprint}: edits carry it and refuse another model.")
+
+
+def statistics(state: WorkbenchState, resident: Resident) -> None:
+    """Whether the key statistics of the layers that are written are there, and a button to measure them now."""
+    layers = state.config.write.layers
+    fitting = [layer for layer in layers if layer < resident.lm.n_layer]
+    with st.container(border=True):
+        st.subheader("Key statistics", anchor=False)
+        st.caption("Which directions of a layer ordinary text uses; measured once per model and layer, kept on disk.")
+        ready = [layer for layer in fitting if resident.statistics.is_ready([layer])]
+        st.markdown(
+            f"Layers of the chosen editor, **{wording.safe(state.editor.name)}**: " + ", ".join(map(str, layers))
+        )
+        if len(fitting) < len(layers):
+            missing = ", ".join(str(layer) for layer in layers if layer not in fitting)
+            st.warning(f"This model has no layer {missing}: choose other layers in the settings on the Edit page.")
+        if len(ready) == len(fitting):
+            st.badge("ready", color="green", icon=":material/check:")
+        else:
+            st.badge(f"{len(ready)} of {len(fitting)} layers ready", color="orange", icon=":material/hourglass_empty:")
+            if st.button("Measure now", icon=":material/monitoring:", key="measure-statistics"):
+                message(model_actions.measure_statistics(state, resident, fitting), kind="warning")
+        job = state.job("statistics")
+        if job is not None and not job.is_finished:
+            job_panel(job)
+        job_result(job)
+
+
+def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> None:
+    """Choose a model, see what it needs, load it."""
+    way = st.segmented_control(
+        "From", ["bundled", "Hugging Face id or folder"], default="bundled", required=True, key="from"
+    )
+    if way == "bundled":
+        names = {row.name: row for row in BUNDLED.values()}
+        source = str(
+            st.selectbox("Model", list(names), format_func=lambda key: f"{names[key].title} · {key}", key="bundled")
+        )
+        st.caption(wording.safe(f"{names[source].licence}. {names[source].notice}".strip(". ") + "."))
+    else:
+        source = st.text_input(
+            "Id or folder", key="source", placeholder="Qwen/Qwen2.5-0.5B or ~/models/mine", max_chars=400
+        )
+        families = "; ".join(f"{family.name} ({', '.join(family.model_types)})" for family in FAMILIES)
+        st.caption(wording.safe(f"Families that work: {families}."))
+    first, second = st.columns(2)
+    device = str(first.selectbox("Device", model_actions.devices(), key="device"))
+    dtype = str(second.selectbox("Number format", list(DTYPES), index=int(device != "cpu"), key=f"dtype-{device}"))
+    _preflight(source.strip(), device=device, dtype=dtype)
+    st.caption("Everybody who uses this workbench gets the new model. Edits made for another one wait in the Ledger.")
+    if st.button("Load", type="primary", icon=":material/download:", key="load-model"):
+        message(model_actions.load_model(state, holder, source.strip(), device=device, dtype=dtype), kind="warning")
+    job = state.job("model")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+    elif job is not None and job.state is JobState.DONE:
+        st.success(wording.safe(f"Loaded: {job.value}"), icon=":material/check_circle:")
+    elif job is not None:
+        job_result(job)
+        st.caption(wording.safe(f"{resident.lm.name} is still loaded; nothing was lost."))
+
+
+def _preflight(source: str, *, device: str, dtype: str) -> None:
+    """What the weights will need beside what there is."""
+    try:
+        count = model_actions.n_parameters(source) if source else None
+    except KgmetError as error:
+        message(str(error))
+        return
+    free = free_memory(device)
+    has = wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB free on {device}"
+    if count is None:
+        st.caption(f"Memory: not known before it is on this machine; {has}.")
+        return
+    need = count * DTYPES[dtype].itemsize
+    kind = "error" if free is not None and need > free else "info"
+    message(f"{count / 1e6:.0f} M parameters need {need / 1e9:.2f} GB as {dtype}; {has}.", kind=kind)

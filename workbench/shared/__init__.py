@@ -1,0 +1,1 @@
+"""Streamlit blocks and actions that several screens use."""

@@ -1,0 +1,283 @@
+"""What a button does: call kgmet, store the value in the session, turn a `KgmetError` into a message.
+
+Every function here returns ``None`` when all went well and otherwise a sentence for people; nothing is half done then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from kgmet.base.errors import KgmetError, RequestError
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.edit.config import EditConfig
+from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.edit.plan import EditPlan, plan_edits
+from kgmet.edit.report import Answer, EditReport, ask, report_edit
+from kgmet.fact import FactEdit, load_edits
+from kgmet.graph.stores.sample import SAMPLE_FOLDER
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase, locate
+from kgmet.lm.say.score import NextToken, generate, next_tokens
+from kgmet.write.patch import attached
+from workbench import wording
+from workbench.running import jobs
+from workbench.running.resources import Resident, catalogue, store
+from workbench.state.session import WorkbenchState
+from workbench.state.values import FactDraft, Result, StackEntry
+
+__all__ = [
+    "Token",
+    "answers_now",
+    "apply",
+    "context_fingerprint",
+    "context_of",
+    "edit_from_draft",
+    "examples",
+    "greedy_now",
+    "prepare",
+    "questions_of",
+    "redo",
+    "title_of",
+    "says",
+    "token_strip",
+    "undo",
+    "undo_check",
+]
+
+
+def edit_from_draft(draft: FactDraft) -> FactEdit:
+    """The typed fact, checked.
+
+    Raises:
+        RequestError: says which field is wrong and how to mend it.
+    """
+    return FactEdit.from_prompt(
+        draft.prompt,
+        subject=draft.subject,
+        new_object=draft.new_object,
+        old_object=draft.old_object or None,
+        relation=draft.relation,
+        subject_id=draft.subject_id,
+        new_object_id=draft.new_object_id,
+        old_object_id=draft.old_object_id,
+    )
+
+
+def examples() -> list[FactEdit]:
+    """Facts to start from: `sample_data/edits.json`, or a few that are known to work."""
+    path = SAMPLE_FOLDER / "edits.json"
+    if path.is_file():
+        return list(load_edits(path))
+    return [FactEdit(subject=s, template=t, new_object=n) for s, t, n in wording.EXAMPLES]
+
+
+def context_fingerprint(state: WorkbenchState) -> str:
+    """Of everything the prepared context depends on; a context with another one is stale."""
+    config = state.config
+    return fingerprint_value([state.draft, config.subgraph, config.consequences, store().fingerprint])
+
+
+def prepare(state: WorkbenchState) -> str | None:
+    """Find the typed fact in the graph and keep its context, unless the one at hand still fits."""
+    made_from = context_fingerprint(state)
+    if state.record.context is not None and not state.record.context.is_stale(made_from):
+        return None
+    draft = state.draft
+    try:
+        context = prepare_edit(
+            edit_from_draft(draft),
+            store=store(),
+            catalogue=catalogue(),
+            config=state.config,
+            exclude=draft.exclude,
+            leave=draft.leave,
+        )
+    except KgmetError as error:
+        state.record.context = None
+        return str(error)
+    state.record.context = Result(value=context, made_from=made_from)
+    return None
+
+
+def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = None) -> EditContext:
+    """What the graph said about an applied edit (the patch's first, if not told which); asked again where need be.
+
+    Raises:
+        RequestError: if the patch came from elsewhere and does not say which fact it changes.
+    """
+    edit = edit or entry.edit
+    if edit is None:
+        raise RequestError(f"{entry.name!r} does not say which fact it changes, so the graph cannot be asked.")
+    if entry.context is not None and entry.context.edit.id == edit.id:
+        return entry.context
+    return prepare_edit(
+        edit,
+        store=store(),
+        catalogue=catalogue(),
+        config=config,
+        exclude=entry.exclude,
+        leave=entry.leave,
+    )
+
+
+def apply(state: WorkbenchState, resident: Resident) -> str | None:
+    """Start the job ``edit``: search, write, measure before and after, put it on the stack."""
+    message = prepare(state)
+    context = state.context
+    if message is not None or context is None:
+        return message
+    lm, record, editor, config = resident.lm, state.record, state.editor, state.config
+    live, ledger = state.live(lm), state.ledger(lm)
+    earlier = [entry.patch for entry in live]
+
+    def work(progress: Progress) -> str:
+        plan = plan_edits(
+            lm,
+            [context],
+            editor=editor,
+            statistics=resident.statistics,
+            config=config,
+            ledger=ledger,
+            earlier=earlier,
+            progress=progress,
+        )
+        progress.check()
+        progress.report(ProgressEvent(stage="measure", done=0, total=1))
+        report = report_edit(lm, plan, earlier=earlier)
+        progress.check()
+        record.push(_entry(plan, report, based_on=tuple(entry.id for entry in live)))
+        progress.report(ProgressEvent(stage="measure", done=1, total=1))
+        return plan.patch.id
+
+    try:
+        jobs.submit("edit", work, state.session_id, title=title_of(context.edit))
+    except KgmetError as error:
+        return str(error)
+    return None
+
+
+def title_of(edit: FactEdit) -> str:
+    """What the job of an edit is called."""
+    return f"{edit.prompt} → {edit.new_object}"
+
+
+def _entry(plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
+    context = plan.contexts[0]
+    return StackEntry(
+        id=plan.patch.id,
+        patch=plan.patch,
+        name=f"{context.edit.subject} → {context.edit.new_object}",
+        based_on=based_on,
+        report=report,
+        curve=plan.shifts[0].curve if plan.shifts else (),
+        exclude=context.excluded,
+        leave=context.left,
+        plan=plan,
+        context=context,
+    )
+
+
+def undo(state: WorkbenchState) -> str | None:
+    """Take the newest edit off; it can be redone."""
+    if state.is_busy:
+        return "Work is under way; stop it first, then undo."
+    with state.record.lock:
+        if not state.stack:
+            return "There is no edit to undo."
+        last = state.stack[-1]
+        state.record.change(stack=state.stack[:-1], redo=(*state.redo, last), focus=None)
+    return None
+
+
+def redo(state: WorkbenchState) -> str | None:
+    """Put the edit that was undone last back on."""
+    if state.is_busy:
+        return "Work is under way; stop it first, then redo."
+    with state.record.lock:
+        if not state.redo:
+            return "There is nothing to redo."
+        last = state.redo[-1]
+        state.record.change(stack=(*state.stack, replace(last, is_on=True)), redo=state.redo[:-1], focus=last.id)
+    return None
+
+
+def questions_of(report: EditReport) -> list[tuple[str, str, str | None]]:
+    """What a report asked: (prompt, new object, old object), the edit first."""
+    edit = report.edit
+    first = (edit["template"].replace("{}", edit["subject"]), edit["new_object"], edit["old_object"])
+    return [first, *((item.prompt, item.new, item.old) for item in report.consequences)]
+
+
+def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[Answer, bool] | None:
+    """Ask an undone edit's questions again: the answer now, and whether every probability is the very number of before.
+
+    ``None`` where the comparison would say nothing: no report, another model, or other edits are on than were then.
+    """
+    report = entry.report
+    if report is None or entry.patch.model_fingerprint != lm.fingerprint:
+        return None
+    if tuple(item.id for item in state.live(lm)) != entry.based_on:
+        return None
+    with attached(state.live_patches(lm), lm):
+        now = ask(lm, questions_of(report))
+    before = [report.before, *(item.before for item in report.consequences)]
+    return now[0], [(a.p_new, a.p_old) for a in now] == [(b.p_new, b.p_old) for b in before]
+
+
+def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
+    """The likeliest next tokens of the model with this session's live edits; remembered until one of these changes."""
+    made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt, k])
+    known = state.result("answers_now")
+    if known is None or known.is_stale(made_from):
+        with attached(state.live_patches(lm), lm):
+            state.keep("answers_now", next_tokens(lm, [prompt], k=k)[0], made_from=made_from)
+    found: list[NextToken] = state.result("answers_now").value  # type: ignore[union-attr]
+    return found
+
+
+def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
+    """How the model with this session's live edits continues the prompt, greedily; remembered as `answers_now` is."""
+    made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
+    known = state.result("greedy_now")
+    if known is None or known.is_stale(made_from):
+        with attached(state.live_patches(lm), lm):
+            state.keep("greedy_now", generate(lm, [prompt], max_new_tokens=8)[0].strip(), made_from=made_from)
+    return str(state.result("greedy_now").value)  # type: ignore[union-attr]
+
+
+def says(text: str, context: EditContext, *, new: bool = False) -> bool:
+    """Whether a continuation begins with the edit's old object (or its new one), under any of its names."""
+    edit, linked = context.edit, context.linked
+    typed, entity_id = (edit.new_object, edit.new_object_id) if new else (edit.old_object, edit.old_object_id)
+    matches = () if linked is None else linked.new_object if new else linked.old_object
+    names = [typed or ""]
+    for match in matches:
+        if match.entity.id == entity_id:
+            names += [match.entity.label, match.entity.in_text, *match.entity.aliases]
+    said = text.casefold().strip().removeprefix("the ")
+    return any(said.startswith(name.casefold().removeprefix("the ")) for name in names if name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One token of the prompt as it is shown: `role` is ``subject``, ``edited`` (the subject's last) or empty."""
+
+    text: str
+    role: str
+
+
+def token_strip(lm: LoadedLM, edit: FactEdit) -> list[Token]:
+    """The prompt's tokens with the edited position marked.
+
+    Raises:
+        SubjectNotFoundError: if the subject has no token of its own.
+    """
+    span = locate(lm, Phrase(template=edit.template, subject=edit.subject))
+    tokens = []
+    for position, token_id in enumerate(span.input_ids):
+        role = "subject" if position in span.subject else ""
+        if position == span.lookup.position:
+            role = "edited"
+        tokens.append(Token(text=str(lm.tokenizer.decode([token_id])), role=role))
+    return tokens

@@ -1,0 +1,72 @@
+"""Streamlit blocks of the pages that look inside an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from kgmet.base.progress import Progress
+from workbench import wording
+from workbench.running.resources import Resident
+from workbench.shared import inspect_actions, panels
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = ["focus_picker", "is_dark", "looked_up", "reading_help"]
+
+
+def is_dark() -> bool:
+    """Whether the page has a dark background; light while nobody knows."""
+    return getattr(st.context.theme, "type", None) == "dark"
+
+
+def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
+    """Which edit to look at; stops the page with a hint while there is none that fits the resident model."""
+    panels.require_stack(state)
+    told = [entry for entry in state.stack if entry.edit is not None]
+    fitting = [entry for entry in told if entry.patch.model_fingerprint == resident.lm.fingerprint]
+    if not fitting:
+        st.info("No edit was made for the model that is loaded. Load the one they were made for on Models.")
+        st.stop()
+    focus = state.focus if state.focus in fitting else fitting[-1]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = {entry.id: f"{number}. {entry.name}" for number, entry in enumerate(fitting, start=1)}
+    chosen = st.selectbox(
+        "Edit to look at",
+        list(names),
+        index=fitting.index(focus),
+        format_func=lambda key: names.get(key, key),
+        help="Edits under it in the ledger that are on stay on, before and after.",
+    )
+    if chosen != state.focus.id:  # type: ignore[union-attr]
+        state.set_focus(chosen)
+    return state.entry(chosen) or focus
+
+
+def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str) -> Any:
+    """The result of this name; made now if it is not there, the page showing how far that is and stopping."""
+    result = state.result(name)
+    if result is not None and not result.is_stale(made_from):
+        return result.value
+    job = inspect_actions.look_job(state, name, made_from)
+    if job is None:
+        panels.message(inspect_actions.start_look(state, name, work, made_from=made_from, title=title), kind="info")
+        job = inspect_actions.look_job(state, name, made_from)
+    if job is not None and not job.is_finished:
+        st.caption(wording.safe(title))
+        panels.job_panel(job)
+    else:
+        panels.job_result(job)
+        if st.button("Measure", icon=":material/refresh:"):
+            panels.message(inspect_actions.start_look(state, name, work, made_from=made_from, title=title))
+            st.rerun()
+    st.stop()
+    raise AssertionError("st.stop does not return")
+
+
+def reading_help(text: str) -> None:
+    """One sentence on how to read the figure above or below."""
+    st.caption(f":material/visibility: {text}")

@@ -1,0 +1,196 @@
+"""Small Streamlit blocks that several pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+from streamlit.errors import StreamlitPageNotFoundError
+
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.fact import FactEdit
+from workbench import wording
+from workbench.running import jobs
+from workbench.running.jobs import Job, JobState
+from workbench.running.resources import Resident, model_holder
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = [
+    "Job",
+    "choose_edit",
+    "choose_entry",
+    "follow",
+    "job_panel",
+    "job_result",
+    "message",
+    "page_link",
+    "require_model",
+    "require_stack",
+    "stale_note",
+    "theme",
+    "title",
+]
+
+_POLL_SECONDS = 1.0
+_SERVER = "server"
+"""Whose the job is that loads the model for everybody."""
+
+
+def title(text: str, about: str) -> None:
+    """The page's heading and one sentence on what it is for."""
+    st.title(text, anchor=False)
+    st.caption(about)
+
+
+def follow(key: str, value: str) -> None:
+    """Let a text widget show `value` where that changed elsewhere, and leave alone what is being typed into it.
+
+    Writing a widget's state on every run would wipe out what a person types in one field while a run that another
+    field caused is still under way.
+    """
+    state, last = st.session_state, f"{key}~"
+    if key not in state or (state.get(last) != value and state[key] != value):
+        state[key] = value
+    state[last] = value
+
+
+def page_link(name: str, label: str, *, icon: str) -> None:
+    """A link to the page `pages/{name}.py`; nothing where that page does not exist or runs on its own."""
+    try:
+        st.page_link(f"../pages/{name}.py", label=label, icon=f":material/{icon}:")
+    except StreamlitPageNotFoundError:
+        return
+
+
+def theme() -> str:
+    """``light`` or ``dark``: what the browser shows."""
+    return "dark" if st.context.theme.type == "dark" else "light"
+
+
+def message(text: str | None, *, kind: str = "error") -> None:
+    """Show a message exactly as it is (labels in it may hold Markdown or HTML); nothing for ``None``."""
+    if text:
+        box = {"error": st.error, "warning": st.warning, "info": st.info, "success": st.success}[kind]
+        icons = {"error": "error", "warning": "warning", "info": "info", "success": "check_circle"}
+        box(wording.safe(text), icon=f":material/{icons[kind]}:")
+
+
+def require_model() -> Resident:
+    """The resident model; while there is none it is loaded as a job, and the page shows how far that is and stops."""
+    holder = model_holder()
+    if holder.resident is not None:
+        return holder.resident
+    job = jobs.latest(_SERVER, "load")
+    if job is None or (job.is_finished and job.state is not JobState.FAILED):
+        jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+        job = jobs.latest(_SERVER, "load")
+    if job is not None and job.state is JobState.FAILED:
+        message(job.error)
+        if st.button("Try again", icon=":material/refresh:"):
+            jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+            st.rerun()
+    elif job is not None:
+        st.info(
+            "The model is being loaded. The first time this takes about half a minute.", icon=":material/hourglass:"
+        )
+        job_panel(job, can_cancel=False)
+    st.stop()
+    raise AssertionError("st.stop does not return")
+
+
+def require_stack(state: WorkbenchState) -> None:
+    """Stop the page with a hint if there is no edit yet."""
+    if state.focus is None:
+        st.info(wording.PLAN_FIRST, icon=":material/edit:")
+        page_link("edit", "Go to Edit", icon="edit")
+        st.stop()
+
+
+def choose_entry(state: WorkbenchState) -> StackEntry:
+    """Which of the session's edits the page looks at; needs at least one (`require_stack`)."""
+    entries = {entry.id: entry for entry in state.stack if entry.edit is not None}
+    focus = state.focus
+    assert focus is not None
+    key = f"entry-{fingerprint_value([list(entries), focus.id])}"
+
+    def chosen() -> None:
+        state.set_focus(st.session_state[key])
+
+    st.selectbox(
+        "Edit",
+        list(entries),
+        index=list(entries).index(focus.id),
+        format_func=lambda entry_id: entries[entry_id].name + ("" if entries[entry_id].is_on else " (off)"),
+        key=key,
+        on_change=chosen,
+        disabled=len(entries) < 2,
+    )
+    return focus
+
+
+def choose_edit(state: WorkbenchState, entry: StackEntry) -> FactEdit:
+    """Which edit of a patch the page looks at; asks only where there are several. The patch must have one."""
+    edits = entry.patch.edits
+    chosen = state.edit_of(entry) or edits[0]
+    if len(edits) == 1:
+        return chosen
+    labels = [f"{number}. {edit.subject} → {edit.new_object}" for number, edit in enumerate(edits, start=1)]
+    place = next(number for number, edit in enumerate(edits) if edit.id == chosen.id)
+    number = st.selectbox(
+        f"Edit of this patch, 1 to {len(edits)}",
+        range(len(edits)),
+        index=place,
+        format_func=lambda index: labels[index],
+        key=f"edit-of-{entry.id}-{place}",
+        help="They were searched and written together, and are on or off together; this chooses whose texts are read.",
+    )
+    if number != place:
+        state.set_focus(entry.id, edits[number].id)
+    return edits[number]
+
+
+def stale_note(is_stale: bool) -> None:
+    """Say that what follows was made from other inputs; give its container the key ``stale`` for the grey."""
+    if is_stale:
+        st.caption(f":material/history: {wording.STALE}")
+
+
+def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
+    """How far a job is, redrawn every second until it ends; then the whole page runs again.
+
+    Args:
+        job: an unfinished job.
+        draw: draws more from it, for example its curve.
+        can_cancel: whether to offer Stop.
+    """
+
+    def look() -> None:
+        if job.is_finished:
+            st.rerun()
+        _progress(job)
+        if draw is not None:
+            draw(job)
+
+    if can_cancel and st.button("Stop", icon=":material/stop_circle:", key=f"stop-{job.id}", disabled=job.flag.is_set):
+        jobs.cancel(job.id)
+        st.toast("Stopping at the next step.")
+    st.fragment(look, run_every=_POLL_SECONDS)()
+
+
+def job_result(job: Job | None) -> None:
+    """Say how a finished job of this session ended, if it did not end well."""
+    if job is None or not job.is_finished or job.state is JobState.DONE:
+        return
+    message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")
+
+
+def _progress(job: Job) -> None:
+    event = job.latest
+    if event is None:
+        text = f"Waiting behind {job.waited_behind} other job(s)" if job.state is JobState.WAITING else "Starting"
+        st.progress(0.0, text=text)
+        return
+    line = wording.progress_line(event.stage, event.done, event.total)
+    share = min(event.done / event.total, 1.0) if event.total else 0.0
+    st.progress(share, text=f"{wording.safe(line)} · {job.seconds:.0f} s")

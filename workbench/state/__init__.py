@@ -1,0 +1,1 @@
+"""What a session holds, in memory and on disk. No Streamlit except in `session`."""

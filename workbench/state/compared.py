@@ -1,0 +1,130 @@
+"""`Compared`: a comparison with what was asked for, and its file in the session's folder; plain JSON, no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import BrokenArtifactError, KgmetError
+from kgmet.base.fingerprint import plain
+from kgmet.edit.config import config_from_mapping, config_to_mapping
+from kgmet.edit.editors import EDITORS
+from kgmet.fact import FactEdit
+from kgmet.inspect.comparison import Contest, Rival, Trial
+from kgmet.measure.compare import compare_probes
+from kgmet.measure.run import ProbeResult
+from workbench.state.values import Result
+
+__all__ = ["FILE", "Compared", "contest_from_json", "contest_to_json", "load_compared", "save_compared"]
+
+FILE = "compare.json"
+_FORMAT = 1
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Compared:
+    """A comparison as far as it got. `chosen` is the choice in the page's selector, `rows` are the columns as typed."""
+
+    contest: Contest
+    chosen: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+def save_compared(folder: Path, result: Result) -> None:
+    """Write a `Compared` with what it was made from."""
+    compared: Compared = result.value
+    data = {
+        "format": _FORMAT,
+        "made_from": result.made_from,
+        "chosen": compared.chosen,
+        "rows": [dict(row) for row in compared.rows],
+        "contest": contest_to_json(compared.contest),
+    }
+    with written_whole(folder / FILE) as temporary:
+        temporary.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+
+
+def load_compared(folder: Path) -> Result | None:
+    """What `save_compared` wrote; ``None`` if there is nothing.
+
+    Raises:
+        BrokenArtifactError: if the file cannot be read, is of another format or does not hold a comparison.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"larger than {_MOST_BYTES >> 20} MB")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] != _FORMAT:
+            raise ValueError(f"of format {data['format']!r}; this version reads {_FORMAT}")
+        rows = tuple({str(name): value for name, value in dict(row).items()} for row in data["rows"])
+        contest = contest_from_json(data["contest"])
+        # A number that is none shows when the table is made; better here than on the page.
+        contest.rows()
+        return Result(
+            value=Compared(contest=contest, chosen=str(data["chosen"]), rows=rows), made_from=str(data["made_from"])
+        )
+    except (KgmetError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BrokenArtifactError(
+            f"The last comparison was kept in {FILE}, which cannot be read ({type(error).__name__}: "
+            f"{str(error)[:120]}), and is left out. Compare again."
+        ) from error
+
+
+def contest_to_json(contest: Contest) -> dict[str, Any]:
+    """A contest as plain JSON values, without the patches its rivals made."""
+    return {
+        "edit": contest.edit.to_json(),
+        "before": [result.to_json() for result in contest.before],
+        "perplexity": contest.perplexity,
+        "n_token": contest.n_token,
+        "trials": [_trial_to_json(trial) for trial in contest.trials],
+    }
+
+
+def contest_from_json(data: Mapping[str, Any]) -> Contest:
+    """Inverse of `contest_to_json`; the trials' plans stay ``None``."""
+    before = tuple(ProbeResult.from_json(row) for row in data["before"])
+    return Contest(
+        edit=FactEdit.from_json(data["edit"]),
+        before=before,
+        perplexity=float(data["perplexity"]),
+        n_token=int(data["n_token"]),
+        trials=tuple(_trial_from_json(row, before) for row in data["trials"]),
+    )
+
+
+def _trial_to_json(trial: Trial) -> dict[str, Any]:
+    after = None if trial.comparison is None else [pair.after.to_json() for pair in trial.comparison.pairs]
+    return {
+        "label": trial.rival.label,
+        "editor": trial.rival.editor.name,
+        "config": plain(config_to_mapping(trial.rival.config)),
+        "after": after,
+        "perplexity": trial.perplexity,
+        "seconds": dict(trial.seconds),
+        "error": trial.error,
+    }
+
+
+def _trial_from_json(row: Mapping[str, Any], before: tuple[ProbeResult, ...]) -> Trial:
+    editor = EDITORS[row["editor"]]
+    comparison = None
+    if row["after"] is not None:
+        comparison = compare_probes(before, [ProbeResult.from_json(item) for item in row["after"]])
+    return Trial(
+        rival=Rival(
+            label=str(row["label"]), editor=editor, config=config_from_mapping(row["config"], base=editor.config)
+        ),
+        comparison=comparison,
+        perplexity=None if row["perplexity"] is None else float(row["perplexity"]),
+        seconds={str(name): float(value) for name, value in row["seconds"].items()},
+        error=str(row["error"]),
+    )
