@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.files import read_json
-from kgmet.errors import (
+from kgmet.base.errors import (
     BrokenArtifactError,
     ContradictionError,
     EmptyTextError,
@@ -20,6 +19,7 @@ from kgmet.errors import (
     TemplateError,
     TextError,
 )
+from kgmet.base.files import read_json
 from kgmet.base.fingerprint import digest
 
 __all__ = ["MAX_OBJECT", "MAX_SUBJECT", "MAX_TEMPLATE", "FactEdit", "check_batch", "load_edits", "save_edits"]

@@ -1,1 +1,1 @@
-"""What every other package stands on: errors, progress, fingerprints, the cache folder, files."""
+"""What every other part stands on: errors, progress, fingerprints, the cache folder, checks of shapes."""

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.files import Limits, check_file
-from kgmet.cache import written_whole
-from kgmet.errors import BrokenArtifactError, KgmetError
-from kgmet.fingerprint import digest
+from kgmet.base.fingerprint import digest
 
 __all__ = [
     "DIGEST",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from kgmet.errors import KgmetError, UnwritableError
+from kgmet.base.errors import KgmetError, UnwritableError
 
 __all__ = ["cache_dir", "check_writable", "folder_written_whole", "written_whole"]
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
-from kgmet.errors import ArtifactError, BrokenArtifactError, Cancelled, FileError, KgmetError
+from kgmet.base.errors import ArtifactError, BrokenArtifactError, Cancelled, FileError, KgmetError
 
 __all__ = [
     "JSON_FILE",
@@ -124,11 +124,7 @@ def check_file(
         status = path.stat()
         if within is not None and not path.resolve().is_relative_to(within.resolve()):
             raise error(f"{path} is a link that leads out of {within}. Put the file itself there.")
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as cause:  # RuntimeError: links in a circle; ValueError: a NUL in the name
+    except (OSError, RuntimeError, ValueError) as cause:  # links in a circle; a NUL in the name
         if isinstance(cause, KgmetError):
             raise
         said = getattr(cause, "strerror", None) or str(cause)
@@ -199,15 +195,22 @@ def decode_text(data: bytes, *, where: str, error: _ERROR = BrokenArtifactError)
 
 
 def parse_json(
-    text: str | bytes, *, where: str, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError
+    text: str | bytes,
+    *,
+    where: str,
+    limits: Limits = JSON_FILE,
+    error: _ERROR = BrokenArtifactError,
+    finite: bool = True,
 ) -> Any:
     """A JSON value whose texts can be written as UTF-8 and whose numbers are finite.
+
+    With `finite` off, the infinities and NaN that our own tables of results may hold are read.
 
     Raises:
         FileError: if it is no JSON, nested too deeply, or holds a number too long, infinite or not a number.
     """
     text = decode_text(text, where=where, error=error) if isinstance(text, bytes) else text
-    hooks: dict[str, Any] = {"parse_constant": _Refusal(where, error)}
+    hooks: dict[str, Any] = {"parse_constant": _Refusal(where, error)} if finite else {}
     if _LONG_NUMBER.search(text):
         hooks |= {"parse_int": _Digits(where, error), "parse_float": _Finite(where, error)}
     try:
@@ -266,7 +269,7 @@ def open_text_bytes(
     size = check_file(path, limits=limits, error=error, within=within)
     is_packed = path.name.lower().endswith(".gz")
     with _open_regular(path, error) as stream:
-        source: IO[bytes] = gzip.GzipFile(fileobj=stream, mode="rb") if is_packed else stream  # type: ignore[assignment]
+        source: Any = gzip.GzipFile(fileobj=stream, mode="rb") if is_packed else stream
         most = limits.n_bytes
         if is_packed:
             most = min(most, max(limits.free_bytes, size * limits.ratio))
@@ -285,7 +288,7 @@ def unpack_zip(
     """Members of a zip archive by their bare names; all others are left alone, and no path in the archive is used.
 
     Raises:
-        FileError: if it is no archive, a name occurs twice, a member is encrypted, packed in an unusual way, or damaged,
+        FileError: if it is no archive, a name occurs twice, a member is encrypted, damaged or packed in an unusual way,
             or all of them together are too large or grow out of proportion.
     """
     with (
@@ -322,7 +325,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, error
 class _Bounded(io.RawIOBase):
     """A stream that fails once more than `most` bytes came out of it, and says so of every damage."""
 
-    def __init__(self, source: IO[bytes], path: Path, most: int, error: _ERROR) -> None:
+    def __init__(self, source: Any, path: Path, most: int, error: _ERROR) -> None:
         self._source, self._path, self._left, self._most, self._error = source, path, most, most, error
 
     def readable(self) -> bool:

@@ -6,12 +6,13 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import ProgressEvent
 
-__all__ = ["StderrProgress", "add_graph_options", "add_model_options", "open_store", "print_json"]
+__all__ = ["StderrProgress", "add_graph_options", "add_model_options", "open_store", "print_json", "print_left_out"]
 
 
 class StderrProgress:
@@ -85,6 +86,22 @@ def open_store(options: argparse.Namespace) -> Any:
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
+
+
+def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
+    """Name on stderr, once per data set, the records that runs left out and those that contradict an earlier one."""
+    said: set[tuple[str, ...]] = set()
+    for summary in summaries:
+        for what, sentences in (("left out", summary.left_out), ("used, but contradicting", summary.notes)):
+            if not sentences or (what, *sentences) in said:
+                continue
+            said.add((what, *sentences))
+            print(f"{summary.dataset}: {len(sentences)} records {what}:", file=sys.stderr)
+            for sentence in sentences[:most]:
+                print(f"  {sentence}", file=sys.stderr)
+            if len(sentences) > most:
+                rest = f"{len(sentences) - most} more are listed in settings.json of {summary.editor}/{summary.name}."
+                print(f"  {rest}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_toml
-from kgmet.direction.config import DirectionConfig
-from kgmet.errors import ConfigError, ConfigFileError
-from kgmet.fingerprint import plain
-from kgmet.graph.consequences import ConsequenceConfig
-from kgmet.graph.subgraph import SubgraphConfig
-from kgmet.target.search import TargetConfig
-from kgmet.write.finetune import FineTuneConfig
+from kgmet.base.fingerprint import plain
+from kgmet.graph.reading.consequences import ConsequenceConfig
+from kgmet.graph.reading.retrieve import SubgraphConfig
+from kgmet.search.directions.config import DirectionConfig
+from kgmet.search.search import TargetConfig
 from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.writers.finetune import FineTuneConfig

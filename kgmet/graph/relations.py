@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import BrokenArtifactError, ConfigError, UnknownRelationError
 from kgmet.base.files import parse_json, read_text
-from kgmet.errors import BrokenArtifactError, ConfigError, UnknownRelationError
-from kgmet.fingerprint import fingerprint_value
+from kgmet.base.fingerprint import fingerprint_value
 from kgmet.graph.triple import Relation
 
 __all__ = ["MIN_CLOZE", "MIN_QUESTIONS", "RelationCatalogue", "RelationSpec"]

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.base.files import read_json
-from kgmet.errors import BrokenArtifactError, ConfigError
-from kgmet.evaluate.texts import encode_prompts
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.spans import Phrase, locate
-from kgmet.lm.suffixes import base_states, left_padded
-from kgmet.lm.tracing import recorded
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase, locate
+from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.run.tracing import recorded
+from kgmet.lm.say.continue_texts import encode_prompts
 
 __all__ = ["TASKS", "Task", "TaskResult", "bundled_passages", "drift_states", "find_tasks", "perplexity", "run_task"]
 

@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from kgmet.base.artifact import load_tensors
+from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import Limits, failures_as, read_json_object
-from kgmet.errors import BrokenArtifactError, StaleArtifactError
-from kgmet.lm.loaded import LoadedLM
-from kgmet.request import FactEdit
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
 from kgmet.write.patch import MAX_BYTES, EditPatch, check_patch
 from kgmet.write.solve import LayerUpdate

@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from kgmet.base.artifact import write_tensors
-from kgmet.cache import folder_written_whole
-from kgmet.errors import ConfigError
-from kgmet.fingerprint import plain
-from kgmet.lm.family import Layout
-from kgmet.lm.loaded import LoadedLM
-from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.base.cache import folder_written_whole
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import plain
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.family import Layout
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, check_patch, merged_updates
 from kgmet.write.solve import LayerUpdate
 

@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from kgmet.base.artifact import load_artifact, save_artifact
-from kgmet.base.files import Limits, failures_as, read_text
-from kgmet.cache import cache_dir, check_writable
-from kgmet.errors import (
+from kgmet.base.cache import cache_dir, check_writable
+from kgmet.base.errors import (
     BrokenArtifactError,
     ConfigError,
     ConfigFileError,
@@ -29,12 +28,13 @@ from kgmet.errors import (
     StaleArtifactError,
     UnwritableError,
 )
-from kgmet.fingerprint import digest
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.suffixes import left_padded
-from kgmet.lm.tracing import recorded, stopped_after
-from kgmet.progress import Progress, ProgressEvent, Silent
-from kgmet.shapes import check_shape
+from kgmet.base.files import Limits, failures_as, read_text
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.suffixes import left_padded
+from kgmet.lm.run.tracing import recorded, stopped_after
 
 __all__ = ["Corpus", "KeyMoment", "bundled_corpus", "estimate_key_moments", "moments_ready"]
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from kgmet.base.artifact import digest_tensors, load_tensors, write_tensors
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import Limits, failures_as, read_json_object
-from kgmet.cache import written_whole
-from kgmet.errors import BrokenArtifactError, StaleArtifactError
-from kgmet.fingerprint import digest, plain
-from kgmet.lm.loaded import LoadedLM
-from kgmet.lm.tracing import added
-from kgmet.request import FactEdit
-from kgmet.shapes import check_shape
+from kgmet.base.fingerprint import digest, plain
+from kgmet.base.shapes import check_shape
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import added
 from kgmet.write.solve import LayerUpdate
 
 __all__ = [

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.cache import cache_dir
+from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
-from kgmet.cache import cache_dir
-from kgmet.errors import BrokenArtifactError, UnwritableError
-from kgmet.fingerprint import digest
-from kgmet.shapes import check_shape
+from kgmet.base.fingerprint import digest
+from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 
 __all__ = ["KeySpectrum", "spectrum_of"]
@@ -69,10 +69,8 @@ def spectrum_of(moment: KeyMoment) -> KeySpectrum:
                 path.unlink(missing_ok=True)
     values, vectors = torch.linalg.eigh(moment.second_moment)
     spectrum = KeySpectrum(values=values, vectors=vectors.contiguous())
-    try:
+    with suppress(UnwritableError):  # a full disk costs time at the next start, not the edit
         save_artifact(path, {"values": spectrum.values, "vectors": spectrum.vectors})
-    except UnwritableError:  # a full disk costs time at the next start, not the edit
-        pass
     return spectrum
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
 from kgmet.base.files import Limits, decode_text, parse_json, parse_json_lines, read_bytes
-from kgmet.errors import BrokenArtifactError, ConfigError, RequestError
-from kgmet.evaluate.cases import (
+from kgmet.evaluate.datasets.cases import (
     Ask,
     AskKind,
     CaseTriple,
@@ -23,10 +23,10 @@ from kgmet.evaluate.cases import (
     find_contradictions,
     without_contested,
 )
-from kgmet.evaluate.mquake import find_faults, read_mquake
-from kgmet.evaluate.records import Record
-from kgmet.evaluate.zsre import read_zsre
-from kgmet.request import FactEdit
+from kgmet.evaluate.datasets.mquake import find_faults, read_mquake
+from kgmet.evaluate.datasets.records import Record
+from kgmet.evaluate.datasets.zsre import read_zsre
+from kgmet.fact import FactEdit
 
 __all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset", "rows_of"]
 
@@ -35,7 +35,7 @@ DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 
 _DATA = Limits(n_bytes=1 << 30)
 
-OWN_CASES = Path(__file__).resolve().parents[2] / "sample_data" / "cases.json"
+OWN_CASES = Path(__file__).resolve().parents[3] / "sample_data" / "cases.json"
 """The cases that come with the program."""
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kgmet.evaluate.cases import Ask, AskKind, EvalCase
-from kgmet.evaluate.records import Record
-from kgmet.request import FactEdit
+from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
+from kgmet.evaluate.datasets.records import Record
+from kgmet.fact import FactEdit
 
 __all__ = ["read_zsre"]
 

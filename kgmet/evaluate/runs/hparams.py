@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import SETTINGS_FILE, parse_json, read_text
-from kgmet.config import EditConfig, config_from_mapping, load_config
-from kgmet.errors import ConfigError, ConfigFileError
+from kgmet.edit.config import EditConfig, config_from_mapping, load_config
 
 __all__ = ["Hparams", "load_hparams", "shipped_hparams"]
 
@@ -99,7 +99,7 @@ def _text(path: Path) -> str:
     if path.exists():
         return read_text(path, limits=SETTINGS_FILE, error=ConfigFileError)
     if path.name in shipped_hparams():
-        return (resources.files("kgmet.evaluate") / "hparams" / path.name).read_text(encoding="utf-8")
+        return (_FOLDER / path.name).read_text(encoding="utf-8")
     raise ConfigFileError(
         f"There is no settings file {str(path)!r}. Give a path, or one of {', '.join(shipped_hparams())}."
     )

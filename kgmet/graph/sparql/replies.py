@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import FileError
 from kgmet.base.files import Limits, read_json_object
-from kgmet.cache import written_whole
-from kgmet.errors import FileError
-from kgmet.fingerprint import digest
+from kgmet.base.fingerprint import digest
 
 __all__ = ["ReplyCache", "StoredReply"]
 

@@ -15,11 +15,9 @@ from typing import Literal
 import httpx
 import pyoxigraph as ox
 
-from kgmet.cache import cache_dir as user_cache_dir
-from kgmet.errors import EndpointError, UnknownEntityError, UnknownRelationError
-from kgmet.fingerprint import digest
-from kgmet.graph import queries, terms
-from kgmet.graph.endpoint import EndpointClient, EndpointReply, EndpointSettings, EndpointStatus
+from kgmet.base.cache import cache_dir as user_cache_dir
+from kgmet.base.errors import EndpointError, UnknownEntityError, UnknownRelationError
+from kgmet.base.fingerprint import digest
 from kgmet.graph.names import without_article
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.sparql import queries

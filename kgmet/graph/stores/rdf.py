@@ -15,13 +15,13 @@ from urllib.parse import quote, unquote
 
 import pyoxigraph as ox
 
+from kgmet.base.errors import GraphError, GraphFileError
 from kgmet.base.files import open_text_bytes
-from kgmet.errors import GraphError, GraphFileError
-from kgmet.fingerprint import digest
-from kgmet.graph import terms
-from kgmet.graph.columns import GraphBuilder
-from kgmet.graph.memory import MemoryStore
-from kgmet.graph.rows import GRAPH_FILE, MAX_FIELD
+from kgmet.base.fingerprint import digest
+from kgmet.graph.stores import terms
+from kgmet.graph.stores.columns import GraphBuilder
+from kgmet.graph.stores.memory import MemoryStore
+from kgmet.graph.stores.rows import GRAPH_FILE, MAX_FIELD
 from kgmet.graph.triple import Entity, Relation
 
 __all__ = ["RDF_FORMATS", "RdfStore", "read_rdf"]

@@ -20,9 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import GraphFileError
 from kgmet.base.files import Limits, read_json
-from kgmet.errors import GraphFileError
-from kgmet.graph.columns import GraphBuilder
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.columns import GraphBuilder

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from kgmet.base.errors import GraphFileError
 from kgmet.base.files import Limits, open_text_bytes
-from kgmet.errors import GraphFileError
 
 __all__ = ["GRAPH_FILE", "MAX_FIELD", "MAX_LINE", "check_text", "read_rows"]
 

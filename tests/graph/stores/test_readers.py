@@ -141,8 +141,8 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path: Path):
             "triple 1: 'relation' is 3",
         ),
         ("a.json", '[{"case_id": 1, "triples": ["x"]}]', "case 1, triple 1: 'subject' is None"),
-        ("a.json", "[" * 100_000, "cannot be read|not JSON"),
-        ("a.json", b"\xff\xfe[", "is not UTF-8"),
+        ("a.json", "[" * 100_000, "nests lists and objects more than 64 deep"),
+        ("a.json", b"\xff\xfe[", "is UTF-16. Save it as UTF-8"),
         ("a.xlsx", "x", "ends in '.xlsx'.*Known are .tsv"),
     ],
 )
