@@ -16,8 +16,8 @@ import tuning_edits
 from edit_kind import Kind
 
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence
 from kgmet.graph.phrasing import in_slot

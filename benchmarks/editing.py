@@ -25,10 +25,10 @@ from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
-from kgmet.edit.config import HoldConfig
-from kgmet.edit.context import EditContext, build_problem
-from kgmet.edit.editors import Editor, editor_named
-from kgmet.edit.plan import SearchedEdits, plan_edits, search_edits, write_edits
+from kgmet.editing.config import HoldConfig
+from kgmet.editing.context import EditContext, build_problem
+from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.plan import SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
@@ -36,6 +36,7 @@ from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.suffixes import encode_suffixes
 from kgmet.search.search import TargetConfig
 from kgmet.write.ledger import EditLedger
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 
@@ -163,7 +164,10 @@ def later_table(lm: LoadedLM, contexts: list[EditContext], editor: Editor, keys:
     first = 0.0
     for name, book in (("first", ledger), ("after 1,000", full)):
         seconds = _median(
-            lambda book=book: plan_edits(lm, contexts[:1], editor=editor, statistics=keys, ledger=book), repeats
+            lambda book=book: plan_edits(
+                lm, contexts[:1], editor=editor, statistics=keys, earlier=EditsSoFar(ledger=book)
+            ),
+            repeats,
         )
         first = first or seconds
         table.add(name, f"{seconds:.2f}", f"{seconds / first:.2f}")

@@ -26,9 +26,9 @@ from measure import Share, Table, interval_text, machine, scored
 from tuning_edits import KINDS
 
 from kgmet.base.progress import ProgressEvent, Silent
-from kgmet.edit.config import EditConfig, HoldConfig
-from kgmet.edit.editors import EDITORS
-from kgmet.edit.plan import search_edits, write_edits
+from kgmet.editing.config import EditConfig, HoldConfig
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.plan import search_edits, write_edits
 from kgmet.evaluate.tables.render import mcnemar
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue

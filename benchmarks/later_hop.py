@@ -28,11 +28,11 @@ from measure import Share, Table, interval_text, machine, measured
 from tuning_edits import KINDS
 
 from kgmet.base.progress import Silent
-from kgmet.edit.context import N_PROBE_WORDINGS, EditContext, prepare_edit
-from kgmet.edit.deep import write_deep
-from kgmet.edit.editors import editor_named
-from kgmet.edit.factories import make_writer
-from kgmet.edit.plan import deep_settings, plan_edits
+from kgmet.editing.context import N_PROBE_WORDINGS, EditContext, prepare_edit
+from kgmet.editing.deep import write_deep
+from kgmet.editing.editors import editor_named
+from kgmet.editing.factories import make_writer
+from kgmet.editing.plan import deep_settings, plan_edits
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import fill, nest, split_templates

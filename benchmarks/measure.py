@@ -12,7 +12,7 @@ from edit_set import Case, TestPrompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
-from kgmet.measure.compare import wilson_interval
+from kgmet.measure.metrics import wilson_interval
 from kgmet.write.patch import EditPatch, attached
 
 COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")

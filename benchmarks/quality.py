@@ -30,7 +30,7 @@ from runner import Runner
 from tune import best_editor, read_variants
 
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.edit.editors import EDITORS, Editor, editor_named
+from kgmet.editing.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm

@@ -8,14 +8,15 @@ from dataclasses import replace
 
 from edit_set import Case, context_of
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext
-from kgmet.edit.editors import Editor, WriterKind
-from kgmet.edit.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext
+from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["Runner"]
@@ -58,19 +59,17 @@ class Runner:
     def in_sequence(self, editor: Editor, n: int, *, batch: int) -> list[EditPatch]:
         """The first `n` edits, `batch` of them a write, each write searched and made under the earlier ones."""
         contexts = self._unreserved(self._contexts_for(editor.config)[:n])
-        patches: list[EditPatch] = []
-        ledger = None
+        so_far = EditsSoFar()
         for begin in range(0, len(contexts), batch):
             plan = plan_edits(
                 self._lm,
                 contexts[begin : begin + batch],
                 editor=editor,
                 statistics=self._statistics,
-                ledger=ledger,
-                earlier=patches,
+                earlier=so_far,
             )
-            patches, ledger = [*patches, plan.patch], plan.ledger
-        return patches
+            so_far = plan.so_far
+        return list(so_far.patches)
 
     def _search(self, editor: Editor) -> tuple[list[SearchedEdits], float]:
         key = _search_key(editor)

@@ -33,8 +33,8 @@ from tune_grids import Changes, changes_text
 
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.cli.common import StderrProgress
-from kgmet.edit.config import config_from_mapping
-from kgmet.edit.editors import editor_named
+from kgmet.editing.config import config_from_mapping
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset, without_contested
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
 from kgmet.evaluate.runs.folder import RunFolder

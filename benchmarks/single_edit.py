@@ -23,9 +23,9 @@ from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
-from kgmet.edit.context import EditContext
-from kgmet.edit.editors import EDITORS, editor_named
-from kgmet.edit.plan import EditPlan, plan_edits
+from kgmet.editing.context import EditContext
+from kgmet.editing.editors import EDITORS, editor_named
+from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm

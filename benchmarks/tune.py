@@ -30,8 +30,8 @@ from tune_grids import BUDGET, Changes, changes_text, rounds_for
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.edit.config import config_from_mapping, config_to_mapping
-from kgmet.edit.editors import EDITORS, Editor, editor_named
+from kgmet.editing.config import config_from_mapping, config_to_mapping
+from kgmet.editing.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm

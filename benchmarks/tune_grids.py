@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kgmet.edit.editors import Editor, WriterKind
+from kgmet.editing.editors import Editor, WriterKind
 
 __all__ = ["BUDGET", "Changes", "changes_text", "rounds_for"]
 
 Changes = Mapping[str, Mapping[str, Any]]
-"""Settings that differ, by stage, as `kgmet.edit.config.config_from_mapping` reads them."""
+"""Settings that differ, by stage, as `kgmet.editing.config.config_from_mapping` reads them."""
 
 BUDGET = 14
 """Variants per editor: 8 + 2 + 4; the editor's present settings are the first of them."""

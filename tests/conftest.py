@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from scripts.get_chromium import installed
+from scripts.get_chromium import installed as installed_chromium
+from tests.package.installed import ROOT, Installed, build, install
 
 _NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
 
@@ -71,10 +72,25 @@ def default_model_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this repository."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build(ROOT, folder, ["wheel"])
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """An environment that has kgmet from the wheel only, and a folder elsewhere to work in."""
+    return install(wheel, tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="session")
 def chromium_executable() -> str:
     """Path of a Chromium. Without one browser tests are skipped; under CI=true that is a failure."""
     named = os.environ.get("KGMET_CHROMIUM", "").strip()
-    path = named or installed()
+    path = named or installed_chromium()
     if path and Path(path).is_file():
         return path
     if os.environ.get("CI") == "true":

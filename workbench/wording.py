@@ -61,15 +61,31 @@ EXAMPLES = (
 """(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
 
 VERDICTS = {
-    True: ("holds", "good"),
-    False: ("fails", "bad"),
+    "says": ("says it", "good"),
+    "prefers": ("prefers it, does not say it", "near"),
+    "no": ("no", "bad"),
     None: ("no expectation", "none"),
 }
-"""Whether a prompt does what it should → (word, class of the chip)."""
+"""Verdict on a fact that is to change → (words, class of the chip)."""
+STAYS = {
+    "says": ("unchanged", "good"),
+    "prefers": ("changed, the true one still likelier", "near"),
+    "no": ("changed", "bad"),
+    None: ("no expectation", "none"),
+}
+"""The same for a fact that must stay."""
+AS_BEFORE = "as before"
 VERDICT_HELP = (
-    "A fact that is to change holds if the new answer is likelier than the old one. A fact that must not change "
-    "holds if its true answer keeps at least 95 % of the probability it had, or is still the first answer."
+    "Says it: the greedy answer names the expected end and not the old one. Prefers it: the expected end is only "
+    "likelier per token than the old one; grey if its first token ranks beyond 100. A fact that must stay is unchanged "
+    f"if the answer is the unedited model's or names the true object. “{AS_BEFORE}”: the unedited model says it too."
 )
+OUTCOMES = {
+    "took": "Took.",
+    "likelier, but not what it says": "Likelier, but not what it says.",
+    "did not take": "Did not take.",
+}
+"""Outcome of an edit → the headline's first words."""
 
 
 def progress_line(stage: str, done: int, total: int | None) -> str:

@@ -12,7 +12,15 @@ from typing import Any
 
 from kgmet.base.progress import ProgressEvent
 
-__all__ = ["StderrProgress", "add_graph_options", "add_model_options", "open_store", "print_json", "print_left_out"]
+__all__ = [
+    "StderrProgress",
+    "add_graph_options",
+    "add_model_options",
+    "load_model",
+    "open_store",
+    "print_json",
+    "print_left_out",
+]
 
 
 class StderrProgress:

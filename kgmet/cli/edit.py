@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_graph_options, add_model_options, load_model, open_store, print_json
+from kgmet.cli.common import (
+    StderrProgress,
+    add_graph_options,
+    add_model_options,
+    load_model,
+    open_store,
+    print_json,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -30,62 +37,28 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Carry the edit out and print the report."""
-    from kgmet.edit.config import load_config
-    from kgmet.edit.context import prepare_edit
-    from kgmet.edit.editors import editor_named
-    from kgmet.edit.plan import plan_edits
-    from kgmet.edit.report import report_edit
-    from kgmet.fact import FactEdit
-    from kgmet.graph.relations import RelationCatalogue
-    from kgmet.write.patch import save_patch
-    from kgmet.write.statistics import KeyStatistics
+    import kgmet
 
-    edit = FactEdit.from_prompt(
+    fact = kgmet.FactEdit.from_prompt(
         options.prompt,
         subject=options.subject,
         new_object=options.target,
         old_object=options.old,
         relation=options.relation,
     )
-    editor = editor_named(options.editor)
-    config = load_config(options.config, base=editor.config) if options.config else editor.config
-    progress = StderrProgress()
-    context = prepare_edit(edit, store=open_store(options), catalogue=RelationCatalogue.load(), config=config)
+    editor = kgmet.editor_named(options.editor)
+    config = kgmet.load_config(options.config, base=editor.config) if options.config else None
+    graph, progress = open_store(options), StderrProgress()
     lm = load_model(options, progress)
-    plan = plan_edits(lm, [context], editor=editor, statistics=KeyStatistics(lm), config=config, progress=progress)
-    report = report_edit(lm, plan)
+    edited = kgmet.edit(lm, fact, editor=editor, config=config, graph=graph, progress=progress)
+    report = edited.report
     if options.save:
-        save_patch(plan.patch, options.save)
+        kgmet.save_patch(edited.patch, options.save)
     if options.json:
         print_json(report.to_json())
     else:
-        _print(report, options.save)
+        print(f"\n{report}")
+        if options.save:
+            ask = f'python -m kgmet probe --patch {options.save} --prompt "…"'
+            print(f"Patch kept in {options.save}. Ask it anything: {ask}")
     return 0
-
-
-def _print(report: Any, saved: Path | None) -> None:
-    edit = report.edit
-    graph = report.graph
-    print(f"\n{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({report.editor})")
-    if graph["took_part"]:
-        print(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
-    else:
-        print("No graph took part: the subject is not in it.")
-    for note in graph["notes"]:
-        print(f"  {note}")
-    print(f"  before  {_line(report.before)}")
-    print(f"  after   {_line(report.after)}")
-    if report.consequences:
-        print("Consequences, in words that were not optimised:")
-    for item in report.consequences:
-        print(f"  {'holds' if item.holds else 'FAILS'}  {item.prompt} … {item.old or '?'} → {item.new}")
-        print(f"         before  {_line(item.before)}")
-        print(f"         after   {_line(item.after)}")
-    print("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()))
-    if saved:
-        print(f'Patch kept in {saved}. Ask it anything: python -m kgmet probe --patch {saved} --prompt "…"')
-
-
-def _line(answer: Any) -> str:
-    old = "" if answer.p_old is None else f", old {answer.p_old:.4f}"
-    return f"{answer.answer!r}   (new {answer.p_new:.4f}{old})"

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 def _jobs(options: argparse.Namespace) -> list[Any]:
     """The sweep: editors × models × data sets."""
     from kgmet.base.errors import ConfigError
-    from kgmet.edit.editors import EDITORS, editor_named
+    from kgmet.editing.editors import EDITORS, editor_named
     from kgmet.evaluate.runs.engine import Job, JobOptions
     from kgmet.evaluate.runs.graphs import GraphSource
     from kgmet.evaluate.runs.hparams import load_hparams

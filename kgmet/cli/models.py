@@ -19,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the lists."""
-    from kgmet.edit.editors import EDITORS
+    from kgmet.editing.editors import EDITORS
     from kgmet.lm.load.bundled import BUNDLED
     from kgmet.lm.load.family import FAMILIES
 

@@ -16,8 +16,12 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("probe", help="ask anything with a saved patch off and on")
     parser.add_argument("--patch", type=Path, required=True, metavar="DIR", help="folder that `edit --save` made")
     parser.add_argument("--prompt", action="append", required=True, help="text to continue; may be given several times")
-    parser.add_argument("--chat", action="store_true", help="put the prompt into the model's chat template")
-    parser.add_argument("--tokens", type=int, default=20, help="length of an answer")
+    parser.add_argument("--expected", help="what it should answer after the edit; adds probabilities and a verdict")
+    parser.add_argument("--rejected", help="what it should not answer any more")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--chat", action="store_true", help="ask in the model's chat template; questions are anyway")
+    way.add_argument("--plain", action="store_true", help="continue the text as it stands, even a question")
+    parser.add_argument("--tokens", type=int, default=32, help="longest answer (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -25,24 +29,22 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask twice and print both answers."""
-    from kgmet.measure.compare import compare_probes
-    from kgmet.measure.prompts import ProbeKind, ProbePrompt
-    from kgmet.measure.run import Decoding, run_probes
-    from kgmet.write.patch import attached, load_patch
+    import kgmet
 
-    patch = load_patch(options.patch)
-    prompts = [ProbePrompt(kind=ProbeKind.OWN, text=text) for text in options.prompt]
-    lm = load_model(options, StderrProgress())
-    decoding = Decoding(max_new_tokens=options.tokens, chat=options.chat)
-    before = run_probes(lm, prompts, decoding=decoding)
-    with attached(patch, lm):
-        after = run_probes(lm, prompts, decoding=decoding)
-    comparison = compare_probes(before, after)
+    form = kgmet.Form.CHAT if options.chat else kgmet.Form.CLOZE if options.plain else None
+    patch = kgmet.load_patch(options.patch)
+    session = kgmet.EditSession(load_model(options, StderrProgress()), graph=None, patches=[patch])
+    questions = [
+        kgmet.Question.typed(text, expected=options.expected, rejected=options.rejected, form=form)
+        for text in options.prompt
+    ]
+    decoding = kgmet.Decoding(max_new_tokens=options.tokens, max_answer_tokens=options.tokens)
+    comparison = session.probe(questions, decoding=decoding)
     if options.json:
         print_json({"patch": patch.id, "editor": patch.editor, "probes": comparison.to_json()})
         return 0
     for pair in comparison.pairs:
-        print(f"\n{pair.after.prompt.text}")
-        print(f"  patch off  {pair.before.answer.strip()!r}")
-        print(f"  patch on   {pair.after.answer.strip()!r}")
+        print(f"\n{pair.after.question.text}")
+        print(f"  patch off  {pair.before}")
+        print(f"  patch on   {pair.after}")
     return 0

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.plan import plan_edits
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.plan import plan_edits
+from kgmet.editing.report import own_question
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
@@ -19,12 +20,12 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.wording.linking import link_edit
 from kgmet.inspect.comparison import Contest, Rival, Trial
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.compare import compare_probes
+from kgmet.measure.ask import Decoding, ask
+from kgmet.measure.compare import compare_answers
 from kgmet.measure.general import bundled_passages, perplexity
-from kgmet.measure.prompts import ProbeKind, ProbePrompt
-from kgmet.measure.run import Decoding, run_probes
-from kgmet.write.ledger import EditLedger
+from kgmet.measure.question import Question
 from kgmet.write.patch import EditPatch, attached
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["compare_editors", "contest_prompts"]
@@ -35,11 +36,9 @@ _N_PASSAGE = 8
 
 def contest_prompts(
     edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
-) -> tuple[ProbePrompt, ...]:
+) -> tuple[Question, ...]:
     """The same prompts for every rival, none ever searched with or protected; without a graph the edit's own alone."""
-    own = ProbePrompt(
-        kind=ProbeKind.REWRITE, text=edit.prompt, expected=edit.new_object, rejected=edit.old_object, source_id=edit.id
-    )
+    own = own_question(edit)
     if store is None:
         return (own,)
     linked = link_edit(store, edit, catalogue).edit
@@ -47,7 +46,7 @@ def contest_prompts(
         return (own,)
     consequences = find_consequences(store, catalogue, linked, config=config.consequences)
     made = generate_probes(store, catalogue, linked, consequences, config=_QUESTIONS)
-    return tuple(ProbePrompt.from_generated(item) for item in made)
+    return tuple(Question.from_generated(item) for item in made)
 
 
 def compare_editors(
@@ -80,25 +79,23 @@ def compare_editors(
         KgmetError: if the prompts cannot be asked. A rival that fails is kept as a trial with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
-    ledger = EditLedger()
-    for patch in earlier:
-        ledger = ledger.appended(patch.id, patch.keys)
+    so_far = EditsSoFar.of(earlier)
     prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
-    decoding, passages = Decoding(max_new_tokens=8, top_k=1), bundled_passages()[:_N_PASSAGE]
+    decoding, passages = Decoding(top_k=1), bundled_passages()[:_N_PASSAGE]
     with attached(earlier, lm):
-        before = run_probes(lm, prompts, decoding=decoding, progress=progress)
+        before = ask(lm, prompts, decoding=decoding, progress=progress)
         usual, n_token = perplexity(lm, passages)
     contest = Contest(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, trials=())
     for number, rival in enumerate(rivals):
         progress.report(ProgressEvent(stage="contest", done=number, total=len(rivals), detail={"rival": rival.label}))
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=rival.config)
-        trial = _trial(lm, rival, context, statistics=statistics, earlier=earlier, ledger=ledger, progress=progress)
+        trial = _trial(lm, rival, context, statistics=statistics, earlier=so_far, progress=progress)
         if trial.plan is not None:
             with attached([*earlier, trial.plan.patch], lm):
-                after = run_probes(lm, prompts, decoding=decoding, progress=progress)
+                after = ask(lm, prompts, decoding=decoding, progress=progress)
                 measured = perplexity(lm, passages)[0]
-            trial = replace(trial, comparison=compare_probes(before, after), perplexity=measured)
+            trial = replace(trial, comparison=compare_answers(before, after), perplexity=measured)
         contest = replace(contest, trials=(*contest.trials, trial))
         if on_trial is not None:
             on_trial(contest)
@@ -112,8 +109,7 @@ def _trial(
     context: EditContext,
     *,
     statistics: KeyStatistics,
-    earlier: Sequence[EditPatch],
-    ledger: EditLedger,
+    earlier: EditsSoFar,
     progress: Progress,
 ) -> Trial:
     start = time.perf_counter()
@@ -124,7 +120,6 @@ def _trial(
             editor=rival.editor,
             statistics=statistics,
             config=rival.config,
-            ledger=ledger,
             earlier=earlier,
             progress=progress,
         )

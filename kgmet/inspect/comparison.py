@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import Editor
-from kgmet.edit.plan import EditPlan
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import Editor
+from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
-from kgmet.measure.compare import ProbeComparison
+from kgmet.measure.answer import Answer
+from kgmet.measure.compare import Comparison
 from kgmet.measure.metrics import MetricValue, mean_value, share_value
-from kgmet.measure.prompts import ProbeKind
-from kgmet.measure.run import ProbeResult
+from kgmet.measure.question import QuestionKind
 
 __all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial"]
 
@@ -36,7 +36,7 @@ class Trial:
 
     rival: Rival
     plan: EditPlan | None = None
-    comparison: ProbeComparison | None = None
+    comparison: Comparison | None = None
     perplexity: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
@@ -44,8 +44,8 @@ class Trial:
     @property
     def answer(self) -> str:
         """What the model says to the edit's prompt afterwards; empty if it failed."""
-        pairs = self.comparison.of(ProbeKind.REWRITE) if self.comparison is not None else ()
-        return pairs[0].after.answer.strip() if pairs else ""
+        pairs = self.comparison.of(QuestionKind.REWRITE) if self.comparison is not None else ()
+        return pairs[0].after.said.strip() if pairs else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Contest:
     """All rivals on one edit. `perplexity` is that of the short text of `n_token` tokens without the edit."""
 
     edit: FactEdit
-    before: tuple[ProbeResult, ...]
+    before: tuple[Answer, ...]
     perplexity: float
     n_token: int
     trials: tuple[Trial, ...]
@@ -102,7 +102,7 @@ class Contest:
 
     def _probability(self) -> ContestRow:
         def value(trial: Trial) -> MetricValue | None:
-            pairs = trial.comparison.of(ProbeKind.REWRITE) if trial.comparison is not None else ()
+            pairs = trial.comparison.of(QuestionKind.REWRITE) if trial.comparison is not None else ()
             if not pairs or pairs[0].after.expected is None:
                 return None
             return MetricValue(value=pairs[0].after.expected.probability, n=1, interval=None)
@@ -118,7 +118,7 @@ class Contest:
 
     def _moved(self) -> ContestRow:
         def value(trial: Trial) -> MetricValue | None:
-            pairs = trial.comparison.of(ProbeKind.NEIGHBOUR) if trial.comparison is not None else ()
+            pairs = trial.comparison.of(QuestionKind.NEIGHBOUR) if trial.comparison is not None else ()
             moved = [
                 abs(pair.after.expected.logprob - pair.before.expected.logprob)
                 for pair in pairs
@@ -129,7 +129,7 @@ class Contest:
         return ContestRow(
             key="neighbours_moved",
             label="Neighbours moved",
-            definition="mean change of the log-probability of neighbours' true answers",
+            definition="mean change of the log-probability of neighbours' true answers, summed over their tokens",
             unit="nats",
             better="lower",
             values=tuple(value(trial) for trial in self.trials),
@@ -168,19 +168,28 @@ class Contest:
         )
 
 
-KINDS: Mapping[ProbeKind, tuple[str, str]] = {
-    ProbeKind.REWRITE: ("Edit holds", "the new object is likelier than the old one after the edit's prompt"),
-    ProbeKind.PARAPHRASE: ("Paraphrases", "the same in other words, never searched with"),
-    ProbeKind.CONSEQUENCE: ("Consequences", "what follows from the edit is likelier than what followed before"),
-    ProbeKind.MULTI_HOP: ("Multi-hop questions", "the free answer to a question over several facts names the new end"),
-    ProbeKind.INVERSE: ("Read backwards", "the mirror fact"),
-    ProbeKind.NEIGHBOUR: ("Neighbours kept", "the same relation of other subjects: the true answer stays"),
-    ProbeKind.CONTROL: ("Own facts kept", "other facts of the subject: the true answer stays"),
+KINDS: Mapping[QuestionKind, tuple[str, str]] = {
+    QuestionKind.REWRITE: ("Edit took", "the greedy answer to the edit's prompt names the new object, not the old one"),
+    QuestionKind.PARAPHRASE: ("Paraphrases said", "the same in other words, never searched with"),
+    QuestionKind.MULTI_HOP: (
+        "Multi-hop questions said",
+        "asked in the chat template where the model has one: the answer names the new end and not the old one",
+    ),
+    QuestionKind.CONSEQUENCE: ("Consequences said", "the greedy continuation names what follows, not what followed"),
+    QuestionKind.INVERSE: ("Read backwards", "the greedy continuation names the mirror fact"),
+    QuestionKind.NEIGHBOUR: (
+        "Neighbours unchanged",
+        "the same relation of other subjects: the answer is the unedited model's, or the true one",
+    ),
+    QuestionKind.CONTROL: (
+        "Own facts unchanged",
+        "other facts of the subject: the answer is the unedited model's, or the true one",
+    ),
 }
 """Kind of prompt → (label, definition of what counts), in the order of the table."""
 
 
-def _share(trial: Trial, kind: ProbeKind) -> MetricValue | None:
+def _share(trial: Trial, kind: QuestionKind) -> MetricValue | None:
     if trial.comparison is None:
         return None
     verdicts = [pair.holds for pair in trial.comparison.of(kind) if pair.holds is not None]

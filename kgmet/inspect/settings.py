@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig, config_from_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig, config_from_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.write.patch import EditPatch
 
 __all__ = ["settings_of"]

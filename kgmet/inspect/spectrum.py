@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.base.shapes import check_shape
-from kgmet.edit.editors import EDITORS, WriterKind
+from kgmet.editing.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.layers import WriteConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, held_consequences, protected_facts
 from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity

@@ -1,1 +1,1 @@
-"""What the model says, with and without a patch: prompts with an expectation, results, comparisons."""
+"""One way of asking: questions, answers, verdicts in three steps, and what two answers to one question say together."""

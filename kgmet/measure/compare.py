@@ -1,112 +1,127 @@
-"""`compare_probes`: the same prompts before and after, and what that says per kind."""
+"""`compare_answers`: the same questions before and after, and what that says per kind."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.measure.prompts import ProbeKind
-from kgmet.measure.run import ProbeResult
+from kgmet.measure.answer import Answer
+from kgmet.measure.question import QuestionKind
+from kgmet.measure.verdict import Verdict, first_clause
 
-__all__ = ["KindSummary", "ProbeComparison", "ProbePair", "compare_probes", "wilson_interval"]
+__all__ = ["AnswerPair", "Comparison", "KindSummary", "compare_answers", "is_unchanged"]
+
+
+def is_unchanged(before: str, after: str) -> bool:
+    """Whether two greedy texts fill the blank of a cloze with the same words; two empty ones do not."""
+    said = first_clause(after)
+    return bool(said) and said == first_clause(before)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbePair:
-    """One prompt's results with the patch off and on."""
+class AnswerPair:
+    """One question's answers with the patch off and on."""
 
-    before: ProbeResult
-    after: ProbeResult
+    before: Answer
+    after: Answer
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The step reached after the edit; ``None`` where nothing is expected.
+
+        A fact that is to change: the answer's own verdict. One that must stay: *says* if the answer is the unedited
+        model's, or names the true object; *prefers* if the true object is only likelier than the edit's new one.
+        """
+        verdict = self.after.verdict
+        if verdict is None or not self.after.question.kind.should_stay:
+            return verdict
+        return Verdict.SAYS if is_unchanged(self.before.text, self.after.text) else verdict
 
     @property
     def holds(self) -> bool | None:
-        """Whether the model does after the edit what it should.
+        """Whether the model *says* after the edit what it should; ``None`` where nothing is expected."""
+        return None if self.verdict is None else self.verdict is Verdict.SAYS
 
-        A fact that is to change: the new answer is preferred. One that is not: its true answer keeps at least 95 % of
-        the probability it had, or is still the greedy answer. ``None`` where there is no expectation.
-        """
-        if self.after.expected is None:
-            return None
-        if self.after.prompt.kind.should_change:
-            return self.after.prefers_expected if self.after.rejected is not None else self.after.matches
-        before = self.before.expected
-        assert before is not None
-        return self.after.expected.probability >= 0.95 * before.probability or self.after.expected.is_first
+    @property
+    def was_so_before(self) -> bool:
+        """Whether the unedited model already says what is expected after the edit."""
+        return self.holds is True and self.before.says
+
+    @property
+    def is_faint(self) -> bool:
+        """Whether the expected answer is only preferred, from a rank beyond 100."""
+        return self.verdict is Verdict.PREFERS and self.after.is_faint
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"before": self.before.to_json(), "after": self.after.to_json(), "holds": self.holds}
+        """Return plain JSON values."""
+        return {
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "verdict": None if self.verdict is None else self.verdict.value,
+            "holds": self.holds,
+            "was_so_before": self.was_so_before,
+            "is_faint": self.is_faint,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class KindSummary:
-    """Counts for one kind of prompt: of `n`, how many prefer the expected answer, say it first, and hold."""
+    """Counts for one kind of question: of `n`, how many are said and how many only preferred, before and after.
 
-    kind: ProbeKind
+    `says_after` of a kind that must stay counts unchanged answers. `was_so_before` counts, among these, what the
+    unedited model says as well.
+    """
+
+    kind: QuestionKind
     n: int
-    preferred_before: int
-    preferred_after: int
-    first_before: int
-    first_after: int
-    holds: int
+    says_before: int
+    says_after: int
+    prefers_before: int
+    prefers_after: int
+    was_so_before: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeComparison:
+class Comparison:
     """All pairs, in order."""
 
-    pairs: tuple[ProbePair, ...]
+    pairs: tuple[AnswerPair, ...]
 
-    def of(self, kind: ProbeKind) -> tuple[ProbePair, ...]:
-        """The pairs of one kind."""
-        return tuple(pair for pair in self.pairs if pair.after.prompt.kind is kind)
+    def of(self, kind: QuestionKind) -> tuple[AnswerPair, ...]:
+        """Return the pairs of one kind."""
+        return tuple(pair for pair in self.pairs if pair.after.question.kind is kind)
 
     def summaries(self) -> tuple[KindSummary, ...]:
-        """One per kind that occurs with an expectation, in the order of `ProbeKind`."""
+        """Return one summary per kind that occurs with an expectation, in the order of `QuestionKind`."""
         found = []
-        for kind in ProbeKind:
-            pairs = [pair for pair in self.of(kind) if pair.after.expected is not None]
+        for kind in QuestionKind:
+            pairs = [pair for pair in self.of(kind) if pair.verdict is not None]
             if pairs:
                 found.append(
                     KindSummary(
                         kind=kind,
                         n=len(pairs),
-                        preferred_before=sum(pair.before.prefers_expected is True for pair in pairs),
-                        preferred_after=sum(pair.after.prefers_expected is True for pair in pairs),
-                        first_before=sum(_is_first(pair.before) for pair in pairs),
-                        first_after=sum(_is_first(pair.after) for pair in pairs),
-                        holds=sum(pair.holds is True for pair in pairs),
+                        says_before=sum(pair.before.verdict is Verdict.SAYS for pair in pairs),
+                        says_after=sum(pair.verdict is Verdict.SAYS for pair in pairs),
+                        prefers_before=sum(pair.before.verdict is Verdict.PREFERS for pair in pairs),
+                        prefers_after=sum(pair.verdict is Verdict.PREFERS for pair in pairs),
+                        was_so_before=sum(pair.was_so_before for pair in pairs),
                     )
                 )
         return tuple(found)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return [pair.to_json() for pair in self.pairs]
 
 
-def compare_probes(before: Sequence[ProbeResult], after: Sequence[ProbeResult]) -> ProbeComparison:
-    """Pair results by prompt.
+def compare_answers(before: Sequence[Answer], after: Sequence[Answer]) -> Comparison:
+    """Pair answers by question.
 
     Raises:
-        ValueError: if the two do not hold the same prompts in the same order.
+        ValueError: if the two do not answer the same questions in the same order.
     """
-    if [result.prompt for result in before] != [result.prompt for result in after]:
-        raise ValueError("before and after must hold the same prompts in the same order")
-    return ProbeComparison(pairs=tuple(ProbePair(before=b, after=a) for b, a in zip(before, after, strict=True)))
-
-
-def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson 1927), in [0, 1]; (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    share = hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _is_first(result: ProbeResult) -> bool:
-    return bool(result.matches) if result.prompt.is_question else bool(result.expected and result.expected.is_first)
+    if [answer.question for answer in before] != [answer.question for answer in after]:
+        raise ValueError("before and after must answer the same questions in the same order")
+    return Comparison(pairs=tuple(AnswerPair(before=b, after=a) for b, a in zip(before, after, strict=True)))

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kgmet.measure.compare import wilson_interval
-
 __all__ = [
     "METRICS",
     "MetricSpec",
@@ -27,6 +25,7 @@ __all__ = [
     "mean_value",
     "n_gram_entropy",
     "share_value",
+    "wilson_interval",
 ]
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -172,6 +171,16 @@ def share_value(hits: int, n: int) -> MetricValue:
     if n == 0:
         return MetricValue(value=None, n=0, interval=None)
     return MetricValue(value=hits / n, n=n, interval=wilson_interval(hits, n))
+
+
+def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """95 % confidence interval of a share (Wilson 1927), in [0, 1]; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share = hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def mean_value(values: Sequence[float]) -> MetricValue:

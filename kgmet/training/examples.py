@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.config import EditConfig, HoldConfig
-from kgmet.edit.context import EditContext, build_problem, prepare_edit
+from kgmet.editing.config import EditConfig, HoldConfig
+from kgmet.editing.context import EditContext, build_problem, prepare_edit
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore

@@ -186,8 +186,9 @@ def damaged() -> bytes:
         (zip_of(("a.json", b"1"), method=zipfile.ZIP_LZMA), "packed in an unusual way"),
         (zip_of(("x/a.json", b"1"), ("y/a.json", b"2")), "holds a.json twice"),
         (zip_of(("a.json", bytes(40 << 20))), "would become 40 MB"),
-        (zip_of(("a.json", os.urandom(2 << 20))), "at most 1 MB are read"),
+        (zip_of(("a.json", bytes(2 << 20))), "at most 1 MB are read"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_archives_are_opened_with_care(data: bytes, says: str) -> None:
     limits = Limits(n_bytes=1 << 20) if "at most" in says else Limits(n_bytes=512 << 20)

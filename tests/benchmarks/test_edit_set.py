@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from kgmet.edit.config import config_from_mapping, config_to_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import config_from_mapping, config_to_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store

@@ -13,7 +13,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.package.installed import Installed
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -28,10 +30,10 @@ PATIENCE = 240_000
 
 
 class Server:
-    """The app in a process of its own, with sessions in a folder of its own."""
+    """The app in a process of its own, with sessions in a folder of its own: the repository's or an installed one."""
 
-    def __init__(self, cache: Path) -> None:
-        self._cache, self._log = cache, cache / "server.log"
+    def __init__(self, cache: Path, *, installed: Installed | None = None) -> None:
+        self._cache, self._log, self._installed = cache, cache / "server.log", installed
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -48,10 +50,14 @@ class Server:
 
     def start(self) -> None:
         environment = os.environ | {"KGMET_CACHE": str(self._cache), "TOKENIZERS_PARALLELISM": "false"}
-        options = ["--server.port", str(self.port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none"]
-        command = [sys.executable, "-m", "streamlit", "run", "workbench/app.py", *options]
+        environment["STREAMLIT_SERVER_FILE_WATCHER_TYPE"] = "none"
+        python, folder = sys.executable, ROOT
+        if self._installed is not None:
+            python, folder = str(self._installed.python), self._installed.folder
+            environment.pop("PYTHONPATH", None)
+        command = [python, "-m", "kgmet", "app", "--port", str(self.port)]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
         end = time.monotonic() + 90
         while time.monotonic() < end:
             try:
@@ -91,7 +97,15 @@ class Watched:
         """Wait until no script runs any more."""
         self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000)
         self.page.wait_for_timeout(300)
-        assert self.page.locator('[data-testid="stException"]').count() == 0
+        expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
+
+    def fits(self) -> None:
+        """Assert that the page needs no sideways scrolling."""
+        self.page.wait_for_function(
+            """() => { const main = document.querySelector('[data-testid="stMain"]');
+            return main && main.scrollWidth <= main.clientWidth + 1
+                && document.documentElement.scrollWidth <= window.innerWidth; }"""
+        )
 
     def type_fact(self, subject: str, prompt: str, new: str) -> None:
         """Fill the form of the Edit page, as by keyboard."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -17,22 +16,25 @@ OTHERS = ("Shift", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
 Visit = Callable[..., Watched]
 
 
-def exact_numbers(page: Page) -> list[list[str]]:
-    """The unrounded probabilities on the two cards after an undo."""
-    return [re.findall(r"\d\.\d{6,}(?:e-\d+)?", card) for card in page.locator(".kg-side").all_inner_texts()]
+EXACT = r"\d\.\d{6,}(?:e-\d+)?"
 
 
-def graph_has_drawn(page: Page) -> bool:
-    """Whether the canvas in the picture's frame holds more than its background."""
-    frame = page.frame_locator("iframe").first
-    frame.locator("#mynetwork canvas").wait_for(timeout=30_000)
-    return bool(
-        frame.locator("#mynetwork canvas").evaluate(
-            """canvas => { const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+def exact_numbers(page: Page, card: int) -> list[str]:
+    """The unrounded probabilities on one of the two cards after an undo."""
+    side = page.locator(".kg-side").nth(card)
+    expect(side).to_contain_text(re.compile(EXACT))
+    return re.findall(EXACT, side.inner_text())
+
+
+def wait_for_drawn_graph(page: Page) -> None:
+    """Wait until the canvas in the picture's frame holds more than its background."""
+    page.frame_locator("iframe").first.locator("#mynetwork canvas").evaluate(
+        """canvas => new Promise(done => { const look = () => {
+            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
             const seen = new Set();
             for (let i = 0; i < data.length; i += 4) seen.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
-            return seen.size > 20; }"""
-        )
+            seen.size > 20 ? done() : setTimeout(look, 200); }; look(); })""",
+        timeout=60_000,
     )
 
 
@@ -44,7 +46,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     person.type_fact(*EIFFEL)
     expect(page.locator(".kg-tokens .edited")).to_have_text("·Tower")
     expect(page.locator(".kg-bar").first).to_contain_text("Paris")
-    assert graph_has_drawn(page)
+    wait_for_drawn_graph(page)
     before = page.locator(".kg-bars").inner_text()
 
     person.apply()
@@ -53,14 +55,14 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
     expect(page.locator(".stMarkdownBadge", has_text="1 edit live")).to_be_visible()
-    assert page.locator(".kg-table .kg-chip.good").count() >= 3
+    expect(page.locator(".kg-table .kg-chip.good").nth(2)).to_be_visible()
 
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("bit for bit")).to_be_visible(timeout=60_000)
     person.settle()
-    was, now = exact_numbers(page)
+    was, now = exact_numbers(page, 0), exact_numbers(page, 1)
     assert was == now and len(was) == 2
-    assert page.locator(".kg-bars").inner_text() == before
+    expect(page.locator(".kg-bars")).to_have_text(before, use_inner_text=True)
     page.get_by_role("button", name="Redo").click()
     expect(page.get_by_text("now goes on with")).to_be_visible(timeout=60_000)
 
@@ -75,7 +77,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
 def look_at_the_graph(person: Watched) -> None:
     page = person.page
     person.go("Graph")
-    assert graph_has_drawn(page)
+    wait_for_drawn_graph(page)
     with page.expect_download() as taken:
         page.frame_locator("iframe").first.get_by_role("button", name="Save PNG").click()
     assert taken.value.suggested_filename == "subgraph.png"
@@ -86,10 +88,7 @@ def look_at_the_graph(person: Watched) -> None:
     expect(page.get_by_text(re.compile(r"\d+ entities"))).not_to_have_text(count)
     page.get_by_text("clickable", exact=True).click()
     person.settle()
-    canvas = page.locator('[data-testid="stEChartsChart"] canvas').first
-    canvas.wait_for()
-    box = canvas.bounding_box()
-    assert box is not None
+    expect(page.locator('[data-testid="stEChartsChart"] canvas').first).to_be_visible(timeout=30_000)
 
 
 def ask_the_probes(person: Watched) -> None:
@@ -137,7 +136,7 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
         expect(person.page.locator(".kg-bar").first).to_contain_text(mine)
         person.go("Ledger")
         expect(person.page.get_by_text("1 in the ledger")).to_be_visible()
-        assert other not in person.page.inner_text('[data-testid="stMainBlockContainer"]')
+        expect(person.page.locator('[data-testid="stMainBlockContainer"]')).not_to_contain_text(other)
     cookies = [{cookie["name"]: cookie["value"] for cookie in person.context.cookies()} for person in (one, two)]
     (name,) = [key for key in cookies[0] if key.startswith("kgmet_session")]
     assert cookies[0][name] != cookies[1][name]
@@ -162,21 +161,9 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
     page.goto(f"{person.url}/?subject=The Eiffel Tower&prompt={{}} is located in the city of&new=Tokyo")
     page.get_by_text("What the graph says").wait_for(timeout=60_000)
     person.settle()
-    wide = too_wide(page)
+    person.fits()
     for path in ("graph", "models", "ledger"):
         page.goto(f"{person.url}/{path}")
         page.get_by_role("heading", level=1).wait_for(timeout=60_000)
         person.settle()
-        wide += too_wide(page)
-    assert wide == []
-
-
-def too_wide(page: Page) -> list[Any]:
-    """Elements of the main part that reach beyond the screen and do not scroll by themselves."""
-    return list(
-        page.evaluate(
-            """() => { const main = document.querySelector('[data-testid="stMain"]');
-            const is_wide = main.scrollWidth > main.clientWidth + 1;
-            return is_wide ? [location.pathname, main.scrollWidth, main.clientWidth] : []; }"""
-        )
-    )
+        person.fits()

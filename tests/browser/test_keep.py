@@ -58,10 +58,9 @@ def taken(person: Watched, form: str, to: Path) -> Path:
 
 def after_on(page: Page) -> float:
     """The new object's probability after the edit, in percent, as the card says."""
-    text = page.locator(".kg-entry").inner_text()
-    found = re.search(r"→ (\d+(?:\.\d+)?)\s% when it was made", text)
-    assert found is not None, text
-    return float(found[1])
+    entry, said = page.locator(".kg-entry"), re.compile(r"→ (\d+(?:\.\d+)?)\s% when it was made")
+    expect(entry).to_contain_text(said)
+    return float(said.findall(entry.inner_text())[0])
 
 
 def assert_repeats(script: Path, shown: float, server: Server) -> None:

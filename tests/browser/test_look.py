@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.browser.running import PATIENCE, Watched
 
@@ -45,9 +45,7 @@ def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit) -> N
             page.goto(f"{person.url}/{name.casefold()}")
             page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
             person.settle()
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, size)
-            main = page.locator('[data-testid="stMain"]')
-            assert main.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), (name, size)
+            person.fits()
     assert person.outside() == []
 
 
@@ -60,16 +58,26 @@ def click_a_cell(person: Watched) -> None:
     person.settle()
     expect(page.get_by_text(re.compile("What layer 29 would say here"))).to_be_visible()
     expect(page.get_by_text(re.compile(r"^After layer 29: Tokyo: .* → 9\d"))).to_be_visible()
-    area = figure.locator(".nsewdrag").first.bounding_box()
-    assert area is not None
-    page.mouse.click(area["x"] + 0.02 * area["width"], area["y"] + 0.98 * area["height"])
+    cells = figure.locator(".nsewdrag").first
+    area = sized(cells)
+    cells.click(position={"x": 0.02 * area["width"], "y": 0.98 * area["height"]})
     expect(page.get_by_text("What layer 0 would say here")).to_be_visible(timeout=30_000)
     person.settle()
-    figure.locator(".nsewdrag").first.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
+    area = sized(cells)
+    cells.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
     expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
     page.get_by_text("All texts by layer", exact=True).click()
     person.settle()
     expect(page.locator(".legendtext", has_text="unrelated text").first).to_be_visible()
+
+
+def sized(part: Locator) -> FloatRect:
+    """Where a part of the page lies, once it is there."""
+    part.wait_for()
+    area = part.bounding_box()
+    if area is None:
+        raise LookupError(f"{part} has no place on the page")
+    return area
 
 
 def see_what_is_protected(person: Watched) -> None:
@@ -102,7 +110,7 @@ def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
     table = page.get_by_role("table").first
     for name in ("KGMET", "AlphaEdit", "MEMIT", "random", "★"):
         expect(table).to_contain_text(name)
-    assert page.locator(".js-plotly-plot").count() == 1
+    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=30_000)
     page.reload()
     expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=60_000)
     assert person.outside() == []
@@ -139,5 +147,5 @@ def test_a_small_benchmark_runs_to_its_end(visit: Visit, tmp_path: Path) -> None
     expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=PATIENCE)
     person.settle()
     expect(page.get_by_text("KGMET/run_000 · two.json · 2 cases")).to_be_visible()
-    assert page.locator(".js-plotly-plot").count() == 1
+    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=30_000)
     assert person.outside() == []

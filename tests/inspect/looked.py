@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kgmet.edit.config import EditConfig, config_to_mapping
+from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.fact import FactEdit
 from kgmet.inspect.texts import InspectedText, TextKind
 from kgmet.lm.load.loaded import LoadedLM

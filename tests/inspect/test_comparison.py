@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Contest, ContestRow, Rival
 from kgmet.measure.metrics import MetricValue
-from kgmet.measure.prompts import ProbeKind
+from kgmet.measure.question import QuestionKind
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
@@ -66,8 +66,8 @@ def test_every_rival_is_asked_the_same_and_the_model_stays_as_it_was() -> None:
     found = contest(rival("KGMET"), rival("AlphaEdit"), heard=heard)
     with torch.no_grad():
         assert torch.equal(lm.model(ids).logits, before)
-    texts = [[pair.after.prompt for pair in trial.comparison.pairs] for trial in found.trials if trial.comparison]
-    assert len(texts) == 2 and texts[0] == texts[1] == [result.prompt for result in found.before]
+    texts = [[pair.after.question for pair in trial.comparison.pairs] for trial in found.trials if trial.comparison]
+    assert len(texts) == 2 and texts[0] == texts[1] == [answer.question for answer in found.before]
     assert [len(item.trials) for item in heard] == [1, 2]
     keys = [row.key for row in found.rows()]
     assert keys[0] == "probability" and keys[-3:] == ["neighbours_moved", "perplexity", "seconds"]
@@ -79,7 +79,7 @@ def test_a_column_says_what_its_own_patch_does() -> None:
     found = contest(rival("AlphaEdit"))
     (trial,) = found.trials
     assert trial.plan is not None and trial.comparison is not None
-    pair = trial.comparison.of(ProbeKind.REWRITE)[0]
+    pair = trial.comparison.of(QuestionKind.REWRITE)[0]
     from kgmet.lm.say.score import score_answers
 
     with attached(trial.plan.patch, lm):
@@ -101,10 +101,10 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
 
 
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
-    from kgmet.edit.context import build_problem, prepare_edit, protected_facts
+    from kgmet.editing.context import build_problem, prepare_edit, protected_facts
 
     prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
-    asked = {prompt.text for prompt in prompts if prompt.kind is not ProbeKind.REWRITE}
+    asked = {prompt.text for prompt in prompts if prompt.kind is not QuestionKind.REWRITE}
     config = EDITORS["KGMET"].config
     context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=config)
     searched = {
@@ -114,7 +114,7 @@ def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
     }
     assert not asked & searched
     protected = {fact.triple.subject.label for fact in protected_facts(context, config)}
-    neighbours = [prompt.text for prompt in prompts if prompt.kind is ProbeKind.NEIGHBOUR]
+    neighbours = [prompt.text for prompt in prompts if prompt.kind is QuestionKind.NEIGHBOUR]
     assert not any(name in text for name in protected for text in neighbours)
 
 
@@ -124,7 +124,7 @@ def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
         contest_prompts(EDIT, store=None, catalogue=CATALOGUE, config=EditConfig()),
         contest_prompts(unknown, store=world(), catalogue=CATALOGUE, config=EditConfig()),
     ):
-        assert [prompt.kind for prompt in prompts] == [ProbeKind.REWRITE]
+        assert [prompt.kind for prompt in prompts] == [QuestionKind.REWRITE]
 
 
 def row_of(better: str, *values: float | None) -> ContestRow:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kgmet.edit.config import EditConfig, config_to_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig, config_to_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.inspect.settings import settings_of
 from tests.inspect.looked import config_of, random_patch, written_patch
 from tests.tiny_models import tiny_lm

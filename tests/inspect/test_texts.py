@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
-from kgmet.edit.context import EditContext, prepare_edit, protected_facts
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.context import EditContext, prepare_edit, protected_facts
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.texts import UNRELATED_TEXTS, TextKind, drift_texts, shift_texts
 from kgmet.write.patch import EditPatch

@@ -176,7 +176,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     assert job.error == ""
     page.run()
     assert not page.exception
-    assert len(page.table) == 2 and "Edit holds" in str(page.table[0].value.index.tolist())
+    assert len(page.table) == 2 and "Edit took" in str(page.table[0].value.index.tolist())
     assert "before this edit" in page.dataframe[-1].value["editor"].tolist()
     assert "Made before" not in words(page)
     state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
@@ -216,7 +216,7 @@ def small_editor(monkeypatch: pytest.MonkeyPatch) -> str:
     """AlphaEdit on the tiny model's layers."""
     from dataclasses import replace
 
-    from kgmet.edit.editors import EDITORS, Editor
+    from kgmet.editing.editors import EDITORS, Editor
 
     def small(name: str) -> Editor:
         editor = EDITORS[name]

@@ -124,7 +124,7 @@ def test_apply_undo_and_redo_by_button(resident: Resident) -> None:
     job = jobs.latest(state.session_id, "edit")
     assert job is not None and wait_for(job.id).error == ""
     page.run()
-    assert "consequences hold" in words(page)
+    assert "multi-hop questions" in words(page) and "consequences (" in words(page)
     page.button(key="undo").click().run()
     assert not page.exception
     assert "bit for bit" in words(page)

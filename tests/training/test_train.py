@@ -8,9 +8,9 @@ import torch
 
 from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, GraphError, StaleArtifactError
 from kgmet.base.progress import CancelFlag, ProgressEvent
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.factories import make_source
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.factories import make_source
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.search.directions.change import ChangeEncoder
 from kgmet.search.directions.config import DirectionConfig, EncoderTask, EncoderTrainingConfig, SourceKind

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import streamlit as st
 import torch
 
-from kgmet.edit.report import Answer, EditReport
+from kgmet.editing.report import EditReport, own_question
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.answer import Answer
+from kgmet.measure.edit_verdict import judge_edit
+from kgmet.measure.question import Question
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
@@ -61,16 +66,43 @@ def patch_for(lm: LoadedLM, *, subject: str = "Paris", new: str = "Rome", seed: 
     return EditPatch(edits=(edit,), updates=(update,), model_fingerprint=lm.fingerprint, editor="KGMET", keys=keys)
 
 
+def answer_to(question: Question, said: str, *, new: float, old: float | None, rank: int = 1) -> Answer:
+    """An answer with made-up probabilities, each of one token."""
+
+    def score(answer: str | None, probability: float | None) -> AnswerScore | None:
+        if answer is None or probability is None:
+            return None
+        return AnswerScore(
+            prompt=question.text,
+            answer=answer,
+            logprob=math.log(probability),
+            n_token=1,
+            is_first=False,
+            rank=rank,
+            n_hit=0,
+        )
+
+    return Answer(
+        question=question,
+        said=said,
+        form=question.form,
+        expected=score(question.expected, new),
+        rejected=score(question.rejected, old),
+    )
+
+
 def entry_for(lm: LoadedLM, *, seed: int = 0, name: str = "", based_on: tuple[str, ...] = ()) -> StackEntry:
     """A stack entry with a made-up patch and a report."""
     patch = patch_for(lm, subject=f"Paris {seed}", seed=seed)
-    answer = Answer(answer="London", p_new=0.25, p_old=0.5)
+    question = own_question(patch.edits[0])
+    before, after = answer_to(question, "London", new=0.25, old=0.5), answer_to(question, "Rome", new=0.75, old=0.125)
     report = EditReport(
         edit=patch.edits[0].to_json(),
         editor="KGMET",
         graph={"took_part": False, "notes": []},
-        before=answer,
-        after=Answer(answer="Rome", p_new=0.75, p_old=0.125),
+        before=before,
+        after=after,
+        verdict=judge_edit(before, after),
         consequences=(),
     )
     return StackEntry(

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kgmet.edit.report import Answer, EditReport
+from kgmet.editing.report import ConsequenceReport
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
-from workbench.wording import VERDICTS, percent
+from kgmet.measure.answer import Answer
+from kgmet.measure.compare import AnswerPair
+from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent
 
 __all__ = [
     "answer_side",
@@ -24,10 +26,12 @@ __all__ = [
 ]
 
 
-def chip(verdict: bool | None) -> str:
-    """A verdict as a small coloured word; the word says it all, the colour only repeats it."""
-    word, kind = VERDICTS[verdict]
-    return f'<span class="kg-chip {kind}">{word}</span>'
+def chip(pair: AnswerPair) -> str:
+    """The verdict on a pair as a small coloured word; the word says it all, the colour only repeats it."""
+    verdict = None if pair.verdict is None else pair.verdict.value
+    word, kind = (STAYS if pair.after.question.kind.should_stay else VERDICTS)[verdict]
+    before = f"<small>{AS_BEFORE}</small>" if pair.was_so_before and not pair.after.question.kind.should_stay else ""
+    return f'<span class="kg-chip {"none" if pair.is_faint else kind}">{word}</span>{before}'
 
 
 def marked_difference(before: str, after: str) -> tuple[str, str]:
@@ -42,29 +46,33 @@ def marked_difference(before: str, after: str) -> tuple[str, str]:
     return " ".join(marked[0]), " ".join(marked[1])
 
 
-def answer_side(heading: str, said: str, answer: Answer, *, new: str, old: str | None, exact: bool = False) -> str:
+def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False) -> str:
     """One of two cards beside each other: what the model says (`said`: HTML) and the two probabilities."""
     shown = repr if exact else percent
-    pairs = [(new, answer.p_new), *([(old, answer.p_old)] if old is not None else [])]
+    names = (answer.question.expected, answer.p_expected), (answer.question.rejected, answer.p_rejected)
     rows = [
         f'<div class="row"><span>{html.escape(name)}</span><b>{html.escape(shown(value))}</b></div>'
-        for name, value in pairs
+        for name, value in names
+        if name is not None
     ]
     said = said.replace("\n", " ") or "<em>nothing</em>"
     return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p>{"".join(rows)}</div>'
 
 
-def consequence_table(report: EditReport) -> str:
-    """The consequences of a report before and after, one row each."""
+def consequence_table(items: Sequence[ConsequenceReport]) -> str:
+    """What follows from an edit before and after, one row each."""
     rows = []
-    for item in report.consequences:
-        before, after = marked_difference(item.before.answer, item.after.answer)
-        old = _moved(item.old, item.before.p_old, item.after.p_old) if item.old is not None else ""
+    for item in items:
+        question, was, now = item.question, item.pair.before, item.pair.after
+        before, after = marked_difference(was.said.strip(), now.said.strip())
+        old = "" if question.rejected is None else _moved(question.rejected, was.p_rejected, now.p_rejected)
+        new = _moved(question.expected or "", was.p_expected, now.p_expected)
+        goes_on = " …" if question.is_cloze else ""
         rows.append(
-            f"<tr><td>{html.escape(item.prompt)} …<small>{html.escape(item.reason)}</small></td>"
-            f"<td>{before}</td><td>{after}</td>"
-            f'<td class="p">{_moved(item.new, item.before.p_new, item.after.p_new)}<small>{old}</small></td>'
-            f"<td>{chip(item.holds)}</td></tr>"
+            f"<tr><td>{html.escape(question.text)}{goes_on}<small>{html.escape(item.reason)}</small></td>"
+            f"<td>{before or '∅'}</td><td>{after or '∅'}</td>"
+            f'<td class="p">{new}<small>{old}</small></td>'
+            f"<td>{chip(item.pair)}</td></tr>"
         )
     head = "".join(f"<th>{name}</th>" for name in ("asked", "before", "after", "probability", "verdict"))
     return f'<div class="kg-table-wrap"><table class="kg-table"><tr>{head}</tr>{"".join(rows)}</table></div>'

@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 
 from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.plan import EditPlan, plan_edits
-from kgmet.edit.report import Answer, EditReport, ask, report_edit
+from kgmet.base.progress import Progress
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.report import own_question
+from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit, load_edits
 from kgmet.graph.stores.sample import SAMPLE_FOLDER
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.say.score import NextToken, generate, next_tokens
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import ask
+from kgmet.measure.question import Form
+from kgmet.measure.verdict import judged_text, names_only
 from kgmet.write.patch import attached
 from workbench import wording
 from workbench.running import jobs
@@ -36,7 +40,6 @@ __all__ = [
     "examples",
     "greedy_now",
     "prepare",
-    "questions_of",
     "redo",
     "title_of",
     "says",
@@ -128,27 +131,23 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
     if message is not None or context is None:
         return message
     lm, record, editor, config = resident.lm, state.record, state.editor, state.config
-    live, ledger = state.live(lm), state.ledger(lm)
+    live = state.live(lm)
     earlier = [entry.patch for entry in live]
 
     def work(progress: Progress) -> str:
-        plan = plan_edits(
+        session = EditSession(
             lm,
-            [context],
             editor=editor,
-            statistics=resident.statistics,
             config=config,
-            ledger=ledger,
-            earlier=earlier,
-            progress=progress,
+            graph=store(),
+            catalogue=catalogue(),
+            statistics=resident.statistics,
+            patches=earlier,
         )
+        edited = session.edit_prepared([context], progress=progress)
         progress.check()
-        progress.report(ProgressEvent(stage="measure", done=0, total=1))
-        report = report_edit(lm, plan, earlier=earlier)
-        progress.check()
-        record.push(_entry(plan, report, based_on=tuple(entry.id for entry in live)))
-        progress.report(ProgressEvent(stage="measure", done=1, total=1))
-        return plan.patch.id
+        record.push(_entry(edited, based_on=tuple(entry.id for entry in live)))
+        return edited.patch.id
 
     try:
         jobs.submit("edit", work, state.session_id, title=title_of(context.edit))
@@ -162,14 +161,14 @@ def title_of(edit: FactEdit) -> str:
     return f"{edit.prompt} → {edit.new_object}"
 
 
-def _entry(plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
-    context = plan.contexts[0]
+def _entry(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
+    plan, context = edited.plan, edited.plan.contexts[0]
     return StackEntry(
         id=plan.patch.id,
         patch=plan.patch,
         name=f"{context.edit.subject} → {context.edit.new_object}",
         based_on=based_on,
-        report=report,
+        report=edited.report,
         curve=plan.shifts[0].curve if plan.shifts else (),
         exclude=context.excluded,
         leave=context.left,
@@ -202,13 +201,6 @@ def redo(state: WorkbenchState) -> str | None:
     return None
 
 
-def questions_of(report: EditReport) -> list[tuple[str, str, str | None]]:
-    """What a report asked: (prompt, new object, old object), the edit first."""
-    edit = report.edit
-    first = (edit["template"].replace("{}", edit["subject"]), edit["new_object"], edit["old_object"])
-    return [first, *((item.prompt, item.new, item.old) for item in report.consequences)]
-
-
 def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[Answer, bool] | None:
     """Ask an undone edit's questions again: the answer now, and whether every probability is the very number of before.
 
@@ -220,9 +212,12 @@ def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[
     if tuple(item.id for item in state.live(lm)) != entry.based_on:
         return None
     with attached(state.live_patches(lm), lm):
-        now = ask(lm, questions_of(report))
-    before = [report.before, *(item.before for item in report.consequences)]
-    return now[0], [(a.p_new, a.p_old) for a in now] == [(b.p_new, b.p_old) for b in before]
+        now = ask(lm, [answer.question for answer in report.before_answers])
+    return now[0], [_numbers(a) for a in now] == [_numbers(b) for b in report.before_answers]
+
+
+def _numbers(answer: Answer) -> tuple[float | None, float | None]:
+    return answer.p_expected, answer.p_rejected
 
 
 def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
@@ -247,16 +242,10 @@ def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
 
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:
-    """Whether a continuation begins with the edit's old object (or its new one), under any of its names."""
-    edit, linked = context.edit, context.linked
-    typed, entity_id = (edit.new_object, edit.new_object_id) if new else (edit.old_object, edit.old_object_id)
-    matches = () if linked is None else linked.new_object if new else linked.old_object
-    names = [typed or ""]
-    for match in matches:
-        if match.entity.id == entity_id:
-            names += [match.entity.label, match.entity.in_text, *match.entity.aliases]
-    said = text.casefold().strip().removeprefix("the ")
-    return any(said.startswith(name.casefold().removeprefix("the ")) for name in names if name)
+    """Whether a continuation names the edit's old object (or its new one), under any of its names."""
+    question = own_question(context.edit, context)
+    names = question.expected_names if new else question.rejected_names
+    return names_only(judged_text(text, Form.CLOZE, names), names)
 
 
 @dataclass(frozen=True, kw_only=True)

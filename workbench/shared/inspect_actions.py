@@ -9,8 +9,8 @@ from typing import Any
 from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
-from kgmet.edit.config import config_to_mapping
-from kgmet.edit.context import EditContext
+from kgmet.editing.config import config_to_mapping
+from kgmet.editing.context import EditContext
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors
 from kgmet.inspect.comparison import Contest, Rival

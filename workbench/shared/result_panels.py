@@ -7,7 +7,9 @@ from typing import Any
 
 import streamlit as st
 
+from kgmet.editing.report import EditReport
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.edit_verdict import Outcome
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.shared import actions
@@ -70,18 +72,22 @@ def result(entry: StackEntry) -> None:
     if report is None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
         return
-    new, old = str(report.edit["new_object"]), report.edit["old_object"]
-    st.markdown(_in_words(entry))
-    before, after = tables.marked_difference(report.before.answer, report.after.answer)
+    st.markdown(_in_words(report))
+    for reason in report.verdict.reasons:
+        st.caption(f":material/info: {wording.safe(reason.value)}")
+    before, after = tables.marked_difference(report.before.said.strip(), report.after.said.strip())
     st.html(
         '<div class="kg-sides">'
-        + tables.answer_side("before", before, report.before, new=new, old=old)
-        + tables.answer_side("after", after, report.after, new=new, old=old)
+        + tables.answer_side("before", before, report.before)
+        + tables.answer_side("after", after, report.after)
         + "</div>"
     )
+    if report.multi_hop:
+        st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
+        st.html(tables.consequence_table(report.multi_hop))
     if report.consequences:
-        st.caption(f"What follows, asked in words that were not optimised. {wording.VERDICT_HELP}")
-        st.html(tables.consequence_table(report))
+        st.caption("What follows, as a text to continue, in words that were not optimised.")
+        st.html(tables.consequence_table(report.consequences))
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
     if entry.curve:
@@ -93,21 +99,19 @@ def result(entry: StackEntry) -> None:
             )
 
 
-def _in_words(entry: StackEntry) -> str:
-    report = entry.report
-    assert report is not None
-    prompt = wording.safe(report.edit["template"].replace("{}", report.edit["subject"]))
-    new = wording.safe(report.edit["new_object"])
-    is_done = report.after.p_new > (report.after.p_old or 0.0)
-    verdict = (
-        f"“{prompt}” now goes on with **{new}**"
-        if is_done
-        else f"“{prompt}”: **{new}** is still not the likelier answer"
+def _in_words(report: EditReport) -> str:
+    verdict, prompt = report.verdict, wording.safe(report.verdict.prompt)
+    new, said = wording.safe(verdict.new), wording.safe(verdict.says)
+    goes_on = f"goes on with “{said}”" if said else "ends at once"
+    now = "now " if verdict.outcome is Outcome.TOOK else ""
+    text = (
+        f"**{wording.OUTCOMES[verdict.outcome.value]}** “{prompt}” {now}{goes_on}. "
+        f"{new}: from {percent_of(report.before.p_expected)} to {percent_of(report.after.p_expected)}."
     )
-    text = f"{verdict}: from {percent_of(report.before.p_new)} to {percent_of(report.after.p_new)}."
-    holds = sum(item.holds for item in report.consequences)
-    if report.consequences:
-        text += f" {holds} of {len(report.consequences)} consequences hold."
+    for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):
+        if items:
+            said_now = sum(item.pair.holds is True for item in items)
+            text += f" Says {said_now} of {len(items)} {name} ({sum(i.pair.before.says for i in items)} before)."
     return text
 
 
@@ -126,7 +130,7 @@ def undone(state: WorkbenchState, lm: LoadedLM) -> None:
         st.info(f"Undone: {wording.safe(entry.name)}", icon=":material/undo:")
         return
     now, is_same = check
-    report, new, old = entry.report, str(entry.report.edit["new_object"]), entry.report.edit["old_object"]
+    report = entry.report
     if is_same:
         st.success(
             "Undone. Every probability is bit for bit the number it was before the edit.", icon=":material/verified:"
@@ -134,8 +138,5 @@ def undone(state: WorkbenchState, lm: LoadedLM) -> None:
     else:
         st.warning("Undone, but some probabilities differ from before.", icon=":material/warning:")
     sides = [("before the edit", report.before), ("now, after the undo", now)]
-    cards = [
-        tables.answer_side(name, html.escape(answer.answer), answer, new=new, old=old, exact=True)
-        for name, answer in sides
-    ]
+    cards = [tables.answer_side(name, html.escape(answer.said.strip()), answer, exact=True) for name, answer in sides]
     st.html(f'<div class="kg-sides">{"".join(cards)}</div>')

@@ -11,18 +11,18 @@ from typing import Any
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.fingerprint import plain
-from kgmet.edit.config import config_from_mapping, config_to_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import config_from_mapping, config_to_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Contest, Rival, Trial
-from kgmet.measure.compare import compare_probes
-from kgmet.measure.run import ProbeResult
+from kgmet.measure.answer import Answer
+from kgmet.measure.compare import compare_answers
 from workbench.state.values import Result
 
 __all__ = ["FILE", "Compared", "contest_from_json", "contest_to_json", "load_compared", "save_compared"]
 
 FILE = "compare.json"
-_FORMAT = 1
+_FORMAT = 2
 _MOST_BYTES = 64 << 20
 
 
@@ -91,7 +91,7 @@ def contest_to_json(contest: Contest) -> dict[str, Any]:
 
 def contest_from_json(data: Mapping[str, Any]) -> Contest:
     """Inverse of `contest_to_json`; the trials' plans stay ``None``."""
-    before = tuple(ProbeResult.from_json(row) for row in data["before"])
+    before = tuple(Answer.from_json(row) for row in data["before"])
     return Contest(
         edit=FactEdit.from_json(data["edit"]),
         before=before,
@@ -114,11 +114,11 @@ def _trial_to_json(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _trial_from_json(row: Mapping[str, Any], before: tuple[ProbeResult, ...]) -> Trial:
+def _trial_from_json(row: Mapping[str, Any], before: tuple[Answer, ...]) -> Trial:
     editor = EDITORS[row["editor"]]
     comparison = None
     if row["after"] is not None:
-        comparison = compare_probes(before, [ProbeResult.from_json(item) for item in row["after"]])
+        comparison = compare_answers(before, [Answer.from_json(item) for item in row["after"]])
     return Trial(
         rival=Rival(
             label=str(row["label"]), editor=editor, config=config_from_mapping(row["config"], base=editor.config)

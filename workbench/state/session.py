@@ -12,12 +12,11 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.edit.config import EditConfig, config_from_mapping
-from kgmet.edit.context import EditContext
-from kgmet.edit.editors import EDITORS, Editor
+from kgmet.editing.config import EditConfig, config_from_mapping
+from kgmet.editing.context import EditContext
+from kgmet.editing.editors import EDITORS, Editor
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch
 from workbench.running import jobs
 from workbench.state.values import FactDraft, Result, StackEntry
@@ -127,13 +126,6 @@ class WorkbenchState:
     def live_patches(self, lm: LoadedLM, *, before: str | None = None) -> list[EditPatch]:
         """The patches of `live`: attach exactly these to see the model as this session edited it."""
         return [entry.patch for entry in self.live(lm, before=before)]
-
-    def ledger(self, lm: LoadedLM) -> EditLedger:
-        """The keys the live patches have written, for the next edit."""
-        ledger = EditLedger()
-        for patch in self.live_patches(lm):
-            ledger = ledger.appended(patch.id, patch.keys)
-        return ledger
 
     # Results
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import KgmetError
 from kgmet.base.fingerprint import plain
-from kgmet.edit.editors import DEFAULT_EDITOR, EDITORS
-from kgmet.edit.report import Answer, ConsequenceReport, EditReport
+from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.editing.report import EditReport
 from kgmet.write.patch import load_patch, save_patch
 from workbench.state.values import FactDraft, StackEntry
 
@@ -110,7 +110,7 @@ def _entry_from_json(row: Mapping[str, Any], folder: Path) -> StackEntry:
         note=str(row["note"]),
         is_on=bool(row["is_on"]),
         based_on=tuple(str(item) for item in row["based_on"]),
-        report=None if row["report"] is None else report_from_json(row["report"]),
+        report=report_from_json(row["report"]),
         curve=tuple(dict(step) for step in row["curve"]),
         exclude=tuple(switch_from_json(item) for item in row["exclude"]),
         leave=frozenset(str(item) for item in row["leave"]),
@@ -122,24 +122,10 @@ def switch_from_json(item: Any) -> Any:
     return tuple(item) if isinstance(item, list) else item
 
 
-def report_from_json(data: Mapping[str, Any]) -> EditReport:
-    """Inverse of `EditReport.to_json`."""
-    return EditReport(
-        edit=dict(data["edit"]),
-        editor=str(data["editor"]),
-        graph=dict(data["graph"]),
-        before=Answer(**data["before"]),
-        after=Answer(**data["after"]),
-        consequences=tuple(
-            ConsequenceReport(
-                prompt=row["prompt"],
-                old=row["old"],
-                new=row["new"],
-                reason=row["reason"],
-                before=Answer(**row["before"]),
-                after=Answer(**row["after"]),
-            )
-            for row in data["consequences"]
-        ),
-        seconds=dict(data["seconds"]),
-    )
+def report_from_json(data: Mapping[str, Any] | None) -> EditReport | None:
+    """A saved report; ``None`` where there is none, or where an earlier version wrote it and it cannot be read."""
+    try:
+        return None if data is None else EditReport.from_json(data)
+    except KgmetError as error:
+        LOG.warning("the report of an edit was written by another version and is left out: %s", error)
+        return None

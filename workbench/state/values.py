@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.edit.context import EditContext
-from kgmet.edit.plan import EditPlan
-from kgmet.edit.report import EditReport
+from kgmet.editing.context import EditContext
+from kgmet.editing.plan import EditPlan
+from kgmet.editing.report import EditReport
 from kgmet.fact import FactEdit
 from kgmet.write.patch import EditPatch
 

@@ -20,7 +20,7 @@ import streamlit as st
 from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
-from kgmet.edit.editors import DEFAULT_EDITOR
+from kgmet.editing.editors import DEFAULT_EDITOR
 from workbench.state.compared import load_compared, save_compared
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.stack import load_record, save_record

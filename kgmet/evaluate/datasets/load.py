@@ -13,6 +13,7 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
 from kgmet.base.files import Limits, decode_text, parse_json, parse_json_lines, read_bytes
+from kgmet.base.shipped import shipped
 from kgmet.evaluate.datasets.cases import (
     Ask,
     AskKind,
@@ -35,7 +36,7 @@ DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 
 _DATA = Limits(n_bytes=1 << 30)
 
-OWN_CASES = Path(__file__).resolve().parents[3] / "sample_data" / "cases.json"
+OWN_CASES = shipped("sample_data") / "cases.json"
 """The cases that come with the program."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent
-from kgmet.edit.editors import editor_named
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
 from kgmet.evaluate.runs.folder import new_run

@@ -6,8 +6,8 @@ from dataclasses import replace
 from enum import Enum
 
 from kgmet.base.fingerprint import digest
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.evaluate.datasets.cases import AskKind, EvalCase
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold

@@ -13,7 +13,7 @@ from typing import Any
 
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import SETTINGS_FILE, parse_json, read_text
-from kgmet.edit.config import EditConfig, config_from_mapping, load_config
+from kgmet.editing.config import EditConfig, config_from_mapping, load_config
 
 __all__ = ["Hparams", "load_hparams", "shipped_hparams"]
 

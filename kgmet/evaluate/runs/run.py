@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
-from kgmet.edit.plan import plan_edits
+from kgmet.editing.plan import plan_edits
 from kgmet.evaluate.datasets.cases import Dataset, EvalCase
 from kgmet.evaluate.runs.before import BeforeScores
 from kgmet.evaluate.runs.checkpoints import Checkpointer
@@ -23,8 +23,8 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.metrics import TfIdf
-from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached, merged_patch
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["RunResources", "plan_batches", "run_evaluation"]
@@ -135,36 +135,35 @@ class _Run:
         self._report("done")
 
     def _go_sequential(self) -> None:
-        patches: list[EditPatch] = []
-        ledger = EditLedger()
-        self._checkpoint([], 0)
+        so_far = EditsSoFar()
+        self._checkpoint((), 0)
         for number in range(len(self.batches)):
-            patch, ledger = self._batch(number, patches, ledger)
-            if patch:
+            if patch := self._batch(number, so_far):
                 # Put together as they come: as many factors as edits in every `with` would cost more each time.
-                patches = [merged_patch([*patches, patch], self.lm)]
-            self._checkpoint(patches, number + 1)
+                merged = merged_patch([*so_far.patches, patch], self.lm)
+                so_far = replace(so_far.then(patch), patches=(merged,))
+            self._checkpoint(so_far.patches, number + 1)
         for places in _chunks(range(len(self.cases)), _CHUNK):
-            self._score(places, patches, batch=None)
+            self._score(places, so_far.patches, batch=None)
 
     def _go_alone(self) -> None:
-        self._checkpoint([], 0)
+        self._checkpoint((), 0)
         for number, places in enumerate(self.batches):
             is_scored = all(self.cases[place].case_id in self.scored for place in places)
             if is_scored and not self._is_due(number + 1):
                 continue
-            patch, _ = self._batch(number, [], EditLedger())
-            patches = [patch] if patch else []
+            patch = self._batch(number, EditsSoFar())
+            patches = (patch,) if patch else ()
             for chunk in _chunks(places, _CHUNK):
                 self._score(chunk, patches, batch=number)
             self._checkpoint(patches, number + 1)
 
-    def _batch(self, number: int, patches: list[EditPatch], ledger: EditLedger) -> tuple[EditPatch | None, EditLedger]:
+    def _batch(self, number: int, so_far: EditsSoFar) -> EditPatch | None:
         """The patch of one batch, from disk or made now; ``None`` where the edits failed."""
         done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
         patch = self.folder.load_patch(number)
         if done is not None and (patch is not None or done["failed"]):
-            return patch, ledger if patch is None else ledger.appended(patch.id, patch.keys)
+            return patch
         self.progress.check()
         start, failed, statistics = time.perf_counter(), "", 0.0
         places = self.batches[number]
@@ -176,11 +175,10 @@ class _Run:
                 editor=self.settings.method,
                 statistics=self.statistics,
                 config=self.settings.edit_config,
-                ledger=ledger,
-                earlier=patches,
+                earlier=so_far,
                 progress=Quiet(self.progress),
             )
-            patch, ledger = plan.patch, plan.ledger
+            patch = plan.patch
             # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
             statistics = plan.seconds.get("statistics", 0.0)
             self.folder.save_patch(number, plan.patch)
@@ -198,7 +196,7 @@ class _Run:
         self.folder.batches.append([row])
         self._count("edit", seconds)
         self._report("edit")
-        return patch, ledger
+        return patch
 
     def _contexts(self, case: EvalCase) -> Sequence[Any]:
         return case_contexts(

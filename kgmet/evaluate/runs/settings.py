@@ -11,8 +11,8 @@ from typing import Any
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import fingerprint_value, plain
-from kgmet.edit.config import EditConfig, config_to_mapping
-from kgmet.edit.editors import Editor, editor_named
+from kgmet.editing.config import EditConfig, config_to_mapping
+from kgmet.editing.editors import Editor, editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.runs.graphs import GraphSource
 from kgmet.evaluate.runs.score import ScoreConfig

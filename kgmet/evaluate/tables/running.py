@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kgmet.evaluate.datasets.cases import AskKind
-from kgmet.measure.compare import wilson_interval
+from kgmet.measure.metrics import wilson_interval
 
 __all__ = ["RunningShare", "running_shares"]
 

@@ -27,6 +27,7 @@ __all__ = [
     "QuestionConfig",
     "generate_probes",
     "paraphrases",
+    "prompts_of",
     "split_templates",
 ]
 
@@ -136,12 +137,12 @@ def generate_probes(
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
     found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_held)
     for item in consequences.forward:
-        found += _asked("consequence", item, _held(item, config))
-        found += _asked("multi_hop", item, item.questions[: config.n_questions], form="question")
+        found += prompts_of("consequence", item, _held(item, config))
+        found += prompts_of("multi_hop", item, item.questions[: config.n_questions], form="question")
     found += _later(consequences.later_hops, config)
     for item in (*consequences.inverse_gained, *consequences.inverse_lost):
         if item.new is not None:
-            found += _asked("inverse", item, _held(item, config))
+            found += prompts_of("inverse", item, _held(item, config))
     found += _kept("neighbour", consequences.probed_neighbours[: config.n_neighbours], edit, ends, config)
     found += _kept("control", consequences.kept_own[: config.n_controls], edit, ends, config)
     unique: dict[tuple[str, str], GeneratedPrompt] = {}
@@ -184,9 +185,10 @@ def _paraphrased(
         yield _with(base, "paraphrase", template, consequences.subject)
 
 
-def _asked(
+def prompts_of(
     kind: PromptKind, item: Consequence, templates: Iterable[str], *, form: Literal["cloze", "question"] = "cloze"
 ) -> Iterator[GeneratedPrompt]:
+    """The prompts a consequence gives with these templates; none where nothing is true after the edit."""
     if item.new is None:
         return
     right = {entity.id for entity in (item.new, *item.also)}
@@ -214,8 +216,8 @@ def _later(items: Sequence[Consequence], config: QuestionConfig) -> list[Generat
     found: list[GeneratedPrompt] = []
     for number in range(max(config.n_held, 1)):
         for item in items:
-            found += _asked("later_hop", item, _held(item, config)[number : number + 1])
-            found += _asked("later_hop", item, item.questions[number : number + 1], form="question")
+            found += prompts_of("later_hop", item, _held(item, config)[number : number + 1])
+            found += prompts_of("later_hop", item, item.questions[number : number + 1], form="question")
     return found[: config.n_later_hops]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from kgmet.base.errors import GraphFileError
 from kgmet.base.fingerprint import digest
+from kgmet.base.shipped import shipped
 from kgmet.graph.stores.rdf import RdfStore
 from kgmet.graph.stores.readers import load_graph
 
 __all__ = ["SAMPLE_FOLDER", "sample_store"]
 
-SAMPLE_FOLDER = Path(__file__).resolve().parents[3] / "sample_data"
-"""Beside the package, in a checkout as in an unpacked source archive."""
+SAMPLE_FOLDER = shipped("sample_data")
 
 
 def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
@@ -29,7 +29,7 @@ def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
         contents = digest(triples.read_bytes(), entities.read_bytes())
     except OSError as error:
         raise GraphFileError(
-            f"The embedded graph is not at {folder} ({error}). Start from a checkout, or load a graph of your own."
+            f"The embedded graph is not at {folder} ({error}). Install the program anew, or load a graph of your own."
         ) from error
     return _load(folder, contents)
 

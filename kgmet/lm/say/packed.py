@@ -77,7 +77,7 @@ def ask_sides(
     pairs: Sequence[tuple[str, str]] = (),
     *,
     sides: Sequence[Side],
-    max_new_tokens: int = 0,
+    max_new_tokens: int | Sequence[int] = 0,
     max_token: int = 768,
 ) -> list[Asked]:
     """As `ask_packed`, of several changed models at once: each is a row of the batch, so a step reads the weights once.
@@ -87,15 +87,19 @@ def ask_sides(
         prompts: texts whose next token is read, and which are continued.
         pairs: prompts, these or others, with an answer to score.
         sides: for each, what changes the model: called with the row to change, or ``None`` for every row.
-        max_new_tokens: length of the continuations; 0 leaves them empty.
+        max_new_tokens: length of the continuations, of all prompts or of each; 0 leaves them empty.
         max_token: most tokens laid out together; attention takes their square.
     """
+    lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
     spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
     # In the order of their tokens, texts that begin alike stand side by side and come into one tree.
     rows = sorted({*heads, *map(_asked, spans)})
-    if not trees_fit(lm, max([max_token, *map(len, rows)]) + max_new_tokens * len(heads)):
-        return [_ask_apart(lm, prompts, pairs, max_new_tokens, side) for side in sides]
+    if not trees_fit(lm, max([max_token, *map(len, rows)]) + sum(lengths)):
+        return [_ask_apart(lm, prompts, pairs, lengths, side) for side in sides]
+    longest: dict[tuple[int, ...], int] = {}
+    for head, length in zip(heads, lengths, strict=True):
+        longest[head] = max(length, longest.get(head, 0))
     found: list[_Found] = [({}, {}) for _ in sides]
     with ExitStack() as stack:
         for row, side in enumerate(sides):
@@ -104,14 +108,19 @@ def ask_sides(
         for tree in range(max(tree_of.values(), default=-1) + 1):
             mine = [head for head in dict.fromkeys(heads) if tree_of[head] == tree]
             asked = [number for number, span in enumerate(spans) if tree_of[_asked(span)] == tree]
-            answers = _ask_tree(lm, mine, [spans[number] for number in asked], max_new_tokens, len(sides))
+            answers = _ask_tree(
+                lm, mine, [spans[number] for number in asked], [longest[head] for head in mine], len(sides)
+            )
             for (texts, scores), (logits, written, tables) in zip(found, answers, strict=True):
                 texts |= zip(mine, zip(logits, written, strict=True), strict=True)
                 scores |= {n: score_from(pairs[n], spans[n], table) for n, table in zip(asked, tables, strict=True)}
     return [
         Asked(
             logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0),
-            texts=tuple(str(lm.tokenizer.decode(texts[head][1], skip_special_tokens=True)) for head in heads),
+            texts=tuple(
+                str(lm.tokenizer.decode(texts[head][1][:length], skip_special_tokens=True))
+                for head, length in zip(heads, lengths, strict=True)
+            ),
             scores=tuple(scores[number] for number in range(len(pairs))),
         )
         for texts, scores in found
@@ -139,9 +148,9 @@ def _asked(span: EditSpan) -> tuple[int, ...]:
 
 
 def _ask_tree(
-    lm: LoadedLM, heads: Sequence[tuple[int, ...]], spans: Sequence[EditSpan], max_new_tokens: int, n_side: int
+    lm: LoadedLM, heads: Sequence[tuple[int, ...]], spans: Sequence[EditSpan], lengths: Sequence[int], n_side: int
 ) -> list[tuple[Tensor, list[list[int]], list[Tensor]]]:
-    """All texts in one tree, a row for each side.
+    """All texts in one tree, a row for each side; at most `lengths` tokens are written after each head.
 
     Returns:
         For each side: logits (n_head, d_vocab) of the token after each head; the tokens written after each; for each
@@ -158,13 +167,13 @@ def _ask_tree(
     ]
     wanted = sorted({*last.tolist(), *(node for path in answers for node in path)})
     place = {node: number for number, node in enumerate(wanted)}
-    cache = DynamicCache(config=lm.config) if max_new_tokens else None
+    cache = DynamicCache(config=lm.config) if any(lengths) else None
     with torch.no_grad():
         states = _states(lm, layout.ids.repeat(n_side, 1), layout.positions, layout.sees, cache)
         logits = lm.vocabulary_logits(states[:, wanted])
         first = logits[:, torch.tensor([place[node] for node in last.tolist()], dtype=torch.long)]
         depths = [len(head) for head in heads]
-        written = _written(lm, cache, layout.sees[0, last], depths, first, max_new_tokens)
+        written = _written(lm, cache, layout.sees[0, last], depths, first, lengths)
         tables = logits.log_softmax(-1).cpu()
     return [
         (first[side].cpu(), written[side], [tables[side, [place[node] for node in path]] for path in answers])
@@ -173,24 +182,35 @@ def _ask_tree(
 
 
 def _written(
-    lm: LoadedLM, cache: DynamicCache | None, sees: Tensor, depths: Sequence[int], logits: Tensor, max_new_tokens: int
+    lm: LoadedLM,
+    cache: DynamicCache | None,
+    sees: Tensor,
+    depths: Sequence[int],
+    logits: Tensor,
+    lengths: Sequence[int],
 ) -> list[list[list[int]]]:
-    """For each side what follows each text greedily, up to an end token.
+    """For each side what follows each text greedily, up to an end token or the text's own length.
 
     `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
     """
     added: list[list[list[int]]] = [[[] for _ in depths] for _ in range(len(logits))]
-    if not max_new_tokens or not depths:
+    if not any(lengths):
         return added
-    ends, texts = end_tokens(lm), list(range(len(depths)))
-    for step in range(max_new_tokens):
+    ends = end_tokens(lm)
+    texts = [text for text, length in enumerate(lengths) if length]
+    sees, logits = sees[texts], logits[:, texts]
+    for step in range(max(lengths)):
         chosen = logits.argmax(-1).cpu()
         for side, tokens in zip(added, chosen.tolist(), strict=True):
             for text, token in zip(texts, tokens, strict=True):
                 side[text].append(token)
         # A text goes on for all sides until it has ended for each.
-        going = [n for n, text in enumerate(texts) if not all(ends & set(side[text]) for side in added)]
-        if not going or step + 1 == max_new_tokens:
+        going = [
+            n
+            for n, text in enumerate(texts)
+            if step + 1 < lengths[text] and not all(ends & set(side[text]) for side in added)
+        ]
+        if not going:
             break
         texts = [texts[n] for n in going]
         sees = torch.cat([sees[going], torch.eye(len(going), dtype=torch.bool)], dim=1)
@@ -221,11 +241,15 @@ def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: D
 
 
 def _ask_apart(
-    lm: LoadedLM, prompts: Sequence[str], pairs: Sequence[tuple[str, str]], max_new_tokens: int, side: Side
+    lm: LoadedLM, prompts: Sequence[str], pairs: Sequence[tuple[str, str]], lengths: Sequence[int], side: Side
 ) -> Asked:
     """The same where a sliding window is too short for trees: every text in a row of its own, one side at a time."""
     with side(None):
-        written = generate(lm, prompts, max_new_tokens=max_new_tokens) if max_new_tokens else [""] * len(prompts)
+        written = [""] * len(prompts)
+        for length in sorted({length for length in lengths if length}):
+            mine = [n for n, own in enumerate(lengths) if own == length]
+            for n, text in zip(mine, generate(lm, [prompts[n] for n in mine], max_new_tokens=length), strict=True):
+                written[n] = text
         return Asked(
             logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0),
             texts=tuple(written),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kgmet.edit.config import EditConfig
+from kgmet.editing.config import EditConfig
 from kgmet.evaluate.datasets.cases import CaseTriple, EvalCase
 from kgmet.evaluate.datasets.load import load_dataset
 from kgmet.evaluate.runs.graphs import GraphSource, case_contexts, store_of_case

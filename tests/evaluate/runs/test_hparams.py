@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig
+from kgmet.editing.config import EditConfig
 from kgmet.evaluate.runs.hparams import load_hparams, shipped_hparams
 from tests.evaluate.records import written
 

@@ -8,13 +8,14 @@ import re
 
 import pytest
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.report import Answer
+from kgmet.editing.config import EditConfig
+from kgmet.editing.report import ConsequenceReport
 from kgmet.lm.say.score import NextToken
-from kgmet.measure.prompts import ProbeKind
+from kgmet.measure.compare import AnswerPair
+from kgmet.measure.question import Form, Question, QuestionKind
 from tests.tiny_models import tiny_lm
 from tests.workbench.drawing.test_graph_view import HOSTILE, small
-from tests.workbench.sessions import entry_for
+from tests.workbench.sessions import answer_to, entry_for
 from workbench import wording
 from workbench.drawing import tables
 from workbench.drawing.curves import answer_bars, search_curve
@@ -28,14 +29,17 @@ def tags(text: str) -> set[str]:
 
 
 def test_html_tables_escape_every_label() -> None:
-    answer = Answer(answer=HOSTILE, p_new=0.5, p_old=0.25)
+    question = Question(kind=QuestionKind.REWRITE, text=HOSTILE, expected=HOSTILE, rejected=HOSTILE + "!")
+    answer = answer_to(question, HOSTILE, new=0.5, old=0.25)
+    item = ConsequenceReport(reason=HOSTILE, pair=AnswerPair(before=answer, after=answer))
     before, after = tables.marked_difference(HOSTILE, "harmless")
     made = [
-        tables.answer_side("before", before + after, answer, new=HOSTILE, old=HOSTILE),
+        tables.answer_side("before", before + after, answer),
+        tables.consequence_table([item]),
         tables.token_html([(HOSTILE, "edited")]),
         answer_bars([NextToken(text=HOSTILE, probability=0.5)], marked={HOSTILE: "new"}),
     ]
-    allowed = {"div", "span", "b", "code", "p", "em", "mark", "h", "small"}
+    allowed = {"table", "tr", "th", "td", "div", "span", "b", "code", "p", "em", "mark", "h", "small"}
     for text in made:
         assert tags(text) <= allowed, tags(text) - allowed
         assert "<img" not in text and "<script" not in text
@@ -104,12 +108,12 @@ def test_only_settings_that_differ_are_kept() -> None:
 
 def test_typed_prompts_take_answers_after_bars() -> None:
     first, second = own_prompts("Where is it?\n\n  The city is | Rome | Paris \n")
-    assert (first.text, first.expected, first.is_question) == ("Where is it?", None, True)
+    assert (first.text, first.expected, first.form) == ("Where is it?", None, Form.CHAT)
     assert (second.text, second.expected, second.rejected, second.kind) == (
         "The city is",
         "Rome",
         "Paris",
-        ProbeKind.OWN,
+        QuestionKind.OWN,
     )
 
 

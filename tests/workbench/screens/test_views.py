@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.editors import EDITORS
 from kgmet.inspect.comparison import ContestRow
 from kgmet.inspect.lens import read_lens
 from kgmet.inspect.overlap import OverlapKind, measure_drift, measure_overlap

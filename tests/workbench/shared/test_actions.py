@@ -67,7 +67,7 @@ def test_a_second_edit_comes_on_top_of_the_first(resident: Resident) -> None:
     applied(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
     first, second = state.stack
     assert second.based_on == (first.id,)
-    assert state.ledger(resident.lm).patch_ids == (first.id, second.id)
+    assert [patch.id for patch in state.live_patches(resident.lm)] == [first.id, second.id]
 
 
 def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> None:
@@ -159,7 +159,7 @@ def test_probes_compare_this_edit_with_what_was_under_it(resident: Resident) -> 
     kept = state.result("probe")
     assert kept is not None
     run = kept.value
-    assert [pair.after.prompt for pair in run.comparison.pairs] == list(prompts)
+    assert [pair.after.question for pair in run.comparison.pairs] == list(prompts)
     assert len(run.divergence) == len(prompts) and run.divergence[0] > 0 and min(run.divergence) >= 0
     assert not kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding))
     assert kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts[:2], decoding))

@@ -103,7 +103,7 @@ def damaged(data: dict[str, object], where: str, value: object) -> str:
 
 
 WRONG = (
-    ("format", 2),
+    ("format", 1),
     ("rows", 7),
     ("contest", None),
     ("contest.edit", {}),
@@ -113,7 +113,7 @@ WRONG = (
     ("contest.trials.0.seconds", {"search": "long"}),
     ("contest.trials.0.after", []),
     ("contest.trials.0.after.0.expected.logprob", "x"),
-    ("contest.before.0.prompt", 3),
+    ("contest.before.0.question", 3),
 )
 
 

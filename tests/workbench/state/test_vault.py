@@ -95,7 +95,7 @@ def test_live_is_what_is_on_in_order_for_this_model(tmp_path: Path) -> None:
     state.record.replace_entry(entries[2].id, is_on=False)
     assert [entry.id for entry in state.live(lm)] == [entries[0].id, entries[3].id]
     assert [entry.id for entry in state.live(lm, before=entries[3].id)] == [entries[0].id]
-    assert state.ledger(lm).patch_ids == (entries[0].id, entries[3].id)
+    assert [patch.id for patch in state.live_patches(lm)] == [entries[0].id, entries[3].id]
     assert state.focus is not None and state.focus.id == entries[3].id
 
 

@@ -21,7 +21,7 @@ from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
 from kgmet.base.files import SETTINGS_FILE, read_json_object
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
-from kgmet.edit.editors import editor_named
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset, rows_of
 from kgmet.evaluate.runs.folder import new_run, read_settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.edit.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
 from kgmet.evaluate.tables.render import latex_table, markdown_table
 from workbench import wording
 from workbench.screens.benchmark import actions, view

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kgmet.base.errors import ConfigError, RequestError
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.editors import EDITORS
 from workbench import wording
 from workbench.drawing import charts
 from workbench.screens.compare import view as compare_view

@@ -9,8 +9,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import config_from_mapping
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import config_from_mapping
+from kgmet.editing.editors import EDITORS
 from kgmet.inspect.comparison import Contest, ContestRow, Rival
 from workbench import wording
 
@@ -83,7 +83,7 @@ def contest_table(contest: Contest) -> Styler:
 
 def answers_table(contest: Contest) -> pd.DataFrame:
     """What the model says to the edit's prompt, unedited and after each rival, or why it failed."""
-    unedited = contest.before[0].answer.strip() if contest.before else wording.NOT_MEASURED
+    unedited = contest.before[0].said.strip() if contest.before else wording.NOT_MEASURED
     rows = [{"editor": "before this edit", "answer": unedited}]
     rows += [
         {"editor": trial.rival.label, "answer": trial.answer or trial.error or wording.NOT_MEASURED}

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.edit.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.context import EditContext, held_consequences, protected_facts
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.edit.config import EditConfig
-from kgmet.edit.editors import EDITORS
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.nullspace import CutoffKind
 from workbench import wording

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.edit.context import EditContext
+from kgmet.editing.context import EditContext
 from kgmet.graph.reading.retrieve import Subgraph, expand
 from workbench import wording
 from workbench.drawing import tables

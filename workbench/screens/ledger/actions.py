@@ -14,8 +14,10 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, Stal
 from kgmet.base.files import Limits, unpack_zip
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.report import Answer, ask
+from kgmet.editing.report import own_question
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import ask
 from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
 from workbench.running import jobs
 from workbench.running.resources import Resident
@@ -80,7 +82,7 @@ def measure(state: WorkbenchState, resident: Resident) -> str | None:
         progress.report(ProgressEvent(stage="measure", done=0, total=1))
         edits = [entry.edit for entry in entries if entry.edit is not None]
         with attached(patches, lm):
-            now = ask(lm, [(edit.prompt, edit.new_object, edit.old_object) for edit in edits])
+            now = ask(lm, [own_question(edit) for edit in edits])
         pairs = zip(entries, now, strict=True)
         found = {entry.id: Standing(entry_id=entry.id, now=answer) for entry, answer in pairs}
         state.keep("standing", found, made_from=made_from)

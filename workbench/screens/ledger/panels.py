@@ -9,7 +9,6 @@ import streamlit as st
 
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
-from workbench.drawing import tables
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
@@ -107,7 +106,8 @@ def _facts(entry: StackEntry, lm: LoadedLM) -> str:
     if report is not None:
         new = html.escape(str(report.edit["new_object"]))
         rows.append(
-            f"{new}: {wording.percent(report.before.p_new)} → {wording.percent(report.after.p_new)} when it was made"
+            f"{html.escape(wording.OUTCOMES[report.verdict.outcome.value])} {new}: "
+            f"{wording.percent(report.before.p_expected)} → {wording.percent(report.after.p_expected)} when it was made"
         )
     layers = ", ".join(str(update.layer) for update in entry.patch.updates)
     made = entry.patch.created.replace("T", " ").replace("+00:00", " UTC") or "unknown time"
@@ -156,14 +156,16 @@ def _standing_table(state: WorkbenchState, found: Mapping[str, Standing]) -> str
         standing = found.get(entry.id)
         if standing is None or entry.edit is None:
             continue
-        was = wording.percent(entry.report.after.p_new if entry.report else None)
+        was = wording.percent(entry.report.after.p_expected if entry.report else None)
         now = standing.now
-        does_hold = now.p_new > (now.p_old or 0.0)
-        verdict = tables.chip(does_hold) if entry.is_on else '<span class="kg-chip none">off</span>'
+        word, kind = wording.VERDICTS[None if now.verdict is None else now.verdict.value]
+        verdict = (
+            f'<span class="kg-chip {kind}">{word}</span>' if entry.is_on else '<span class="kg-chip none">off</span>'
+        )
         rows.append(
-            f"<tr><td>{number}. {html.escape(entry.name)}</td><td>{html.escape(now.answer)}</td>"
-            f'<td class="num">{was}</td><td class="num">{wording.percent(now.p_new)}</td>'
-            f'<td class="num">{wording.percent(now.p_old)}</td><td>{verdict}</td></tr>'
+            f"<tr><td>{number}. {html.escape(entry.name)}</td><td>{html.escape(now.said.strip())}</td>"
+            f'<td class="num">{was}</td><td class="num">{wording.percent(now.p_expected)}</td>'
+            f'<td class="num">{wording.percent(now.p_rejected)}</td><td>{verdict}</td></tr>'
         )
     names = ("edit", "the model says now", "p new when made", "p new now", "p old now", "verdict")
     head = "".join(f"<th>{name}</th>" for name in names)

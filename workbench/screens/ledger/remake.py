@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.edit.editors import EDITORS, editor_named
-from kgmet.edit.plan import plan_edits
-from kgmet.edit.report import report_edit
+from kgmet.editing.editors import EDITORS, editor_named
+from kgmet.editing.plan import plan_edits
+from kgmet.editing.report import report_edit
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.ledger import EditLedger
+from kgmet.write.so_far import EditsSoFar
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.shared.actions import context_of
@@ -90,17 +90,14 @@ def _can_be_remade(entry: StackEntry) -> bool:
 
 def _made_anew(resident: Resident, entry: StackEntry, under: Sequence[StackEntry], progress: Progress) -> StackEntry:
     config = settings_of(entry.patch)
-    earlier, ledger = [item.patch for item in under], EditLedger()
-    for patch in earlier:
-        ledger = ledger.appended(patch.id, patch.keys)
+    earlier = [item.patch for item in under]
     plan = plan_edits(
         resident.lm,
         [context_of(entry, config, edit) for edit in entry.patch.edits],
         editor=editor_named(entry.patch.editor),
         statistics=resident.statistics,
         config=config,
-        ledger=ledger,
-        earlier=earlier,
+        earlier=EditsSoFar.of(earlier),
         progress=progress,
     )
     return replace(

@@ -19,47 +19,27 @@ import json
 
 import torch
 
-from kgmet.edit.config import config_from_mapping
-from kgmet.edit.context import prepare_edit
-from kgmet.edit.editors import editor_named
-from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.stores.sample import sample_store
-from kgmet.lm.load.loaded import load_lm
-from kgmet.edit.plan import plan_edits
-from kgmet.edit.report import report_edit
-from kgmet.fact import FactEdit
-from kgmet.write.statistics import KeyStatistics
-from kgmet.write.ledger import EditLedger
+import kgmet
 
 EDITS = json.loads({edits})
 
-lm = load_lm({model!r}, dtype=torch.{dtype})
-store, catalogue, statistics = sample_store(), RelationCatalogue.load(), KeyStatistics(lm)
-patches, ledger = [], EditLedger()
+lm = kgmet.load_lm({model!r}, dtype=torch.{dtype})
+session = kgmet.EditSession(lm)
 for step in EDITS:
-    editor = editor_named(step["editor"])
-    config = config_from_mapping(step["config"], base=editor.config)
+    session.use(step["editor"], step["config"])
     contexts = [
-        prepare_edit(
-            FactEdit.from_json(edit),
-            store=store,
-            catalogue=catalogue,
-            config=config,
+        session.prepare(
+            kgmet.FactEdit.from_json(fact),
             exclude=[tuple(item) if isinstance(item, list) else item for item in step["exclude"]],
             leave=step["leave"],
         )
-        for edit in step["edits"]
+        for fact in step["edits"]
     ]
-    plan = plan_edits(
-        lm, contexts, editor=editor, statistics=statistics, config=config, ledger=ledger, earlier=patches
-    )
-    for position, edit in enumerate(plan.patch.edits):
-        report = report_edit(lm, plan, earlier=patches, position=position)
-        before, after = report.before, report.after
-        print(f"{{edit.prompt}} … {{before.answer!r}} → {{after.answer!r}}")
-        print(f"probability of {{edit.new_object!r}}: {{before.p_new:.6f}} → {{after.p_new:.6f}}")
-    patches.append(plan.patch)
-    ledger = plan.ledger
+    edited = session.edit_prepared(contexts)
+    for fact, report in zip(edited.patch.edits, edited.reports, strict=True):
+        print(f"{{fact.prompt}} … {{report.before.said!r}} → {{report.after.said!r}}")
+        was, now = report.before.p_expected, report.after.p_expected
+        print(f"probability of {{fact.new_object!r}}: {{was:.6f}} → {{now:.6f}} ({{report.verdict.outcome.value}})")
 '''
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
+from kgmet.base.shipped import shipped
 from workbench.screens.method import text as method_text
 from workbench.shared import panels
 
-PICTURE = Path(__file__).resolve().parents[3] / "assets" / "pipeline.svg"
+PICTURE = shipped("assets", package="workbench") / "pipeline.svg"
 
 __all__ = ["show"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kgmet.edit.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
 from kgmet.inspect.comparison import KINDS
 from kgmet.inspect.shift import Quantity
 from kgmet.measure.metrics import METRICS

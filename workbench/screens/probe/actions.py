@@ -4,69 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
-from kgmet.edit.context import EditContext
+from kgmet.editing.context import EditContext
+from kgmet.editing.report import own_question
 from kgmet.graph.phrasing import fill
-from kgmet.graph.reading.consequences import Consequence
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
-from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.compare import ProbeComparison, ProbePair, compare_probes
+from kgmet.measure.ask import Decoding, SideAnswers, ask_each_side
+from kgmet.measure.compare import Comparison, compare_answers
 from kgmet.measure.divergence import divergences
-from kgmet.measure.prompts import ProbeKind, ProbePrompt
-from kgmet.measure.run import Decoding, ProbeAnswers, ask_probes
+from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.write.patch import EditPatch, attached
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["Chain", "ProbeRun", "chain_prompts", "generated", "probe", "probe_fingerprint"]
+__all__ = ["chain_prompts", "generated", "probe", "probe_fingerprint"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chain:
-    """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object."""
-
-    consequence: Consequence
-    hops: tuple[tuple[Triple, ProbePrompt], ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ProbeRun:
-    """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains."""
-
-    entry_id: str
-    comparison: ProbeComparison
-    divergence: tuple[float, ...]
-    chains: tuple[Chain, ...]
-    hops: ProbeComparison
-    decoding: Decoding
-    seconds: float = 0.0
-
-    def hop(self, prompt: ProbePrompt) -> ProbePair | None:
-        """The answers to one hop's prompt."""
-        return next((pair for pair in self.hops.pairs if pair.after.prompt == prompt), None)
-
-
-def generated(context: EditContext, config: QuestionConfig | None = None) -> tuple[ProbePrompt, ...]:
+def generated(context: EditContext, config: QuestionConfig | None = None) -> tuple[Question, ...]:
     """The probe set the graph makes for an edit; the edit's own prompt alone where the graph does not know it."""
     if context.consequences is None:
         edit = context.edit
-        own = ProbePrompt(
-            kind=ProbeKind.REWRITE,
-            text=edit.prompt,
-            expected=edit.new_object,
-            rejected=edit.old_object,
-            source_id=edit.id,
-        )
-        return (own,)
+        return (own_question(edit, context),)
     made = generate_probes(store(), catalogue(), context.edit, context.consequences, config=config or QuestionConfig())
-    return tuple(ProbePrompt.from_generated(item) for item in made)
+    return tuple(Question.from_generated(item) for item in made)
 
 
 def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
@@ -82,8 +50,8 @@ def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
                 context.edit.prompt if is_edit else fill(catalogue().spec(triple.relation.id).cloze[0], triple.subject)
             )
             aliases = (triple.object.in_text, *triple.object.aliases)
-            prompt = ProbePrompt(
-                kind=ProbeKind.OWN, text=text, expected=triple.object.label, aliases=aliases, source_id=item.id
+            prompt = Question(
+                kind=QuestionKind.OWN, text=text, expected=triple.object.label, aliases=aliases, source_id=item.id
             )
             hops.append((triple, prompt))
         if len(hops) == len(item.path_new):
@@ -92,7 +60,7 @@ def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
 
 
 def probe_fingerprint(
-    state: WorkbenchState, lm: LoadedLM, entry: StackEntry, prompts: Sequence[ProbePrompt], decoding: Decoding
+    state: WorkbenchState, lm: LoadedLM, entry: StackEntry, prompts: Sequence[Question], decoding: Decoding
 ) -> str:
     """Of everything the answers depend on."""
     return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding)
@@ -102,7 +70,7 @@ def probe(
     state: WorkbenchState,
     resident: Resident,
     entry: StackEntry,
-    prompts: Sequence[ProbePrompt],
+    prompts: Sequence[Question],
     chains: Sequence[Chain],
     *,
     decoding: Decoding,
@@ -120,7 +88,7 @@ def probe(
         progress.check()
         run = ProbeRun(
             entry_id=entry.id,
-            comparison=compare_probes(before.results, after.results),
+            comparison=compare_answers(before.answers, after.answers),
             divergence=tuple(divergences(before.logits, after.logits)),
             chains=tuple(chains),
             hops=hop_by_hop,
@@ -139,23 +107,23 @@ def probe(
 def _asked(
     lm: LoadedLM,
     patch: EditPatch,
-    prompts: Sequence[ProbePrompt],
-    hops: Sequence[ProbePrompt],
+    prompts: Sequence[Question],
+    hops: Sequence[Question],
     decoding: Decoding,
     progress: Progress,
-) -> tuple[list[ProbeAnswers], ProbeComparison]:
-    """Answers to the prompts before and after, and to the hops, which are always asked plainly and greedily.
+) -> tuple[list[SideAnswers], Comparison]:
+    """Answers to the prompts before and after, and to the hops, which are always asked greedily.
 
     Where the prompts are, too, all go together: writing out a few answers more costs next to nothing, a second round of
     them as much as the first.
     """
     sides = before_and_after(patch, lm)
-    short = Decoding(max_new_tokens=decoding.max_new_tokens)
+    short = replace(decoding, temperature=0.0, seed=0)
     if decoding != short:
-        found = ask_probes(lm, prompts, sides, decoding=decoding, progress=progress)
-        asked = ask_probes(lm, hops, sides, decoding=short, progress=progress)
-        return found, compare_probes(*(side.results for side in asked))
-    both = ask_probes(lm, [*prompts, *hops], sides, decoding=short, progress=progress)
+        found = ask_each_side(lm, prompts, sides, decoding=decoding, progress=progress)
+        asked = ask_each_side(lm, hops, sides, decoding=short, progress=progress)
+        return found, compare_answers(*(side.answers for side in asked))
+    both = ask_each_side(lm, [*prompts, *hops], sides, decoding=short, progress=progress)
     n = len(prompts)
-    found = [ProbeAnswers(results=side.results[:n], logits=side.logits[:n]) for side in both]
-    return found, compare_probes(*(side.results[n:] for side in both))
+    found = [SideAnswers(answers=side.answers[:n], logits=side.logits[:n]) for side in both]
+    return found, compare_answers(*(side.answers[n:] for side in both))

@@ -8,12 +8,13 @@ import streamlit as st
 
 from kgmet.base.errors import KgmetError
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.prompts import ProbeKind, ProbePrompt
-from kgmet.measure.run import Decoding
+from kgmet.measure.ask import Decoding
+from kgmet.measure.compare import AnswerPair
+from kgmet.measure.question import Form, Question, QuestionKind
 from workbench import wording
 from workbench.screens.probe import tables as probe_tables
-from workbench.screens.probe.actions import ProbeRun
 from workbench.screens.probe.tables import KINDS
+from workbench.screens.probe.values import ProbeRun
 from workbench.shared.panels import message
 from workbench.state.values import StackEntry
 
@@ -30,23 +31,23 @@ def fits(entry: StackEntry, lm: LoadedLM) -> bool:
     return False
 
 
-def choose_kinds(prompts: Sequence[ProbePrompt]) -> tuple[tuple[ProbePrompt, ...], dict[ProbeKind, int]]:
+def choose_kinds(prompts: Sequence[Question]) -> tuple[tuple[Question, ...], dict[QuestionKind, int]]:
     """Which kinds of generated prompts are asked."""
-    counts = {kind: sum(prompt.kind is kind for prompt in prompts) for kind in ProbeKind}
-    offered = [kind for kind in ProbeKind if counts[kind]]
+    counts = {kind: sum(prompt.kind is kind for prompt in prompts) for kind in QuestionKind}
+    offered = [kind for kind in QuestionKind if counts[kind]]
     chosen = st.pills(
         "Kinds of prompts, made from the graph",
         [kind.value for kind in offered],
         selection_mode="multi",
         default=[kind.value for kind in offered],
-        format_func=lambda value: f"{KINDS[ProbeKind(value)][0]} ({counts[ProbeKind(value)]})",
+        format_func=lambda value: f"{KINDS[QuestionKind(value)][0]} ({counts[QuestionKind(value)]})",
         key="probe-kinds",
         help="None of them was optimised in these words.",
     )
     return tuple(prompt for prompt in prompts if prompt.kind.value in chosen), counts
 
 
-def typed_prompts() -> tuple[ProbePrompt, ...]:
+def typed_prompts() -> tuple[Question, ...]:
     """Prompts a person types, one a line."""
     text = st.text_area(
         "Your own prompts, one a line",
@@ -56,15 +57,27 @@ def typed_prompts() -> tuple[ProbePrompt, ...]:
         help="Bars may add what you expect and what you do not: prompt | expected | rejected.",
         persist_state="session",
     )
+    form = st.segmented_control(
+        "Your own are asked",
+        list(_FORMS),
+        default=next(iter(_FORMS)),
+        required=True,
+        key="probe-template",
+        help="Probabilities, ranks and verdicts are of the form in which a prompt is asked.",
+    )
     try:
-        return own_prompts(text)
+        return own_prompts(text, _FORMS[form])
     except KgmetError as error:
         message(str(error))
         return ()
 
 
-def own_prompts(text: str) -> tuple[ProbePrompt, ...]:
+def own_prompts(text: str, form: Form | None = None) -> tuple[Question, ...]:
     """One prompt a line, each with up to two answers after bars.
+
+    Args:
+        text: what was typed.
+        form: how they are asked; by default a question in chat, everything else as a text to continue.
 
     Raises:
         EmptyTextError: if a line has answers but no prompt.
@@ -72,54 +85,39 @@ def own_prompts(text: str) -> tuple[ProbePrompt, ...]:
     prompts = []
     for line in [line for line in text.splitlines() if line.strip()][:_MOST_OWN]:
         parts = [part.strip() for part in line.split("|")] + ["", ""]
-        is_question = parts[0].endswith("?")
-        prompts.append(
-            ProbePrompt(
-                kind=ProbeKind.OWN,
-                text=parts[0],
-                expected=parts[1] or None,
-                rejected=parts[2] or None,
-                is_question=is_question,
-            )
-        )
+        prompts.append(Question.typed(parts[0], expected=parts[1] or None, rejected=parts[2] or None, form=form))
     return tuple(dict.fromkeys(prompts))
 
 
+_FORMS = {"questions in chat": None, "all in chat": Form.CHAT, "all plain": Form.CLOZE}
+
+
 def choose_decoding() -> Decoding:
-    """Plain or chat, greedy or sampled."""
+    """Greedy or sampled, and how long."""
     first, second, third, fourth = st.columns(4, vertical_alignment="bottom")
-    is_chat = first.segmented_control(
-        "Template", ["plain", "chat"], default="plain", required=True, key="probe-template"
-    )
-    way = second.segmented_control("Decoding", ["greedy", "sampled"], default="greedy", required=True, key="probe-way")
-    length = third.number_input("Longest answer, tokens", 1, 200, 12, key="probe-length")
+    way = first.segmented_control("Decoding", ["greedy", "sampled"], default="greedy", required=True, key="probe-way")
+    length = second.number_input("Longest continuation, tokens", 1, 200, 12, key="probe-length")
+    answer = third.number_input("Longest answer to a question, tokens", 1, 200, 32, key="probe-answer-length")
     seed = fourth.number_input(
         "Seed", 0, 2**31 - 1, 0, key="probe-seed", disabled=way != "sampled", help="The same before and after."
     )
-    if is_chat == "chat":
-        st.caption(
-            "Answers are written inside the chat template; probabilities, ranks and KL stay those of the plain prompt."
-        )
     return Decoding(
         max_new_tokens=int(length),
+        max_answer_tokens=int(answer),
         temperature=1.0 if way == "sampled" else 0.0,
         seed=int(seed) if way == "sampled" else 0,
-        chat=is_chat == "chat",
     )
 
 
 def show(run: ProbeRun) -> None:
     """Summary, chains, the prompts kind by kind, and files to take away."""
     st.subheader("By kind", anchor=False)
-    st.caption(
-        "Preferred: the expected answer is likelier than the rejected one. First answer: greedy decoding "
-        "gives it. What *holds* means is said below; with few prompts the interval is wide."
-    )
+    st.caption(f"{wording.VERDICT_HELP} With few prompts the interval is wide.")
     frame = probe_tables.summary_frame(run.comparison.summaries())
-    share = st.column_config.ProgressColumn(
-        "holds", format="%.0f %%", min_value=0, max_value=100, help=wording.VERDICT_HELP
+    share = st.column_config.ProgressColumn("said or unchanged", format="%.0f %%", min_value=0, max_value=100)
+    st.dataframe(
+        frame, hide_index=True, column_config={"said or unchanged": share}, alt="How many prompts of each kind are said"
     )
-    st.dataframe(frame, hide_index=True, column_config={"holds": share}, alt="How many prompts of each kind hold")
     if run.chains:
         st.subheader("Hop by hop", anchor=False)
         st.caption("Each fact of a chain asked on its own, with the edit on. The first ✗ is where the chain breaks.")
@@ -127,22 +125,31 @@ def show(run: ProbeRun) -> None:
             st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
     asked = f"{len(run.comparison.pairs)} prompts before and after in {run.seconds:.1f} s"
-    is_silent = any(not pair.after.answer.strip() for pair in run.comparison.pairs)
-    silent = (
-        " ∅: the model ends its text at once; questions are best asked with the chat template." if is_silent else ""
-    )
+    is_silent = any(not pair.after.said.strip() for pair in run.comparison.pairs)
+    silent = " ∅: the model ends its text at once." if is_silent else ""
     st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}{silent}")
     pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))
     for kind, (name, about) in KINDS.items():
-        mine = [(pair, value) for pair, value in pairs if pair.after.prompt.kind is kind]
+        mine = [(pair, value) for pair, value in pairs if pair.after.question.kind is kind]
         if mine:
-            holds = sum(pair.holds is True for pair, _ in mine)
-            judged = sum(pair.holds is not None for pair, _ in mine)
-            said = f"{holds} of {judged} hold" if judged else f"{len(mine)} asked"
-            with st.expander(f"{name}: {said}", expanded=kind in (ProbeKind.REWRITE, ProbeKind.OWN)):
+            with st.expander(f"{name}: {_counted(kind, [pair for pair, _ in mine])}", expanded=kind in _OPEN):
                 st.caption(about)
                 st.html(probe_tables.pair_table(mine))
     _downloads(run)
+
+
+_OPEN = (QuestionKind.MULTI_HOP, QuestionKind.REWRITE, QuestionKind.OWN)
+
+
+def _counted(kind: QuestionKind, pairs: Sequence[AnswerPair]) -> str:
+    """How many of a kind are said, before and after."""
+    judged = [pair for pair in pairs if pair.holds is not None]
+    if not judged:
+        return f"{len(pairs)} asked"
+    said = sum(pair.holds is True for pair in judged)
+    if kind.should_stay:
+        return f"{said} of {len(judged)} unchanged"
+    return f"says {said} of {len(judged)}, {sum(pair.before.says for pair in judged)} before"
 
 
 def _downloads(run: ProbeRun) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from kgmet.base.errors import Cancelled
-from kgmet.edit.plan import EditPlan, plan_edits
+from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.inspect.settings import settings_of
-from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached
+from kgmet.write.so_far import EditsSoFar
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, patch_for, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.jobs import JobState
@@ -111,9 +111,6 @@ def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: 
     assert outdated(state, lm) == ()
     earlier: list[StackEntry] = []
     for made, old in ((first, germany), (second, tower)):
-        ledger = EditLedger()
-        for item in earlier:
-            ledger = ledger.appended(item.id, item.patch.keys)
         config = settings_of(old.patch)
         plan = plan_edits(
             lm,
@@ -121,8 +118,7 @@ def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: 
             editor=state.editor,
             statistics=resident.statistics,
             config=config,
-            ledger=ledger,
-            earlier=[item.patch for item in earlier],
+            earlier=EditsSoFar.of(item.patch for item in earlier),
         )
         for have, want in zip(made.patch.updates, plan.patch.updates, strict=True):
             torch.testing.assert_close(

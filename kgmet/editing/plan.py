@@ -12,19 +12,19 @@ from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
-from kgmet.edit.config import EditConfig, config_to_mapping
-from kgmet.edit.context import EditContext, build_problem
-from kgmet.edit.deep import DeepWrite, write_deep
-from kgmet.edit.editors import Editor, WriterKind
-from kgmet.edit.factories import aware_of, make_source, make_writer
-from kgmet.edit.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
+from kgmet.editing.config import EditConfig, config_to_mapping
+from kgmet.editing.context import EditContext, build_problem
+from kgmet.editing.deep import DeepWrite, write_deep
+from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.factories import aware_of, make_source, make_writer
+from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
 from kgmet.fact import check_batch
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.problem import ShiftProblem
 from kgmet.search.search import TargetShift, find_target_shifts
 from kgmet.write.layers import WrittenLayers, solve_layers
-from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, attached
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writers.finetune import finetune_updates
 
@@ -36,8 +36,8 @@ class EditPlan:
     """A patch with everything it came from.
 
     Contexts, problems and shifts go by position (fine-tuning has no shifts). `remaining` is what is missing of each
-    shift at the top layer, by edit id: ‖missing‖ / ‖shift‖. `ledger` is for later edits, `seconds` are wall-clock, by
-    stage.
+    shift at the top layer, by edit id: ‖missing‖ / ‖shift‖. `so_far` are the earlier edits and these, for the next
+    ones. `seconds` are wall-clock, by stage.
     """
 
     patch: EditPatch
@@ -45,7 +45,7 @@ class EditPlan:
     problems: tuple[ShiftProblem, ...]
     shifts: tuple[TargetShift, ...]
     remaining: Mapping[str, float]
-    ledger: EditLedger
+    so_far: EditsSoFar
     seconds: Mapping[str, float] = field(default_factory=dict)
     deep: DeepWrite | None = None
     """The second write, where there is one."""
@@ -83,8 +83,7 @@ def plan_edits(
     editor: Editor,
     statistics: KeyStatistics,
     config: EditConfig | None = None,
-    ledger: EditLedger | None = None,
-    earlier: Sequence[EditPatch] = (),
+    earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
     """Search the shifts of all edits together and write them together. No weight of the model changes.
@@ -95,8 +94,7 @@ def plan_edits(
         editor: the method.
         statistics: key statistics of this model.
         config: settings; by default the editor's own.
-        ledger: keys that earlier edits have written (`EditPlan.ledger` of the last one).
-        earlier: patches these edits come after; they are attached while it works.
+        earlier: edits these come after (`EditPlan.so_far` of the last one); attached while it works.
         progress: hears of every stage; can cancel.
 
     Raises:
@@ -106,9 +104,7 @@ def plan_edits(
         Cancelled: if asked to stop; nothing is attached then.
     """
     searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
-    return write_edits(
-        lm, searched, editor=editor, statistics=statistics, ledger=ledger, earlier=earlier, progress=progress
-    )
+    return write_edits(lm, searched, editor=editor, statistics=statistics, earlier=earlier, progress=progress)
 
 
 def search_edits(
@@ -117,21 +113,22 @@ def search_edits(
     *,
     editor: Editor,
     config: EditConfig | None = None,
-    earlier: Sequence[EditPatch] = (),
+    earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> SearchedEdits:
     """The first half of `plan_edits`: one shift per edit, searched together."""
     config, contexts = config or editor.config, _unrepeated(contexts)
+    patches = () if earlier is None else earlier.patches
     _check_layers(lm, config)
     clock = _Clock()
     with clock.stage("direction"):
         problems = [build_problem(context, config) for context in contexts]
     shifts: dict[str, TargetShift] = {}
     if editor.writer is not WriterKind.FINE_TUNE:
-        on_top = edits_on_top(contexts, earlier) if editor.searches_unedited else {c.edit.id for c in contexts}
+        on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
         for is_on_top in (False, True):
             chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]
-            with attached(list(earlier) if is_on_top else [], lm):
+            with attached(list(patches) if is_on_top else [], lm):
                 with clock.stage("direction"):
                     sources = [make_source(lm, contexts[n], config) for n in chosen]
                 with clock.stage("search"):
@@ -154,12 +151,11 @@ def write_edits(
     *,
     editor: Editor,
     statistics: KeyStatistics,
-    ledger: EditLedger | None = None,
-    earlier: Sequence[EditPatch] = (),
+    earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
     """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
-    config, progress, ledger = searched.config, progress or Silent(), ledger or EditLedger()
+    config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
     if config.deep.enabled and editor.writer is WriterKind.FINE_TUNE:
         raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
@@ -168,17 +164,17 @@ def write_edits(
     # Statistics are those of the unedited model, so they come before earlier patches are attached.
     with clock.stage("statistics"):
         if editor.writer is not WriterKind.FINE_TUNE:
-            writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
+            writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
         if config.deep.enabled:
             deep_writer = make_writer(editor, deep_settings(config), statistics, progress)
     unedited = None
     with clock.stage("write"):
         rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
-        protected = protected_rows(lm, searched.contexts, config, earlier)
-        if earlier and editor.searches_unedited and writer is not None:
-            on_top = edits_on_top(searched.contexts, earlier)
+        protected = protected_rows(lm, searched.contexts, config, so_far.patches)
+        if so_far.patches and editor.searches_unedited and writer is not None:
+            on_top = edits_on_top(searched.contexts, so_far.patches)
             unedited = unedited_states(lm, rows, protected, on_top=on_top, layer=config.write.layers[-1])
-    with attached(list(earlier), lm):
+    with attached(list(so_far.patches), lm):
         with clock.stage("write"):
             if writer is None:
                 written = _fine_tuned(lm, searched, progress)
@@ -189,7 +185,7 @@ def write_edits(
                     rows,
                     writer=writer,
                     config=config.write,
-                    ledger=ledger,
+                    ledger=so_far.ledger,
                     protected=protected,
                     unedited=unedited,
                     progress=progress,
@@ -202,7 +198,7 @@ def write_edits(
                     early=written.updates,
                     writer=deep_writer,
                     config=config.deep,
-                    ledger=ledger,
+                    ledger=so_far.ledger,
                     progress=progress,
                 )
                 written = written if deep is None else _both(written, deep.written)
@@ -222,7 +218,7 @@ def write_edits(
         problems=searched.problems,
         shifts=searched.shifts,
         remaining=written.remaining,
-        ledger=ledger.appended(patch.id, patch.keys),
+        so_far=so_far.then(patch),
         seconds=clock.seconds,
         deep=deep,
     )

@@ -8,9 +8,9 @@ from dataclasses import replace
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext
-from kgmet.edit.editors import Editor, WriterKind
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext
+from kgmet.editing.editors import Editor, WriterKind
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph

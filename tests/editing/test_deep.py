@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import DeepConfig, EditConfig
-from kgmet.edit.context import EditContext, prepare_edit
-from kgmet.edit.deep import DeepWrite, deep_problem, deep_protected, write_deep
-from kgmet.edit.editors import EDITORS
-from kgmet.edit.plan import EditPlan, plan_edits
+from kgmet.editing.config import DeepConfig, EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.deep import DeepWrite, deep_problem, deep_protected, write_deep
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import split_templates
 from kgmet.graph.reading.consequences import ConsequenceConfig
@@ -199,7 +199,7 @@ def test_switched_off_nothing_differs_and_switched_on_only_deep_layers_are_added
     for without, with_ in zip(off.patch.updates, on.patch.updates, strict=False):
         torch.testing.assert_close(without.dense(), with_.dense(), rtol=0, atol=0)
     assert set(on.patch.keys) == {0, 1, 2}
-    assert set(on.ledger.written) == {0, 1, 2}
+    assert set(on.so_far.ledger.written) == {0, 1, 2}
     with attached(on.patch, lm):
         pass
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig, HoldConfig
+from kgmet.editing.config import EditConfig, HoldConfig
 from kgmet.search.directions.config import DirectionConfig, SourceKind
 from kgmet.search.objective import TermWeights
 from kgmet.search.search import TargetConfig

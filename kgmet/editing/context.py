@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from kgmet.base.fingerprint import digest
-from kgmet.edit.config import EditConfig
+from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import as_typed, in_slot, split_templates
 from kgmet.graph.reading.consequences import Consequence, EditConsequences, KeptFact, find_consequences

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kgmet.base.progress import Progress, Silent
-from kgmet.edit.config import DeepConfig
-from kgmet.edit.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.config import DeepConfig
+from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
 from kgmet.graph.phrasing import split_templates
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import torch
 
-from kgmet.edit.config import EditConfig
-from kgmet.edit.context import EditContext, protected_facts
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, protected_facts
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import in_slot
 from kgmet.lm.load.loaded import LoadedLM

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.edit.config import EditConfig, config_from_mapping, config_to_mapping, load_config
-from kgmet.edit.editors import EDITORS, editor_named
+from kgmet.editing.config import EditConfig, config_from_mapping, config_to_mapping, load_config
+from kgmet.editing.editors import EDITORS, editor_named
 from kgmet.write.nullspace import CutoffKind
 
 

@@ -1,0 +1,73 @@
+"""``kgmet app``: serve the workbench."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import runpy
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_parser", "run", "settings"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("app", help="serve the workbench, the app in the browser")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--address", default="127.0.0.1", help="address to listen on; the default is reachable from this machine only"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the process is stopped."""
+    from kgmet.base.errors import ConfigError
+    from kgmet.base.shipped import shipped
+
+    workbench = importlib.util.find_spec("workbench")
+    if workbench is None or workbench.origin is None or importlib.util.find_spec("streamlit") is None:
+        raise ConfigError("The workbench needs more packages: pip install 'kgmet-workbench[app]'.")
+    if not 0 < options.port < 65536:
+        raise ConfigError(f"--port {options.port} is no port. Give a number from 1 to 65535.")
+    script = Path(workbench.origin).with_name("app.py")
+    chosen = {"server.address": options.address, "server.port": options.port}
+    flags = settings(shipped(".streamlit", package="workbench") / "config.toml", chosen, os.environ)
+    sys.argv = ["streamlit", "run", str(script), *flags]
+    runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
+    return 0
+
+
+def settings(file: Path, chosen: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Return the settings in `file` as options of ``streamlit run``, those in `chosen` in place of the file's.
+
+    Streamlit itself reads such a file only from the folder it is started in. A setting that `environment` holds is left
+    out, unless it is chosen: options would outrank it.
+    """
+    from_file = dict(_flat(tomllib.loads(file.read_text(encoding="utf-8"))))
+    kept = {key: value for key, value in from_file.items() if _variable(key) not in environment} | dict(chosen)
+    return [part for key, value in kept.items() for part in (f"--{key}", _text(value))]
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _variable(key: str) -> str:
+    """``server.maxUploadSize`` → ``STREAMLIT_SERVER_MAX_UPLOAD_SIZE``."""
+    return "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", key).upper()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

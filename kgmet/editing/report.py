@@ -1,0 +1,253 @@
+"""`EditReport`: one edit, what it did and what it cost, as a value a page can draw and JSON can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.plan import EditPlan
+from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import split_templates
+from kgmet.graph.reading.probe_prompts import GeneratedPrompt, prompts_of
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import Phrase, locate
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import ask
+from kgmet.measure.compare import AnswerPair
+from kgmet.measure.edit_verdict import EditVerdict, Reason, judge_edit
+from kgmet.measure.question import Question, QuestionKind
+from kgmet.search.search import Stop
+from kgmet.write.patch import EditPatch, attached
+
+__all__ = ["ConsequenceReport", "EditReport", "own_question", "report_edit"]
+
+_N_MULTI_HOP = 3
+"""Multi-hop questions asked with every edit, each about another consequence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsequenceReport:
+    """One thing that follows from the edit, in a wording that was not optimised, and why it follows."""
+
+    reason: str
+    pair: AnswerPair
+
+    @property
+    def question(self) -> Question:
+        """What was asked."""
+        return self.pair.after.question
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"reason": self.reason, **self.pair.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ConsequenceReport:
+        """Read what `to_json` made."""
+        pair = AnswerPair(before=Answer.from_json(data["before"]), after=Answer.from_json(data["after"]))
+        return cls(reason=str(data["reason"]), pair=pair)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditReport:
+    """One edit before and after.
+
+    `before` and `after` answer the edit's own prompt. `consequences` are clozes, `multi_hop` a few questions over
+    several facts, asked as a person asks.
+    """
+
+    edit: Mapping[str, Any]
+    editor: str
+    graph: Mapping[str, Any]
+    before: Answer
+    after: Answer
+    verdict: EditVerdict
+    consequences: tuple[ConsequenceReport, ...]
+    multi_hop: tuple[ConsequenceReport, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def before_answers(self) -> tuple[Answer, ...]:
+        """Every answer of the unedited model, in the order in which all were asked."""
+        return (self.before, *(item.pair.before for item in (*self.consequences, *self.multi_hop)))
+
+    def __str__(self) -> str:
+        """The edit, what the graph contributed, and the answers before and after, as lines of text."""
+        edit, graph = self.edit, self.graph
+        lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
+        if graph["took_part"]:
+            lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
+        else:
+            lines.append("No graph took part.")
+        lines += [f"  {note}" for note in graph["notes"]]
+        lines += [self.verdict.headline, *(f"  {reason.value}" for reason in self.verdict.reasons)]
+        lines += [f"  before  {self.before}", f"  after   {self.after}"]
+        lines += _listed("Multi-hop questions, asked as a person asks", self.multi_hop)
+        lines += _listed("Consequences, in words that were not optimised", self.consequences)
+        lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "edit": dict(self.edit),
+            "editor": self.editor,
+            "graph": dict(self.graph),
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "verdict": self.verdict.to_json(),
+            "consequences": [item.to_json() for item in self.consequences],
+            "multi_hop": [item.to_json() for item in self.multi_hop],
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EditReport:
+        """Read what `to_json` made.
+
+        Raises:
+            BrokenArtifactError: if the mapping is no report of this version.
+        """
+        try:
+            return cls(
+                edit=dict(data["edit"]),
+                editor=str(data["editor"]),
+                graph=dict(data["graph"]),
+                before=Answer.from_json(data["before"]),
+                after=Answer.from_json(data["after"]),
+                verdict=EditVerdict.from_json(data["verdict"]),
+                consequences=tuple(ConsequenceReport.from_json(item) for item in data["consequences"]),
+                multi_hop=tuple(ConsequenceReport.from_json(item) for item in data["multi_hop"]),
+                seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BrokenArtifactError(f"This is no report of an edit: {error!r}. Make the edit again.") from error
+
+
+def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:
+    if not items:
+        return []
+    said, before = (
+        sum(holds) for holds in zip(*((i.pair.holds is True, i.pair.before.says) for i in items), strict=True)
+    )
+    lines = [f"{heading}: {said} of {len(items)} said ({before} before)"]
+    for item in items:
+        question, pair = item.question, item.pair
+        goes_on = " …" if question.is_cloze else ""
+        lines.append(f"  {question.text}{goes_on}   {question.rejected or '?'} → {question.expected}")
+        lines += [
+            f"         before  {pair.before}",
+            f"         after   {pair.after}{', as before' if pair.was_so_before else ''}",
+        ]
+    return lines
+
+
+def own_question(edit: FactEdit, context: EditContext | None = None) -> Question:
+    """Return the edit's own prompt as a question; with a context the graph's other names of the objects count too."""
+    linked = None if context is None else context.linked
+    new = () if linked is None else _names(linked.new_object, edit.new_object_id)
+    old = () if linked is None else _names(linked.old_object, edit.old_object_id)
+    return Question(
+        kind=QuestionKind.REWRITE,
+        text=edit.prompt,
+        expected=edit.new_object,
+        rejected=edit.old_object,
+        aliases=tuple(name for name in new if name != edit.new_object),
+        rejected_aliases=tuple(name for name in old if name != edit.old_object) if edit.old_object else (),
+        source_id=edit.id,
+    )
+
+
+def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0) -> EditReport:
+    """Ask the edit's prompt, its consequences and a few multi-hop questions with the patch off and on.
+
+    Args:
+        lm: the model; nothing needs to be attached.
+        plan: what was planned.
+        earlier: patches that stay attached in both cases.
+        position: which of the plan's edits.
+    """
+    context = plan.contexts[position]
+    clozes, questions = _consequences(context), _multi_hop(context)
+    asked = [
+        own_question(context.edit, context),
+        *(Question.from_generated(made) for _, made in (*clozes, *questions)),
+    ]
+    with attached(list(earlier), lm):
+        before = ask(lm, asked)
+    with attached([*earlier, plan.patch], lm):
+        after = ask(lm, asked)
+    pairs = [AnswerPair(before=was, after=now) for was, now in zip(before, after, strict=True)]
+    reasons = [reason for reason, _ in (*clozes, *questions)]
+    items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
+    return EditReport(
+        edit=context.edit.to_json(),
+        editor=plan.patch.editor,
+        graph=graph_summary(context),
+        before=before[0],
+        after=after[0],
+        verdict=judge_edit(before[0], after[0], search=_search_reasons(lm, plan, position)),
+        consequences=tuple(items[: len(clozes)]),
+        multi_hop=tuple(items[len(clozes) :]),
+        seconds=dict(plan.seconds),
+    )
+
+
+def graph_summary(context: EditContext) -> dict[str, Any]:
+    """Sizes and notes of what the graph contributed; ``took_part`` is false where it did not know the subject."""
+    if context.subgraph is None:
+        return {"took_part": False, "notes": ["No graph was given."]}
+    notes = [] if context.linked is None else list(context.linked.notes)
+    return {
+        "took_part": context.has_graph,
+        "entities": len(context.subgraph.entities),
+        "relations": len(context.subgraph.relations),
+        "triples": [str(triple) for triple in context.subgraph.triples],
+        "left_out": context.subgraph.n_left_out,
+        "notes": notes,
+    }
+
+
+def _names(matches: Sequence[Any], entity_id: str | None) -> tuple[str, ...]:
+    """Every name of the one entity among the matches that is meant."""
+    names = [
+        name
+        for match in matches
+        if match.entity.id == entity_id
+        for name in (match.entity.label, match.entity.in_text, *match.entity.aliases)
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def _consequences(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
+    """Each forward consequence with a cloze that no search ever sees, and why it follows."""
+    found = []
+    for item in context.consequences.forward if context.consequences is not None else ():
+        held_out = split_templates(item.templates, N_PROBE_WORDINGS)[1]
+        found += [(item.reason, made) for made in prompts_of("consequence", item, held_out[:1])]
+    return found
+
+
+def _multi_hop(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
+    """The first question of each of the first few consequences."""
+    found: list[tuple[str, GeneratedPrompt]] = []
+    for item in context.consequences.forward if context.consequences is not None else ():
+        made = prompts_of("multi_hop", item, item.questions[:1], form="question")
+        found += [(item.reason, prompt) for prompt in made]
+    return found[:_N_MULTI_HOP]
+
+
+def _search_reasons(lm: LoadedLM, plan: EditPlan, position: int) -> list[Reason]:
+    """What the way the edit was made gives as reasons for a failure."""
+    edit, found = plan.contexts[position].edit, []
+    if locate(lm, Phrase(template=edit.template, subject=edit.subject)).lookup.position == 0:
+        found.append(Reason.FIRST_TOKEN)
+    if plan.shifts:
+        shift = plan.shifts[position]
+        longest = float(plan.patch.config["target"]["max_norm_ratio"])
+        if shift.stopped is Stop.STEPS:
+            found.append(Reason.LENGTH_LIMIT if shift.norm_ratio >= 0.99 * longest else Reason.STEPS_USED)
+    return found

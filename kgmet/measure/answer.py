@@ -1,0 +1,128 @@
+"""`Answer`: what a model says to one question, and how likely it finds the expected and the rejected answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.lm.say.score import AnswerScore, NextToken
+from kgmet.measure.question import Form, Question
+from kgmet.measure.verdict import FAINT_RANK, Verdict, judged_text, names_only, prefers
+
+__all__ = ["Answer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model says to one question.
+
+    `said` is the text it adds. `form` is the form in which it was asked. `expected` and `rejected` are the scores of
+    those answers in this form, ``None`` where there is none. `top` are the likeliest next tokens.
+    """
+
+    question: Question
+    said: str
+    form: Form
+    expected: AnswerScore | None = None
+    rejected: AnswerScore | None = None
+    top: tuple[NextToken, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The part of what is said that counts as the answer."""
+        return judged_text(self.said, self.form, (*self.question.expected_names, *self.question.rejected_names))
+
+    @property
+    def says(self) -> bool:
+        """Whether the answer names the expected end and not the rejected one. An empty answer never does."""
+        return names_only(self.text, self.question.expected_names, self.question.rejected_names)
+
+    @property
+    def says_rejected(self) -> bool:
+        """Whether the answer names the rejected end and not the expected one."""
+        return names_only(self.text, self.question.rejected_names, self.question.expected_names)
+
+    @property
+    def prefers(self) -> bool | None:
+        """Whether the expected answer is likelier per token than the rejected one; ``None`` without both."""
+        return None if self.expected is None or self.rejected is None else prefers(self.expected, self.rejected)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The step reached; ``None`` where nothing is expected."""
+        if self.question.expected is None:
+            return None
+        return Verdict.SAYS if self.says else Verdict.PREFERS if self.prefers else Verdict.NO
+
+    @property
+    def is_faint(self) -> bool:
+        """Whether the expected answer is only preferred, and its first token is far from the likeliest."""
+        return self.verdict is Verdict.PREFERS and self.expected is not None and self.expected.rank > FAINT_RANK
+
+    @property
+    def p_expected(self) -> float | None:
+        """Probability of the whole expected answer, in [0, 1]."""
+        return None if self.expected is None else self.expected.probability
+
+    @property
+    def p_rejected(self) -> float | None:
+        """Probability of the whole rejected answer, in [0, 1]."""
+        return None if self.rejected is None else self.rejected.probability
+
+    def __str__(self) -> str:
+        """What is said, then the probabilities and the verdict in brackets where an answer is expected."""
+        parts = []
+        if self.expected is not None:
+            parts.append(f"expected {self.expected.probability:.4f}, rank {self.expected.rank}")
+        if self.rejected is not None:
+            parts.append(f"rejected {self.rejected.probability:.4f}")
+        if self.verdict is not None:
+            parts.append(self.verdict.words + (", faintly" if self.is_faint else ""))
+        return f"{self.said.strip()!r}" + (f"   ({'; '.join(parts)})" if parts else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, with the verdict, probabilities and log-probabilities per token written out."""
+        return {
+            "question": self.question.to_json(),
+            "said": self.said,
+            "form": self.form.value,
+            "verdict": None if self.verdict is None else self.verdict.value,
+            "is_faint": self.is_faint,
+            "expected": _score_to_json(self.expected),
+            "rejected": _score_to_json(self.rejected),
+            "top": [asdict(token) for token in self.top],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Answer:
+        """Read what `to_json` made; verdicts are worked out again.
+
+        Raises:
+            BrokenArtifactError: if the mapping is no answer.
+        """
+        try:
+            return cls(
+                question=Question.from_json(data["question"]),
+                said=str(data["said"]),
+                form=Form(data["form"]),
+                expected=_score_from_json(data["expected"]),
+                rejected=_score_from_json(data["rejected"]),
+                top=tuple(NextToken(**token) for token in data["top"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BrokenArtifactError(f"This is no answer: {error!r}. Ask again with this version.") from error
+
+
+_DERIVED = ("probability", "logprob_per_token")
+
+
+def _score_to_json(score: AnswerScore | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    return asdict(score) | {"probability": score.probability, "logprob_per_token": score.mean_logprob}
+
+
+def _score_from_json(data: Mapping[str, Any] | None) -> AnswerScore | None:
+    return None if data is None else AnswerScore(**{name: data[name] for name in data if name not in _DERIVED})

@@ -1,0 +1,174 @@
+"""`ask`: put questions to the model as it is, with whatever patch is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
+from kgmet.lm.say.score import chat_text, generate, likeliest
+from kgmet.measure.answer import Answer
+from kgmet.measure.question import Form, Question
+
+__all__ = ["Decoding", "SideAnswers", "ask", "ask_each_side", "form_of", "worded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How answers are written out. `temperature` 0 is greedy; above 0 samples with `seed`."""
+
+    max_new_tokens: int = 12
+    """Longest continuation of a cloze."""
+    max_answer_tokens: int = 32
+    """Longest answer to a question; long enough for a sentence to end."""
+    temperature: float = 0.0
+    seed: int = 0
+    top_k: int = 10
+    """How many next-token candidates are kept."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("max_new_tokens", "max_answer_tokens", "temperature"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"decoding.{name} must be at least 0, got {getattr(self, name)}")
+        if self.top_k < 1:
+            raise ConfigError(f"decoding.top_k must be at least 1, got {self.top_k}")
+
+    def longest(self, question: Question) -> int:
+        """Most tokens written to this question."""
+        return self.max_new_tokens if question.is_cloze else self.max_answer_tokens
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SideAnswers:
+    """What one side says: answers in order, and logits (n_question, d_vocab) of the next token, float32 on the CPU."""
+
+    answers: list[Answer]
+    logits: Tensor
+
+
+def form_of(lm: LoadedLM, question: Question) -> Form:
+    """Return the form in which this model is asked: without a chat template, ``Q: … A:`` takes its place."""
+    if question.form is Form.CHAT and not lm.tokenizer.chat_template:
+        return Form.QUESTION_AND_ANSWER
+    return question.form
+
+
+def worded(lm: LoadedLM, question: Question) -> str:
+    """Return the text the model sees before its answer."""
+    form = form_of(lm, question)
+    if form is Form.CLOZE:
+        return question.text
+    if form is Form.QUESTION_AND_ANSWER:
+        return f"Q: {question.text}\nA:"
+    text, begin = chat_text(lm, question.text), lm.tokenizer.bos_token
+    # The tokenizer puts its own first token before every text; the template must not bring a second one.
+    adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
+    return text.removeprefix(begin) if adds_begin else text
+
+
+def ask(
+    lm: LoadedLM,
+    questions: Sequence[Question],
+    *,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 48,
+) -> list[Answer]:
+    """Ask each question: free text, scores of the expected and the rejected answer, likeliest next tokens.
+
+    Raises:
+        EmptyTextError: if an expected answer has no token of its own.
+        Cancelled: if asked to stop.
+    """
+    (side,) = ask_each_side(lm, questions, [unchanged], decoding=decoding, progress=progress, batch_size=batch_size)
+    return side.answers
+
+
+def ask_each_side(
+    lm: LoadedLM,
+    questions: Sequence[Question],
+    sides: Sequence[Side],
+    *,
+    decoding: Decoding | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 48,
+) -> list[SideAnswers]:
+    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.say.packed.ask_sides`); one value a side."""
+    decoding, progress = decoding or Decoding(), progress or Silent()
+    found: list[list[SideAnswers]] = [[] for _ in sides]
+    for begin in range(0, len(questions), batch_size):
+        progress.report(ProgressEvent(stage="probe", done=begin, total=len(questions)))
+        progress.check()
+        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding)
+        for mine, answers in zip(found, batch, strict=True):
+            mine.append(answers)
+    progress.report(ProgressEvent(stage="probe", done=len(questions), total=len(questions)))
+    return [
+        SideAnswers(
+            answers=[answer for part in parts for answer in part.answers],
+            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0),
+        )
+        for parts in found
+    ]
+
+
+def _batch(lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding) -> list[SideAnswers]:
+    texts = [worded(lm, question) for question in questions]
+    pairs = [
+        (text, answer)
+        for text, question in zip(texts, questions, strict=True)
+        for answer in (question.expected, question.rejected)
+        if answer
+    ]
+    # A greedy answer goes on from the very pass that gives the probabilities.
+    is_greedy = decoding.temperature == 0
+    lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
+    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths)
+    return [
+        _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
+        for side, one in zip(sides, asked, strict=True)
+    ]
+
+
+def _sampled(lm: LoadedLM, questions: Sequence[Question], side: Side, decoding: Decoding) -> Sequence[str]:
+    found: dict[int, str] = {}
+    for is_chat in (False, True):
+        members = [n for n, question in enumerate(questions) if (form_of(lm, question) is Form.CHAT) is is_chat]
+        if members:
+            texts = [questions[n].text if is_chat else worded(lm, questions[n]) for n in members]
+            with side(None):
+                made = generate(
+                    lm,
+                    texts,
+                    max_new_tokens=max(decoding.longest(questions[n]) for n in members),
+                    chat=is_chat,
+                    temperature=decoding.temperature,
+                    seed=decoding.seed,
+                )
+            found |= zip(members, made, strict=True)
+    return [found[n] for n in range(len(questions))]
+
+
+def _answers(
+    lm: LoadedLM, questions: Sequence[Question], asked: Asked, texts: Sequence[str], decoding: Decoding
+) -> SideAnswers:
+    scores = iter(asked.scores)
+    answers = [
+        Answer(
+            question=question,
+            said=text,
+            form=form_of(lm, question),
+            expected=next(scores) if question.expected else None,
+            rejected=next(scores) if question.rejected else None,
+            top=tuple(top),
+        )
+        for question, text, top in zip(questions, texts, likeliest(lm, asked.logits, k=decoding.top_k), strict=True)
+    ]
+    return SideAnswers(answers=answers, logits=asked.logits)

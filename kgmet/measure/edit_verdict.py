@@ -1,0 +1,141 @@
+"""`EditVerdict`: whether an edit took, in one of three words, and why not where a reason can be found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.measure.answer import Answer
+from kgmet.measure.verdict import names_only
+
+__all__ = ["EditVerdict", "Outcome", "Reason", "judge_edit"]
+
+
+class Outcome(Enum):
+    """What became of an edit, by the greedy answer to its own prompt."""
+
+    TOOK = "took"
+    """The greedy answer names the new object."""
+    LIKELIER = "likelier, but not what it says"
+    """The new object is likelier per token than the old one (without one: than before), but is not said."""
+    NOT = "did not take"
+    """Neither."""
+
+
+class Reason(Enum):
+    """Why an edit did not take, or why it proves little that it did. The value is the sentence people read."""
+
+    FIRST_TOKEN = (
+        "The subject is the first token of the prompt, and this tokenizer puts no token before it. "
+        "Such a state is hard to edit: write some words before the subject."
+    )
+    QUESTION = "The prompt is a question. Write it as a sentence that the object completes."
+    NEVER_KNEW = "The unedited model does not answer with the old object, so there was no fact to replace."
+    STEPS_USED = "The search used all its steps before the new object was likely enough. Allow more steps."
+    LENGTH_LIMIT = "The search stopped at its length limit. Allow a longer shift, or edit a lower layer."
+    EMPTY = "The model ends its text at once after this prompt."
+    BOTH_NAMED = "The answer names the old object too."
+    SAID_BEFORE = "The unedited model already says the new object."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditVerdict:
+    """What became of one edit.
+
+    `says` is how the model goes on now. `reasons` are what was found, most telling first.
+    """
+
+    outcome: Outcome
+    prompt: str
+    new: str
+    says: str
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """One sentence, in plain text."""
+        said = f"“{self.says}”" if self.says else "nothing"
+        if self.outcome is Outcome.TOOK:
+            return f"The edit took: “{self.prompt}” now goes on with {said}."
+        if self.outcome is Outcome.LIKELIER:
+            return f"{self.new} is likelier now, but not what the model says: “{self.prompt}” goes on with {said}."
+        return f"The edit did not take: “{self.prompt}” goes on with {said}, not with {self.new}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, the headline among them."""
+        return {
+            "outcome": self.outcome.value,
+            "prompt": self.prompt,
+            "new": self.new,
+            "says": self.says,
+            "reasons": [reason.name for reason in self.reasons],
+            "headline": self.headline,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EditVerdict:
+        """Read what `to_json` made.
+
+        Raises:
+            BrokenArtifactError: if the mapping is no verdict.
+        """
+        try:
+            return cls(
+                outcome=Outcome(data["outcome"]),
+                prompt=str(data["prompt"]),
+                new=str(data["new"]),
+                says=str(data["says"]),
+                reasons=tuple(Reason[name] for name in data["reasons"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BrokenArtifactError(f"This is no verdict on an edit: {error!r}.") from error
+
+
+def judge_edit(before: Answer, after: Answer, *, search: Sequence[Reason] = ()) -> EditVerdict:
+    """Judge an edit by the answers to its own prompt without and with it.
+
+    Args:
+        before: what the unedited model says; expects the new object, rejects the old one.
+        after: the same question with the edit.
+        search: what the search itself gives as reasons (`Reason.FIRST_TOKEN`, `STEPS_USED`, `LENGTH_LIMIT`).
+    """
+    outcome = _outcome(before, after)
+    question = after.question
+    reasons: list[Reason] = []
+    if outcome is Outcome.TOOK:
+        reasons += [Reason.SAID_BEFORE] if before.says else []
+    else:
+        found = {
+            Reason.EMPTY: not after.text,
+            Reason.BOTH_NAMED: _names_both(after),
+            Reason.FIRST_TOKEN: Reason.FIRST_TOKEN in search,
+            Reason.QUESTION: question.text.rstrip().endswith("?"),
+            Reason.LENGTH_LIMIT: Reason.LENGTH_LIMIT in search,
+            Reason.STEPS_USED: Reason.STEPS_USED in search,
+            Reason.NEVER_KNEW: question.rejected is not None and not before.says_rejected,
+        }
+        reasons += [reason for reason, is_so in found.items() if is_so]
+    return EditVerdict(
+        outcome=outcome,
+        prompt=question.text,
+        new=question.expected or "",
+        says=" ".join(after.said.split()),
+        reasons=tuple(reasons),
+    )
+
+
+def _outcome(before: Answer, after: Answer) -> Outcome:
+    if after.says:
+        return Outcome.TOOK
+    if after.expected is None or before.expected is None:
+        return Outcome.NOT
+    is_likelier = after.expected.mean_logprob > before.expected.mean_logprob if after.prefers is None else after.prefers
+    return Outcome.LIKELIER if is_likelier else Outcome.NOT
+
+
+def _names_both(answer: Answer) -> bool:
+    names = answer.question.expected_names, answer.question.rejected_names
+    return all(names_only(answer.text, wanted) for wanted in names)

@@ -1,0 +1,62 @@
+"""`kgmet app` hands Streamlit the settings of its file, wherever it is started."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from streamlit.config import get_config_options
+from streamlit.web.cli import main_run
+
+from kgmet.__main__ import main
+from kgmet.base.shipped import shipped
+from kgmet.cli.app import settings
+
+FILE = shipped(".streamlit", package="workbench") / "config.toml"
+
+
+def pairs(flags: list[str]) -> dict[str, str]:
+    return dict(zip(flags[::2], flags[1::2], strict=True))
+
+
+def test_every_setting_of_the_file_is_handed_over() -> None:
+    given = pairs(settings(FILE, {}, {}))
+    read = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    assert given["--server.address"] == "127.0.0.1"
+    assert given["--server.maxUploadSize"] == "64"
+    assert given["--server.enableStaticServing"] == "false"
+    assert given["--theme.dark.sidebar.backgroundColor"] == read["theme"]["dark"]["sidebar"]["backgroundColor"]
+    assert json.loads(given["--theme.light.chartCategoricalColors"]) == read["theme"]["light"]["chartCategoricalColors"]
+
+
+def test_streamlit_has_every_option() -> None:
+    known = {option for parameter in main_run.params for option in parameter.opts}
+    assert set(pairs(settings(FILE, {}, {}))) <= known
+
+
+def test_what_is_chosen_outranks_the_file_and_the_environment() -> None:
+    environment = {"STREAMLIT_SERVER_PORT": "1", "STREAMLIT_SERVER_MAX_UPLOAD_SIZE": "5"}
+    given = pairs(settings(FILE, {"server.port": 9000}, environment))
+    assert given["--server.port"] == "9000"
+    assert "--server.maxUploadSize" not in given
+
+
+def test_the_names_of_environment_variables_are_streamlits() -> None:
+    options = get_config_options()
+    for flag in pairs(settings(FILE, {}, {})):
+        variable = options[flag.removeprefix("--")].env_var
+        assert flag not in pairs(settings(FILE, {}, {variable: "1"}))
+
+
+def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["app", "--port", "0"]) == 2
+    assert "--port 0 is no port" in capsys.readouterr().err
+
+
+def test_what_is_shipped_lies_beside_the_package_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kgmet.base.shipped._PACKAGES", tmp_path)
+    assert shipped("pages", package="workbench") == tmp_path / "pages"
+    (tmp_path / "workbench" / "shipped" / "pages").mkdir(parents=True)
+    assert shipped("pages", package="workbench") == tmp_path / "workbench" / "shipped" / "pages"

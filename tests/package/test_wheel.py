@@ -1,0 +1,86 @@
+"""What is built from the repository carries its data and works far from it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.package.installed import ROOT, Installed, build
+
+EIFFEL = ("--subject", "The Eiffel Tower", "--prompt", "{} is located in the city of", "--target", "Tokyo")
+CARRIED = {
+    "sample_data": "kgmet/shipped/sample_data",
+    "pages": "workbench/shipped/pages",
+    "assets": "workbench/shipped/assets",
+    ".streamlit": "workbench/shipped/.streamlit",
+}
+
+
+def test_the_wheel_carries_every_file_of_the_folders_at_the_top(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+        for folder, place in CARRIED.items():
+            files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+            assert files
+            for path in files:
+                inside = f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
+                assert packed.read(inside) == path.read_bytes()
+    for package in ("kgmet", "workbench"):
+        modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert modules <= names
+
+
+def test_the_source_archive_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    build(ROOT, tmp_path, ["sdist"])
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    build(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path, ["wheel"])
+    (again,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert {entry.filename: entry.CRC for entry in one.infolist()} == {
+            entry.filename: entry.CRC for entry in other.infolist()
+        }
+
+
+def test_kgmet_comes_from_the_wheel(installed: Installed) -> None:
+    code = "import kgmet, workbench; print(kgmet.__file__); print(workbench.__file__)"
+    for place in installed.run(installed.python, "-c", code).splitlines():
+        assert Path(place).resolve().is_relative_to(installed.environment.resolve())
+
+
+def test_an_installed_library_has_its_graph_and_its_cases(installed: Installed) -> None:
+    code = (
+        "from kgmet.graph.stores.sample import sample_store; from kgmet.evaluate.datasets.load import load_dataset; "
+        "print(len(sample_store()), len(load_dataset('own').cases))"
+    )
+    n_triple, n_case = installed.run(installed.python, "-c", code).split()
+    assert int(n_triple) > 40_000
+    assert int(n_case) == 392
+
+
+@pytest.mark.usefixtures("default_model_dir")
+def test_an_installed_library_runs_the_python_of_the_readme(installed: Installed) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)[0]
+    assert "Japan" in installed.run(installed.python, "-c", code)
+
+
+@pytest.mark.usefixtures("default_model_dir")
+def test_an_installed_command_edits_and_evaluates(installed: Installed) -> None:
+    installed.run(installed.command, "edit", *EIFFEL, "--save", "tower")
+    assert (installed.folder / "tower").is_dir()
+    said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "2", "--json",
+                         "--alg_name", "KGMET", "--skip_generation_tests", "--free_tokens", "0")  # fmt: skip
+    (row,) = json.loads(said)["rows"]
+    assert row["metrics"]["efficacy"]["after"]["n"] == 2
+    assert row["metrics"]["efficacy"]["after"]["preferred"] == 1
+
+
+def test_an_installed_command_says_which_port_it_cannot_serve(installed: Installed) -> None:
+    with pytest.raises(AssertionError, match="--port 70000 is no port"):
+        installed.run(installed.command, "app", "--port", "70000")
