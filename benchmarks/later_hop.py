@@ -29,10 +29,9 @@ from tuning_edits import KINDS
 
 from kgmet.base.progress import Silent
 from kgmet.editing.context import N_PROBE_WORDINGS, EditContext, prepare_edit
-from kgmet.editing.deep import write_deep
 from kgmet.editing.editors import editor_named
 from kgmet.editing.factories import make_writer
-from kgmet.editing.plan import deep_settings, plan_edits
+from kgmet.editing.plan import plan_edits
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import fill, nest, split_templates
@@ -41,6 +40,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.say.score import score_answers
+from kgmet.research.deep_write import DeepConfig, asks_for_later_hops, deep_settings, plan_deep_edits, write_deep
 from kgmet.write.patch import EditPatch
 from kgmet.write.statistics import KeyStatistics
 
@@ -116,7 +116,9 @@ def _case(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, fact: 
     relation, subject, old, new = fact
     kind = KINDS[relation]
     edit = FactEdit(subject=subject, template=kind.template, new_object=new, old_object=old, relation=relation)
-    context = prepare_edit(edit, store=store, catalogue=catalogue, config=editor_named("KGMET-deep").config)
+    context = prepare_edit(
+        edit, store=store, catalogue=catalogue, config=asks_for_later_hops(editor_named("KGMET").config)
+    )
     found = context.consequences
     assert found is not None
     tests = [TestPrompt(kind="efficacy", text=edit.prompt, expected=new, rejected=old)]
@@ -229,25 +231,25 @@ def patches_of(
 
     The wrong prompts are those of the next edit of the same relation in `everyone`.
     """
-    editor, alphaedit = editor_named("KGMET-deep"), editor_named("AlphaEdit")
+    editor, alphaedit, config = editor_named("KGMET"), editor_named("AlphaEdit"), DeepConfig()
     found: dict[str, list[EditPatch]] = {
-        name: [] for name in ("KGMET", "KGMET-deep", "deep, wrong prompts", "AlphaEdit")
+        name: [] for name in ("KGMET", "KGMET, deep", "deep, wrong prompts", "AlphaEdit")
     }
     for number, item in enumerate(cases):
         start = time.perf_counter()
-        plan = plan_edits(lm, [item.context], editor=editor, statistics=statistics)
+        plan = plan_deep_edits(lm, [item.context], editor=editor, statistics=statistics, deep=config).plan
         n_early = len(editor.config.write.layers)
         early = replace(plan.patch, updates=plan.patch.updates[:n_early], keys={})
         wrong = write_deep(
             lm,
             [wrong_prompts(item, [*everyone[number + 1 :], *everyone[:number]])],
             early=early.updates,
-            writer=make_writer(editor, deep_settings(editor.config), statistics, Silent()),
-            config=editor.config.deep,
+            writer=make_writer(editor, deep_settings(editor.config, config), statistics, Silent()),
+            config=config,
         )
         assert wrong is not None
         found["KGMET"].append(early)
-        found["KGMET-deep"].append(plan.patch)
+        found["KGMET, deep"].append(plan.patch)
         found["deep, wrong prompts"].append(replace(early, updates=(*early.updates, *wrong.written.updates)))
         found["AlphaEdit"].append(plan_edits(lm, [item.context], editor=alphaedit, statistics=statistics).patch)
         took = " ".join(f"{stage} {seconds:.1f}" for stage, seconds in plan.seconds.items())

@@ -24,7 +24,7 @@ ORDER = (
     "write", "write.writers",
     "measure",
     "editing",
-    "training", "inspect",
+    "inspect", "research",
     "evaluate.datasets", "evaluate.runs", "evaluate.tables",
     "cli", "__main__",
 )  # fmt: skip

@@ -22,7 +22,7 @@ from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.writers.finetune import FineTuneConfig
 
-__all__ = ["DeepConfig", "EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
+__all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,46 +56,6 @@ class HoldConfig:
             raise ConfigError(f"hold.wordings must be at least 1, got {self.wordings}")
 
 
-def _deep_target() -> TargetConfig:
-    return TargetConfig(max_norm_ratio=0.6, stop_nll=0.15)
-
-
-def _deep_write() -> WriteConfig:
-    return WriteConfig(layers=(16, 18), keys_per_edit="each", ridge=3.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeepConfig:
-    """The second write, in deep layers, for prompts in which the edited fact is a later hop (IFMET, arXiv:2410.06331).
-
-    Such a prompt names no subject of the edit: what it asks is gathered at its last token. The graph is asked for the
-    prompts only if `consequences.max_kept_later` is above 0.
-    """
-
-    enabled: bool = False
-    """Whether there is one. Off by default: what later hops gain, neighbours lose (``benchmarks/later_hop.py``)."""
-    chains: int = 16
-    """Most starting points whose prompts are written; at least 1."""
-    wordings: int = 3
-    """Prompts per starting point; others are kept for probing. At least 1."""
-    protected: int = 64
-    """Most facts over two hops whose keys are left alone."""
-    protected_wordings: int = 1
-    """Prompts per protected fact; at least 1."""
-    target: TargetConfig = field(default_factory=_deep_target)
-    """The search of the shift at the last token, one for all prompts of an edit."""
-    write: WriteConfig = field(default_factory=_deep_write)
-    """Deep layers, none of them among `write.layers`."""
-    cutoff: Cutoff = field(default_factory=Cutoff)
-    """Which directions of the deep layers are free."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, least in (("chains", 1), ("wordings", 1), ("protected", 0), ("protected_wordings", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"deep.{name} must be at least {least}, got {getattr(self, name)}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class EditConfig:
     """All settings of one edit."""
@@ -107,16 +67,9 @@ class EditConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
     write: WriteConfig = field(default_factory=WriteConfig)
     cutoff: Cutoff = field(default_factory=Cutoff)
-    deep: DeepConfig = field(default_factory=DeepConfig)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     seed: int = 0
     """Of everything that is drawn at random."""
-
-    def __post_init__(self) -> None:
-        """Check what settings of two stages must have in common."""
-        both = sorted(set(self.write.layers) & set(self.deep.write.layers))
-        if self.deep.enabled and both:
-            raise ConfigError(f"deep.write.layers and write.layers must have no layer in common, got both with {both}")
 
 
 def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:

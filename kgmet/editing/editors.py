@@ -64,12 +64,6 @@ class Editor:
         return bool(held) or self.config.direction.source.uses_graph
 
 
-def _deepened(config: EditConfig) -> EditConfig:
-    """The same settings with the second write, and a graph that is asked for what it needs."""
-    asked = replace(config.consequences, max_later_hops=40, max_kept_later=64, max_neighbours=80)
-    return replace(config, consequences=asked, deep=replace(config.deep, enabled=True))
-
-
 def _for_many(config: EditConfig) -> EditConfig:
     """The same for long sequences; chosen on own cases from the 201st on (`benchmarks/sequence.py`)."""
     write = replace(
@@ -116,14 +110,6 @@ def _editors() -> dict[str, Editor]:
             config=_for_many(ours),
             searches_unedited=True,
             source="ours: KGMET's write with MEMIT's price for ordinary keys (arXiv:2210.07229)",
-        ),
-        Editor(
-            name="KGMET-deep",
-            summary="KGMET, and a second write in deep layers for prompts that lead to the subject without naming it.",
-            writer=WriterKind.NULL_SPACE,
-            config=_deepened(ours),
-            searches_unedited=True,
-            source="KGMET-deep is ours; the second write follows IFMET (arXiv:2410.06331)",
         ),
         Editor(
             name="KGMET-paper",

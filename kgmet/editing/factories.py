@@ -16,7 +16,6 @@ from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
-from kgmet.search.directions.trained import find_encoder, trained_source
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
@@ -89,25 +88,9 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
         return RandomDirection(lm.d_model, seed=edit_seed(context, config))
     if kind is SourceKind.FREE or context.subgraph is None:
         return FreeDirection(lm.d_model)
-    if kind.is_trained:
-        return _trained_source(lm, context, config)
     labels = context.strange_labels()[0] if kind.is_nonsense else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
     return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
-
-
-def _trained_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
-    encoder = find_encoder(lm, config.direction.encoder)
-    top = config.write.layers[-1]
-    if encoder.config.layer != top:
-        raise ConfigError(
-            f"The trained encoder {encoder.id} is for shifts after layer {encoder.config.layer}, and write.layers ends "
-            f"with {top}. Train one for that layer: python -m kgmet train-encoder --layer {top}"
-        )
-    after, before = context.subgraph, context.subgraph_before
-    assert after is not None and before is not None
-    labels = context.strange_labels() if config.direction.source.is_nonsense else None
-    return trained_source(lm, encoder, after=after, before=before, config=config.direction, labels=labels)
 
 
 def edit_seed(context: EditContext, config: EditConfig) -> int:

@@ -14,7 +14,6 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext, build_problem
-from kgmet.editing.deep import DeepWrite, write_deep
 from kgmet.editing.editors import Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_source, make_writer
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
@@ -47,8 +46,6 @@ class EditPlan:
     remaining: Mapping[str, float]
     so_far: EditsSoFar
     seconds: Mapping[str, float] = field(default_factory=dict)
-    deep: DeepWrite | None = None
-    """The second write, where there is one."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -156,17 +153,12 @@ def write_edits(
 ) -> EditPlan:
     """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
     config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
-    if config.deep.enabled and editor.writer is WriterKind.FINE_TUNE:
-        raise ConfigError(f"the editor {editor.name} cannot write deep: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
-    writer = deep_writer = None
-    deep: DeepWrite | None = None
+    writer = None
     # Statistics are those of the unedited model, so they come before earlier patches are attached.
     with clock.stage("statistics"):
         if editor.writer is not WriterKind.FINE_TUNE:
             writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
-        if config.deep.enabled:
-            deep_writer = make_writer(editor, deep_settings(config), statistics, progress)
     unedited = None
     with clock.stage("write"):
         rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
@@ -174,34 +166,21 @@ def write_edits(
         if so_far.patches and editor.searches_unedited and writer is not None:
             on_top = edits_on_top(searched.contexts, so_far.patches)
             unedited = unedited_states(lm, rows, protected, on_top=on_top, layer=config.write.layers[-1])
-    with attached(list(so_far.patches), lm):
-        with clock.stage("write"):
-            if writer is None:
-                written = _fine_tuned(lm, searched, progress)
-            else:
-                written = solve_layers(
-                    lm,
-                    searched.shifts,
-                    rows,
-                    writer=writer,
-                    config=config.write,
-                    ledger=so_far.ledger,
-                    protected=protected,
-                    unedited=unedited,
-                    progress=progress,
-                )
-        if deep_writer is not None:
-            with clock.stage("deep"):
-                deep = write_deep(
-                    lm,
-                    searched.contexts,
-                    early=written.updates,
-                    writer=deep_writer,
-                    config=config.deep,
-                    ledger=so_far.ledger,
-                    progress=progress,
-                )
-                written = written if deep is None else _both(written, deep.written)
+    with attached(list(so_far.patches), lm), clock.stage("write"):
+        if writer is None:
+            written = _fine_tuned(lm, searched, progress)
+        else:
+            written = solve_layers(
+                lm,
+                searched.shifts,
+                rows,
+                writer=writer,
+                config=config.write,
+                ledger=so_far.ledger,
+                protected=protected,
+                unedited=unedited,
+                progress=progress,
+            )
     patch = EditPatch(
         edits=tuple(context.edit for context in searched.contexts),
         updates=written.updates,
@@ -220,7 +199,6 @@ def write_edits(
         remaining=written.remaining,
         so_far=so_far.then(patch),
         seconds=clock.seconds,
-        deep=deep,
     )
 
 
@@ -232,17 +210,6 @@ def _fine_tuned(lm: LoadedLM, searched: SearchedEdits, progress: Progress) -> Wr
     return WrittenLayers(updates=updates, keys={}, remaining={})
 
 
-def _both(early: WrittenLayers, deep: WrittenLayers) -> WrittenLayers:
-    updates = sorted((*early.updates, *deep.updates), key=lambda update: update.layer)
-    return WrittenLayers(updates=tuple(updates), keys={**early.keys, **deep.keys}, remaining=early.remaining)
-
-
-def deep_settings(config: EditConfig) -> EditConfig:
-    """The settings of the second write in the place of the first's."""
-    off = replace(config.deep, enabled=False)
-    return replace(config, write=config.deep.write, cutoff=config.deep.cutoff, deep=off)
-
-
 def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
     kept = {edit.id for edit in check_batch(context.edit for context in contexts)}
     by_id = {context.edit.id: context for context in contexts if context.edit.id in kept}
@@ -250,12 +217,12 @@ def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:
 
 
 def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
-    for name, layers in (("write", config.write.layers), ("deep.write", config.deep.write.layers)):
-        if layers[-1] > lm.n_layer - 2 and (name == "write" or config.deep.enabled):
-            raise ConfigError(
-                f"{name}.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
-                f"searched after layer {lm.n_layer - 2} at most."
-            )
+    layers = config.write.layers
+    if layers[-1] > lm.n_layer - 2:
+        raise ConfigError(
+            f"write.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
+            f"searched after layer {lm.n_layer - 2} at most."
+        )
 
 
 def _versions() -> dict[str, str]:

@@ -256,7 +256,6 @@ def _inspect_layer(
 ) -> LayerWrite:
     config = settings_of(patch)
     values, vectors = torch.linalg.eigh(moment.second_moment)
-    stage = config.deep if config.deep.enabled and update.layer in config.deep.write.layers else config
     own, others = edit_rows(patch, update.layer)
     stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
     written = [
@@ -265,19 +264,19 @@ def _inspect_layer(
         if update.layer in item.keys
     ]
     keys, n_written = stored[own] @ vectors, sum(len(rows) for rows in written)
-    weights = [stage.write.earlier_weight] * n_written + [stage.write.protected_weight] * len(others)
+    weights = [config.write.earlier_weight] * n_written + [config.write.protected_weight] * len(others)
     return LayerWrite(
         layer=update.layer,
         eigenvalues=values,
         keys=keys,
         kept=torch.cat([*written, stored[others]]) @ vectors,
-        wanted=_wanted(patch, update, stored[own], n_stored=len(stored), write=stage.write),
+        wanted=_wanted(patch, update, stored[own], n_stored=len(stored), write=config.write),
         update=_along(update, vectors),
         text_output=_text_output(lm, update.layer, moment),
-        rank=stage.cutoff.rank(values),
-        ridge=stage.write.ridge,
+        rank=config.cutoff.rank(values),
+        ridge=config.write.ridge,
         is_projected=_is_projected(patch),
-        ordinary_weight=stage.write.ordinary_weight if _is_projected(patch) else 0.0,
+        ordinary_weight=config.write.ordinary_weight if _is_projected(patch) else 0.0,
         kept_weight=torch.tensor(weights, dtype=torch.float64),
     )
 

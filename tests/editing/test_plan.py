@@ -48,14 +48,13 @@ def lm() -> LoadedLM:
 def small(editor: Editor) -> Editor:
     """The editor on the tiny model's layers, with few steps."""
     config = editor.config
-    layers = (0, 1) if config.deep.enabled else (2,) if len(config.write.layers) == 1 else (1, 2)
+    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
     config = replace(
         config,
         write=replace(config.write, layers=layers),
         target=replace(config.target, max_steps=6),
         direction=replace(config.direction, feature_layer=1),
         finetune=replace(config.finetune, steps=5),
-        deep=replace(config.deep, write=replace(config.deep.write, layers=(2,))),
     )
     return replace(editor, config=config)
 

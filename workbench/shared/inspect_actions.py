@@ -138,8 +138,7 @@ def protection_of(
         texts = drift_texts(context_of(entry, config, edit), config, patch=entry.patch)
         drift = measure_drift(lm, entry.patch, texts, earlier=earlier, progress=progress)
         overlap = None
-        deep = config.deep.write.layers if config.deep.enabled else ()
-        shared = [layer for layer in sorted(_common_layers(patches)) if layer in moments and layer not in deep]
+        shared = [layer for layer in sorted(_common_layers(patches)) if layer in moments]
         if shared and sum(len(patch.edits) for patch in patches) > 1:
             free = statistics.free(shared, config.cutoff, progress=progress)
             overlap = measure_overlap(patches, free)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.editing.config import DeepConfig, EditConfig
+from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.editing.deep import DeepWrite, deep_problem, deep_protected, write_deep
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.fact import FactEdit
@@ -22,6 +21,16 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.lm.say.score import score_answers
+from kgmet.research.deep_write import (
+    DeepConfig,
+    DeepPlan,
+    DeepWrite,
+    deep_problem,
+    deep_protected,
+    deep_settings,
+    plan_deep_edits,
+    write_deep,
+)
 from kgmet.search.search import TargetConfig
 from kgmet.write.keys import key_rows, measure_keys
 from kgmet.write.layers import WriteConfig
@@ -44,7 +53,6 @@ STORE = world(
 SPAIN = edit("Spain", "P36", "Rome")
 JAPAN = edit("Japan", "P36", "Berlin")
 DEEP = DeepConfig(
-    enabled=True,
     chains=2,
     wordings=1,
     protected=6,
@@ -173,27 +181,32 @@ def test_an_edit_that_is_no_later_hop_of_anything_is_not_written_deep() -> None:
     assert write_deep(lm, [alone, not_asked], early=(), writer=writer, config=DEEP) is None
 
 
-def plan(lm: LoadedLM, config: DeepConfig) -> EditPlan:
+def plans(lm: LoadedLM) -> tuple[EditPlan, DeepPlan]:
+    """The same edit without and with the second write."""
     lines = tuple(
         f"The {a} of {b} is located in {c}." for a in ("city", "tower") for b in ("Rome", "Paris") for c in "xyz"
     )
     statistics = KeyStatistics(lm, Corpus(name="test", lines=lines))
     editor = EDITORS["KGMET"]
-    settings = replace(
+    cutoff = Cutoff(kind=CutoffKind.RANK, value=0.8)
+    config = replace(
         editor.config,
         write=replace(editor.config.write, layers=(0, 1)),
         target=TargetConfig(max_steps=3),
         consequences=ASKING.consequences,
-        cutoff=Cutoff(kind=CutoffKind.RANK, value=0.8),
-        deep=replace(config, cutoff=Cutoff(kind=CutoffKind.RANK, value=0.8)),
+        cutoff=cutoff,
     )
-    return plan_edits(lm, [context_of(config=settings)], editor=editor, statistics=statistics, config=settings)
+    contexts = [context_of(config=config)]
+    plain = plan_edits(lm, contexts, editor=editor, statistics=statistics, config=config)
+    deep = replace(DEEP, cutoff=cutoff)
+    return plain, plan_deep_edits(lm, contexts, editor=editor, statistics=statistics, config=config, deep=deep)
 
 
-def test_switched_off_nothing_differs_and_switched_on_only_deep_layers_are_added() -> None:
+def test_only_deep_layers_are_added() -> None:
     lm = tiny_lm()
-    off, on = plan(lm, replace(DEEP, enabled=False)), plan(lm, DEEP)
-    assert off.deep is None and on.deep is not None
+    off, both = plans(lm)
+    assert both.deep is not None
+    on = both.plan
     assert [update.layer for update in off.patch.updates] == [0, 1]
     assert [update.layer for update in on.patch.updates] == [0, 1, 2]
     for without, with_ in zip(off.patch.updates, on.patch.updates, strict=False):
@@ -205,8 +218,9 @@ def test_switched_off_nothing_differs_and_switched_on_only_deep_layers_are_added
 
 
 def test_a_layer_is_written_early_or_deep_but_not_both() -> None:
+    config = EditConfig(write=WriteConfig(layers=(1, 2)))
     with pytest.raises(ConfigError, match=r"no layer in common, got both with \[2\]"):
-        EditConfig(write=WriteConfig(layers=(1, 2)), deep=replace(DEEP, write=WriteConfig(layers=(2, 3))))
+        deep_settings(config, replace(DEEP, write=WriteConfig(layers=(2, 3))))
 
 
 @pytest.mark.parametrize("change", [{"chains": 0}, {"wordings": 0}, {"protected": -1}, {"protected_wordings": 0}])
@@ -217,8 +231,9 @@ def test_settings_out_of_range_are_refused(change: dict[str, int]) -> None:
 
 def test_deep_layers_that_the_model_does_not_have_are_refused() -> None:
     lm = tiny_lm()
-    config = replace(
-        EDITORS["KGMET"].config, write=WriteConfig(layers=(0, 1)), deep=replace(DEEP, write=WriteConfig(layers=(2, 3)))
-    )
-    with pytest.raises(ConfigError, match=r"deep\.write\.layers \[2, 3\] do not fit"):
-        plan_edits(lm, [context_of()], editor=EDITORS["KGMET"], statistics=KeyStatistics(lm), config=config)
+    config = replace(EDITORS["KGMET"].config, write=WriteConfig(layers=(0, 1)))
+    deep = replace(DEEP, write=WriteConfig(layers=(2, 3)))
+    with pytest.raises(ConfigError, match=r"deep layers \[2, 3\] do not fit"):
+        plan_deep_edits(
+            lm, [context_of()], editor=EDITORS["KGMET"], statistics=KeyStatistics(lm), config=config, deep=deep
+        )

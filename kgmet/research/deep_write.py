@@ -5,30 +5,87 @@ prompt asks is gathered at its last token, and the answer looked up there by dee
 the edit is written once more: into deep layers, with the keys of such prompts at their last tokens. The graph's inverse
 edges supply the prompts, from starting points of which every second one is left for measuring, and the same chains by
 way of other subjects supply what must stay.
+
+In no editor: what later hops gain, neighbours lose (``benchmarks/later_hop.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
-from kgmet.editing.config import DeepConfig
+from kgmet.editing.config import EditConfig
 from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.editors import Editor
+from kgmet.editing.factories import make_writer
+from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.graph.phrasing import split_templates
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.source import FreeDirection
 from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
-from kgmet.search.search import TargetShift, find_target_shifts
+from kgmet.search.search import TargetConfig, TargetShift, find_target_shifts
 from kgmet.write.keys import KeyRow, key_rows
-from kgmet.write.layers import WrittenLayers, solve_layers
+from kgmet.write.layers import WriteConfig, WrittenLayers, solve_layers
 from kgmet.write.ledger import PROTECTED, EditLedger
-from kgmet.write.patch import attached_updates
+from kgmet.write.nullspace import Cutoff
+from kgmet.write.patch import attached, attached_updates
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import Writer
 
-__all__ = ["DeepWrite", "deep_problem", "deep_protected", "write_deep"]
+__all__ = [
+    "DeepConfig",
+    "DeepPlan",
+    "DeepWrite",
+    "asks_for_later_hops",
+    "deep_problem",
+    "deep_protected",
+    "deep_settings",
+    "plan_deep_edits",
+    "write_deep",
+]
+
+
+def _deep_target() -> TargetConfig:
+    return TargetConfig(max_norm_ratio=0.6, stop_nll=0.15)
+
+
+def _deep_write() -> WriteConfig:
+    return WriteConfig(layers=(16, 18), keys_per_edit="each", ridge=3.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepConfig:
+    """The second write, in deep layers, for prompts in which the edited fact is a later hop (IFMET, arXiv:2410.06331).
+
+    Such a prompt names no subject of the edit: what it asks is gathered at its last token. The graph is asked for the
+    prompts only if `consequences.max_kept_later` is above 0 (`asks_for_later_hops`).
+    """
+
+    chains: int = 16
+    """Most starting points whose prompts are written; at least 1."""
+    wordings: int = 3
+    """Prompts per starting point; others are kept for probing. At least 1."""
+    protected: int = 64
+    """Most facts over two hops whose keys are left alone."""
+    protected_wordings: int = 1
+    """Prompts per protected fact; at least 1."""
+    target: TargetConfig = field(default_factory=_deep_target)
+    """The search of the shift at the last token, one for all prompts of an edit."""
+    write: WriteConfig = field(default_factory=_deep_write)
+    """Deep layers, none of them among `write.layers`."""
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    """Which directions of the deep layers are free."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, least in (("chains", 1), ("wordings", 1), ("protected", 0), ("protected_wordings", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"DeepConfig.{name} must be at least {least}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,6 +95,78 @@ class DeepWrite:
     problems: tuple[ShiftProblem, ...]
     shifts: tuple[TargetShift, ...]
     written: WrittenLayers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DeepPlan:
+    """A plan whose patch has both writes, and the second of them; ``None`` where no edit is a later hop."""
+
+    plan: EditPlan
+    deep: DeepWrite | None
+
+
+def asks_for_later_hops(config: EditConfig) -> EditConfig:
+    """The same settings with a graph that is asked for what a deep write needs."""
+    asked = replace(config.consequences, max_later_hops=40, max_kept_later=64, max_neighbours=80)
+    return replace(config, consequences=asked)
+
+
+def deep_settings(config: EditConfig, deep: DeepConfig) -> EditConfig:
+    """The settings of the second write in the place of the first's.
+
+    Raises:
+        ConfigError: if the two writes have a layer in common.
+    """
+    both = sorted(set(config.write.layers) & set(deep.write.layers))
+    if both:
+        raise ConfigError(f"the deep layers and write.layers must have no layer in common, got both with {both}")
+    return replace(config, write=deep.write, cutoff=deep.cutoff)
+
+
+def plan_deep_edits(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    deep: DeepConfig | None = None,
+    config: EditConfig | None = None,
+    earlier: EditsSoFar | None = None,
+    progress: Progress | None = None,
+) -> DeepPlan:
+    """As `plan_edits`, with the second write on top of the first.
+
+    `contexts` must be prepared with settings that ask for later hops (`asks_for_later_hops`).
+
+    Raises:
+        ConfigError: if the editor solves nothing, or a deep layer does not fit the model or the first write.
+        As `plan_edits`.
+    """
+    deep, config, so_far = deep or DeepConfig(), config or editor.config, earlier or EditsSoFar()
+    if deep.write.layers[-1] > lm.n_layer - 2:
+        raise ConfigError(
+            f"The deep layers {list(deep.write.layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift "
+            f"can be searched after layer {lm.n_layer - 2} at most."
+        )
+    writer = make_writer(editor, deep_settings(config, deep), statistics, progress or Silent())
+    plan = plan_edits(
+        lm, contexts, editor=editor, statistics=statistics, config=config, earlier=earlier, progress=progress
+    )
+    with attached(so_far.patches, lm):
+        second = write_deep(
+            lm,
+            plan.contexts,
+            early=plan.patch.updates,
+            writer=writer,
+            config=deep,
+            ledger=so_far.ledger,
+            progress=progress,
+        )
+    if second is None:
+        return DeepPlan(plan=plan, deep=None)
+    updates = sorted((*plan.patch.updates, *second.written.updates), key=lambda update: update.layer)
+    patch = replace(plan.patch, updates=tuple(updates), keys={**plan.patch.keys, **second.written.keys})
+    return DeepPlan(plan=replace(plan, patch=patch, so_far=so_far.then(patch)), deep=second)
 
 
 def write_deep(
