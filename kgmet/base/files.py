@@ -127,6 +127,8 @@ def check_file(
     except (OSError, RuntimeError, ValueError) as cause:  # links in a circle; a NUL in the name
         if isinstance(cause, KgmetError):
             raise
+        if isinstance(cause, FileNotFoundError):
+            raise error(f"{path} is missing. Check the path.") from cause
         said = getattr(cause, "strerror", None) or str(cause)
         raise error(f"{path} cannot be read: {said}. Check the path.") from cause
     if not stat.S_ISREG(status.st_mode):

@@ -113,7 +113,7 @@ def test_devices_pipes_and_folders_are_no_files(read: Any, tmp_path: Path) -> No
             read(path)
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     for path in (tmp_path / "circle", tmp_path / "missing", tmp_path / "nul\0"):
-        with pytest.raises(BrokenArtifactError, match="cannot be read"):
+        with pytest.raises(BrokenArtifactError, match=r"cannot be read|is missing"):
             read(path)
 
 
