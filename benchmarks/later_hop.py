@@ -40,6 +40,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.say.score import score_answers
+from kgmet.measure.verdict import prefers
 from kgmet.research.deep_write import DeepConfig, asks_for_later_hops, deep_settings, plan_deep_edits, write_deep
 from kgmet.write.patch import EditPatch
 from kgmet.write.statistics import KeyStatistics
@@ -297,7 +298,7 @@ def before_text(unedited: dict[str, Share]) -> str:
     lines = []
     for kind in LATER_HOP[:2]:
         scores = unedited[kind].scores
-        preferred = sum(old.logprob > new.logprob for _, new, old in scores)
+        preferred = sum(prefers(old, new) for _, new, old in scores)
         first = sum(old.is_first for _, _, old in scores)
         lines.append(
             f"Unedited, {kind}: of {len(scores)} prompts {preferred} prefer the old end, {first} answer with it first."

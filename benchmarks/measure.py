@@ -13,6 +13,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.metrics import wilson_interval
+from kgmet.measure.verdict import prefers
 from kgmet.write.patch import EditPatch, attached
 
 COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")
@@ -45,8 +46,8 @@ class Share:
 
     @property
     def preferred(self) -> int:
-        """How many give the expected answer the higher probability."""
-        return sum(expected.logprob > rejected.logprob for _, expected, rejected in self.scores)
+        """How many prefer the expected answer: likelier per token."""
+        return sum(prefers(expected, rejected) for _, expected, rejected in self.scores)
 
     @property
     def first(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-# Before torch and transformers are imported anywhere. Two threads: what the figures in the documents refer to.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("MKL_NUM_THREADS", "2")
+# Before torch and transformers are imported anywhere. Two threads, or one where tests run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+os.environ.setdefault("MKL_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DGLBACKEND"] = "pytorch"
@@ -99,13 +99,18 @@ def chromium_executable() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever uses the real model or the browser is marked so, and can be left out with -m."""
+    """Mark what uses the real model or the browser, and keep together what shares a server or a file's fixtures.
+
+    The browser's tests come first: beside them, the others fill the time that a page needs.
+    """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "default_model_dir" in fixtures:
             item.add_marker(pytest.mark.real_model)
-        if "chromium_executable" in fixtures:
+        if is_browsing := "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.xdist_group("browser" if is_browsing else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

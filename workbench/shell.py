@@ -80,8 +80,11 @@ def _asset(root: Path, name: str) -> str | None:
 
 def _style(root: Path) -> None:
     is_dark = st.context.theme.type == "dark"
-    names = ("good", "bad", "quiet", "active")
-    dark, light = ("#2fc99b", "#ff8f4d", "#a9b6c2", "#7cc4f0"), ("#00734f", "#a83f00", "#55626f", "#0064a1")
+    names = ("good", "bad", "quiet", "active", "ground")
+    dark, light = (
+        ("#2fc99b", "#ff8f4d", "#a9b6c2", "#7cc4f0", "#11181f"),
+        ("#00734f", "#a83f00", "#55626f", "#0064a1", "#ffffff"),
+    )
     colours = zip(names, dark if is_dark else light, strict=True)
     st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
     sheet = root / "assets" / "style.css"

@@ -17,6 +17,7 @@ STAGES = {
     "wait": "Waiting for another process that prepares the same model",
     "download": "Downloading the model",
     "convert": "Converting the model, once",
+    "edits": "Editing fact after fact",
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",

@@ -121,7 +121,7 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     state = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         state.update(digest(name, str(tuple(tensor.shape)), str(tensor.dtype)).encode())
-        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -75,6 +75,7 @@ _LONG_NUMBER = re.compile(r"\d{301}|\d[eE]\+?\d{3}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ERROR = type[FileError]
 _BROKEN: tuple[type[Exception], ...] = (
+    KgmetError,
     OSError,
     EOFError,
     ValueError,
@@ -101,7 +102,7 @@ def failures_as(error: _ERROR, what: str, *, advice: str = "") -> Iterator[None]
         yield
     except (FileError, ArtifactError, Cancelled):
         raise
-    except (KgmetError, *_BROKEN) as cause:
+    except _BROKEN as cause:
         said = f"it lacks {cause}" if isinstance(cause, KeyError) else str(cause) or type(cause).__name__
         raise error(f"{what}: {said[:300].rstrip('.')}.{' ' + advice if advice else ''}") from cause
 

@@ -139,8 +139,23 @@ METRICS: Mapping[str, MetricSpec] = {
         MetricSpec(
             key="generated",
             label="Said freely",
-            definition="greedy continuations that name the expected answer, and no rejected answer before it",
+            definition="greedy continuations that name the expected answer and not the rejected one",
             source="after Yang et al. 2025 (The Mirage of Model Editing), arXiv:2502.11177; without a judge model",
+            **_SHARE,  # type: ignore[arg-type]
+        ),
+        MetricSpec(
+            key="multi_hop_chat",
+            label="Multi-hop, asked in chat",
+            definition="questions over several facts, in the chat template where there is one, whose greedy answer "
+            "names the new end and not the old one",
+            source="the questions: MQuAKE's own, or made from the graph",
+            **_SHARE,  # type: ignore[arg-type]
+        ),
+        MetricSpec(
+            key="unchanged",
+            label="Unchanged",
+            definition="neighbourhood and locality prompts that are answered as by the unedited model, or truly",
+            source="own; greedy first clauses are compared",
             **_SHARE,  # type: ignore[arg-type]
         ),
         MetricSpec(

@@ -120,7 +120,7 @@ class Watched:
         """Press Apply and wait for the result."""
         self.page.get_by_role("button", name="Apply the edit").click()
         self.page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
-        self.page.get_by_text("consequences hold").wait_for(timeout=PATIENCE)
+        self.page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)
         self.settle()
 
     def outside(self) -> list[str]:

@@ -101,7 +101,7 @@ def ask_the_probes(person: Watched) -> None:
     page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
     person.settle()
     expect(page.locator(".kg-chain").first).to_contain_text("Tokyo")
-    expect(page.get_by_text("Your own: 1 of 1 hold")).to_be_visible()
+    expect(page.get_by_text("Your own: says 1 of 1, 0 before")).to_be_visible()
     page.get_by_role("spinbutton", name="Longest answer").fill("5")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Made before something changed")).to_be_visible()
@@ -131,7 +131,7 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
     for person in (one, two):
         person.page.get_by_role("button", name="Apply the edit").click()
     for person, mine, other in ((one, "Tokyo", "London"), (two, "London", "Tokyo")):
-        person.page.get_by_text("consequences hold").wait_for(timeout=2 * PATIENCE)
+        person.page.get_by_text("multi-hop questions (").wait_for(timeout=2 * PATIENCE)
         person.settle()
         expect(person.page.locator(".kg-bar").first).to_contain_text(mine)
         person.go("Ledger")

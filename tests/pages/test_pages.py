@@ -49,7 +49,7 @@ def edited(state: WorkbenchState, resident: Resident, draft: FactDraft = EIFFEL)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("edit", "Pick an example or type a fact"),
+        ("edit", "Try it: move the Eiffel Tower to Rome"),
         ("graph", "No fact yet"),
         ("probe", "No edit yet"),
         ("ledger", "No edit yet"),
@@ -87,7 +87,10 @@ def test_a_fact_that_cannot_be_edited_is_a_message_and_no_exception(resident: Re
     state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
     page = shown(name, state)
     assert not page.exception
-    if name in ("edit", "graph"):
+    if name == "edit":
+        assert any("2 places" in item.value for item in page.caption) and not page.error
+        assert page.button(key="apply").disabled
+    if name == "graph":
         assert any("2 places" in item.value for item in page.error)
 
 
@@ -101,6 +104,70 @@ def test_typing_and_picking_an_example_fill_the_fact(resident: Resident) -> None
     first = actions.examples()[0]
     assert (state.draft.subject, state.draft.prompt) == (first.subject, first.template)
     assert page.text_input(key="fact-new").value == first.new_object
+    assert not page.exception
+
+
+def test_a_half_typed_fact_is_not_scolded_and_apply_waits(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    assert page.button(key="apply").disabled
+    page.text_input(key="fact-subject").set_value("Germany").run()
+    assert not page.error and not page.warning
+    assert any("Still missing: prompt, new object" in item.value for item in page.caption)
+    page.text_input(key="fact-prompt").set_value("The capital of {} is").run()
+    page.text_input(key="fact-new").set_value("Rome").run()
+    assert not page.button(key="apply").disabled
+
+
+def test_a_sentence_fills_the_form_or_says_how_to_write_one(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    page.text_input(key="sentence").set_value("The Eiffel Tower is in Rome, not in Paris.").run()
+    draft = state.draft
+    assert (draft.subject, draft.prompt, draft.new_object) == ("The Eiffel Tower", "{} is in", "Rome")
+    assert draft.old_object == "Paris"
+    page.text_input(key="sentence").set_value("hello").run()
+    assert any("Write it like this" in item.value for item in page.caption)
+    assert not page.exception
+
+
+def test_the_first_edit_is_one_click(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    page.button(key="try-it").click().run()
+    assert wait_for(state.job("edit").id).error == ""  # type: ignore[union-attr]
+    page.run()
+    assert [edit.new_object for edit in state.stack[-1].patch.edits] == ["Rome"]
+    assert "try-it" not in {button.key for button in page.button}
+    assert not page.exception
+
+
+def test_a_live_edit_is_applied_again_only_when_confirmed(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    page = shown("edit", state)
+    page.button(key="apply").click().run()
+    assert len(state.stack) == 1 and state.job("edit").is_finished  # type: ignore[union-attr]
+    page.button(key="apply-leave").click().run()
+    assert "apply-again" not in {button.key for button in page.button}
+    page.button(key="apply").click().run()
+    page.button(key="apply-again").click().run()
+    assert wait_for(state.job("edit").id).error == ""  # type: ignore[union-attr]
+    assert len(state.stack) == 2
+
+
+def test_a_table_of_facts_is_edited_row_by_row(resident: Resident) -> None:
+    state = state_of()
+    page = shown("edit", state)
+    text = "subject,prompt,new\nThe Eiffel Tower,{} is in,Rome\n,{} is in,Rome\nBig Ben,{} is in,Tokyo"
+    page.text_area(key="many-text").set_value(text).run()
+    assert any("subject missing" in item.value for item in page.caption)
+    page.button(key="many-apply").click().run()
+    assert wait_for(state.job("edits").id).error == ""  # type: ignore[union-attr]
+    page.run()
+    assert [entry.name for entry in state.stack] == ["The Eiffel Tower → Rome", "Big Ben → Tokyo"]
+    assert state.stack[1].based_on == (state.stack[0].id,)
+    rows = state.result("edits").value  # type: ignore[union-attr]
+    assert [row.fact.subject for row in rows] == ["The Eiffel Tower", "Big Ben"]
     assert not page.exception
 
 
@@ -261,7 +328,7 @@ def test_the_root_leads_to_the_edit_page_with_what_the_address_says(resident: Re
 def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
     from urllib.parse import parse_qs, urlsplit
 
-    from workbench.screens.edit.panels import link_to
+    from workbench.screens.edit.form import link_to
 
     draft = FactDraft(subject="A & B = C?", prompt="{} is #1 in", new_object="東京")
     query = parse_qs(urlsplit(link_to(draft)).query)

@@ -37,6 +37,7 @@ __all__ = [
     "context_fingerprint",
     "context_of",
     "edit_from_draft",
+    "entry_of",
     "examples",
     "greedy_now",
     "prepare",
@@ -146,7 +147,7 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
         )
         edited = session.edit_prepared([context], progress=progress)
         progress.check()
-        record.push(_entry(edited, based_on=tuple(entry.id for entry in live)))
+        record.push(entry_of(edited, based_on=tuple(entry.id for entry in live)))
         return edited.patch.id
 
     try:
@@ -161,7 +162,8 @@ def title_of(edit: FactEdit) -> str:
     return f"{edit.prompt} → {edit.new_object}"
 
 
-def _entry(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
+def entry_of(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
+    """Return what the session keeps of an edit."""
     plan, context = edited.plan, edited.plan.contexts[0]
     return StackEntry(
         id=plan.patch.id,

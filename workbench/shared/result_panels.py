@@ -17,7 +17,7 @@ from workbench.shared.panels import message
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["history", "result", "undo_buttons", "undone"]
+__all__ = ["details", "history", "result", "undo_buttons", "undone"]
 
 
 def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
@@ -82,6 +82,18 @@ def result(entry: StackEntry) -> None:
         + tables.answer_side("after", after, report.after)
         + "</div>"
     )
+
+
+def details(state: WorkbenchState) -> None:
+    """What follows from the newest edit, clause by clause, and its search."""
+    entry = state.stack[-1] if state.stack else None
+    if entry is None or entry.report is None or (st.session_state.get("undo-shown") and state.redo):
+        return
+    with st.expander(f"More about {wording.safe(entry.name)}", icon=":material/fact_check:", expanded=True):
+        _details(entry, entry.report)
+
+
+def _details(entry: StackEntry, report: EditReport) -> None:
     if report.multi_hop:
         st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
         st.html(tables.consequence_table(report.multi_hop))
@@ -91,12 +103,12 @@ def result(entry: StackEntry) -> None:
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
     if entry.curve:
-        with st.expander("How the search went"):
-            st.plotly_chart(
-                curves.search_curve(entry.curve),
-                key=f"curve-{entry.id}",
-                alt="The terms of the loss by step of the search",
-            )
+        st.caption("How the search went")
+        st.plotly_chart(
+            curves.search_curve(entry.curve),
+            key=f"curve-{entry.id}",
+            alt="The terms of the loss by step of the search",
+        )
 
 
 def _in_words(report: EditReport) -> str:

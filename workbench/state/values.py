@@ -37,6 +37,11 @@ class FactDraft:
         """Whether nothing was typed."""
         return not (self.subject or self.prompt or self.new_object)
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether one of the three fields that an edit needs is empty."""
+        return not all(text.strip() for text in (self.subject, self.prompt, self.new_object))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StackEntry:

@@ -32,15 +32,23 @@ class AskKind(Enum):
     HOP = "hop"
     """MQuAKE: one link of the chain, asked alone."""
     MULTI_HOP = "multi_hop"
-    """MQuAKE: the whole chain in one question."""
+    """MQuAKE: the whole chain in one question, after worked examples."""
+    MULTI_HOP_CHAT = "multi_hop_chat"
+    """A question over several facts, asked as a person asks: in the chat template where the model has one."""
+
+    @property
+    def should_stay(self) -> bool:
+        """Whether the edit must leave the answer as it was."""
+        return self in (AskKind.NEIGHBORHOOD, AskKind.LOCALITY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One prompt of a case.
 
-    `expected` is right after the edit, `rejected` would be wrong. `aliases` are other names of the expected answer. A
-    prompt ``is_question`` if it wants an answer and not a continuation. `hop` counts the links of a chain from 1.
+    `expected` is right after the edit, `rejected` would be wrong. `aliases` are other names of the expected answer,
+    `rejected_aliases` of the rejected one. A prompt ``is_question`` if it wants an answer and not a continuation. `hop`
+    counts the links of a chain from 1.
     """
 
     kind: AskKind
@@ -48,6 +56,7 @@ class Ask:
     expected: str
     rejected: str | None = None
     aliases: tuple[str, ...] = ()
+    rejected_aliases: tuple[str, ...] = ()
     is_question: bool = False
     hop: int | None = None
 

@@ -34,11 +34,13 @@ class BeforeScores:
         self._take_over()
 
     @classmethod
-    def for_run(cls, folder: Path | None, *, lm: LoadedLM, dataset: Dataset, config: ScoreConfig) -> BeforeScores:
-        """Those of this model, data and way of scoring."""
+    def for_run(
+        cls, folder: Path | None, *, lm: LoadedLM, dataset: Dataset, config: ScoreConfig, graph: str = ""
+    ) -> BeforeScores:
+        """Those of this model, data, way of scoring and graph that questions are made from."""
         if folder is None:
             return cls(None)
-        key = digest(lm.fingerprint, dataset.fingerprint, fingerprint_value(config))[:16]
+        key = digest(lm.fingerprint, dataset.fingerprint, fingerprint_value(config), graph)[:16]
         return cls(Table(folder / f"{key}.jsonl", is_shared=True))
 
     def of(self, cases: Sequence[EvalCase], measure: Callable[[], Sequence[CaseScore]]) -> list[CaseScore]:

@@ -79,7 +79,7 @@ class Checkpointer:
         step = max(1, len(edited) / wanted)
         sample = [edited[int(n * step)] for n in range(min(wanted, len(edited)))]
         scores = score_cases(
-            self._lm, sample, config=ScoreConfig(free_tokens=0, n_generation=0, chain_of_thought=False)
+            self._lm, sample, config=ScoreConfig(free_tokens=0, n_generation=0, answer_tokens=0, chain_of_thought=False)
         )
         counts: dict[str, dict[str, int]] = {}
         for case, score in zip(sample, scores, strict=True):

@@ -10,8 +10,9 @@ import msgspec
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.evaluate.datasets.cases import AskKind, EvalCase
+from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.runs.score import AskScore, CaseScore
+from kgmet.measure.compare import is_unchanged
 
 __all__ = ["Quiet", "case_row", "check_case_row"]
 
@@ -71,6 +72,7 @@ def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: i
             "hop": ask.hop,
             "before": was.to_json(),
             "after": now.to_json(),
+            "unchanged": _unchanged(ask, was, now),
         }
         for ask, was, now in zip(case.asks, before.asks, after.asks, strict=True)
     ]
@@ -87,6 +89,13 @@ def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: i
             for name, score in (("before", before), ("after", after))
         },
     }
+
+
+def _unchanged(ask: Ask, was: AskScore, now: AskScore) -> bool | None:
+    """Whether what must stay is said as by the unedited model, or truly; ``None`` where nothing was written."""
+    if not ask.kind.should_stay or was.text is None or now.text is None:
+        return None
+    return bool(now.said) or is_unchanged(was.text, now.text)
 
 
 class Quiet:

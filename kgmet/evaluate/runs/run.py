@@ -16,11 +16,13 @@ from kgmet.evaluate.runs.before import BeforeScores
 from kgmet.evaluate.runs.checkpoints import Checkpointer
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.graphs import case_contexts
+from kgmet.evaluate.runs.multi_hop import with_multi_hop
 from kgmet.evaluate.runs.rows import Quiet, case_row
 from kgmet.evaluate.runs.score import CaseScore, score_cases
 from kgmet.evaluate.runs.settings import RunMode, RunSettings, run_header
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
+from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.metrics import TfIdf
 from kgmet.write.patch import EditPatch, attached, merged_patch
@@ -88,6 +90,8 @@ def run_evaluation(
         Cancelled: if asked to stop; the run can be continued.
     """
     store, catalogue = resources.store, resources.catalogue
+    # Editors without a graph are asked the same questions as the others.
+    asked_from = store or sample_store()
     header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue)
     run = _Run(
         lm=lm,
@@ -95,9 +99,12 @@ def run_evaluation(
         settings=settings,
         folder=RunFolder(folder, header),
         store=store,
+        asked_from=asked_from,
         catalogue=catalogue,
         statistics=resources.statistics or KeyStatistics(lm),
-        before=BeforeScores.for_run(resources.before, lm=lm, dataset=dataset, config=settings.score),
+        before=BeforeScores.for_run(
+            resources.before, lm=lm, dataset=dataset, config=settings.score, graph=asked_from.fingerprint
+        ),
         checkpointer=Checkpointer(lm, settings),
         progress=progress or Silent(),
         tfidf=TfIdf([" ".join(case.references) for case in dataset.cases if case.references]),
@@ -115,6 +122,7 @@ class _Run:
     settings: RunSettings
     folder: RunFolder
     store: TripleStore | None
+    asked_from: TripleStore
     catalogue: RelationCatalogue
     statistics: KeyStatistics
     before: BeforeScores
@@ -212,6 +220,8 @@ class _Run:
         cases = [self.cases[place] for place in places]
         if all(case.case_id in self.scored for case in cases):
             return
+        most = self.settings.score.n_multi_hop
+        cases = [with_multi_hop(case, store=self.asked_from, catalogue=self.catalogue, most=most) for case in cases]
         self.progress.check()
         start = time.perf_counter()
         before = self.before.of(cases, lambda: self._scored_now(cases, places))

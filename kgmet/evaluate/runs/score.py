@@ -6,9 +6,8 @@ consistency. Prompts of all cases share batches; a prompt is encoded once for al
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kgmet.base.errors import ConfigError
@@ -19,13 +18,18 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.continue_texts import Continuation, continue_texts
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.ask import Decoding
+from kgmet.measure.ask import ask as ask_questions
 from kgmet.measure.metrics import TfIdf, n_gram_entropy
+from kgmet.measure.question import Form, Question, QuestionKind
+from kgmet.measure.verdict import judged_text, names_only, prefers
 
-__all__ = ["AskScore", "CaseScore", "ScoreConfig", "names_expected", "score_cases"]
+__all__ = ["AskScore", "CaseScore", "ScoreConfig", "question_of", "says_expected", "score_cases"]
 
 _BATCH = 64
 """Texts continued at once: a step reads every weight, for however many."""
-_FREE_KINDS = frozenset(AskKind) - {AskKind.NEIGHBORHOOD, AskKind.LOCALITY}
+_STAYING_TOKENS = 8
+"""Longest continuation where only the first clause is compared with the unedited model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,10 @@ class ScoreConfig:
     """The public code draws from the five likeliest tokens."""
     generation_interval: int = 1
     """Only every so manieth case is continued."""
+    n_multi_hop: int = 4
+    """Most questions over several facts a case is asked in chat; 0 leaves them out."""
+    answer_tokens: int = 32
+    """Longest answer to such a question."""
     chain_of_thought: bool = True
     """Ask MQuAKE's questions with worked-out examples too."""
     seed: int = 0
@@ -49,7 +57,14 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("free_tokens", "n_generation", "generation_tokens", "generation_top_k"):
+        for name in (
+            "free_tokens",
+            "n_generation",
+            "generation_tokens",
+            "generation_top_k",
+            "n_multi_hop",
+            "answer_tokens",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"score.{name} must be at least 0, got {getattr(self, name)}")
         if self.generation_interval < 1:
@@ -63,7 +78,8 @@ class AskScore:
     `preferred`: the expected answer is likelier per token than the rejected one, as the public code compares; ``None``
     without a rejected one. `first`: greedy decoding gives exactly the expected answer. `accuracy`: share of its tokens
     that are likeliest after the right ones. Log-probabilities are in nats per token. `said`: the free continuation
-    names the expected answer first; `said_cot` the same with chain of thought. ``None`` where it was not asked.
+    names the expected answer and not the rejected one; `said_cot` the same with chain of thought.
+    ``None`` where it was not asked.
     """
 
     preferred: bool | None
@@ -108,15 +124,7 @@ def score_cases(
         positions: place of each case in its data set, for `config.generation_interval`.
     """
     asks = [ask for case in cases for ask in case.asks]
-    answers = iter(_answers(lm, asks))
-    said = _said(lm, asks, config)
-    cot = _said_with_thoughts(lm, asks, config)
-    scores = iter(
-        [
-            _ask_score(ask, next(answers), next(answers) if ask.rejected else None, said.get(n), cot.get(n))
-            for n, ask in enumerate(asks)
-        ]
-    )
+    scores = iter(_ask_scores(lm, asks, config))
     places = list(positions) if positions is not None else list(range(len(cases)))
     texts = _texts(lm, cases, places, config)
     return [
@@ -125,13 +133,50 @@ def score_cases(
     ]
 
 
-def names_expected(text: str, ask: Ask) -> bool:
-    """Whether `text` names the expected answer or an alias as whole words, and the rejected one not before it."""
-    wanted = _first_place(text, (ask.expected, *ask.aliases))
-    if wanted is None:
-        return False
-    other = None if ask.rejected is None else _first_place(text, (ask.rejected,))
-    return other is None or wanted <= other
+def says_expected(text: str, ask: Ask) -> bool:
+    """Whether a free continuation says what is expected, by the rule of `kgmet.measure`."""
+    question = question_of(ask)
+    form = Form.QUESTION_AND_ANSWER if ask.is_question else Form.CLOZE
+    answer = judged_text(text, form, (*question.expected_names, *question.rejected_names))
+    return names_only(answer, question.expected_names, question.rejected_names)
+
+
+def question_of(ask: Ask) -> Question:
+    """The prompt as a question of `kgmet.measure`; only those over several facts are asked in chat.
+
+    The others keep the form of their data set's own code, so that shares can be compared with published ones.
+    """
+    is_chat = ask.kind is AskKind.MULTI_HOP_CHAT
+    return Question(
+        kind=QuestionKind.MULTI_HOP if is_chat else QuestionKind.OWN,
+        text=ask.prompt,
+        form=Form.CHAT if is_chat else Form.CLOZE,
+        expected=ask.expected,
+        rejected=ask.rejected,
+        aliases=ask.aliases,
+        rejected_aliases=ask.rejected_aliases,
+    )
+
+
+def _ask_scores(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> list[AskScore]:
+    """Scores in order: questions in chat by `kgmet.measure`, the others in the form of their data set."""
+    chat = [n for n, item in enumerate(asks) if item.kind is AskKind.MULTI_HOP_CHAT]
+    rest = [n for n, item in enumerate(asks) if item.kind is not AskKind.MULTI_HOP_CHAT]
+    plain = [asks[n] for n in rest]
+    scores: dict[int, AskScore] = {}
+    answers = iter(_answers(lm, plain))
+    said = _said(lm, plain, config)
+    cot = _said_with_thoughts(lm, plain, config)
+    for place, n in enumerate(rest):
+        expected, rejected = next(answers), next(answers) if asks[n].rejected else None
+        scores[n] = _ask_score(asks[n], expected, rejected, said.get(place), cot.get(place))
+    decoding = Decoding(max_answer_tokens=config.answer_tokens, top_k=1)
+    for n, answer in zip(chat, ask_questions(lm, [question_of(asks[n]) for n in chat], decoding=decoding), strict=True):
+        assert answer.expected is not None
+        text = answer.said if config.answer_tokens else None
+        score = _ask_score(asks[n], answer.expected, answer.rejected, None, None)
+        scores[n] = replace(score, said=None if text is None else answer.says, text=text)
+    return [scores[n] for n in range(len(asks))]
 
 
 def _answers(lm: LoadedLM, asks: Sequence[Ask]) -> list[AnswerScore]:
@@ -143,16 +188,16 @@ def _said(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, s
     """Free continuations by place of the prompt."""
     if not config.free_tokens:
         return {}
-    how = Continuation(max_new_tokens=config.free_tokens, stop="\n")
-    groups: dict[str, list[int]] = {"": [], "Q: ": [], PLAIN_SHOTS + "Q: ": []}
-    for n, ask in enumerate(asks):
-        if ask.kind in _FREE_KINDS:
-            shots = PLAIN_SHOTS if ask.kind is AskKind.MULTI_HOP else ""
-            groups[f"{shots}Q: " if ask.is_question else ""].append(n)
+    groups: dict[tuple[str, int], list[int]] = {}
+    for n, item in enumerate(asks):
+        shots = PLAIN_SHOTS if item.kind is AskKind.MULTI_HOP else ""
+        length = min(config.free_tokens, _STAYING_TOKENS) if item.kind.should_stay else config.free_tokens
+        groups.setdefault((f"{shots}Q: " if item.is_question else "", length), []).append(n)
     found: dict[int, str] = {}
-    for before, members in groups.items():
+    for (before, length), members in groups.items():
         ending = "\nA:" if before else ""
         prompts = [f"{before}{asks[n].prompt}{ending}" for n in members]
+        how = Continuation(max_new_tokens=length, stop="\n" if before else None)
         # Worked examples stand before every text of a batch, each time with keys and values of their own.
         size = _BATCH if before != PLAIN_SHOTS + "Q: " else _BATCH // 2
         found |= dict(zip(members, continue_texts(lm, prompts, how=how, batch_size=size), strict=True))
@@ -198,13 +243,13 @@ def _ask_score(
     ask: Ask, expected: AnswerScore, rejected: AnswerScore | None, text: str | None, thought: str | None
 ) -> AskScore:
     return AskScore(
-        preferred=None if rejected is None else expected.mean_logprob > rejected.mean_logprob,
+        preferred=None if rejected is None else prefers(expected, rejected),
         first=expected.is_first,
         accuracy=expected.n_hit / expected.n_token,
         logprob=expected.mean_logprob,
         rejected_logprob=None if rejected is None else rejected.mean_logprob,
-        said=None if text is None else names_expected(text, ask),
-        said_cot=None if thought is None else names_expected(thought, ask),
+        said=None if text is None else says_expected(text, ask),
+        said_cot=None if thought is None else says_expected(thought, ask),
         text=text,
     )
 
@@ -224,13 +269,3 @@ def _case_score(
         if has_references and tfidf
         else None,
     )
-
-
-def _first_place(text: str, names: Iterable[str]) -> int | None:
-    folded = " ".join(text.casefold().split())
-    places = [
-        match.start()
-        for name in names
-        if (match := re.search(rf"(?<!\w){re.escape(' '.join(name.casefold().split()))}(?!\w)", folded))
-    ]
-    return min(places, default=None)

@@ -16,6 +16,7 @@ from kgmet.measure.metrics import METRICS, bootstrap
 __all__ = ["PairedTest", "compare_runs", "latex_table", "markdown_table", "mcnemar"]
 
 _KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences", "portability", "locality", "hop")
+_CHAT = "multi-hop, asked in chat"
 _VALUES = ("score", "fluency", "consistency", "perplexity")
 _COMPARED = (AskKind.EFFICACY, AskKind.PARAPHRASE, AskKind.NEIGHBORHOOD, AskKind.CONSEQUENCES)
 
@@ -53,7 +54,8 @@ def markdown_table(summaries: Sequence[RunSummary]) -> str:
     )
     return (
         f"{body}\n\nShares in % as *preferred / first answer / said freely*, with 95 % intervals of the first; "
-        f"n counts prompts.\n\n{notes}\n"
+        f"n counts prompts. Of neighbourhood and locality the third number is, after the edit, the share unchanged. "
+        f"*{_CHAT}*: said, with its 95 % interval.\n\n{notes}\n"
     )
 
 
@@ -122,7 +124,9 @@ def _preferred(summary: RunSummary, kind: AskKind) -> dict[tuple[str, str, str],
 def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[list[str], list[list[str]]]:
     kinds = [kind for kind in _KINDS if any(_n(summary.metrics.get(kind)) for summary in summaries)]
     has_chains = any("multi_hop" in summary.metrics for summary in summaries)
-    header = ["Editor", "State", "edits", "s/edit", *kinds, *(["multi-hop"] if has_chains else []), *_VALUES]
+    has_chat = any("multi_hop_chat" in summary.metrics for summary in summaries)
+    header = ["Editor", "State", "edits", "s/edit", *kinds]
+    header += [*(["multi-hop"] if has_chains else []), *([_CHAT] if has_chat else []), *_VALUES]
     lines = []
     seen: set[tuple[str, str]] = set()
     for summary in summaries:
@@ -133,9 +137,11 @@ def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[
             seen.add(same_start)
             name = summary.model if state == "before" else summary.editor
             line = [name, state, str(summary.n_edits), _number(summary.seconds_per_edit) if state == "after" else ""]
-            line += [_shares(summary.metrics.get(kind, {}).get(state), intervals=intervals) for kind in kinds]
+            line += [_kind(summary.metrics.get(kind, {}), state, intervals=intervals) for kind in kinds]
             if has_chains:
                 line.append(_chains(summary.metrics.get("multi_hop", {}).get(state)))
+            if has_chat:
+                line.append(_said(summary.metrics.get("multi_hop_chat", {}).get(state), intervals=intervals))
             line += [_value(name, summary.metrics[name][state]) for name in _VALUES]
             lines.append(line)
     return header, lines
@@ -152,6 +158,24 @@ def _shares(found: Mapping[str, Any] | None, *, intervals: bool) -> str:
     if intervals and found["interval"]:
         low, high = found["interval"]
         text += f" ({100 * low:.0f}–{100 * high:.0f}, n {found['n']})"
+    return text
+
+
+def _kind(found: Mapping[str, Any], state: str, *, intervals: bool) -> str:
+    """One cell; of what must stay, the third number is the share unchanged once there is an edit."""
+    shares = found.get(state)
+    if shares and state == "after" and "unchanged" in found and shares["n_generated"]:
+        shares = {**shares, "generated": found["unchanged"]["value"]}
+    return _shares(shares, intervals=intervals)
+
+
+def _said(found: Mapping[str, Any] | None, *, intervals: bool) -> str:
+    if not found or not found["n_generated"]:
+        return "–"
+    text = _percent(found["generated"])
+    if intervals and found["interval_generated"]:
+        low, high = found["interval_generated"]
+        text += f" ({100 * low:.0f}–{100 * high:.0f}, n {found['n_generated']})"
     return text
 
 

@@ -121,11 +121,19 @@ def _sentence(fault: Row) -> str:
 def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequential: bool) -> dict[str, Any]:
     """Every metric of the cases, before and after, under its usual name."""
     found: dict[str, Any] = {}
-    for kind in (*_SCORED, AskKind.CONSEQUENCES, AskKind.PORTABILITY, AskKind.LOCALITY, AskKind.HOP):
+    for kind in (
+        *_SCORED,
+        AskKind.CONSEQUENCES,
+        AskKind.PORTABILITY,
+        AskKind.LOCALITY,
+        AskKind.HOP,
+        AskKind.MULTI_HOP_CHAT,
+    ):
         if kind in (*_SCORED, AskKind.CONSEQUENCES) or any(_asks(rows, kind)):
             found[kind.value] = {state: kind_metrics(rows, kind, state) for state in _STATES}
-    if any(_asks(rows, AskKind.LOCALITY)):
-        found["locality"]["unchanged"] = _unchanged(rows).to_json()
+    for kind in (AskKind.NEIGHBORHOOD, AskKind.LOCALITY):
+        if any(_asks(rows, kind)):
+            found[kind.value]["unchanged"] = _unchanged(rows, kind).to_json()
     if any(_asks(rows, AskKind.MULTI_HOP)):
         found["multi_hop"] = _multi_hop(rows)
     found["score"] = {state: _score(rows, state).to_json() for state in _STATES}
@@ -196,10 +204,15 @@ def _hits(row: Row, kind: AskKind, state: str) -> tuple[int, int]:
     return sum(compared), len(compared)
 
 
-def _unchanged(rows: Sequence[Row]) -> MetricValue:
-    """Locality prompts whose expected answer is greedy after the edit just as it was before."""
-    asks = list(_asks(rows, AskKind.LOCALITY))
-    return share_value(sum(ask["before"]["first"] == ask["after"]["first"] for ask in asks), len(asks))
+def _unchanged(rows: Sequence[Row], kind: AskKind) -> MetricValue:
+    """What must stay and is answered after the edit as before it, or truly.
+
+    Without free continuations: prompts whose expected answer is greedy after the edit just as it was before.
+    """
+    asks = list(_asks(rows, kind))
+    written = [bool(ask["unchanged"]) for ask in asks if ask.get("unchanged") is not None]
+    kept = written or [ask["before"]["first"] == ask["after"]["first"] for ask in asks]
+    return share_value(sum(kept), len(kept))
 
 
 def _multi_hop(rows: Sequence[Row]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from kgmet.evaluate.runs.run import plan_batches
 from kgmet.evaluate.tables.render import compare_runs, latex_table, markdown_table
 from kgmet.evaluate.tables.summary import summarize_run
 from kgmet.fact import FactEdit
+from tests.evaluate.records import counterfact, written
 from tests.evaluate.world import tiny_job, tiny_world
 
 ROOT = Path(__file__).parents[3]
@@ -256,3 +257,16 @@ def test_one_model_serves_all_jobs_of_a_sweep(world: Path, tmp_path: Path) -> No
     lm, _ = resources.model(jobs[0].options, Stopper(at=10_000))
     assert resources.model(jobs[1].options, Stopper(at=10_000))[0] is lm
     assert [folder.parent.name for folder in folders] == ["AlphaEdit", "random"]
+
+
+def test_editors_with_and_without_a_graph_are_asked_the_same_questions(world: Path, tmp_path: Path) -> None:
+    found = []
+    record = counterfact(0)
+    path = written(tmp_path / "cases.json", [record])
+    for no_graph in (True, False):
+        (folder,) = run_jobs([tiny_job(world, tmp_path / str(no_graph), ds_path=path, no_graph=no_graph)])
+        (row,) = rows(folder)
+        found.append([ask["prompt"] for ask in row["asks"] if ask["kind"] == "multi_hop_chat"])
+        summary = summarize_run(folder).metrics["multi_hop_chat"]
+        assert summary["before"]["n_generated"] == summary["after"]["n_generated"] == len(found[-1])
+    assert found[0] == found[1] and 0 < len(found[0]) <= 4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kgmet.evaluate.tables.figures import figures_of, write_figures
+from kgmet.evaluate.tables.render import markdown_table
 from kgmet.evaluate.tables.summary import RunSummary, run_metrics
 
 
@@ -92,6 +94,28 @@ def test_a_case_counts_for_multi_hop_if_one_of_its_questions_is_right() -> None:
     assert found["by_hops"]["3"]["after"]["generated"]["n"] == 1
     links = {hop: value["value"] for hop, value in found["after"]["by_link"].items()}
     assert links == pytest.approx({"1": 1.0, "2": 1 / 3, "3": 1.0})
+
+
+def test_what_must_stay_counts_if_it_is_said_as_before() -> None:
+    def kept(is_kept: bool | None) -> dict[str, Any]:
+        return ask("neighborhood", first=True, after={"first": False}) | {"unchanged": is_kept}
+
+    found = run_metrics([row("1", kept(True), kept(False), kept(True))], [], is_sequential=True)["neighborhood"]
+    assert (found["unchanged"]["value"], found["unchanged"]["n"]) == (pytest.approx(2 / 3), 3)
+    # Without free continuations the greedy tokens are compared.
+    found = run_metrics([row("1", kept(None), kept(None))], [], is_sequential=True)["neighborhood"]
+    assert (found["unchanged"]["value"], found["unchanged"]["n"]) == (0, 2)
+
+
+def test_questions_in_chat_are_a_column_of_what_is_said() -> None:
+    rows = [row(str(n), ask("multi_hop_chat", said=False, after={"said": n < 3})) for n in range(4)]
+    found = run_metrics(rows, [], is_sequential=True)["multi_hop_chat"]
+    assert (found["before"]["generated"], found["after"]["generated"]) == (0, 0.75)
+    shown = replace(summary(), metrics=run_metrics(rows, [], is_sequential=True))
+    head, _, before, after = markdown_table([shown]).splitlines()[:4]
+    column = [cell.strip() for cell in head.split("|")].index("multi-hop, asked in chat")
+    assert before.split("|")[column].strip().startswith("0.0 (0–")
+    assert after.split("|")[column].strip() == "75.0 (30–95, n 4)"
 
 
 def test_locality_counts_what_stayed_as_it_was() -> None:

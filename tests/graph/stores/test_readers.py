@@ -153,7 +153,7 @@ def test_what_cannot_be_right_is_refused_with_its_place(tmp_path: Path, name: st
 
 def test_missing_files(tmp_path: Path):
     for name in ("a.tsv", "a.nt", "a.json"):
-        with pytest.raises(GraphFileError, match="cannot be read"):
+        with pytest.raises(GraphFileError, match="is missing"):
             read(tmp_path / name)
     with pytest.raises(GraphFileError, match="No file"):
         load_graph([])

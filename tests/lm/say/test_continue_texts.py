@@ -7,7 +7,7 @@ import torch
 
 from kgmet.base.errors import ConfigError
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
-from kgmet.evaluate.runs.score import ScoreConfig, names_expected, score_cases
+from kgmet.evaluate.runs.score import ScoreConfig, says_expected, score_cases
 from kgmet.fact import FactEdit
 from kgmet.lm.say.continue_texts import Continuation, continue_texts, encode_prompts
 from kgmet.lm.say.score import generate
@@ -79,14 +79,15 @@ def test_a_continuation_has_a_length() -> None:
         (" the city of rome", True),
         (" Romeo and Juliet", False),
         (" Paris, not Rome", False),
-        (" Rome, not Paris", True),
+        (" Rome, not Paris", False),
+        ("\n\nRome. Paris is elsewhere", True),
         (" the Eternal City", True),
         ("", False),
     ],
 )
 def test_naming_an_answer(text: str, is_named: bool) -> None:
-    ask = Ask(kind=AskKind.EFFICACY, prompt="", expected="Rome", rejected="Paris", aliases=("Eternal City",))
-    assert names_expected(text, ask) is is_named
+    ask = Ask(kind=AskKind.EFFICACY, prompt="It is in", expected="Rome", rejected="Paris", aliases=("Eternal City",))
+    assert says_expected(text, ask) is is_named
 
 
 def _case(*asks: Ask, **more: object) -> EvalCase:
@@ -123,7 +124,7 @@ def test_what_has_no_rejected_answer_cannot_be_preferred() -> None:
     ask = Ask(kind=AskKind.LOCALITY, prompt="Big Ben is", expected="Rome")
     (score,) = score_cases(tiny_lm(), [_case(ask)], config=ScoreConfig(n_generation=0))
     assert score.asks[0].preferred is None
-    assert score.asks[0].said is None
+    assert score.asks[0].said is False and score.asks[0].text
 
 
 def test_several_cases_at_once_score_as_each_alone() -> None:

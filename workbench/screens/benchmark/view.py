@@ -28,6 +28,13 @@ KINDS = {
     AskKind.HOP: "Single hops",
 }
 """Kinds of prompts with both answers, in the order of the table."""
+_SAID = (
+    ("efficacy", "Edit said", "said"),
+    ("multi_hop_chat", "Multi-hop said, asked in chat", "said"),
+    ("consequences", "Consequences said", "said"),
+    ("neighborhood", "Neighbourhood unchanged", "unchanged"),
+)
+"""Kinds whose greedy answers are shown too: (kind, column, what counts)."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 
 
@@ -91,6 +98,10 @@ def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:
                 found = summary.metrics.get(kind.value)
                 if found is not None and found[state]["n_preferred"]:
                     row[label] = _share(found[state])
+            for key, label, which in _SAID:
+                found = summary.metrics.get(key)
+                if found is not None:
+                    row[label] = _value_or_said(found, state, which)
             row["Score"] = _number(summary.metrics["score"][state], percent=True)
             row["Perplexity"] = _number(summary.metrics["perplexity"].get(state), percent=False)
             seconds = summary.seconds_per_edit
@@ -143,6 +154,19 @@ def _share(found: Mapping[str, Any]) -> str:
     if found["interval"] is not None:
         text += f" ({100 * found['interval'][0]:.0f}–{100 * found['interval'][1]:.0f}; n {found['n_preferred']})"
     return text
+
+
+def _value_or_said(found: Mapping[str, Any], state: str, which: str) -> str:
+    """The share said in this state with n and interval; ``unchanged`` is known only after the edit."""
+    if which == "unchanged":
+        value, n = (found[which]["value"], found[which]["n"]) if state == "after" and which in found else (None, 0)
+        interval = found[which]["interval"] if n else None
+    else:
+        value, n, interval = (found[state][key] for key in ("generated", "n_generated", "interval_generated"))
+    if not n or value is None:
+        return wording.NOT_MEASURED
+    around = "" if interval is None else f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}; "
+    return f"{100 * value:.1f} % ({around}n {n})"
 
 
 def _number(found: Mapping[str, Any] | None, *, percent: bool) -> str:

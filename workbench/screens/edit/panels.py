@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -14,96 +13,19 @@ from kgmet.fact import FactEdit
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.question import Form
+from kgmet.measure.verdict import judged_text
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.running.resources import catalogue
+from workbench.screens.edit.form import link_button
 from workbench.shared import actions
-from workbench.shared.panels import follow, message
+from workbench.shared.panels import message
 from workbench.state.session import WorkbenchState, retyped
-from workbench.state.values import FactDraft
 
-__all__ = ["candidates", "consequences", "doubts", "fact_form", "fill", "link_to", "present_answers"]
+__all__ = ["candidates", "consequences", "doubts", "linking_line", "present_answers"]
 
-_FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _NOWHERE = "not in the graph"
-
-
-def fact_form(state: WorkbenchState) -> None:
-    """Example picker and the four fields; every change is kept at once."""
-    _from_address(state)
-    for key, name in _FIELDS.items():
-        follow(key, getattr(state.draft, name))
-
-    def typed() -> None:
-        state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))
-
-    def picked() -> None:
-        chosen: FactEdit | None = st.session_state["fact-example"]
-        if chosen is not None:
-            fill(state, chosen)
-
-    st.selectbox(
-        "Start from an example",
-        actions.examples(),
-        index=None,
-        format_func=lambda edit: f"{edit.prompt} → {edit.new_object}",
-        placeholder="Pick one, or type below",
-        key="fact-example",
-        on_change=picked,
-    )
-    left, right = st.columns(2)
-    left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
-    right.text_input(
-        "New object",
-        key="fact-new",
-        on_change=typed,
-        placeholder="Tokyo",
-        max_chars=400,
-        help="What the model shall say.",
-    )
-    st.text_input(
-        "Prompt, with {} where the subject goes",
-        key="fact-prompt",
-        on_change=typed,
-        placeholder="{} is located in the city of",
-        max_chars=2000,
-        help="The beginning of a sentence whose natural continuation is the object. The subject instead of {} is fine.",
-    )
-    st.text_input(
-        "Old object (optional)",
-        key="fact-old",
-        on_change=typed,
-        placeholder="what the graph holds, if left empty",
-        max_chars=400,
-    )
-    if not state.draft.is_blank:
-        with st.popover("Link to this fact", icon=":material/link:", type="tertiary"):
-            st.code(link_to(state.draft), language=None, wrap_lines=True)
-            st.caption("Opens this page with the form filled in; nothing is applied by it.")
-
-
-def link_to(draft: FactDraft) -> str:
-    """The address, within this server, that fills the form with a fact."""
-    names = {"subject": draft.subject, "prompt": draft.prompt, "new": draft.new_object, "old": draft.old_object}
-    base = (st.context.url or "").split("?")[0]
-    return f"{base}?{urlencode({name: text for name, text in names.items() if text})}"
-
-
-def fill(state: WorkbenchState, edit: FactEdit) -> None:
-    """Put a fact into the form, from a callback."""
-    draft = FactDraft(
-        subject=edit.subject, prompt=edit.template, new_object=edit.new_object, old_object=edit.old_object or ""
-    )
-    state.set_draft(draft)
-
-
-def _from_address(state: WorkbenchState) -> None:
-    """A link with ``?subject=…&prompt=…&new=…`` fills the form once."""
-    names = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object"}
-    given = {field: st.query_params[name] for name, field in names.items() if name in st.query_params}
-    if given and not st.session_state.get("fact-linked"):
-        st.session_state["fact-linked"] = True
-        state.set_draft(retyped(FactDraft(), **given))
 
 
 def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
@@ -123,12 +45,49 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
     st.html(curves.answer_bars(tokens, marked=marked))
 
 
+def linking_line(state: WorkbenchState, context: EditContext | None, complaint: str | None) -> None:
+    """One line: what is missing, what is wrong, or what the graph takes the fact for; a popover corrects it."""
+    draft = state.draft
+    if draft.is_incomplete:
+        names = (("subject", draft.subject), ("prompt", draft.prompt), ("new object", draft.new_object))
+        missing = [name for name, text in names if not text.strip()]
+        st.caption(" " if draft.is_blank else f"Still missing: {', '.join(missing)}.")
+        return
+    if complaint is not None or context is None:
+        st.caption(f":material/edit: {wording.safe(complaint or '')}")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="linking"):
+        st.markdown(f":material/hub: {wording.safe(linked_as(context))}")
+        if context.linked is not None:
+            with st.popover("Change", type="tertiary"):
+                candidates(state, context)
+        link_button(state)
+
+
+def linked_as(context: EditContext) -> str:
+    """Return what the graph takes the fact for: "Eiffel Tower · located in city · Paris → Rome"."""
+    edit, linked = context.edit, context.linked
+    if linked is None:
+        return f"{edit.subject} · no graph"
+
+    def named(matches: Sequence[Match], entity_id: str | None, typed: str | None) -> str:
+        label = next((match.entity.label for match in matches if match.entity.id == entity_id), None)
+        return label or f"{typed or '?'} ({_NOWHERE})"
+
+    subject = named(linked.subject, edit.subject_id, edit.subject)
+    known = edit.relation is not None and edit.relation in catalogue()
+    relation = catalogue().spec(edit.relation).label if known and edit.relation else "unknown relation"
+    old = named(linked.old_object, edit.old_object_id, edit.old_object) if edit.old_object else "?"
+    new = named(linked.new_object, edit.new_object_id, edit.new_object)
+    return f"{subject} · {relation} · {old} → {new}"
+
+
 def candidates(state: WorkbenchState, context: EditContext) -> None:
     """What the graph found for the typed words, each to be corrected."""
     linked = context.linked
     if linked is None or not (linked.subject or linked.new_object or linked.relations):
         return
-    columns = [*st.columns(2), *st.columns(2)]
+    columns = [st.container() for _ in range(4)]
     edit = context.edit
     _entity(state, columns[0], "Subject in the graph", "subject_id", linked.subject, edit.subject_id)
     _relation(state, columns[1], context)
@@ -262,8 +221,18 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
     elif actions.says(said, context):
         st.caption(f"{line} That agrees with the old object, {wording.safe(old)}.")
     else:
-        st.warning(
-            f"{line} The old object here is {wording.safe(old)}, which is not what the model says. The edit "
-            "works, but “old” probabilities are about something the model did not say.",
-            icon=":material/compare_arrows:",
+        st.caption(
+            f":material/compare_arrows: {line} The old object here is {wording.safe(old)}, which is not what the model "
+            "says. The edit works all the same, but “old” is about something the model did not say."
         )
+
+        def take() -> None:
+            state.set_draft(retyped(state.draft, old_object=_first(said)))
+
+        if _first(said):
+            st.button(f"Take “{wording.safe(_first(said))}” as the old object", on_click=take, key="take-old")
+
+
+def _first(said: str) -> str:
+    """The answer in a continuation, as it is written: the words up to the first comma or the end of the sentence."""
+    return judged_text(said, Form.CLOZE).split(",")[0].strip()

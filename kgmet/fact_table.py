@@ -1,0 +1,112 @@
+"""`parse_facts`: many facts out of one text: JSON, CSV, TSV, or a sentence a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kgmet.base.errors import KgmetError, RequestError
+from kgmet.fact import FactEdit
+
+__all__ = ["COLUMNS", "ParsedFacts", "parse_facts"]
+
+COLUMNS = ("subject", "prompt", "new", "old")
+"""Columns of a table; `old` may be left out."""
+_NAMES = {
+    "subject": ("subject",),
+    "prompt": ("prompt", "template", "rewrite_prompt"),
+    "new": ("new", "new_object", "target_new", "target"),
+    "old": ("old", "old_object", "target_true", "ground_truth"),
+}
+_MOST = 1000
+_LONGEST = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedFacts:
+    """What was read: the facts, and a sentence for each row that was not."""
+
+    facts: tuple[FactEdit, ...]
+    refused: tuple[str, ...]
+
+
+def parse_facts(text: str, *, read_sentence: Callable[[str], FactEdit] | None = None) -> ParsedFacts:
+    """Read many facts; a row that is wrong is refused with its number and does not stop the others.
+
+    Args:
+        text: a JSON list of objects, a table with a header (comma, semicolon or tab), or one sentence a line.
+        read_sentence: reads a line that is no table.
+
+    Raises:
+        RequestError: if nothing can be made of the text as a whole, or it is too long.
+    """
+    text = text.removeprefix("\ufeff").strip()
+    if not text:
+        raise RequestError("There is nothing to read. Give a table with the columns subject, prompt, new.")
+    if len(text) > _LONGEST:
+        raise RequestError(f"The text has {len(text)} characters; at most {_LONGEST} are read.")
+    rows = _json_rows(text) if text[0] in "[{" else _table_rows(text)
+    if rows is None:
+        if read_sentence is None:
+            raise RequestError("The first line has no columns subject, prompt and new.")
+        return _parsed([line.strip() for line in text.splitlines() if line.strip()], read_sentence)
+    return _parsed(rows, _fact_of)
+
+
+def _parsed(rows: list[Any], read: Callable[[Any], FactEdit]) -> ParsedFacts:
+    if len(rows) > _MOST:
+        raise RequestError(f"There are {len(rows)} rows; at most {_MOST} facts are edited in one go.")
+    facts, refused = [], []
+    for number, row in enumerate(rows, start=1):
+        try:
+            facts.append(read(row))
+        except KgmetError as error:
+            refused.append(f"Row {number}: {error}")
+    return ParsedFacts(facts=tuple(facts), refused=tuple(refused))
+
+
+def _json_rows(text: str) -> list[Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"The text begins like JSON and is none: {error}. Give a JSON list of objects.") from error
+    rows = data if isinstance(data, list) else [data]
+    # A CounterFact record keeps its fact under this key.
+    return [row.get("requested_rewrite", row) if isinstance(row, Mapping) else row for row in rows]
+
+
+def _table_rows(text: str) -> list[Any] | None:
+    """The rows below a header with the columns; ``None`` where the first line is no such header."""
+    head = text.splitlines()[0]
+    sign = max(",;\t", key=head.count)
+    names = {name.strip().casefold() for name in head.split(sign)}
+    if not all(names & set(_NAMES[column]) for column in ("subject", "prompt", "new")):
+        return None
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=sign))
+    except csv.Error as error:
+        raise RequestError(f"The table cannot be read: {error}.") from error
+    return [{(key or "").strip().casefold(): value for key, value in row.items()} for row in rows]
+
+
+def _fact_of(row: Any) -> FactEdit:
+    if not isinstance(row, Mapping):
+        raise RequestError(f"expected an object with subject, prompt and new, got {str(row)[:80]!r}.")
+    found = {column: _text(row, _NAMES[column]) for column in COLUMNS}
+    missing = [column for column in ("subject", "prompt", "new") if not found[column]]
+    if missing:
+        raise RequestError(f"{' and '.join(missing)} missing.")
+    return FactEdit.from_prompt(
+        found["prompt"], subject=found["subject"], new_object=found["new"], old_object=found["old"] or None
+    )
+
+
+def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    value = next((row[name] for name in names if row.get(name) not in (None, "")), "")
+    if isinstance(value, Mapping):
+        value = value.get("str", "")
+    return value.strip() if isinstance(value, str) else ""

@@ -1,0 +1,203 @@
+"""The form of the Edit page: an example or a sentence fills it, the bar below it applies and undoes."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from kgmet.base.errors import KgmetError
+from kgmet.editing.context import EditContext
+from kgmet.fact import FactEdit
+from kgmet.graph.wording.sentence import EXAMPLE, read_sentence
+from workbench import wording
+from workbench.running.resources import Resident, catalogue, store
+from workbench.shared import actions, result_panels
+from workbench.shared.panels import follow, message
+from workbench.state.session import WorkbenchState, retyped
+from workbench.state.values import FactDraft
+
+__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button", "link_to"]
+
+FIRST = FactEdit(
+    subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
+)
+"""The edit that a newcomer makes with one click."""
+_FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
+_SENTENCE, _SAID, _ASKED = "sentence", "sentence-said", "apply-asked"
+
+
+def fact_form(state: WorkbenchState, resident: Resident) -> None:
+    """Three ways to a fact: one click, a sentence, the fields. Every change is kept at once."""
+    _from_address(state)
+    for key, name in _FIELDS.items():
+        follow(key, getattr(state.draft, name))
+    if state.draft.is_blank and not state.stack:
+        _first_edit(state, resident)
+    _shortcuts(state)
+    _fields(state)
+
+
+def _first_edit(state: WorkbenchState, resident: Resident) -> None:
+    def begin() -> None:
+        fill(state, FIRST)
+        st.session_state["apply-said"] = actions.apply(state, resident)
+
+    st.button(
+        "Try it: move the Eiffel Tower to Rome",
+        on_click=begin,
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        key="try-it",
+        help="Fills the form and applies the edit. It takes some seconds and can be undone.",
+    )
+
+
+def _shortcuts(state: WorkbenchState) -> None:
+    def said() -> None:
+        text = st.session_state[_SENTENCE].strip()
+        st.session_state[_SAID] = None
+        if text:
+            try:
+                fill(state, read_sentence(text, catalogue=catalogue(), store=store()))
+                st.session_state[_SENTENCE] = ""
+            except KgmetError as error:
+                st.session_state[_SAID] = str(error)
+
+    def picked() -> None:
+        chosen: FactEdit | None = st.session_state["fact-example"]
+        if chosen is not None:
+            fill(state, chosen)
+
+    left, right = st.columns([3, 2])
+    left.text_input(
+        "Say it in a sentence",
+        key=_SENTENCE,
+        on_change=said,
+        placeholder=EXAMPLE,
+        max_chars=400,
+        help="Press Enter, and the fields below are filled in.",
+    )
+    right.selectbox(
+        "Start from an example",
+        actions.examples(),
+        index=None,
+        format_func=lambda edit: f"{edit.prompt} → {edit.new_object}",
+        placeholder="Pick one, or type below",
+        key="fact-example",
+        on_change=picked,
+    )
+    if st.session_state.get(_SAID):
+        st.caption(f":material/edit: {wording.safe(st.session_state[_SAID])}")
+
+
+def _fields(state: WorkbenchState) -> None:
+    def typed() -> None:
+        state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))
+
+    left, right = st.columns(2)
+    left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
+    right.text_input(
+        "New object",
+        key="fact-new",
+        on_change=typed,
+        placeholder="Tokyo",
+        max_chars=400,
+        help="What the model shall say.",
+    )
+    left, right = st.columns([3, 2])
+    left.text_input(
+        "Prompt, with {} where the subject goes",
+        key="fact-prompt",
+        on_change=typed,
+        placeholder="{} is located in the city of",
+        max_chars=2000,
+        help="The beginning of a sentence whose natural continuation is the object. The subject instead of {} is fine.",
+    )
+    right.text_input(
+        "Old object (optional)",
+        key="fact-old",
+        on_change=typed,
+        placeholder="from the graph, if empty",
+        max_chars=400,
+    )
+
+
+def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | None) -> None:
+    """Apply, Undo and Redo, always in sight; a fact whose edit is live already is applied again only when confirmed."""
+    is_live = context is not None and any(
+        context.edit.id in {edit.id for edit in entry.patch.edits} for entry in state.live(resident.lm)
+    )
+    if not is_live:
+        st.session_state.pop(_ASKED, None)
+    with st.container(key="apply-bar"):
+        apply, undo, redo = st.columns([17, 8, 8], vertical_alignment="center", gap="small")
+        is_pressed = apply.button(
+            "Apply the edit",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            key="apply",
+            shortcut="Ctrl+Enter",
+            disabled=context is None or state.is_busy,
+        )
+        result_panels.undo_buttons(state, undo, redo)
+        if is_pressed and is_live:
+            st.session_state[_ASKED] = True
+        elif is_pressed:
+            _apply(state, resident)
+        if st.session_state.get(_ASKED) and not state.is_busy:
+            _ask_again(state, resident)
+        message(st.session_state.pop("apply-said", None), kind="warning")
+
+
+def _apply(state: WorkbenchState, resident: Resident) -> None:
+    st.session_state["undo-shown"] = False
+    message(actions.apply(state, resident), kind="warning")
+
+
+def _ask_again(state: WorkbenchState, resident: Resident) -> None:
+    def again() -> None:
+        st.session_state.pop(_ASKED, None)
+        st.session_state["apply-said"] = actions.apply(state, resident)
+
+    def leave() -> None:
+        st.session_state.pop(_ASKED, None)
+
+    st.caption(":material/help: This very edit is live. Applied again it is written a second time, on top of itself.")
+    with st.container(horizontal=True):
+        st.button("Apply it again", on_click=again, key="apply-again")
+        st.button("Leave it", on_click=leave, key="apply-leave")
+
+
+def link_button(state: WorkbenchState) -> None:
+    """The address that fills this form, in a popover."""
+    with st.popover("Link", icon=":material/link:", type="tertiary", help="Link to this fact"):
+        st.code(link_to(state.draft), language=None, wrap_lines=True)
+        st.caption("Opens this page with the form filled in; nothing is applied by it.")
+
+
+def link_to(draft: FactDraft) -> str:
+    """Return the address, within this server, that fills the form with a fact."""
+    names = {"subject": draft.subject, "prompt": draft.prompt, "new": draft.new_object, "old": draft.old_object}
+    base = (st.context.url or "").split("?")[0]
+    return f"{base}?{urlencode({name: text for name, text in names.items() if text})}"
+
+
+def fill(state: WorkbenchState, edit: FactEdit) -> None:
+    """Put a fact into the form, from a callback."""
+    state.set_draft(
+        FactDraft(
+            subject=edit.subject, prompt=edit.template, new_object=edit.new_object, old_object=edit.old_object or ""
+        )
+    )
+
+
+def _from_address(state: WorkbenchState) -> None:
+    """A link with ``?subject=…&prompt=…&new=…`` fills the form once."""
+    names = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object"}
+    given = {field: st.query_params[name] for name, field in names.items() if name in st.query_params}
+    if given and not st.session_state.get("fact-linked"):
+        st.session_state["fact-linked"] = True
+        state.set_draft(retyped(FactDraft(), **given))

@@ -1,0 +1,169 @@
+"""Many edits at once: a table is read, each fact becomes an edit of its own, and each row shows its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from kgmet.base.errors import Cancelled, KgmetError
+from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.editing.session import EditSession
+from kgmet.fact import FactEdit
+from kgmet.fact_table import ParsedFacts, parse_facts
+from kgmet.graph.wording.sentence import read_sentence
+from workbench import wording
+from workbench.running import jobs
+from workbench.running.resources import Resident, catalogue, store
+from workbench.shared import actions
+from workbench.shared.panels import job_panel, job_result, message
+from workbench.state.session import WorkbenchState
+
+__all__ = ["RowResult", "apply_many", "panel", "result_frame"]
+
+_KIND = "edits"
+_EXAMPLE = "subject,prompt,new\nThe Eiffel Tower,{} is located in the city of,Rome\nJapan,The capital of {} is,Osaka"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowResult:
+    """What became of one fact of the table."""
+
+    fact: FactEdit
+    outcome: str
+    before: str = ""
+    after: str = ""
+    note: str = ""
+
+
+def panel(state: WorkbenchState, resident: Resident) -> None:
+    """Paste or upload facts, apply them one after the other, see a result for each."""
+    job = state.job(_KIND)
+    is_running = job is not None and not job.is_finished
+    known = state.result(_KIND)
+    with st.expander("Many edits at once", icon=":material/playlist_add:", expanded=is_running):
+        left, right = st.columns([3, 2], gap="large")
+        text = left.text_area(
+            "Facts: a table with the columns subject, prompt, new and old, a JSON list, or a sentence a line",
+            key="many-text",
+            placeholder=_EXAMPLE,
+            height=140,
+            max_chars=200_000,
+        )
+        upload = right.file_uploader("Or a file", type=["csv", "tsv", "json", "txt"], key="many-file")
+        parsed = _parsed(upload.getvalue() if upload is not None else text.encode())
+        n = 0 if parsed is None else len(parsed.facts)
+        if parsed is not None:
+            for line in parsed.refused[:10]:
+                st.caption(f":material/block: {wording.safe(line)}")
+            if len(parsed.refused) > 10:
+                st.caption(f"{len(parsed.refused) - 10} more rows are left out.")
+        if right.button(
+            f"Apply {n} edit{'' if n == 1 else 's'}" if n else "Apply the edits",
+            icon=":material/play_arrow:",
+            disabled=not n or state.is_busy,
+            key="many-apply",
+        ):
+            assert parsed is not None
+            problem = apply_many(state, resident, parsed.facts)
+            message(problem, kind="warning")
+            if problem is None:
+                st.rerun()
+        if job is not None and is_running:
+            job_panel(job, draw=lambda _job: _table(state))
+            return
+        job_result(job)
+        if known is not None:
+            _table(state)
+
+
+def _parsed(data: bytes) -> ParsedFacts | None:
+    if not data.strip():
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+        return parse_facts(text, read_sentence=lambda line: read_sentence(line, catalogue=catalogue(), store=store()))
+    except UnicodeDecodeError:
+        message("The file is not UTF-8 text. Save it as CSV in UTF-8.")
+    except KgmetError as error:
+        message(str(error))
+    return None
+
+
+def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEdit]) -> str | None:
+    """Start the job that edits each fact in turn; what is done when it is stopped stays, and so do rows that fail."""
+    lm, record, editor, config = resident.lm, state.record, state.editor, state.config
+    live = state.live(lm)
+    made_from = state.fingerprint([fact.id for fact in facts])
+
+    def work(progress: Progress) -> int:
+        session = EditSession(
+            lm,
+            editor=editor,
+            config=config,
+            graph=store(),
+            catalogue=catalogue(),
+            statistics=resident.statistics,
+            patches=[entry.patch for entry in live],
+        )
+        based_on = [entry.id for entry in live]
+        rows: list[RowResult] = []
+        for number, fact in enumerate(facts):
+            progress.report(ProgressEvent(stage="edits", done=number, total=len(facts)))
+            progress.check()
+            try:
+                edited = session.edit(fact, progress=progress)
+            except Cancelled:
+                raise
+            except KgmetError as error:
+                rows.append(RowResult(fact=fact, outcome="failed", note=str(error)))
+            else:
+                report = edited.report
+                record.push(actions.entry_of(edited, based_on=tuple(based_on)))
+                based_on.append(edited.patch.id)
+                rows.append(
+                    RowResult(
+                        fact=fact,
+                        outcome=report.verdict.outcome.value,
+                        before=report.before.said.strip(),
+                        after=report.after.said.strip(),
+                        note=" ".join(reason.value for reason in report.verdict.reasons),
+                    )
+                )
+            state.keep(_KIND, tuple(rows), made_from=made_from)
+        progress.report(ProgressEvent(stage="edits", done=len(facts), total=len(facts)))
+        return len(rows)
+
+    try:
+        jobs.submit(_KIND, work, state.session_id, title=f"{len(facts)} edits")
+    except KgmetError as error:
+        return str(error)
+    return None
+
+
+def result_frame(rows: Sequence[RowResult]) -> pd.DataFrame:
+    """One line a fact: what was asked for, what became of it, the answers before and after."""
+    return pd.DataFrame(
+        [
+            {
+                "fact": f"{row.fact.prompt} → {row.fact.new_object}",
+                "result": row.outcome,
+                "before": row.before,
+                "after": row.after,
+                "why": row.note,
+            }
+            for row in rows
+        ]
+    )
+
+
+def _table(state: WorkbenchState) -> None:
+    known = state.result(_KIND)
+    if known is None:
+        return
+    frame = result_frame(known.value)
+    took = int((frame["result"] == "took").sum())
+    st.caption(f"{took} of {len(frame)} took")
+    st.dataframe(frame, hide_index=True, alt="One row for each fact: the result, and the answers before and after")
