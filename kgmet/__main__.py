@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kgmet.base.errors import KgmetError
 
-COMMANDS = ("edit", "probe", "graph", "models", "evaluate", "summarize", "app")
+COMMANDS = ("edit", "forecast", "probe", "graph", "models", "evaluate", "summarize", "app")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

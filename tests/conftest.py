@@ -101,7 +101,7 @@ def chromium_executable() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses the real model or the browser, and keep together what shares a server or a file's fixtures.
 
-    The browser's tests come first: beside them, the others fill the time that a page needs.
+    Side by side, the browser's tests come first: beside them, the others fill the time that a page needs.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -109,8 +109,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_model)
         if is_browsing := "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.xdist_group("browser" if is_browsing else str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            item.add_marker(pytest.mark.xdist_group("browser" if is_browsing else str(item.path)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("browser") is None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

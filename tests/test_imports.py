@@ -23,6 +23,7 @@ ORDER = (
     "search.directions", "search",
     "write", "write.writers",
     "measure",
+    "forecast",
     "editing",
     "inspect", "research",
     "evaluate.datasets", "evaluate.runs", "evaluate.tables",

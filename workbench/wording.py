@@ -8,9 +8,7 @@ APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
 PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
-NO_GRAPH = (
-    "The graph does not know this subject, so no graph took part. The edit works all the same, from the prompt alone."
-)
+NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
 
 STAGES = {
@@ -21,16 +19,14 @@ STAGES = {
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
-    "names": "Reading the names of the graph, once per model",
-    "train encoder": "Training the graph encoder, once per model",
-    "training edits": "Searching edits to train the encoder on, once per model",
     "search": "Searching the shift",
     "write": "Writing into the free directions",
     "measure": "Asking before and after",
     "probe": "Asking the probes",
-    "compare": "Comparing",
+    "contest": "Comparing",
     "export": "Writing files",
-    "remake": "Making edits anew",
+    "remake": "Applying edits again",
+    "evaluate": "Editing and scoring cases",
     "trace": "Tracing the shift through the layers",
     "spectrum": "Reading the spectrum",
     "drift": "Measuring the drift",
@@ -41,7 +37,7 @@ GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
     ("See what follows", "The graph shows what else would change, and what must not. Untick what you want to leave."),
     ("Apply", "The search takes seconds. The model's weights are never touched: the edit lies beside them."),
-    ("Believe it", "Compare before and after, ask your own questions on Probe, look inside on Shift."),
+    ("Verify", "Compare before and after, ask your own questions on Probe, look inside on Shift."),
     ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
 )
 

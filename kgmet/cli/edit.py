@@ -38,17 +38,20 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Carry the edit out and print the report."""
     import kgmet
+    from kgmet.graph.relations import RelationCatalogue
+    from kgmet.graph.wording.choose_relation import relation_named
 
+    graph, progress = open_store(options), StderrProgress()
+    named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
     fact = kgmet.FactEdit.from_prompt(
         options.prompt,
         subject=options.subject,
         new_object=options.target,
         old_object=options.old,
-        relation=options.relation,
+        relation=named,
     )
     editor = kgmet.editor_named(options.editor)
     config = kgmet.load_config(options.config, base=editor.config) if options.config else None
-    graph, progress = open_store(options), StderrProgress()
     lm = load_model(options, progress)
     edited = kgmet.edit(lm, fact, editor=editor, config=config, graph=graph, progress=progress)
     report = edited.report

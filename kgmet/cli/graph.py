@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import sys
 import time
@@ -11,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgmet.base.errors import KgmetError, RequestError, UnknownRelationError
+from kgmet.base.errors import KgmetError, RequestError
 from kgmet.fact import FactEdit
-from kgmet.graph.relations import RelationCatalogue, RelationSpec
+from kgmet.graph.relations import RelationCatalogue
 
 if TYPE_CHECKING:
     from kgmet.graph.consequence import EditConsequences
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from kgmet.graph.wording.linking import LinkedEdit
 
 __all__ = ["add_parser", "run"]
-
-_SURE = 0.3
-"""A relation guessed from its wording is taken from this score on."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -107,7 +103,9 @@ def _result(
 
 
 def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
-    spec = None if args.relation is None else _relation(args.relation, catalogue)
+    from kgmet.graph.wording.choose_relation import relation_named
+
+    spec = None if args.relation is None else catalogue.spec(relation_named(catalogue, args.relation))
     if spec is None and args.prompt is None:
         raise RequestError("Neither a relation nor a prompt was given. Add --relation 'located in city', or --prompt.")
     rest: dict[str, Any] = {"old_object": args.old, "relation": spec.id if spec else None}
@@ -115,24 +113,6 @@ def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
         return FactEdit.from_prompt(args.prompt, subject=args.subject, new_object=args.target, **rest)
     template = spec.cloze[0] if spec else ""
     return FactEdit(subject=args.subject, template=template, new_object=args.target, **rest)
-
-
-def _relation(text: str, catalogue: RelationCatalogue) -> RelationSpec:
-    from kgmet.graph.names import fold
-    from kgmet.graph.wording.linking import guess_relation
-
-    wanted = fold(text)
-    for spec in catalogue:
-        if text == spec.id or wanted == fold(spec.label):
-            return spec
-    guesses = guess_relation(catalogue, text if "{}" in text else "{} " + text)
-    if guesses and guesses[0][1] >= _SURE:
-        return guesses[0][0]
-    labels = [spec.label for spec in catalogue]
-    near = difflib.get_close_matches(wanted, labels, n=3, cutoff=0.4) or labels[:3]
-    raise UnknownRelationError(
-        f"No relation is called {text!r}. Near it: {', '.join(near)}. Or give an id such as P36."
-    )
 
 
 def _store(args: argparse.Namespace) -> TripleStore:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from kgmet.base.fingerprint import digest
 from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
+from kgmet.forecast.facts import N_PROBE_WORDINGS
 from kgmet.graph.phrasing import as_typed, in_slot, split_templates
 from kgmet.graph.reading.consequences import Consequence, EditConsequences, KeptFact, find_consequences
 from kgmet.graph.reading.probe_prompts import paraphrases
@@ -19,20 +20,22 @@ from kgmet.graph.wording.linking import LinkedEdit, link_edit
 from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
 
-__all__ = ["N_PROBE_WORDINGS", "EditContext", "build_problem", "held_consequences", "prepare_edit", "protected_facts"]
-
-N_PROBE_WORDINGS = 2
-"""Wordings of each fact that are kept for probing and never optimised."""
+__all__ = [
+    "N_PROBE_WORDINGS",
+    *("EditContext", "build_problem", "held_consequences", "held_facts", "held_paraphrases"),
+    *("prepare_edit", "protected_facts"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditContext:
     """What is known about an edit before anything is computed.
 
-    `subgraph` and `consequences` are ``None`` where no graph took part: then `linked` is ``None`` too, or does not know
-    the subject. `excluded` are the triples and relations a person switched off, `left` the ids of consequences and
-    kept facts a person chose not to hold. `strangers` are names of other entities for the nonsense control, one
-    per node of `subgraph` and of `subgraph_before` (see `strange_labels`).
+    `linked`, `subgraph` and `consequences` are ``None`` where no graph was given. Where the graph does not know the
+    subject, what follows from the new object and the relation still takes part. `excluded` are the triples and
+    relations a person switched off, `left` the ids of consequences and kept facts a person chose not to hold.
+    `strangers` are names of other entities for the nonsense control, one per node of `subgraph` and of
+    `subgraph_before` (see `strange_labels`).
     """
 
     edit: FactEdit
@@ -47,7 +50,13 @@ class EditContext:
 
     @property
     def has_graph(self) -> bool:
-        """Whether the graph knows the subject, so that it takes part."""
+        """Whether the graph knows the subject or the new object, so that it can take part."""
+        is_known = self.edit.subject_id is not None or self.edit.new_object_id is not None
+        return is_known and self.subgraph is not None
+
+    @property
+    def knows_subject(self) -> bool:
+        """Whether the graph knows the subject."""
         return self.edit.subject_id is not None and self.subgraph is not None
 
     def strange_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,7 +88,7 @@ def prepare_edit(
 ) -> EditContext:
     """Find the edit in the graph, cut out its subgraph and follow its consequences.
 
-    Without a store, or where the store does not know the subject, the context says so and the edit still works.
+    Without a store, or where the store knows nothing of the edit, the context says so and the edit still works.
     """
     if store is None:
         return EditContext(edit=edit, left=frozenset(leave))
@@ -113,6 +122,11 @@ def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequ
     return tuple(usable[: config.hold.consequences])
 
 
+def held_paraphrases(context: EditContext, config: EditConfig) -> tuple[str, ...]:
+    """The other wordings of the edit that the search is to make hold."""
+    return _for_search(context.paraphrases)[: config.hold.paraphrases]
+
+
 def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
     """The subject's facts the search is to leave alone."""
     if context.consequences is None or not config.hold.kept:
@@ -136,7 +150,7 @@ def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
         HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
         for prefix in NEUTRAL_PREFIXES[: config.hold.contexts]
     ]
-    for template in _for_search(context.paraphrases)[: config.hold.paraphrases]:
+    for template in held_paraphrases(context, config):
         prompts.append(_held(Term.REWRITE, context, template, edit.new_object))
     for number, item in enumerate(held_consequences(context, config)):
         assert item.new is not None

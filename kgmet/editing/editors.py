@@ -13,6 +13,7 @@ from kgmet.search.objective import TermWeights
 from kgmet.search.search import TargetConfig
 from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
+from kgmet.write.priced import PriceConfig
 from kgmet.write.residual import ResidualSchedule
 
 __all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
@@ -110,6 +111,14 @@ def _editors() -> dict[str, Editor]:
             config=_for_many(ours),
             searches_unedited=True,
             source="ours: KGMET's write with MEMIT's price for ordinary keys (arXiv:2210.07229)",
+        ),
+        Editor(
+            name="KGMET-priced",
+            summary="KGMET with a price on known facts: a first-order forecast of their answers is part of the write.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(ours, write=replace(ours.write, price=PriceConfig(weight=10.0))),
+            searches_unedited=True,
+            source="ours: first-order forecast of every known answer, priced in the write (docs/forecast.md)",
         ),
         Editor(
             name="KGMET-paper",

@@ -11,6 +11,10 @@ from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
+from kgmet.forecast.index import FactIndex, build_index
+from kgmet.forecast.leave_out import unpriced
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
@@ -18,6 +22,7 @@ from kgmet.search.directions.graph import GraphDirection
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.patch import EditPatch
+from kgmet.write.priced import FactPrice
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import NullSpaceWriter, Writer
@@ -27,7 +32,7 @@ from kgmet.write.writers.neurons import NeuronWriter
 from kgmet.write.writers.rank_one import RankOneWriter
 from kgmet.write.writers.sparsify import SparseWriter
 
-__all__ = ["aware_of", "edit_seed", "make_source", "make_writer"]
+__all__ = ["aware_of", "edit_seed", "make_price", "make_source", "make_writer"]
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
@@ -79,6 +84,39 @@ def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
         for update in patch.updates:
             by_layer.setdefault(update.layer, []).append(update)
     return replace(writer, earlier=by_layer)
+
+
+def make_price(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    config: EditConfig,
+    statistics: KeyStatistics,
+    *,
+    earlier: Sequence[EditPatch],
+    index: FactIndex | None,
+    progress: Progress,
+) -> FactPrice | None:
+    """What the write pays for moving known facts, or nothing where `write.price.weight` is 0.
+
+    Without an `index`, one of the sample graph is read or made; it must be of the model with nothing attached.
+
+    Raises:
+        StaleArtifactError: if the index is of another model.
+        ConfigError: if the index lacks a layer.
+    """
+    price, layers = config.write.price, config.write.layers
+    if not price.weight:
+        return None
+    if index is None:
+
+        def make() -> FactIndex:
+            catalogue = RelationCatalogue.load()
+            return build_index(lm, sample_store(), catalogue, layers, limit=price.facts, progress=progress)
+
+        index = statistics.remembered(("fact index", layers, price.facts), make)
+    index.check(lm, layers)
+    edits = [(context.edit, context.consequences, context.left) for context in contexts]
+    return unpriced(index, edits, earlier=[edit for patch in earlier for edit in patch.edits]).price(price)
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:

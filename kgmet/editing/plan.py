@@ -15,9 +15,10 @@ from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext, build_problem
 from kgmet.editing.editors import Editor, WriterKind
-from kgmet.editing.factories import aware_of, make_source, make_writer
+from kgmet.editing.factories import aware_of, make_price, make_source, make_writer
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
 from kgmet.fact import check_batch
+from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.problem import ShiftProblem
 from kgmet.search.search import TargetShift, find_target_shifts
@@ -81,6 +82,7 @@ def plan_edits(
     statistics: KeyStatistics,
     config: EditConfig | None = None,
     earlier: EditsSoFar | None = None,
+    index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
     """Search the shifts of all edits together and write them together. No weight of the model changes.
@@ -92,6 +94,7 @@ def plan_edits(
         statistics: key statistics of this model.
         config: settings; by default the editor's own.
         earlier: edits these come after (`EditPlan.so_far` of the last one); attached while it works.
+        index: known facts for the price of the write (`write.price`); by default facts of the sample graph.
         progress: hears of every stage; can cancel.
 
     Raises:
@@ -101,7 +104,9 @@ def plan_edits(
         Cancelled: if asked to stop; nothing is attached then.
     """
     searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
-    return write_edits(lm, searched, editor=editor, statistics=statistics, earlier=earlier, progress=progress)
+    return write_edits(
+        lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress
+    )
 
 
 def search_edits(
@@ -149,16 +154,22 @@ def write_edits(
     editor: Editor,
     statistics: KeyStatistics,
     earlier: EditsSoFar | None = None,
+    index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
     """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
     config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
+    if config.write.price.weight and editor.writer is WriterKind.FINE_TUNE:
+        raise ConfigError(f"the editor {editor.name} cannot price known facts: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
     writer = None
     # Statistics are those of the unedited model, so they come before earlier patches are attached.
     with clock.stage("statistics"):
         if editor.writer is not WriterKind.FINE_TUNE:
             writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
+        price = make_price(
+            lm, searched.contexts, config, statistics, earlier=so_far.patches, index=index, progress=progress
+        )
     unedited = None
     with clock.stage("write"):
         rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
@@ -179,6 +190,7 @@ def write_edits(
                 ledger=so_far.ledger,
                 protected=protected,
                 unedited=unedited,
+                price=price,
                 progress=progress,
             )
     patch = EditPatch(

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
+from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.graph_part import GraphPart, graph_part
 from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import split_templates
@@ -78,9 +80,11 @@ class EditReport:
         """The edit, what the graph contributed, and the answers before and after, as lines of text."""
         edit, graph = self.edit, self.graph
         lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
-        if graph["took_part"]:
+        if "triples" in graph:
             lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
-        else:
+        if graph.get("part"):
+            lines += [f"  {graph['linking']}", f"  {GraphPart.from_json(graph['part'])}"]
+        if not graph["took_part"]:
             lines.append("No graph took part.")
         lines += [f"  {note}" for note in graph["notes"]]
         lines += [self.verdict.headline, *(f"  {reason.value}" for reason in self.verdict.reasons)]
@@ -186,7 +190,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
     return EditReport(
         edit=context.edit.to_json(),
         editor=plan.patch.editor,
-        graph=graph_summary(context),
+        graph=graph_summary(context, config_from_mapping(plan.patch.config)),
         before=before[0],
         after=after[0],
         verdict=judge_edit(before[0], after[0], search=_search_reasons(lm, plan, position)),
@@ -196,18 +200,20 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
     )
 
 
-def graph_summary(context: EditContext) -> dict[str, Any]:
-    """Sizes and notes of what the graph contributed; ``took_part`` is false where it did not know the subject."""
-    if context.subgraph is None:
+def graph_summary(context: EditContext, config: EditConfig) -> dict[str, Any]:
+    """Sizes, notes and part of the graph; ``took_part`` is false where the edit holds and protects nothing of it."""
+    part = graph_part(context, config)
+    if context.subgraph is None or context.linked is None or part is None:
         return {"took_part": False, "notes": ["No graph was given."]}
-    notes = [] if context.linked is None else list(context.linked.notes)
     return {
-        "took_part": context.has_graph,
+        "took_part": part.took_part,
+        "linking": context.linked.line,
+        "part": part.to_json(),
         "entities": len(context.subgraph.entities),
         "relations": len(context.subgraph.relations),
         "triples": [str(triple) for triple in context.subgraph.triples],
         "left_out": context.subgraph.n_left_out,
-        "notes": notes,
+        "notes": list(context.linked.notes),
     }
 
 

@@ -6,6 +6,7 @@ new entry there and no new code.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -16,14 +17,19 @@ from typing import Any
 from kgmet.base.errors import BrokenArtifactError, ConfigError, UnknownRelationError
 from kgmet.base.files import parse_json, read_text
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.graph.names import fold
 from kgmet.graph.triple import Relation
 
-__all__ = ["MIN_CLOZE", "MIN_QUESTIONS", "RelationCatalogue", "RelationSpec"]
+__all__ = ["MIN_CLOZE", "MIN_QUESTIONS", "RelationCatalogue", "RelationSpec", "spelled"]
 
-MIN_CLOZE = 3
-"""Fewest cloze prompts of a relation: one to edit with, the others to probe with."""
-MIN_QUESTIONS = 2
+MIN_CLOZE = 4
+"""Fewest cloze prompts of a relation: some to edit with, the others to probe with."""
+MIN_QUESTIONS = 3
 """Fewest questions of a relation."""
+_OPTIONAL = frozenset({"names", "family", "cues"})
+_LOCAL = re.compile(r"^(?:\S+[/#]|[A-Za-z][\w.-]*:)(?=\S)")
+"""What comes before the local name of an address or a prefixed name."""
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +57,24 @@ class RelationSpec:
     object_type: str
     """Kind of object; several are joined by ``|``."""
     cloze: tuple[str, ...]
-    """≥ 3 prompts whose natural continuation is the object: ``The capital of {} is``. Subject first in some."""
+    """≥ 4 prompts whose natural continuation is the object: ``The capital of {} is``. Subject first in some."""
     questions: tuple[str, ...]
-    """≥ 2 questions: ``What is the capital of {}?``."""
+    """≥ 3 questions: ``What is the capital of {}?``."""
+    negated: str
+    """A prompt that the object must not continue: ``The capital of {} is not``."""
+    yes_no: str
+    """A question with ``{object}`` for the object's label: ``Is {object} the capital of {}?``."""
     phrase: str
     """Noun phrase for the object, used to build multi-hop text: ``the capital of {}``."""
     composes: Mapping[str, str | None]
     """r' → r'' where (s r o), (o r' x) makes (s r'' x) true: located-in-city ∘ country → country. ``None``: composes in
     meaning, but no single relation names the result (birthplace ∘ country)."""
+    names: tuple[str, ...] = ()
+    """What else the relation is called, in other graphs and data sets: ``capital city``. No two relations share one."""
+    family: str = ""
+    """Relations of one family say the same of different kinds of thing: located in city, country, lies in."""
+    cues: tuple[str, ...] = ()
+    """Groups of words by which a sentence about it is recognised, without place for the subject: ``governed from``."""
 
     @property
     def relation(self) -> Relation:
@@ -86,8 +102,13 @@ class RelationCatalogue:
             ConfigError: if a spec names a relation that is not there, or inverses do not agree.
         """
         self._specs = {key: specs[key] for key in sorted(specs)}
+        self._by_name: dict[str, RelationSpec] = {}
         for spec in self:
             self._check_references(spec)
+            self._by_name.setdefault(spelled(spec.label), spec)
+        for spec in self:
+            for name in spec.names:
+                self._by_name.setdefault(spelled(name), spec)
 
     @classmethod
     def load(cls, path: Path | None = None) -> RelationCatalogue:
@@ -114,6 +135,16 @@ class RelationCatalogue:
                 f"The catalogue has no relation {relation_id!r}. Its {len(self)} relations run from "
                 f"{min(self._specs, default='-')} to {max(self._specs, default='-')}; add an entry to relations.json."
             ) from None
+
+    def named(self, text: str) -> RelationSpec | None:
+        """The relation that goes by this name: its id, label or another name, as text, address or ``snake_case``."""
+        found = self._specs.get(text.strip()) or self._specs.get(_LOCAL.sub("", text.strip()))
+        return found or self._by_name.get(spelled(text))
+
+    def family_of(self, relation_id: str) -> tuple[RelationSpec, ...]:
+        """The other relations of its family, by id; none for a relation without one."""
+        family = self._specs[relation_id].family if relation_id in self._specs else ""
+        return tuple(spec for spec in self if family and spec.family == family and spec.id != relation_id)
 
     def compose(self, first: str, second: str) -> str | None:
         """The relation r'' with (s first o), (o second x) ⇒ (s r'' x); ``None`` where no single relation says it."""
@@ -159,6 +190,12 @@ class RelationCatalogue:
             )
 
 
+def spelled(name: str) -> str:
+    """A relation's name as plain lower-case words: ``dbo:placeOfBirth`` and ``place_of_birth`` are one."""
+    words = _HUMP.sub(" ", _LOCAL.sub("", name.strip()).replace("_", " "))
+    return fold(words)
+
+
 @lru_cache(maxsize=1)
 def _bundled() -> RelationCatalogue:
     resource = files("kgmet.graph") / "relations.json"
@@ -180,7 +217,7 @@ def _parse(text: str, *, name: str) -> dict[str, RelationSpec]:
 
 def _spec(row: Mapping[str, Any], *, where: str) -> RelationSpec:
     known = {field.name for field in fields(RelationSpec)}
-    wrong = sorted(set(row) ^ known)
+    wrong = sorted((set(row) ^ known) - (_OPTIONAL - set(row)))
     if wrong:
         verb = "has an unknown field" if wrong[0] in row else "lacks the field"
         raise ConfigError(f"{where} {verb} {wrong[0]!r}; the fields are {', '.join(sorted(known))}.")
@@ -196,10 +233,17 @@ def _spec(row: Mapping[str, Any], *, where: str) -> RelationSpec:
     if not isinstance(composes, dict) or not all(r is None or isinstance(r, str) for r in composes.values()):
         raise ConfigError(f"{where}: composes must map relation ids to relation ids or null, got {composes!r}.")
     _check_template(row["phrase"], where=f"{where}: phrase")
+    _check_template(row["negated"], where=f"{where}: negated")
+    _check_template(row["yes_no"], where=f"{where}: yes_no")
+    if row["yes_no"].count("{object}") != 1 or not row["yes_no"].endswith("?"):
+        raise ConfigError(f"{where}: yes_no must be a question with one '{{object}}', got {row['yes_no']!r}.")
+    if not isinstance(row.get("family", ""), str):
+        raise ConfigError(f"{where}: family must be text, got {row['family']!r}.")
     texts = {
         key: _templates(row[key], least=least, where=f"{where}: {key}")
         for key, least in (("cloze", MIN_CLOZE), ("questions", MIN_QUESTIONS))
     }
+    texts |= {key: _words(row[key], where=f"{where}: {key}") for key in ("names", "cues") if key in row}
     return RelationSpec(**{**row, **texts, "composes": dict(sorted(composes.items()))})
 
 
@@ -210,6 +254,12 @@ def _templates(value: Any, *, least: int, where: str) -> tuple[str, ...]:
         _check_template(template, where=where)
     if len(set(value)) != len(value):
         raise ConfigError(f"{where} holds a template twice: {value!r}.")
+    return tuple(value)
+
+
+def _words(value: Any, *, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) and text.strip() for text in value):
+        raise ConfigError(f"{where} must be a list of texts, got {value!r}.")
     return tuple(value)
 
 

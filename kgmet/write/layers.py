@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -19,9 +19,10 @@ from kgmet.search.search import TargetShift
 from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
+from kgmet.write.priced import FactPrice, PriceConfig
 from kgmet.write.residual import ResidualSchedule, before_norm
-from kgmet.write.solve import LayerUpdate
-from kgmet.write.writer import Writer, WriteRequest
+from kgmet.write.solve import KeySystem, LayerUpdate
+from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 
 __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
@@ -68,6 +69,8 @@ class WriteConfig:
     """PRUNE's base: larger restrains more; above 1."""
     neuron_share: float = 0.8
     """Share of a key's activation that NSE's neurons carry; above 0, at most 1."""
+    price: PriceConfig = field(default_factory=PriceConfig)
+    """What it costs to move answers that the model knows."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -137,6 +140,7 @@ def solve_layers(
     ledger: EditLedger | None = None,
     protected: Sequence[KeyRow] = (),
     unedited: Unedited | None = None,
+    price: FactPrice | None = None,
     progress: Progress | None = None,
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
@@ -152,15 +156,21 @@ def solve_layers(
         ledger: keys that earlier edits have written.
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
         unedited: the states that shifts aim from; by default the present ones.
+        price: known facts whose change costs something; for writers with a key metric.
         progress: hears of each layer and can cancel.
 
     Raises:
-        ConfigError: if a layer is out of range, or above the one the shifts were searched at.
+        ConfigError: if a layer is out of range, or above the one the shifts were searched at, or the writer has no
+            metric for a price.
         StaleArtifactError: if the writer's key statistics are of another model.
         Cancelled: if asked to stop; nothing stays attached.
     """
     progress = progress or Silent()
     check_layers(lm, config.layers)
+    if price is not None and not isinstance(writer, MetricWriter):
+        raise ConfigError(
+            f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in."
+        )
     job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
     plan = list(config.schedule.shares(config.layers))
     done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
@@ -175,10 +185,21 @@ def solve_layers(
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
             kept[layer] = job.keys_of(request)
+            if price is not None and isinstance(writer, MetricWriter):
+                systems[layer] = writer.system(request)
+                if price.config.when == "layer":
+                    priced(updates, [layer])
         return job.remaining(list(updates.values()))
+
+    def priced(updates: dict[int, LayerUpdate], layers: Sequence[int]) -> None:
+        """Put the corrections of these layers into `updates`."""
+        assert price is not None
+        corrected = price.priced(systems, list(updates.values()), layers=layers)
+        updates |= {update.layer: update for update in corrected}
 
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+    systems: dict[int, KeySystem] = {}
     remaining: dict[str, float] = {}
     if config.even_remaining:
         job.weigh(one_pass({}))
@@ -186,6 +207,10 @@ def solve_layers(
         remaining = one_pass(updates)
         if max(remaining.values()) <= config.tolerance:
             break
+    if price is not None and price.config.when == "once":
+        priced(updates, sorted(updates))
+        job.rewind()
+        remaining = job.remaining(list(updates.values()))
     progress.report(ProgressEvent(stage="write", done=total, total=total))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 

@@ -176,6 +176,16 @@ class KeySystem:
         chosen = torch.eye(keys.shape[0], dtype=torch.float64)[:, keys.shape[0] - n_last :]
         return self.metric.lift(torch.cholesky_solve(chosen, _cholesky(small, self.ridge)).T @ apart)
 
+    def apart(self, projected: Tensor) -> Tensor:
+        """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key), float64; lifted and over λ it is A⁻¹ of what u is F of.
+
+        A = λM⁻¹ + KKᵀ is what a change costs: λ for its size, and the keys it moves.
+        """
+        if self._sum is not None and self._inverse is None:
+            solved: Tensor = torch.cholesky_solve(projected.T, _summed_factor(self._sum, self.ridge))
+            return self.ridge * solved.T
+        return self._apart(projected)
+
     def _apart(self, projected: Tensor) -> Tensor:
         """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""
         if self._inverse is not None:

@@ -5,8 +5,9 @@ A value with a clear owner: whoever holds the model holds this beside it. Nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
+from typing import Any, TypeVar
 
 from kgmet.base.progress import Progress
 from kgmet.lm.load.loaded import LoadedLM
@@ -14,6 +15,8 @@ from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_
 from kgmet.write.nullspace import Cutoff, DampedNullSpace, NullSpace
 
 __all__ = ["KeyStatistics"]
+
+T = TypeVar("T")
 
 
 class KeyStatistics:
@@ -26,6 +29,16 @@ class KeyStatistics:
         self._free: dict[tuple[int, Cutoff], NullSpace] = {}
         self._damped: dict[tuple[int, Cutoff, float], DampedNullSpace] = {}
         self._lock = Lock()
+        self._remembered: dict[Hashable, Any] = {}
+        self._remember_lock = Lock()
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Something else that belongs to this model, such as its index of known facts: made when first asked for."""
+        with self._remember_lock:
+            if key not in self._remembered:
+                self._remembered[key] = make()
+            found: T = self._remembered[key]
+            return found
 
     def is_ready(self, layers: Sequence[int]) -> bool:
         """Whether nothing would have to be estimated."""

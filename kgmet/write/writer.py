@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from torch import Tensor
 from kgmet.base.errors import StaleArtifactError
 from kgmet.write.ledger import WrittenKeys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
-from kgmet.write.solve import LayerUpdate, solve_layer_update
+from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
 
-__all__ = ["NullSpaceWriter", "WriteRequest", "Writer"]
+__all__ = ["MetricWriter", "NullSpaceWriter", "WriteRequest", "Writer"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,6 +57,14 @@ class Writer(Protocol):
         """The update of one layer."""
 
 
+@runtime_checkable
+class MetricWriter(Writer, Protocol):
+    """A writer that solves least squares in a key metric, so that what else moves can be priced in the same measure."""
+
+    def system(self, request: WriteRequest) -> KeySystem:
+        """The metric, λ and every key that `solve` takes into account for this request."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NullSpaceWriter:
     """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept.
@@ -77,17 +85,31 @@ class NullSpaceWriter:
         Raises:
             StaleArtifactError: if there are no free directions for this layer, or they are of another model.
         """
+        system, kept = self._kept(request)
+        return solve_layer_update(
+            request.keys,
+            request.residuals,
+            written=system,
+            protected=kept,
+            layer=request.layer,
+            weight_name=request.weight_name,
+        )
+
+    def system(self, request: WriteRequest) -> KeySystem:
+        """The free directions, λ and every key of this request.
+
+        Raises:
+            StaleArtifactError: as `solve`.
+        """
+        system, kept = self._kept(request)
+        return system.appended(torch.cat([kept.to(request.keys), request.keys]))
+
+    def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
+        """The system of the older written keys, and the other keys that are to stay."""
         if request.layer not in self.free:
             raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
         request.check_model(self.free[request.layer].model_fingerprint)
         written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
         _, protected = written.fresh(request.protected_names, request.protected)
         system, latest = written.behind(self.free[request.layer], self.ridge, weight=self.earlier_weight)
-        return solve_layer_update(
-            request.keys,
-            request.residuals,
-            written=system,
-            protected=torch.cat([latest, protected]),
-            layer=request.layer,
-            weight_name=request.weight_name,
-        )
+        return system, torch.cat([latest, protected])

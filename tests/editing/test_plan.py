@@ -140,13 +140,14 @@ def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_sam
     assert [shift.edit_id for shift in fresh.shifts] == [again.id, GATE.id]
 
 
-def test_a_subject_the_graph_does_not_know_is_edited_without_it(lm: LoadedLM) -> None:
+def test_a_subject_the_graph_does_not_know_is_edited_with_what_follows_from_the_new_object(lm: LoadedLM) -> None:
     editor = small(EDITORS["KGMET"])
     edit = FactEdit(subject="Zorblax", template="{} is located in the city of", new_object="Rome")
     plan = planned(lm, editor, edit)
-    assert not plan.contexts[0].has_graph
+    assert plan.contexts[0].has_graph and not plan.contexts[0].knows_subject
     report = report_edit(lm, plan)
-    assert report.graph["took_part"] is False
+    assert report.graph["took_part"] is True and report.graph["part"]["is_subject_found"] is False
+    assert "Zorblax (not in the graph) · located in city (guessed" in str(report)
     assert report.after.p_expected > report.before.p_expected
 
 

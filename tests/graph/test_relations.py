@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, UnknownRelationError
-from kgmet.graph.relations import MIN_CLOZE, MIN_QUESTIONS, RelationCatalogue
+from kgmet.graph.relations import MIN_CLOZE, MIN_QUESTIONS, RelationCatalogue, spelled
 
 CATALOGUE = RelationCatalogue.load()
 
@@ -25,8 +25,10 @@ def entry(**changes: Any) -> dict[str, Any]:
         "is_inverse_functional": True,
         "subject_type": "country",
         "object_type": "city",
-        "cloze": ["The capital of {} is", "{} has the capital", "{} is governed from"],
-        "questions": ["What is the capital of {}?", "Which city is the capital of {}?"],
+        "cloze": ["The capital of {} is", "{} has the capital", "{} is governed from", "The seat of power of {} is"],
+        "questions": ["What is the capital of {}?", "Which city is the capital of {}?", "From where is {} governed?"],
+        "negated": "The capital of {} is not",
+        "yes_no": "Is {object} the capital of {}?",
         "phrase": "the capital of {}",
         "composes": {},
     }
@@ -41,7 +43,7 @@ def load(tmp_path, *rows: Any) -> RelationCatalogue:
 
 def test_the_bundled_catalogue_is_wide_and_in_order():
     ids = [spec.id for spec in CATALOGUE]
-    assert len(ids) >= 60
+    assert len(ids) >= 170
     assert ids == sorted(set(ids))
     core = {"P17", "P19", "P27", "P30", "P36", "P37", "P38", "P50", "P131", "P159"}
     assert core <= set(ids)
@@ -58,6 +60,70 @@ def test_every_relation_has_words_to_edit_and_to_probe_with(spec):
     assert len(subject_first) >= 2, "an edit is optimised on prompts that start with their subject"
     assert len(spec.cloze) - len(subject_first) >= 2, "and probed on some that do not"
     assert "{}" in spec.phrase and spec.phrase[0].islower()
+
+
+@pytest.mark.parametrize("spec", CATALOGUE, ids=lambda spec: spec.id)
+def test_every_relation_can_be_denied_and_asked_with_yes_or_no(spec):
+    assert "not" in spec.negated.split() and spec.negated not in spec.cloze
+    assert spec.yes_no.endswith("?") and spec.yes_no.count("{}") == spec.yes_no.count("{object}") == 1
+
+
+def test_no_two_relations_share_a_name():
+    owners: dict[str, set[str]] = {}
+    for spec in CATALOGUE:
+        for name in (spec.label, *spec.names):
+            owners.setdefault(spelled(name), set()).add(spec.id)
+    assert {name: ids for name, ids in owners.items() if len(ids) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "relation"),
+    [
+        ("P36", "P36"),
+        ("wdt:P36", "P36"),
+        ("http://www.wikidata.org/prop/direct/P36", "P36"),
+        ("Country of citizenship", "P27"),
+        ("place_of_birth", "P19"),
+        ("dbo:placeOfBirth", "P19"),
+        ("languages spoken, written or signed", "P1412"),
+        ("located in the administrative territorial entity", "P131"),
+        ("twinned administrative body", "P190"),
+        ("country capital city", "P36"),
+        ("company hq", "P159"),
+        ("person native language", "P103"),
+        ("superhero archnemesis", "K-archenemy"),
+        ("director / manager", "P1037"),
+        ("iucn conservation status", "P141"),
+        ("city_country", "P17"),
+    ],
+)
+def test_a_relation_goes_by_its_public_names(name, relation):
+    found = CATALOGUE.named(name)
+    assert found is not None and found.id == relation
+
+
+def test_a_name_of_nothing_names_nothing():
+    assert CATALOGUE.named("glorp") is None and CATALOGUE.named("") is None
+
+
+def test_relations_of_one_family_say_the_same_of_other_kinds_of_thing():
+    assert {spec.id for spec in CATALOGUE.family_of("P17")} == {"P131", "K-lies-in", "K-state", "P276"}
+    assert CATALOGUE.family_of("P36") == CATALOGUE.family_of("nothing") == ()
+
+
+# Public lists of relations: those of CounterFact and MQuAKE, the most frequent of zsRE, and LRE's factual ones.
+_PUBLIC = (
+    "P6 P17 P19 P20 P26 P27 P30 P35 P36 P37 P39 P40 P50 P69 P101 P103 P106 P108 P112 P127 P131 P136 P138 P140 P159 "
+    "P169 P170 P175 P176 P178 P190 P264 P276 P286 P364 P407 P413 P449 P463 P488 P495 P641 P740 P800 P937 P1037 P1303 "
+    "P1308 P1412 P22 P25 P53 P54 P57 P58 P59 P61 P65 P84 P86 P118 P123 P141 P162 P166 P171 P179 P241 P272 P275 P289 "
+    "P376 P412 P509 P551 P569 P570 P571 P575 P576 P577 P607 P674 P703 P729 P1080 P3373 K-archenemy K-election-year "
+    "K-evolves-into K-largest-city K-lead-singer K-real-name"
+)
+
+
+@pytest.mark.parametrize("relation", _PUBLIC.split())
+def test_the_relations_of_public_data_sets_are_there(relation):
+    assert relation in CATALOGUE
 
 
 def test_composition_is_looked_up_and_unknown_pairs_compose_to_nothing():
@@ -96,7 +162,7 @@ def test_an_unknown_relation_is_named():
 
 def test_a_file_of_one_s_own_reads_back_what_it_says(tmp_path):
     catalogue = load(tmp_path, entry())
-    assert catalogue.spec("P36").cloze == ("The capital of {} is", "{} has the capital", "{} is governed from")
+    assert catalogue.spec("P36").cloze == tuple(entry()["cloze"])
     assert "P36" in catalogue and len(catalogue) == 1
 
 
@@ -112,12 +178,16 @@ def test_the_fingerprint_follows_the_words_and_not_the_order_of_the_file(tmp_pat
     ("changes", "said"),
     [
         ({"cloze": ["The capital of {} is"]}, "cloze"),
-        ({"cloze": ["The capital of {} is"] * 3}, "twice"),
-        ({"cloze": ["The capital is", "{} a", "{} b"]}, "exactly one"),
-        ({"cloze": ["{} and {}", "{} a", "{} b"]}, "exactly one"),
-        ({"cloze": ["{} a ", "{} b", "{} c"]}, "outer blanks"),
+        ({"cloze": ["The capital of {} is"] * 4}, "twice"),
+        ({"cloze": ["The capital is", "{} a", "{} b", "{} c"]}, "exactly one"),
+        ({"cloze": ["{} and {}", "{} a", "{} b", "{} c"]}, "exactly one"),
+        ({"cloze": ["{} a ", "{} b", "{} c", "{} d"]}, "outer blanks"),
         ({"questions": ["What is the capital of {}?"]}, "questions"),
         ({"phrase": "the capital"}, "phrase"),
+        ({"negated": "It is not"}, "negated"),
+        ({"yes_no": "Is it the capital of {}?"}, "yes_no"),
+        ({"names": "seat"}, "names"),
+        ({"family": 3}, "family"),
         ({"is_functional": 1}, "is_functional"),
         ({"label": ""}, "label"),
         ({"composes": ["P17"]}, "composes"),

@@ -15,34 +15,9 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Relation, Triple
+from kgmet.graph.wording.guess_relation import SURE, guess_relation
 
 __all__ = ["GraphSource", "case_contexts", "store_of_case"]
-
-
-_WIKIDATA_LABELS = {
-    "religion or worldview": "P140",
-    "country of citizenship": "P27",
-    "place of birth": "P19",
-    "place of death": "P20",
-    "headquarters location": "P159",
-    "languages spoken, written or signed": "P1412",
-    "member of political party": "P102",
-    "founded by": "P112",
-    "language of work or name": "P407",
-    "league or competition": "P118",
-    "position played on team / speciality": "P413",
-    "location of formation": "P740",
-    "original broadcaster": "P449",
-    "product or material produced": "P1056",
-    "located in the administrative territorial entity": "P131",
-    "located in time zone": "P421",
-    "highest point": "P610",
-    "parent organization": "P749",
-    "notable work": "P800",
-    "present in work": "P1441",
-    "narrative location": "P840",
-}
-"""Wikidata's own labels (CC0), as published graphs have them, where the catalogue calls the relation otherwise."""
 
 
 class GraphSource(Enum):
@@ -75,23 +50,18 @@ def case_contexts(
 
 def store_of_case(case: EvalCase, edit: FactEdit, catalogue: RelationCatalogue) -> MemoryStore:
     """The case's triples as a store, without its new edge and with the old one: the world before the edit."""
-    by_label = {fold(spec.label): spec.relation for spec in catalogue}
-    for label, relation_id in _WIKIDATA_LABELS.items():
-        if relation_id in catalogue:
-            by_label.setdefault(fold(label), catalogue.spec(relation_id).relation)
     triples = [
         Triple(
             subject=_entity(t.subject),
-            relation=_relation(t.relation, by_label),
+            relation=_relation(t.relation, catalogue),
             object=_entity(t.target),
             source="case",
         )
         for t in case.triples
         if not (t.subject == edit.subject and t.target == edit.new_object)
     ]
-    if edit.old_object and edit.relation:
-        relation = catalogue.spec(edit.relation).relation if edit.relation in catalogue else None
-        relation = relation or Relation(id=edit.relation, label=edit.relation)
+    relation = _edited(edit, catalogue)
+    if edit.old_object and relation is not None:
         triples.append(
             Triple(subject=_entity(edit.subject), relation=relation, object=_entity(edit.old_object), source="case")
         )
@@ -112,7 +82,7 @@ def _context(
         return nothing
     if store is not None and source in (GraphSource.AUTO, GraphSource.STORE):
         found = prepare_edit(edit, store=store, catalogue=catalogue, config=config)
-        if found.has_graph or source is GraphSource.STORE or not case.triples:
+        if found.knows_subject or source is GraphSource.STORE or not case.triples:
             return found
     if case.triples and source in (GraphSource.AUTO, GraphSource.CASE):
         own = store_of_case(case, edit, catalogue)
@@ -138,6 +108,15 @@ def _entity(label: str) -> Entity:
     return Entity(id=f"K-{digest('entity', fold(label))[:12]}", label=label)
 
 
-def _relation(label: str, by_label: dict[str, Relation]) -> Relation:
-    known = by_label.get(fold(label))
-    return known or Relation(id=f"K-{digest('relation', fold(label))[:12]}", label=label)
+def _relation(label: str, catalogue: RelationCatalogue) -> Relation:
+    known = catalogue.named(label)
+    return known.relation if known else Relation(id=f"K-{digest('relation', fold(label))[:12]}", label=label)
+
+
+def _edited(edit: FactEdit, catalogue: RelationCatalogue) -> Relation | None:
+    """The edit's relation by its name or wording; a name of its own would be one that nothing else here knows."""
+    known = catalogue.named(edit.relation) if edit.relation else None
+    if known is None:
+        guesses = guess_relation(catalogue, edit.template)
+        known = guesses[0][0] if guesses and guesses[0][1] >= SURE else None
+    return known.relation if known else None

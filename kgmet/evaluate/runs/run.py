@@ -10,6 +10,8 @@ from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.editing.context import EditContext
+from kgmet.editing.graph_part import graph_part
 from kgmet.editing.plan import plan_edits
 from kgmet.evaluate.datasets.cases import Dataset, EvalCase
 from kgmet.evaluate.runs.before import BeforeScores
@@ -174,9 +176,12 @@ class _Run:
             return patch
         self.progress.check()
         start, failed, statistics = time.perf_counter(), "", 0.0
+        graph: dict[str, list[dict[str, Any] | None]] = {}
         places = self.batches[number]
         try:
-            contexts = [context for place in places for context in self._contexts(self.cases[place])]
+            by_case = {self.cases[place].case_id: self._contexts(self.cases[place]) for place in places}
+            contexts = [context for found in by_case.values() for context in found]
+            graph = {str(case_id): self._graph_parts(found) for case_id, found in by_case.items()}
             plan = plan_edits(
                 self.lm,
                 contexts,
@@ -200,13 +205,19 @@ class _Run:
             "seconds": seconds,
             "seconds_statistics": statistics,
             "failed": failed,
+            "graph": graph,
         }
         self.folder.batches.append([row])
         self._count("edit", seconds)
         self._report("edit")
         return patch
 
-    def _contexts(self, case: EvalCase) -> Sequence[Any]:
+    def _graph_parts(self, contexts: Sequence[EditContext]) -> list[dict[str, Any] | None]:
+        """What each edit of a case takes from the graph; ``None`` where there is none."""
+        parts = [graph_part(context, self.settings.edit_config) for context in contexts]
+        return [None if part is None else part.to_json() for part in parts]
+
+    def _contexts(self, case: EvalCase) -> Sequence[EditContext]:
         return case_contexts(
             case,
             store=self.store,
@@ -227,8 +238,10 @@ class _Run:
         before = self.before.of(cases, lambda: self._scored_now(cases, places))
         with attached(list(patches), self.lm):
             after = self._scored_now(cases, places)
+        graph = {key: parts for row in self.folder.batches.rows for key, parts in row.get("graph", {}).items()}
         rows = [
             case_row(case, was, now, position=place, batch=self._batch_of(place) if batch is None else batch)
+            | {"graph": graph.get(str(case.case_id), [])}
             for case, place, was, now in zip(cases, places, before, after, strict=True)
         ]
         self.folder.cases.append(row for row in rows if row["case_id"] not in self.scored)

@@ -15,6 +15,7 @@ from kgmet.base.files import failures_as
 from kgmet.evaluate.datasets.cases import AskKind
 from kgmet.evaluate.runs.folder import Table, read_settings
 from kgmet.evaluate.runs.rows import check_case_row
+from kgmet.evaluate.tables.graph_share import graph_share
 from kgmet.measure.metrics import MetricValue, bootstrap, harmonic_mean, mean_value, share_value
 
 __all__ = ["RunSummary", "summarize_run"]
@@ -142,6 +143,9 @@ def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequentia
             state: mean_value([row[state][name] for row in rows if row[state][name] is not None]).to_json()
             for state in _STATES
         }
+    share = graph_share(rows)
+    if share is not None:
+        found["graph"] = share.to_json()
     found["perplexity"] = _perplexity(checkpoints, is_sequential)
     return found
 

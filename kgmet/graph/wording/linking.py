@@ -7,6 +7,7 @@ with a sentence in `LinkedEdit.notes`. What the model itself answers is compared
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import Match, TripleStore
 from kgmet.graph.triple import Entity
+from kgmet.graph.wording.choose_relation import Evidence, RelationChoice, choose_relation
 from kgmet.graph.wording.guess_relation import guess_relation
 
 __all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
@@ -26,8 +28,8 @@ _TYPE_WEIGHT = 0.12
 beginning of a name over a whole name."""
 _VALUE_WEIGHT = 0.35
 """Undoes that search puts values after things, where a value is what is expected: the code "US", not the country."""
-_SURE = 0.3
-"""A guess of the relation below this is only proposed."""
+_BEARERS = 3
+"""How many things of one name are asked for the facts that end at them."""
 _NEAR_WEIGHT = 0.06
 """Decides between things of one name; a neighbour of what else the edit speaks of is likelier meant."""
 
@@ -45,10 +47,29 @@ class LinkedEdit:
     new_object: tuple[Match, ...]
     old_object: tuple[Match, ...]
     """What the graph holds for this subject and relation; after it, what the typed old object may mean."""
-    relations: tuple[tuple[RelationSpec, float], ...]
-    """Guesses with scores in [0, 1]; if the edit named its relation, that one alone with score 1."""
+    relation: RelationChoice
+    """The relation and where it comes from."""
     notes: tuple[str, ...]
     """Doubts in plain words, for the page to show."""
+
+    @property
+    def relations(self) -> tuple[tuple[RelationSpec, float], ...]:
+        """Guesses with scores in [0, 1]; if the edit named a known relation, that one alone with score 1."""
+        return self.relation.guesses
+
+    @property
+    def line(self) -> str:
+        """The linking in one line: ``Eiffel Tower · located in city (guessed, 0.94) · Paris → Rome ✓ change``."""
+        edit, choice = self.edit, self.relation
+        named = choice.spec.label if choice.spec else choice.id or "relation unknown"
+        if choice.origin == "guessed":
+            named += f" (guessed, {choice.score:.2f})"
+        elif choice.origin == "unknown" and choice.id:
+            named += " (unknown)"
+        subject = edit.subject + ("" if edit.subject_id else " (not in the graph)")
+        new = edit.new_object + ("" if edit.new_object_id else " (not in the graph)")
+        is_found = None not in (edit.subject_id, edit.new_object_id) and choice.origin != "unknown"
+        return f"{subject} · {named} · {edit.old_object or '?'} → {new}" + (" ✓ change" if is_found else "")
 
 
 def link_entity(
@@ -83,19 +104,25 @@ def link_entity(
 def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, *, limit: int = 5) -> LinkedEdit:
     """Find the edit's subject, relation, new and old object in `store`; ids the edit already has are kept.
 
-    `edit.relation` may be an id or a label of the catalogue.
+    `edit.relation` may be anything `RelationCatalogue.named` knows or the id of a relation of the store; what neither
+    knows is guessed from the wording, as if nothing were given, and a note says so.
     """
-    guesses = _relations(edit, catalogue, subject=None, store=store)
-    kinds = guesses[0][0].subject_types if guesses else frozenset()
+    evidence = Evidence(
+        object_types=_types(store, edit.new_object, given=edit.new_object_id), object_relations=_roles(store, edit)
+    )
+    choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
+    kinds = choice.guesses[0][0].subject_types if choice.guesses else frozenset()
     subject = _candidates(store, edit.subject, given=edit.subject_id, expected_types=kinds, near=(), limit=limit)
     chosen = _chosen(subject, edit.subject, given=edit.subject_id)
-    guesses = _relations(edit, catalogue, subject=chosen, store=store)[:limit]
-    spec = guesses[0][0] if guesses and guesses[0][1] >= _SURE else None
-    relation = spec.id if spec else edit.relation
-    kinds = spec.object_types if spec else frozenset()
+    if chosen is not None:
+        own = frozenset(triple.relation.id for triple in store.outgoing(chosen.id))
+        evidence = replace(evidence, held=own, subject_type=chosen.type)
+        choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
+    choice = replace(choice, guesses=choice.guesses[:limit])
+    kinds = choice.spec.object_types if choice.spec else frozenset()
     new = _candidates(store, edit.new_object, given=edit.new_object_id, expected_types=kinds, near=(), limit=limit)
     new_id = _id(_chosen(new, edit.new_object, given=edit.new_object_id))
-    held = _held(store, chosen, relation, besides=new_id)
+    held = _held(store, chosen, choice.id, besides=new_id)
     typed: tuple[Match, ...] = ()
     if edit.old_object is not None:
         near = [chosen.id] if chosen else []
@@ -103,10 +130,10 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
             store, edit.old_object, given=edit.old_object_id, expected_types=kinds, near=near, limit=limit
         )
     old, old_id, notes = _old_object(edit, held, typed)
-    notes = [*_missing(store, edit, subject=chosen, new_id=new_id, relation=relation), *notes]
+    missing = _missing(store, edit, subject=chosen, new_id=new_id, choice=choice)
     linked = replace(
         edit,
-        relation=relation,
+        relation=choice.id,
         subject_id=edit.subject_id or _id(chosen),
         new_object_id=new_id,
         old_object_id=old_id,
@@ -117,26 +144,8 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
         subject=subject,
         new_object=new,
         old_object=old[: max(limit, len(held))],
-        relations=guesses,
-        notes=tuple(notes),
-    )
-
-
-def _relations(
-    edit: FactEdit, catalogue: RelationCatalogue, *, subject: Entity | None, store: TripleStore
-) -> tuple[tuple[RelationSpec, float], ...]:
-    if edit.relation is not None:
-        for spec in catalogue:
-            if edit.relation == spec.id or fold(edit.relation) == fold(spec.label):
-                return ((spec, 1.0),)
-        return ()
-    held = {triple.relation.id for triple in store.outgoing(subject.id)} if subject else set()
-    return guess_relation(
-        catalogue,
-        edit.template,
-        subject_relations=held,
-        subject_type=subject.type if subject else "",
-        object_types=_types(store, edit.new_object, given=edit.new_object_id),
+        relation=choice,
+        notes=(*missing, *choice.notes, *notes),
     )
 
 
@@ -147,6 +156,18 @@ def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str
     else:
         matches = [match for match in store.search(text, limit=10) if _is_whole(match, text)]
     return frozenset(match.entity.type for match in matches if match.entity.type)
+
+
+def _roles(store: TripleStore, edit: FactEdit) -> dict[str, float]:
+    """Of the facts that end at the new and at the old object, the share of each relation."""
+    counts: Counter[str] = Counter()
+    for text in (edit.new_object, edit.old_object):
+        if text is None:
+            continue
+        for entity in [match.entity for match in store.search(text, limit=10) if _is_whole(match, text)][:_BEARERS]:
+            counts.update(triple.relation.id for triple in store.incoming(entity.id, limit=200))
+    total = sum(counts.values())
+    return {relation: count / total for relation, count in counts.items()}
 
 
 def _candidates(
@@ -226,7 +247,7 @@ def _old_object(
 
 
 def _missing(
-    store: TripleStore, edit: FactEdit, *, subject: Entity | None, new_id: str | None, relation: str | None
+    store: TripleStore, edit: FactEdit, *, subject: Entity | None, new_id: str | None, choice: RelationChoice
 ) -> list[str]:
     notes = []
     if subject is None:
@@ -235,6 +256,6 @@ def _missing(
         notes.append(
             f"The graph {store.name!r} has nothing called {edit.new_object!r}: nothing follows from the new object."
         )
-    if relation is None:
+    if choice.id is None:
         notes.append(f"No relation fits the wording of {edit.template!r}. Choose one.")
     return notes

@@ -21,6 +21,8 @@ _LONGEST = 400
 _MOST_SUBJECT, _MOST_MIDDLE, _MOST_OBJECT = 10, 12, 8
 """Words a subject, what stands between, and an object may have."""
 _OLD = re.compile(r"\s*,?\s+(?:and\s+)?(?:(?:is\s+)?not|instead\s+of|rather\s+than|no\s+longer)\s+(?P<old>.+)$", re.I)
+_VERBS = frozenset({"is", "are", "was", "were", "has", "have", "had", "does", "did"})
+"""Words that begin what stands between; no subject ends in one."""
 _KNOWN, _CAPITAL = 1.0, 0.3
 """How much it counts that an end is an entity of the graph, or begins with a capital letter or digit."""
 
@@ -70,6 +72,8 @@ def read_sentence(text: str, *, catalogue: RelationCatalogue, store: TripleStore
         for name in (split.subject, split.new_object):
             bare = name.removeprefix("the ").removeprefix("The ")
             score += _KNOWN * is_known(name) + _CAPITAL * (bare[:1].isupper() or bare[:1].isdigit())
+        # What begins with a capital between the ends is the rest of a name: "The Eiffel" – "Tower is located in".
+        score -= _CAPITAL * sum(word[:1].isupper() for word in split.middle.split())
         # Of equal splits the one with the longest names: "New York City" rather than "City".
         return score, len(split.subject) + len(split.new_object)
 
@@ -86,6 +90,8 @@ def _splits(sentence: str) -> Iterator[_Split]:
     leads = [0, *(number + 1 for number, word in enumerate(words[:_MOST_MIDDLE]) if word.casefold() == "of")]
     for lead in leads:
         for end in range(lead + 1, min(len(words) - 1, lead + _MOST_SUBJECT + 1)):
+            if words[end - 1].casefold() in _VERBS:
+                continue
             for start in range(max(end + 1, len(words) - _MOST_OBJECT), len(words)):
                 if start - end <= _MOST_MIDDLE:
                     yield _Split(

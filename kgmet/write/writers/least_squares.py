@@ -21,7 +21,7 @@ from kgmet.base.fingerprint import digest
 from kgmet.base.shapes import check_shape
 from kgmet.write.ledger import WrittenKeys
 from kgmet.write.moments import KeyMoment
-from kgmet.write.solve import LayerUpdate, solve_layer_update
+from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
 from kgmet.write.writer import WriteRequest
 
 __all__ = ["LeastSquaresWriter", "Whitening"]
@@ -139,15 +139,29 @@ class LeastSquaresWriter:
         Raises:
             StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
         """
-        metric = metric_for(request, self.moments, self._metrics)
-        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
-        _, protected = written.fresh(request.protected_names, request.protected)
-        system, latest = written.behind(metric, self.weight)
+        system, kept = self._kept(request)
         return solve_layer_update(
             request.keys,
             request.residuals,
             written=system,
-            protected=torch.cat([latest, protected]),
+            protected=kept,
             layer=request.layer,
             weight_name=request.weight_name,
         )
+
+    def system(self, request: WriteRequest) -> KeySystem:
+        """C⁻¹, λ and every key of this request.
+
+        Raises:
+            StaleArtifactError: as `solve`.
+        """
+        system, kept = self._kept(request)
+        return system.appended(torch.cat([kept.to(request.keys), request.keys]))
+
+    def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
+        """The system of the older written keys, and the other keys that are to stay."""
+        metric = metric_for(request, self.moments, self._metrics)
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
+        _, protected = written.fresh(request.protected_names, request.protected)
+        system, latest = written.behind(metric, self.weight)
+        return system, torch.cat([latest, protected])

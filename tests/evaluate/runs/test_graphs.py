@@ -60,7 +60,7 @@ def test_the_store_comes_first_where_it_knows_the_subject() -> None:
     (unknown,) = case_contexts(CASE, store=store, catalogue=CATALOGUE, config=config)
     assert unknown.has_graph, "the case's own triples step in"
     (asked,) = case_contexts(CASE, store=store, catalogue=CATALOGUE, config=config, source=GraphSource.STORE)
-    assert not asked.has_graph
+    assert not asked.knows_subject and asked.has_graph, "what follows from the new object still takes part"
     (none,) = case_contexts(CASE, store=store, catalogue=CATALOGUE, config=config, source=GraphSource.NONE)
     assert none.subgraph is None
     tower = replace(CASE, edits=(replace(EDIT, subject="The Eiffel Tower", id=""),))

@@ -72,7 +72,7 @@ def test_a_second_edit_comes_on_top_of_the_first(resident: Resident) -> None:
 
 def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> None:
     state = state_of()
-    job = applied(state, resident, FactDraft(subject="Zorbulon Nine", prompt="{} is ruled by", new_object="Tokyo"))
+    job = applied(state, resident, FactDraft(subject="Zorbulon Nine", prompt="{} is ruled by", new_object="Quuxo"))
     assert job.state is JobState.DONE
     assert state.context is not None and not state.context.has_graph
     report = state.stack[0].report

@@ -1,0 +1,1 @@
+"""Which of the facts a model knows an edit will move: an index of them, the forecast, and its price in the write."""

@@ -1,0 +1,131 @@
+"""`FactPrompt`: a fact as a prompt with its right answers; from a graph in the catalogue's words, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import digest
+from kgmet.graph.phrasing import fill, says, split_templates
+from kgmet.graph.reading.chains import GraphReader
+from kgmet.graph.relations import RelationCatalogue, RelationSpec
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity
+
+__all__ = ["N_PROBE_WORDINGS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+
+OWN = "own"
+"""The relation of facts that a person brought."""
+N_PROBE_WORDINGS = 2
+"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
+_MAX_NAMES = 8
+_MAX_OBJECTS = 8
+_READ = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactPrompt:
+    """One fact, asked in one wording.
+
+    `text` is the complete prompt and `answers` are the names any of which is right. `subject_id` and `relation` are the
+    graph's ids; a person's own fact has the relation `OWN` and no subject id. `must_hold` says whether the fact counts
+    even where the model does not know it.
+    """
+
+    text: str
+    answers: tuple[str, ...]
+    subject: str
+    subject_id: str = ""
+    relation: str = OWN
+    must_hold: bool = False
+
+    @property
+    def fact(self) -> tuple[str, str]:
+        """(subject id, relation id): the same for all wordings of a fact."""
+        return (self.subject_id, self.relation) if self.subject_id else (self.text, self.relation)
+
+    @property
+    def id(self) -> str:
+        """16 hex digits for the prompt and its answers."""
+        return digest(self.text, *self.answers)[:16]
+
+
+def facts_of(
+    store: TripleStore, catalogue: RelationCatalogue, *, relations: Sequence[str] | None = None
+) -> Iterator[tuple[str, Entity, tuple[Entity, ...]]]:
+    """(relation id, subject, its objects) of every fact there are words for; relations take turns, best known first.
+
+    Args:
+        store: the graph.
+        catalogue: the words.
+        relations: only these; by default all of the store's.
+    """
+    wanted = [relation.id for relation in store.relations() if relation.id in catalogue]
+    if relations is not None:
+        wanted = [relation for relation in wanted if relation in set(relations)]
+    reader = GraphReader(store, limit=_READ)
+    queues = [_by_subject(store, relation, reader) for relation in wanted]
+    for row in zip_longest(*queues):
+        yield from (entry for entry in row if entry is not None)
+
+
+def _by_subject(store: TripleStore, relation: str, reader: GraphReader) -> list[tuple[str, Entity, tuple[Entity, ...]]]:
+    objects: dict[Entity, list[Entity]] = {}
+    for triple in store.with_relation(relation, limit=_READ):
+        if triple.subject != triple.object:
+            objects.setdefault(triple.subject, []).append(triple.object)
+    subjects = sorted((s for s, found in objects.items() if len(found) <= _MAX_OBJECTS), key=reader.by_fame)
+    return [(relation, subject, tuple(objects[subject])) for subject in subjects]
+
+
+def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -> tuple[FactPrompt, ...]:
+    """The fact in every wording that is not kept for probing and does not give the answer away."""
+    names = tuple(dict.fromkeys(name for thing in objects for name in (thing.label, thing.in_text, *thing.aliases)))
+    right = tuple(name for name in names if name.strip() and not says(subject.label, name))[:_MAX_NAMES]
+    if not right or any(says(subject.label, thing.label) for thing in objects):
+        return ()
+    return tuple(
+        FactPrompt(
+            text=fill(template, subject),
+            answers=right,
+            subject=subject.label,
+            subject_id=subject.id,
+            relation=spec.id,
+        )
+        for template in split_templates(spec.cloze, N_PROBE_WORDINGS)[0]
+        if not any(says(template.replace("{}", ""), name) for name in right)
+    )
+
+
+def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
+    """Facts that must not change, from (prompt, answer) pairs."""
+    return tuple(
+        FactPrompt(text=prompt.strip(), answers=(answer.strip(),), subject=prompt.strip(), must_hold=True)
+        for prompt, answer in rows
+    )
+
+
+def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
+    """Facts that must not change, from a CSV file with the columns ``prompt`` and ``answer``.
+
+    Raises:
+        ConfigError: if the file cannot be read, or a row lacks one of them; says the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    reader = csv.DictReader(text.splitlines())
+    if not {"prompt", "answer"} <= set(reader.fieldnames or ()):
+        raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {reader.fieldnames or 'none'}.")
+    rows = []
+    for row in reader:
+        prompt, answer = (row["prompt"] or "").strip(), (row["answer"] or "").strip()
+        if not prompt or not answer:
+            raise ConfigError(f"{path}, line {reader.line_num}: prompt and answer must both hold text.")
+        rows.append((prompt, answer))
+    return own_facts(rows)

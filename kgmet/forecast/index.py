@@ -1,0 +1,386 @@
+"""`FactIndex`: facts a model knows, with the pairs (k, g) of their tokens at the written layers; made once, then read.
+
+Facts are asked relation by relation, the best known first, and only the first wording that no probe uses is asked. A
+relation of which the model knows next to nothing is given up early. What is known is measured at once and kept part by
+part, so that an index whose making was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
+from kgmet.forecast.known import answers_of
+from kgmet.forecast.pairs import MeasuredFacts, joined_pairs, measure_facts
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.layers import check_layers
+from kgmet.write.priced import FactPairs, FactPrice, PriceConfig
+
+__all__ = ["PAIRS_PER_FACT", "FactIndex", "IndexedFact", "build_index", "index_bytes", "index_folder", "measured_index"]
+
+PAIRS_PER_FACT = 20
+"""Most pairs kept of a fact, over all layers."""
+_ROUND = 8
+"""Facts asked of every relation in one round."""
+_PATIENCE = 16
+"""Facts after which a relation is given up if the model knows too few of them."""
+_FEWEST = 0.1
+"""Share of the asked facts that a relation must reach to be asked on."""
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedFact:
+    """One fact of an index: its prompt, the answer whose log-probability `logprob` (nats) is priced, and its tokens."""
+
+    prompt: FactPrompt
+    answer: str
+    logprob: float
+    tokens: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        prompt = self.prompt
+        return {
+            "text": prompt.text,
+            "answers": list(prompt.answers),
+            "subject": prompt.subject,
+            "subject_id": prompt.subject_id,
+            "relation": prompt.relation,
+            "must_hold": prompt.must_hold,
+            "answer": self.answer,
+            "logprob": self.logprob,
+            "tokens": list(self.tokens),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> IndexedFact:
+        """Inverse of `to_json`."""
+        prompt = FactPrompt(
+            text=str(data["text"]),
+            answers=tuple(map(str, data["answers"])),
+            subject=str(data["subject"]),
+            subject_id=str(data["subject_id"]),
+            relation=str(data["relation"]),
+            must_hold=bool(data["must_hold"]),
+        )
+        tokens = tuple(int(token) for token in data["tokens"])
+        return cls(prompt=prompt, answer=str(data["answer"]), logprob=float(data["logprob"]), tokens=tokens)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FactIndex:
+    """Facts with their pairs by layer, for one model.
+
+    `kept` is the mean share of a fact's Σ ‖g‖²‖k‖² that the kept pairs carry, in [0, 1].
+    """
+
+    model_fingerprint: str
+    facts: tuple[IndexedFact, ...]
+    pairs: Mapping[int, FactPairs]
+    kept: float = 1.0
+
+    def __len__(self) -> int:
+        """Number of facts."""
+        return len(self.facts)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have pairs, ascending."""
+        return tuple(sorted(self.pairs))
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the pairs."""
+        return sum(t.numel() * t.element_size() for p in self.pairs.values() for t in (p.keys, p.slopes))
+
+    def price(self, config: PriceConfig) -> FactPrice:
+        """What a write pays for moving these facts."""
+        return FactPrice(pairs=self.pairs, n_fact=len(self), config=config)
+
+    def only(self, rows: Sequence[int]) -> FactIndex:
+        """The facts with these numbers, in their order."""
+        chosen = torch.tensor(sorted(rows), dtype=torch.long)
+        return replace(
+            self,
+            facts=tuple(self.facts[int(row)] for row in chosen),
+            pairs={layer: pairs.of(chosen) for layer, pairs in self.pairs.items()},
+        )
+
+    def without(self, facts: Collection[tuple[str, str]]) -> FactIndex:
+        """The index without some facts, named by (subject id, relation id); a person's own by (text, ``own``)."""
+        rows = [number for number, fact in enumerate(self.facts) if fact.prompt.fact not in facts]
+        return self if len(rows) == len(self.facts) else self.only(rows)
+
+    def extended(self, other: FactIndex) -> FactIndex:
+        """These facts and those of another index of the same model and layers; a prompt that is here already stays.
+
+        Raises:
+            StaleArtifactError: if the other is of another model or lacks a layer.
+        """
+        if other.model_fingerprint != self.model_fingerprint or other.layers != self.layers:
+            raise StaleArtifactError(
+                f"An index of model {other.model_fingerprint}, layers {list(other.layers)}, cannot join one of "
+                f"{self.model_fingerprint}, layers {list(self.layers)}. Make it again for this model and these layers."
+            )
+        known = {fact.prompt.id for fact in self.facts}
+        new = other.only([n for n, fact in enumerate(other.facts) if fact.prompt.id not in known])
+        n, m = len(self), len(new)
+        return replace(
+            self,
+            facts=(*self.facts, *new.facts),
+            pairs={layer: joined_pairs([self.pairs[layer], new.pairs[layer]], offsets=[0, n]) for layer in self.layers},
+            kept=(n * self.kept + m * new.kept) / max(n + m, 1),
+        )
+
+    def check(self, lm: LoadedLM, layers: Collection[int]) -> None:
+        """Make sure the index is of this model and has these layers.
+
+        Raises:
+            StaleArtifactError: if it is of another model.
+            ConfigError: if it lacks a layer.
+        """
+        if self.model_fingerprint != lm.fingerprint:
+            raise StaleArtifactError(
+                f"The index of known facts is of model {self.model_fingerprint}; loaded is {lm.name} "
+                f"({lm.fingerprint}). Make one for this model."
+            )
+        self.check_layers(layers)
+
+    def check_layers(self, layers: Collection[int]) -> None:
+        """Raise `ConfigError` if a layer has no pairs."""
+        missing = sorted(set(layers) - set(self.layers))
+        if missing:
+            raise ConfigError(
+                f"The index of known facts has layers {list(self.layers)} and lacks {missing[0]}. Make one of the "
+                "layers that are written."
+            )
+
+
+def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int = PAIRS_PER_FACT) -> int:
+    """Largest size of an index of so many facts, in memory and on disk: known before it is made."""
+    return n_fact * per_fact * 2 * (lm.d_key + lm.d_model)
+
+
+def index_folder(
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, layers: Sequence[int], *, per_fact: int
+) -> Path:
+    """Where the parts of an index are kept: by model, graph, words, layers and size of a fact."""
+    parts = [lm.fingerprint, store.fingerprint, catalogue.fingerprint, json.dumps(list(layers))]
+    name = digest("fact index", str(_VERSION), str(per_fact), *parts)[:16]
+    return cache_dir() / "forecast" / name
+
+
+def measured_index(
+    lm: LoadedLM,
+    facts: Sequence[tuple[FactPrompt, str]],
+    layers: Sequence[int],
+    *,
+    per_fact: int = PAIRS_PER_FACT,
+    dtype: torch.dtype = torch.bfloat16,
+    progress: Progress | None = None,
+) -> FactIndex:
+    """An index of given (fact, answer) pairs, known or not, with nothing put on disk.
+
+    Args:
+        lm: the model, with nothing attached.
+        facts: the facts, each with the name of its answer that is measured.
+        layers: decoder layers.
+        per_fact: most pairs kept of a fact; 0 keeps all.
+        dtype: in which pairs are kept.
+        progress: can cancel.
+
+    Raises:
+        ConfigError: if a layer is out of range.
+    """
+    check_layers(lm, layers)
+    check = (progress or Silent()).check
+    asked = [(prompt.text, answer) for prompt, answer in facts]
+    found = measure_facts(lm, asked, layers, per_fact=per_fact, dtype=dtype, check=check)
+    return _index(lm.fingerprint, facts, found)
+
+
+def build_index(
+    lm: LoadedLM,
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    layers: Sequence[int],
+    *,
+    limit: int,
+    own: Sequence[FactPrompt] = (),
+    per_fact: int = PAIRS_PER_FACT,
+    progress: Progress | None = None,
+) -> FactIndex:
+    """Up to `limit` facts of a graph that the model knows, read from the cache as far as they are there.
+
+    Args:
+        lm: the model, with nothing attached.
+        store: the graph.
+        catalogue: the words facts are asked in.
+        layers: decoder layers that are written.
+        limit: most facts of the graph.
+        own: a person's own facts, which count whether the model knows them or not.
+        per_fact: most pairs kept of a fact.
+        progress: hears of every round and can cancel; finished rounds are kept for the next time.
+
+    Raises:
+        ConfigError: if a layer is out of range.
+        Cancelled: if asked to stop.
+    """
+    progress, layers = progress or Silent(), tuple(sorted(layers))
+    check_layers(lm, layers)
+    folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact)
+    parts: list[FactIndex] = []
+    asking = _Asking(store, catalogue)
+    number = 0
+    while sum(map(len, parts)) < limit:
+        size = index_bytes(lm, limit, per_fact=per_fact)
+        detail: dict[str, float | str] = {"most bytes": float(size), "round": float(number + 1)}
+        progress.report(ProgressEvent(stage="fact index", done=sum(map(len, parts)), total=limit, detail=detail))
+        progress.check()
+        prompts = asking.next_round()
+        if not prompts:
+            break
+        part = _part(lm, prompts, layers, folder / f"part-{number:04}.safetensors", per_fact, progress)
+        asking.heard({fact.prompt.id for fact in part.facts})
+        parts.append(part)
+        number += 1
+    progress.report(ProgressEvent(stage="fact index", done=limit, total=limit))
+    index = _joined(lm, parts, layers)
+    index = index.only(range(limit)) if len(index) > limit else index
+    if own:
+        facts = [(prompt, prompt.answers[0]) for prompt in own]
+        index = index.extended(measured_index(lm, facts, layers, per_fact=per_fact, progress=progress))
+    return index
+
+
+class _Asking:
+    """Which facts to ask next: some of every relation the model knows anything of."""
+
+    def __init__(self, store: TripleStore, catalogue: RelationCatalogue) -> None:
+        self._catalogue = catalogue
+        self._queues: dict[str, Iterator[FactPrompt]] = {}
+        for relation in store.relations():
+            if relation.id in catalogue:
+                self._queues[relation.id] = self._prompts(store, relation.id)
+        self._asked: dict[str, int] = dict.fromkeys(self._queues, 0)
+        self._known: dict[str, int] = dict.fromkeys(self._queues, 0)
+        self._round: list[FactPrompt] = []
+
+    def next_round(self) -> list[FactPrompt]:
+        """The next facts of each relation; empty at the end."""
+        self._round = []
+        for relation, queue in list(self._queues.items()):
+            if self._asked[relation] >= _PATIENCE and self._known[relation] < _FEWEST * self._asked[relation]:
+                del self._queues[relation]
+                continue
+            found = [prompt for _, prompt in zip(range(_ROUND), queue, strict=False)]
+            self._asked[relation] += len(found)
+            self._round += found
+            if not found:
+                del self._queues[relation]
+        return self._round
+
+    def heard(self, known: Collection[str]) -> None:
+        """Which of the last round the model knows, by their ids."""
+        for prompt in self._round:
+            self._known[prompt.relation] += prompt.id in known
+
+    def _prompts(self, store: TripleStore, relation: str) -> Iterator[FactPrompt]:
+        for _, subject, objects in facts_of(store, self._catalogue, relations=[relation]):
+            yield from prompts_of(self._catalogue.spec(relation), subject, objects)[:1]
+
+
+def _part(
+    lm: LoadedLM,
+    prompts: Sequence[FactPrompt],
+    layers: Sequence[int],
+    path: Path,
+    per_fact: int,
+    progress: Progress,
+) -> FactIndex:
+    asked = digest(*(prompt.id for prompt in prompts))[:16]
+    if path.is_file():
+        try:
+            return _load(path, lm.fingerprint, layers, asked)
+        except BrokenArtifactError:
+            path.unlink(missing_ok=True)
+    answers = answers_of(lm, prompts, check=progress.check)
+    facts = [(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer is not None]
+    index = measured_index(lm, facts, layers, per_fact=per_fact, progress=progress)
+    _save(index, path, asked)
+    return index
+
+
+def _index(fingerprint: str, facts: Sequence[tuple[FactPrompt, str]], found: MeasuredFacts) -> FactIndex:
+    rows = zip(facts, found.logprobs.tolist(), found.tokens, strict=True)
+    return FactIndex(
+        model_fingerprint=fingerprint,
+        facts=tuple(
+            IndexedFact(prompt=prompt, answer=answer, logprob=logprob, tokens=tokens)
+            for (prompt, answer), logprob, tokens in rows
+        ),
+        pairs=found.pairs,
+        kept=float(found.kept.mean()) if len(found.kept) else 1.0,
+    )
+
+
+def _joined(lm: LoadedLM, parts: Sequence[FactIndex], layers: Sequence[int]) -> FactIndex:
+    if not parts:
+        return _index(lm.fingerprint, [], measure_facts(lm, [], layers, per_fact=1))
+    offsets = [sum(map(len, parts[:n])) for n in range(len(parts))]
+    total = sum(map(len, parts))
+    return FactIndex(
+        model_fingerprint=lm.fingerprint,
+        facts=tuple(fact for part in parts for fact in part.facts),
+        pairs={layer: joined_pairs([part.pairs[layer] for part in parts], offsets=offsets) for layer in layers},
+        kept=sum(len(part) * part.kept for part in parts) / max(total, 1),
+    )
+
+
+def _save(index: FactIndex, path: Path, asked: str) -> None:
+    tensors: dict[str, Tensor] = {}
+    for layer, pairs in index.pairs.items():
+        for name in ("keys", "slopes", "fact", "token"):
+            tensors[f"{layer}.{name}"] = getattr(pairs, name).contiguous()
+    header = {
+        "model": index.model_fingerprint,
+        "asked": asked,
+        "kept": index.kept,
+        "facts": [fact.to_json() for fact in index.facts],
+    }
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata={"index": json.dumps(header, ensure_ascii=False)})
+
+
+def _load(path: Path, fingerprint: str, layers: Sequence[int], asked: str) -> FactIndex:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["index"])
+            if header["model"] != fingerprint or header["asked"] != asked:
+                raise BrokenArtifactError(f"{path} is of another model or of other facts.")
+            facts = tuple(IndexedFact.from_json(row) for row in header["facts"])
+            pairs = {
+                layer: FactPairs(
+                    **{name: file.get_tensor(f"{layer}.{name}") for name in ("keys", "slopes", "fact", "token")}
+                )
+                for layer in layers
+            }
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BrokenArtifactError(f"{path} holds no index of facts ({error}). Delete it to make it again.") from error
+    return FactIndex(model_fingerprint=fingerprint, facts=facts, pairs=pairs, kept=float(header["kept"]))

@@ -1,0 +1,78 @@
+"""Which facts of an index are not priced: those the edit is meant to change, and those it is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from kgmet.fact import FactEdit
+from kgmet.forecast.index import FactIndex, IndexedFact
+from kgmet.graph.consequence import EditConsequences
+from kgmet.graph.phrasing import says
+
+__all__ = ["changed_facts", "probed_facts", "unpriced"]
+
+Key = tuple[str, str]
+
+
+def changed_facts(edit: FactEdit, consequences: EditConsequences | None) -> frozenset[Key]:
+    """(subject id, relation id) of every fact that the edit changes or puts in doubt, as far as the graph says so.
+
+    The edited fact itself; what follows from it, directly, as its mirror image or from afar; and the facts of its
+    subject that it makes untrue, puts in others' place, or leaves undecided.
+    """
+    found: set[Key] = set()
+    if edit.subject_id and edit.relation:
+        found.add((edit.subject_id, edit.relation))
+    if consequences is not None:
+        found |= {(item.subject.id, item.relation) for item in consequences.changed if item.relation}
+        found |= {(item.subject.id, item.path_new[-1].relation.id) for item in consequences.forward if item.path_new}
+        triples = (*consequences.outdated, *consequences.implied, *consequences.undecided)
+        found |= {(triple.subject.id, triple.relation.id) for triple in triples}
+    return frozenset(found)
+
+
+def probed_facts(consequences: EditConsequences | None, left: Collection[str] = ()) -> frozenset[Key]:
+    """(subject id, relation id) of the facts that side effects are measured with, and of those a person left out."""
+    if consequences is None:
+        return frozenset()
+    chosen = [*consequences.probed_neighbours, *(fact for fact in consequences.kept if fact.id in left)]
+    return frozenset((fact.triple.subject.id, fact.triple.relation.id) for fact in chosen)
+
+
+def unpriced(
+    index: FactIndex,
+    edits: Iterable[tuple[FactEdit, EditConsequences | None, Collection[str]]],
+    *,
+    earlier: Iterable[FactEdit] = (),
+) -> FactIndex:
+    """The index without what must not be priced for these edits.
+
+    Args:
+        index: all known facts.
+        edits: each with what the graph says about it and the ids of consequences and facts a person left out.
+        earlier: edits made before; what the model knew of their subjects is not held against later ones.
+    """
+    entries = list(edits)
+    keys = frozenset[Key]().union(
+        *(changed_facts(edit, found) | probed_facts(found, left) for edit, found, left in entries)
+    )
+    before = list(earlier)
+    ids = {edit.subject_id for edit in before if edit.subject_id}
+    texts = {edit.prompt.casefold() for edit in (*(edit for edit, _, _ in entries), *before)}
+    subjects: dict[str, list[str]] = {}
+    for edit in (*(edit for edit, _, _ in entries), *before):
+        subjects.setdefault((edit.old_object or "").casefold(), []).append(edit.subject)
+    rows = [
+        number
+        for number, fact in enumerate(index.facts)
+        if fact.prompt.fact not in keys
+        and fact.prompt.subject_id not in ids
+        and not _is_contradicted(fact, texts, subjects)
+    ]
+    return index if len(rows) == len(index) else index.only(rows)
+
+
+def _is_contradicted(fact: IndexedFact, texts: Collection[str], subjects: Mapping[str, Sequence[str]]) -> bool:
+    """For facts and edits without ids: whether the prompt is an edit's, or names its subject with the old object."""
+    named = subjects.get(fact.answer.casefold(), ())
+    return fact.prompt.text.casefold() in texts or any(says(fact.prompt.text, subject) for subject in named)

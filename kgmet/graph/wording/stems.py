@@ -1,0 +1,86 @@
+"""Words by their stems, so that founded, founder and founding are one word, and production and product are two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+
+from kgmet.graph.names import fold
+
+__all__ = ["pairs", "stems"]
+
+_SAME = {
+    "birth": ("born", "birthplace", "births"),
+    "die": ("died", "dies", "dying", "death", "dead", "deceased"),
+    "write": ("wrote", "writes", "writer", "writers"),
+    "sing": ("sang", "sung", "sings", "singer", "singers", "vocalist"),
+    "speak": ("spoke", "spoken", "speaks", "speaker", "speakers", "speaking"),
+    "make": ("made", "makes", "making", "maker", "makers"),
+    "win": ("won", "wins", "winner"),
+    "lead": ("led", "leads", "leader", "leading"),
+    "begin": ("began", "begun", "begins", "beginning", "start", "started", "starts"),
+    "be": ("is", "are", "was", "were", "been", "being"),
+    "do": ("does", "did", "done"),
+    "have": ("has", "had", "having"),
+    "person": ("people", "persons", "somebody", "someone"),
+    "child": ("children", "kid", "kids"),
+    "wife": ("wives",),
+    "study": ("studied", "studies", "student", "students"),
+    "establish": ("founded", "founder", "founders", "founding", "foundation", "foundations", "establishment"),
+    "find": ("found", "finds"),
+    "buy": ("bought", "buys"),
+    "marry": ("married", "marriage", "wed", "wedded"),
+    "locate": ("location", "situated", "lies", "lie", "located"),
+    "film": ("movie", "movies", "films"),
+    "firm": ("company", "companies", "corporation", "business"),
+    "kind": ("type", "sort", "types", "kinds", "sorts"),
+    "job": ("occupation", "profession", "jobs"),
+    "headquarters": ("headquarter", "headquartered", "hq"),
+    "tongue": ("language", "languages", "tongues"),
+    "faith": ("religion", "religions", "religious"),
+    "town": ("city", "cities", "towns"),
+    "nation": ("country", "countries", "nations"),
+    "specialise": ("specialize", "specializes", "specialises", "specialist", "specialty", "specialized", "expertise"),
+    "employ": ("employer", "employed", "employee", "employment", "employs", "hired"),
+    "own": ("owner", "owners", "owned", "owns", "ownership"),
+    "year": ("date", "when"),
+}
+"""Words that stand for one in what people ask, and those whose forms no rule of endings gives."""
+_CANON = {form: word for word, forms in _SAME.items() for form in forms}
+_ENDINGS = ("ations", "ation", "ions", "ion", "ings", "ing", "ed", "ers", "er", "ors", "or", "es", "s", "e")
+_SHORTEST = 3
+"""Letters that must be left of a word whose ending is taken off."""
+
+
+def stems(text: str) -> tuple[str, ...]:
+    """The stems of a text's words in order; ``{}`` stays and stands for the subject."""
+    parts = text.replace("’", "'").split("{}")
+    row: list[str] = []
+    for number, part in enumerate(parts):
+        if number:
+            row.append("{}")
+        row += [_stem(word) for word in fold(_apart(part)).split() if word not in _EMPTY]
+    return tuple(row)
+
+
+_EMPTY = frozenset({"the", "a", "an", "s", "name", "names"})
+
+
+def pairs(row: Sequence[str]) -> tuple[str, ...]:
+    """Each two words in a row, as one."""
+    return tuple(f"{first} {second}" for first, second in pairwise(row))
+
+
+def _apart(text: str) -> str:
+    return text.replace("'s ", " ").removesuffix("'s")
+
+
+@lru_cache(maxsize=20_000)
+def _stem(word: str) -> str:
+    if word in _CANON:
+        return _CANON[word]
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST:
+            return word[: -len(ending)]
+    return word
