@@ -4,6 +4,7 @@
 # make soak    the tests that are too slow for every change
 # make check   lint, formatting, types: what CI runs before the tests
 # make bench   the tables of README and docs; minutes, on an idle machine
+# make docs    this documentation as a site, in site/; warnings are errors
 # make docs-screenshots   the pictures of the README
 # The same without make: CONTRIBUTING.md.
 
@@ -22,7 +23,7 @@ BROWSER = KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \
 
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: app test coverage soak check bench docs-screenshots clean
+.PHONY: app test coverage soak check bench docs docs-screenshots clean
 .DELETE_ON_ERROR:
 
 app: $(APP)
@@ -48,11 +49,15 @@ check: $(DEV)
 bench: $(DEV)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) "$$script" || exit 1; done
 
+docs: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build
+	@echo "Open site/index.html; for its search: $(RUN) -m http.server --directory site"
+
 docs-screenshots: $(DEV)
 	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/screenshots.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(RUN):
 	@test -n "$(PYTHON)" || { echo "No Python found. Install Python 3.11 and try again, or: make PYTHON=/path/to/python" >&2; exit 1; }

@@ -8,7 +8,7 @@ published code keeps them, and solves for the keys, not for the d_model columns 
 published code is. The low-rank side is timed twice: with the earlier keys' system kept, as a session does, and from
 nothing. Each side runs in a process of its own, and reads the basis from disk, as a session does.
 
-Memory is the highest resident size while a side works (`VmHWM`, begun anew before the solve), so it holds what any
+Memory is the highest resident size while a side works (`VmHWM`, reset before the solve), so it holds what any
 library takes underneath. Two figures: *kept and used* is that less what the interpreter, torch and the keys took
 before, so it holds what the side keeps from edit to edit (P and the sum there; basis and projected keys here); *the
 solve alone* is it less what stood ready when the first solve began. The basis is no work memory: the eigenvectors of
@@ -176,7 +176,7 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 def _forget_peak() -> None:
-    """Let the kernel count the highest resident size anew (Linux, proc(5): clear_refs)."""
+    """Let the kernel count the highest resident size from zero (Linux, proc(5): clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

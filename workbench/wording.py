@@ -19,6 +19,8 @@ STAGES = {
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
+    "known facts": "Asking which facts the model knows, once per model",
+    "fact index": "Measuring what would move each known fact, once per model",
     "search": "Searching the shift",
     "write": "Writing into the free directions",
     "measure": "Asking before and after",
@@ -42,8 +44,8 @@ GUIDE = (
 )
 
 ORDER_HELP = (
-    "All that is on adds up, so the order does not change what the model answers. It says what an edit rests on: what "
-    "counts as before on the other pages, what Undo takes first, and what an edit is made anew with."
+    "All that is on adds up, so the order does not change what the model answers. It says what "
+    "counts as before on the other pages, what Undo takes first, and what an edit is made again with."
 )
 VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
 

@@ -89,4 +89,4 @@ def _offloaded(model: nn.Module, name: str) -> Tensor:
         if kept is not None:
             value: Tensor = kept[leaf]
             return value
-    raise BrokenModelError(f"The model's weight {name!r} holds no values. Load the model anew.")
+    raise BrokenModelError(f"The model's weight {name!r} holds no values. Load the model again.")

@@ -46,7 +46,9 @@ def add_parser(subparsers: Any) -> None:
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip_generation_tests", action="store_true", help="no fluency, no consistency")
-    parser.add_argument("--generation_test_interval", type=int, default=1, help="generate for every so manieth case")
+    parser.add_argument(
+        "--generation_test_interval", type=int, default=1, help="generate text for every N-th case only"
+    )
     parser.add_argument("--n_generation", type=int, default=2, help="generation prompts of a case (public code: 10)")
     parser.add_argument("--free_tokens", type=int, default=12, help="length of free answers; 0 leaves them out")
     parser.add_argument("--no_chain_of_thought", action="store_true", help="ask MQuAKE's questions plainly only")

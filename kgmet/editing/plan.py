@@ -95,7 +95,7 @@ def plan_edits(
         config: settings; by default the editor's own.
         earlier: edits these come after (`EditPlan.so_far` of the last one); attached while it works.
         index: known facts for the price of the write (`write.price`); by default facts of the sample graph.
-        progress: hears of every stage; can cancel.
+        progress: receives every stage; can cancel.
 
     Raises:
         ContradictionError: if two edits contradict each other.

@@ -71,8 +71,8 @@ def compare_editors(
         catalogue: wordings of relations.
         statistics: key statistics of this model.
         earlier: patches under this edit; they stay attached, and their keys are kept where a method does so.
-        on_trial: hears of the contest so far after each rival.
-        progress: hears of every rival and of its search; can cancel.
+        on_trial: receives the contest so far after each rival.
+        progress: receives every rival and of its search; can cancel.
 
     Raises:
         Cancelled: if asked to stop.

@@ -145,7 +145,7 @@ def measure_drift(
         patch: what is looked at.
         texts: measured at the subject's last token, or at the last one where there is no subject.
         earlier: patches that are attached in both cases.
-        progress: hears of every text; can cancel.
+        progress: receives every text; can cancel.
     """
     progress = progress or Silent()
     layers = tuple(update.layer for update in patch.updates)

@@ -97,7 +97,7 @@ def trace_shifts(
         patches: what is looked at.
         texts: the prompts.
         earlier: patches that are attached in both cases.
-        progress: hears of every text; can cancel.
+        progress: receives every text; can cancel.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.

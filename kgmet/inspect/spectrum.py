@@ -223,7 +223,7 @@ def inspect_writes(
         patch: what is looked at.
         moments: by layer, for every layer of the patch.
         earlier: patches whose keys had to stay.
-        progress: hears of every layer (one eigenvalue problem each); can cancel.
+        progress: receives every layer (one eigenvalue problem each); can cancel.
 
     Raises:
         KeyError: if a layer has no moment.

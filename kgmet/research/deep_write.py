@@ -140,7 +140,7 @@ def plan_deep_edits(
 
     Raises:
         ConfigError: if the editor solves nothing, or a deep layer does not fit the model or the first write.
-        As `plan_edits`.
+        KgmetError: as `plan_edits`.
     """
     deep, config, so_far = deep or DeepConfig(), config or editor.config, earlier or EditsSoFar()
     if deep.write.layers[-1] > lm.n_layer - 2:
@@ -188,13 +188,13 @@ def write_deep(
         writer: solves one deep layer.
         config: see `DeepConfig`.
         ledger: keys that earlier edits have written.
-        progress: hears of every step; can cancel.
+        progress: receives every step; can cancel.
 
     Returns:
         What was written, or nothing where no edit is a later hop of anything.
 
     Raises:
-        As `find_target_shifts` and `solve_layers`.
+        KgmetError: as `find_target_shifts` and `solve_layers`.
     """
     progress = progress or Silent()
     problems = [problem for context in contexts if (problem := deep_problem(context, config)) is not None]

@@ -133,7 +133,7 @@ def find_target_shifts(
         sources: one per problem; they are trained in place.
         layer: the decoder layer whose output is shifted.
         config: see `TargetConfig`.
-        progress: hears of every step of every edit; can cancel between steps.
+        progress: receives every step of every edit; can cancel between steps.
 
     Raises:
         NonFiniteError: if a loss becomes NaN or infinite; names the edit.
@@ -256,7 +256,7 @@ def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetCo
                 _total(search, number, batch, rows, deltas[number], progress) for number, search in enumerate(searches)
             ]
             running = [n for n, search in enumerate(searches) if search.stopped is None]
-            # Done edits stay in the batch until there are enough of them to be worth encoding the rest anew.
+            # Done edits stay in the batch until there are enough of them to be worth encoding the rest again.
             if not running or len(running) <= 0.6 * len(searches):
                 for n in running:  # this step was measured but not taken
                     searches[n].curve.pop()

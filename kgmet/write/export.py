@@ -105,7 +105,7 @@ def export_merged(
         patches: one, or several that are to be attached together.
         lm: the model they were made for.
         folder: a new or empty folder; gets the config, weights and tokenizer.
-        progress: hears of each layer and can cancel; then nothing is left behind.
+        progress: receives each layer and can cancel; then nothing is left behind.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.

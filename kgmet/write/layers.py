@@ -1,4 +1,4 @@
-"""`solve_layers`: spread wanted shifts over several layers, measuring anew after each tentative write."""
+"""`solve_layers`: spread wanted shifts over several layers, measuring again after each tentative write."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class WriteConfig:
     schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
-    """λ of the solve; above 0. Small follows the edit, large disturbs less."""
+    """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
     """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
     protected_weight: float = 1.0
@@ -54,7 +55,7 @@ class WriteConfig:
     even_remaining: float = 0.0
     """Edits count as much as it takes for each to miss this part of its shift, from 0, below 1; 0: all alike. Alike, a
     key that ordinary ones resemble misses most of its shift while another reaches its own further than it needs."""
-    keys_per_edit: str = "mean"
+    keys_per_edit: Literal["mean", "each"] = "mean"
     """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
     the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
     repeats: int = 1
@@ -89,6 +90,13 @@ class WriteConfig:
             raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
         if not self.tolerance >= 0:
             raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
+        if not self.moment_weight > 0:
+            raise ConfigError(f"write.moment_weight must be above 0, got {self.moment_weight}")
+        for name in ("kept_share", "neuron_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
+        if not self.log_base > 1:
+            raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
 
 
 def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
@@ -145,7 +153,7 @@ def solve_layers(
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
 
-    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured anew.
+    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured again.
 
     Args:
         lm: the model, with earlier patches attached.
@@ -157,7 +165,7 @@ def solve_layers(
         protected: texts whose keys are to stay; `KeyRow.owner` names them.
         unedited: the states that shifts aim from; by default the present ones.
         price: known facts whose change costs something; for writers with a key metric.
-        progress: hears of each layer and can cancel.
+        progress: receives each layer and can cancel.
 
     Raises:
         ConfigError: if a layer is out of range, or above the one the shifts were searched at, or the writer has no

@@ -41,7 +41,7 @@ __all__ = ["Corpus", "KeyMoment", "bundled_corpus", "estimate_key_moments", "mom
 LOG = logging.getLogger(__name__)
 _CHECKPOINT_EVERY = 8
 _CORPUS = Limits(n_bytes=1 << 30)
-_ADVICE = "Delete it to estimate anew."
+_ADVICE = "Delete it to estimate it again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def estimate_key_moments(
         layers: decoder layers.
         corpus: the text; by default the bundled one.
         batch_size: passages per forward pass.
-        progress: hears of each batch and can cancel; what was done so far is kept for the next time.
+        progress: receives each batch and can cancel; what was done so far is kept for the next time.
 
     Returns:
         layer → moment.

@@ -5,7 +5,8 @@ below a cutoff. There is no true null space, the spectrum is smooth, so the cuto
 published), by rank, or by share of energy. One massive eigenvalue (the attention sink's) makes any cutoff relative to
 the largest useless, so there is none.
 
-Below the cutoff ordinary keys are small, not nothing: in a `DampedNullSpace` a direction is as dear as they use it.
+Below the cutoff ordinary keys are small, not nothing. In a `DampedNullSpace` a direction is penalised by how strongly
+they use it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from kgmet.base.shapes import check_finite, check_shape
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 
 _OLDEST_INVERSE = 256
-"""Appends after which an inverse is worked out anew, so that rounding does not add up."""
+"""Appends after which an inverse is worked out again, so that rounding does not add up."""
 _MOST_CONDITION = 1e8
 """Largest ratio of the sum's trace to λ at which an inverse is kept at all; beyond it every solve factorises."""
 

@@ -47,7 +47,7 @@ class KeySpectrum:
         Raises:
             BrokenArtifactError: if the file is damaged.
         """
-        advice = "Delete it to work it out anew."
+        advice = "Delete it to work it out again."
         read = load_artifact(path, what="spectrum", advice=advice)
         with failures_as(BrokenArtifactError, f"{path} holds no spectrum", advice=advice):
             return cls(values=read.tensors["values"], vectors=read.tensors["vectors"])

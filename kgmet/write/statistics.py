@@ -64,7 +64,7 @@ class KeyStatistics:
     def damped(
         self, layers: Sequence[int], cutoff: Cutoff, *, ratio: float, progress: Progress | None = None
     ) -> dict[int, DampedNullSpace]:
-        """Layer → free directions under this cutoff, each as dear as ordinary keys use it."""
+        """Layer → free directions under this cutoff, each penalised by how strongly ordinary keys use it."""
         moments = self.moments(layers, progress=progress)
         with self._lock:
             for layer in layers:

@@ -261,13 +261,13 @@ def test_moving_an_edit_in_the_ledger_says_what_that_means(resident: Resident) -
     state.record.push(first)
     state.record.push(second)
     page = shown("ledger", state)
-    assert "anew" not in "".join(button.label for button in page.button)
+    assert "again" not in "".join(button.label for button in page.button)
     assert page.button(key=f"move-1-{first.id}").disabled and page.button(key=f"move1-{second.id}").disabled
     page.button(key=f"move-1-{second.id}").click().run()
     assert not page.exception
     assert [entry.id for entry in state.stack] == [second.id, first.id]
     assert "without edit 1" in words(page) and "with edit 2" in words(page)
-    assert "Make 2 edits anew in this order" in words(page)
+    assert "Apply 2 edits again in this order" in words(page)
 
 
 def test_a_failed_switch_keeps_the_model(resident: Resident, tmp_path: Path) -> None:

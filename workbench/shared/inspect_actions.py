@@ -186,7 +186,7 @@ def compare(
 ) -> str | None:
     """Start the job ``compare``: the edit with every rival; what is known so far is kept under ``compare``.
 
-    `chosen` is the choice the page offered (see `comparable_edits`); an applied edit is made anew in its place, a typed
+    `chosen` is the choice the page offered (see `comparable_edits`); an applied edit is made again in place, a typed
     one after all live edits. `rows` are the rivals as they were typed.
     """
     lm, under = resident.lm, chosen.partition("/")[0] or None

@@ -1,4 +1,4 @@
-"""Sessions nobody has come back to leave the disk; nothing else ever does."""
+"""Delete session folders unused for N days, and nothing else."""
 
 from __future__ import annotations
 

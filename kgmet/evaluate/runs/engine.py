@@ -66,7 +66,7 @@ class Job:
 
     @property
     def dataset(self) -> Dataset:
-        """The data, read anew."""
+        """The data, read again."""
         given = self.options
         return load_dataset(
             given.ds_name,

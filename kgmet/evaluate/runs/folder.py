@@ -64,7 +64,7 @@ class Table:
         self.rows += added
 
     def reload(self) -> None:
-        """Read anew what other processes may have added."""
+        """Read again what other processes may have added."""
         self.rows = []
         if self._path.exists() or self._path.is_symlink():
             self._read()

@@ -58,7 +58,7 @@ class RunResources:
     """What runs share and do not change.
 
     `store` is the graph, or ``None``; `catalogue` the wordings of relations; `statistics` the key statistics of the
-    model, made anew by default; `before` the folder in which scores of the unedited model are kept for other runs on
+    model, made again by default; `before` the folder in which scores of the unedited model are kept for other runs on
     the same data.
     """
 
@@ -85,7 +85,7 @@ def run_evaluation(
         settings: what to do.
         folder: of this run; one that was begun with the same settings is continued.
         resources: the graph and what else is shared with other runs.
-        progress: hears of edits and cases with ``seconds_left``; can cancel between them.
+        progress: receives edits and cases with ``seconds_left``; can cancel between them.
 
     Raises:
         StaleArtifactError: if the folder belongs to another run.

@@ -45,7 +45,7 @@ class ScoreConfig:
     generation_top_k: int = 5
     """The public code draws from the five likeliest tokens."""
     generation_interval: int = 1
-    """Only every so manieth case is continued."""
+    """Generate text for every N-th case only."""
     n_multi_hop: int = 4
     """Most questions over several facts a case is asked in chat; 0 leaves them out."""
     answer_tokens: int = 32

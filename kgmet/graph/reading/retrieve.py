@@ -190,7 +190,7 @@ def expand(
 def without(subgraph: Subgraph, off: Collection[Switch]) -> Subgraph:
     """The subgraph with these triples (keys) and relations (ids) switched off; the edited edge always stays.
 
-    What hangs on the anchor only through them goes too. To switch something on again, retrieve anew with fewer
+    What hangs on the anchor only through them goes too. To switch something on again, retrieve it again with fewer
     exclusions.
     """
     edited = subgraph.edited

@@ -132,7 +132,7 @@ class Look:
         )
 
     def _returns(self, chain: Chain) -> bool:
-        # The country of the capital of Spain is Spain. To ask for it anew after an edit of the capital is a play on
+        # The country of the capital of Spain is Spain. To ask for it again after an edit of the capital is a play on
         # words, and so is everything that is asked by way of it.
         return any(triple.object == self.ends.subject for path in chain.paths.values() for triple in path)
 

@@ -1,4 +1,4 @@
-"""What is owed to a server that is asked: a name, a well-formed address, and the patience it asks for."""
+"""HTTP etiquette for SPARQL endpoints: User-Agent, address check, Retry-After."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
         contents = digest(triples.read_bytes(), entities.read_bytes())
     except OSError as error:
         raise GraphFileError(
-            f"The embedded graph is not at {folder} ({error}). Install the program anew, or load a graph of your own."
+            f"The embedded graph is not at {folder} ({error}). Install the program again, or load a graph of your own."
         ) from error
     return _load(folder, contents)
 
 
 @lru_cache(maxsize=2)
 def _load(folder: Path, contents: str) -> RdfStore:
-    # `contents` is the key that makes a changed file be read anew.
+    # `contents` is the key that makes a changed file be read again.
     return load_graph(folder / "triples.tsv", entities=folder / "entities.tsv", name="sample")

@@ -149,7 +149,7 @@ def load_lm(
         device: where to; by default CUDA if there is one, else Apple's MPS, else the CPU.
         dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
         device_map: passed to Accelerate to spread a model over devices; `device` is then ignored.
-        progress: hears of the steps.
+        progress: receives the steps.
 
     Raises:
         ModelNotFoundError: no such model, or no network; names three ways out.

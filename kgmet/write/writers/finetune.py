@@ -89,7 +89,7 @@ def finetune_updates(
         problems: the edits; of their prompts only the first `config.contexts` REWRITE ones are used.
         layers: decoder layers to tune.
         config: see `FineTuneConfig`.
-        progress: hears of every step and can cancel between steps.
+        progress: receives every step and can cancel between steps.
 
     Returns:
         One update a layer, ascending: factors identity × matrix of d_model rows. It is what the last loss was measured

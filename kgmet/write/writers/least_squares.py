@@ -88,7 +88,7 @@ def definite_cholesky(moment: Tensor) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(system)
         if not bool(failed):
             return factor
-    raise ConfigError("The key statistics are no second moment: they have negative eigenvalues. Estimate them anew.")
+    raise ConfigError("The key statistics are no second moment: they have negative eigenvalues. Estimate them again.")
 
 
 def moment_for(request: WriteRequest, moments: Mapping[int, KeyMoment]) -> KeyMoment:

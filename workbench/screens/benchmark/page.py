@@ -21,12 +21,12 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     """Curves and table of some runs, one figure at a time."""
     summaries = [run.summary for run in runs if run.summary.n_cases or run.summary.checkpoints]
     if not summaries:
-        st.info("No case is scored yet: not measured.")
+        st.info("No case is scored yet.")
         return
     has_perplexity = any(summary.checkpoints for summary in summaries)
     options = [*view.kinds_asked(summaries), *([None] if has_perplexity else [])]
     if not options:
-        st.info("No curve yet: not measured.")
+        st.info("No curve yet.")
         return
     shown = st.segmented_control(
         "Curve",

@@ -52,7 +52,7 @@ def show() -> None:
         list(choices),
         format_func=lambda key: choices.get(key, key),
         key=EDIT,
-        help="An applied edit is made anew in its place, with the edits under it that are on.",
+        help="An applied edit is made again in its place, with the edits under it that are on.",
     )
     try:
         edit = inspect_actions.edit_to_compare(state, chosen or "")
@@ -104,7 +104,7 @@ def show() -> None:
     result = state.result("compare")
     if result is None or not result.value.contest.trials:
         if not is_running:
-            st.info("Nothing was compared yet. Choose editors above and press Compare: not measured.")
+            st.info("Nothing compared yet. Choose editors above and press Compare.")
         return
     if is_running:
         return

@@ -82,7 +82,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         config.write.ridge,
         format="%g",
         key=f"setting-ridge-{key}",
-        help="Small follows the edit, large disturbs less.",
+        help="Smaller: stronger edit. Larger: fewer side effects.",
     )
     ratio = right.number_input(
         "Longest shift, ‖δ‖ / ‖h‖",

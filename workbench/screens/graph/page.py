@@ -69,7 +69,7 @@ def show() -> None:
             type="primary" if is_changed else "secondary",
             disabled=not is_changed,
             icon=":material/refresh:",
-            help="Find the subgraph anew without those switched off. The next edit uses it; earlier ones stay.",
+            help="Find the subgraph again without those switched off. The next edit uses it; earlier ones stay.",
         ):
             graph_panels.switched(state, off, subgraph)
             st.rerun()

@@ -79,7 +79,7 @@ def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> Non
 
 
 def order_panel(state: WorkbenchState, resident: Resident) -> None:
-    """What the order means, and making anew what was searched under other edits than lie under it now."""
+    """What the order means, and making again what was searched under other edits than lie under it now."""
     if len(state.stack) > 1:
         st.caption(wording.ORDER_HELP)
     job = state.job("remake")
@@ -89,7 +89,7 @@ def order_panel(state: WorkbenchState, resident: Resident) -> None:
     job_result(job)
     count = len(remake.outdated(state, resident.lm))
     if count and st.button(
-        f"Make {count} edit{'s' if count > 1 else ''} anew in this order",
+        f"Apply {count} edit{'s' if count > 1 else ''} again in this order",
         icon=":material/autorenew:",
         help="Searches and writes them again, each with the edits above it on. Names and notes stay.",
         key="remake",

@@ -1,4 +1,4 @@
-"""Making edits anew where the ledger was reordered or switched, so that each rests on what lies under it now.
+"""Making edits again where the ledger was reordered or switched, so that each is made on what lies under it now.
 
 Patches add up, so their order does not change what the model answers. But an edit was searched, and its neighbours'
 and predecessors' keys were kept, with certain others on; with other ones on it might have been written differently.
@@ -62,7 +62,7 @@ def remake(state: WorkbenchState, resident: Resident) -> str | None:
     lm, live = resident.lm, state.live(resident.lm)
     old = {entry.id for entry in outdated(state, lm)}
     if not old:
-        return "Every edit rests on what lies under it; there is nothing to make anew."
+        return "All edits are up to date."
 
     def work(progress: Progress) -> int:
         made: dict[str, StackEntry] = {}
@@ -78,7 +78,7 @@ def remake(state: WorkbenchState, resident: Resident) -> str | None:
         return len(made)
 
     try:
-        jobs.submit("remake", work, state.session_id, title=f"Make {len(old)} edits anew")
+        jobs.submit("remake", work, state.session_id, title=f"Apply {len(old)} edits again")
     except KgmetError as error:
         return str(error)
     return None

@@ -82,7 +82,7 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
         "write/ledger.py",
     ),
     ("R", "residuals: how far each key's output is to move, (n_key, d_model)", "residuals", "write/solve.py"),
-    ("λ", "ridge of the solve: small follows the edit, large disturbs less", "write.ridge", "write/solve.py"),
+    ("λ", "ridge of the solve; smaller: stronger edit, larger: fewer side effects", "write.ridge", "write/solve.py"),
     (
         "μ",
         "how much ordinary keys count within the free directions; 0: not at all",

@@ -86,7 +86,7 @@ def show() -> None:
             )
             reading_help(protection_view.READ_SPECTRUM)
     elif view == VIEWS[0]:
-        st.info("This edit keeps no keys, so what another cutoff would cost cannot be computed: not measured.")
+        st.info("This edit keeps no keys, so what another cutoff would cost cannot be computed.")
     elif view == VIEWS[1]:
         st.plotly_chart(
             charts.energy_chart(write, dark=is_dark()),

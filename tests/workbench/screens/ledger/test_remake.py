@@ -1,4 +1,4 @@
-"""Edits change places and are made anew, each on what lies under it; what the ledger says of them is so."""
+"""Edits change places and are made again, each on what lies under it; what the ledger says of them is so."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_edits_made_in_this_order_are_up_to_date(resident: Resident) -> None:
     applied(state, resident, EIFFEL, ROME)
     assert outdated(state, resident.lm) == ()
     said = remake(state, resident)
-    assert said is not None and "nothing" in said
+    assert said is not None and "up to date" in said
 
 
 def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: Resident) -> None:
