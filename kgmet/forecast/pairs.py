@@ -179,7 +179,7 @@ def _weightiest(keys: Sequence[Tensor], slopes: Sequence[Tensor], per_fact: int)
     weight = torch.stack([size.to(sizes[0].device) for size in sizes], dim=1).square()
     flat = weight.flatten(1)
     if not per_fact or flat.shape[1] <= per_fact:
-        return torch.ones_like(weight, dtype=torch.bool), torch.ones(len(flat, dtype=torch.float32))
+        return torch.ones_like(weight, dtype=torch.bool), torch.ones(len(flat), dtype=torch.float32)
     best = flat.topk(per_fact, dim=1).indices
     chosen = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, best, True)
     share = (flat * chosen).sum(1) / flat.sum(1).clamp(min=1e-30)

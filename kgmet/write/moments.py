@@ -25,7 +25,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kgmet.base.cache import cache_dir, written_whole
-from kgmet.base.errors import BrokenArtifactError, ConfigError, MemoryLimitError, NonFiniteError, StaleArtifactError
+from kgmet.base.errors import (
+    BrokenArtifactError,
+    ConfigError,
+    MemoryLimitError,
+    NonFiniteError,
+    StaleArtifactError,
+    UnwritableError,
+)
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent, Silent, note
 from kgmet.base.shapes import check_shape
@@ -412,7 +419,7 @@ class _State:
         try:
             with written_whole(self.path) as temporary:
                 save_file(tensors, temporary, metadata=header)
-        except OSError:
+        except UnwritableError:
             return
         self.kept_begin, self.kept_at = self.begin, time.monotonic()
 

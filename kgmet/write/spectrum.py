@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kgmet.base.cache import cache_dir, written_whole
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, Silent, note
 from kgmet.base.shapes import check_shape
@@ -94,7 +94,7 @@ def spectrum_of(
         try:
             with written_whole(path) as temporary:
                 save_file(tensors, temporary)
-        except OSError:  # a full disk costs time at the next start, not the edit
+        except UnwritableError:  # a full disk costs time at the next start, not the edit
             pass
     return spectrum
 
