@@ -38,7 +38,7 @@ class WriteConfig:
     """Where an edit is written and how the work is shared."""
 
     layers: tuple[int, ...] = (3, 4, 5, 6, 7, 8)
-    """Decoder layers, counted from 0; the shift is searched after the last of them."""
+    """Decoder layers, ascending, counted from 0; the shift is searched after the last of them."""
     schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0

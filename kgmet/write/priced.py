@@ -217,14 +217,11 @@ def _cut(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors of ``leftᵀ right`` of at most `rank` rows, the nearest to it; 0: as they are."""
     if not rank or left.shape[0] <= rank:
         return left, right
-    left_basis, left_core = torch.linalg.qr(left.T)
-    if left.shape[0] <= right.shape[1]:
-        right_basis, right_core = torch.linalg.qr(right.T)
-        u, values, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
-        vh = vh @ right_basis.T
-    else:
-        u, values, vh = torch.linalg.svd(left_core @ right, full_matrices=False)
-    return (values[:rank, None] * (left_basis @ u[:, :rank]).T), vh[:rank]
+    # Its columns lie in a space of min(n_row, d_model) dimensions; eigenvectors there are far cheaper than an SVD.
+    basis, core = (None, left.T) if left.shape[0] > left.shape[1] else torch.linalg.qr(left.T)
+    matrix = core @ right
+    chosen = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]
+    return (chosen if basis is None else basis @ chosen).T, chosen.T @ matrix
 
 
 def _sum(update: LayerUpdate, correction: LayerUpdate | None) -> LayerUpdate:

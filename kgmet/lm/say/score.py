@@ -222,7 +222,7 @@ def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerSc
     chosen = table.gather(1, target[:, None])[:, 0]
     hits = table.argmax(-1) == target
     return AnswerScore(
-        prompt=pair[0],
+        prompt=str(pair[0]),
         answer=pair[1],
         logprob=float(chosen.double().sum()),
         n_token=len(span.target_ids),
