@@ -18,6 +18,7 @@ from tests.tiny_models import tiny_lm, tiny_model
 
 SOAK = 25 if os.environ.get("KGMET_SOAK") == "1" else 1
 """How many times as many cases are drawn."""
+pytestmark = [pytest.mark.soak] if SOAK > 1 else []
 
 WORDS = "Rome Romeo São東京 北京市 กรุงเทพ القاهرة ירושלים Москва Αθήνα 서울 দিল্লি 🗼 O'Hare İ ß"
 HOSTILE = "</s> <s> <pad> {} {0} Sa\u0303o a\u0301\u0302 \u202eabc \ufeff \u200d 👩\u200d👩\u200d👧"
