@@ -32,6 +32,7 @@ from kgmet.write.layers import check_layers
 from kgmet.write.priced import FactPairs, FactPrice, PriceConfig
 
 __all__ = [
+    "MOST_BYTES",
     "PAIRS_PER_FACT",
     "FactIndex",
     "IndexedFact",
