@@ -1,24 +1,34 @@
 """One landmark → city edit at a time on the default model: how good, how fast, how much memory.
 
     python benchmarks/single_edit.py [--threads 2] [--limit 12] [--json FILE]
+    python benchmarks/single_edit.py --busy [--threads 2] [--limit 5]
 
 Prints the tables the README quotes, on the split that no setting was chosen on. Every row is made in this one run: the
 unedited model, KGMET, a free shift written the same way, and a random direction of which only the length is learned.
+With --busy it prints how long an edit, its search and a probe take alone and beside a process that keeps one core
+busy, under the waiting policy of the command line. OMP_WAIT_POLICY=active compares it with torch's own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+from kgmet.base.waiting import SETTINGS, wait_politely
+
+wait_politely()
+
+import torch
 from baseline import straightforward_search
 from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
@@ -29,6 +39,7 @@ from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.lm.say.packed import ask_packed
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 
@@ -41,6 +52,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, default=SUBJECTS)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--busy", action="store_true", help="only the seconds, alone and beside a busy core")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     start = time.perf_counter()
@@ -54,6 +66,9 @@ def main() -> None:
     statistics_ = KeyStatistics(lm)
     start = time.perf_counter()
     statistics_.moments(EDITORS["KGMET"].config.write.layers)
+    if options.busy:
+        print(beside_a_busy_core(lm, store, catalogue, cases, statistics_, threads=options.threads))
+        return
     moment_seconds = time.perf_counter() - start
 
     rows = {"unedited": measured(lm, cases, None)}
@@ -94,6 +109,54 @@ def main() -> None:
     print(f"peak memory {peak:.2f} GB = {peak / size:.2f} × the model's {size:.2f} GB in float32.")
     if options.json:
         options.json.write_text(json.dumps({name: {k: v.to_json() for k, v in f.items()} for name, f in rows.items()}))
+
+
+def beside_a_busy_core(
+    lm: LoadedLM,
+    store: object,
+    catalogue: RelationCatalogue,
+    cases: list[Case],
+    statistics_: KeyStatistics,
+    *,
+    threads: int,
+) -> str:
+    """Medians of an edit, its search and a probe of its prompts, alone and beside a process that computes for ever."""
+    editor = editor_named("KGMET")
+    contexts = [context_of(case, store, catalogue, editor.config) for case in cases]  # type: ignore[arg-type]
+
+    def measured_once() -> dict[str, float]:
+        found: dict[str, list[float]] = {"edit": [], "search": [], "probe": []}
+        for context in contexts:
+            start = time.perf_counter()
+            plan = plan_edits(lm, [context], editor=editor, statistics=statistics_)
+            found["edit"].append(time.perf_counter() - start)
+            found["search"].append(plan.seconds["search"])
+            start = time.perf_counter()
+            with attached(plan.patch, lm):
+                ask_packed(lm, [context.edit.prompt], [(context.edit.prompt, context.edit.new_object)])
+            found["probe"].append(time.perf_counter() - start)
+        return {name: statistics.median(values) for name, values in found.items()}
+
+    measured_once()  # what is made once is made
+    alone = measured_once()
+    with busy_core():
+        beside = measured_once()
+    policy = ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ)
+    table = Table(["seconds, median", "alone", "beside a busy core", "×"])
+    for name, seconds in alone.items():
+        table.add(name, f"{seconds:.3f}", f"{beside[name]:.3f}", f"{beside[name] / seconds:.1f}")
+    return f"{len(cases)} edits by KGMET; {machine(threads, lm)}; {lm.name}; {policy}.\n\n{table}"
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """One core computes for others meanwhile."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
 
 
 def timing(

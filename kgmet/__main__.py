@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from kgmet.base.errors import KgmetError
+from kgmet.base.waiting import wait_politely
 
 COMMANDS = ("edit", "forecast", "probe", "graph", "models", "evaluate", "summarize", "app")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that were foreseen end with one line on stderr and status 2."""
+    wait_politely()  # before a command imports torch
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:

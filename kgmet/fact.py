@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -29,6 +30,10 @@ MAX_OBJECT = 200
 """Longest old or new object, in characters."""
 MAX_TEMPLATE = 1000
 """Longest prompt template, in characters."""
+
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+"""Thai, Lao, Burmese and Khmer: no blanks between words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +89,21 @@ class FactEdit:
 
     @classmethod
     def from_prompt(cls, prompt: str, *, subject: str, new_object: str, **rest: Any) -> FactEdit:
-        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once.
+        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once, as a word of its own.
 
         Raises:
-            SubjectNotFoundError: if the prompt holds neither.
+            SubjectNotFoundError: if the prompt holds neither; "Rome" is not in "Romeo was born in".
         """
         if "{}" not in prompt:
-            if not subject.strip() or prompt.count(subject.strip()) != 1:
+            text, name = (unicodedata.normalize("NFC", value.strip()) for value in (prompt, subject))
+            places = _places(name, text)
+            if len(places) != 1:
+                where = "only inside other words" if not places and name and name in text else f"{len(places)} times"
                 raise SubjectNotFoundError(
-                    f"Subject {subject!r} does not occur exactly once in {prompt!r}. Write the prompt with one '{{}}' "
+                    f"Subject {subject!r} occurs {where} in {prompt!r}, not once. Write the prompt with one '{{}}' "
                     "where the subject goes, for example '{} was born in'."
                 )
-            prompt = prompt.replace(subject.strip(), "{}")
+            prompt = text[: places[0]] + "{}" + text[places[0] + len(name) :]
         return cls(subject=subject, template=prompt, new_object=new_object, **rest)
 
     def to_json(self) -> dict[str, str | None]:
@@ -183,6 +191,29 @@ def _clean(name: str, text: str, longest: int) -> str:
                 "Write it on one line."
             )
     return text
+
+
+def _places(subject: str, text: str) -> list[int]:
+    """Where the subject stands in the text as a word of its own."""
+    if not subject:
+        return []
+    starts = [match.start() for match in re.finditer(f"(?={re.escape(subject)})", text)]
+    ends = [start + len(subject) for start in starts]
+    return [
+        start
+        for start, end in zip(starts, ends, strict=True)
+        if not _is_one_word(text[start - 1 : start], subject[0]) and not _is_one_word(subject[-1], text[end : end + 1])
+    ]
+
+
+def _is_one_word(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word; scripts without blanks have no words to tell apart."""
+    return bool(left and right) and all(
+        (each.isalnum() or unicodedata.category(each).startswith("M"))
+        and unicodedata.east_asian_width(each) not in ("W", "F")
+        and not _UNSPACED.match(each)
+        for each in (left, right)
+    )
 
 
 def _folded(text: str) -> str:

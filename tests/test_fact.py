@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,31 @@ def test_a_bad_edit_in_a_file_is_named(
         load_edits(path)
     with pytest.raises(RequestError, match="lacks"):
         FactEdit.from_json({"subject": "x"})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject", "template"),
+    [
+        ("Romeo loves Rome in", "Rome", "Romeo loves {} in"),
+        ("Rome's mayor is", "Rome", "{}'s mayor is"),
+        ("(Rome) is in", "Rome", "({}) is in"),
+        ("東京の首都は", "東京", "{}の首都は"),
+        ("กรุงเทพเป็นเมืองใน", "กรุงเทพ", "{}เป็นเมืองใน"),
+        ("S\u0061\u0303o Paulo is in", "S\u00e3o Paulo", "{} is in"),
+        ("S\u00e3o Paulo is in", "Sa\u0303o Paulo", "{} is in"),
+        ("The iPhone 4 came before the iPhone 4S, made by", "iPhone 4S", "The iPhone 4 came before the {}, made by"),
+    ],
+)
+def test_the_subject_is_found_as_a_word_however_it_is_composed(prompt: str, subject: str, template: str) -> None:
+    made = FactEdit.from_prompt(prompt, subject=subject, new_object="Oslo")
+    assert made.template == template
+    assert made.prompt == unicodedata.normalize("NFC", prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject"),
+    [("Romeo was born in", "Rome"), ("The iPhone 4S is made by", "iPhone 4"), ("Jerome was born in", "rome")],
+)
+def test_a_subject_inside_another_word_is_not_taken(prompt: str, subject: str) -> None:
+    with pytest.raises(SubjectNotFoundError, match="only inside other words"):
+        FactEdit.from_prompt(prompt, subject=subject, new_object="Oslo")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,10 +11,9 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != FO
 if FOLDER.parent not in [Path(entry or ".").resolve() for entry in sys.path]:
     sys.path.insert(0, str(FOLDER.parent))
 
-# OpenMP reads this once, when torch is imported. Threads that wait by spinning hold cores that others need: beside a
-# program that keeps every core busy, ten probes took 32 s with the usual spinning, 12 s with this little.
-if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+from kgmet.base.waiting import wait_politely  # noqa: E402
+
+wait_politely()  # before torch is imported
 
 from kgmet.base.shipped import shipped  # noqa: E402
 from workbench import shell  # noqa: E402

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ __all__ = [
     "StderrProgress",
     "add_graph_options",
     "add_model_options",
+    "check_new_patch",
     "load_model",
     "open_store",
+    "positive",
     "print_json",
 ]
 
@@ -48,6 +51,31 @@ class StderrProgress:
         """Ctrl-C raises by itself."""
 
 
+def positive(text: str) -> int:
+    """A whole number from 1, as an option's type."""
+    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 1 up")
+    return int(text)
+
+
+def check_new_patch(folder: Path) -> None:
+    """Make sure that a patch can be kept in a folder, before it is made.
+
+    Raises:
+        ArtifactError: if the path is a file, or cannot be written to; says so.
+    """
+    from kgmet.base.errors import ArtifactError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"A patch cannot be kept in {folder}: {error.strerror or error}. Give --save another folder."
+        ) from error
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """``--model``, ``--device``, ``--dtype``, ``--threads``."""
     parser.add_argument(
@@ -55,7 +83,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights")
-    parser.add_argument("--threads", type=int, help="CPU threads torch may use")
+    parser.add_argument("--threads", type=positive, help="CPU threads torch may use")
 
 
 def add_graph_options(parser: argparse.ArgumentParser) -> None:

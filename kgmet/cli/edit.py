@@ -10,6 +10,7 @@ from kgmet.cli.common import (
     StderrProgress,
     add_graph_options,
     add_model_options,
+    check_new_patch,
     load_model,
     open_store,
     print_json,
@@ -41,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.wording.choose_relation import relation_named
 
+    if options.save:
+        check_new_patch(options.save)
     graph, progress = open_store(options), StderrProgress()
     named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
     fact = kgmet.FactEdit.from_prompt(

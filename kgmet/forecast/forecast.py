@@ -93,7 +93,7 @@ class Forecast:
     def by_token(self, number: int) -> Tensor:
         """What each layer and token adds to one fact's change, (n_layer, pos): layers as in `FactIndex.layers`."""
         layers = self.index.layers
-        table = torch.zeros(len(layers), len(self.index.facts[number].tokens))
+        table = torch.zeros(len(layers), len(self.index.facts[number].tokens), dtype=torch.float32)
         for row, layer in enumerate(layers):
             pairs = self.index.pairs[layer]
             own = pairs.fact == number

@@ -202,7 +202,7 @@ def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]], check: Callable[[], None]
     with torch.no_grad():
         for batch in equal_batches(sorted(texts, key=lambda ids: (len(ids), ids))):
             check()
-            states = base_states(lm, torch.tensor(batch, device=lm.device), use_cache=False)
+            states = base_states(lm, torch.tensor(batch, dtype=torch.long, device=lm.device), use_cache=False)
             tokens = lm.vocabulary_logits(states[:, -1]).argmax(-1).tolist()
             found |= zip(batch, tokens, strict=True)
     return found

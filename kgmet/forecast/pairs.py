@@ -64,7 +64,8 @@ def measure_facts(
     by_text: dict[tuple[int, ...], list[int]] = {}
     for number, span in enumerate(spans):
         by_text.setdefault(_asked(span), []).append(number)
-    logprobs, kept = torch.zeros(len(pairs)), torch.ones(len(pairs))
+    logprobs = torch.zeros(len(pairs), dtype=torch.float32)
+    kept = torch.ones(len(pairs), dtype=torch.float32)
     parts: dict[int, list[FactPairs]] = {layer: [] for layer in layers}
     # A text that several answers share is run once for each: its gradients are others.
     rows = sorted(((text, number) for text, owners in by_text.items() for number in owners), key=lambda r: len(r[0]))
@@ -81,7 +82,7 @@ def measure_facts(
                 FactPairs(
                     keys=found[1][place][row, token].to(dtype).cpu(),
                     slopes=found[2][place][row, token].to(dtype).cpu(),
-                    fact=torch.tensor(owners)[row.cpu()],
+                    fact=torch.tensor(owners, dtype=torch.long)[row.cpu()],
                     token=token.cpu(),
                 )
             )
@@ -98,7 +99,8 @@ def joined_pairs(parts: Sequence[FactPairs], lm: LoadedLM | None = None, *, offs
     if not parts:
         assert lm is not None
         none = torch.zeros(0, dtype=torch.long)
-        return FactPairs(keys=torch.zeros(0, lm.d_key), slopes=torch.zeros(0, lm.d_model), fact=none, token=none)
+        keys, slopes = (torch.zeros(0, width, dtype=torch.float32) for width in (lm.d_key, lm.d_model))
+        return FactPairs(keys=keys, slopes=slopes, fact=none, token=none)
     moved = [part.fact.long() + (offsets[n] if offsets else 0) for n, part in enumerate(parts)]
     fact = torch.cat(moved)
     order = fact.argsort(stable=True)
@@ -127,7 +129,7 @@ def _measured(
     lm: LoadedLM, spans: Sequence[EditSpan], layers: Sequence[int]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Log-probabilities (n_row,), and keys and slopes (n_row, pos, width) of each layer; texts of one length."""
-    ids = torch.tensor([_asked(span) for span in spans], device=lm.device)
+    ids = torch.tensor([_asked(span) for span in spans], dtype=torch.long, device=lm.device)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     with torch.enable_grad(), recorded(modules, inputs=True) as keys, _leaves(modules) as leaves:
         states = base_states(lm, ids, use_cache=False)
@@ -135,7 +137,8 @@ def _measured(
         table = lm.vocabulary_logits(states[rows, places]).log_softmax(-1)
         chosen = table.gather(1, tokens[:, None].to(table.device))[:, 0]
         slopes = torch.autograd.grad(chosen.sum(), [leaf for (leaf,) in leaves])
-    logprobs = torch.zeros(len(spans)).index_add_(0, rows.cpu(), chosen.detach().float().cpu())
+    none = torch.zeros(len(spans), dtype=torch.float32)
+    logprobs = none.index_add_(0, rows.cpu(), chosen.detach().float().cpu())
     return logprobs, [key.detach() for key in keys if key is not None], [slope.detach() for slope in slopes]
 
 
@@ -146,7 +149,7 @@ def _wanted(spans: Sequence[EditSpan], device: torch.device) -> tuple[Tensor, Te
         for row, span in enumerate(spans)
         for position in (span.target or range(0))
     ]
-    rows, places, tokens = torch.tensor(found, device=device).T
+    rows, places, tokens = torch.tensor(found, dtype=torch.long, device=device).T
     return rows, places, tokens
 
 
@@ -174,7 +177,7 @@ def _weightiest(keys: Sequence[Tensor], slopes: Sequence[Tensor], per_fact: int)
     weight = torch.stack([size.to(sizes[0].device) for size in sizes], dim=1).square()
     flat = weight.flatten(1)
     if not per_fact or flat.shape[1] <= per_fact:
-        return torch.ones_like(weight, dtype=torch.bool), torch.ones(len(flat))
+        return torch.ones_like(weight, dtype=torch.bool), torch.ones(len(flat), dtype=torch.float32)
     best = flat.topk(per_fact, dim=1).indices
     chosen = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, best, True)
     share = (flat * chosen).sum(1) / flat.sum(1).clamp(min=1e-30)

@@ -114,7 +114,7 @@ def measure_overlap(patches: Sequence[EditPatch], free: Mapping[int, NullSpace])
     if not layers:
         raise ValueError("these patches have no layer in common whose keys could be compared")
     edits = [(number, edit) for number, patch in enumerate(patches) for edit in patch.edits]
-    owner = torch.tensor([number for number, _ in edits])
+    owner = torch.tensor([number for number, _ in edits], dtype=torch.long)
     cosine, free_cosine, crosstalk = [], [], []
     for layer in layers:
         keys = torch.cat([_edit_keys(patch, layer) for patch in patches])
@@ -169,7 +169,7 @@ def measure_drift(
 def _outputs(lm: LoadedLM, input_ids: Sequence[int], layers: Sequence[int]) -> Tensor:
     """What each layer's down-projection gives at the last token, patches included: (n_layer, d_model), float64."""
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
-    ids = torch.tensor([list(input_ids)], device=lm.device)
+    ids = torch.tensor([list(input_ids)], dtype=torch.long, device=lm.device)
     with torch.no_grad(), recorded(modules) as seen, stopped_after(lm, max(layers)):
         lm.base(ids, use_cache=False)
     return torch.stack([output[0, -1].detach().double().cpu() for output in seen if output is not None])

@@ -122,7 +122,7 @@ def trace_shifts(
 
 def layer_states(lm: LoadedLM, input_ids: Sequence[int]) -> Tensor:
     """The residual stream after each decoder layer, (n_layer, pos, d_model), float32, on the CPU."""
-    ids = torch.tensor([list(input_ids)], device=lm.device)
+    ids = torch.tensor([list(input_ids)], dtype=torch.long, device=lm.device)
     with torch.no_grad(), recorded(list(lm.layers)) as seen:
         lm.base(ids, use_cache=False)
     states = [state for state in seen if state is not None]

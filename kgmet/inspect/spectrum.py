@@ -257,7 +257,11 @@ def _inspect_layer(
     config = settings_of(patch)
     values, vectors = torch.linalg.eigh(moment.second_moment)
     own, others = edit_rows(patch, update.layer)
-    stored = patch.keys[update.layer][1].double() if update.layer in patch.keys else torch.zeros(0, lm.d_key).double()
+    stored = (
+        patch.keys[update.layer][1].double()
+        if update.layer in patch.keys
+        else torch.zeros(0, lm.d_key, dtype=torch.float64)
+    )
     written = [
         item.keys[update.layer][1][edit_rows(item, update.layer)[0]].double()
         for item in earlier

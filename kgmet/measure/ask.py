@@ -11,6 +11,7 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import ChatText
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
 from kgmet.lm.say.score import chat_text, generate, likeliest
 from kgmet.measure.answer import Answer
@@ -70,7 +71,9 @@ def worded(lm: LoadedLM, question: Question) -> str:
     text, begin = chat_text(lm, question.text), lm.tokenizer.bos_token
     # The tokenizer puts its own first token before every text; the template must not bring a second one.
     adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
-    return text.removeprefix(begin) if adds_begin else text
+    if not adds_begin or not isinstance(text, ChatText):
+        return text
+    return ChatText(text.removeprefix(begin), message=text.message)
 
 
 def ask(
@@ -113,7 +116,7 @@ def ask_each_side(
     return [
         SideAnswers(
             answers=[answer for part in parts for answer in part.answers],
-            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0),
+            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0, dtype=torch.float32),
         )
         for parts in found
     ]

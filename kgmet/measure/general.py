@@ -122,10 +122,12 @@ def run_task(lm: LoadedLM, task: Task, questions: Sequence[tuple[str, int]], *, 
     shots = _shots(task, questions)
     asked = [question for n, question in enumerate(questions) if n not in shots][:limit]
     before = "".join(f"{questions[n][0]} {task.choices[questions[n][1]]}\n\n" for n in shots)
-    tokens = _choice_tokens(lm, asked[0][0], task.choices)
-    longest = getattr(lm.config, "max_position_embeddings", None) or math.inf
-    rows = [(list(lm.tokenizer(before + text)["input_ids"]), right) for text, right in asked]
-    rows = [row for row in rows if len(row[0]) <= longest]
+    encoded = [(list(lm.tokenizer(before + text)["input_ids"]), right, text) for text, right in asked]
+    fitting = [row for row in encoded if len(row[0]) <= lm.context]
+    if not fitting:
+        raise ConfigError("No example of the task fits into the model's context.")
+    rows = [(ids, right) for ids, right, _ in fitting]
+    tokens = _choice_tokens(lm, fitting[0][2], task.choices)
     said: list[int] = []
     for begin in range(0, len(rows), _BATCH):
         with torch.no_grad():

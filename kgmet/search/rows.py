@@ -35,17 +35,17 @@ class ProblemRows:
         ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
         self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer, together=owners)
         device = self.suffixes.hidden.device
-        self.edit_of_row = torch.tensor(owners, device=device)
+        self.edit_of_row = torch.tensor(owners, dtype=torch.long, device=device)
         self.terms = [prompt.term for _, prompt in rows]
-        self.weights = torch.tensor([prompt.weight for _, prompt in rows], device=device)
+        self.weights = torch.tensor([prompt.weight for _, prompt in rows], dtype=torch.float32, device=device)
         tree_of, first = self.suffixes.tree_of, [path[0] for path in self.suffixes.paths]
         own = [[row for row, owner in enumerate(owners) if owner == n] for n in range(len(problems))]
         chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
         self.before = self.suffixes.hidden[[tree_of[row] for row in chosen], [first[row] for row in chosen]].float()
         # Texts that begin alike have their start token in common: it is shifted once.
         lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
-        self.lookups = torch.tensor(lookups, device=device)
-        self.asked = torch.tensor(self._asked(spans, starts), device=device).reshape(-1, 4)
+        self.lookups = torch.tensor(lookups, dtype=torch.long, device=device)
+        self.asked = torch.tensor(self._asked(spans, starts), dtype=torch.long, device=device).reshape(-1, 4)
         held = [
             (row, tree_of[row], self.suffixes.paths[row][-1]) for row, span in enumerate(spans) if span.target is None
         ]

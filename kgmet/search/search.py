@@ -18,6 +18,7 @@ from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, Sea
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.adam import Adam
 from kgmet.search.directions.source import Direction, DirectionSource
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import ShiftProblem, Term
@@ -166,8 +167,8 @@ class _Search:
         self.source = source
         self.config = config
         betas = (config.momentum, config.memory)
-        self.optimizer = torch.optim.Adam(list(source.parameters()), lr=config.rate, betas=betas)
-        self.before = torch.zeros(0)
+        self.optimizer = Adam(source.parameters(), rate=config.rate, betas=betas)
+        self.before = torch.zeros(0, dtype=torch.float32)
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None
         self.limit = min(config.short_norm_ratio or config.max_norm_ratio, config.max_norm_ratio)
@@ -231,7 +232,7 @@ class _Search:
         with torch.no_grad():
             delta = self.delta().float().cpu()
         length = float(delta.norm())
-        unit = delta / length if length else torch.eye(1, delta.numel())[0]
+        unit = delta / length if length else torch.eye(1, delta.numel(), dtype=delta.dtype, device=delta.device)[0]
         return TargetShift(
             edit_id=self.problem.edit.id,
             layer=layer,

@@ -103,8 +103,8 @@ class StartedRows:
                 state = self._run(start, hidden, layer, top)
             found.append([start.at_places(seen) for seen in (key[0], output[0], state)])
         if not found:
-            empty = torch.zeros(0, self._lm.d_model)
-            return torch.zeros(0, self._lm.d_key), empty, empty
+            empty = torch.zeros(0, self._lm.d_model, dtype=torch.float32)
+            return torch.zeros(0, self._lm.d_key, dtype=torch.float32), empty, empty
         keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
         return keys, outputs, states
 
@@ -161,7 +161,7 @@ def _trees(
             "attention_mask": lowest_where_unseen(layout.sees, dtype=lm.dtype, device=lm.device),
             "position_ids": layout.positions.to(lm.device),
         }
-        last = torch.tensor([path[-1] for path in layout.paths])
+        last = torch.tensor([path[-1] for path in layout.paths], dtype=torch.long)
         yield inputs, (torch.zeros_like(last), last)
 
 
@@ -172,4 +172,4 @@ def _padded(
     for begin in range(0, len(texts), _BATCH):
         ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-        yield inputs, (torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1))
+        yield inputs, (torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1, dtype=torch.long))

@@ -38,7 +38,7 @@ class WriteConfig:
     """Where an edit is written and how the work is shared."""
 
     layers: tuple[int, ...] = (3, 4, 5, 6, 7, 8)
-    """Decoder layers, counted from 0; the shift is searched after the last of them."""
+    """Decoder layers, ascending, counted from 0; the shift is searched after the last of them."""
     schedule: ResidualSchedule = ResidualSchedule.EVEN
     """How much of the remaining residual each layer takes."""
     ridge: float = 1.0
@@ -248,7 +248,7 @@ class _Job:
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        self.roots = torch.ones(len(self.groups), 1)  # of what each key counts
+        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32)  # of what each key counts
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
@@ -310,7 +310,8 @@ class _Job:
         A key alone, of weight w, leaves r = 1/(1 + w·s) of it, s being how far it reaches; so w = (1/wanted - 1)/s.
         """
         wanted = self.config.even_remaining
-        left = torch.tensor([remaining[self.rows[members[0]].owner] for members in self.groups]).clamp(0.01, 0.99)
+        missed = [remaining[self.rows[members[0]].owner] for members in self.groups]
+        left = torch.tensor(missed, dtype=torch.float32).clamp(0.01, 0.99)
         self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:

@@ -69,7 +69,7 @@ class EditLedger:
 
     def at(self, layer: int, d_key: int) -> WrittenKeys:
         """What was written to one layer; empty if nothing was."""
-        empty = WrittenKeys(names=(), keys=torch.zeros(0, d_key))
+        empty = WrittenKeys(names=(), keys=torch.zeros(0, d_key, dtype=torch.float32))
         return self.written.get(layer, empty)
 
     def appended(self, patch_id: str, keys: Mapping[int, tuple[Sequence[str], Tensor]]) -> EditLedger:

@@ -85,7 +85,7 @@ class FactPairs:
 
     def of(self, facts: Tensor) -> FactPairs:
         """The rows of some facts, which become facts 0, 1, … in the order given."""
-        place = torch.full((max(_top(self.fact), _top(facts)) + 1,), -1)
+        place = torch.full((max(_top(self.fact), _top(facts)) + 1,), -1, dtype=torch.long)
         place[facts] = torch.arange(len(facts))
         number = place[self.fact.long()]
         rows = (number >= 0).nonzero()[:, 0]
@@ -165,7 +165,8 @@ class FactPrice:
         self, systems: Mapping[int, KeySystem], plain: Tensor, active: Tensor, layers: Sequence[int]
     ) -> dict[int, LayerUpdate]:
         chosen = {layer: _Reached.of(self.pairs[layer].of(active), systems[layer]) for layer in layers}
-        gram = sum((one.gram(len(active)) for one in chosen.values()), torch.zeros(len(active), len(active)).double())
+        none = torch.zeros(len(active), len(active), dtype=torch.float64)
+        gram = sum((one.gram(len(active)) for one in chosen.values()), none)
         gram.diagonal().add_(1 / self.config.weight)
         cost = torch.linalg.solve(gram, plain[active])
         return {layer: one.correction(layer, cost, self.config.rank) for layer, one in chosen.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
+from kgmet.base.errors import BrokenModelError, ConfigError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
+from kgmet.lm.load.local_dtype import built_in, keep_default_dtype
 from kgmet.lm.load.vocabulary import LinearHead
 from kgmet.lm.load.weights import read_exact, uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
+__all__ = ["DEFAULT_MODEL", "LoadedLM", "building", "load_lm", "wrap_lm"]
 
 DEFAULT_MODEL = "bundled:smollm2"
 """The embedded default: SmolLM2-135M-Instruct."""
+
+MOST_TOKENS = 4096
+"""Longest text that is read, in tokens, where the model itself reads more: a longer one takes minutes on a CPU."""
+
+building = threading.Lock()
+"""Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
+threads that do so at once leave the wrong ones behind."""
 
 THREE_WAYS_OUT = (
     "Three ways out: use the embedded default with --model bundled:smollm2; give a folder that holds config.json, "
@@ -86,6 +95,23 @@ class LoadedLM:
     def d_key(self) -> int:
         """Width of the keys: the input of the MLP's down-projection."""
         return self.family.key_width(self.model)
+
+    @functools.cached_property
+    def n_token(self) -> int:
+        """Rows of the embedding: how many tokens the model knows, whatever the tokenizer says."""
+        return int(self.embedding.weight.shape[0])
+
+    @functools.cached_property
+    def context(self) -> int:
+        """Longest text that is read, in tokens."""
+        stated = getattr(self.config, "max_position_embeddings", None)
+        return min(stated, MOST_TOKENS) if isinstance(stated, int) and stated > 0 else MOST_TOKENS
+
+    @functools.cached_property
+    def control_tokens(self) -> frozenset[int]:
+        """Tokens that steer the model and stand for no text."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset((*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)))
 
     @property
     def n_parameter(self) -> int:
@@ -152,17 +178,19 @@ def load_lm(
         progress: receives the steps.
 
     Raises:
+        ConfigError: no such device.
         ModelNotFoundError: no such model, or no network; names three ways out.
         UnsupportedModelError: the family is not in the table.
         BrokenModelError: a file is damaged.
         MemoryLimitError: it does not fit.
     """
     progress = progress or Silent()
-    target = torch.device(device) if device is not None else best_device()
+    target = checked_device(device) if device is not None else best_device()
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
     progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
-    with uncollected():
+    keep_default_dtype()
+    with uncollected(), building, torch.device("cpu"), built_in(torch.float32):
         model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
     progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
     return wrap_lm(model, tokenizer, name=source)
@@ -175,6 +203,23 @@ def best_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """The device of this name, if this machine has it.
+
+    Raises:
+        ConfigError: if there is no such device; names those there are.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if found is None or (found.type if found.index is None else str(found)) not in (*there, *(n[:4] for n in there)):
+        raise ConfigError(f"There is no device {str(device)[:40]!r} here. Choose one of: {', '.join(there)}.")
+    return found
 
 
 def _resolve(source: str, progress: Progress) -> str:

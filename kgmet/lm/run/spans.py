@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kgmet.base.errors import EmptyTextError, SubjectNotFoundError
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import ChatText, Encoded, encode_texts
 
 __all__ = ["EditSpan", "LookupToken", "Phrase", "join_answer", "locate", "locate_all"]
 
@@ -80,6 +81,7 @@ def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
     Raises:
         SubjectNotFoundError: if the subject has no token of its own.
         EmptyTextError: if a target has no token of its own after the prompt.
+        TextError: as `encode_texts` does.
     """
     for phrase in phrases:
         if phrase.target is not None and not phrase.target.strip():
@@ -87,16 +89,18 @@ def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
     if not phrases:
         return []
     texts = [p.prompt if p.target is None else join_answer(p.prompt, p.target) for p in phrases]
-    encoded = lm.tokenizer(texts, return_offsets_mapping=True)
-    return [
-        _span(phrase, text, ids, [(int(a), int(b)) for a, b in offsets])
-        for phrase, text, ids, offsets in zip(
-            phrases, texts, encoded["input_ids"], encoded["offset_mapping"], strict=True
-        )
+    texts = [
+        ChatText(text, message=phrase.template.message, n_template=len(phrase.prompt))
+        if isinstance(phrase.template, ChatText)
+        else text
+        for phrase, text in zip(phrases, texts, strict=True)
     ]
+    encoded = encode_texts(lm, texts)
+    return [_span(*each) for each in zip(phrases, texts, encoded, strict=True)]
 
 
-def _span(phrase: Phrase, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> EditSpan:
+def _span(phrase: Phrase, text: str, encoded: Encoded) -> EditSpan:
+    offsets = encoded.offsets
     n_char = len(phrase.prompt)
     own = [position for position, (start, end) in enumerate(offsets) if end > start]
     in_prompt = [position for position in own if offsets[position][0] < n_char and offsets[position][1] <= n_char]
@@ -121,7 +125,7 @@ def _span(phrase: Phrase, text: str, ids: list[int], offsets: list[tuple[int, in
         subject = range(in_prompt[-1], in_prompt[-1] + 1)
     start, end = offsets[subject.stop - 1]
     lookup = LookupToken(position=subject.stop - 1, text=text[start:end])
-    return EditSpan(text=text, input_ids=tuple(ids), subject=subject, lookup=lookup, target=target)
+    return EditSpan(text=text, input_ids=encoded.ids, subject=subject, lookup=lookup, target=target)
 
 
 def _is_wide(character: str) -> bool:

@@ -143,7 +143,9 @@ def _encode_padded(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence
     device = lm.device
     past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
     ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
-    positions = torch.tensor(starts, device=device)[:, None] + torch.arange(ids.shape[1], device=device)
+    positions = torch.tensor(starts, dtype=torch.long, device=device)[:, None] + torch.arange(
+        ids.shape[1], device=device
+    )
     with torch.no_grad():
         cache = None
         if past_ids.shape[1]:
@@ -195,7 +197,7 @@ def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple
     mask = torch.zeros(len(rows), width, dtype=torch.long)
     for number, row in enumerate(rows):
         if row:
-            ids[number, width - len(row) :] = torch.tensor(row)
+            ids[number, width - len(row) :] = torch.tensor(row, dtype=torch.long)
             mask[number, width - len(row) :] = 1
     return ids.to(device), mask.to(device)
 
@@ -204,7 +206,7 @@ def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tup
     width = max(len(row) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
+        ids[number, : len(row)] = torch.tensor(row, dtype=torch.long)
     return ids.to(device), tuple(len(row) for row in rows)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import encode_texts
 from kgmet.lm.run.suffixes import base_states, left_padded
 from kgmet.lm.say.score import end_tokens
 
@@ -60,7 +61,7 @@ def continue_texts(
         batch_size: prompts at a time.
     """
     seeds = seeds or [0] * len(prompts)
-    rows = lm.tokenizer(list(prompts))["input_ids"] if prompts else []
+    rows = [list(encoded.ids) for encoded in encode_texts(lm, prompts)]
     # Texts of a length side by side: less padding.
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     texts: dict[int, str] = {}
@@ -80,7 +81,7 @@ def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor,
     shared = 0 if is_sliding else _n_shared(rows)
     cache = None
     if shared and len(rows) > 1:
-        head = torch.tensor([list(rows[0][:shared])], device=lm.device)
+        head = torch.tensor([list(rows[0][:shared])], dtype=torch.long, device=lm.device)
         cache = lm.base(head, attention_mask=torch.ones_like(head), use_cache=True).past_key_values
         cache.batch_repeat_interleave(len(rows))
     else:
@@ -121,11 +122,11 @@ def _continued(lm: LoadedLM, prompts: Sequence[list[int]], seeds: Sequence[int],
                 break
             if len(still) < len(rows):
                 rows = [rows[n] for n in still]
-                chosen = torch.tensor(still, device=mask.device)
+                chosen = torch.tensor(still, dtype=torch.long, device=mask.device)
                 mask = mask[chosen]
                 cache.batch_select_indices(chosen)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            ids = torch.tensor([added[row][-1] for row in rows], device=lm.device)[:, None]
+            ids = torch.tensor([added[row][-1] for row in rows], dtype=torch.long, device=lm.device)[:, None]
             states, cache = _run(lm, ids, mask, (mask.sum(1, keepdim=True) - 1), cache)
     texts = lm.tokenizer.batch_decode(added, skip_special_tokens=True)
     return [text.partition(how.stop)[0] if how.stop else text for text in texts]

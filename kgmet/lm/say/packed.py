@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, trees_fit
 from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
@@ -93,6 +94,7 @@ def ask_sides(
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
     spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
+    lengths = [min(length, room_after(lm, len(head))) for length, head in zip(lengths, heads, strict=True)]
     # In the order of their tokens, texts that begin alike stand side by side and come into one tree.
     rows = sorted({*heads, *map(_asked, spans)})
     if not trees_fit(lm, max([max_token, *map(len, rows)]) + sum(lengths)):
@@ -116,7 +118,7 @@ def ask_sides(
                 scores |= {n: score_from(pairs[n], spans[n], table) for n, table in zip(asked, tables, strict=True)}
     return [
         Asked(
-            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0),
+            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0, dtype=torch.float32),
             texts=tuple(
                 str(lm.tokenizer.decode(texts[head][1][:length], skip_special_tokens=True))
                 for head, length in zip(heads, lengths, strict=True)
@@ -214,7 +216,7 @@ def _written(
             break
         texts = [texts[n] for n in going]
         sees = torch.cat([sees[going], torch.eye(len(going), dtype=torch.bool)], dim=1)
-        positions = torch.tensor([[depths[text] + step for text in texts]])
+        positions = torch.tensor([[depths[text] + step for text in texts]], dtype=torch.long)
         logits = lm.vocabulary_logits(_states(lm, chosen[:, going], positions, sees[None], cache))
     return [[_ended(tokens, ends) for tokens in side] for side in added]
 
@@ -251,7 +253,7 @@ def _ask_apart(
             for n, text in zip(mine, generate(lm, [prompts[n] for n in mine], max_new_tokens=length), strict=True):
                 written[n] = text
         return Asked(
-            logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0),
+            logits=next_logits(lm, prompts) if prompts else torch.empty(0, 0, dtype=torch.float32),
             texts=tuple(written),
             scores=tuple(score_answers(lm, pairs)),
         )

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.encoding import ChatText, encode_texts, room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.say.sampling import Sampling
 
 __all__ = [
     "AnswerScore",
@@ -130,29 +132,33 @@ def generate(
     Args:
         lm: the model.
         prompts: texts to continue; with `chat`, messages of a user.
-        max_new_tokens: length of an answer, in tokens.
+        max_new_tokens: length of an answer, in tokens; less where the model can read no more.
         chat: put each prompt into the model's chat template.
         temperature: 0 is greedy; above 0 samples.
-        seed: of the sampling; the same seed gives the same text.
+        seed: of the sampling; the same seed gives the same text, whatever is asked beside it or in other threads.
 
     Returns:
         Only what was added, without special tokens.
     """
     texts = [chat_text(lm, prompt) if chat else prompt for prompt in prompts]
-    rows = lm.tokenizer(texts, add_special_tokens=not chat)["input_ids"]
+    rows = [encoded.ids for encoded in encode_texts(lm, texts, add_special_tokens=not chat)]
+    length = min([max_new_tokens, *(room_after(lm, len(row)) for row in rows)])
+    if length < 1:
+        return [""] * len(rows)
     ids, mask = left_padded(rows, device=lm.device)
     pad = lm.tokenizer.pad_token_id
-    options: dict[str, object] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if temperature > 0:
-        options = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    with torch.no_grad(), torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    sampling = [Sampling(len(rows), temperature=temperature, seed=seed)] if temperature > 0 else []
+    with torch.no_grad():
         out = lm.model.generate(  # type: ignore[operator]
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=length,
             pad_token_id=0 if pad is None else pad,
-            **options,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            logits_processor=sampling,
         )
     return list(lm.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True))
 
@@ -162,7 +168,8 @@ def chat_text(lm: LoadedLM, message: str) -> str:
     if not getattr(lm.tokenizer, "chat_template", None):
         return message
     turns = [{"role": "user", "content": message}]
-    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    text = lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return ChatText(str(text), message=message)
 
 
 def _target_logprobs(
@@ -189,11 +196,11 @@ def _target_logprobs(
 
 def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple[int, int, EditSpan]]) -> list[Tensor]:
     """Log-probabilities after each token of the targets but the last, resumed from the prompts' cache."""
-    rows = torch.tensor([row for _, row, _ in longer], device=mask.device)
+    rows = torch.tensor([row for _, row, _ in longer], dtype=torch.long, device=mask.device)
     cache.batch_select_indices(rows)  # type: ignore[attr-defined]
     heads = [span.target_ids[:-1] for _, _, span in longer]
     width = max(len(head) for head in heads)
-    ids = torch.tensor([[*head, *[0] * (width - len(head))] for head in heads], device=mask.device)
+    ids = torch.tensor([[*head, *[0] * (width - len(head))] for head in heads], dtype=torch.long, device=mask.device)
     before = mask[rows]
     positions = before.sum(1)[:, None] + torch.arange(width, device=mask.device)
     states = base_states(
@@ -211,11 +218,11 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
 
 def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
     """The score of a (prompt, answer) from log-probabilities (n_target, d_vocab) where its answer is predicted."""
-    target = torch.tensor(span.target_ids)
+    target = torch.tensor(span.target_ids, dtype=torch.long)
     chosen = table.gather(1, target[:, None])[:, 0]
     hits = table.argmax(-1) == target
     return AnswerScore(
-        prompt=pair[0],
+        prompt=str(pair[0]),
         answer=pair[1],
         logprob=float(chosen.double().sum()),
         n_token=len(span.target_ids),
@@ -239,4 +246,7 @@ def end_tokens(lm: LoadedLM) -> set[int]:
 
 def literal(prompt: str) -> str:
     """A prompt that holds '{}' is no template here; keep `locate` from filling it."""
-    return prompt.replace("{}", "{ }")
+    if "{}" not in prompt:
+        return prompt  # a `ChatText` as it is
+    changed = prompt.replace("{}", "{ }")
+    return ChatText(changed, message=literal(prompt.message)) if isinstance(prompt, ChatText) else changed

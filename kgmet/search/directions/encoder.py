@@ -28,7 +28,8 @@ class RelationalEncoder(nn.Module):
     def __init__(self, d_model: int, *, n_layer: int, generator: torch.Generator) -> None:
         super().__init__()
         self._scale = 1 / math.sqrt(d_model)
-        draw = [torch.randn(2, d_model, d_model, generator=generator) for _ in range(n_layer)]
+        shape = 2, d_model, d_model
+        draw = [torch.randn(shape, dtype=torch.float32, generator=generator) for _ in range(n_layer)]
         self.weights = nn.ParameterList(nn.Parameter(drawn) for drawn in draw)
         self._messages = mean_messages_dgl if has_dgl() else mean_messages
 

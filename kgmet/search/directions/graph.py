@@ -46,7 +46,7 @@ class GraphDirection:
         width = features.nodes.shape[1]
         self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator)
         # A length of zero would give the encoder no gradient in the first step.
-        self._length = nn.Parameter(torch.full((), 0.1))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The encoder's weights, and the length where it is learned apart."""

@@ -60,7 +60,7 @@ class FreeDirection:
     name = "free"
 
     def __init__(self, d_model: int) -> None:
-        self._shift = nn.Parameter(torch.zeros(d_model))
+        self._shift = nn.Parameter(torch.zeros(d_model, dtype=torch.float32))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The shift itself."""
@@ -81,9 +81,9 @@ class RandomDirection:
     name = "random"
 
     def __init__(self, d_model: int, *, seed: int) -> None:
-        drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randn(d_model, dtype=torch.float32, generator=torch.Generator().manual_seed(seed))
         self._unit = drawn / drawn.norm()
-        self._length = nn.Parameter(torch.full((), 0.1))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The length."""

@@ -22,6 +22,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
 from kgmet.lm.run.tracing import added
+from kgmet.search.adam import Adam
 from kgmet.search.objective import answer_nll
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.write.layers import check_layers
@@ -104,8 +105,11 @@ def finetune_updates(
     progress, chosen = progress or Silent(), sorted(set(layers))
     check_layers(lm, chosen)
     batch = _Answers(lm, problems, config.contexts)
-    changes = {layer: nn.Parameter(torch.zeros(lm.d_model, lm.d_key, device=lm.device)) for layer in chosen}
-    optimizer = torch.optim.Adam(list(changes.values()), lr=config.rate)
+    changes = {
+        layer: nn.Parameter(torch.zeros(lm.d_model, lm.d_key, dtype=torch.float32, device=lm.device))
+        for layer in chosen
+    }
+    optimizer = Adam(list(changes.values()), rate=config.rate)
     try:
         for step in range(config.steps + 1):
             progress.check()
@@ -148,7 +152,7 @@ class _Answers:
             for row, span in enumerate(spans)
             for position in (span.target or ())
         ]
-        self._asked = torch.tensor(asked, device=lm.device)
+        self._asked = torch.tensor(asked, dtype=torch.long, device=lm.device)
         self._n_row = len(spans)
 
     def nll(self, changes: dict[int, nn.Parameter]) -> Tensor:
@@ -170,6 +174,6 @@ def _update(lm: LoadedLM, layer: int, change: Tensor) -> LayerUpdate:
     return LayerUpdate(
         layer=layer,
         weight_name=lm.family.write_name(layer),
-        output_factor=torch.eye(lm.d_model),
+        output_factor=torch.eye(lm.d_model, dtype=torch.float32),
         input_factor=change.detach().float().cpu(),
     )

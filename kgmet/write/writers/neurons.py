@@ -40,7 +40,7 @@ def loudest_neurons(keys: Tensor, share: float) -> Tensor:
     loud, order = keys.double().abs().sort(dim=1, descending=True)
     before = loud.cumsum(1) - loud
     needed = before < share * loud.sum(1, keepdim=True)
-    return torch.tensor(sorted(set(order[needed].tolist())))
+    return torch.tensor(sorted(set(order[needed].tolist())), dtype=torch.long)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -69,6 +69,6 @@ class SparseWriter:
         return LayerUpdate(
             layer=update.layer,
             weight_name=update.weight_name,
-            output_factor=torch.eye(sparse.shape[0]),
+            output_factor=torch.eye(sparse.shape[0], dtype=torch.float32),
             input_factor=sparse,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from kgmet.base.errors import BrokenModelError, ModelError, ModelNotFoundError, UnsupportedModelError
 from kgmet.base.progress import ProgressEvent
@@ -14,7 +15,7 @@ from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.write.layers import WriteConfig, solve_layers
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.writer import NullSpaceWriter
-from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
+from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import TOP, all_free, logits_of, random_patch, rows_of, shifts_of
 
 # Accelerate says so itself; it is what the test asks for.
@@ -178,3 +179,17 @@ def test_a_tokenizer_without_offsets_is_refused() -> None:
 
     with pytest.raises(UnsupportedModelError, match="offsets"):
         wrap_lm(tiny_model("llama"), Slow(), name="slow")
+
+
+@pytest.mark.parametrize("kind", FAMILY_KINDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_narrow_model_is_what_transformers_itself_loads(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Building without the process's default dtype changes no parameter and no buffer that the answers depend on."""
+    tiny_model(kind).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+    lm = load_lm(str(tmp_path), device="cpu", dtype=dtype)
+    assert {n: v.dtype for n, v in lm.model.named_parameters()} == {n: v.dtype for n, v in plain.named_parameters()}
+    there = wrap_lm(plain, tiny_tokenizer(), name="plain")
+    assert torch.equal(logits_of(lm), logits_of(there))
+    assert torch.get_default_dtype() is torch.float32

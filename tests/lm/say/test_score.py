@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 import torch
 
 from kgmet.base.errors import EmptyTextError
 from kgmet.lm.run.spans import Phrase, locate
+from kgmet.lm.say.sampling import Sampling
 from kgmet.lm.say.score import generate, next_tokens, score_answers
 from tests.tiny_models import FAMILY_KINDS, tiny_lm
 
@@ -94,3 +96,41 @@ def test_sampling_is_repeatable_and_touches_no_global_seed() -> None:
     one, two, other = (generate(lm, ["Rome is"], max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 1, 2))
     assert one == two != other
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_sampled_text_does_not_depend_on_what_is_asked_beside_it() -> None:
+    lm, prompts = tiny_lm(), ["Rome is", "The capital of Italy is located in"]
+    together = generate(lm, prompts, max_new_tokens=12, temperature=1.0, seed=4)
+    assert together == [generate(lm, [one], max_new_tokens=12, temperature=1.0, seed=4)[0] for one in prompts]
+
+
+def test_sampling_draws_tokens_by_their_probabilities() -> None:
+    logits = torch.tensor([[1.0, 0.0, -1.0, 2.0]], dtype=torch.float32)
+    counts = torch.zeros(4, dtype=torch.float64)
+    draw = Sampling(1, temperature=0.7, seed=1)
+    n = 20_000
+    for _ in range(n):
+        counts[int(draw(logits, logits).argmax())] += 1
+    expected = (logits[0].double() / 0.7).softmax(0)
+    assert float((counts / n - expected).abs().max()) < 4 * 0.5 / n**0.5
+
+
+def test_the_same_seed_gives_the_same_text_while_other_threads_sample() -> None:
+    lm, done = tiny_lm(), threading.Event()
+    expected = generate(lm, ["Rome is"], max_new_tokens=12, temperature=1.0, seed=1)
+
+    def other(seed: int) -> None:
+        while not done.is_set():
+            generate(lm, ["Big Ben is"], max_new_tokens=3, temperature=1.0, seed=seed)
+            torch.manual_seed(seed)
+
+    threads = [threading.Thread(target=other, args=(seed,)) for seed in (7, 8)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10):
+            assert generate(lm, ["Rome is"], max_new_tokens=12, temperature=1.0, seed=1) == expected
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()

@@ -12,6 +12,8 @@ from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
 from kgmet.lm.load.family import family_of
+from kgmet.lm.load.loaded import building
+from kgmet.lm.load.local_dtype import keep_default_dtype
 from workbench.running import jobs
 from workbench.running.resources import ModelHolder, Resident, check_fits
 from workbench.state.session import WorkbenchState
@@ -52,7 +54,8 @@ def n_parameters(source: str) -> int | None:
         return None
     config = getattr(config, "text_config", config)
     family_of(config)
-    with torch.device("meta"):
+    keep_default_dtype()
+    with building, torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     return int(sum(parameter.numel() for parameter in model.parameters()))
 

@@ -1,0 +1,62 @@
+"""Every block of Python in the README and in docs/ runs, page by page, and every cell of the notebook."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "docs" / "notebooks" / "first_edit.ipynb"
+BLOCK = re.compile(r"(<!-- not run: [^>]+ -->\n)?^( *)```python\n(.*?)^\2```$", flags=re.S | re.M)
+
+
+def blocks(page: Path) -> list[str]:
+    """The blocks of Python on a page that are to be run; the others say why not."""
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [textwrap.dedent(code) for reason, _, code in found if not reason]
+
+
+PAGES = [page for page in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]) if blocks(page)]
+
+
+def test_the_pages_with_examples_are_found() -> None:
+    assert {"README.md", "index.md", "many_edits.md", "own_graph.md", "export.md", "sharing.md"} <= {
+        page.name for page in PAGES
+    }
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run_one_after_the_other(
+    page: Path,
+    default_model_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for number, code in enumerate(blocks(page), start=1):
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+    printed = capsys.readouterr().out
+    assert "Tokyo" in printed or "Japan" in printed or "print(" not in "".join(blocks(page))
+
+
+@pytest.mark.real_model
+def test_the_notebook_runs_from_top_to_bottom(
+    default_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for number, cell in enumerate(json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"], start=1):
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    printed = capsys.readouterr().out
+    before, after, undone = (line for line in printed.splitlines() if line.startswith("["))
+    assert "France" in before
+    assert "Japan" in after
+    assert undone == before

@@ -1,0 +1,182 @@
+"""What other threads make of the process changes no edit and no answer, not by one bit."""
+
+from __future__ import annotations
+
+import ast
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kgmet.editing.context import prepare_edit
+from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.plan import plan_edits
+from kgmet.editing.report import report_edit
+from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.lm.load.loaded import load_lm
+from kgmet.lm.say.score import generate, next_logits
+from kgmet.write.moments import Corpus
+from kgmet.write.patch import attached
+from kgmet.write.statistics import KeyStatistics
+from tests.graph.small_world import world
+from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
+from workbench.screens.models.actions import n_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+CATALOGUE = RelationCatalogue.load()
+LINES = tuple(f"The {a} of {b} is a city of France." for a in ("city", "tower") for b in ("Rome", "Tokyo", "Paris"))
+TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
+KINDS = ("llama", "mistral-sliding", "qwen3", "gemma3", "olmo2", "gpt2", "gptj", "gpt_neox", "phi", "phi3")
+
+
+def small(name: str) -> Editor:
+    """An editor on the tiny models' layers, with few steps."""
+    config = EDITORS[name].config
+    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
+    config = replace(
+        config,
+        write=replace(config.write, layers=layers),
+        target=replace(config.target, max_steps=4),
+        direction=replace(config.direction, feature_layer=1),
+        finetune=replace(config.finetune, steps=3),
+    )
+    return replace(EDITORS[name], config=config)
+
+
+def whole_run(folder: Path, name: str) -> list[object]:
+    """Load, edit, ask, sample: everything that comes out, to be compared to the bit."""
+    lm, editor = load_lm(str(folder), device="cpu"), small(name)
+    context = prepare_edit(TOWER, store=world(), catalogue=CATALOGUE, config=editor.config)
+    statistics = KeyStatistics(lm, Corpus(name="test", lines=LINES))
+    plan = plan_edits(lm, [context], editor=editor, statistics=statistics)
+    report = report_edit(lm, plan).to_json() | {"seconds": None}
+    with attached(plan.patch, lm):
+        texts = generate(lm, [TOWER.prompt, "Rome is"], max_new_tokens=8, temperature=1.0, seed=3)
+        logits = next_logits(lm, [TOWER.prompt])
+    weights = tuple((key, str(value.dtype)) for key, value in lm.model.state_dict().items())
+    return [lm.fingerprint, weights, plan.patch.id, report, texts, logits.numpy().tobytes()]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+
+
+def saved(kind: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> Path:
+    """A tiny model as files."""
+    tiny_model(kind).to(dtype).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def fresh_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Statistics are measured anew, not read."""
+    monkeypatch.setenv("KGMET_CACHE", str(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", EDITORS)
+def test_another_default_dtype_and_seed_change_nothing(
+    name: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved("llama", tmp_path / "model")
+    expected = whole_run(folder, name)
+    fresh_cache(monkeypatch, tmp_path / "other")
+    torch.manual_seed(99)
+    with default_dtype(dtype):
+        assert whole_run(folder, name) == expected
+        assert torch.get_default_dtype() is dtype
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_is_in_every_family(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(kind, tmp_path / "model")
+    expected = whole_run(folder, "KGMET")
+    fresh_cache(monkeypatch, tmp_path / "other")
+    with default_dtype(torch.float64):
+        assert whole_run(folder, "KGMET") == expected
+
+
+def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) -> None:
+    folder = saved("llama", tmp_path / "model")
+    half = saved("gemma3", tmp_path / "half", dtype=torch.bfloat16)
+    expected = whole_run(folder, "KGMET")
+    done, faults, rounds = threading.Event(), [], []
+
+    def busy(work: Callable[[], object]) -> None:
+        try:
+            while not done.is_set():
+                work()
+                rounds.append(1)
+        except BaseException as error:
+            faults.append(error)
+
+    def watch() -> None:
+        torch.set_default_device("meta")  # which is this thread's alone
+        assert torch.get_default_dtype() is torch.float32, "the process's default dtype was changed"
+        time.sleep(0.001)
+
+    works = (
+        lambda: n_parameters(str(half)),
+        lambda: load_lm(str(half), device="cpu", dtype=torch.bfloat16),
+        lambda: load_lm(str(half), device="cpu"),
+        lambda: generate(tiny_lm("gpt2"), ["Rome is"], max_new_tokens=4, temperature=1.0, seed=len(rounds)),
+        lambda: torch.manual_seed(len(rounds)),
+        watch,
+    )
+    threads = [threading.Thread(target=busy, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            assert whole_run(folder, "KGMET") == expected
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not faults
+    assert len(rounds) > len(works)
+
+
+def test_every_new_tensor_of_the_library_names_its_dtype() -> None:
+    """A law that holds in files no test above runs through."""
+    makers = {"zeros", "ones", "empty", "eye", "full", "rand", "randn", "linspace", "logspace", "tensor", "as_tensor"}
+    faults = []
+    for path in sorted((ROOT / "kgmet").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            is_torch = isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"
+            if is_torch and node.func.attr in makers and "dtype" not in {word.arg for word in node.keywords}:
+                faults.append(f"{path.relative_to(ROOT)}:{node.lineno}: torch.{node.func.attr}")
+    assert not faults
+
+
+def test_no_code_sets_a_state_of_the_whole_process() -> None:
+    """Threads are counted where a program starts, nowhere else."""
+    setters = {"set_default_dtype", "set_default_device", "set_default_tensor_type", "manual_seed", "manual_seed_all"}
+    setters |= {"fork_rng", "set_rng_state", "use_deterministic_algorithms", "set_num_interop_threads"}
+    faults = []
+    for path in sorted([*(ROOT / "kgmet").rglob("*.py"), *(ROOT / "workbench").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in setters:
+                owner = ast.unparse(node.value)
+                if owner.startswith("torch") and not owner.startswith("torch.Generator("):
+                    faults.append(f"{path.relative_to(ROOT)}:{node.lineno}: {owner}.{node.attr}")
+    assert not faults
