@@ -6,7 +6,7 @@
 Prints the tables the README quotes, on the split that no setting was chosen on. Every row is made in this one run: the
 unedited model, KGMET, a free shift written the same way, and a random direction of which only the length is learned.
 With --busy it prints how long an edit, its search and a probe take alone and beside a process that keeps one core
-busy, under the waiting policy of the command line. OMP_WAIT_POLICY=active compares it with torch's own.
+busy, under the waiting policy of the command line. OMP_WAIT_POLICY=active compares it with spinning.
 """
 
 from __future__ import annotations
