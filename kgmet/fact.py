@@ -20,6 +20,7 @@ from kgmet.base.errors import (
     TemplateError,
     TextError,
 )
+from kgmet.base.files import read_json
 from kgmet.base.fingerprint import digest
 
 __all__ = ["MAX_OBJECT", "MAX_SUBJECT", "MAX_TEMPLATE", "FactEdit", "check_batch", "load_edits", "save_edits"]
@@ -158,10 +159,7 @@ def load_edits(path: Path) -> tuple[FactEdit, ...]:
         BrokenArtifactError: if the file is not a JSON list of objects.
         RequestError: if one of them is not an edit; says which.
     """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifactError(f"{path} is not a readable JSON file of edits: {error}") from error
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BrokenArtifactError(f"{path} must hold a JSON list of edits, each an object.")
     edits = []

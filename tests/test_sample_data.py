@@ -91,8 +91,11 @@ def test_every_end_and_relation_is_known():
     assert {relation for _, relation, _, _ in TRIPLES} <= {spec.id for spec in CATALOGUE}
 
 
-def test_every_relation_of_the_catalogue_is_in_use():
-    assert [spec.id for spec in CATALOGUE if spec.id not in OBJECTS] == []
+def test_a_relation_of_ours_is_in_use_and_others_have_a_public_id():
+    """The catalogue also knows relations of public data sets that the graph has no facts of."""
+    unused = [spec.id for spec in CATALOGUE if spec.id not in OBJECTS]
+    assert len(unused) < len(list(CATALOGUE)) / 2
+    assert [name for name in unused if not re.fullmatch(r"P[1-9]\d*|K-[a-z]+(-[a-z]+)*", name)] == []
 
 
 def test_ids_are_well_formed_and_literals_say_their_kind():
@@ -158,6 +161,12 @@ def test_inverses_are_both_there(spec):
     assert missing == []
 
 
+TRANSCONTINENTAL = {
+    key for key, (_, label, *_) in ENTITIES.items() if label in {"Russia", "Turkey", "Egypt", "Indonesia"}
+}
+"""Countries whose parts lie in another continent than they do."""
+
+
 @pytest.mark.parametrize("spec", [s for s in CATALOGUE if any(s.composes.values())], ids=lambda spec: spec.id)
 def test_two_steps_and_one_step_say_the_same(spec):
     contradictions, agreements = [], 0
@@ -167,7 +176,8 @@ def test_two_steps_and_one_step_say_the_same(spec):
         for subject, middles in OBJECTS[spec.id].items():
             by_two = {end for middle in middles for end in OBJECTS[second].get(middle, ())}
             by_one = OBJECTS[result].get(subject, set())
-            if by_two and by_one and not by_one <= by_two:
+            # Lake Baikal lies in Russia, which lies in Europe; the lake does not.
+            if by_two and by_one and not by_one <= by_two and not middles & TRANSCONTINENTAL:
                 contradictions.append(f"{name(subject)}: {spec.id}∘{second} ≠ {result}")
             agreements += bool(by_two and by_one)
     assert contradictions == []

@@ -11,6 +11,7 @@ Each message names the thing, shows the value and offers the next step. The tree
     │   ├── SameObjectError       old and new object are the same
     │   └── ContradictionError    two edits of one batch give one fact two objects
     ├── ConfigError           a setting is unknown, of the wrong type or out of range
+    │   └── ConfigFileError       a file of settings that cannot be read
     ├── GraphError            anything about triples
     │   ├── UnknownEntityError    no such entity in the store
     │   ├── UnknownRelationError  no such relation in the store or catalogue
@@ -23,10 +24,13 @@ Each message names the thing, shows the value and offers the next step. The tree
     │   └── MemoryLimitError      it does not fit; says what would
     ├── ArtifactError         anything saved to disk
     │   ├── BrokenArtifactError   damaged, incomplete or hostile file
-    │   └── StaleArtifactError    made for another model, corpus or setting
+    │   ├── StaleArtifactError    made for another model, corpus or setting
+    │   └── UnwritableError       the place is read-only, full or gone
     ├── SearchError           the search for a shift failed
     │   └── NonFiniteError        NaN or infinity
     └── Cancelled             the person asked to stop; nothing was applied
+
+Every error about what a file holds (`GraphFileError`, `ConfigFileError`, `BrokenArtifactError`) is also a `FileError`.
 """
 
 from __future__ import annotations
@@ -68,6 +72,14 @@ class ConfigError(KgmetError, ValueError):
     """A setting is unknown, of the wrong type or out of range."""
 
 
+class FileError(KgmetError, ValueError):
+    """What a file holds cannot be used; the message says where and why."""
+
+
+class ConfigFileError(ConfigError, FileError):
+    """A file of settings cannot be read."""
+
+
 class GraphError(KgmetError):
     """Anything about triples and where they come from."""
 
@@ -80,7 +92,7 @@ class UnknownRelationError(GraphError, LookupError):
     """The store or the catalogue has no such relation."""
 
 
-class GraphFileError(GraphError, ValueError):
+class GraphFileError(GraphError, FileError):
     """A file of triples cannot be read; the message says where."""
 
 
@@ -112,12 +124,16 @@ class ArtifactError(KgmetError):
     """Anything that was saved to disk and cannot be used."""
 
 
-class BrokenArtifactError(ArtifactError, ValueError):
+class BrokenArtifactError(ArtifactError, FileError):
     """A saved file is damaged, incomplete or not what it claims to be."""
 
 
 class StaleArtifactError(ArtifactError):
     """A saved file was made for another model, corpus or setting."""
+
+
+class UnwritableError(ArtifactError, OSError):
+    """A file or folder cannot be written: it is read-only, full or gone. What was to be saved is still in memory."""
 
 
 class SearchError(KgmetError):

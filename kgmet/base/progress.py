@@ -11,7 +11,7 @@ from typing import Protocol
 
 from kgmet.base.errors import Cancelled
 
-__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent"]
+__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,11 @@ class Silent:
 
     def check(self) -> None:
         """Never stop."""
+
+
+def note(progress: Progress, stage: str, text: str) -> None:
+    """Tell a person something about a stage that no bar shows, such as that it goes on with less memory."""
+    progress.report(ProgressEvent(stage=stage, done=0, detail={"note": text}))
 
 
 class CancelFlag:

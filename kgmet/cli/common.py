@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "open_store",
     "positive",
     "print_json",
+    "print_left_out",
 ]
 
 
@@ -120,6 +122,22 @@ def open_store(options: argparse.Namespace) -> Any:
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
+
+
+def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
+    """Name on stderr, once per data set, the records that runs left out and those that contradict an earlier one."""
+    said: set[tuple[str, ...]] = set()
+    for summary in summaries:
+        for what, sentences in (("left out", summary.left_out), ("used, but contradicting", summary.notes)):
+            if not sentences or (what, *sentences) in said:
+                continue
+            said.add((what, *sentences))
+            print(f"{summary.dataset}: {len(sentences)} records {what}:", file=sys.stderr)
+            for sentence in sentences[:most]:
+                print(f"  {sentence}", file=sys.stderr)
+            if len(sentences) > most:
+                rest = f"{len(sentences) - most} more are listed in settings.json of {summary.editor}/{summary.name}."
+                print(f"  {rest}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     )
     editor = kgmet.editor_named(options.editor)
     config = kgmet.load_config(options.config, base=editor.config) if options.config else None
+    if options.save:
+        check_new_patch(options.save)
     lm = load_model(options, progress)
     edited = kgmet.edit(lm, fact, editor=editor, config=config, graph=graph, progress=progress)
     report = edited.report

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import ProgressEvent
-from kgmet.cli.common import print_json
+from kgmet.cli.common import print_json, print_left_out
 
 __all__ = ["add_parser", "run"]
 
@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     summaries = [summarize_run(folder) for folder in folders]
     for folder in folders:
         print(f"Results are in {folder}", file=sys.stderr)
+    print_left_out(summaries)
     if options.json:
         print_json({"rows": [summary.to_json() for summary in summaries]})
     else:

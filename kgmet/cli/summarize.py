@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import print_json
+from kgmet.cli.common import print_json, print_left_out
 
 __all__ = ["add_parser", "run"]
 
@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
         if first.fingerprints["dataset"] == second.fingerprints["dataset"]
         for test in compare_runs(first, second)
     ]
+    print_left_out(summaries)
     figures = write_figures(summaries, options.figures or options.out / "figures")
     if options.json:
         print_json(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.errors import ConfigError, ConfigFileError
+from kgmet.base.files import read_toml
 from kgmet.base.fingerprint import plain
 from kgmet.graph.reading.consequences import ConsequenceConfig
 from kgmet.graph.reading.retrieve import SubgraphConfig
@@ -78,11 +78,7 @@ def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
     Raises:
         ConfigError: if the file is no TOML, or a key is unknown, of the wrong type or out of range.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable TOML file: {error}") from error
-    return config_from_mapping(data, base=base)
+    return config_from_mapping(read_toml(path, error=ConfigFileError), base=base)
 
 
 def config_to_mapping(config: EditConfig) -> dict[str, Any]:
@@ -127,7 +123,7 @@ def _coerced(given: Any, hint: Any, *, name: str) -> Any:
             raise ConfigError(f"{name} must be a list, got {given!r}")
         return tuple(_coerced(item, typing.get_args(hint)[0], name=name) for item in given)
     if origin is typing.Literal:
-        if given not in typing.get_args(hint):
+        if given not in typing.get_args(hint) or isinstance(given, bool):
             raise ConfigError(f"{name} must be one of {', '.join(map(repr, typing.get_args(hint)))}, got {given!r}")
         return given
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -137,7 +133,9 @@ def _coerced(given: Any, hint: Any, *, name: str) -> Any:
             raise ConfigError(
                 f"{name} must be one of {', '.join(repr(m.value) for m in hint)}, got {given!r}"
             ) from None
-    if hint is float and isinstance(given, int) and not isinstance(given, bool):
+    if hint is float and isinstance(given, (int, float)) and not isinstance(given, bool):
+        if not abs(given) < 1e300:
+            raise ConfigError(f"{name} must be a finite number, got {str(given)[:40]}")
         return float(given)
     if not isinstance(given, hint) or (isinstance(given, bool) and hint is not bool):
         raise ConfigError(f"{name} must be {hint.__name__}, got {given!r}")

@@ -16,6 +16,7 @@ from kgmet.forecast.leave_out import unpriced
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import layer_device
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
@@ -121,14 +122,16 @@ def make_price(
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
     """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
-    kind = config.direction.source
+    kind, device = config.direction.source, layer_device(lm, config.write.layers[-1])
     if kind is SourceKind.RANDOM:
-        return RandomDirection(lm.d_model, seed=edit_seed(context, config))
+        return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.FREE or context.subgraph is None:
-        return FreeDirection(lm.d_model)
+        return FreeDirection(lm.d_model, device=device)
     labels = context.strange_labels()[0] if kind.is_nonsense else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
-    return GraphDirection(context.subgraph, features, config=config.direction, seed=edit_seed(context, config))
+    return GraphDirection(
+        context.subgraph, features.to(device), config=config.direction, seed=edit_seed(context, config)
+    )
 
 
 def edit_seed(context: EditContext, config: EditConfig) -> int:

@@ -68,5 +68,5 @@ def unedited_states(
     return Unedited(
         states=states[: len(rows)],
         protected=states[len(rows) :],
-        applies=torch.tensor([row.owner not in on_top for row in rows], dtype=torch.bool),
+        applies=torch.tensor([row.owner not in on_top for row in rows], dtype=torch.bool, device=states.device),
     )

@@ -64,8 +64,7 @@ def measure_facts(
     by_text: dict[tuple[int, ...], list[int]] = {}
     for number, span in enumerate(spans):
         by_text.setdefault(_asked(span), []).append(number)
-    logprobs = torch.zeros(len(pairs), dtype=torch.float32)
-    kept = torch.ones(len(pairs), dtype=torch.float32)
+    logprobs, kept = torch.zeros(len(pairs), dtype=torch.float32), torch.ones(len(pairs), dtype=torch.float32)
     parts: dict[int, list[FactPairs]] = {layer: [] for layer in layers}
     # A text that several answers share is run once for each: its gradients are others.
     rows = sorted(((text, number) for text, owners in by_text.items() for number in owners), key=lambda r: len(r[0]))
@@ -99,8 +98,12 @@ def joined_pairs(parts: Sequence[FactPairs], lm: LoadedLM | None = None, *, offs
     if not parts:
         assert lm is not None
         none = torch.zeros(0, dtype=torch.long)
-        keys, slopes = (torch.zeros(0, width, dtype=torch.float32) for width in (lm.d_key, lm.d_model))
-        return FactPairs(keys=keys, slopes=slopes, fact=none, token=none)
+        return FactPairs(
+            keys=torch.zeros(0, lm.d_key, dtype=torch.float32),
+            slopes=torch.zeros(0, lm.d_model, dtype=torch.float32),
+            fact=none,
+            token=none,
+        )
     moved = [part.fact.long() + (offsets[n] if offsets else 0) for n, part in enumerate(parts)]
     fact = torch.cat(moved)
     order = fact.argsort(stable=True)
@@ -137,8 +140,7 @@ def _measured(
         table = lm.vocabulary_logits(states[rows, places]).log_softmax(-1)
         chosen = table.gather(1, tokens[:, None].to(table.device))[:, 0]
         slopes = torch.autograd.grad(chosen.sum(), [leaf for (leaf,) in leaves])
-    none = torch.zeros(len(spans), dtype=torch.float32)
-    logprobs = none.index_add_(0, rows.cpu(), chosen.detach().float().cpu())
+    logprobs = torch.zeros(len(spans), dtype=torch.float32).index_add_(0, rows.cpu(), chosen.detach().float().cpu())
     return logprobs, [key.detach() for key in keys if key is not None], [slope.detach() for slope in slopes]
 
 

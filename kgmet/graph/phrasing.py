@@ -11,7 +11,10 @@ from kgmet.base.errors import ConfigError
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
-__all__ = ["as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "says", "split_templates", "word_chain"]
+__all__ = [
+    *("as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "path_label", "says"),
+    *("split_templates", "word_chain"),
+]
 
 _ENOUGH = 2
 """Clumsy wordings are used only where there are fewer than this many others."""
@@ -106,6 +109,25 @@ def noun_phrases(spec: RelationSpec) -> tuple[str, ...]:
         ):
             found.append("the " + template[len("The ") : -len(" is")])
     return tuple(dict.fromkeys(found))
+
+
+def path_label(catalogue: RelationCatalogue, relations: Sequence[str]) -> str:
+    """The end of a chain in a few words: (located in city, country, currency) → ``currency of the country``.
+
+    The first relation starts the chain and is not named, unless it alone stands between the subject and the end.
+    """
+    ways = _reductions(catalogue, tuple(relations)) if all(r in catalogue for r in relations) else set()
+    if not ways:
+        return " → ".join(relations)
+    shortest = min(ways, key=lambda way: (len(way), way))
+    nouns = [_noun(catalogue.spec(relation)) for relation in shortest]
+    return " of the ".join(reversed(nouns)) if len(nouns) > 1 else catalogue.spec(shortest[0]).label
+
+
+def _noun(spec: RelationSpec) -> str:
+    """What the relation's object is: ``country`` of "a country in which {} lies"."""
+    words = re.sub(r"^(?:the|an?) ", "", spec.phrase)
+    return re.split(r" (?:of|where|in|that|by|for|from|to|with|on|under|next|held|won|spoken|played|used)\b", words)[0]
 
 
 def word_chain(

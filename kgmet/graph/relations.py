@@ -6,7 +6,6 @@ new entry there and no new code.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, UnknownRelationError
+from kgmet.base.files import parse_json, read_text
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.graph.names import fold
 from kgmet.graph.triple import Relation
@@ -120,11 +120,7 @@ class RelationCatalogue:
         """
         if path is None:
             return _bundled()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BrokenArtifactError(f"{path} is not a readable catalogue of relations: {error}") from error
-        return cls(_parse(text, name=str(path)))
+        return cls(_parse(read_text(path), name=str(path)))
 
     def spec(self, relation_id: str) -> RelationSpec:
         """All that is known about one relation.
@@ -207,10 +203,7 @@ def _bundled() -> RelationCatalogue:
 
 
 def _parse(text: str, *, name: str) -> dict[str, RelationSpec]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BrokenArtifactError(f"{name} is not JSON: {error}") from error
+    rows = parse_json(text, where=name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise BrokenArtifactError(f"{name} must hold a JSON list of relations, each an object.")
     specs: dict[str, RelationSpec] = {}

@@ -20,10 +20,12 @@ from kgmet.base.shapes import check_shape
 from kgmet.editing.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import write_device
 from kgmet.write.layers import WriteConfig
 from kgmet.write.moments import KeyMoment
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.spectrum import spectrum_of
 
 __all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "edit_rows", "inspect_writes"]
 
@@ -255,12 +257,13 @@ def _inspect_layer(
     lm: LoadedLM, patch: EditPatch, update: LayerUpdate, moment: KeyMoment, earlier: Sequence[EditPatch]
 ) -> LayerWrite:
     config = settings_of(patch)
-    values, vectors = torch.linalg.eigh(moment.second_moment)
+    found = spectrum_of(moment, device=write_device(lm, update.layer)).to(torch.device("cpu"))
+    values, vectors = found.values, found.vectors
     own, others = edit_rows(patch, update.layer)
     stored = (
         patch.keys[update.layer][1].double()
         if update.layer in patch.keys
-        else torch.zeros(0, lm.d_key, dtype=torch.float64)
+        else torch.zeros(0, lm.d_key, dtype=torch.float64, device="cpu")
     )
     written = [
         item.keys[update.layer][1][edit_rows(item, update.layer)[0]].double()

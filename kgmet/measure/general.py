@@ -7,7 +7,6 @@ curve of AlphaEdit (arXiv:2410.02355) and its successors.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError
+from kgmet.base.files import read_json
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.run.suffixes import base_states, left_padded
@@ -178,15 +178,14 @@ def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
 def _questions(path: Path, task: Task) -> list[tuple[str, int]]:
     if not path.is_file():
         return []
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifactError(f"{path} is not a readable JSON file: {error}") from error
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise BrokenArtifactError(f"{path} must hold a JSON list of records.")
     found = []
     for number, row in enumerate(rows, start=1):
         try:
             found.append(task.asked(row))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise BrokenArtifactError(
                 f"{path.name}, record {number} is not as {task.name} is published: {error!r}"
             ) from error

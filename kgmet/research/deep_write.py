@@ -23,6 +23,7 @@ from kgmet.editing.factories import make_writer
 from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.graph.phrasing import split_templates
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.source import FreeDirection
 from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
@@ -200,12 +201,13 @@ def write_deep(
     problems = [problem for context in contexts if (problem := deep_problem(context, config)) is not None]
     if not problems:
         return None
+    layer = config.write.layers[-1]
     with attached_updates(early, lm):
         shifts = find_target_shifts(
             lm,
             problems,
-            [FreeDirection(lm.d_model) for _ in problems],
-            layer=config.write.layers[-1],
+            [FreeDirection(lm.d_model, device=layer_device(lm, layer)) for _ in problems],
+            layer=layer,
             config=config.target,
             progress=progress,
         )

@@ -35,7 +35,6 @@ class HeldPrompt:
     template: str
     answer: str | None = None
     prefix: str = ""
-    weight: float = 1.0
     subject: str | None = None
 
     @property

@@ -11,7 +11,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import EditSpan, locate_all
 from kgmet.lm.run.suffixes import Suffixes, encode_suffixes
 from kgmet.search.objective import mean_within
-from kgmet.search.problem import ShiftProblem
+from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.readout import Readout
 
 __all__ = ["ProblemRows"]
@@ -21,8 +21,8 @@ class ProblemRows:
     """The prompts of several problems as rows, encoded up to the shifted layer.
 
     `before` (n_edit, d_model) is the state at each problem's lookup token, in its first prompt in which that is not
-    the very first token (the attention sink). `edit_of_row` (n_row,) says whose prompt a row is, `terms` and `weights`
-    what it counts for.
+    the very first token (the attention sink). `terms` says what each row counts for, and `members`, for each problem,
+    which of the rows are its prompts of each term.
     """
 
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
@@ -35,17 +35,20 @@ class ProblemRows:
         ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
         self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer, together=owners)
         device = self.suffixes.hidden.device
-        self.edit_of_row = torch.tensor(owners, dtype=torch.long, device=device)
         self.terms = [prompt.term for _, prompt in rows]
-        self.weights = torch.tensor([prompt.weight for _, prompt in rows], dtype=torch.float32, device=device)
+        self.members: list[dict[Term, list[int]]] = [{} for _ in problems]
+        for row, (number, prompt) in enumerate(rows):
+            self.members[number].setdefault(prompt.term, []).append(row)
         tree_of, first = self.suffixes.tree_of, [path[0] for path in self.suffixes.paths]
         own = [[row for row, owner in enumerate(owners) if owner == n] for n in range(len(problems))]
         chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
-        self.before = self.suffixes.hidden[[tree_of[row] for row in chosen], [first[row] for row in chosen]].float()
+        places = torch.tensor([(tree_of[row], first[row]) for row in chosen], dtype=torch.long, device=device)
+        self.before = self.suffixes.hidden[places[:, 0], places[:, 1]].float()
         # Texts that begin alike have their start token in common: it is shifted once.
         lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
         self.lookups = torch.tensor(lookups, dtype=torch.long, device=device)
-        self.asked = torch.tensor(self._asked(spans, starts), dtype=torch.long, device=device).reshape(-1, 4)
+        device = self.suffixes.final.device  # the last layer's, where a model is spread over several
+        self.asked = torch.tensor(self._asked(spans, starts), device=device, dtype=torch.long).reshape(-1, 4)
         held = [
             (row, tree_of[row], self.suffixes.paths[row][-1]) for row, span in enumerate(spans) if span.target is None
         ]
@@ -58,7 +61,8 @@ class ProblemRows:
         tree, node, owner = self.lookups.T
         final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
         nll, divergence = self.readout.of(self._at(final, torch.cat([self.asked[:, :3], self.held])))
-        return mean_within(nll, self.asked[:, 0], len(self.terms)).index_add(0, self.held[:, 0], divergence)
+        losses = mean_within(nll, self.asked[:, 0], len(self.terms)).index_add(0, self.held[:, 0], divergence)
+        return losses.to(deltas.device)
 
     def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
         """(row, tree, node, token) for each token of an answer and the place that predicts it."""

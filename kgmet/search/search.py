@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
@@ -139,24 +139,45 @@ def find_target_shifts(
     Raises:
         NonFiniteError: if a loss becomes NaN or infinite; names the edit.
         SearchError: if the model passes no gradient.
-        MemoryLimitError: if a batch does not fit.
+        MemoryLimitError: if one edit alone does not fit; where several do not, they are searched in smaller parts.
         Cancelled: if asked to stop.
     """
     progress = progress or Silent()
     searches = [_Search(problem, source, config) for problem, source in zip(problems, sources, strict=True)]
-    try:
-        active = searches
-        while active:
-            batch = ProblemRows(lm, [search.problem for search in active], layer)
-            for search, before in zip(active, batch.before, strict=True):
-                search.before = before
-            _run_batch(batch, active, config, progress)
-            active = [search for search in active if search.stopped is None]
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    parameters = [parameter for source in sources for parameter in source.parameters()]
+    if not parameters:
+        return []
+    optimizer = Adam(parameters, rate=config.rate, betas=(config.momentum, config.memory))
+    waiting = [searches]
+    while waiting:
+        together = waiting.pop()
+        try:
+            _run_batch(lm, together, optimizer, layer, progress)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            waiting += _halves(together, progress, error)
+            continue
+        rest = [search for search in together if search.stopped is None]
+        if rest:
+            waiting.append(rest)
+    return _results(searches, layer)
+
+
+def _halves(searches: list[_Search], progress: Progress, error: BaseException) -> list[list[_Search]]:
+    """The searches in two parts, the first one last, to go on where they were.
+
+    Raises:
+        MemoryLimitError: if there is only one.
+    """
+    if len(searches) == 1:
         raise MemoryLimitError(
-            f"{len(problems)} edits at once do not fit. Try half as many at once, or fewer contexts and consequences."
+            f"The search for {searches[0].problem.edit.prompt!r} does not fit into memory. Use fewer contexts and "
+            "consequences, a smaller model, or load it in 8 bits."
         ) from error
-    return [search.result(layer) for search in searches]
+    for search in searches:
+        search.forget_untaken()
+    half = (len(searches) + 1) // 2
+    note(progress, "search", f"{len(searches)} edits at once do not fit into memory; going on with {half} at once.")
+    return [searches[half:], searches[:half]]
 
 
 class _Search:
@@ -166,24 +187,16 @@ class _Search:
         self.problem = problem
         self.source = source
         self.config = config
-        betas = (config.momentum, config.memory)
-        self.optimizer = Adam(source.parameters(), rate=config.rate, betas=betas)
-        self.before = torch.zeros(0, dtype=torch.float32)
+        self.before: Tensor | None = None
+        """(d_model,) the state that is shifted."""
+        self.scale = 0.0
+        """‖h‖/√d_model."""
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None
         self.limit = min(config.short_norm_ratio or config.max_norm_ratio, config.max_norm_ratio)
         self.last = config.max_steps
         """The step it ends at, unless the limit is lifted there."""
-
-    @property
-    def scale(self) -> float:
-        """‖h‖/√d_model."""
-        return float(ordinary_norm(self.before)) / math.sqrt(self.before.numel())
-
-    def delta(self) -> Tensor:
-        """(d_model,) limited and differentiable."""
-        longest = ordinary_norm(self.before) * self.limit
-        return limited(self.source.shift().to(self.before)[None] * self.scale, longest[None])[0]
+        self._taken = 0
 
     def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
         """Take down a step and decide whether it was the last."""
@@ -204,95 +217,157 @@ class _Search:
         enough = self.config.short_nll
         return terms[Term.REWRITE.value] > enough or terms.get(Term.CONSEQUENCE.value, 0.0) > 2 * enough
 
-    def step(self, gradient: Tensor) -> None:
-        """Take the step that was measured last; one that goes on beyond its last step does so under the full limit.
+    def stepped(self) -> bool:
+        """The step that was measured last was taken; whether it lifted the limit, being the last under a short one."""
+        self._taken = len(self.curve)
+        if len(self.curve) <= self.last:
+            return False
+        self.limit, self.last = self.config.max_norm_ratio, self.last + self.config.max_steps
+        return True
 
-        `gradient` (d_model,) is the shift's own.
+    def forget_untaken(self) -> None:
+        """Drop a step that was measured but not taken: it will be measured again."""
+        if self.stopped is None:
+            del self.curve[self._taken :]
+
+    def check_gradient(self, largest: float) -> None:
+        """Raise `SearchError` if the first step had nowhere to go: the shift would stay 0 and nothing would say so.
+
+        `largest` is the largest entry of the shift's gradient. Not of the source's: one of which only the length is
+        free gets none at its limit.
         """
-        self._check_gradient(gradient)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if len(self.curve) > self.last:
-            self.limit, self.last = self.config.max_norm_ratio, self.last + self.config.max_steps
-
-    def _check_gradient(self, gradient: Tensor) -> None:
-        """Raise `SearchError` if the first step has nowhere to go: the shift would stay 0 and nothing would say so.
-
-        The gradient is the shift's, not the source's: one of which only the length is free gets none at its limit.
-        """
-        if len(self.curve) == 1 and not gradient.any():
+        if self._taken == 1 and largest == 0:
             raise SearchError(
                 f"No gradient reaches the shift of {self.problem.edit.prompt!r}: some layer of this model passes none, "
                 "as packed 4-bit weights on a CPU do. Load the model on a GPU, in 8 bits, or without quantisation."
             )
 
-    def result(self, layer: int) -> TargetShift:
-        """The shift that was measured last: exactly what the last entry of the curve describes."""
-        assert self.stopped is not None
-        with torch.no_grad():
-            delta = self.delta().float().cpu()
-        length = float(delta.norm())
-        unit = delta / length if length else torch.eye(1, delta.numel(), dtype=delta.dtype, device=delta.device)[0]
-        return TargetShift(
-            edit_id=self.problem.edit.id,
-            layer=layer,
-            before=self.before.float().cpu(),
-            direction=Direction(unit=unit, source=self.source.name, influence=self.source.influence()),
-            length=length,
-            steps=len(self.curve) - 1,
-            stopped=self.stopped,
-            curve=tuple(self.curve),
-        )
+
+class _Batch:
+    """Searches that step together: one read-back of all their losses a step, nothing else waits for the device."""
+
+    def __init__(self, lm: LoadedLM, searches: Sequence[_Search], layer: int) -> None:
+        self._searches, self._weights = searches, searches[0].config.weights
+        self._rows = rows = ProblemRows(lm, [search.problem for search in searches], layer)
+        self._device = rows.before.device
+        self._before, norms = rows.before, ordinary_norm(rows.before)
+        for search, before, norm in zip(searches, rows.before, norms.tolist(), strict=True):
+            search.before, search.scale = before, norm / math.sqrt(before.numel())
+        self._norms = norms
+        self._scale = self._column([search.scale for search in searches])
+        self._limits: Tensor
+        self.set_limits()
+        # What each row counts in its edit's loss.
+        self._members = rows.members
+        shares = [0.0] * len(rows.terms)
+        for members in self._members:
+            for term, mine in members.items():
+                for row in mine:
+                    shares[row] = self._weights.of(term) / len(mine)
+        self._shares = self._column(shares)[:, 0]
+        self._moved = torch.ones(len(searches), dtype=torch.float32, device=self._device)
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, device=self._device, dtype=torch.float32)[:, None]
+
+    def set_limits(self) -> None:
+        """Take over the searches' limits."""
+        self._limits = self._norms * self._column([search.limit for search in self._searches])[:, 0]
+
+    def deltas(self) -> Tensor:
+        """(n_edit, d_model) limited and differentiable."""
+        shifts = torch.stack([search.source.shift().to(self._before) for search in self._searches])
+        return limited(shifts * self._scale, self._limits)
+
+    def measured(self, deltas: Tensor, progress: Progress) -> Tensor:
+        """The sum of all losses, for the gradient; every search takes its own down unless it is over."""
+        rows, penalties = self._rows.losses(deltas), length_penalty(deltas, self._before)
+        seen = torch.cat([rows.detach(), penalties.detach(), self._moved]).cpu().tolist()
+        n_row, n_edit = len(rows), len(penalties)
+        for number, search in enumerate(self._searches):
+            search.check_gradient(seen[n_row + n_edit + number])
+            values = {term: [seen[row] for row in mine] for term, mine in self._members[number].items()}
+            _note(search, values, seen[n_row + number], progress)
+        return (rows * self._shares).sum() + self._weights.length * penalties.sum()
+
+    def step(self, deltas: Tensor, running: Sequence[_Search], optimizer: Adam) -> None:
+        """Take the step that was measured last, in the running searches."""
+        assert deltas.grad is not None
+        self._moved = deltas.grad.abs().amax(1)
+        for search in self._searches:
+            if search.stopped is not None:
+                for parameter in search.source.parameters():
+                    parameter.grad = None
+        optimizer.step()
+        optimizer.zero_grad()
+        lifted = [search.stepped() for search in running]
+        if any(lifted):
+            self.set_limits()
 
 
-def _run_batch(batch: ProblemRows, searches: Sequence[_Search], config: TargetConfig, progress: Progress) -> None:
+def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer: int, progress: Progress) -> None:
     """Step all searches until most are done."""
+    batch = _Batch(lm, searches, layer)
     while True:
         progress.check()
         with torch.enable_grad():
-            deltas = torch.stack([search.delta() for search in searches])
+            deltas = batch.deltas()
             deltas.retain_grad()
-            rows = batch.losses(deltas)
-            totals = [
-                _total(search, number, batch, rows, deltas[number], progress) for number, search in enumerate(searches)
-            ]
-            running = [n for n, search in enumerate(searches) if search.stopped is None]
+            total = batch.measured(deltas, progress)
+            running = [search for search in searches if search.stopped is None]
             # Done edits stay in the batch until there are enough of them to be worth encoding the rest again.
             if not running or len(running) <= 0.6 * len(searches):
-                for n in running:  # this step was measured but not taken
-                    searches[n].curve.pop()
+                for search in running:
+                    search.forget_untaken()
                 return
-            torch.stack([totals[n] for n in running]).sum().backward()  # type: ignore[no-untyped-call]
-        assert deltas.grad is not None
-        for n in running:
-            searches[n].step(deltas.grad[n])
+            total.backward()  # type: ignore[no-untyped-call]
+        batch.step(deltas, running, optimizer)
 
 
-def _total(search: _Search, number: int, batch: ProblemRows, rows: Tensor, delta: Tensor, progress: Progress) -> Tensor:
-    """The loss of one edit; takes the step down unless the search is over."""
-    mine = [row for row, owner in enumerate(batch.edit_of_row.tolist()) if owner == number]
-    config = search.config
-    penalty = length_penalty(delta, search.before)
-    total = config.weights.length * penalty
-    terms: dict[str, float] = {"length": float(penalty.detach())}
-    worst: dict[Term, float] = {}
-    for term in Term:
-        members = [row for row in mine if batch.terms[row] is term]
-        if not members:
-            continue
-        weights = batch.weights[members]
-        value = (rows[members] * weights).sum() / weights.sum()
-        total = total + config.weights.of(term) * value
-        terms[term.value] = float(value.detach())
-        worst[term] = float(rows.detach()[members].max())
-    if not math.isfinite(float(total.detach())):
+def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: float, progress: Progress) -> None:
+    """Take down one step of one edit from its rows' losses, unless the search is over."""
+    weights = search.config.weights
+    means = {term: sum(losses) / len(losses) for term, losses in values.items()}
+    total = weights.length * penalty + sum(weights.of(term) * mean for term, mean in means.items())
+    if not math.isfinite(total):
         raise NonFiniteError(
-            f"The loss of edit {search.problem.edit.prompt!r} became {float(total.detach())}. "
+            f"The loss of edit {search.problem.edit.prompt!r} became {total}. "
             "Load the model in float32 or use a smaller target.rate."
         )
-    if search.stopped is None:
-        terms |= {"total": float(total.detach()), "norm_ratio": math.sqrt(float(penalty.detach()))}
-        search.note(terms, worst)
-        detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
-        progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
-    return total
+    if search.stopped is not None:
+        return
+    terms = {"length": penalty, **{term.value: mean for term, mean in means.items()}}
+    terms |= {"total": total, "norm_ratio": math.sqrt(penalty)}
+    search.note(terms, {term: max(losses) for term, losses in values.items()})
+    detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
+    progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
+
+
+def _results(searches: Sequence[_Search], layer: int) -> list[TargetShift]:
+    """The shifts that were measured last: exactly what the last entries of the curves describe."""
+    befores = torch.stack([search.before for search in searches if search.before is not None])
+    with torch.no_grad():
+        scales = torch.tensor([search.scale for search in searches], device=befores.device, dtype=torch.float32)
+        limits = torch.tensor([search.limit for search in searches], device=befores.device, dtype=torch.float32)
+        shifts = torch.stack([search.source.shift().to(befores) for search in searches]) * scales[:, None]
+        deltas = limited(shifts, ordinary_norm(befores) * limits).float().cpu()
+    return [
+        _result(search, layer, before, delta)
+        for search, before, delta in zip(searches, befores.float().cpu(), deltas, strict=True)
+    ]
+
+
+def _result(search: _Search, layer: int, before: Tensor, delta: Tensor) -> TargetShift:
+    assert search.stopped is not None
+    length = float(delta.norm())
+    unit = delta / length if length else torch.eye(1, delta.numel(), dtype=delta.dtype, device=delta.device)[0]
+    return TargetShift(
+        edit_id=search.problem.edit.id,
+        layer=layer,
+        before=before,
+        direction=Direction(unit=unit, source=search.source.name, influence=search.source.influence()),
+        length=length,
+        steps=len(search.curve) - 1,
+        stopped=search.stopped,
+        curve=tuple(search.curve),
+    )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.base.artifact import load_tensors
+from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
+from kgmet.base.files import Limits, failures_as, read_json_object
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
@@ -22,7 +21,9 @@ from kgmet.write.solve import LayerUpdate
 
 __all__ = ["import_lora"]
 
-_MAX_JSON = 64 << 20
+_JSON = Limits(n_bytes=64 << 20)
+_TENSORS = Limits(n_bytes=MAX_BYTES)
+_ADVICE = "Choose a folder with a LoRA adapter on the down-projections."
 _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
 """Settings under which an adapter is more than B · A, and the only value of each that we read."""
 
@@ -42,10 +43,10 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
             does not fit the model.
         StaleArtifactError: if it says that it was made for another model.
     """
-    config = _read_json(folder / ADAPTER_CONFIG)
-    noted = _read_json(folder / EDITS_FILE) if (folder / EDITS_FILE).exists() else {}
-    tensors = _read_tensors(folder / ADAPTER_WEIGHTS)
-    try:
+    config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
+    noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
+    _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=_ADVICE, limits=_TENSORS, within=folder)
+    with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ADVICE):
         made_for = str(noted.get("model_fingerprint", lm.fingerprint))
         if made_for != lm.fingerprint:
             raise StaleArtifactError(
@@ -61,42 +62,8 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
             editor=" + ".join(str(name) for name in noted.get("editors", [])) or "imported adapter",
             config=dict(noted.get("config", {})),
         )
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
-        if isinstance(error, (BrokenArtifactError, StaleArtifactError)):
-            raise
-        said = str(error) if isinstance(error, RequestError) else repr(error)
-        raise BrokenArtifactError(
-            f"{folder} holds no usable adapter: {said}. Choose a folder with a LoRA adapter on the down-projections."
-        ) from error
     check_patch(patch, lm)
     return patch
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_JSON:
-            raise BrokenArtifactError(f"{path} is larger than {_MAX_JSON >> 20} MB; that is no adapter's description.")
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenArtifactError(f"{path} cannot be read: {error}.") from error
-    except BrokenArtifactError:
-        raise
-    except ValueError as error:  # no JSON, or a number of more digits than Python reads
-        raise BrokenArtifactError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise BrokenArtifactError(f"{path} must hold a JSON object.")
-    return value
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BrokenArtifactError(f"{path} is larger than {MAX_BYTES >> 30} GB; that is no adapter.")
-        return load_file(path)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        if isinstance(error, BrokenArtifactError):
-            raise
-        raise BrokenArtifactError(f"{path} is no readable safetensors file: {error}.") from error
 
 
 def _check_settings(config: Mapping[str, Any], folder: Path) -> None:

@@ -7,17 +7,17 @@ as keys and a scaling of 1. This is the only module that makes new weights, and 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
-from kgmet.base.errors import ArtifactError, ConfigError
+from kgmet.base.artifact import write_tensors
+from kgmet.base.cache import folder_written_whole
+from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.family import Layout
@@ -85,7 +85,7 @@ def export_lora(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM, folder: 
     }
 
     def fill(made: Path) -> None:
-        save_file(tensors, made / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+        write_tensors(made / ADAPTER_WEIGHTS, tensors, {"format": "pt"})
         _write_json(made / ADAPTER_CONFIG, _adapter_config(lm, updates))
         _write_json(made / EDITS_FILE, edits)
 
@@ -190,24 +190,13 @@ def _adapter_config(lm: LoadedLM, updates: Sequence[LayerUpdate]) -> dict[str, A
     }
 
 
-def _in_new_folder(folder: Path, fill: Any) -> Path:
-    """Let `fill` write beside `folder`, then put it there whole; refuses a folder that holds anything."""
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ArtifactError(f"{folder} holds something already. Choose a new or empty folder.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _in_new_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Let `fill` write the files, then put them into `folder` all at once."""
+    with folder_written_whole(folder) as made:
         try:
-            made = work / "made"
-            made.mkdir()
             fill(made)
-            if folder.exists():
-                folder.rmdir()
-            made.rename(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error}. Choose another folder.") from error
+        except SafetensorError as error:  # what a full disk looks like to the writer of weights
+            raise OSError(str(error)) from error
     return folder
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.placement import exact_device, write_device
 from kgmet.lm.run.spans import Phrase, locate_all
 from kgmet.lm.run.suffixes import left_padded, replayable, trees_fit
 from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
@@ -32,10 +33,10 @@ class KeyRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyBatch:
-    """What was seen at each row's lookup token: on the CPU, float32.
+    """What was seen at each row's lookup token, in float32.
 
-    `keys` (n_row, d_key) and `outputs` (n_row, d_model) are the input and output of one layer's down-projection,
-    `states` (n_row, d_model) the residual stream after a higher layer.
+    `keys` (n_row, d_key) and `outputs` (n_row, d_model) are the input and output of one layer's down-projection, on
+    its `write_device`; `states` (n_row, d_model) is the residual stream after a higher layer, on that layer's.
     """
 
     layer: int
@@ -103,8 +104,8 @@ class StartedRows:
                 state = self._run(start, hidden, layer, top)
             found.append([start.at_places(seen) for seen in (key[0], output[0], state)])
         if not found:
-            empty = torch.zeros(0, self._lm.d_model, dtype=torch.float32)
-            return torch.zeros(0, self._lm.d_key, dtype=torch.float32), empty, empty
+            empty = torch.zeros(0, self._lm.d_model, dtype=torch.float32, device=write_device(self._lm, layer))
+            return empty.new_zeros(0, self._lm.d_key), empty, empty
         keys, outputs, states = (torch.cat(parts) for parts in zip(*found, strict=True))
         return keys, outputs, states
 
@@ -135,10 +136,11 @@ class _Start:
     places: tuple[Tensor, Tensor]
 
     def at_places(self, seen: Tensor | None) -> Tensor:
-        """(n_row, width) on the CPU, float32."""
+        """(n_row, width), float32, where it was seen or, if that knows no float64, on the CPU."""
         if seen is None:
             raise RuntimeError("nothing was recorded: the layer did not call its down-projection")
-        return seen[self.places].detach().float().cpu()
+        tree, node = (place.to(seen.device) for place in self.places)
+        return seen[tree, node].detach().float().to(exact_device(seen.device))
 
 
 def _started(lm: LoadedLM, inputs: dict[str, Tensor], places: tuple[Tensor, Tensor], first: int, top: int) -> _Start:
@@ -161,7 +163,7 @@ def _trees(
             "attention_mask": lowest_where_unseen(layout.sees, dtype=lm.dtype, device=lm.device),
             "position_ids": layout.positions.to(lm.device),
         }
-        last = torch.tensor([path[-1] for path in layout.paths], dtype=torch.long)
+        last = torch.tensor([path[-1] for path in layout.paths], dtype=torch.long, device=lm.device)
         yield inputs, (torch.zeros_like(last), last)
 
 
@@ -172,4 +174,5 @@ def _padded(
     for begin in range(0, len(texts), _BATCH):
         ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-        yield inputs, (torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1, dtype=torch.long))
+        rows = torch.arange(len(ids), dtype=torch.long, device=lm.device)
+        yield inputs, (rows, torch.full_like(rows, ids.shape[1] - 1))

@@ -122,7 +122,7 @@ class WrittenLayers:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Unedited:
-    """States after the top layer in the model without earlier edits, on the CPU, float32.
+    """States after the top layer in the model without earlier edits, float32, as `KeyBatch.states`.
 
     `states` (n_row, d_model) are the edits' rows and `protected` (n_protected, d_model) the protected ones. Only rows
     where `applies` (n_row,) aim from there: a shift that was searched on top of earlier edits is one from their state.
@@ -248,14 +248,15 @@ class _Job:
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32)  # of what each key counts
+        self.averages = _averages(self.groups, len(rows))
+        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32, device="cpu")  # of what each key counts
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
         self.kept = StartedRows(lm, protected, first=first, top=self.top)
         self.before = self.started.measure(first)
         deltas = {shift.edit_id: shift.delta for shift in shifts}
-        self.wanted = torch.stack([deltas[row.owner] for row in rows])
+        self.wanted = torch.stack([deltas[row.owner] for row in rows]).to(self.before.states)
         starts = self.before.states
         if unedited is not None:
             starts = torch.where(unedited.applies[:, None], unedited.states, starts)
@@ -273,8 +274,8 @@ class _Job:
             now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
             protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
         missing = self._before_norm(layer, now.outputs, (self.target - now.states) * share)
-        keys = self.roots * torch.stack([now.keys[members].mean(0) for members in self.groups])
-        residuals = self.roots * torch.stack([missing[members].mean(0) for members in self.groups])
+        weighted = (self.roots * self.averages).to(now.keys)
+        keys, residuals = weighted @ now.keys, weighted @ missing
         root = math.sqrt(self.config.protected_weight)
         if isinstance(protected, KeyBatch):
             assert self.restored is not None
@@ -295,12 +296,13 @@ class _Job:
 
     def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
         """Names and keys of a request, the edits' before the protected ones."""
-        keys = torch.cat([request.keys, request.protected])
+        keys = torch.cat([request.keys, request.protected]).cpu()
         keys[: len(self.groups)] /= self.roots
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
         return (*self.key_names, *self.protected_names), keys
 
     def _before_norm(self, layer: int, outputs: Tensor, missing: Tensor) -> Tensor:
+        missing = missing.to(outputs)
         norm = self.lm.family.norm_after_write(self.lm.model, layer)
         return missing if norm is None else before_norm(norm, outputs, missing)
 
@@ -310,18 +312,18 @@ class _Job:
         A key alone, of weight w, leaves r = 1/(1 + w·s) of it, s being how far it reaches; so w = (1/wanted - 1)/s.
         """
         wanted = self.config.even_remaining
-        missed = [remaining[self.rows[members[0]].owner] for members in self.groups]
-        left = torch.tensor(missed, dtype=torch.float32).clamp(0.01, 0.99)
+        shares = [remaining[self.rows[members[0]].owner] for members in self.groups]
+        left = torch.tensor(shares, dtype=torch.float32, device="cpu").clamp(0.01, 0.99)
         self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
         with attached_updates(updates, self.lm):
             after = self.started.measure(max(update.layer for update in updates))
-        left = self.target - after.states
+        shares = (self.target - after.states).norm(dim=1) / self.wanted.norm(dim=1).clamp(min=1e-12)
         by_owner: dict[str, list[float]] = {}
-        for row, missing, shift in zip(self.rows, left, self.wanted, strict=True):
-            by_owner.setdefault(row.owner, []).append(float(missing.norm() / shift.norm().clamp(min=1e-12)))
+        for row, share in zip(self.rows, shares.tolist(), strict=True):
+            by_owner.setdefault(row.owner, []).append(share)
         return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
 
 
@@ -343,6 +345,14 @@ def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit
             [number for number in members if (len(rows[number].input_ids) == 1) is sink] for sink in (True, False)
         ]
     return [part for part in parts if part]
+
+
+def _averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
+    """(n_group, n_row): what turns values of rows into means over groups."""
+    found = torch.zeros(len(groups), n_row, dtype=torch.float32, device="cpu")
+    for number, members in enumerate(groups):
+        found[number, list(members)] = 1 / len(members)
+    return found
 
 
 def _together(earlier: LayerUpdate | None, update: LayerUpdate) -> LayerUpdate:

@@ -21,7 +21,7 @@ _MOST_LATEST = 32
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WrittenKeys:
-    """Keys one layer must keep: `keys` (n_key, d_key) with one name each; names make appending idempotent."""
+    """Keys one layer must keep: `keys` (n_key, d_key), on the CPU, one name each; names make appending idempotent."""
 
     names: tuple[str, ...]
     keys: Tensor
@@ -50,13 +50,13 @@ class WrittenKeys:
         """Those of `keys` (n_new, d_key) whose name is new, with their names."""
         known = set(self.names)
         rows = [row for row, name in enumerate(names) if name not in known]
-        return [names[row] for row in rows], keys[rows].float().cpu()
+        return [names[row] for row in rows], keys[rows].float()
 
     def appended(self, names: Sequence[str], keys: Tensor) -> WrittenKeys:
         """These keys and those of `keys` (n_new, d_key) whose name is new."""
         added, fresh = self.fresh(names, keys)
         return WrittenKeys(
-            names=(*self.names, *added), keys=torch.cat([self.keys, fresh]), _systems=dict(self._systems)
+            names=(*self.names, *added), keys=torch.cat([self.keys, fresh.cpu()]), _systems=dict(self._systems)
         )
 
 
@@ -69,7 +69,7 @@ class EditLedger:
 
     def at(self, layer: int, d_key: int) -> WrittenKeys:
         """What was written to one layer; empty if nothing was."""
-        empty = WrittenKeys(names=(), keys=torch.zeros(0, d_key, dtype=torch.float32))
+        empty = WrittenKeys(names=(), keys=torch.zeros(0, d_key, dtype=torch.float32, device="cpu"))
         return self.written.get(layer, empty)
 
     def appended(self, patch_id: str, keys: Mapping[int, tuple[Sequence[str], Tensor]]) -> EditLedger:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 from kgmet.write.spectrum import spectrum_of
@@ -71,9 +72,9 @@ class Cutoff:
 class NullSpace:
     """The free directions of one layer.
 
-    `basis` (d_key, n_column), float64, columns orthonormal, spans the free directions if `is_free`, else the protected
-    ones: whichever are fewer. `eigenvalues` (d_key,) ascending is the whole spectrum; `rank` directions are free and
-    carry `kept_energy` of the total.
+    `basis` (d_key, n_column), float64 on the CPU and float32 elsewhere, columns orthonormal, spans the free directions
+    if `is_free`, else the protected ones: whichever are fewer. `eigenvalues` (d_key,) ascending is the whole spectrum;
+    `rank` directions are free and carry `kept_energy` of the total.
     """
 
     layer: int
@@ -96,6 +97,11 @@ class NullSpace:
         return self.eigenvalues.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.basis.device
+
+    @property
     def kept_energy(self) -> float:
         """Share of the keys' energy that lies in the free directions, in [0, 1]."""
         return float(self.eigenvalues[: self.rank].clamp(min=0).sum() / self.eigenvalues.clamp(min=0).sum())
@@ -107,8 +113,9 @@ class NullSpace:
 
     def project(self, rows: Tensor) -> Tensor:
         """P applied to each row of (n, d_key): its part in the free directions."""
-        basis = self.basis.to(rows)
-        inside = (rows @ basis) @ basis.T
+        given, rows = rows.dtype, rows.to(self.basis)
+        inside = ((rows @ self.basis) @ self.basis.T).to(given)
+        rows = rows.to(given)
         return inside if self.is_free else inside.neg_().add_(rows)  # in place: as large as all the keys
 
     def lift(self, rows: Tensor) -> Tensor:
@@ -116,13 +123,20 @@ class NullSpace:
         return rows
 
     @classmethod
-    def from_moment(cls, moment: KeyMoment, cutoff: Cutoff) -> NullSpace:
-        """Eigenvectors of the second moment below the cutoff; d_key³ once per moment, then from disk."""
-        spectrum = spectrum_of(moment)
+    def from_moment(
+        cls,
+        moment: KeyMoment,
+        cutoff: Cutoff,
+        *,
+        device: torch.device | None = None,
+        progress: Progress | None = None,
+    ) -> NullSpace:
+        """Eigenvectors of the second moment below the cutoff, d_key³ once per moment; kept on the device."""
+        spectrum = spectrum_of(moment, device=device, progress=progress)
         free = cls.from_eigen(
-            spectrum.values, spectrum.vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint
+            spectrum.values.cpu(), spectrum.vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint
         )
-        return replace(free, model_fingerprint=moment.model_fingerprint)
+        return replace(free, model_fingerprint=moment.model_fingerprint, basis=_kept(free.basis, device))
 
     @classmethod
     def from_eigen(cls, values: Tensor, vectors: Tensor, *, layer: int, cutoff: Cutoff, source: str) -> NullSpace:
@@ -144,8 +158,8 @@ class NullSpace:
 class DampedNullSpace:
     """Free directions of which each costs what ordinary keys use of it, as in MEMIT, beside λ.
 
-    With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64, is
-    ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
+    With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64 on the CPU and float32
+    elsewhere, is ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
     ``‖ΔW K − R‖² + λ‖ΔW‖² + λ·ratio·E‖ΔW k‖²`` over updates confined to the free directions.
     """
 
@@ -165,29 +179,48 @@ class DampedNullSpace:
         return self.root.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.root.device
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits for the free directions and the ratio."""
         return digest("damped", self.free_fingerprint, repr(self.ratio))[:16]
 
     def project(self, rows: Tensor) -> Tensor:
         """Each row of (n, d_key), what is free of it, damped."""
-        return rows @ self.root.to(rows)
+        return (rows.to(self.root) @ self.root).to(rows.dtype)
 
     def lift(self, rows: Tensor) -> Tensor:
         """The same once more: the root is symmetric."""
         return self.project(rows)
 
     @classmethod
-    def from_moment(cls, moment: KeyMoment, cutoff: Cutoff, *, ratio: float) -> DampedNullSpace:
+    def from_moment(
+        cls,
+        moment: KeyMoment,
+        cutoff: Cutoff,
+        *,
+        ratio: float,
+        device: torch.device | None = None,
+        progress: Progress | None = None,
+    ) -> DampedNullSpace:
         """The eigenvectors below the cutoff, damped; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ."""
-        spectrum = spectrum_of(moment)
-        rank = cutoff.rank(spectrum.values)
+        spectrum = spectrum_of(moment, device=device, progress=progress)
+        rank = cutoff.rank(spectrum.values.cpu())
         basis = spectrum.vectors[:, :rank]
         damping = (1 + ratio * spectrum.values[:rank].clamp(min=0)).rsqrt()
         return cls(
-            root=(basis * damping) @ basis.T,
+            root=_kept((basis * damping) @ basis.T, device),
             rank=rank,
             ratio=ratio,
             free_fingerprint=digest(moment.fingerprint, str(rank))[:16],
             model_fingerprint=moment.model_fingerprint,
         )
+
+
+def _kept(matrix: Tensor, device: torch.device | None) -> Tensor:
+    """A matrix as it is held: in float32 on an accelerator, whose memory is short (`tests/editing/test_far.py`)."""
+    where = device or torch.device("cpu")
+    return matrix.to(device=where, dtype=torch.float64 if where.type == "cpu" else torch.float32)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kgmet.base.artifact import digest_tensors, load_tensors, write_tensors
 from kgmet.base.cache import written_whole
-from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
+from kgmet.base.files import Limits, failures_as, read_json_object
 from kgmet.base.fingerprint import digest, plain
-from kgmet.base.shapes import check_finite, check_shape
+from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.tracing import added
@@ -37,7 +37,7 @@ __all__ = [
 
 MAX_BYTES = 4 << 30
 """Largest file of factors that is read."""
-_MAX_JSON = 256 << 20
+_TENSORS = Limits(n_bytes=MAX_BYTES)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,8 +192,9 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
         "config": plain(patch.config),
         "versions": dict(patch.versions),
     }
+    header["digest"] = _digest_of(header, tensors)
     with written_whole(folder / "patch.safetensors") as temporary:
-        save_file(tensors, temporary)
+        write_tensors(temporary, tensors)
     with written_whole(folder / "patch.json") as temporary:
         temporary.write_text(json.dumps(header, ensure_ascii=False, indent=1), encoding="utf-8")
 
@@ -201,36 +202,30 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
 def load_patch(folder: Path) -> EditPatch:
     """Read what `save_patch` wrote; nothing in it is ever executed.
 
+    A patch of an earlier version has no digest; then only the updates are checked against its id.
+
     Raises:
         BrokenArtifactError: if a file is missing, damaged, too large or does not hold what it says.
         RequestError: if an edit in it is not valid.
     """
+    advice = "Choose a folder that save made."
+    header = read_json_object(folder / "patch.json", within=folder)
     path = folder / "patch.safetensors"
-    try:
-        for file, limit in ((path, MAX_BYTES), (folder / "patch.json", _MAX_JSON)):
-            if not file.is_file() or file.stat().st_size > limit:
-                raise BrokenArtifactError(f"{file} is missing, or larger than {limit >> 20:,} MB. That is no patch.")
-        header = json.loads((folder / "patch.json").read_text(encoding="utf-8"))
-        patch = _patch_from(header, load_file(path))
+    _, tensors = load_tensors(path, what="patch", advice=advice, limits=_TENSORS, within=folder)
+    with failures_as(BrokenArtifactError, f"{folder} holds no usable patch", advice=advice):
+        patch = _patch_from(header, tensors)
         stated = header["id"]
-    except (BrokenArtifactError, RequestError):
-        raise
-    except (
-        OSError,
-        SafetensorError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,  # a shape that does not fit, no UTF-8, no JSON, or a number of more digits than Python reads
-        ArithmeticError,
-        RuntimeError,
-    ) as error:
-        raise BrokenArtifactError(
-            f"{folder} holds no usable patch: {error!r}. Choose a folder that save made."
-        ) from error
     if patch.id != stated:
         raise BrokenArtifactError(f"{folder} was changed after it was saved: its values do not give its id.")
+    if header.get("digest", "") not in ("", _digest_of(header, tensors)):
+        raise BrokenArtifactError(f"{folder} was changed after it was saved: it does not give its digest.")
     return patch
+
+
+def _digest_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Over all that is saved, the keys and the settings included."""
+    own = {name: value for name, value in header.items() if name != "digest"}
+    return digest(json.dumps(own, sort_keys=True), digest_tensors(tensors))
 
 
 def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> EditPatch:
@@ -264,7 +259,6 @@ def _update_from(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Layer
 def _keys_from(layer: int, names: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
     keys = tensors[f"{layer}.keys"]
     check_shape(f"keys of layer {layer}", keys, len(names), None)
-    check_finite(f"keys of layer {layer}", keys)
     return tuple(str(name) for name in names), keys.float()
 
 

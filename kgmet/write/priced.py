@@ -164,8 +164,10 @@ class FactPrice:
         self, systems: Mapping[int, KeySystem], plain: Tensor, active: Tensor, layers: Sequence[int]
     ) -> dict[int, LayerUpdate]:
         chosen = {layer: _Reached.of(self.pairs[layer].of(active), systems[layer]) for layer in layers}
-        none = torch.zeros(len(active), len(active), dtype=torch.float64)
-        gram = sum((one.gram(len(active)) for one in chosen.values()), none)
+        gram = sum(
+            (one.gram(len(active)) for one in chosen.values()),
+            torch.zeros(len(active), len(active), dtype=torch.float64),
+        )
         gram.diagonal().add_(1 / self.config.weight)
         cost = torch.linalg.solve(gram, plain[active])
         return {layer: one.correction(layer, cost, self.config.rank) for layer, one in chosen.items()}

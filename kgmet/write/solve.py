@@ -48,15 +48,18 @@ class LayerUpdate:
         check_finite(f"The update of layer {self.layer}", self.output_factor)
         check_finite(f"The update of layer {self.layer}", self.input_factor)
 
-    def dense(self) -> Tensor:
-        """The whole matrix, (d_model, d_key)."""
-        return self.output_factor.T @ self.input_factor
+    def dense(self, device: torch.device | None = None) -> Tensor:
+        """The whole matrix, (d_model, d_key), worked out on the CPU or on another device."""
+        where = device or self.output_factor.device
+        return self.output_factor.to(where).T @ self.input_factor.to(where)
 
     @property
     def is_whole(self) -> bool:
         """Whether `input_factor` is the whole matrix, `output_factor` being the identity."""
         n_row, d_model = self.output_factor.shape
-        return n_row == d_model and torch.equal(self.output_factor, torch.eye(d_model, dtype=self.output_factor.dtype))
+        return n_row == d_model and torch.equal(
+            self.output_factor, torch.eye(d_model, dtype=self.output_factor.dtype, device="cpu")
+        )
 
     @property
     def norm(self) -> float:
@@ -70,7 +73,7 @@ class LayerUpdate:
         d_model = self.output_factor.shape[1]
         if self.output_factor.shape[0] <= d_model:
             return self
-        identity = torch.eye(d_model, dtype=self.output_factor.dtype)
+        identity = torch.eye(d_model, dtype=self.output_factor.dtype, device="cpu")
         return LayerUpdate(
             layer=self.layer, weight_name=self.weight_name, output_factor=identity, input_factor=self.dense()
         )
@@ -85,6 +88,10 @@ class KeyMetric(Protocol):
     @property
     def d_key(self) -> int:
         """Width of the keys."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes: keys are brought there, and a system of keys is kept there."""
 
     @property
     def rank(self) -> int:
@@ -114,9 +121,9 @@ class KeySystem:
         self.metric = metric
         self.ridge = ridge
         self._n_key = 0
-        self._projected = torch.zeros(0, metric.d_key, dtype=torch.float64)
+        self._projected = torch.zeros(0, metric.d_key, dtype=torch.float64, device=metric.device)
         """F of every key; of those appended last, once the sum has taken over."""
-        self._factor: Tensor | None = torch.zeros(0, 0, dtype=torch.float64)
+        self._factor: Tensor | None = torch.zeros(0, 0, dtype=torch.float64, device=metric.device)
         self._sum: Tensor | None = None
         self._inverse: Tensor | None = None
         """Of ``sum + λI``, brought forward from append to append where that is accurate."""
@@ -130,7 +137,7 @@ class KeySystem:
     def appended(self, keys: Tensor) -> KeySystem:
         """A new system with more keys, (n_new, d_key); this one stays as it is."""
         new = KeySystem(self.metric, self.ridge)
-        projected = self.metric.project(keys.double())
+        projected = self._project(keys)
         new._n_key = self._n_key + keys.shape[0]
         if self._sum is None and new._n_key <= self.metric.rank:
             new._projected = torch.cat([self._projected, projected]) if len(self) else projected
@@ -157,8 +164,7 @@ class KeySystem:
                 return self.metric.lift(wanted @ self._inverse)
             return self.metric.lift(torch.cholesky_solve(wanted.T, _summed_factor(self._sum, self.ridge)).T)
         assert self._factor is not None
-        chosen = torch.zeros(n_held, n_last, dtype=torch.float64)
-        chosen[n_held - n_last :] = torch.eye(n_last, dtype=torch.float64)
+        chosen = torch.eye(n_held, dtype=torch.float64, device=self.metric.device)[:, n_held - n_last :]
         return self.metric.lift(torch.cholesky_solve(chosen, self._factor).T @ self._projected)
 
     def directions_of(self, keys: Tensor, n_last: int) -> Tensor:
@@ -169,11 +175,11 @@ class KeySystem:
         """
         if keys.shape[0] > self.metric.rank or (self._sum is not None and self._inverse is None):
             return self.appended(keys).directions(n_last)
-        projected = self.metric.project(keys.double())
+        projected = self._project(keys)
         apart = self._apart(projected)
         small = projected @ apart.T
         small.diagonal().add_(self.ridge)
-        chosen = torch.eye(keys.shape[0], dtype=torch.float64)[:, keys.shape[0] - n_last :]
+        chosen = torch.eye(keys.shape[0], dtype=torch.float64, device=self.metric.device)[:, keys.shape[0] - n_last :]
         return self.metric.lift(torch.cholesky_solve(chosen, _cholesky(small, self.ridge)).T @ apart)
 
     def apart(self, projected: Tensor) -> Tensor:
@@ -185,6 +191,9 @@ class KeySystem:
             solved: Tensor = torch.cholesky_solve(projected.T, _summed_factor(self._sum, self.ridge))
             return self.ridge * solved.T
         return self._apart(projected)
+
+    def _project(self, keys: Tensor) -> Tensor:
+        return self.metric.project(keys.to(self.metric.device).double())
 
     def _apart(self, projected: Tensor) -> Tensor:
         """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""
@@ -213,7 +222,7 @@ class KeySystem:
         corner = projected @ projected.T
         corner.diagonal().add_(self.ridge)
         cross = torch.linalg.solve_triangular(self._factor, self._projected @ projected.T, upper=False)
-        factor = torch.zeros(n_old + n_new, n_old + n_new, dtype=torch.float64)
+        factor = corner.new_zeros(n_old + n_new, n_old + n_new)
         factor[:n_old, :n_old] = self._factor
         factor[n_old:, :n_old] = cross.T
         factor[n_old:, n_old:] = _cholesky(corner - cross.T @ cross, self.ridge)
@@ -268,5 +277,8 @@ def solve_layer_update(
     new = keys if protected is None else torch.cat([protected.to(keys), keys])
     directions = written.directions_of(new, keys.shape[0])
     return LayerUpdate(
-        layer=layer, weight_name=weight_name, output_factor=residuals.float(), input_factor=directions.float()
+        layer=layer,
+        weight_name=weight_name,
+        output_factor=residuals.float().cpu(),
+        input_factor=directions.float().cpu(),
     )

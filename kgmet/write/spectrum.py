@@ -1,11 +1,13 @@
 """`KeySpectrum`: eigenvalues and eigenvectors of a key second moment, worked out once and kept on disk.
 
-d_key³ is half a second a layer at width 1,536 and a quarter of an hour at 14,336; reading the file is as fast as the
-disk. Kept in float64 beside the moments, by fingerprint.
+d_key³ is half a second a layer at width 1,536; at 14,336 it is a minute on sixteen threads and seconds on a GPU that
+computes in float64. It is worked out on such a GPU, else on the CPU, and kept beside the moments, by fingerprint, where
+that took longer than reading it would, or where the file is small.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +17,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kgmet.base.cache import cache_dir, written_whole
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
+from kgmet.base.progress import Progress, Silent, note
 from kgmet.base.shapes import check_shape
+from kgmet.lm.run.memory import is_out_of_memory
 from kgmet.write.moments import KeyMoment
 
 __all__ = ["KeySpectrum", "spectrum_of"]
+
+_SMALL = 64 << 20
+"""Bytes of eigenvectors that are kept however quickly they were worked out."""
+_LONG = 10.0
+"""Seconds of work that are worth any file."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +48,10 @@ class KeySpectrum:
         if bool((self.values.diff() < 0).any()):
             raise ValueError("eigenvalues must ascend")
 
+    def to(self, device: torch.device) -> KeySpectrum:
+        """The same on a device that computes in float64."""
+        return KeySpectrum(values=self.values.to(device), vectors=self.vectors.to(device))
+
     @classmethod
     def load(cls, path: Path) -> KeySpectrum:
         """Read what `spectrum_of` wrote.
@@ -53,27 +66,55 @@ class KeySpectrum:
             raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out again.") from error
 
 
-def spectrum_of(moment: KeyMoment) -> KeySpectrum:
-    """Eigenvalues and eigenvectors of a moment: from disk where they are, else worked out and put there.
+def spectrum_of(
+    moment: KeyMoment, *, device: torch.device | None = None, progress: Progress | None = None
+) -> KeySpectrum:
+    """Eigenvalues and eigenvectors of a moment: from disk where they are, else worked out.
 
     A file that is damaged, or of another moment than its name says, is replaced.
+
+    Args:
+        moment: whose spectrum.
+        device: where it is worked out, and where the result is; by default the CPU.
+        progress: hears if memory does not do there, and the CPU takes over.
     """
-    path = spectrum_path(moment)
+    path, where = spectrum_path(moment), device or torch.device("cpu")
     if path.is_file():
         try:
             found = KeySpectrum.load(path)
             if found.values.shape[0] == moment.second_moment.shape[0]:
-                return found
+                return found.to(where)
         except BrokenArtifactError:
             path.unlink(missing_ok=True)
-    values, vectors = torch.linalg.eigh(moment.second_moment)
-    spectrum = KeySpectrum(values=values, vectors=vectors.contiguous())
-    try:
-        with written_whole(path) as temporary:
-            save_file({"values": spectrum.values, "vectors": spectrum.vectors}, temporary)
-    except OSError:  # a full disk costs time at the next start, not the edit
-        pass
+    start = time.perf_counter()
+    spectrum = _decomposed(moment, where, progress or Silent())
+    seconds = time.perf_counter() - start
+    if 8 * spectrum.vectors.numel() <= _SMALL or seconds > _LONG:
+        tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.cpu()}
+        try:
+            with written_whole(path) as temporary:
+                save_file(tensors, temporary)
+        except UnwritableError:  # a full disk costs time at the next start, not the edit
+            pass
     return spectrum
+
+
+def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> KeySpectrum:
+    """The spectrum, worked out on the device or, where its memory does not do, on the CPU."""
+    second = moment.second_moment
+    if device.type != "cpu":
+        try:
+            return _spectrum(*torch.linalg.eigh(second.to(device)))
+        except (RuntimeError, MemoryError) as error:
+            if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):  # type: ignore[attr-defined]
+                raise
+            text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
+            note(progress, "spectrum", text)
+    return _spectrum(*torch.linalg.eigh(second))
+
+
+def _spectrum(values: Tensor, vectors: Tensor) -> KeySpectrum:
+    return KeySpectrum(values=values, vectors=vectors.contiguous())
 
 
 def spectrum_path(moment: KeyMoment) -> Path:

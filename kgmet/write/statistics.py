@@ -9,14 +9,27 @@ from collections.abc import Callable, Hashable, Sequence
 from threading import Lock
 from typing import Any, TypeVar
 
-from kgmet.base.progress import Progress
+import torch
+
+from kgmet.base.progress import Progress, Silent, note
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_moments, moments_ready
+from kgmet.lm.run.memory import is_out_of_memory
+from kgmet.lm.run.placement import write_device
+from kgmet.write.moments import (
+    Corpus,
+    KeyMoment,
+    bundled_corpus,
+    estimate_key_moments,
+    load_key_moment,
+    make_key_moments,
+    moments_ready,
+)
 from kgmet.write.nullspace import Cutoff, DampedNullSpace, NullSpace
 
 __all__ = ["KeyStatistics"]
 
 T = TypeVar("T")
+Free = TypeVar("Free", NullSpace, DampedNullSpace)
 
 
 class KeyStatistics:
@@ -26,8 +39,8 @@ class KeyStatistics:
         self.lm = lm
         self.corpus = corpus or bundled_corpus()
         self._moments: dict[int, KeyMoment] = {}
-        self._free: dict[tuple[int, Cutoff], NullSpace] = {}
-        self._damped: dict[tuple[int, Cutoff, float], DampedNullSpace] = {}
+        self._free: dict[tuple[int, Hashable], NullSpace] = {}
+        self._damped: dict[tuple[int, Hashable], DampedNullSpace] = {}
         self._lock = Lock()
         self._remembered: dict[Hashable, Any] = {}
         self._remember_lock = Lock()
@@ -53,23 +66,61 @@ class KeyStatistics:
             return {layer: self._moments[layer] for layer in layers}
 
     def free(self, layers: Sequence[int], cutoff: Cutoff, *, progress: Progress | None = None) -> dict[int, NullSpace]:
-        """Layer → free directions under this cutoff."""
-        moments = self.moments(layers, progress=progress)
-        with self._lock:
-            for layer in layers:
-                if (layer, cutoff) not in self._free:
-                    self._free[layer, cutoff] = NullSpace.from_moment(moments[layer], cutoff)
-            return {layer: self._free[layer, cutoff] for layer in layers}
+        """Layer → free directions under this cutoff, on the layer's device."""
+
+        def make(moment: KeyMoment, device: torch.device) -> NullSpace:
+            return NullSpace.from_moment(moment, cutoff, device=device, progress=progress)
+
+        return self._made(self._free, layers, cutoff, make, progress)
 
     def damped(
         self, layers: Sequence[int], cutoff: Cutoff, *, ratio: float, progress: Progress | None = None
     ) -> dict[int, DampedNullSpace]:
-        """Layer → free directions under this cutoff, each penalised by how strongly ordinary keys use it."""
-        moments = self.moments(layers, progress=progress)
+        """Layer → free directions on its device, each penalised by how strongly ordinary keys use it."""
+
+        def make(moment: KeyMoment, device: torch.device) -> DampedNullSpace:
+            return DampedNullSpace.from_moment(moment, cutoff, ratio=ratio, device=device, progress=progress)
+
+        return self._made(self._damped, layers, (cutoff, ratio), make, progress)
+
+    def _made(
+        self,
+        held: dict[tuple[int, Hashable], Free],
+        layers: Sequence[int],
+        setting: Hashable,
+        make: Callable[[KeyMoment, torch.device], Free],
+        progress: Progress | None,
+    ) -> dict[int, Free]:
+        """What is held for these layers under a setting; a moment is in memory only while its layer is made."""
         with self._lock:
-            for layer in layers:
-                if (layer, cutoff, ratio) not in self._damped:
-                    self._damped[layer, cutoff, ratio] = DampedNullSpace.from_moment(
-                        moments[layer], cutoff, ratio=ratio
-                    )
-            return {layer: self._damped[layer, cutoff, ratio] for layer in layers}
+            missing = [layer for layer in layers if (layer, setting) not in held]
+            unread = [layer for layer in missing if layer not in self._moments]
+            make_key_moments(self.lm, unread, corpus=self.corpus, progress=progress)
+            for layer in missing:
+                moment = self._moments.get(layer) or load_key_moment(self.lm, layer, self.corpus)
+                held[layer, setting] = self._placed(make, moment, progress or Silent())
+            return {layer: held[layer, setting] for layer in layers}
+
+    def _placed(self, make: Callable[[KeyMoment, torch.device], Free], moment: KeyMoment, progress: Progress) -> Free:
+        """Made on the layer's device; where that is full, after other settings' have left it, else on the CPU."""
+        device = write_device(self.lm, moment.layer)
+        for last_try in (False, True):
+            try:
+                return make(moment, device)
+            except (RuntimeError, MemoryError) as error:
+                if device.type == "cpu" or not is_out_of_memory(error):
+                    raise
+            if not last_try:
+                self._forget_on(device, moment.layer)
+        note(
+            progress,
+            "spectrum",
+            f"The free directions of layer {moment.layer} do not fit on {device}; the CPU keeps them and solves there.",
+        )
+        return make(moment, torch.device("cpu"))
+
+    def _forget_on(self, device: torch.device, layer: int) -> None:
+        """Drop what this layer has on a device under other settings: it can be made again."""
+        for held in (self._free, self._damped):
+            for key in [key for key, value in held.items() if key[0] == layer and value.device == device]:
+                del held[key]

@@ -19,7 +19,7 @@ __all__ = ["MetricWriter", "NullSpaceWriter", "WriteRequest", "Writer"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WriteRequest:
-    """What one layer is to do.
+    """What one layer is to do; keys and residuals lie on its `write_device`.
 
     `keys` (n_key, d_key) are to move their output by `residuals` (n_key, d_model). The keys in `written` (earlier
     edits') and `protected` (n_protected, d_key) are to stay. `weight` gives the layer's unedited weight (d_model,
@@ -109,7 +109,7 @@ class NullSpaceWriter:
         if request.layer not in self.free:
             raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
         request.check_model(self.free[request.layer].model_fingerprint)
-        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
         _, protected = written.fresh(request.protected_names, request.protected)
         system, latest = written.behind(self.free[request.layer], self.ridge, weight=self.earlier_weight)
-        return system, torch.cat([latest, protected])
+        return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])

@@ -87,8 +87,9 @@ def test_what_was_stopped_goes_on_where_it_was(own_cache: Path) -> None:
         estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1, progress=StopsAfter(12))
     heard = StopsAfter(1000)
     resumed = estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1, progress=heard)
-    assert min(heard.done[1:]) == 8, "eight passages were done and kept"
-    torch.testing.assert_close(resumed[1].second_moment, whole[1].second_moment)
+    assert min(heard.done[1:]) == 12, "all that was done was kept when it was stopped"
+    # What is kept in between is float32.
+    torch.testing.assert_close(resumed[1].second_moment, whole[1].second_moment, rtol=1e-6, atol=1e-6)
     assert not list(own_cache.rglob("partial-*"))
 
 

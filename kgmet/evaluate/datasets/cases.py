@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.fact import FactEdit
 
-__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "without_contested"]
+__all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "find_contradictions", "without_contested"]
 
 
 class AskKind(Enum):
@@ -129,14 +129,37 @@ def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
     ]
 
 
+def find_contradictions(cases: Mapping[int, EvalCase]) -> list[Fault]:
+    """Cases (by record number) that change a fact which an earlier one changes to something else.
+
+    Where all are in the model together, the later edit overwrites the earlier one, whose prompts then score as wrong.
+    """
+    said: dict[tuple[str, str], tuple[int, str]] = {}
+    found = []
+    for number, case in cases.items():
+        for edit in case.edits:
+            key = _folded(edit.subject), edit.relation or _folded(edit.template)
+            first, earlier = said.setdefault(key, (number, edit.new_object))
+            if first != number and _folded(earlier) != _folded(edit.new_object):
+                reason = f"it changes {edit.prompt!r} to {edit.new_object!r}; record {first} changes it to {earlier!r}"
+                found.append(Fault(number=number, case_id=case.case_id, reason=reason))
+    return found
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Cases in the order of their file, and the records that were left out with the reason."""
+    """Cases in the order of their file, the records that were left out, and what to know about some that were not."""
 
     name: str
     cases: tuple[EvalCase, ...]
     path: Path | None = None
     left_out: tuple[Fault, ...] = field(default=())
+    notes: tuple[Fault, ...] = field(default=())
+    """Records that are used although an earlier one changes the same fact to something else."""
 
     @property
     def fingerprint(self) -> str:

@@ -6,24 +6,35 @@ fact cannot be edited (its subject is not in its prompt, old and new object are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
+from kgmet.base.files import Limits, decode_text, parse_json, parse_json_lines, read_bytes
 from kgmet.base.shipped import shipped
-from kgmet.evaluate.datasets.cases import Ask, AskKind, CaseTriple, Dataset, EvalCase, Fault, without_contested
+from kgmet.evaluate.datasets.cases import (
+    Ask,
+    AskKind,
+    CaseTriple,
+    Dataset,
+    EvalCase,
+    Fault,
+    find_contradictions,
+    without_contested,
+)
 from kgmet.evaluate.datasets.mquake import find_faults, read_mquake
 from kgmet.evaluate.datasets.records import Record
 from kgmet.evaluate.datasets.zsre import read_zsre
 from kgmet.fact import FactEdit
 
-__all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset"]
+__all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset", "rows_of"]
 
 DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 """``cf`` and ``mcf`` are CounterFact's schema; the public code allows one edit at a time with the first."""
+
+_DATA = Limits(n_bytes=1 << 30)
 
 OWN_CASES = shipped("sample_data") / "cases.json"
 """The cases that come with the program."""
@@ -86,8 +97,13 @@ def load_dataset(
     if references_path is not None:
         found = _with_references(found, rows, references_path)
     if not found:
-        raise BrokenArtifactError(f"{path} holds no case that can be used; {len(left_out)} were left out.")
-    return Dataset(name=name, cases=tuple(found), path=path, left_out=tuple(left_out))
+        first = left_out[0]
+        raise BrokenArtifactError(
+            f"{path} holds no case that can be used; {len(left_out)} were left out. The first, record {first.number}: "
+            f"{first.reason}"
+        )
+    notes = find_contradictions(cases) if faulty.together else []
+    return Dataset(name=name, cases=tuple(found), path=path, left_out=tuple(left_out), notes=tuple(notes))
 
 
 def read_counterfact(record: Record) -> EvalCase:
@@ -96,9 +112,9 @@ def read_counterfact(record: Record) -> EvalCase:
         return _read_compact(record)
     rewrite = record.object("requested_rewrite")
     new, true = rewrite.object("target_new").text("str"), rewrite.object("target_true").text("str")
-    edit = FactEdit(
+    edit = FactEdit.from_prompt(
+        rewrite.text("prompt"),
         subject=rewrite.text("subject"),
-        template=rewrite.text("prompt"),
         new_object=new,
         old_object=true,
         relation=rewrite.optional_text("relation_id"),
@@ -166,15 +182,26 @@ def _read_compact(record: Record) -> EvalCase:
     return EvalCase(case_id=record.case_id, edits=(edit,), asks=tuple(asks), triples=read_triples(record))
 
 
+def rows_of(data: bytes, *, where: str) -> list[Any]:
+    """The records of a data file: a JSON list, or JSON lines, one record a line.
+
+    Raises:
+        BrokenArtifactError: if it is neither, or holds no record.
+    """
+    text = decode_text(data, where=where).lstrip()
+    if where.lower().endswith((".jsonl", ".ndjson")) or (text.startswith("{") and "\n{" in text):
+        rows: Any = [row for _, row in parse_json_lines(data, where=where)]
+    else:
+        rows = parse_json(text, where=where)
+    if not isinstance(rows, list):
+        raise BrokenArtifactError(f"{where} must hold a JSON list of records, got {type(rows).__name__}.")
+    if not rows:
+        raise BrokenArtifactError(f"{where} holds no record: the list is empty. Give at least one.")
+    return rows
+
+
 def _rows(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = [json.loads(line) for line in text.splitlines() if line] if path.suffix == ".jsonl" else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifactError(f"{path} is not a readable JSON file of cases: {error}") from error
-    if not isinstance(data, list) or not data:
-        raise BrokenArtifactError(f"{path} must hold a JSON list of cases, got {type(data).__name__}.")
-    return data
+    return rows_of(read_bytes(path, limits=_DATA), where=str(path))
 
 
 def _read(
@@ -195,7 +222,8 @@ def _read(
             # MQuAKE's two parts number their records from 1, and people put them into one file.
             case = replace(case, case_id=f"{case.case_id}#{number}")
         seen.add(case.case_id)
-        cases[number] = case
+        # A question that a record holds several times counts once.
+        cases[number] = replace(case, asks=tuple(dict.fromkeys(case.asks)))
     return cases, left_out
 
 

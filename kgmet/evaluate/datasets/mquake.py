@@ -115,10 +115,13 @@ class _Facts:
             self.needs.setdefault((subject, relation), target)
 
     def _chain(self) -> Iterator[tuple[tuple[str, str], str]]:
-        orig = self._record.get("orig")
-        if not isinstance(orig, dict):
+        if not self._record.get("orig"):
             return
+        orig = self._record.object("orig")
         ids, labels = orig.get("new_triples") or [], orig.get("new_triples_labeled") or []
+        for key, value in (("new_triples", ids), ("new_triples_labeled", labels)):
+            if not isinstance(value, list) or not all(isinstance(row, list) and len(row) == 3 for row in value):
+                raise orig.wrong(key, "a list of triples")
         for coded, named in zip(ids, labels, strict=False):
             yield (_fold(str(named[0])), str(coded[1])), _fold(str(named[2]))
 
@@ -152,9 +155,9 @@ class _Facts:
 
 
 def _edit(item: Record) -> FactEdit:
-    return FactEdit(
+    return FactEdit.from_prompt(
+        item.text("prompt"),
         subject=item.text("subject"),
-        template=item.text("prompt"),
         new_object=item.object("target_new").text("str"),
         old_object=item.object("target_true").text("str") if "target_true" in item else None,
         relation=item.optional_text("relation_id"),

@@ -27,7 +27,12 @@ class Record:
     @property
     def case_id(self) -> str:
         """The record's ``case_id`` as text; its number where it has none."""
-        return str(self._row.get("case_id", self.number))
+        value = self._row.get("case_id")
+        if value is None:
+            return str(self.number)
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise self.wrong("case_id", "text or a whole number")
+        return str(value)
 
     def __contains__(self, key: object) -> bool:
         return key in self._row
@@ -44,41 +49,44 @@ class Record:
         """Text that must be there and not blank."""
         value = self._row.get(key)
         if not isinstance(value, str) or not value.strip():
-            raise self._wrong(key, "text", value)
+            raise self.wrong(key, "text")
         return value
 
     def optional_text(self, key: str) -> str | None:
         """Text, or ``None`` where the key is missing, null or blank."""
         value = self._row.get(key)
         if value is not None and not isinstance(value, str):
-            raise self._wrong(key, "text", value)
+            raise self.wrong(key, "text")
         return value if value and value.strip() else None
 
     def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
-        """A list of texts; empty where the key is missing."""
-        value = self._row.get(key, None if required else [])
+        """A list of texts; empty where the key is missing or null."""
+        value = self._row.get(key)
+        value = [] if value is None and not required else value
         if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-            raise self._wrong(key, "a list of texts", value)
+            raise self.wrong(key, "a list of texts")
         return tuple(value)
 
     def object(self, key: str) -> Record:
         """A nested object that must be there."""
         value = self._row.get(key)
         if not isinstance(value, Mapping):
-            raise self._wrong(key, "an object", value)
+            raise self.wrong(key, "an object")
         return Record(value, where=f"{self.where}, {key}", number=self.number)
 
     def objects(self, key: str, *, required: bool = False) -> tuple[Record, ...]:
-        """A list of nested objects; empty where the key is missing."""
-        value = self._row.get(key, None if required else [])
+        """A list of nested objects; empty where the key is missing or null."""
+        value = self._row.get(key)
+        value = [] if value is None and not required else value
         if not isinstance(value, list) or (required and not value):
-            raise self._wrong(key, "a list of objects", value)
+            raise self.wrong(key, "a list of objects")
         return tuple(
             Record(item, where=f"{self.where}, {key} {place}", number=self.number)
             for place, item in enumerate(value, start=1)
         )
 
-    def _wrong(self, key: str, wanted: str, value: Any) -> BrokenArtifactError:
+    def wrong(self, key: str, wanted: str) -> BrokenArtifactError:
+        """The error to raise where `key` does not hold what is `wanted`."""
         if key not in self._row:
             return BrokenArtifactError(f"{self.where} lacks {key!r}; it must be {wanted}.")
-        return BrokenArtifactError(f"{self.where}: {key!r} must be {wanted}, got {value!r}.")
+        return BrokenArtifactError(f"{self.where}: {key!r} must be {wanted}, got {str(self._row[key])[:80]!r}.")

@@ -6,10 +6,9 @@ tokens before them (Mitchell et al. 2022; Meng et al. 2023, arXiv:2210.07229). I
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kgmet.base.errors import BrokenArtifactError
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.datasets.records import Record
 from kgmet.fact import FactEdit
@@ -21,7 +20,7 @@ def read_zsre(record: Record) -> EvalCase:
     """One record: efficacy, paraphrase, locality, and portability where there is some."""
     if "src" in record:
         return _read_mend(record)
-    new, old = record.text("target_new"), _answers(record.get("ground_truth"), record)
+    new, old = record.text("target_new"), _answers(record, "ground_truth")
     edit = _edit(record, record.text("prompt"), new, old)
     asks = [_question(AskKind.EFFICACY, edit.prompt, (new,), edit.old_object)]
     if paraphrase := record.optional_text("rephrase_prompt"):
@@ -33,8 +32,12 @@ def read_zsre(record: Record) -> EvalCase:
 
 
 def _read_mend(record: Record) -> EvalCase:
-    """``{subject, src, rephrase, alt, answers, loc, loc_ans}``; locality prompts begin with ``nq question:``."""
-    new, old = record.text("alt"), _answers(record.get("answers"), record)
+    """``{subject, src, rephrase, alt, answers, loc, loc_ans}``; locality prompts begin with ``nq question:``.
+
+    The file with portability (Yao et al. 2023, arXiv:2305.13172) adds one question that follows from the edit, as
+    ``{"portability": {"New Question": …, "New Answer": …}}``.
+    """
+    new, old = record.text("alt"), _answers(record, "answers")
     edit = _edit(record, record.text("src"), new, old)
     asks = [
         _question(AskKind.EFFICACY, edit.prompt, (new,), edit.old_object),
@@ -43,6 +46,10 @@ def _read_mend(record: Record) -> EvalCase:
     if loc := record.optional_text("loc"):
         prompt = loc.removeprefix("nq question:").strip().rstrip("?") + "?"
         asks.append(_question(AskKind.LOCALITY, prompt, (record.text("loc_ans"),), None))
+    if record.get("portability"):
+        follows = record.object("portability")
+        answer = follows.text("New Answer")
+        asks.append(_question(AskKind.PORTABILITY, follows.text("New Question"), (answer,), None))
     return EvalCase(case_id=record.case_id, edits=(edit,), asks=tuple(asks))
 
 
@@ -56,18 +63,46 @@ def _question(kind: AskKind, prompt: str, answers: tuple[str, ...], rejected: st
 
 
 def _groups(record: Record, kind: AskKind) -> Iterator[Ask]:
-    """``{"Reasoning": [{prompt, ground_truth}], …}``; items without an answer say nothing and are passed over."""
+    """``{"Reasoning": [{prompt, ground_truth}], …}``; items without an answer say nothing and are passed over.
+
+    A group may also be one object, with one prompt or with lists of prompts and answers, as EasyEdit writes them.
+    """
     for group in sorted(filter(record.get, record.keys())):
+        if isinstance(record.get(group), Mapping):
+            yield from _parallel(record.object(group), kind)
+            continue
         for item in record.objects(group):
-            answers = _answers(item.get("ground_truth"), item)
+            answers = _answers(item, "ground_truth")
             if answers:
                 yield _question(kind, item.text("prompt"), answers, None)
 
 
-def _answers(value: Any, record: Record) -> tuple[str, ...]:
-    """Answers as text, as a list, or as a list of lists of aliases; blank ones do not count."""
+def _parallel(item: Record, kind: AskKind) -> Iterator[Ask]:
+    """``{prompt: "…", ground_truth: "…"}``, or both as lists of the same length."""
+    if isinstance(item.get("prompt"), str):
+        answers = _answers(item, "ground_truth")
+        if answers:
+            yield _question(kind, item.text("prompt"), answers, None)
+        return
+    prompts, truths = item.texts("prompt", required=True), item.get("ground_truth")
+    if not isinstance(truths, list) or len(truths) != len(prompts):
+        raise item.wrong("ground_truth", f"a list of {len(prompts)} answers, one for each prompt")
+    for prompt, truth in zip(prompts, truths, strict=True):
+        answers = tuple(_flat(truth, item, "ground_truth"))
+        if answers:
+            yield _question(kind, prompt, answers, None)
+
+
+def _answers(record: Record, key: str) -> tuple[str, ...]:
+    """Answers as text, as a list, or as a list of lists of aliases; null and blank ones do not count."""
+    return tuple(_flat(record.get(key), record, key))
+
+
+def _flat(value: Any, record: Record, key: str) -> Iterator[str]:
     if isinstance(value, str):
-        return (value,) if value.strip() else ()
-    if isinstance(value, list):
-        return tuple(answer for item in value for answer in _answers(item, record))
-    raise BrokenArtifactError(f"{record.where}: answers must be text or a list of texts, got {value!r}.")
+        yield from [value] if value.strip() else []
+    elif isinstance(value, list):
+        for item in value:
+            yield from _flat(item, record, key)
+    elif value is not None:
+        raise record.wrong(key, "text or a list of texts")

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from kgmet.base.fingerprint import digest, fingerprint_value, plain
 from kgmet.evaluate.datasets.cases import Dataset, EvalCase
 from kgmet.evaluate.runs.folder import Table
-from kgmet.evaluate.runs.score import AskScore, CaseScore, ScoreConfig
+from kgmet.evaluate.runs.score import CaseScore, ScoreConfig
 from kgmet.lm.load.loaded import LoadedLM
 
 __all__ = ["BeforeScores"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """One line of the file."""
+
+    case_id: str
+    score: CaseScore
 
 
 class BeforeScores:
@@ -45,7 +55,7 @@ class BeforeScores:
             fresh = dict(zip((case.case_id for case in cases), measure(), strict=True))
             new = {case_id: fresh[case_id] for case_id in missing}
             if self._table is not None:
-                self._table.append({"case_id": case_id, "score": _plain(score)} for case_id, score in new.items())
+                self._table.append({"case_id": case_id, "score": plain(score)} for case_id, score in new.items())
             self._known |= new
         return [self._known[case.case_id] for case in cases]
 
@@ -54,18 +64,8 @@ class BeforeScores:
 
     def _take_over(self) -> None:
         for row in self._table.rows if self._table is not None else ():
-            if row["case_id"] not in self._known:
-                self._known[row["case_id"]] = _score_from(row["score"])
-
-
-def _plain(score: CaseScore) -> Any:
-    return plain(score)
-
-
-def _score_from(row: dict[str, Any]) -> CaseScore:
-    return CaseScore(
-        asks=tuple(AskScore(**ask) for ask in row["asks"]),
-        texts=tuple(row["texts"]),
-        fluency=row["fluency"],
-        consistency=row["consistency"],
-    )
+            try:
+                kept = msgspec.convert(row, _Kept)
+            except msgspec.ValidationError:  # what another version wrote is measured again
+                continue
+            self._known.setdefault(kept.case_id, kept.score)

@@ -8,72 +8,93 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.cache import written_whole
-from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.cache import check_writable, written_whole
+from kgmet.base.errors import BrokenArtifactError, ConfigError, FileError, StaleArtifactError, UnwritableError
+from kgmet.base.files import Limits, parse_json, read_bytes, read_json_object
 from kgmet.write.patch import EditPatch, load_patch, save_patch
 
 __all__ = ["RunFolder", "Table", "new_run", "read_settings"]
+
+_TABLE = Limits(n_bytes=8 << 30)
+_HEADER = Limits(n_bytes=64 << 20)
 
 
 class Table:
     """JSON lines, appended to and never rewritten. Opening it mends a last line that was cut off.
 
-    A table that `is_shared` between processes is never mended, since the line may be one another process is just
-    writing; lines that cannot be read are passed over there.
+    A table that is only `looked_at`, or `is_shared` between processes, is never mended, since its last line may be one
+    another process is just writing. In a shared one, every line that cannot be read is passed over.
+
+    Raises:
+        BrokenArtifactError: if a line is damaged that is not the last.
     """
 
-    def __init__(self, path: Path, *, is_shared: bool = False) -> None:
+    def __init__(self, path: Path, *, is_shared: bool = False, looked_at: bool = False) -> None:
         self._path = path
         self._is_shared = is_shared
+        self._looked_at = looked_at
         self.rows: list[dict[str, Any]] = []
-        if path.is_file():
-            self._read()
+        self.reload()
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows; once this returns they are on the disk."""
+        """Add rows; once this returns they are on the disk.
+
+        Raises:
+            UnwritableError: if the place is read-only, full or gone.
+        """
         added = [dict(row) for row in rows]
         if not added:
             return
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in added)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.write(text.encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UnwritableError(
+                f"{self._path} cannot be written: {error.strerror or error}. Free some room there; what was written "
+                "before stays, and the run can be continued."
+            ) from error
         self.rows += added
 
     def reload(self) -> None:
         """Read again what other processes may have added."""
         self.rows = []
-        if self._path.is_file():
+        if self._path.exists() or self._path.is_symlink():
             self._read()
 
     def _read(self) -> None:
-        data = self._path.read_bytes()
-        if self._is_shared:
-            self.rows = [row for line in data.splitlines() if (row := _row_or_none(line)) is not None]
-            return
+        data = read_bytes(self._path, limits=_TABLE, within=self._path.parent)
         end = 0
         for line in data.splitlines(keepends=True):
             try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except json.JSONDecodeError as error:
-                if end + len(line) < len(data):
+                row = self._row(line) if line.endswith(b"\n") else None
+            except FileError as error:
+                if end + len(line) < len(data) and not self._is_shared:
                     raise BrokenArtifactError(
-                        f"{self._path} is damaged at byte {end}: {error}. Delete the file to start over."
+                        f"{self._path} is damaged at byte {end}: {error} Delete the file to start over."
                     ) from error
                 row = None
-            if row is None:
+            if row is None and not self._is_shared:
                 break
-            self.rows.append(row)
+            if row is not None:
+                self.rows.append(row)
             end += len(line)
-        if end < len(data):
+        if end < len(data) and not self._looked_at:
             with self._path.open("r+b") as file:
                 file.truncate(end)
+
+    def _row(self, line: bytes) -> dict[str, Any]:
+        row = parse_json(line, where=self._path.name, finite=False)
+        if not isinstance(row, dict):
+            raise BrokenArtifactError(f"A row must be an object, got {type(row).__name__}.")
+        return row
 
 
 class RunFolder:
@@ -88,10 +109,9 @@ class RunFolder:
         """
         self.path = path
         settings = path / "settings.json"
-        if settings.is_file():
+        if settings.exists() or settings.is_symlink():
             _check_same(read_settings(path), header, path)
         else:
-            path.mkdir(parents=True, exist_ok=True)
             with written_whole(settings) as temporary:
                 temporary.write_text(json.dumps(header, ensure_ascii=False, indent=1), encoding="utf-8")
         self.cases = Table(path / "cases.jsonl")
@@ -118,12 +138,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         BrokenArtifactError: if there is none.
     """
     try:
-        header = json.loads((path / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BrokenArtifactError(f"{path} is no run folder: {error}. Give a folder that evaluate made.") from error
-    if not isinstance(header, dict):
-        raise BrokenArtifactError(f"{path / 'settings.json'} must hold an object, got {type(header).__name__}.")
-    return header
+        return read_json_object(path / "settings.json", limits=_HEADER, within=path)
+    except FileError as error:
+        raise BrokenArtifactError(f"{path} is no run folder: {error} Give a folder that evaluate made.") from error
 
 
 def new_run(directory: Path, name: str | None = None) -> Path:
@@ -131,12 +148,13 @@ def new_run(directory: Path, name: str | None = None) -> Path:
 
     Raises:
         ConfigError: if there is no run with this name.
+        UnwritableError: if nothing can be written there.
     """
     if name is not None:
         if not (directory / name / "settings.json").is_file():
             raise ConfigError(f"There is no run {name!r} in {directory} to continue from. Leave the option out.")
         return directory / name
-    directory.mkdir(parents=True, exist_ok=True)
+    check_writable(directory, advice="Choose another folder with --out.")
     number = 0
     while True:
         path = directory / f"run_{number:03d}"
@@ -148,20 +166,27 @@ def new_run(directory: Path, name: str | None = None) -> Path:
         return path
 
 
-def _row_or_none(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return row if isinstance(row, dict) else None
-
-
 def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
     for part in ("settings", "fingerprints"):
-        before, now = found.get(part, {}), json.loads(json.dumps(wanted[part]))
+        differing = list(_differences(found.get(part), json.loads(json.dumps(wanted[part])), ""))
+        if differing:
+            name, before, now = differing[0]
+            more = "".join(f"; {other} {_short(was)} (now {_short(is_now)})" for other, was, is_now in differing[1:6])
+            raise StaleArtifactError(
+                f"{path} was begun with {part} {name} = {_short(before)}; now it is {_short(now)}{more}. "
+                "Continue it with what it was begun with, or start a new run."
+            )
+
+
+def _differences(before: Any, now: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(name with its parts, value before, value now) of every leaf that differs."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in sorted({*before, *now}):
-            if before.get(key) != now.get(key):
-                raise StaleArtifactError(
-                    f"{path} was begun with {part} {key} = {before.get(key)!r}; now it is {now.get(key)!r}. "
-                    "Continue it with what it was begun with, or start a new run."
-                )
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+    elif before != now:
+        yield name, before, now
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -6,13 +6,13 @@ any other key is an error. Seven of the public keys are read by nobody in the pu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.errors import ConfigError, ConfigFileError
+from kgmet.base.files import SETTINGS_FILE, parse_json, read_text
 from kgmet.editing.config import EditConfig, config_from_mapping, load_config
 
 __all__ = ["Hparams", "load_hparams", "shipped_hparams"]
@@ -89,25 +89,20 @@ def load_hparams(name: str | Path, *, base: EditConfig) -> Hparams:
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
         return Hparams(config=load_config(path, base=base), model_name=None, without_effect={})
-    text = _text(path)
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{name} is not JSON: {error}") from error
+    data = parse_json(_text(path), where=str(name), limits=SETTINGS_FILE, error=ConfigFileError)
     if not isinstance(data, dict):
-        raise ConfigError(f"{name} must hold an object of settings, got {type(data).__name__}.")
+        raise ConfigFileError(f"{name} must hold an object of settings, got {type(data).__name__}.")
     return _translated(data, path.name, base)
 
 
 def _text(path: Path) -> str:
-    try:
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
+    if path.exists():
+        return read_text(path, limits=SETTINGS_FILE, error=ConfigFileError)
+    if path.name in shipped_hparams():
         return (_FOLDER / path.name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"There is no settings file {str(path)!r}. Give a path, or one of {', '.join(shipped_hparams())}."
-        ) from error
+    raise ConfigFileError(
+        f"There is no settings file {str(path)!r}. Give a path, or one of {', '.join(shipped_hparams())}."
+    )
 
 
 def _translated(data: Mapping[str, Any], name: str, base: EditConfig) -> Hparams:
@@ -155,5 +150,5 @@ def _same(value: Any) -> Any:
 
 
 _SHAPED: Mapping[str, Callable[[Any], Any]] = {
-    "layers": lambda value: sorted(value) if isinstance(value, list) else value
+    "layers": lambda value: sorted(value) if isinstance(value, list) and all(type(n) is int for n in value) else value
 }

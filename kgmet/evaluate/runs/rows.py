@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
+import msgspec
+
+from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.evaluate.datasets.cases import Ask, EvalCase
+from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.runs.score import AskScore, CaseScore
 from kgmet.measure.compare import is_unchanged
 
-__all__ = ["Quiet", "case_row"]
+__all__ = ["Quiet", "case_row", "check_case_row"]
+
+
+class _Ask(TypedDict):
+    kind: AskKind
+    prompt: str
+    expected: str
+    rejected: str | None
+    hop: int | None
+    before: AskScore
+    after: AskScore
+
+
+class _Texts(TypedDict):
+    texts: list[str]
+    fluency: float | None
+    consistency: float | None
+
+
+class _CaseRow(TypedDict):
+    case_id: str
+    position: int
+    batch: int
+    relation: str
+    n_hop: int | None
+    n_edits: int
+    asks: list[_Ask]
+    before: _Texts
+    after: _Texts
+
+
+def check_case_row(row: Mapping[str, Any], *, where: str) -> None:
+    """Make sure that a line of ``cases.jsonl`` is what `case_row` writes.
+
+    Raises:
+        BrokenArtifactError: if a key is missing or of the wrong type, or a score is no finite number; says which.
+    """
+    try:
+        read = msgspec.convert(row, _CaseRow)
+    except msgspec.ValidationError as error:
+        raise BrokenArtifactError(f"{where}: {error}.") from error
+    for number, ask in enumerate(read["asks"], start=1):
+        for score in (ask["before"], ask["after"]):
+            if not math.isfinite(score.accuracy) or not math.isfinite(score.logprob):
+                raise BrokenArtifactError(f"{where}: the score of prompt {number} is not a finite number.")
 
 
 def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: int, batch: int) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def run_header(
         "data": None if dataset.path is None else str(dataset.path),
         "downstream_folder": None if settings.downstream_folder is None else str(settings.downstream_folder),
         "left_out": plain(list(dataset.left_out)),
+        "notes": plain(list(dataset.notes)),
         "versions": _versions(),
         "seed": settings.score.seed,
     }

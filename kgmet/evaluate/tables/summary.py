@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.files import failures_as
 from kgmet.evaluate.datasets.cases import AskKind
 from kgmet.evaluate.runs.folder import Table, read_settings
+from kgmet.evaluate.runs.rows import check_case_row
 from kgmet.evaluate.tables.graph_share import graph_share
 from kgmet.measure.metrics import MetricValue, bootstrap, harmonic_mean, mean_value, share_value
 
@@ -42,6 +45,10 @@ class RunSummary:
     rows: tuple[Row, ...]
     checkpoints: tuple[Row, ...]
     fingerprints: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()
+    """Records that were not used, each with its reason, as sentences."""
+    notes: tuple[str, ...] = ()
+    """Records that were used and contradict an earlier one, as sentences."""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON, without the single cases."""
@@ -60,6 +67,8 @@ class RunSummary:
             "by_relation": dict(self.by_relation),
             "curve": [dict(row) for row in self.checkpoints],
             "fingerprints": dict(self.fingerprints),
+            "left_out": list(self.left_out),
+            "notes": list(self.notes),
         }
 
 
@@ -70,11 +79,19 @@ def summarize_run(folder: Path) -> RunSummary:
         BrokenArtifactError: if it is no run folder, or damaged.
     """
     header = read_settings(folder)
-    rows = sorted(Table(folder / "cases.jsonl", is_shared=True).rows, key=lambda row: int(row["position"]))
-    batches = Table(folder / "batches.jsonl", is_shared=True).rows
-    checkpoints = sorted(
-        Table(folder / "checkpoints.jsonl", is_shared=True).rows, key=lambda row: int(row["n_batches"])
-    )
+    tables = [Table(folder / f"{name}.jsonl", looked_at=True).rows for name in ("cases", "batches", "checkpoints")]
+    advice = "Delete it and run evaluate again."
+    with failures_as(BrokenArtifactError, f"{folder} holds no run that can be summarised", advice=advice):
+        return _summary(folder, header, *tables)
+
+
+def _summary(
+    folder: Path, header: Row, cases: Sequence[Row], batches: Sequence[Row], points: Sequence[Row]
+) -> RunSummary:
+    rows = sorted(cases, key=lambda row: int(row["position"]))
+    for row in rows:
+        check_case_row(row, where=f"{folder.name}, case {row['position']}")
+    checkpoints = sorted(points, key=lambda row: int(row["n_batches"]))
     n_edits = sum(int(row["n_edits"]) for row in rows)
     settings = header["settings"]
     return RunSummary(
@@ -92,8 +109,14 @@ def summarize_run(folder: Path) -> RunSummary:
         by_relation=_by_relation(rows),
         rows=tuple(rows),
         checkpoints=tuple(checkpoints),
-        fingerprints=header["fingerprints"],
+        fingerprints={"dataset": "", "model": "", **header["fingerprints"]},
+        left_out=tuple(map(_sentence, header.get("left_out", ()))),
+        notes=tuple(map(_sentence, header.get("notes", ()))),
     )
+
+
+def _sentence(fault: Row) -> str:
+    return f"Record {fault['number']} ({fault['case_id']}): {fault['reason']}"
 
 
 def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequential: bool) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def grow_chains(
     """Every chain of up to `length` relations from `starts`, which themselves stand at the end of relation `after`.
 
     A relation may follow another where the catalogue says that they compose, or where it is one of `welcome`, but never
-    so as to say what holds of anything: that the capital of France is the capital of France, or lies in France.
+    so as to say what holds of anything: that the capital of France is the capital of France, or lies in France. A
+    relation with several objects there ends its chain: nothing follows by way of one neighbour among many.
     """
     if after not in catalogue:
         return {}
@@ -128,6 +129,9 @@ def _longer(
     last = catalogue.spec(chain.relations[-1] if chain.relations else after)
     allowed = _followers(catalogue, last, chain.composed) | {r for r in welcome if r in catalogue}
     allowed -= {last.inverse}
+    if chain.relations and not last.is_functional and len(chain.paths) > 1:
+        # Which of its neighbours' currencies? A country has one, its neighbours have many.
+        return
     by_relation: dict[str, dict[Entity, tuple[Triple, ...]]] = {}
     for end, path in chain.paths.items():
         if end.is_literal:

@@ -46,6 +46,8 @@ def sort_own_facts(look: Look) -> OwnFacts:
                 undecided.append(triple)
             else:
                 (kept if triple.object in following else outdated).append(triple)
+        elif _is_denied(look, triple):
+            outdated.append(triple)
         elif triple.object == look.ends.old or _contradicts(look, triple):
             undecided.append(triple)
         else:
@@ -131,16 +133,34 @@ def _depends(look: Look, facts: Iterable[Triple]) -> bool:
     return any(t.object == changed and look.catalogue.compose(t.relation.id, relation) == relation for t in facts)
 
 
+def _is_denied(look: Look, triple: Triple) -> bool:
+    """Whether another relation of the edit's family says of the subject what the edit denies: lies in Japan.
+
+    The family says one thing of different kinds of object, so only an object of the new one's kind is denied.
+    """
+    family = look.catalogue.family_of(look.ends.relation.id)
+    if triple.relation.id not in {spec.id for spec in family} or triple.object == look.ends.new:
+        return False
+    return triple.object == look.ends.old or (triple.object.type == look.ends.new.type != "")
+
+
 def _contradicts(look: Look, triple: Triple) -> bool:
-    """Whether the old object would follow from this fact: in Paris, therefore in France."""
+    """Whether this fact says otherwise than the edit: in Paris, so in France; in the Alps, so in Europe."""
     if triple.relation.id not in look.catalogue:
         return False
     spec = look.catalogue.spec(triple.relation.id)
     for following, result in spec.composes.items():
         if result == look.ends.relation.id:
-            found = look.reader.objects(triple.object, following)
-            if found and look.ends.new not in found:
-                return True
+            wanted = {look.ends.new}
+        elif result in look.dependent or (result is None and following in look.dependent):
+            wanted = set(look.ends_by(following, new=True))
+        else:
+            continue
+        if not wanted:
+            continue
+        found = look.reader.objects(triple.object, following)
+        if found and not wanted.intersection(found):
+            return True
     return False
 
 

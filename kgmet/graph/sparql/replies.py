@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kgmet.base.cache import written_whole
+from kgmet.base.errors import FileError
+from kgmet.base.files import Limits, read_json_object
 from kgmet.base.fingerprint import digest
 
 __all__ = ["ReplyCache", "StoredReply"]
+
+
+_REPLY = Limits(n_bytes=512 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +39,12 @@ class ReplyCache:
         """What this endpoint answered to this query; ``None`` if nothing readable is kept."""
         path = self._path(endpoint, query)
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_json_object(path, limits=_REPLY)
             # The key is a hash: the file must say that it holds the answer to this very question.
             if (kept["endpoint"], kept["query"]) != (endpoint, query) or not isinstance(kept["body"], str):
                 return None
             fetched = datetime.fromisoformat(kept["fetched"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (FileError, OSError, ValueError, KeyError, TypeError):
             return None
         if fetched.tzinfo is None:
             return None
@@ -52,14 +57,8 @@ class ReplyCache:
         reply = StoredReply(body=body, fetched=datetime.now(UTC))
         kept = {"endpoint": endpoint, "query": query, "fetched": reply.fetched.isoformat(), "body": body}
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                    json.dump(kept, stream, ensure_ascii=False)
-                Path(name).replace(self._path(endpoint, query))
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with written_whole(self._path(endpoint, query)) as temporary:
+                temporary.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
             self._make_room()
         return reply
 

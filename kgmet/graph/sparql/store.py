@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
-import platformdirs
 import pyoxigraph as ox
 
+from kgmet.base.cache import cache_dir as user_cache_dir
 from kgmet.base.errors import EndpointError, UnknownEntityError, UnknownRelationError
 from kgmet.base.fingerprint import digest
 from kgmet.graph.names import without_article
@@ -62,7 +62,7 @@ class SparqlStore:
         Raises:
             EndpointError: if `endpoint` is not an http(s) address.
         """
-        folder = cache_dir or Path(platformdirs.user_cache_dir("kgmet-workbench")) / "sparql"
+        folder = cache_dir or user_cache_dir() / "sparql"
         self._client = EndpointClient(
             endpoint, settings=settings or EndpointSettings(), cache_dir=folder, transport=transport
         )

@@ -16,11 +16,12 @@ from urllib.parse import quote, unquote
 import pyoxigraph as ox
 
 from kgmet.base.errors import GraphError, GraphFileError
+from kgmet.base.files import open_text_bytes
 from kgmet.base.fingerprint import digest
 from kgmet.graph.stores import terms
 from kgmet.graph.stores.columns import GraphBuilder
 from kgmet.graph.stores.memory import MemoryStore
-from kgmet.graph.stores.rows import MAX_FIELD
+from kgmet.graph.stores.rows import GRAPH_FILE, MAX_FIELD
 from kgmet.graph.triple import Entity, Relation
 
 __all__ = ["RDF_FORMATS", "RdfStore", "read_rdf"]
@@ -31,7 +32,7 @@ RDF_FORMATS = {
     ".nq": ox.RdfFormat.N_QUADS,
     ".trig": ox.RdfFormat.TRIG,
 }
-"""Suffix → format."""
+"""Suffix → format; ``.gz`` may follow."""
 
 _SOURCE = "urn:kgmet:source:"
 _TYPE = ox.NamedNode("http://schema.org/additionalType")
@@ -152,34 +153,45 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
     relations: dict[str, int] = {}
     entities: dict[object, int] = {}
     named = _Subjects(path)
-    try:
-        for quad in ox.parse(path=str(path), format=RDF_FORMATS[path.suffix.lower()], base_iri="urn:kgmet:base:"):
-            predicate, obj = quad.predicate.value, quad.object
-            kind = _TEXTS.get(predicate)
-            if kind is not None and isinstance(obj, ox.Literal):
-                text = terms.literal_text(obj.value, longest=MAX_FIELD)
-                if text:
-                    found = texts.setdefault(named.id(quad.subject), {})
-                    found.setdefault(kind, []).append((obj.language or "", text))
-                continue
-            if predicate not in relations:
-                relation = terms.relation_id(quad.predicate)
-                relations[predicate] = builder.relation(relation)
-            ends = []
-            for term in (quad.subject, obj):
-                number = entities.get(term)
-                if number is None:
-                    number = entities[term] = _entity(builder, term, named)
-                ends.append(number)
-            builder.triple(ends[0], relations[predicate], ends[1], _source(quad.graph_name, path))
-    except SyntaxError as error:
-        raise GraphFileError(f"{path}, line {error.lineno}: no valid {path.suffix} ({error.msg}).") from error
-    except (OSError, ValueError) as error:
-        raise GraphFileError(f"{path} cannot be read: {error}") from error
+    for quad in _parsed(path):
+        predicate, obj = quad.predicate.value, quad.object
+        kind = _TEXTS.get(predicate)
+        if kind is not None and isinstance(obj, ox.Literal):
+            text = terms.literal_text(obj.value, longest=MAX_FIELD)
+            if text:
+                found = texts.setdefault(named.id(quad.subject), {})
+                found.setdefault(kind, []).append((obj.language or "", text))
+            continue
+        if predicate not in relations:
+            relation = terms.relation_id(quad.predicate)
+            relations[predicate] = builder.relation(relation)
+        ends = []
+        for term in (quad.subject, obj):
+            number = entities.get(term)
+            if number is None:
+                number = entities[term] = _entity(builder, term, named)
+            ends.append(number)
+        builder.triple(ends[0], relations[predicate], ends[1], _source(quad.graph_name, path))
     _name(builder, texts, relations)
     for relation in map(terms.relation_id, map(ox.NamedNode, relations)):
         # Only where the file had no name for it.
         builder.relation(relation, relation_labels.get(relation, ""))
+
+
+def _parsed(path: Path) -> Iterator[ox.Quad]:
+    """The file's triples as they come; its suffix, without ``.gz``, says in which format."""
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    with open_text_bytes(path, limits=GRAPH_FILE, error=GraphFileError) as stream:
+        try:
+            yield from ox.parse(stream, format=RDF_FORMATS[suffix], base_iri="urn:kgmet:base:")
+        except SyntaxError as error:
+            raise GraphFileError(f"{path}, line {error.lineno}: no valid {suffix} ({error.msg}).") from error
+        except MemoryError as error:
+            raise GraphFileError(f"{path} holds one name or text of more than 16 MB. That is no {suffix}.") from error
+        except (OSError, ValueError) as error:
+            if isinstance(error, GraphFileError):
+                raise
+            raise GraphFileError(f"{path} cannot be read: {error}") from error
 
 
 def _name(

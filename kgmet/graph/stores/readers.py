@@ -4,7 +4,8 @@
 ``.tsv``, ``.csv``   one triple a line under a header with ``subject_id, subject, relation_id, relation, object_id,
                      object, source``; of each id/label pair one is enough, the source may be missing; also ``.tsv.gz``
 ``.json``            KGMET's ``[{"case_id": …, "triples": [{"subject": …, "relation": …, "target": …}]}]``
-``.nt``, ``.ttl``    RDF, also ``.nq`` and ``.trig``; labels from ``rdfs:label``, aliases from ``skos:altLabel``
+``.nt``, ``.ttl``    RDF, also ``.nq`` and ``.trig``, each also with ``.gz``; labels from ``rdfs:label``, aliases from
+                     ``skos:altLabel``
 ===================  =================================================================================================
 
 A separate file of entities (``id, label, type, description, aliases, article``; aliases separated by ``|``) names what
@@ -15,12 +16,12 @@ cannot be right is refused with its number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import GraphFileError
+from kgmet.base.files import Limits, read_json
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.columns import GraphBuilder
@@ -30,6 +31,7 @@ from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = ["entity_id_for", "load_case_graphs", "load_graph"]
 
+_CASES = Limits(n_bytes=1 << 30)
 _PARTS = ("subject", "relation", "object")
 _ENTITY_COLUMNS = frozenset({"id", "label", "type", "description", "aliases", "article"})
 _TRIPLE_COLUMNS = frozenset({*_PARTS, *(f"{part}_id" for part in _PARTS), "source", "sources"})
@@ -119,8 +121,10 @@ class _Loader:
         if suffix not in readers:
             raise GraphFileError(
                 f"{path} ends in {suffix or 'nothing'!r}, which is no format known here. Known are "
-                f"{', '.join(readers)}, and .tsv.gz or .csv.gz."
+                f"{', '.join(readers)}, and all but .json also compressed (.gz)."
             )
+        if suffix == ".json" and path.name.lower().endswith(".gz"):
+            raise GraphFileError(f"{path} is a compressed JSON file. Unpack it first.")
         readers[suffix](path)
 
     def entities(self, path: Path) -> None:
@@ -193,14 +197,7 @@ def _catalogue_labels() -> dict[str, str]:
 
 def _read_cases(path: Path) -> list[dict[str, Any]]:
     """The cases of a KGMET JSON file, each checked to have an id and triples of three texts."""
-    try:
-        cases = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise GraphFileError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        raise GraphFileError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}).") from error
-    except (OSError, RecursionError) as error:
-        raise GraphFileError(f"{path} cannot be read: {error}") from error
+    cases = read_json(path, limits=_CASES, error=GraphFileError)
     expected = 'Expected [{"case_id": 1, "triples": [{"subject": "…", "relation": "…", "target": "…"}]}].'
     if not isinstance(cases, list):
         raise GraphFileError(f"{path} holds a {type(cases).__name__}, not a list of cases. {expected}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import re
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from kgmet.base.errors import GraphFileError
+from kgmet.base.files import Limits, open_text_bytes
 
-__all__ = ["MAX_FIELD", "MAX_LINE", "check_text", "read_rows"]
+__all__ = ["GRAPH_FILE", "MAX_FIELD", "MAX_LINE", "check_text", "read_rows"]
+
+GRAPH_FILE = Limits(n_bytes=64 << 30)
 
 MAX_LINE = 100_000
 """Longest line, in bytes; a longer one is no line of triples but a file of another kind."""
@@ -108,30 +108,16 @@ def _lines(path: Path) -> Iterator[str]:
     """Decoded lines, however long the file; each bounded, each of them UTF-8."""
     number = 0
     try:
-        with _open(path) as stream:
+        with open_text_bytes(path, limits=GRAPH_FILE, error=GraphFileError) as stream:
             while raw := stream.readline(MAX_LINE + 1):
                 number += 1
                 if len(raw) > MAX_LINE:
                     raise GraphFileError(
                         f"{path}, line {number}: longer than {MAX_LINE} bytes. This is no table of triples."
                     )
-                if number == 1:
-                    raw = _without_mark(raw, path)
                 yield raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise GraphFileError(
             f"{path}, line {number}: not UTF-8 (byte 0x{error.object[error.start]:02X} at position {error.start + 1}); "
             "it may be Latin-1 or Windows-1252. Save the file as UTF-8."
         ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise GraphFileError(f"{path} cannot be read: {error}") from error
-
-
-def _open(path: Path) -> gzip.GzipFile | IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _without_mark(first: bytes, path: Path) -> bytes:
-    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise GraphFileError(f"{path} is UTF-16. Save it as UTF-8.")
-    return first.removeprefix(b"\xef\xbb\xbf")

@@ -21,9 +21,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from filelock import FileLock, Timeout
 
+from kgmet.base.cache import cache_dir as user_cache_dir
 from kgmet.base.errors import BrokenModelError, ModelNotFoundError
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.bundled_table import BUNDLED, DEFAULT_MODEL, BundledModel
@@ -50,8 +50,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
     """Folder for everything kept between runs: `cache_dir`, else ``$KGMET_CACHE``, else the platform's cache folder."""
     if cache_dir is not None:
         return cache_dir
-    named = os.environ.get("KGMET_CACHE", "").strip()
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("kgmet-workbench", appauthor=False))
+    return user_cache_dir()
 
 
 def is_ready(name: str = DEFAULT_MODEL, *, cache_dir: Path | None = None) -> bool:

@@ -34,6 +34,10 @@ class ChatText(str):
         made.n_template = len(text) if n_template is None else n_template
         return made
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        """Copies and pickles know their message too."""
+        return (str(self),), {"message": self.message, "n_template": self.n_template}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:

@@ -29,9 +29,8 @@ class RelationalEncoder(nn.Module):
         super().__init__()
         self._scale = 1 / math.sqrt(d_model)
         shape = 2, d_model, d_model
-        draw = [torch.randn(shape, dtype=torch.float32, generator=generator) for _ in range(n_layer)]
+        draw = [torch.randn(shape, dtype=torch.float32, generator=generator, device="cpu") for _ in range(n_layer)]
         self.weights = nn.ParameterList(nn.Parameter(drawn) for drawn in draw)
-        self._messages = mean_messages_dgl if has_dgl() else mean_messages
 
     def forward(self, nodes: Tensor, relations: Tensor, edge_index: Tensor, edge_relation: Tensor) -> Tensor:
         """Encode a graph.
@@ -45,9 +44,11 @@ class RelationalEncoder(nn.Module):
         Returns:
             (n_node, d_model).
         """
+        # The dgl that pip installs knows no device but the CPU.
+        messages = mean_messages_dgl if nodes.device.type == "cpu" and has_dgl() else mean_messages
         hidden = nodes
         for number, weight in enumerate(self.weights):
-            mean = self._messages(hidden, relations[edge_relation], edge_index)
+            mean = messages(hidden, relations[edge_relation], edge_index)
             hidden = (mean @ weight[0] + hidden @ weight[1]) * self._scale
             if number + 1 < len(self.weights):
                 hidden = nn.functional.leaky_relu(hidden, _SLOPE)

@@ -38,6 +38,10 @@ class GraphFeatures:
         """Check shapes."""
         check_shape("relations", self.relations, None, self.nodes.shape[1])
 
+    def to(self, device: torch.device) -> GraphFeatures:
+        """The same on a device."""
+        return replace(self, nodes=self.nodes.to(device), relations=self.relations.to(device))
+
 
 def encode_subgraph(
     lm: LoadedLM, subgraph: Subgraph, *, config: DirectionConfig, labels: Sequence[str] | None = None
@@ -60,7 +64,7 @@ def encode_subgraph(
 
 
 def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfig) -> Tensor:
-    """Mean state over each label's own tokens, (n_label, d_model), float32, on the CPU.
+    """Mean state over each label's own tokens, (n_label, d_model), float32, on the device of the feature layer.
 
     With `config.drop_sink` the label stands in a short frame, so that none of its tokens is at position 0; without, it
     stands alone, as published.
@@ -79,7 +83,7 @@ def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfi
         assert states is not None
         for row, span in enumerate(chunk):
             pad = ids.shape[1] - len(span.input_ids)
-            vectors.append(states[row, pad + span.subject.start : pad + span.subject.stop].float().mean(0).cpu())
+            vectors.append(states[row, pad + span.subject.start : pad + span.subject.stop].float().mean(0))
     return torch.stack(vectors)
 
 

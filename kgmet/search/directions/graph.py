@@ -17,7 +17,9 @@ __all__ = ["GraphDirection"]
 
 
 class GraphDirection:
-    """A fresh encoder per edit, seeded: the same edit gives the same direction, alone or in a batch.
+    """A fresh encoder per edit, seeded: the same edit gives the same direction, alone or in a batch, on any device.
+
+    It is trained where its features are.
 
     KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift.
     With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the nonsense control give it features
@@ -29,24 +31,21 @@ class GraphDirection:
         self._config = config
         if config.source is SourceKind.NO_GRAPH:
             features = only_anchor(features, subgraph.anchor)
-            self._edges, self._edge_relation, self._anchor = (
-                torch.zeros(2, 0, dtype=torch.long),
-                subgraph.edge_relation[:0],
-                0,
-            )
+            edges, kinds, self._anchor = subgraph.edge_index[:, :0], subgraph.edge_relation[:0], 0
         else:
             # Messages run both ways: the subject's vector must hear of what its facts point to.
-            flipped = subgraph.edge_index.flip(0)
-            self._edges = torch.cat([subgraph.edge_index, flipped], dim=1)
-            self._edge_relation = torch.cat([subgraph.edge_relation, subgraph.edge_relation])
+            edges = torch.cat([subgraph.edge_index, subgraph.edge_index.flip(0)], dim=1)
+            kinds = torch.cat([subgraph.edge_relation, subgraph.edge_relation])
             self._anchor = subgraph.anchor
+        device = features.nodes.device
+        self._edges, self._edge_relation = edges.to(device), kinds.to(device)
         spread = features.nodes.norm(dim=-1).mean().clamp(min=1e-6) / math.sqrt(features.nodes.shape[1])
         self._nodes, self._relations = features.nodes / spread, features.relations / spread
         generator = torch.Generator().manual_seed(seed)
         width = features.nodes.shape[1]
-        self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator)
+        self._encoder = RelationalEncoder(width, n_layer=config.n_layer, generator=generator).to(device)
         # A length of zero would give the encoder no gradient in the first step.
-        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The encoder's weights, and the length where it is learned apart."""
@@ -66,7 +65,7 @@ class GraphDirection:
             (gradient,) = torch.autograd.grad((shift * shift.detach()).sum(), nodes)
         share: Tensor = (gradient * nodes).sum(-1).abs().detach()
         total: Tensor = share.sum().clamp(min=1e-12)
-        return share / total
+        return (share / total).cpu()
 
     def _shift(self, nodes: Tensor) -> Tensor:
         encoded: Tensor = self._encoder(nodes, self._relations, self._edges, self._edge_relation)[self._anchor]

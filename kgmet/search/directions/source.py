@@ -19,6 +19,9 @@ from kgmet.base.shapes import check_shape
 __all__ = ["Direction", "DirectionSource", "FreeDirection", "RandomDirection"]
 
 
+_CPU = torch.device("cpu")
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Direction:
     """Where a shift points: `unit` (d_model,) of length 1, and the name of its `source`.
@@ -38,7 +41,10 @@ class Direction:
 
 
 class DirectionSource(Protocol):
-    """One edit's shift before its length is limited, as something that can be learned."""
+    """One edit's shift before its length is limited, as something that can be learned.
+
+    It lies where the search does, on the device of the layer that is shifted; `influence` is on the CPU.
+    """
 
     @property
     def name(self) -> str:
@@ -59,8 +65,8 @@ class FreeDirection:
 
     name = "free"
 
-    def __init__(self, d_model: int) -> None:
-        self._shift = nn.Parameter(torch.zeros(d_model, dtype=torch.float32))
+    def __init__(self, d_model: int, *, device: torch.device | None = None) -> None:
+        self._shift = nn.Parameter(torch.zeros(d_model, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The shift itself."""
@@ -80,10 +86,12 @@ class RandomDirection:
 
     name = "random"
 
-    def __init__(self, d_model: int, *, seed: int) -> None:
-        drawn = torch.randn(d_model, dtype=torch.float32, generator=torch.Generator().manual_seed(seed))
+    def __init__(self, d_model: int, *, seed: int, device: torch.device | None = None) -> None:
+        # Drawn on the CPU: the same direction on every device.
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(d_model, dtype=torch.float32, generator=generator, device=_CPU).to(device or _CPU)
         self._unit = drawn / drawn.norm()
-        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32))
+        self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The length."""

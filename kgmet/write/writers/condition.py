@@ -22,10 +22,14 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
+from kgmet.lm.run.placement import exact_device
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
 
 __all__ = ["ConditionedWriter", "conditioned", "damped", "factored_svd", "largest_singular_value"]
+
+
+_CHECK_EVERY = 8
 
 
 def factored_svd(output_factor: Tensor, input_factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,17 +50,23 @@ def factored_svd(output_factor: Tensor, input_factor: Tensor) -> tuple[Tensor, T
 
 
 def largest_singular_value(weight: Tensor, *, tolerance: float = 1e-6, max_steps: int = 500) -> float:
-    """‖W‖₂ of a matrix, by power iteration on WᵀW in float64 until it changes by less than `tolerance` of itself."""
-    matrix = weight.to(device="cpu", dtype=torch.float64)
-    vector = torch.randn(matrix.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    value = 0.0
-    for _ in range(max_steps):
-        image = matrix @ (vector / vector.norm())
-        before, value = value, float(image.norm())
-        if value == 0 or abs(value - before) < tolerance * value:
-            break
+    """‖W‖₂ of a matrix, by power iteration on WᵀW in float64 until it changes by less than `tolerance` of itself.
+
+    It is worked out where the matrix is, which is waited for every `_CHECK_EVERY` steps.
+    """
+    matrix = weight.to(device=exact_device(weight.device), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    vector = torch.randn(matrix.shape[1], dtype=torch.float64, generator=generator, device="cpu").to(matrix.device)
+    norms: list[Tensor] = []
+    for step in range(max_steps):
+        image = matrix @ (vector / vector.norm().clamp(min=torch.finfo(torch.float64).tiny))
+        norms.append(image.norm())
+        if step % _CHECK_EVERY == 1:
+            before, value = torch.stack(norms[-2:]).tolist()
+            if value == 0 or abs(value - before) < tolerance * value:
+                break
         vector = matrix.T @ image
-    return value
+    return float(norms[-1])
 
 
 def damped(values: Tensor, largest: float, base: float) -> Tensor:
@@ -67,17 +77,29 @@ def damped(values: Tensor, largest: float, base: float) -> Tensor:
     return torch.where(values > largest, torch.minimum(above, values), values)
 
 
-def conditioned(update: LayerUpdate, *, earlier: Sequence[LayerUpdate], largest: float, base: float) -> LayerUpdate:
-    """The update that, together with the earlier ones, is their restrained sum; `update` itself if nothing exceeds."""
+def conditioned(
+    update: LayerUpdate,
+    *,
+    earlier: Sequence[LayerUpdate],
+    largest: float,
+    base: float,
+    device: torch.device | None = None,
+) -> LayerUpdate:
+    """The update that, together with the earlier ones, is their restrained sum; `update` itself if nothing exceeds.
+
+    It is worked out on the CPU, or on another device that knows float64.
+    """
     together = [*earlier, update]
     left, values, right = factored_svd(
-        torch.cat([part.output_factor for part in together]), torch.cat([part.input_factor for part in together])
+        torch.cat([part.output_factor for part in together]).to(device or "cpu"),
+        torch.cat([part.input_factor for part in together]).to(device or "cpu"),
     )
     if not bool((values > largest).any()):
         return update
     # What is written is the sum restrained, less what is attached already.
-    output_factor = torch.cat([damped(values, largest, base)[:, None] * left, *(-e.output_factor for e in earlier)])
-    input_factor = torch.cat([right, *(e.input_factor for e in earlier)])
+    restrained = (damped(values, largest, base)[:, None] * left).cpu()
+    output_factor = torch.cat([restrained, *(-e.output_factor for e in earlier)])
+    input_factor = torch.cat([right.cpu(), *(e.input_factor for e in earlier)])
     return LayerUpdate(
         layer=update.layer,
         weight_name=update.weight_name,
@@ -118,4 +140,5 @@ class ConditionedWriter:
             earlier=self.earlier.get(layer, ()),
             largest=self._largest[layer],
             base=self.base,
+            device=request.keys.device,
         )

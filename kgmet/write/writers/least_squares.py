@@ -46,6 +46,11 @@ class Whitening:
         return self.factor.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.factor.device
+
+    @property
     def rank(self) -> int:
         """Every direction can be written in."""
         return self.d_key
@@ -66,7 +71,7 @@ class Whitening:
         return lifted.T
 
     @classmethod
-    def from_moment(cls, moment: KeyMoment) -> Whitening:
+    def from_moment(cls, moment: KeyMoment, *, device: torch.device | None = None) -> Whitening:
         """Cholesky factor of the second moment, d_key³/3 once per layer.
 
         Directions no token has used make the moment singular. Then the smallest of 1e-12 … 1e-6 times the mean
@@ -75,7 +80,8 @@ class Whitening:
         Raises:
             ConfigError: if the moment is far from positive definite.
         """
-        return cls(factor=definite_cholesky(moment.second_moment), moment_fingerprint=moment.fingerprint)
+        second = moment.second_moment if device is None else moment.second_moment.to(device)
+        return cls(factor=definite_cholesky(second), moment_fingerprint=moment.fingerprint)
 
 
 def definite_cholesky(moment: Tensor) -> Tensor:
@@ -107,10 +113,10 @@ def moment_for(request: WriteRequest, moments: Mapping[int, KeyMoment]) -> KeyMo
 def metric_for(
     request: WriteRequest, moments: Mapping[int, KeyMoment], made: MutableMapping[int, Whitening]
 ) -> Whitening:
-    """C⁻¹ of the layer that is written, made once and kept in `made`."""
+    """C⁻¹ of the layer that is written, made once, where its keys are, and kept in `made`."""
     moment = moment_for(request, moments)
     if request.layer not in made:
-        made[request.layer] = Whitening.from_moment(moment)
+        made[request.layer] = Whitening.from_moment(moment, device=request.keys.device)
     return made[request.layer]
 
 
@@ -161,7 +167,7 @@ class LeastSquaresWriter:
     def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
         """The system of the older written keys, and the other keys that are to stay."""
         metric = metric_for(request, self.moments, self._metrics)
-        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0])
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
         _, protected = written.fresh(request.protected_names, request.protected)
         system, latest = written.behind(metric, self.weight)
-        return system, torch.cat([latest, protected])
+        return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])

@@ -40,7 +40,8 @@ def loudest_neurons(keys: Tensor, share: float) -> Tensor:
     loud, order = keys.double().abs().sort(dim=1, descending=True)
     before = loud.cumsum(1) - loud
     needed = before < share * loud.sum(1, keepdim=True)
-    return torch.tensor(sorted(set(order[needed].tolist())), dtype=torch.long)
+    chosen: Tensor = torch.unique(order[needed])
+    return chosen
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,9 +69,8 @@ class NeuronWriter:
         """
         moment = moment_for(request, self.moments)
         chosen = loudest_neurons(request.keys, self.share)
-        metric = Whitening(
-            factor=definite_cholesky(moment.second_moment[chosen][:, chosen]), moment_fingerprint=moment.fingerprint
-        )
+        second = moment.second_moment[chosen.cpu()][:, chosen.cpu()].to(chosen.device)
+        metric = Whitening(factor=definite_cholesky(second), moment_fingerprint=moment.fingerprint)
         kept = [request.written.keys] if self.keeps_earlier else []
         kept.append(request.protected)
         earlier = torch.cat([keys.to(request.keys) for keys in kept])[:, chosen]
@@ -81,8 +81,8 @@ class NeuronWriter:
             layer=request.layer,
             weight_name=request.weight_name,
         )
-        input_factor = torch.zeros_like(request.keys, dtype=torch.float32)
-        input_factor[:, chosen] = within.input_factor
+        input_factor = torch.zeros(request.keys.shape, dtype=torch.float32, device="cpu")
+        input_factor[:, chosen.cpu()] = within.input_factor
         return LayerUpdate(
             layer=request.layer,
             weight_name=request.weight_name,

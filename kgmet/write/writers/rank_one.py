@@ -56,6 +56,6 @@ class RankOneWriter:
         return LayerUpdate(
             layer=request.layer,
             weight_name=request.weight_name,
-            output_factor=request.residuals.float(),
-            input_factor=metric.lift(inverse[:n_key] @ white).float(),
+            output_factor=request.residuals.float().cpu(),
+            input_factor=metric.lift(inverse[:n_key] @ white).float().cpu(),
         )

@@ -64,11 +64,12 @@ class SparseWriter:
     def solve(self, request: WriteRequest) -> LayerUpdate:
         """The update of one layer, factors of d_model rows."""
         update = self.inner.solve(request)
-        weight = request.weight().to(device="cpu", dtype=torch.float32)
-        sparse = largest_relative(update.dense(), weight, self.share)
+        device = request.keys.device
+        weight = request.weight().to(device=device, dtype=torch.float32)
+        sparse = largest_relative(update.dense(device), weight, self.share).cpu()
         return LayerUpdate(
             layer=update.layer,
             weight_name=update.weight_name,
-            output_factor=torch.eye(sparse.shape[0], dtype=torch.float32),
+            output_factor=torch.eye(sparse.shape[0], dtype=torch.float32, device="cpu"),
             input_factor=sparse,
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError, UnwritableError
 from kgmet.evaluate.runs.folder import RunFolder, Table, new_run
+from kgmet.evaluate.tables.summary import summarize_run
 
 HEADER = {"settings": {"editor": "KGMET", "num_edits": 1}, "fingerprints": {"model": "a" * 16}}
 
@@ -62,3 +63,30 @@ def test_runs_are_numbered_and_found_again(tmp_path: Path) -> None:
     assert new_run(tmp_path, "run_001") == tmp_path / "run_001"
     with pytest.raises(ConfigError, match="run_007"):
         new_run(tmp_path, "run_007")
+
+
+def test_only_the_settings_that_differ_are_printed(tmp_path: Path) -> None:
+    config = {"seed": 0, "target": {f"setting_{n}": n for n in range(200)}}
+    header = {"settings": {"config": config, "score": {"seed": 0}}, "fingerprints": {"config": "a"}}
+    RunFolder(tmp_path / "run_000", header)
+    other = {"settings": {"config": config | {"seed": 3}, "score": {"seed": 3}}, "fingerprints": {"config": "b"}}
+    with pytest.raises(StaleArtifactError) as caught:
+        RunFolder(tmp_path / "run_000", other)
+    assert "config.seed = 0; now it is 3; score.seed 0 (now 3)" in str(caught.value)
+    assert "setting_" not in str(caught.value)
+
+
+def test_a_place_that_takes_nothing_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnwritableError, match="Choose another folder with --out"):
+        new_run(tmp_path / "file" / "runs")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
+@pytest.mark.parametrize("name", ["settings.json", "cases.jsonl"])
+def test_a_link_to_a_device_is_no_part_of_a_run(name: str, tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run", HEADER)
+    (tmp_path / "run" / name).unlink(missing_ok=True)
+    (tmp_path / "run" / name).symlink_to("/dev/zero")
+    with pytest.raises(BrokenArtifactError, match="link that leads out of"):
+        summarize_run(tmp_path / "run")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -181,3 +184,9 @@ def test_an_embedding_larger_than_the_tokenizer_is_no_obstacle() -> None:
     assert abs(sum(token.probability for token in tokens) - 1) < 1e-4
     assert torch.isfinite(torch.tensor([token.probability for token in tokens], dtype=torch.float64)).all()
     generate(lm, ["Rome is"], max_new_tokens=3)
+
+
+def test_a_copied_chat_text_still_knows_its_message() -> None:
+    text = ChatText("<s>Rome</s>", message="Rome", n_template=4)
+    for again in (copy.deepcopy(text), pickle.loads(pickle.dumps(text))):
+        assert (again, again.message, again.n_template) == (text, "Rome", 4)

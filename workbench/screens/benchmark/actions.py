@@ -9,21 +9,22 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import streamlit as st
 
 from kgmet.base.cache import cache_dir, written_whole
-from kgmet.base.errors import BrokenArtifactError, KgmetError
+from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
+from kgmet.base.files import SETTINGS_FILE, read_json_object
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
-from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset
-from kgmet.evaluate.runs.folder import new_run
+from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset, rows_of
+from kgmet.evaluate.runs.folder import new_run, read_settings
 from kgmet.evaluate.runs.run import RunResources, run_evaluation
 from kgmet.evaluate.runs.score import ScoreConfig
 from kgmet.evaluate.runs.settings import RunMode, RunSettings
@@ -135,12 +136,7 @@ def keep_upload(state: WorkbenchState, data: bytes) -> Path:
     """
     if len(data) > MOST_UPLOAD:
         raise BrokenArtifactError(f"The file has {len(data) >> 20} MB; at most {MOST_UPLOAD >> 20} are read.")
-    try:
-        rows = json.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise BrokenArtifactError(f"The file is no JSON: {error}. Give a list of records.") from error
-    if not isinstance(rows, list):
-        raise BrokenArtifactError(f"The file must hold a JSON list of records, got {type(rows).__name__}.")
+    rows_of(data, where="The file")
     path = runs_folder(state) / "data" / f"{digest(data)[:16]}.json"
     if not path.is_file():
         with written_whole(path) as temporary:
@@ -227,10 +223,20 @@ def _stored(folder: Path) -> StoredRun:
 def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> StoredRun:
     """A run as it is with these files: name, time of the last change in nanoseconds, size."""
     summary = summarize_run(folder)
-    header: Mapping[str, Any] = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    path = folder / "order.json"
-    order = RunOrder(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    header = read_settings(folder)
+    order = _order_of(folder)
     changed = max(changed_ns for _, changed_ns, _ in files) / 1e9
     return StoredRun(
         folder=folder, changed=changed, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order
     )
+
+
+def _order_of(folder: Path) -> RunOrder | None:
+    """What a person asked for; ``None`` for a run from elsewhere, or where the file is damaged."""
+    path = folder / "order.json"
+    if not path.exists():
+        return None
+    try:
+        return msgspec.convert(read_json_object(path, limits=SETTINGS_FILE, within=folder), RunOrder)
+    except (FileError, msgspec.ValidationError):
+        return None

@@ -41,15 +41,11 @@ def show() -> None:
             if job is not None and context is not None and job.title == actions.title_of(context.edit):
                 panels.job_result(job)
             result_panels.history(state, lm)
-        has_result = bool(state.stack) or state.is_busy
-        if context is not None:
-            with typed if has_result else now:
-                edit_panels.present_answers(state, lm, context.edit)
-        elif not has_result:
-            st.info(
-                "What the model says about the fact now, and after the edit, appears here.",
-                icon=":material/lightbulb:",
-            )
+        if not state.stack and not state.redo and not state.is_busy:
+            st.info("What the model says before and after the edit appears here.", icon=":material/lightbulb:")
+    if context is not None:
+        with typed:
+            edit_panels.present_answers(state, lm, context.edit)
     if context is not None:
         _graph(state, lm, context)
     result_panels.details(state)

@@ -10,6 +10,7 @@ import streamlit as st
 from kgmet.base.errors import KgmetError
 from kgmet.editing.context import EditContext, held_consequences, protected_facts
 from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import path_label
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match
 from kgmet.lm.load.loaded import LoadedLM
@@ -57,29 +58,12 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
         st.caption(f":material/edit: {wording.safe(complaint or '')}")
         return
     with st.container(horizontal=True, vertical_alignment="center", key="linking"):
-        st.markdown(f":material/hub: {wording.safe(linked_as(context))}")
+        line = context.linked.line if context.linked else f"{context.edit.subject} · no graph"
+        st.markdown(f":material/hub: {wording.safe(line)}")
         if context.linked is not None:
             with st.popover("Change", type="tertiary"):
                 candidates(state, context)
         link_button(state)
-
-
-def linked_as(context: EditContext) -> str:
-    """Return what the graph takes the fact for: "Eiffel Tower · located in city · Paris → Rome"."""
-    edit, linked = context.edit, context.linked
-    if linked is None:
-        return f"{edit.subject} · no graph"
-
-    def named(matches: Sequence[Match], entity_id: str | None, typed: str | None) -> str:
-        label = next((match.entity.label for match in matches if match.entity.id == entity_id), None)
-        return label or f"{typed or '?'} ({_NOWHERE})"
-
-    subject = named(linked.subject, edit.subject_id, edit.subject)
-    known = edit.relation is not None and edit.relation in catalogue()
-    relation = catalogue().spec(edit.relation).label if known and edit.relation else "unknown relation"
-    old = named(linked.old_object, edit.old_object_id, edit.old_object) if edit.old_object else "?"
-    new = named(linked.new_object, edit.new_object_id, edit.new_object)
-    return f"{subject} · {relation} · {old} → {new}"
 
 
 def candidates(state: WorkbenchState, context: EditContext) -> None:
@@ -179,8 +163,9 @@ def _leave(state: WorkbenchState, item_id: str, key: str) -> None:
 def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> None:
     old = item.old.label if item.old else "?"
     new = item.new.label if item.new else "?"
-    said = (item.relation in catalogue() and catalogue().spec(item.relation).label) if item.relation else None
-    name = said or item.path_new[-1].relation.label
+    relations = [triple.relation.id for triple in item.path_new]
+    is_worded = all(relation in catalogue() for relation in relations)
+    name = path_label(catalogue(), relations) if is_worded else item.path_new[-1].relation.label
     key = f"hold-{item.id}"
     is_ticked = item.id not in state.draft.leave
     st.session_state[key] = is_ticked

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
+from kgmet.base.files import Limits, unpack_zip
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.editing.report import own_question
@@ -25,7 +26,7 @@ from workbench.state.values import StackEntry
 
 __all__ = ["EXPORTS", "Export", "Standing", "change_entries", "export", "import_file", "measure", "remove", "zipped"]
 
-_MOST_BYTES = 512 << 20
+_ARCHIVE = Limits(n_bytes=512 << 20)
 _PATCH_FILES = ("patch.json", "patch.safetensors")
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edits.json")
 
@@ -128,18 +129,9 @@ def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) 
 def _read_patch(data: bytes, lm: LoadedLM) -> EditPatch:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                found = {PurePosixPath(item.filename).name: item for item in archive.infolist() if not item.is_dir()}
-                wanted = [found[name] for name in (*_PATCH_FILES, *_ADAPTER_FILES) if name in found]
-                if sum(item.file_size for item in wanted) > _MOST_BYTES:
-                    raise BrokenArtifactError(f"The archive holds more than {_MOST_BYTES >> 20} MB; that is no patch.")
-                for item in wanted:
-                    (folder / PurePosixPath(item.filename).name).write_bytes(archive.read(item))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-            raise BrokenArtifactError(
-                f"This is no zip archive that can be read: {error}. Choose one from Export."
-            ) from error
+        names = (*_PATCH_FILES, *_ADAPTER_FILES)
+        for name, content in unpack_zip(data, names, where="The archive", limits=_ARCHIVE).items():
+            (folder / name).write_bytes(content)
         if (folder / _ADAPTER_FILES[0]).is_file():
             from kgmet.write.adapter import import_lora
 

@@ -1,0 +1,54 @@
+"""How much memory a device has left, and the refusal, before anything is begun, of what would not fit into it."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from kgmet.base.errors import MemoryLimitError
+
+__all__ = ["check_room", "free_memory", "gigabytes", "is_out_of_memory"]
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken on a device; ``None`` where that cannot be told."""
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available)
+    if device.type == "cuda" and torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info(device)
+        # What torch holds and does not use is free as well.
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    if device.type == "mps" and torch.backends.mps.is_available():
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return None
+
+
+def check_room(n_byte: int, device: torch.device, *, what: str, advice: str) -> None:
+    """Refuse what would not fit.
+
+    Args:
+        n_byte: what it will take on the device, beside what is taken already.
+        device: where.
+        what: the beginning of the message, for example ``The key statistics of 6 layers``.
+        advice: what would fit.
+
+    Raises:
+        MemoryLimitError: if that much is not free.
+    """
+    free = free_memory(device)
+    if free is not None and n_byte > free:
+        raise MemoryLimitError(
+            f"{what} would take about {gigabytes(n_byte)} on {device}, where {gigabytes(free)} are free. {advice}"
+        )
+
+
+def gigabytes(n_byte: float) -> str:
+    """``1.6 GB``."""
+    return f"{n_byte / 1e9:.1f} GB" if n_byte >= 1e8 else f"{n_byte / 1e6:.0f} MB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on the CPU torch raises a plain `RuntimeError` then."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))

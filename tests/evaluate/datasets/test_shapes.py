@@ -1,0 +1,113 @@
+"""Data as people have it: filled prompts, JSON lines, marks, nulls, repetitions, contradictions, other shapes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.evaluate.datasets.cases import AskKind
+from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
+
+
+def record(**changed: Any) -> dict[str, Any]:
+    rewrite = {
+        "prompt": "The mother tongue of {} is",
+        "subject": "Ada Lark",
+        "relation_id": "P103",
+        "target_new": {"str": "English"},
+        "target_true": {"str": "French"},
+    }
+    row = {"requested_rewrite": rewrite | changed.pop("rewrite", {}), "paraphrase_prompts": ["Ada Lark speaks"]}
+    return row | changed
+
+
+def mend(**changed: Any) -> dict[str, Any]:
+    row = {"subject": "Ada Lark", "src": "Where was Ada Lark born?", "rephrase": "Ada Lark's birthplace?"}
+    return row | {"alt": "Rome", "answers": ["Oslo"], "loc": "nq question: who won", "loc_ans": "Bo"} | changed
+
+
+def written(tmp_path: Path, rows: list[Any], name: str = "data.json", mark: bytes = b"") -> Path:
+    path = tmp_path / name
+    text = (
+        "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n" if "jsonl" in name else json.dumps(rows)
+    )
+    path.write_bytes(mark + text.encode())
+    return path
+
+
+def test_a_subject_that_is_filled_in_already_is_taken_out_again(tmp_path: Path) -> None:
+    path = written(tmp_path, [record(rewrite={"prompt": "The mother tongue of Ada Lark is"})])
+    assert load_dataset("cf", path).cases[0].edits[0].template == "The mother tongue of {} is"
+
+
+def test_a_file_without_a_usable_case_says_why(tmp_path: Path) -> None:
+    path = written(tmp_path, [record(rewrite={"prompt": "The mother tongue of Bo is"})])
+    with pytest.raises(BrokenArtifactError, match=r"no case.*record 1.*'Ada Lark'"):
+        load_dataset("cf", path)
+
+
+def test_json_lines_with_blank_lines_line_separators_and_a_mark(tmp_path: Path) -> None:
+    rows = [record(reference_texts=["one\u2028two"]), record(case_id=7)]
+    for name in ("data.jsonl", "named_jsonl.json"):
+        found = load_dataset("cf", written(tmp_path, rows, name, mark=b"\xef\xbb\xbf"))
+        assert [case.case_id for case in found.cases] == ["1", "7"]
+        assert found.cases[0].references == ("one\u2028two",)
+
+
+def test_an_empty_list_and_another_value_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(BrokenArtifactError, match="the list is empty"):
+        load_dataset("cf", written(tmp_path, []))
+    path = tmp_path / "object.json"
+    path.write_text('{"cases": []}')
+    with pytest.raises(BrokenArtifactError, match="must hold a JSON list of records, got dict"):
+        load_dataset("cf", path)
+
+
+def test_null_lists_count_as_empty_and_wrong_ones_are_named_with_their_key(tmp_path: Path) -> None:
+    assert load_dataset("cf", written(tmp_path, [record(neighborhood_prompts=None)])).cases
+    with pytest.raises(BrokenArtifactError, match="record 1: 'neighborhood_prompts' must be a list of texts, got '3'"):
+        load_dataset("cf", written(tmp_path, [record(neighborhood_prompts=3)]))
+    with pytest.raises(BrokenArtifactError, match="record 1: 'answers' must be text or a list of texts"):
+        load_dataset("zsre", written(tmp_path, [mend(answers=[3])]))
+    with pytest.raises(BrokenArtifactError, match="'case_id' must be text or a whole number"):
+        load_dataset("cf", written(tmp_path, [record(case_id=[1])]))
+
+
+def test_a_question_that_is_repeated_counts_once(tmp_path: Path) -> None:
+    path = written(tmp_path, [record(paraphrase_prompts=["Ada Lark speaks"] * 3)])
+    assert len(load_dataset("cf", path).cases[0].of(AskKind.PARAPHRASE)) == 1
+
+
+def test_the_portability_of_mends_shape_is_kept(tmp_path: Path) -> None:
+    follows = {
+        "Recalled Relation": "(Rome, country, Italy)",
+        "New Question": "In which country?",
+        "New Answer": "Italy",
+    }
+    case = load_dataset("zsre", written(tmp_path, [mend(portability=follows)])).cases[0]
+    assert [(ask.prompt, ask.expected) for ask in case.of(AskKind.PORTABILITY)] == [("In which country?", "Italy")]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        [{"prompt": "p", "ground_truth": [["a", "b"]]}, {"prompt": "q", "ground_truth": "c"}],
+        {"prompt": ["p", "q"], "ground_truth": [["a", "b"], "c"]},
+    ],
+)
+def test_nested_groups_of_knowedit_are_read_in_both_shapes(group: Any, tmp_path: Path) -> None:
+    row = {"subject": "Ada Lark", "prompt": "Where is Ada Lark?", "target_new": "Rome", "locality": {"Other": group}}
+    asks = load_dataset("zsre", written(tmp_path, [row])).cases[0].of(AskKind.LOCALITY)
+    assert [(ask.prompt, ask.expected, ask.aliases) for ask in asks] == [("p", "a", ("b",)), ("q", "c", ())]
+
+
+def test_contradictions_in_sequence_are_noted_and_alone_they_are_none(tmp_path: Path) -> None:
+    path = written(tmp_path, [record(), record(rewrite={"target_new": {"str": "Latin"}})])
+    (note,) = load_dataset("cf", path).notes
+    assert note.number == 2
+    assert "to 'Latin'; record 1 changes it to 'English'" in note.reason
+    assert not load_dataset("cf", path, faulty=FaultyRecords(together=False)).notes

@@ -1,0 +1,53 @@
+"""An edit keeps nothing that it denies, and nothing follows by way of one neighbour among many."""
+
+from __future__ import annotations
+
+import pytest
+
+from kgmet.fact import FactEdit
+from kgmet.graph.consequence import EditConsequences
+from kgmet.graph.phrasing import path_label
+from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.stores.sample import sample_store
+from kgmet.graph.wording.linking import link_edit
+
+CATALOGUE = RelationCatalogue.load()
+
+
+def to_chile(subject: str, relation: str | None = None) -> EditConsequences:
+    edit = FactEdit(subject=subject, template="{} is located in the country of", new_object="Chile", relation=relation)
+    linked = link_edit(sample_store(), edit, CATALOGUE).edit
+    return find_consequences(sample_store(), CATALOGUE, linked, config=ConsequenceConfig())
+
+
+@pytest.mark.parametrize("relation", [None, "P17", "country"])
+def test_mount_fuji_in_chile_lies_no_longer_in_japan(relation: str | None) -> None:
+    found = to_chile("Mount Fuji", relation)
+    assert found.edit.relation == "K-lies-in" and found.edit.old_object == "Japan"
+    kept = {fact.triple.object.label for fact in found.kept_own}
+    assert not kept & {"Japan", "Asia"}
+    assert {"Japan", "Asia"} <= {triple.object.label for triple in found.outdated}
+    ends = {(item.old.label, item.new.label) for item in found.forward if item.old and item.new}
+    assert {("Japanese", "Spanish"), ("yen", "Chilean peso"), ("Tokyo", "Santiago")} <= ends
+
+
+@pytest.mark.parametrize("subject", ["Mount Fuji", "Eiffel Tower"])
+def test_nothing_follows_by_way_of_a_neighbour_of_chile(subject: str) -> None:
+    found = to_chile(subject)
+    assert not {"Peruvian sol", "Buenos Aires", "Lima"} & {item.new.label for item in found.forward if item.new}
+    assert all("P47" not in [t.relation.id for t in item.path_new[:-1]] for item in found.forward)
+
+
+@pytest.mark.parametrize(
+    ("relations", "label"),
+    [
+        (["P131", "P17"], "country"),
+        (["P131", "P17", "P38"], "currency of the country"),
+        (["K-lies-in", "P38"], "currency of the country"),
+        (["P36", "P30"], "continent of the capital"),
+        (["P112", "P27"], "country of the founder"),
+    ],
+)
+def test_a_label_says_the_path(relations: list[str], label: str) -> None:
+    assert path_label(CATALOGUE, relations) == label
