@@ -39,7 +39,7 @@ coverage: $(DEV)
 	@$(RUN) -m coverage report
 
 soak: $(DEV)
-	@$(BROWSER); exec $(RUN) -m pytest -m soak $(TESTS)
+	@$(BROWSER); KGMET_SOAK=1 exec $(RUN) -m pytest -m soak $(TESTS)
 
 check: $(DEV)
 	$(RUN) -m ruff check .

@@ -31,10 +31,22 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.layers import check_layers
 from kgmet.write.priced import FactPairs, FactPrice, PriceConfig
 
-__all__ = ["PAIRS_PER_FACT", "FactIndex", "IndexedFact", "build_index", "index_bytes", "index_folder", "measured_index"]
+__all__ = [
+    "MOST_BYTES",
+    "PAIRS_PER_FACT",
+    "FactIndex",
+    "IndexedFact",
+    "build_index",
+    "index_bytes",
+    "index_folder",
+    "measured_index",
+    "pairs_that_fit",
+]
 
-PAIRS_PER_FACT = 20
-"""Most pairs kept of a fact, over all layers."""
+PAIRS_PER_FACT = 48
+"""Most pairs kept of a fact, over all layers. What moves a fact is spread over its tokens: few may be dropped."""
+MOST_BYTES = 500_000_000
+"""Size that an index keeps to: one of very many facts keeps fewer pairs of each."""
 _ROUND = 8
 """Facts asked of every relation in one round."""
 _PATIENCE = 16
@@ -172,9 +184,14 @@ class FactIndex:
             )
 
 
-def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int = PAIRS_PER_FACT) -> int:
+def pairs_that_fit(lm: LoadedLM, n_fact: int) -> int:
+    """How many pairs of each of so many facts are kept: `PAIRS_PER_FACT`, or what `MOST_BYTES` allow; at least 4."""
+    return max(4, min(PAIRS_PER_FACT, MOST_BYTES // (n_fact * 2 * (lm.d_key + lm.d_model))))
+
+
+def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int | None = None) -> int:
     """Largest size of an index of so many facts, in memory and on disk: known before it is made."""
-    return n_fact * per_fact * 2 * (lm.d_key + lm.d_model)
+    return n_fact * (per_fact or pairs_that_fit(lm, n_fact)) * 2 * (lm.d_key + lm.d_model)
 
 
 def index_folder(
@@ -223,7 +240,7 @@ def build_index(
     *,
     limit: int,
     own: Sequence[FactPrompt] = (),
-    per_fact: int = PAIRS_PER_FACT,
+    per_fact: int | None = None,
     progress: Progress | None = None,
 ) -> FactIndex:
     """Up to `limit` facts of a graph that the model knows, read from the cache as far as they are there.
@@ -235,7 +252,7 @@ def build_index(
         layers: decoder layers that are written.
         limit: most facts of the graph.
         own: a person's own facts, which count whether the model knows them or not.
-        per_fact: most pairs kept of a fact.
+        per_fact: most pairs kept of a fact; by default `pairs_that_fit`.
         progress: receives every round and can cancel; finished rounds are kept for the next time.
 
     Raises:
@@ -244,6 +261,7 @@ def build_index(
     """
     progress, layers = progress or Silent(), tuple(sorted(layers))
     check_layers(lm, layers)
+    per_fact = per_fact or pairs_that_fit(lm, limit)
     folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact)
     parts: list[FactIndex] = []
     asking = _Asking(store, catalogue)

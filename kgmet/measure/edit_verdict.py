@@ -30,7 +30,8 @@ class Reason(Enum):
 
     FIRST_TOKEN = (
         "The subject is the first token of the prompt, and this tokenizer puts no token before it. "
-        "Such a state is hard to edit: write some words before the subject."
+        "Its state is that of every text's beginning, so an edit of it can spoil other answers. "
+        "Write some words before the subject."
     )
     QUESTION = "The prompt is a question. Write it as a sentence that the object completes."
     NEVER_KNEW = "The unedited model does not answer with the old object, so there was no fact to replace."
@@ -107,6 +108,7 @@ def judge_edit(before: Answer, after: Answer, *, search: Sequence[Reason] = ()) 
     reasons: list[Reason] = []
     if outcome is Outcome.TOOK:
         reasons += [Reason.SAID_BEFORE] if before.says else []
+        reasons += [Reason.FIRST_TOKEN] if Reason.FIRST_TOKEN in search else []
     else:
         found = {
             Reason.EMPTY: not after.text,

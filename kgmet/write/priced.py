@@ -42,13 +42,14 @@ class PriceConfig:
     when: str = "once"
     """``once``: one solve for all layers, after the last; ``layer``: after each layer, so that those above make good
     what it took from the edit."""
-    facts: int = 2000
+    facts: int = 1000
     """Known facts in the index; at least 1."""
     active: int = 256
     """Most facts in the solve: those with the largest forecasts, of the write and then of the priced write; at least
     1."""
-    rank: int = 24
-    """Rank that the correction of a layer is cut to; 0: not cut."""
+    rank: int = 0
+    """Rank that the correction of a layer is cut to, for smaller patches; 0: not cut. What a price saves is spread over
+    many directions: cut to 24, nearly half of the forecast is back."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

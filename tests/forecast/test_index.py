@@ -11,7 +11,7 @@ from kgmet.base.errors import Cancelled, ConfigError, StaleArtifactError
 from kgmet.base.progress import ProgressEvent
 from kgmet.forecast import index as index_module
 from kgmet.forecast.facts import FactPrompt, own_facts, prompts_of, read_own_facts
-from kgmet.forecast.index import FactIndex, build_index, index_bytes, measured_index
+from kgmet.forecast.index import MOST_BYTES, PAIRS_PER_FACT, FactIndex, build_index, index_bytes, measured_index
 from kgmet.forecast.known import known_facts
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
@@ -140,6 +140,7 @@ def test_the_limit_holds_and_own_facts_come_on_top(lm: LoadedLM) -> None:
 def test_the_size_said_before_is_never_exceeded(lm: LoadedLM) -> None:
     index = built(lm)
     assert 0 < index.n_bytes <= index_bytes(lm, len(index))
+    assert index_bytes(lm, 100_000) <= MOST_BYTES < index_bytes(lm, 100_000, per_fact=PAIRS_PER_FACT)
 
 
 def test_facts_taken_out_take_their_pairs_along(lm: LoadedLM) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import streamlit as st
 import torch
@@ -19,6 +18,7 @@ from kgmet.base.progress import Progress
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.description import free_memory
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.write.statistics import KeyStatistics
 from workbench.running.threads import Threads, limit_threads
@@ -131,18 +131,6 @@ def rest_from_collection() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def free_memory(device: str = "cpu") -> int | None:
-    """Bytes that could still be used on this device; ``None`` where nobody can tell."""
-    if device.startswith("cuda") and torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    sizes = {line.split(":")[0]: line.split()[1] for line in lines if ":" in line}
-    return int(sizes["MemAvailable"]) * 1024 if "MemAvailable" in sizes else None
 
 
 def check_fits(n_bytes: int, *, device: str = "cpu") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +10,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from kgmet.base.errors import BrokenModelError, ConfigError, MemoryLimitError, ModelNotFoundError, UnsupportedModelError
+from kgmet.base.errors import (
+    BrokenModelError,
+    ConfigError,
+    KgmetError,
+    MemoryLimitError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, check_room, n_parameters, read_config
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
-from kgmet.lm.load.local_dtype import built_in, keep_default_dtype
+from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 from kgmet.lm.load.vocabulary import LinearHead
 from kgmet.lm.load.weights import read_exact, uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["DEFAULT_MODEL", "LoadedLM", "building", "load_lm", "wrap_lm"]
+__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
 
 DEFAULT_MODEL = "bundled:smollm2"
 """The embedded default: SmolLM2-135M-Instruct."""
@@ -30,9 +37,7 @@ DEFAULT_MODEL = "bundled:smollm2"
 MOST_TOKENS = 4096
 """Longest text that is read, in tokens, where the model itself reads more: a longer one takes minutes on a CPU."""
 
-building = threading.Lock()
-"""Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
-threads that do so at once leave the wrong ones behind."""
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 THREE_WAYS_OUT = (
     "Three ways out: use the embedded default with --model bundled:smollm2; give a folder that holds config.json, "
@@ -109,9 +114,11 @@ class LoadedLM:
 
     @functools.cached_property
     def control_tokens(self) -> frozenset[int]:
-        """Tokens that steer the model and stand for no text."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        return frozenset((*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)))
+        """Tokens that steer the model and stand for no text; that for what the tokenizer does not know does not."""
+        tokenizer = self.tokenizer
+        found = {*tokenizer.all_special_ids, *(n for n, one in tokenizer.added_tokens_decoder.items() if one.special)}
+        steering = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+        return frozenset(found - ({tokenizer.unk_token_id} - steering))
 
     @property
     def n_parameter(self) -> int:
@@ -239,18 +246,22 @@ def _read(
     folder: str, source: str, *, dtype: torch.dtype, device: torch.device, device_map: str | dict[str, Any] | None
 ) -> tuple[nn.Module, Any]:
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        config = getattr(config, "text_config", config)
-        family_of(config)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        simple = device_map is None and dtype is torch.float32
+        config, is_part = read_config(folder)
+        if Path(folder).is_dir():
+            check_files(Path(folder), config)
+            if device_map is None and getattr(config, "quantization_config", None) is None:
+                check_room(n_parameters(config) * dtype.itemsize, device=str(device), name=source)
+        tokenizer = _read_tokenizer(folder, source)
+        simple = device_map is None and dtype is torch.float32 and not is_part
         model = read_exact(Path(folder), config, device=device) if simple else None
         if model is None:
-            model = _read_any(folder, config, dtype=dtype, device_map=device_map)
+            model = _read_any(folder, config, dtype=dtype, device_map=device_map, is_part=is_part)
+        _check_finite(model, source)
         return (model if device_map is not None else model.to(device)), tokenizer
+    except KgmetError:
+        raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
             f"{source!r} does not fit into the memory of {device}. Try dtype=torch.bfloat16 (half the size), "
@@ -260,11 +271,13 @@ def _read(
         raise BrokenModelError(
             f"The files of {source!r} are damaged or do not fit its config: {error}. {THREE_WAYS_OUT}"
         ) from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotFoundError(f"{source!r} cannot be loaded: {_first_line(error)} {THREE_WAYS_OUT}") from error
 
 
-def _read_any(folder: str, config: Any, *, dtype: torch.dtype, device_map: str | dict[str, Any] | None) -> nn.Module:
+def _read_any(
+    folder: str, config: Any, *, dtype: torch.dtype, device_map: str | dict[str, Any] | None, is_part: bool
+) -> nn.Module:
     """By transformers' own loader: a hub id, several files, older names, packed weights, several devices."""
     from transformers import AutoModelForCausalLM
 
@@ -277,15 +290,52 @@ def _read_any(folder: str, config: Any, *, dtype: torch.dtype, device_map: str |
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,
+        key_mapping=TEXT_KEYS if is_part else None,
     )
+    check_layers(found["unexpected_keys"], config, folder)
     missing = sorted(found["missing_keys"])
     if missing:  # it would be left at random
         raise BrokenModelError(
             f"The files of {folder!r} lack {len(missing)} of the model's weights, {missing[0]} for one. Were all of "
             f"them copied, and is config.json of this model? {THREE_WAYS_OUT}"
         )
+    if is_part:
+        model.config.tie_word_embeddings = model.lm_head.weight is model.get_input_embeddings().weight
     loaded: nn.Module = model
     return loaded
+
+
+def _read_tokenizer(folder: str, source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    place = Path(folder)
+    if place.is_dir() and not any((place / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelNotFoundError(
+            f"There is no tokenizer in {source!r}: it has no tokenizer.json. Copy that of the model into the folder. "
+            f"{THREE_WAYS_OUT}"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # the reader of tokenizer.json raises nothing more specific
+        raise BrokenModelError(
+            f"The tokenizer of {source!r} cannot be read: {' '.join(str(error).split())[:200]}. Is it damaged, or made "
+            f"by a newer version? {THREE_WAYS_OUT}"
+        ) from error
+
+
+def _check_finite(model: nn.Module, source: str) -> None:
+    """Refuse weights that are no numbers: every answer would be nonsense, and no edit could be solved."""
+    for name, weight in model.named_parameters():
+        if weight.is_meta or not weight.is_floating_point() or weight.element_size() < 2 or not weight.numel():
+            continue
+        low, high = torch.aminmax(weight.detach())
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise BrokenModelError(
+                f"The weight {name} of {source!r} holds numbers that are not finite. Get the model anew, or load it in "
+                f"another dtype than {str(weight.dtype).removeprefix('torch.')}."
+            )
 
 
 def _first_line(error: Exception) -> str:

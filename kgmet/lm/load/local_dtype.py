@@ -6,6 +6,7 @@ meanwhile, an edit for one, would take its dtype from there. A mode of the build
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["built_in", "keep_default_dtype"]
+__all__ = ["built_in", "building", "keep_default_dtype"]
+
+building = threading.RLock()
+"""Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
+threads that do so at once leave the wrong ones behind."""
 
 _ALWAYS_FLOAT = frozenset(
     (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.linspace, torch.logspace)

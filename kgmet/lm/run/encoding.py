@@ -15,7 +15,7 @@ from typing import Any
 from kgmet.base.errors import TextError
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["ChatText", "Encoded", "encode_texts", "room_after"]
+__all__ = ["ChatText", "Encoded", "encode_texts", "room_after", "shortened"]
 
 
 class ChatText(str):
@@ -87,7 +87,7 @@ def _tokenized(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool
 def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int], add_special_tokens: bool) -> Encoded:
     """The text anew, in pieces, where a control token was found in what is data."""
     data = _data_of(text)
-    if not _held(encoded, control, data):
+    if not _held(lm, text, encoded, data):
         return encoded
     # How a tokenizer reads is a state that threads would share, so this is done by a copy.
     plain = copy.deepcopy(lm.tokenizer)
@@ -104,10 +104,10 @@ def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int],
         ids += piece.ids
         offsets += [(first + begin, last + begin) for first, last in piece.offsets]
     again = Encoded(ids=tuple(ids), offsets=tuple(offsets))
-    held = _held(again, control, data)
+    held = _held(lm, text, again, data)
     if held:
         raise TextError(
-            f"The text {_short(text)!r} holds {text[held[0][0] : held[0][1]]!r}, which {lm.name} reads as a control "
+            f"The text {shortened(text)!r} holds {text[held[0][0] : held[0][1]]!r}, which {lm.name} reads as a control "
             "token only. Write it otherwise."
         )
     return again
@@ -120,17 +120,20 @@ def _data_of(text: str) -> list[tuple[int, int]]:
     message = text.message.strip()  # as most templates put it
     begin = text.find(message)
     if begin < 0:
-        raise TextError(f"The model's chat template does not hold the message {_short(message)!r} as it is.")
+        raise TextError(f"The model's chat template does not hold the message {shortened(message)!r} as it is.")
     parts = [(begin, begin + len(message)), (text.n_template, len(text))]
     return [(first, last) for first, last in parts if last > first]
 
 
-def _held(encoded: Encoded, control: frozenset[int], data: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where control tokens were read in data."""
+def _held(lm: LoadedLM, text: str, encoded: Encoded, data: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where control tokens were read in data. What a tokenizer does not know is one of them only if it is typed."""
+    control, unknown, name = lm.control_tokens, lm.tokenizer.unk_token_id, lm.tokenizer.unk_token
     return [
         (first, last)
         for token, (first, last) in zip(encoded.ids, encoded.offsets, strict=True)
-        if last > first and token in control and any(first < end and last > begin for begin, end in data)
+        if last > first
+        and (token in control or (token == unknown and text[first:last].strip() == name))
+        and any(first < end and last > begin for begin, end in data)
     ]
 
 
@@ -162,17 +165,18 @@ def _without_end(lm: LoadedLM, encoded: Encoded, control: frozenset[int]) -> Enc
 def _checked(lm: LoadedLM, text: str, encoded: Encoded) -> Encoded:
     if len(encoded.ids) > lm.context:
         raise TextError(
-            f"The text {_short(text)!r} has {len(encoded.ids):,} tokens; {lm.name} reads at most {lm.context:,} here. "
-            "Shorten it."
+            f"The text {shortened(text)!r} has {len(encoded.ids):,} tokens; {lm.name} reads at most {lm.context:,} "
+            "here. Shorten it."
         )
     for token, (first, last) in zip(encoded.ids, encoded.offsets, strict=True):
         if not 0 <= token < lm.n_token:
             raise TextError(
-                f"The tokenizer of {lm.name} makes token {token} of {text[first:last] or _short(text)!r}, and the "
+                f"The tokenizer of {lm.name} makes token {token} of {text[first:last] or shortened(text)!r}, and the "
                 f"model has {lm.n_token:,} tokens. Leave it out, or use the tokenizer that belongs to the model."
             )
     return encoded
 
 
-def _short(text: str, longest: int = 60) -> str:
+def shortened(text: str, longest: int = 60) -> str:
+    """The beginning of a text, for a message."""
     return text if len(text) <= longest else text[: longest - 2] + " …"

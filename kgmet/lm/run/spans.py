@@ -9,9 +9,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kgmet.base.errors import EmptyTextError, SubjectNotFoundError
+from kgmet.base.errors import EmptyTextError, SubjectNotFoundError, TextError
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.encoding import ChatText, Encoded, encode_texts
+from kgmet.lm.run.encoding import ChatText, Encoded, encode_texts, shortened
 
 __all__ = ["EditSpan", "LookupToken", "Phrase", "join_answer", "locate", "locate_all"]
 
@@ -81,7 +81,7 @@ def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
     Raises:
         SubjectNotFoundError: if the subject has no token of its own.
         EmptyTextError: if a target has no token of its own after the prompt.
-        TextError: as `encode_texts` does.
+        TextError: as `encode_texts` does, or if one token holds the end of the subject and the answer's beginning.
     """
     for phrase in phrases:
         if phrase.target is not None and not phrase.target.strip():
@@ -124,6 +124,11 @@ def _span(phrase: Phrase, text: str, encoded: Encoded) -> EditSpan:
             raise EmptyTextError(f"The prompt {phrase.prompt!r} has no token.")
         subject = range(in_prompt[-1], in_prompt[-1] + 1)
     start, end = offsets[subject.stop - 1]
+    if target is not None and subject.stop > target.start:
+        raise TextError(
+            f"In {shortened(text)!r} the token {text[start:end]!r} holds both the end of the subject and the beginning "
+            "of the answer. Put a word or a blank between them."
+        )
     lookup = LookupToken(position=subject.stop - 1, text=text[start:end])
     return EditSpan(text=text, input_ids=encoded.ids, subject=subject, lookup=lookup, target=target)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +195,33 @@ def test_a_narrow_model_is_what_transformers_itself_loads(kind: str, dtype: torc
     there = wrap_lm(plain, tiny_tokenizer(), name="plain")
     assert torch.equal(logits_of(lm), logits_of(there))
     assert torch.get_default_dtype() is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": "9.0"}, "Unknown tokenizer version"),
+        ({"model": {"type": "none such"}}, "cannot be read"),
+        ({"added_tokens": 3}, "cannot be read"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_is_a_model_error(changes: dict[str, Any], said: str, folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(BrokenModelError, match=said):
+        load_lm(str(folder), device="cpu")
+
+
+def test_a_folder_without_a_tokenizer_says_which_file_it_lacks(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelNotFoundError, match=r"it has no tokenizer\.json\. Copy that of the model"):
+        load_lm(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json"])
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a": ' + "9" * 6000 + "}", "[]", "", "\ud800"])
+def test_no_content_of_a_small_file_ends_in_a_traceback(name: str, content: str, folder: Path) -> None:
+    (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
+    with contextlib.suppress(ModelError):
+        load_lm(str(folder), device="cpu")

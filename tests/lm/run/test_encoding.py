@@ -190,3 +190,10 @@ def test_a_copied_chat_text_still_knows_its_message() -> None:
     text = ChatText("<s>Rome</s>", message="Rome", n_template=4)
     for again in (copy.deepcopy(text), pickle.loads(pickle.dumps(text))):
         assert (again, again.message, again.n_template) == (text, "Rome", 4)
+
+
+def test_a_subject_that_shares_a_token_with_the_answer_is_refused() -> None:
+    lm = lm_of("unigram", "none")
+    with pytest.raises(TextError, match="both the end of the subject and the beginning of the answer"):
+        locate(lm, Phrase(template="{}", subject="北京市", target="北京市"))
+    assert locate(lm, Phrase(template="{} は", subject="北京市", target="Rome")).target is not None

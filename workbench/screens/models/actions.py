@@ -11,9 +11,8 @@ import torch
 from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
-from kgmet.lm.load.family import family_of
-from kgmet.lm.load.loaded import building
-from kgmet.lm.load.local_dtype import keep_default_dtype
+from kgmet.lm.load.description import n_parameters as count_of
+from kgmet.lm.load.description import read_config
 from workbench.running import jobs
 from workbench.running.resources import ModelHolder, Resident, check_fits
 from workbench.state.session import WorkbenchState
@@ -36,9 +35,8 @@ def n_parameters(source: str) -> int | None:
 
     Raises:
         UnsupportedModelError: if the family is not in the table.
+        BrokenModelError: if the description is of no model.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     if is_bundled(source):
         name = source.removeprefix("bundled:")
         if not is_ready(name):
@@ -49,15 +47,9 @@ def n_parameters(source: str) -> int | None:
         if not (Path(folder) / "config.json").is_file():
             return None
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError):
+        return count_of(read_config(folder)[0])
+    except OSError:
         return None
-    config = getattr(config, "text_config", config)
-    family_of(config)
-    keep_default_dtype()
-    with building, torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
-    return int(sum(parameter.numel() for parameter in model.parameters()))
 
 
 def complaint_about(source: str) -> str | None:

@@ -1,0 +1,219 @@
+"""What a model is said to be, checked before memory is taken: its config, and the headers of its weight files."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kgmet.base.errors import BrokenModelError, KgmetError, MemoryLimitError, UnsupportedModelError
+from kgmet.lm.load.family import family_of
+from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
+
+__all__ = ["TEXT_KEYS", "check_files", "check_layers", "check_room", "free_memory", "n_parameters", "read_config"]
+
+MOST_LAYERS = 512
+"""Published models have at most about 130."""
+_SIZES = {
+    "hidden_size": 1 << 17,
+    "intermediate_size": 1 << 20,
+    "num_hidden_layers": MOST_LAYERS,
+    "num_attention_heads": 1 << 12,
+    "num_key_value_heads": 1 << 12,
+    "vocab_size": 1 << 24,
+    "max_position_embeddings": 1 << 30,
+    "head_dim": 1 << 16,
+}
+"""The largest value of each that is believed; the least is 1."""
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+_STATES = ("state_size", "ssm_state_size", "mamba_d_state", "ssm_cfg", "d_state", "lru_width", "linear_num_value_heads")
+_SPARSE = ("mixtral", "moe", "dbrx", "deepseek", "llama4", "gpt_oss", "grok", "olmoe")
+_RECURRENT = ("mamba", "rwkv", "zamba", "bamba", "jamba", "recurrent_gemma", "xlstm", "nemotron_h", "lfm2", "retnet")
+_OF_OTHER_PARTS = re.compile("vision|visual|audio|image|mtp")
+_OF_A_LAYER = re.compile(r"(?:^|\.)(?:layers|h)\.(\d{1,9})\.")
+_TEXT_PARTS = {"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen3_vl_text": "qwen3"}
+"""Text parts that transformers gives no model of its own, and which model they are: the positions of a text that holds
+no picture are the same on all three axes, so nothing differs from the model the part was made of."""
+TEXT_KEYS = {
+    r"^language_model\.lm_head\.": "lm_head.",
+    r"^(?:model\.)?language_model\.(?:model\.)?(?!lm_head)": "model.",
+}
+"""Names of the text part's weights in the files of a model that also sees, and their names in the text model."""
+
+
+def read_config(folder: str) -> tuple[Any, bool]:
+    """The config of the text model in a folder or of a hub id, and whether it is a part of one that also sees.
+
+    Raises:
+        BrokenModelError: if a value is of the wrong type, or of a size that no model has.
+        UnsupportedModelError: if it is no decoder of a supported family; says why.
+        OSError: if there is no config; so says transformers.
+    """
+    from transformers import AutoConfig
+
+    try:
+        whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except OSError:
+        raise
+    except Exception as error:  # each config class checks in its own way, with errors of many kinds
+        said = " ".join(str(error).split())[:200]
+        if "does not recognize this architecture" in said or "Unrecognized model" in said:
+            raise UnsupportedModelError(
+                f"transformers knows no model of the kind that config.json of {folder!r} names: {said}"
+            ) from error
+        raise BrokenModelError(f"config.json of {folder!r} describes no model: {said}") from error
+    config = getattr(whole, "text_config", None) or whole
+    is_part = config is not whole
+    refuse_other_kinds(whole)
+    refuse_other_kinds(config)
+    config = _text_model(config)
+    if is_part:  # whole and part may say different things of it; where the files hold a head, it is taken all the same
+        config.tie_word_embeddings = True
+    family_of(config)
+    _check_sizes(config, folder)
+    return config, is_part
+
+
+def refuse_other_kinds(config: Any) -> None:
+    """Refuse what no row of the table of families could describe.
+
+    Raises:
+        UnsupportedModelError: for a mixture of experts, a state-space model, or an encoder-decoder; says why.
+    """
+    kind = str(getattr(config, "model_type", ""))
+    why = None
+    if getattr(config, "is_encoder_decoder", False):
+        why = "an encoder-decoder: the subject is read by an encoder, and the answer written by another part"
+    elif any(name in kind for name in _RECURRENT) or any(_is_set(config, name) for name in _STATES):
+        why = "a state-space or recurrent model: later tokens read a running state, not the subject's own"
+    elif any(name in kind for name in _SPARSE) or any(_is_set(config, name) for name in _EXPERTS):
+        why = "a mixture of experts: each token takes other down-projections, so there is no one weight to write to"
+    if why is not None:
+        raise UnsupportedModelError(f"A model of type {kind!r} is {why}. Choose a dense decoder, such as Llama.")
+
+
+def n_parameters(config: Any) -> int:
+    """Parameters of a checked config's model, without memory for any of them."""
+    return sum(parameter.numel() for parameter in _outline(config).parameters())
+
+
+def check_files(folder: Path, config: Any) -> None:
+    """Check that the weight files can hold the model the config describes; reads their headers alone.
+
+    Raises:
+        BrokenModelError: if there are more layers in the files than in the config, or fewer numbers than it takes.
+        SafetensorError: if a file is damaged.
+    """
+    from safetensors import safe_open
+
+    shapes: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as weights:
+            shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    if not shapes:
+        return
+    check_layers(shapes, config, str(folder))
+    held = sum(torch.Size(shape).numel() for shape in shapes.values())
+    if getattr(config, "quantization_config", None) is None and n_parameters(config) > 1.02 * held + 1000:
+        raise BrokenModelError(
+            f"config.json of {str(folder)!r} describes a model of {n_parameters(config):,} parameters, and its files "
+            f"hold {held:,} numbers. Were all of them copied, and is config.json of this model?"
+        )
+
+
+def check_layers(names: Iterable[str], config: Any, folder: str) -> None:
+    """Refuse weights of more layers than the config has: the rest would be left out, and another model be edited.
+
+    Raises:
+        BrokenModelError: says both numbers.
+    """
+    numbers = [
+        int(found[1]) for name in names if not _OF_OTHER_PARTS.search(name) and (found := _OF_A_LAYER.search(name))
+    ]
+    n_layer = int(config.num_hidden_layers)
+    if numbers and max(numbers) >= n_layer:
+        raise BrokenModelError(
+            f"The files of {folder!r} hold {max(numbers) + 1} layers and its config.json names {n_layer}. Put the "
+            "config.json of this model beside its weights."
+        )
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Bytes that could still be used on this device; ``None`` where nobody can tell."""
+    if device.startswith("cuda") and torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    sizes = {line.split(":")[0]: line.split()[1] for line in lines if ":" in line}
+    return int(sizes["MemAvailable"]) * 1024 if "MemAvailable" in sizes else None
+
+
+def check_room(n_bytes: int, *, device: str, name: str) -> None:
+    """Refuse weights that do not fit, before they are read.
+
+    Raises:
+        MemoryLimitError: says what is needed and what there is.
+    """
+    free = free_memory(device)
+    if free is not None and n_bytes > free:
+        raise MemoryLimitError(
+            f"The weights of {name!r} take {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose "
+            "dtype bfloat16, device_map='auto', or a smaller model."
+        )
+
+
+def _text_model(config: Any) -> Any:
+    """The config as that of a model that transformers has."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    kind = _TEXT_PARTS.get(str(getattr(config, "model_type", "")))
+    if kind is None:
+        return config
+    values: dict[str, Any] = copy.deepcopy(config.to_dict())
+    rope = dict(values.get("rope_parameters") or values.pop("rope_scaling", None) or {})
+    for name in ("mrope_section", "mrope_interleaved", "type"):
+        rope.pop(name, None)
+    if rope.get("rope_type") == "mrope":
+        rope["rope_type"] = "default"
+    left_out = {"model_type", "transformers_version", "rope_scaling"}
+    return CONFIG_MAPPING[kind](**{k: v for k, v in values.items() if k not in left_out} | {"rope_parameters": rope})
+
+
+def _check_sizes(config: Any, folder: str) -> None:
+    for name, most in _SIZES.items():
+        value = getattr(config, name, None)
+        if value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise BrokenModelError(
+                f"config.json of {folder!r} names {name} {str(value)[:40]}; from 1 to {most:,} are possible. Put the "
+                "config.json of this model beside its weights."
+            )
+
+
+def _outline(config: Any) -> nn.Module:
+    """The model without values; its weights take no memory."""
+    from transformers import AutoModelForCausalLM
+
+    causal: Any = AutoModelForCausalLM
+    keep_default_dtype()
+    try:
+        with building, torch.device("meta"), built_in(torch.float32):
+            model: nn.Module = causal.from_config(copy.deepcopy(config), dtype=torch.float32, trust_remote_code=False)
+        return model
+    except KgmetError:
+        raise
+    except Exception as error:  # a value of a config is first used here: by modules of many kinds
+        raise BrokenModelError(f"config.json describes no model that can be built: {error!r}"[:300]) from error
+
+
+def _is_set(config: Any, name: str) -> bool:
+    value = getattr(config, name, None)
+    return isinstance(value, Mapping) or (isinstance(value, int) and value > 1)
