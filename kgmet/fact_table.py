@@ -80,7 +80,7 @@ def _json_rows(text: str) -> list[Any]:
 
 
 def _table_rows(text: str) -> list[Any] | None:
-    """The rows below a header with the columns; ``None`` where the first line is no such header."""
+    """Return the rows below a header with the columns; ``None`` where the first line is no such header."""
     head = text.splitlines()[0]
     sign = max(",;\t", key=head.count)
     names = {name.strip().casefold() for name in head.split(sign)}

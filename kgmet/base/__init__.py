@@ -1,1 +1,1 @@
-"""What every other part stands on: errors, progress, fingerprints, the cache folder, checks of shapes."""
+"""Shared basics: errors, progress, fingerprints, the cache folder, checks of shapes."""

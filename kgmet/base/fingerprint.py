@@ -26,7 +26,7 @@ _ABOUT_THE_FILE = frozenset({"_name_or_path", "architectures", "transformers_ver
 
 
 def digest(*parts: str | bytes) -> str:
-    """SHA-256 over the parts with their lengths, as 64 hex digits. No two lists of parts run together."""
+    """Return SHA-256 over the parts with their lengths, as 64 hex digits. No two lists of parts run together."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -53,7 +53,7 @@ def plain(value: Any) -> Any:
 
 
 def fingerprint_value(value: Any) -> str:
-    """16 hex digits that are the same for equal settings, whatever the order of their keys."""
+    """Return 16 hex digits that are the same for equal settings, whatever the order of their keys."""
     return digest(json.dumps(plain(value), sort_keys=True, ensure_ascii=False))[:16]
 
 
@@ -81,7 +81,7 @@ def fingerprint_model(model: nn.Module, config: Mapping[str, Any]) -> str:
 
 
 def _offloaded(model: nn.Module, name: str) -> Tensor:
-    """A parameter that Accelerate keeps in memory or on disk until its module is called."""
+    """Return whether Accelerate keeps this parameter in memory or on disk until its module is called."""
     owner, _, leaf = name.rpartition(".")
     hook = getattr(model.get_submodule(owner), "_hf_hook", None)
     for one in getattr(hook, "hooks", (hook,)):

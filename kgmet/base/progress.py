@@ -1,4 +1,4 @@
-"""How long work says where it is, and how it is asked to stop.
+"""Progress reports of long work, and requests to stop it.
 
 Knows nothing of pages, bars or terminals: they implement `Progress`.
 """
@@ -29,20 +29,20 @@ class ProgressEvent:
 
 
 class Progress(Protocol):
-    """What long work talks to."""
+    """Receiver of progress reports, and source of requests to stop."""
 
     def report(self, event: ProgressEvent) -> None:
-        """Take note of how far the work is."""
+        """Receive how far the work is."""
 
     def check(self) -> None:
         """Raise `Cancelled` if the person asked to stop; called between steps, never inside one."""
 
 
 class Silent:
-    """Reports nothing and is never cancelled."""
+    """Progress that reports nothing and is never cancelled."""
 
     def report(self, event: ProgressEvent) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
     def check(self) -> None:
         """Never stop."""
@@ -65,7 +65,7 @@ class CancelFlag:
 
     @property
     def is_set(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was requested."""
         return self._set
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""The words for axes, and one check for all of them.
+"""Names of axes, and checks of shapes.
 
 | Axis        | Meaning                                                                   |
 |-------------|---------------------------------------------------------------------------|

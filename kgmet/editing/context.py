@@ -111,7 +111,7 @@ def prepare_edit(
 
 
 def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
-    """The consequences the search is to make hold, most important first."""
+    """Return the consequences the search is to make hold, most important first."""
     if context.consequences is None or not config.hold.consequences:
         return ()
     usable = [
@@ -123,12 +123,12 @@ def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequ
 
 
 def held_paraphrases(context: EditContext, config: EditConfig) -> tuple[str, ...]:
-    """The other wordings of the edit that the search is to make hold."""
+    """Return the other wordings of the edit that the search is to make hold."""
     return _for_search(context.paraphrases)[: config.hold.paraphrases]
 
 
 def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """The subject's facts the search is to leave alone."""
+    """Return the subject's facts the search is to leave alone."""
     if context.consequences is None or not config.hold.kept:
         return ()
     usable = [item for item in context.consequences.kept_own if item.id not in context.left and item.templates]
@@ -136,7 +136,7 @@ def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]
 
 
 def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """The neighbours whose keys the solve is to leave alone."""
+    """Return the neighbours whose keys the solve is to leave alone."""
     if context.consequences is None or not config.hold.neighbours:
         return ()
     usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]
@@ -144,7 +144,7 @@ def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact,
 
 
 def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
-    """The prompts a shift is searched with; the bare rewriting prompt comes first."""
+    """Return the prompts a shift is searched with; the bare rewriting prompt comes first."""
     edit = context.edit
     prompts = [
         HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
@@ -168,7 +168,7 @@ def _wants_strangers(config: EditConfig) -> bool:
 
 
 def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
-    """One name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
+    """Return one name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
     own = {entity.id for entity in (*after.entities, *before.entities)}
     names: dict[str, str] = {}
     for relation in store.relations():
@@ -189,5 +189,5 @@ def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def without_graph(context: EditContext) -> EditContext:
-    """The same edit as if no graph were known: for controls."""
+    """Return the same edit as if no graph were known: for controls."""
     return replace(context, linked=None, subgraph=None, subgraph_before=None, consequences=None, paraphrases=())

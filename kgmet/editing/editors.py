@@ -66,7 +66,7 @@ class Editor:
 
 
 def _for_many(config: EditConfig) -> EditConfig:
-    """The same for long sequences; chosen on own cases from the 201st on (`benchmarks/sequence.py`)."""
+    """Return the same for long sequences; chosen on own cases from the 201st on (`benchmarks/sequence.py`)."""
     write = replace(
         config.write,
         layers=tuple(range(8)),
@@ -234,7 +234,7 @@ EDITORS: Mapping[str, Editor] = _editors()
 
 
 def editor_named(name: str) -> Editor:
-    """The editor with this name; case and the sign between words do not matter.
+    """Return the editor with this name; case and the sign between words do not matter.
 
     Raises:
         ConfigError: if there is none; lists those that exist.

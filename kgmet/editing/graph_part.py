@@ -47,7 +47,7 @@ class GraphPart:
         return self.consequences + self.neighbours > 0
 
     def __str__(self) -> str:
-        """One line: ``relation 'country' (guessed, 0.81); subject not found, new object found; …``."""
+        """Return one line: ``relation 'country' (guessed, 0.81); subject not found, new object found; …``."""
         how = {"given": "given", "guessed": f"guessed, {self.score:.2f}", "unknown": "unknown"}[self.origin]
         found = ("not found", "found")
         return (

@@ -60,7 +60,7 @@ class SearchedEdits:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def apart(self) -> list[SearchedEdits]:
-        """Each edit on its own, with its share of the seconds."""
+        """Return each edit on its own, with its share of the seconds."""
         share = {stage: seconds / len(self.contexts) for stage, seconds in self.seconds.items()}
         return [
             replace(
@@ -118,7 +118,7 @@ def search_edits(
     earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> SearchedEdits:
-    """The first half of `plan_edits`: one shift per edit, searched together."""
+    """Return the first half of `plan_edits`: one shift per edit, searched together."""
     config, contexts = config or editor.config, _unrepeated(contexts)
     patches = () if earlier is None else earlier.patches
     _check_layers(lm, config)
@@ -157,7 +157,7 @@ def write_edits(
     index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
-    """The second half of `plan_edits`: spread the shifts over the layers and make the patch."""
+    """Return the second half of `plan_edits`: spread the shifts over the layers and make the patch."""
     config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
     if config.write.price.weight and editor.writer is WriterKind.FINE_TUNE:
         raise ConfigError(f"the editor {editor.name} cannot price known facts: {editor.writer.value} solves nothing")

@@ -77,7 +77,7 @@ class EditReport:
         return (self.before, *(item.pair.before for item in (*self.consequences, *self.multi_hop)))
 
     def __str__(self) -> str:
-        """The edit, what the graph contributed, and the answers before and after, as lines of text."""
+        """Return the edit, what the graph contributed, and the answers before and after, as lines of text."""
         edit, graph = self.edit, self.graph
         lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
         if "triples" in graph:
@@ -218,7 +218,7 @@ def graph_summary(context: EditContext, config: EditConfig) -> dict[str, Any]:
 
 
 def _names(matches: Sequence[Any], entity_id: str | None) -> tuple[str, ...]:
-    """Every name of the one entity among the matches that is meant."""
+    """Return every name of the one entity among the matches that is meant."""
     names = [
         name
         for match in matches
@@ -229,7 +229,7 @@ def _names(matches: Sequence[Any], entity_id: str | None) -> tuple[str, ...]:
 
 
 def _consequences(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
-    """Each forward consequence with a cloze that no search ever sees, and why it follows."""
+    """Return each forward consequence with a cloze that no search ever sees, and why it follows."""
     found = []
     for item in context.consequences.forward if context.consequences is not None else ():
         held_out = split_templates(item.templates, N_PROBE_WORDINGS)[1]
@@ -238,7 +238,7 @@ def _consequences(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
 
 
 def _multi_hop(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
-    """The first question of each of the first few consequences."""
+    """Return the first question of each of the first few consequences."""
     found: list[tuple[str, GeneratedPrompt]] = []
     for item in context.consequences.forward if context.consequences is not None else ():
         made = prompts_of("multi_hop", item, item.questions[:1], form="question")
@@ -247,7 +247,7 @@ def _multi_hop(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
 
 
 def _search_reasons(lm: LoadedLM, plan: EditPlan, position: int) -> list[Reason]:
-    """What the way the edit was made gives as reasons for a failure."""
+    """Return what the way the edit was made gives as reasons for a failure."""
     edit, found = plan.contexts[position].edit, []
     if locate(lm, Phrase(template=edit.template, subject=edit.subject)).lookup.position == 0:
         found.append(Reason.FIRST_TOKEN)

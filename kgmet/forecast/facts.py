@@ -83,7 +83,7 @@ def _by_subject(store: TripleStore, relation: str, reader: GraphReader) -> list[
 
 
 def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -> tuple[FactPrompt, ...]:
-    """The fact in every wording that is not kept for probing and does not give the answer away."""
+    """Return the fact in every wording that is not kept for probing and does not give the answer away."""
     names = tuple(dict.fromkeys(name for thing in objects for name in (thing.label, thing.in_text, *thing.aliases)))
     right = tuple(name for name in names if name.strip() and not says(subject.label, name))[:_MAX_NAMES]
     if not right or any(says(subject.label, thing.label) for thing in objects):
@@ -102,7 +102,7 @@ def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -
 
 
 def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
-    """Facts that must not change, from (prompt, answer) pairs."""
+    """Return facts that must not change, from (prompt, answer) pairs."""
     return tuple(
         FactPrompt(text=prompt.strip(), answers=(answer.strip(),), subject=prompt.strip(), must_hold=True)
         for prompt, answer in rows
@@ -110,7 +110,7 @@ def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
 
 
 def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
-    """Facts that must not change, from a CSV file with the columns ``prompt`` and ``answer``.
+    """Return facts that must not change, from a CSV file with the columns ``prompt`` and ``answer``.
 
     Raises:
         ConfigError: if the file cannot be read, or a row lacks one of them; says the line.

@@ -66,7 +66,7 @@ class IndexedFact:
     tokens: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         prompt = self.prompt
         return {
             "text": prompt.text,
@@ -108,7 +108,7 @@ class FactIndex:
     kept: float = 1.0
 
     def __len__(self) -> int:
-        """Number of facts."""
+        """Return the number of facts."""
         return len(self.facts)
 
     @property
@@ -122,11 +122,11 @@ class FactIndex:
         return sum(t.numel() * t.element_size() for p in self.pairs.values() for t in (p.keys, p.slopes))
 
     def price(self, config: PriceConfig) -> FactPrice:
-        """What a write pays for moving these facts."""
+        """Return what a write pays for moving these facts."""
         return FactPrice(pairs=self.pairs, n_fact=len(self), config=config)
 
     def only(self, rows: Sequence[int]) -> FactIndex:
-        """The facts with these numbers, in their order."""
+        """Return the facts with these numbers, in their order."""
         chosen = torch.tensor(sorted(rows), dtype=torch.long)
         return replace(
             self,
@@ -197,7 +197,7 @@ def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int | None = None) -> in
 def index_folder(
     lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, layers: Sequence[int], *, per_fact: int
 ) -> Path:
-    """Where the parts of an index are kept: by model, graph, words, layers and size of a fact."""
+    """Return where the parts of an index are kept: by model, graph, words, layers and size of a fact."""
     parts = [lm.fingerprint, store.fingerprint, catalogue.fingerprint, json.dumps(list(layers))]
     name = digest("fact index", str(_VERSION), str(per_fact), *parts)[:16]
     return cache_dir() / "forecast" / name
@@ -212,7 +212,7 @@ def measured_index(
     dtype: torch.dtype = torch.bfloat16,
     progress: Progress | None = None,
 ) -> FactIndex:
-    """An index of given (fact, answer) pairs, known or not, with nothing put on disk.
+    """Return an index of given (fact, answer) pairs, known or not, with nothing put on disk.
 
     Args:
         lm: the model, with nothing attached.
@@ -253,7 +253,7 @@ def build_index(
         limit: most facts of the graph.
         own: a person's own facts, which count whether the model knows them or not.
         per_fact: most pairs kept of a fact; by default `pairs_that_fit`.
-        progress: hears of every round and can cancel; finished rounds are kept for the next time.
+        progress: receives every round and can cancel; finished rounds are kept for the next time.
 
     Raises:
         ConfigError: if a layer is out of range.
@@ -301,7 +301,7 @@ class _Asking:
         self._round: list[FactPrompt] = []
 
     def next_round(self) -> list[FactPrompt]:
-        """The next facts of each relation; empty at the end."""
+        """Return the next facts of each relation; empty at the end."""
         self._round = []
         for relation, queue in list(self._queues.items()):
             if self._asked[relation] >= _PATIENCE and self._known[relation] < _FEWEST * self._asked[relation]:

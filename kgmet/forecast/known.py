@@ -105,7 +105,7 @@ def known_facts(
         catalogue: the words.
         per_relation: most facts asked of a relation.
         relations: only these; by default all there are words for.
-        progress: hears of every batch and can cancel.
+        progress: receives every batch and can cancel.
     """
     progress = progress or Silent()
     wordings = list(_chosen(store, catalogue, relations, per_relation))

@@ -45,7 +45,7 @@ def unpriced(
     *,
     earlier: Iterable[FactEdit] = (),
 ) -> FactIndex:
-    """The index without what must not be priced for these edits.
+    """Return the index without what must not be priced for these edits.
 
     Args:
         index: all known facts.

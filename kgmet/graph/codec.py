@@ -41,7 +41,7 @@ def take(data: Any, key: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def entity_to_json(entity: Entity) -> dict[str, Any]:
-    """Id and label, and what else is known of the entity; empty fields are left out."""
+    """Return id and label, and what else is known of the entity; empty fields are left out."""
     row: dict[str, Any] = {"id": entity.id, "label": entity.label}
     if entity.description:
         row["description"] = entity.description
@@ -74,7 +74,7 @@ def entity_from_json(data: Any) -> Entity:
 
 
 def relation_from_json(data: Any) -> Relation:
-    """A relation from its id and label.
+    """Return a relation from its id and label.
 
     Raises:
         BrokenArtifactError: if it is not a relation.
@@ -95,7 +95,7 @@ def texts_from_json(data: Any, key: str) -> tuple[str, ...]:
 
 
 def triple_to_json(triple: Triple) -> dict[str, Any]:
-    """A triple with everything known of its two ends."""
+    """Return a triple with everything known of its two ends."""
     return {
         "subject": entity_to_json(triple.subject),
         "relation": {"id": triple.relation.id, "label": triple.relation.label},
@@ -119,7 +119,7 @@ def triple_from_json(data: Any) -> Triple:
 
 
 def triples_from_json(rows: Sequence[Any]) -> tuple[Triple, ...]:
-    """Each row as a triple.
+    """Return each row as a triple.
 
     Raises:
         BrokenArtifactError: if one of them is not a triple.

@@ -58,7 +58,7 @@ class Consequence:
         return fill(template, self.subject)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -125,7 +125,7 @@ class KeptFact:
         return fill(template, self.triple.subject)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -211,7 +211,7 @@ class EditConsequences:
         return (*self.kept_own, *self.kept_neighbours)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         data: dict[str, Any] = {"edit": self.edit.to_json(), "subject": entity_to_json(self.subject)}
         for name in _CHANGED:
             data[name] = [item.to_json() for item in getattr(self, name)]

@@ -47,7 +47,7 @@ def without_article(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """The form in which names are compared; never empty unless `text` is blank.
+    """Return the form in which names are compared; never empty unless `text` is blank.
 
     Text that consists of punctuation alone is only case-folded: the band "!!!" keeps its name.
     """
@@ -124,7 +124,7 @@ class NameIndex:
         self._words, self._starts, self._postings = _index_words(self._folded)
 
     def search(self, text: str, *, limit: int) -> list[NameHit]:
-        """The best hits for `text`, at most `limit`, each entity once."""
+        """Return the best hits for `text`, at most `limit`, each entity once."""
         wanted = fold(text)
         if not wanted or limit < 1:
             return []
@@ -181,7 +181,7 @@ class NameIndex:
         return (int(row) for row in rows)
 
     def _by_words(self, wanted: str) -> Ints:
-        """Rows that hold every word of `wanted`, the last one perhaps only begun."""
+        """Return rows that hold every word of `wanted`, the last one perhaps only begun."""
         *whole, last = wanted.split(" ")
         found: Ints | None = None
         for word in whole:

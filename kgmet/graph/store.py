@@ -36,37 +36,37 @@ class TripleStore(Protocol):
         """Changes when the triples do (16 hex digits); for a remote endpoint its address and date."""
 
     def __len__(self) -> int:
-        """Number of triples; 0 where nobody can know."""
+        """Return the number of triples; 0 where it is unknown."""
 
     def entity(self, entity_id: str) -> Entity:
-        """The entity with this id.
+        """Return the entity with this id.
 
         Raises:
             UnknownEntityError: if there is none.
         """
 
     def relation(self, relation_id: str) -> Relation:
-        """The relation with this id.
+        """Return the relation with this id.
 
         Raises:
             UnknownRelationError: if there is none.
         """
 
     def relations(self) -> Sequence[Relation]:
-        """All relations that occur, sorted by id."""
+        """Return all relations that occur, sorted by id."""
 
     def outgoing(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
+        """Return triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
 
     def incoming(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
+        """Return triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
 
     def with_relation(self, relation_id: str, *, limit: int = 1000) -> Sequence[Triple]:
-        """Triples of this relation, sorted by (subject, object)."""
+        """Return triples of this relation, sorted by (subject, object)."""
 
     def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
-        """Entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""
+        """Return entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""

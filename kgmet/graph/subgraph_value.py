@@ -134,7 +134,7 @@ class Subgraph:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, edges as rows of positions."""
+        """Return plain JSON values, edges as rows of positions."""
         return {
             "entities": [
                 entity_to_json(entity) | {"hop": hop} for entity, hop in zip(self.entities, self.hop, strict=True)

@@ -83,7 +83,7 @@ class Contest:
     trials: tuple[Trial, ...]
 
     def rows(self) -> tuple[ContestRow, ...]:
-        """The table, one measure a row, in the order of importance."""
+        """Return the table, one measure a row, in the order of importance."""
         found = [self._probability()]
         for kind, (label, definition) in KINDS.items():
             values = tuple(_share(trial, kind) for trial in self.trials)

@@ -104,7 +104,7 @@ def read_lens(
 
 
 def _first_token(lm: LoadedLM, text: InspectedText, answer: str) -> int:
-    """The token with which the answer starts after the whole prompt."""
+    """Return the token with which the answer starts after the whole prompt."""
     phrase = Phrase(
         template=text.phrase.template, subject=text.phrase.subject, prefix=text.phrase.prefix, target=answer
     )

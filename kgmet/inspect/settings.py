@@ -11,7 +11,7 @@ __all__ = ["settings_of"]
 
 
 def settings_of(patch: EditPatch) -> EditConfig:
-    """The patch's settings; a part this version cannot read is as in the patch's editor, where that is known.
+    """Return the patch's settings; a part this version cannot read is as in the patch's editor, where that is known.
 
     A patch is data from disk or from somebody else, and looking at it must not fail over a setting that was renamed.
     """

@@ -1,4 +1,4 @@
-"""`InspectedText`: the prompts an edit is looked at through, and what each of them is expected to show."""
+"""`InspectedText`: the prompts an edit is inspected with, and what each is expected to show."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def drift_texts(
 
 
 def _kept_by(patch: EditPatch) -> set[str]:
-    """Ids of the subjects whose keys a patch kept, by the names under which it stores them."""
+    """Return ids of the subjects whose keys a patch kept, by the names under which it stores them."""
     return {
         name.removeprefix(PROTECTED) for names, _ in patch.keys.values() for name in names if name.startswith(PROTECTED)
     }

@@ -72,7 +72,7 @@ class Answer:
         return None if self.rejected is None else self.rejected.probability
 
     def __str__(self) -> str:
-        """What is said, then the probabilities and the verdict in brackets where an answer is expected."""
+        """Return what is said, then the probabilities and the verdict in brackets where an answer is expected."""
         parts = []
         if self.expected is not None:
             parts.append(f"expected {self.expected.probability:.4f}, rank {self.expected.rank}")

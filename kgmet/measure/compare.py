@@ -14,7 +14,7 @@ __all__ = ["AnswerPair", "Comparison", "KindSummary", "compare_answers", "is_unc
 
 
 def is_unchanged(before: str, after: str) -> bool:
-    """Whether two greedy texts fill the blank of a cloze with the same words; two empty ones do not."""
+    """Return whether two greedy texts fill the blank of a cloze with the same words; two empty ones do not."""
     said = first_clause(after)
     return bool(said) and said == first_clause(before)
 

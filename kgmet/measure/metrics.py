@@ -53,7 +53,7 @@ class MetricValue:
     interval: tuple[float, float] | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"value": self.value, "n": self.n, "interval": None if self.interval is None else list(self.interval)}
 
 
@@ -199,7 +199,7 @@ def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, f
 
 
 def mean_value(values: Sequence[float]) -> MetricValue:
-    """The mean with a bootstrap interval."""
+    """Return the mean with a bootstrap interval."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return MetricValue(value=None, n=0, interval=None)
@@ -227,7 +227,7 @@ def bootstrap(
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """The number of values over Σ 1/x; 0 where one of them is 0.
+    """Return the number of values over Σ 1/x; 0 where one of them is 0.
 
     Raises:
         ValueError: if there is no value, or a negative one.
@@ -266,7 +266,7 @@ class TfIdf:
         self._occurs = Counter(word for text in texts for word in set(_words(text)))
 
     def similarity(self, one: str, other: str) -> float:
-        """Cosine of the two vectors, in [0, 1]; 0 if one of them is empty."""
+        """Return cosine of the two vectors, in [0, 1]; 0 if one of them is empty."""
         first, second = self._vector(one), self._vector(other)
         dot = sum(weight * second.get(word, 0.0) for word, weight in first.items())
         norms = math.sqrt(sum(w * w for w in first.values()) * sum(w * w for w in second.values()))

@@ -108,7 +108,7 @@ class Question:
 
     @classmethod
     def from_generated(cls, made: GeneratedPrompt) -> Question:
-        """A question that was made from the graph."""
+        """Return a question that was made from the graph."""
         return cls(
             kind=QuestionKind(made.kind),
             text=made.text,

@@ -42,7 +42,7 @@ def prefers(expected: AnswerScore, rejected: AnswerScore) -> bool:
 
 
 def names_only(text: str, expected: Iterable[str], rejected: Iterable[str] = ()) -> bool:
-    """Whether `text` names one of `expected` and none of `rejected`.
+    """Return whether `text` names one of `expected` and none of `rejected`.
 
     Names count as whole words, whatever their case; short ones in capitals only so, because ``US`` is not *us*. Where
     two names overlap, the longer one counts: ``New Mexico`` is no mention of ``Mexico``.
@@ -90,6 +90,6 @@ def _folded(text: str) -> str:
 
 
 def _keyed(name: str) -> str:
-    """A name as it is compared: folded, but for short names in capitals."""
+    """Return a name as it is compared: folded, but for short names in capitals."""
     name = " ".join(name.split())
     return name if len(name) <= 4 and name.isalpha() and name.isupper() else name.casefold()

@@ -37,7 +37,7 @@ class TermWeights:
                 raise ConfigError(f"target.weights.{name} must be at least 0, got {getattr(self, name)}")
 
     def of(self, term: Term) -> float:
-        """The weight of one term."""
+        """Return the weight of one term."""
         by_term: Mapping[Term, float] = {
             Term.REWRITE: 1.0,
             Term.CONSEQUENCE: self.consequence,
@@ -63,7 +63,7 @@ def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Ten
 
 
 def mean_within(values: Tensor, row: Tensor, n_row: int) -> Tensor:
-    """The mean of values (n,) within each row, (n_row,), given whose each is, (n,); 0 for a row without any."""
+    """Return the mean of values (n,) within each row, (n_row,), given whose each is, (n,); 0 for a row without any."""
     none = values.new_zeros(n_row)
     return none.index_add(0, row, values) / none.index_add(0, row, torch.ones_like(values)).clamp(min=1)
 
@@ -92,7 +92,7 @@ def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
 
 
 def limited(shift: Tensor, longest: Tensor) -> Tensor:
-    """The shift, scaled down where it is longer than allowed; the gradient is that of the limited shift.
+    """Return the shift, scaled down where it is longer than allowed; the gradient is that of the limited shift.
 
     Args:
         shift: (n_edit, d_model).

@@ -45,7 +45,7 @@ class ResidualSchedule(Enum):
 
 
 def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
-    """What to add before an RMS normalisation so that what comes out of it changes by a residual.
+    """Return what to add before an RMS normalisation so that what comes out of it changes by a residual.
 
     With gain g the normalisation gives n(y) = g ⊙ y/rms(y), whatever the length of y. So y' = rms(y) · u comes out at
     w = n(y) + r for u = w/g if that has rms 1. Where it is longer, w is further than the normalisation reaches; then u

@@ -24,7 +24,7 @@ class EditsSoFar:
 
     @classmethod
     def of(cls, patches: Iterable[EditPatch]) -> EditsSoFar:
-        """The edits of these patches, oldest first."""
+        """Return the edits of these patches, oldest first."""
         found = cls()
         for patch in patches:
             found = found.then(patch)

@@ -97,7 +97,7 @@ class Job:
         )
 
     def begun(self) -> Job:
-        """The job with its folder: ``OUT/EDITOR/run_NNN``, a new one unless a run is continued."""
+        """Return the job with its folder: ``OUT/EDITOR/run_NNN``, a new one unless a run is continued."""
         if self.folder is not None:
             return self
         directory = self.options.out / self.editor
@@ -115,7 +115,7 @@ class Resources:
         self._stores: dict[tuple[Any, ...], TripleStore | None] = {}
 
     def model(self, options: JobOptions, progress: Progress) -> tuple[LoadedLM, KeyStatistics]:
-        """The model a job names; one at a time is resident."""
+        """Return the model a job names; one at a time is resident."""
         key = options.model, options.device, options.dtype
         if self._lm is None or self._statistics is None or (key != self._model_key and not self._given):
             self._lm = self._statistics = None
@@ -125,7 +125,7 @@ class Resources:
         return self._lm, self._statistics
 
     def store(self, options: JobOptions) -> TripleStore | None:
-        """The store a job names: its files, the sample graph, or ``None``."""
+        """Return the store a job names: its files, the sample graph, or ``None``."""
         key = options.graph, options.no_graph
         if key not in self._stores:
             self._stores = {key: _open_store(options)}

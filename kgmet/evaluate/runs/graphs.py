@@ -41,7 +41,7 @@ def case_contexts(
     config: EditConfig,
     source: GraphSource = GraphSource.AUTO,
 ) -> tuple[EditContext, ...]:
-    """One context per edit of the case.
+    """Return one context per edit of the case.
 
     Whatever the case asks about as a neighbour is left unprotected, so that what is measured was not put in by hand.
     """
@@ -49,7 +49,7 @@ def case_contexts(
 
 
 def store_of_case(case: EvalCase, edit: FactEdit, catalogue: RelationCatalogue) -> MemoryStore:
-    """The case's triples as a store, without its new edge and with the old one: the world before the edit."""
+    """Return the case's triples as a store, without its new edge and with the old one: the world before the edit."""
     triples = [
         Triple(
             subject=_entity(t.subject),

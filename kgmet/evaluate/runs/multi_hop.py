@@ -28,7 +28,7 @@ def with_multi_hop(case: EvalCase, *, store: TripleStore | None, catalogue: Rela
 
 
 def _from_graph(case: EvalCase, store: TripleStore | None, catalogue: RelationCatalogue) -> list[Ask]:
-    """The first question of each consequence of at least two facts."""
+    """Return the first question of each consequence of at least two facts."""
     if len(case.edits) != 1:
         return []
     (context,) = case_contexts(case, store=store, catalogue=catalogue, config=EditConfig(), source=GraphSource.AUTO)

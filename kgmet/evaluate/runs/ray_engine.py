@@ -101,7 +101,7 @@ class _Pool:
         return [job.folder for job in self._jobs if job.folder is not None]
 
     def _finished(self, reference: Any) -> Any:
-        """A free worker: the one that did the job, or a new one in place of one that was lost."""
+        """Return a free worker: the one that did the job, or a new one in place of one that was lost."""
         number, worker = self._running.pop(reference)
         try:
             self._ray.get(reference)

@@ -169,7 +169,7 @@ class _Run:
             self._checkpoint(patches, number + 1)
 
     def _batch(self, number: int, so_far: EditsSoFar) -> EditPatch | None:
-        """The patch of one batch, from disk or made now; ``None`` where the edits failed."""
+        """Return the patch of one batch, from disk or made now; ``None`` where the edits failed."""
         done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
         patch = self.folder.load_patch(number)
         if done is not None and (patch is not None or done["failed"]):
@@ -213,7 +213,7 @@ class _Run:
         return patch
 
     def _graph_parts(self, contexts: Sequence[EditContext]) -> list[dict[str, Any] | None]:
-        """What each edit of a case takes from the graph; ``None`` where there is none."""
+        """Return what each edit of a case takes from the graph; ``None`` where there is none."""
         parts = [graph_part(context, self.settings.edit_config) for context in contexts]
         return [None if part is None else part.to_json() for part in parts]
 

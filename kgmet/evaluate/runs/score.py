@@ -92,7 +92,7 @@ class AskScore:
     text: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
@@ -134,7 +134,7 @@ def score_cases(
 
 
 def says_expected(text: str, ask: Ask) -> bool:
-    """Whether a free continuation says what is expected, by the rule of `kgmet.measure`."""
+    """Return whether a free continuation says what is expected, by the rule of `kgmet.measure`."""
     question = question_of(ask)
     form = Form.QUESTION_AND_ANSWER if ask.is_question else Form.CLOZE
     answer = judged_text(text, form, (*question.expected_names, *question.rejected_names))
@@ -142,7 +142,7 @@ def says_expected(text: str, ask: Ask) -> bool:
 
 
 def question_of(ask: Ask) -> Question:
-    """The prompt as a question of `kgmet.measure`; only those over several facts are asked in chat.
+    """Return the prompt as a question of `kgmet.measure`; only those over several facts are asked in chat.
 
     The others keep the form of their data set's own code, so that shares can be compared with published ones.
     """

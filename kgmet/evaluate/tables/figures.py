@@ -55,7 +55,7 @@ def general_figure(summaries: Sequence[RunSummary]) -> Any:
 
 
 def relation_figure(summaries: Sequence[RunSummary]) -> Any:
-    """Share of consequences and paraphrases whose expected answer is preferred after the edit, by relation."""
+    """Return, by relation, the share of consequences and paraphrases that prefer the expected answer after the edit."""
     figure = _figure("By relation", "expected answer preferred, %", x="edited relation")
     relations = sorted({relation for summary in summaries for relation in summary.by_relation})
     for number, summary in enumerate(summaries):
@@ -72,7 +72,7 @@ def relation_figure(summaries: Sequence[RunSummary]) -> Any:
 
 
 def figures_of(summaries: Sequence[RunSummary]) -> Mapping[str, Any]:
-    """All figures by file name."""
+    """Return all figures by file name."""
     return {
         "quality": quality_figure(summaries),
         "general": general_figure(summaries),

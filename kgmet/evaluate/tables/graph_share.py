@@ -14,7 +14,7 @@ ENOUGH = 0.9
 
 
 def graph_share(rows: Sequence[Mapping[str, Any]]) -> MetricValue | None:
-    """Share of the cases of which every edit holds or protects something of the graph.
+    """Return the share of the cases of which every edit holds or protects something of the graph.
 
     ``None`` where the editor takes nothing from a graph, none was given, or the run is of an earlier version.
     """

@@ -40,12 +40,12 @@ class PairedTest:
     p: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def markdown_table(summaries: Sequence[RunSummary]) -> str:
-    """One line per run and state, then what the columns mean."""
+    """Return one line per run and state, then what the columns mean."""
     header, lines = _cells(summaries)
     rule = ["---", "---", *["---:"] * (len(header) - 2)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
@@ -60,7 +60,7 @@ def markdown_table(summaries: Sequence[RunSummary]) -> str:
 
 
 def latex_table(summaries: Sequence[RunSummary]) -> str:
-    """The same numbers as a LaTeX tabular (booktabs), without intervals."""
+    """Return the same numbers as a LaTeX tabular (booktabs), without intervals."""
     header, lines = _cells(summaries, intervals=False)
     rows = "\n".join(" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines)
     return (
@@ -162,7 +162,7 @@ def _shares(found: Mapping[str, Any] | None, *, intervals: bool) -> str:
 
 
 def _kind(found: Mapping[str, Any], state: str, *, intervals: bool) -> str:
-    """One cell; of what must stay, the third number is the share unchanged once there is an edit."""
+    """Return one cell; of what must stay, the third number is the share unchanged once there is an edit."""
     shares = found.get(state)
     if shares and state == "after" and "unchanged" in found and shares["n_generated"]:
         shares = {**shares, "generated": found["unchanged"]["value"]}

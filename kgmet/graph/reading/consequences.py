@@ -166,7 +166,7 @@ def _inverse(look: Look) -> tuple[tuple[Consequence, ...], tuple[Consequence, ..
 
 
 def _mirrors(look: Look, lost: Sequence[Consequence]) -> list[Triple]:
-    """What the store says of the lost inverse facts, where it holds the inverse relation too."""
+    """Return what the store says of the lost inverse facts, where it holds the inverse relation too."""
     held = [look.reader.facts(item.subject, [item.relation]) for item in lost if item.relation is not None]
     return [triple for facts in held for triple in facts if triple.object == look.ends.subject]
 

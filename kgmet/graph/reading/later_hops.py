@@ -42,7 +42,7 @@ def find_later_hops(look: Look, forward: Sequence[Consequence]) -> tuple[Consequ
 
 
 def _leading_to(look: Look, entity: Entity, following: str) -> Iterator[Triple]:
-    """Triples y –q→ `entity` where q may stand before `following`, one relation after the other in turns."""
+    """Yield triples y –q→ `entity` where q may stand before `following`, one relation after the other in turns."""
     by_relation = []
     for spec in look.catalogue:
         if following not in spec.composes:
@@ -59,7 +59,7 @@ def _leading_to(look: Look, entity: Entity, following: str) -> Iterator[Triple]:
 
 
 def _further(look: Look, first: Triple) -> Iterator[tuple[Triple, Triple]]:
-    """Triples z –p→ y before y –q→ s, where no one relation says p and q: else it is the same question again."""
+    """Yield triples z –p→ y before y –q→ s, where no one relation says p and q: else it is the same question again."""
     for step in _leading_to(look, first.subject, first.relation.id):
         if look.catalogue.compose(step.relation.id, first.relation.id) is None:
             yield step, first

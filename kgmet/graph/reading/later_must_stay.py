@@ -35,7 +35,7 @@ def share_later_hops(
 def find_kept_later(
     look: Look, later: Sequence[Consequence], neighbours: Sequence[KeptFact], own: Sequence[KeptFact]
 ) -> tuple[KeptFact, ...]:
-    """Facts over two hops that the edit does not touch, worded as its later hops are.
+    """Return facts over two hops that the edit does not touch, worded as its later hops are.
 
     For chains y –q→ s –r→ o* in `later`: the same chain from the `neighbours`, y' –q→ s' –r→ o', and other facts of s
     (`own`) from the same start, y –q→ s –r'→ x. In turns, the edit's own neighbours first.
@@ -51,7 +51,7 @@ def find_kept_later(
 
 
 def _elsewhere(look: Look, leading: Sequence[str], fact: KeptFact) -> list[KeptFact]:
-    """The chains of `fact`'s subject: from its best-known starting point of each leading relation."""
+    """Return the chains of `fact`'s subject: from its best-known starting point of each leading relation."""
     found = []
     for relation in leading:
         starts = look.reader.about(fact.triple.subject, relation, limit=look.config.read_limit)
@@ -104,7 +104,7 @@ def _is_plain(item: Consequence, edited: tuple[str, str, str]) -> bool:
 
 
 def _turns(lists: Sequence[Sequence[KeptFact]]) -> list[KeptFact]:
-    """The first of each list, then the second of each."""
+    """Return the first of each list, then the second of each."""
     return [fact for fact in chain.from_iterable(zip_longest(*lists)) if fact is not None]
 
 

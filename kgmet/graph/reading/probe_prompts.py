@@ -91,7 +91,7 @@ class GeneratedPrompt:
     source_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         row = {field.name: getattr(self, field.name) for field in fields(self)}
         row |= {"aliases": list(self.aliases), "rejected_aliases": list(self.rejected_aliases)}
         return row | {"path": [triple_to_json(triple) for triple in self.path]}
@@ -188,7 +188,7 @@ def _paraphrased(
 def prompts_of(
     kind: PromptKind, item: Consequence, templates: Iterable[str], *, form: Literal["cloze", "question"] = "cloze"
 ) -> Iterator[GeneratedPrompt]:
-    """The prompts a consequence gives with these templates; none where nothing is true after the edit."""
+    """Yield the prompts a consequence gives with these templates; none where nothing is true after the edit."""
     if item.new is None:
         return
     right = {entity.id for entity in (item.new, *item.also)}

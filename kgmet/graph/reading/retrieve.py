@@ -57,7 +57,7 @@ def retrieve_subgraph(
     state: State = "after",
     consequences: EditConsequences | None = None,
 ) -> Subgraph:
-    """The triples around an edit (METHOD.md §1.2), at most `config.max_triples` of them.
+    """Return the triples around an edit (METHOD.md §1.2), at most `config.max_triples` of them.
 
     After the edit: the new edge in place of the old, the subject's own facts, and the facts of the new object,
     `config.hops` edges far. Before it: the same with the old object. They are taken ring by ring, within a ring by
@@ -169,7 +169,7 @@ def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Tripl
 def expand(
     subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12, read_limit: int = 200
 ) -> Subgraph:
-    """The subgraph with up to `limit` more triples at one of its entities, in both directions.
+    """Return the subgraph with up to `limit` more triples at one of its entities, in both directions.
 
     What was switched off or replaced stays away; what does not fit is counted in `n_left_out`.
 
@@ -188,7 +188,7 @@ def expand(
 
 
 def without(subgraph: Subgraph, off: Collection[Switch]) -> Subgraph:
-    """The subgraph with these triples (keys) and relations (ids) switched off; the edited edge always stays.
+    """Return the subgraph with these triples (keys) and relations (ids) switched off; the edited edge always stays.
 
     What hangs on the anchor only through them goes too. To switch something on again, retrieve it again with fewer
     exclusions.

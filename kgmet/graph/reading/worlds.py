@@ -114,7 +114,7 @@ class Look:
         self.dependent = frozenset() if self.spec is None else closure(catalogue, self.spec.id) - {self.spec.id}
 
     def _remaining(self) -> Paths:
-        """The further objects of the edited relation, which it keeps: the other languages of Switzerland."""
+        """Return the further objects of the edited relation, which it keeps: the other languages of Switzerland."""
         away = {*self.ends.replaced, self.ends.edge}
         facts = () if self.edit.relation is None else self.reader.facts(self.ends.subject, [self.edit.relation])
         return {triple.object: (triple,) for triple in facts if triple not in away}
@@ -152,11 +152,11 @@ class Look:
         return found
 
     def stored(self, relation: str) -> Paths:
-        """What the store says directly of the subject."""
+        """Return what the store says directly of the subject."""
         return {triple.object: (triple,) for triple in self.reader.facts(self.ends.subject, [relation])}
 
     def change(self, new_ends: Iterable[Entity], old_ends: Iterable[Entity]) -> Change | None:
-        """How the answer changes, or nothing where it does not clearly do so."""
+        """Return how the answer changes, or nothing where it does not clearly do so."""
         new, old = sorted(set(new_ends), key=self.reader.by_fame), sorted(set(old_ends), key=self.reader.by_fame)
         gained = [entity for entity in new if entity not in old]
         lost = [entity for entity in old if entity not in new]
@@ -178,21 +178,21 @@ class Look:
         )
 
     def words(self, relations: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Prompts and questions for a chain of relations."""
+        """Return prompts and questions for a chain of relations."""
         config = self.config
         return word_chain(self.catalogue, relations, n_templates=config.max_templates, n_questions=config.max_questions)
 
     def make(
         self, kind: ConsequenceKind, *, path_new: tuple[Triple, ...], path_old: tuple[Triple, ...], **rest: Any
     ) -> Consequence:
-        """A consequence with its id, which depends on the edit and the chain alone."""
+        """Return a consequence with its id, which depends on the edit and the chain alone."""
         chain = path_new or path_old
         parts = [part for triple in chain for part in triple.key]
         name = digest("consequence", self.edit.id, kind, *parts)[:12]
         return Consequence(id=name, kind=kind, hops=len(chain), path_new=path_new, path_old=path_old, **rest)
 
     def noun(self, triple: Triple, *, subject: Entity | None = None) -> str:
-        """The object of a triple as a noun phrase: ``the city of the Eiffel Tower``."""
+        """Return the object of a triple as a noun phrase: ``the city of the Eiffel Tower``."""
         name = (subject or triple.subject).in_text
         if triple.relation.id in self.catalogue:
             phrase = self.catalogue.spec(triple.relation.id).phrase

@@ -1,4 +1,4 @@
-"""One SPARQL 1.1 endpoint over HTTP: polite to it, and on guard against it.
+"""`EndpointClient`: one SPARQL 1.1 endpoint over HTTP, with rate limits and checked replies.
 
 Polite: an honest User-Agent, few retries, Retry-After obeyed, answers kept on disk and asked for once. On guard: a
 reply is read in pieces and cut off at a limit of bytes, rows and time; redirects leave neither host nor port; what is
@@ -82,7 +82,7 @@ class EndpointReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointStatus:
-    """What a person should know about where the answers came from."""
+    """Origin of the answers so far, and the last error."""
 
     asked: int
     """Questions the endpoint answered now."""
@@ -95,7 +95,7 @@ class EndpointStatus:
 
 
 class EndpointClient:
-    """Asks one endpoint; may be shared by threads."""
+    """Client of one endpoint; may be shared by threads."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class EndpointClient:
             self._oldest = fetched if self._oldest is None else min(self._oldest, fetched)
 
     def _rows(self, body: str) -> tuple[Mapping[str, Term], ...]:
-        """The rows of a reply in the SPARQL 1.1 JSON format, each term checked."""
+        """Return the rows of a reply in the SPARQL 1.1 JSON format, each term checked."""
         rows: list[Mapping[str, Term]] = []
         try:
             answer = ox.parse_query_results(body, ox.QueryResultsFormat.JSON)
@@ -194,7 +194,7 @@ class EndpointClient:
         return tuple(rows)
 
     def _fetch(self, query: str) -> str:
-        """The body of the reply; waits and asks again where that helps."""
+        """Return the body of the reply; waits and asks again where that helps."""
         if self._settings.offline:
             raise EndpointError(f"{self._url} is not asked in offline mode, and no answer to this question is kept.")
         if (left := self._closed_until - time.monotonic()) > 0:
@@ -246,7 +246,7 @@ class EndpointClient:
             raise EndpointError(f"{self._url} sent what is not UTF-8 (byte {error.start}).") from error
 
     def _moved(self, response: httpx.Response) -> httpx.URL:
-        """Where a redirect leads: only to the same host and port, or from http to https on the usual ports."""
+        """Return where a redirect leads: only to the same host and port, or from http to https on the usual ports."""
         place = literal_text(response.headers.get("Location", ""), longest=200)
         try:
             target = self._url.join(place)

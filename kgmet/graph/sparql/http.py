@@ -17,7 +17,7 @@ _LIKE = "Give one like https://query.wikidata.org/sparql."
 
 
 def user_agent(contact: str = "") -> str:
-    """Who asks, honestly."""
+    """Return the User-Agent header of this program."""
     try:
         own = version("kgmet-workbench")
     except PackageNotFoundError:
@@ -27,7 +27,7 @@ def user_agent(contact: str = "") -> str:
 
 
 def checked_url(address: str) -> httpx.URL:
-    """The address of an endpoint.
+    """Return the address of an endpoint.
 
     Raises:
         EndpointError: if it is not http or https, or holds a password.
@@ -49,7 +49,7 @@ def checked_url(address: str) -> httpx.URL:
 
 
 def retry_after(value: str | None, *, default: float) -> float:
-    """Seconds a server asks to wait; it may say so in seconds or as a date."""
+    """Return the seconds a server asks to wait; it may say so in seconds or as a date."""
     if not value:
         return default
     if value.strip().isdigit():

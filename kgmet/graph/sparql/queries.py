@@ -100,7 +100,7 @@ def labels(wanted: Sequence[Term]) -> str:
 
 
 def mention(term: Term) -> str:
-    """One row if any triple has this term at an end."""
+    """Return one row if any triple has this term at an end."""
     return f"SELECT ?p WHERE {{ {{ {term} ?p ?o }} UNION {{ ?s ?p {term} }} }} LIMIT 1"
 
 

@@ -53,7 +53,7 @@ class ReplyCache:
         return StoredReply(body=kept["body"], fetched=fetched)
 
     def put(self, endpoint: str, query: str, body: str) -> StoredReply:
-        """Keep a reply, now. A folder that cannot be written to keeps nothing and is no error."""
+        """Store a reply. A folder that cannot be written to is no error; nothing is stored then."""
         reply = StoredReply(body=body, fetched=datetime.now(UTC))
         kept = {"endpoint": endpoint, "query": query, "fetched": reply.fetched.isoformat(), "body": body}
         with suppress(OSError):

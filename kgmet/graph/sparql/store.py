@@ -93,11 +93,11 @@ class SparqlStore:
         self._client.close()
 
     def __len__(self) -> int:
-        """Always 0: nobody can know how many triples an endpoint holds."""
+        """Return 0: the number of triples of an endpoint is unknown."""
         return 0
 
     def __bool__(self) -> bool:
-        """A store is a store, however little is known about its size."""
+        """Be true: the size of a remote store is unknown."""
         return True
 
     def entity(self, entity_id: str) -> Entity:

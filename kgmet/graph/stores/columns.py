@@ -54,7 +54,7 @@ class GraphColumns:
             raise ValueError("The columns of a graph must be equally long.")
 
     def fingerprint(self) -> str:
-        """16 hex digits over ids, labels and triples."""
+        """Return 16 hex digits over ids, labels and triples."""
         extra = [f"{n}\t{e.type}\t{e.article}\t{e.description}\t{e.aliases}" for n, e in sorted(self.details.items())]
         return digest(
             "graph",
@@ -84,7 +84,7 @@ class GraphBuilder:
         self._columns = tuple(array("i") for _ in range(4))
 
     def __len__(self) -> int:
-        """Triples taken so far, repetitions included."""
+        """Return triples taken so far, repetitions included."""
         return len(self._columns[0])
 
     def describe(self, entity: Entity) -> int:
@@ -95,7 +95,7 @@ class GraphBuilder:
         return number
 
     def entity(self, entity_id: str, label: str = "") -> int:
-        """The number of this entity, made if it is new."""
+        """Return the number of this entity, made if it is new."""
         number = self._entities.get(entity_id)
         if number is None:
             number = self._entities[entity_id] = len(self._labels)
@@ -105,7 +105,7 @@ class GraphBuilder:
         return number
 
     def relation(self, relation_id: str, label: str = "") -> int:
-        """The number of this relation, made if it is new."""
+        """Return the number of this relation, made if it is new."""
         number = self._relations.get(relation_id)
         if number is None:
             number = self._relations[relation_id] = len(self._relation_labels)
@@ -165,7 +165,7 @@ def _fallback_label(entity_id: str) -> str:
 
 
 def _ranked(numbers: dict[str, int]) -> tuple[list[str], Ints]:
-    """Ids in order, and for each old number the new one."""
+    """Return ids in order, and for each old number the new one."""
     ids = sorted(numbers)
     rank = np.empty(len(ids), dtype=np.int32)
     rank[np.fromiter((numbers[i] for i in ids), dtype=np.int64, count=len(ids))] = np.arange(len(ids), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""`MemoryStore`: triples in this process, for anything from three of them to some millions."""
+"""`MemoryStore`: triples in memory, up to some millions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MemoryStore:
 
     @classmethod
     def from_columns(cls, columns: GraphColumns, *, name: str) -> Self:
-        """A store over columns made elsewhere, as readers do."""
+        """Return a store over columns made elsewhere, as readers do."""
         store = cls.__new__(cls)
         store._set(columns, name)
         return store
@@ -62,7 +62,7 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def extended(self, triples: Iterable[Triple], *, name: str | None = None) -> Self:
-        """A new store that also has `triples`, for example those of another store; this one stays as it is."""
+        """Return a new store that also has `triples`, for example those of another store; this one stays as it is."""
         builder = GraphBuilder()
         for entity in self.entities():
             builder.describe(entity)
@@ -86,23 +86,23 @@ class MemoryStore:
         return self._columns.fingerprint()
 
     def __len__(self) -> int:
-        """Number of triples, each counted once."""
+        """Return the number of triples, each counted once."""
         return len(self._columns.subject)
 
     def __iter__(self) -> Iterator[Triple]:
-        """All triples, sorted by (subject, relation, object)."""
+        """Return all triples, sorted by (subject, relation, object)."""
         return (self._triple(row) for row in range(len(self)))
 
     def entities(self) -> Iterator[Entity]:
-        """All entities, sorted by id."""
+        """Return all entities, sorted by id."""
         return (self._entity(number) for number in range(len(self._columns.entity_ids)))
 
     def __contains__(self, entity_id: object) -> bool:
-        """Whether there is an entity with this id."""
+        """Return whether there is an entity with this id."""
         return entity_id in self._number
 
     def entity(self, entity_id: str) -> Entity:
-        """The entity with this id.
+        """Return the entity with this id.
 
         Raises:
             UnknownEntityError: if there is none.
@@ -115,7 +115,7 @@ class MemoryStore:
         return self._entity(number)
 
     def relation(self, relation_id: str) -> Relation:
-        """The relation with this id.
+        """Return the relation with this id.
 
         Raises:
             UnknownRelationError: if there is none.
@@ -129,25 +129,25 @@ class MemoryStore:
         return self._columns.relations[number]
 
     def relations(self) -> Sequence[Relation]:
-        """All relations that occur, sorted by id."""
+        """Return all relations that occur, sorted by id."""
         return self._columns.relations
 
     def degree(self, entity_id: str) -> int:
-        """Number of triples this entity takes part in; 0 for an unknown one."""
+        """Return the number of triples this entity takes part in; 0 for an unknown one."""
         number = self._number.get(entity_id)
         return 0 if number is None else int(self._degrees[number])
 
     def outgoing(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
+        """Return triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
         columns = self._columns
         return self._slice(entity_id, relations, limit, first=columns.subject, second=columns.relation, order=None)
 
     def incoming(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
+        """Return triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
         return self._slice(
             entity_id,
             relations,
@@ -158,7 +158,7 @@ class MemoryStore:
         )
 
     def with_relation(self, relation_id: str, *, limit: int = 1000) -> Sequence[Triple]:
-        """Triples of this relation, sorted by (subject, object); empty for an unknown relation."""
+        """Return triples of this relation, sorted by (subject, object); empty for an unknown relation."""
         number = self._relation_number.get(relation_id)
         if number is None:
             return ()
@@ -166,7 +166,7 @@ class MemoryStore:
         return tuple(self._triple(int(row)) for row in self._by_relation[low : min(high, low + max(limit, 0))])
 
     def count(self, entity_id: str, *, direction: Literal["out", "in"] = "out", relation: str | None = None) -> int:
-        """How many triples leave or enter this entity, without building them."""
+        """Return how many triples leave or enter this entity, without building them."""
         number = self._number.get(entity_id)
         if number is None:
             return 0
@@ -179,7 +179,7 @@ class MemoryStore:
         return high - low
 
     def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
-        """Entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""
+        """Return entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""
         hits = self._names().search(text, limit=limit)
         return tuple(Match(entity=self._entity(hit.entity), matched=hit.name, score=hit.score) for hit in hits)
 
@@ -244,7 +244,7 @@ class MemoryStore:
 
 
 def _span(column: Ints, value: int, low: int, high: int) -> tuple[int, int]:
-    """Where `value` stands in the sorted part ``column[low:high]``."""
+    """Return where `value` stands in the sorted part ``column[low:high]``."""
     part = column[low:high]
     wanted = np.int32(value)
     return low + int(np.searchsorted(part, wanted)), low + int(np.searchsorted(part, wanted, side="right"))

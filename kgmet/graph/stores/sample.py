@@ -17,7 +17,7 @@ SAMPLE_FOLDER = shipped("sample_data")
 
 
 def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
-    """The embedded graph: `triples.tsv` and `entities.tsv` of `folder`.
+    """Return the embedded graph: `triples.tsv` and `entities.tsv` of `folder`.
 
     Read once per process as long as the files hold the same bytes.
 

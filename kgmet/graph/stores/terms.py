@@ -54,7 +54,7 @@ _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def entity_term(entity: str) -> Term:
-    """The RDF term of an entity's id."""
+    """Return the RDF term of an entity's id."""
     if entity.startswith("lit:"):
         return _literal(entity[4:])
     if _ITEM.fullmatch(entity):
@@ -63,14 +63,14 @@ def entity_term(entity: str) -> Term:
 
 
 def relation_term(relation: str) -> ox.NamedNode:
-    """The RDF predicate of a relation's id."""
+    """Return the RDF predicate of a relation's id."""
     if _PROPERTY.fullmatch(relation):
         return ox.NamedNode(WIKIDATA_DIRECT + relation)
     return _named(relation, own=_OWN_RELATION)
 
 
 def entity_id(term: object) -> str:
-    """The id of an entity's term; inverse of `entity_term`.
+    """Return the id of an entity's term; inverse of `entity_term`.
 
     Raises:
         ValueError: for a term that can be no entity, such as a quoted triple.
@@ -94,7 +94,7 @@ def entity_id(term: object) -> str:
 
 
 def relation_id(term: ox.NamedNode) -> str:
-    """The id of a predicate; inverse of `relation_term`."""
+    """Return the id of a predicate; inverse of `relation_term`."""
     iri = term.value
     if iri.startswith(WIKIDATA_DIRECT) and _PROPERTY.fullmatch(iri, len(WIKIDATA_DIRECT)):
         return iri[len(WIKIDATA_DIRECT) :]

@@ -52,7 +52,7 @@ class Evidence:
     object_relations: Mapping[str, float] = field(default_factory=dict)
 
     def guess(self, catalogue: RelationCatalogue, text: str) -> tuple[tuple[RelationSpec, float], ...]:
-        """The relations that a text may be about."""
+        """Return the relations that a text may be about."""
         return guess_relation(
             catalogue,
             text,
@@ -66,7 +66,7 @@ class Evidence:
 def choose_relation(
     catalogue: RelationCatalogue, store: TripleStore, *, asked: str | None, template: str, evidence: Evidence
 ) -> RelationChoice:
-    """The relation called `asked`, or else the one that `template` speaks of.
+    """Return the relation called `asked`, or else the one that `template` speaks of.
 
     A name that neither catalogue nor store knows is guessed from its words and those of the template. Of relations of
     one family, one that the subject has a fact of is taken, if it goes with the new object.
@@ -94,7 +94,7 @@ def choose_relation(
 
 
 def relation_named(catalogue: RelationCatalogue, text: str, *, store: TripleStore | None = None) -> str:
-    """The id of the relation a person asks for by id, label, another name or in other words.
+    """Return the id of the relation a person asks for by id, label, another name or in other words.
 
     Raises:
         UnknownRelationError: if neither catalogue nor store has one; the message names some that are near.
@@ -115,7 +115,7 @@ def relation_named(catalogue: RelationCatalogue, text: str, *, store: TripleStor
 
 
 def _of_family(choice: RelationChoice, catalogue: RelationCatalogue, evidence: Evidence) -> RelationChoice:
-    """The choice, or one of its family that the subject has a fact of."""
+    """Return the choice, or one of its family that the subject has a fact of."""
     spec, kinds = choice.spec, evidence.object_types
     if spec is None or spec.id in evidence.held:
         return choice

@@ -55,7 +55,7 @@ def guess_relation(
     object_types: Collection[str] = (),
     object_relations: Mapping[str, float] | None = None,
 ) -> tuple[tuple[RelationSpec, float], ...]:
-    """Relations that `template` may express, with scores in [0, 1], best first; those far from it are left out.
+    """Return relations that `template` may express, with scores in [0, 1], best first; those far from it are left out.
 
     The score is the overlap of its words with the nearest wording, name or cue of the relation, rare words counting
     more, and a bonus for each of: the subject has such a fact (`subject_relations`, ids), the object is of the right

@@ -75,7 +75,7 @@ class LinkedEdit:
 def link_entity(
     store: TripleStore, text: str, *, expected_types: Collection[str] = (), near: Collection[str] = (), limit: int = 10
 ) -> tuple[Match, ...]:
-    """Entities that `text` may name, best first, at most `limit`.
+    """Return entities that `text` may name, best first, at most `limit`.
 
     `expected_types` are kinds of thing (`Entity.type`) that fit; `near` are ids the entity is probably connected to. A
     remark in brackets, as in "Georgia (country)", chooses by type and description and need not be part of the name.
@@ -150,7 +150,7 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
 
 
 def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str]:
-    """Every kind of thing that bears this name in full."""
+    """Return every kind of thing that bears this name in full."""
     if given is not None:
         matches: Sequence[Match] = _candidates(store, text, given=given, expected_types=(), near=(), limit=1)
     else:
@@ -216,7 +216,7 @@ def _neighbours(store: TripleStore, near: Collection[str]) -> frozenset[str]:
 def _held(
     store: TripleStore, subject: Entity | None, relation: str | None, *, besides: str | None
 ) -> tuple[Match, ...]:
-    """What the graph holds for (subject, relation), the new object left out."""
+    """Return what the graph holds for (subject, relation), the new object left out."""
     if subject is None or relation is None:
         return ()
     facts = store.outgoing(subject.id, relations=[relation], limit=20)
@@ -226,7 +226,7 @@ def _held(
 def _old_object(
     edit: FactEdit, held: tuple[Match, ...], typed: tuple[Match, ...]
 ) -> tuple[tuple[Match, ...], str | None, list[str]]:
-    """Candidates for the old object, the chosen id, and whether the person and the graph disagree."""
+    """Return candidates for the old object, the chosen id, and whether the person and the graph disagree."""
     held_ids = {match.entity.id for match in held}
     candidates = (*held, *(match for match in typed if match.entity.id not in held_ids))
     if edit.old_object is None:

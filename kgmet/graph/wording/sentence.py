@@ -83,7 +83,7 @@ def read_sentence(text: str, *, catalogue: RelationCatalogue, store: TripleStore
 
 
 def _splits(sentence: str) -> Iterator[_Split]:
-    """Every way to cut the sentence: an optional lead that ends in "of", subject, words between, new object."""
+    """Yield every way to cut the sentence: an optional lead that ends in "of", subject, words between, new object."""
     words = sentence.split()
     if "{" in sentence:
         return
@@ -100,7 +100,7 @@ def _splits(sentence: str) -> Iterator[_Split]:
 
 
 def _old_object(phrase: str, middle: str) -> str:
-    """The old object without the words it shares with the end of what stands between: "in Paris" → "Paris"."""
+    """Return the old object without the words it shares with the end of what stands between: "in Paris" → "Paris"."""
     words, between = phrase.strip(" ,.").split(), [word.casefold() for word in middle.split()]
     for length in range(min(len(words) - 1, len(between)), 0, -1):
         if [word.casefold() for word in words[:length]] == between[-length:]:

@@ -54,7 +54,7 @@ _SHORTEST = 3
 
 
 def stems(text: str) -> tuple[str, ...]:
-    """The stems of a text's words in order; ``{}`` stays and stands for the subject."""
+    """Return the stems of a text's words in order; ``{}`` stays and stands for the subject."""
     parts = text.replace("’", "'").split("{}")
     row: list[str] = []
     for number, part in enumerate(parts):
@@ -68,7 +68,7 @@ _EMPTY = frozenset({"the", "a", "an", "s", "name", "names"})
 
 
 def pairs(row: Sequence[str]) -> tuple[str, ...]:
-    """Each two words in a row, as one."""
+    """Return each two words in a row, as one."""
     return tuple(f"{first} {second}" for first, second in pairwise(row))
 
 

@@ -48,14 +48,14 @@ class ModelFamily:
     """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if there is one."""
 
     def decoder_layers(self, model: nn.Module) -> nn.ModuleList:
-        """The decoder layers, lowest first."""
+        """Return the decoder layers, lowest first."""
         layers = _submodule(model, self.layers, self.name)
         if not isinstance(layers, nn.ModuleList):
             raise UnsupportedModelError(f"{self.layers} of this {self.name} model is no list of layers.")
         return layers
 
     def write_module(self, model: nn.Module, layer: int) -> nn.Module:
-        """The down-projection of one layer."""
+        """Return the down-projection of one layer."""
         return _submodule(self.decoder_layers(model)[layer], self.write, self.name)
 
     def norm_after_write(self, model: nn.Module, layer: int) -> nn.Module | None:
@@ -77,7 +77,7 @@ class ModelFamily:
         return int(width)
 
     def weight_out_in(self, model: nn.Module, layer: int) -> Tensor:
-        """The down-projection's weight as (d_model, d_key), detached: a view of it where it is stored as floats.
+        """Return the down-projection's weight as (d_model, d_key), detached: a view of it where it is stored as floats.
 
         A quantised or offloaded weight is read off from what the module does to the unit vectors.
         """
@@ -88,7 +88,7 @@ class ModelFamily:
         return _probed(module, self.key_width(model), model)
 
     def norm(self, model: nn.Module) -> nn.Module:
-        """The normalisation before the vocabulary projection."""
+        """Return the normalisation before the vocabulary projection."""
         return _submodule(model, self.final_norm, self.name)
 
 
@@ -107,7 +107,7 @@ def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """Where a module computes: where its parameters are, or where Accelerate brings them when it is called."""
+    """Return where a module computes: where its parameters are, or where Accelerate brings them when it is called."""
     hook = getattr(module, "_hf_hook", None)
     for one in getattr(hook, "hooks", (hook,)):
         device = getattr(one, "execution_device", None)
@@ -178,7 +178,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
 
 
 def family_of(config: Any) -> ModelFamily:
-    """The row for a model's config.
+    """Return the row for a model's config.
 
     Raises:
         UnsupportedModelError: if no row has its ``model_type``; lists those that exist.

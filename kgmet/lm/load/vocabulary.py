@@ -29,7 +29,7 @@ class LinearHead:
     bias: Tensor | None
 
     def logit(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """The logit of one token for each state: (n, d_model) and (n,) → (n,)."""
+        """Return the logit of one token for each state: (n, d_model) and (n,) → (n,)."""
         logit = (states * self.weight[tokens]).sum(-1)
         return logit if self.bias is None else logit + self.bias[tokens]
 
@@ -54,7 +54,7 @@ class LinearHead:
 
 
 def _pieces(table: Tensor) -> list[Tensor]:
-    """Views (n_piece, `_ROWS`, …) of a table (d_vocab, …), and (1, the rest, …) where something is left over."""
+    """Return views (n_piece, `_ROWS`, …) of a table (d_vocab, …), and (1, the rest, …) where something is left over."""
     whole = len(table) // _ROWS * _ROWS
     views = table[:whole].reshape(whole // _ROWS, _ROWS, *table.shape[1:]), table[whole:][None]
     return [view for view in views if view.numel()]

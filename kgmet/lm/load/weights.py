@@ -33,7 +33,7 @@ _FILLS = frozenset(
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for garbage meanwhile: imports and weights make none, and looking takes a fifth of their time."""
+    """Suspend garbage collection; it would take a fifth of the time of imports and loading and find nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -76,7 +76,7 @@ def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module 
 
 
 def _is_exact(model: Any, weights: Mapping[str, Tensor]) -> bool:
-    """Whether `weights` are the model's own state, each tied weight once."""
+    """Return whether `weights` are the model's own state, each tied weight once."""
     again = model.all_tied_weights_keys
     shapes = {name: value.shape for name, value in model.state_dict().items() if name not in again}
     return shapes == {name: value.shape for name, value in weights.items()}

@@ -121,7 +121,7 @@ def extract_members(archive: Path, members: Sequence[str], folder: Path, *, max_
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes as 64 hex digits."""
+    """Return SHA-256 of a file's bytes as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -31,7 +31,7 @@ class TokenTree:
     children: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def n_new(self, ids: Sequence[int]) -> int:
-        """How many tokens of `ids` are not laid out yet."""
+        """Return how many tokens of `ids` are not laid out yet."""
         node = -1
         for done, token in enumerate(ids):
             if (node, -1, token) not in self.children:

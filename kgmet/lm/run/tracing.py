@@ -146,13 +146,13 @@ def stopped_after(lm: LoadedLM, layer: int) -> Iterator[None]:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden state in a layer's output: the output itself, or the first of a tuple."""
+    """Return the hidden state in a layer's output: the output itself, or the first of a tuple."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
 
 def with_hidden(output: Any, hidden: Tensor) -> Any:
-    """The same output with another hidden state."""
+    """Return the same output with another hidden state."""
     return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 

@@ -122,7 +122,7 @@ def metric_for(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LeastSquaresWriter:
-    """MEMIT's; MEMIT-seq's with `keeps_earlier`. Protected keys of a request count like earlier ones.
+    """Writer of MEMIT, and of MEMIT-seq with `keeps_earlier`. Protected keys of a request count like earlier ones.
 
     `weight` is λ, above 0: how much ordinary keys count against the edit's. 15,000 in the paper for GPT-J; 1,500 for
     the default model.

@@ -46,7 +46,7 @@ def loudest_neurons(keys: Tensor, share: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NeuronWriter:
-    """NSE's. `weight` is MEMIT's λ, above 0; `share` the neurons' part of a key's activation, above 0 and at most 1."""
+    """Writer of NSE. `weight` is MEMIT's λ, above 0; `share` the neurons' part of a key's activation, in (0, 1]."""
 
     moments: Mapping[int, KeyMoment]
     weight: float = 1500.0

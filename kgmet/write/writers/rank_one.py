@@ -30,7 +30,7 @@ _DEPENDENT = 1e-10
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RankOneWriter:
-    """ROME's: rank one for one key. Knows nothing of earlier edits; protected keys are moved by nothing."""
+    """Writer of ROME: rank one for one key. Knows nothing of earlier edits; protected keys are moved by nothing."""
 
     moments: Mapping[int, KeyMoment]
     name: str = "rank one"
