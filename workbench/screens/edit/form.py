@@ -32,8 +32,11 @@ def fact_form(state: WorkbenchState, resident: Resident) -> None:
     _from_address(state)
     for key, name in _FIELDS.items():
         follow(key, getattr(state.draft, name))
-    if state.draft.is_blank and not state.stack:
-        _first_edit(state, resident)
+    # The slot is always there: were it to come and go, the fields below would be other elements to the browser, and
+    # what is being typed into them would be lost.
+    with st.container(key="first-slot"):
+        if state.draft.is_blank and not state.stack:
+            _first_edit(state, resident)
     _shortcuts(state)
     _fields(state)
 
@@ -88,8 +91,9 @@ def _shortcuts(state: WorkbenchState) -> None:
         key="fact-example",
         on_change=picked,
     )
-    if st.session_state.get(_SAID):
-        st.caption(f":material/edit: {wording.safe(st.session_state[_SAID])}")
+    with st.container(key="sentence-slot"):
+        if st.session_state.get(_SAID):
+            st.caption(f":material/edit: {wording.safe(st.session_state[_SAID])}")
 
 
 def _fields(state: WorkbenchState) -> None:
