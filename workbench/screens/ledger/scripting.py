@@ -37,7 +37,7 @@ for step in EDITS:
     ]
     edited = session.edit_prepared(contexts)
     for fact, report in zip(edited.patch.edits, edited.reports, strict=True):
-        print(f"{{fact.prompt}} … {{report.before.said!r}} → {{report.after.said!r}}")
+        print(f"{{fact.prompt}} … {{report.before.said.strip()!r}} → {{report.after.said.strip()!r}}")
         was, now = report.before.p_expected, report.after.p_expected
         print(f"probability of {{fact.new_object!r}}: {{was:.6f}} → {{now:.6f}} ({{report.verdict.outcome.value}})")
 '''
