@@ -75,9 +75,9 @@ class Answer:
         """Return what is said, then the probabilities and the verdict in brackets where an answer is expected."""
         parts = []
         if self.expected is not None:
-            parts.append(f"expected {self.expected.probability:.4f}, rank {self.expected.rank}")
+            parts.append(f"expected {self.expected.probability:.4g}, rank {self.expected.rank}")
         if self.rejected is not None:
-            parts.append(f"rejected {self.rejected.probability:.4f}")
+            parts.append(f"rejected {self.rejected.probability:.4g}")
         if self.verdict is not None:
             parts.append(self.verdict.words + (", faintly" if self.is_faint else ""))
         return f"{self.said.strip()!r}" + (f"   ({'; '.join(parts)})" if parts else "")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 
 import pytest
 
+from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair, compare_answers
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from kgmet.measure.question import Form, Question, QuestionKind
@@ -181,3 +184,11 @@ def test_reasons_are_given_only_where_it_failed() -> None:
     )
     took = judge_edit(before, answer_to(asked, "Rome", new=0.9, old=0.1), search=[Reason.LENGTH_LIMIT])
     assert took.outcome is Outcome.TOOK and took.reasons == ()
+
+
+def test_a_small_probability_is_printed_with_its_digits() -> None:
+    score = AnswerScore(
+        prompt=ROME.text, answer="Rome", logprob=math.log(7.3e-10), n_token=1, is_first=False, rank=6284, n_hit=0
+    )
+    text = str(Answer(question=ROME, said=" Paris, France.", form=Form.CLOZE, expected=score))
+    assert "expected 7.3e-10, rank 6284" in text
