@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from kgmet.measure.answer import probability_text
 from kgmet.measure.compare import AnswerPair, compare_answers
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from kgmet.measure.question import Form, Question, QuestionKind
@@ -181,3 +182,10 @@ def test_reasons_are_given_only_where_it_failed() -> None:
     )
     took = judge_edit(before, answer_to(asked, "Rome", new=0.9, old=0.1), search=[Reason.LENGTH_LIMIT])
     assert took.outcome is Outcome.TOOK and took.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.7312, "0.7312"), (1.0, "1.0000"), (0.001, "0.0010"), (7.3e-10, "7.3e-10"), (0.0, "0.0000")]
+)
+def test_a_small_probability_is_not_written_as_none(value: float, text: str) -> None:
+    assert probability_text(value) == text
