@@ -11,7 +11,7 @@ from kgmet.lm.say.score import AnswerScore, NextToken
 from kgmet.measure.question import Form, Question
 from kgmet.measure.verdict import FAINT_RANK, Verdict, judged_text, names_only, prefers
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "probability_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,9 @@ class Answer:
         """Return what is said, then the probabilities and the verdict in brackets where an answer is expected."""
         parts = []
         if self.expected is not None:
-            parts.append(f"expected {self.expected.probability:.4g}, rank {self.expected.rank}")
+            parts.append(f"expected {probability_text(self.expected.probability)}, rank {self.expected.rank}")
         if self.rejected is not None:
-            parts.append(f"rejected {self.rejected.probability:.4g}")
+            parts.append(f"rejected {probability_text(self.rejected.probability)}")
         if self.verdict is not None:
             parts.append(self.verdict.words + (", faintly" if self.is_faint else ""))
         return f"{self.said.strip()!r}" + (f"   ({'; '.join(parts)})" if parts else "")
@@ -113,6 +113,11 @@ class Answer:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BrokenArtifactError(f"This is no answer: {error!r}. Ask again with this version.") from error
+
+
+def probability_text(value: float) -> str:
+    """A probability for people: 0.7312, and 7.3e-10 where four decimals would say 0."""
+    return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 
 _DERIVED = ("probability", "logprob_per_token")

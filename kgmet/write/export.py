@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from kgmet.base.artifact import write_tensors
 from kgmet.base.cache import folder_written_whole
-from kgmet.base.errors import ConfigError
+from kgmet.base.errors import ConfigError, NonFiniteError
 from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.lm.load.family import Layout
@@ -112,6 +113,7 @@ def export_merged(
         BrokenArtifactError: if a layer or a shape does not fit.
         ConfigError: if a weight is quantised or offloaded and cannot be merged into, or there is nothing to export.
         ArtifactError: if the folder is not empty, or cannot be written.
+        NonFiniteError: if a merged weight has no room in the model's dtype.
         Cancelled: if asked to stop.
     """
     several = [patches] if isinstance(patches, EditPatch) else list(patches)
@@ -129,6 +131,11 @@ def export_merged(
         change = change if lm.family.layout is Layout.OUT_IN else change.T
         exact = state[name].detach().cpu().double() + change
         stored = exact.to(state[name].dtype)
+        if not bool(torch.isfinite(stored).all()):
+            raise NonFiniteError(
+                f"The edit is too large for {update.weight_name} in {str(stored.dtype).removeprefix('torch.')}. Load "
+                "the model in float32 or bfloat16 and merge there, or export a LoRA adapter."
+            )
         error = stored.double() - exact
         rounding[update.weight_name] = float(error.abs().max())
         relative[update.weight_name] = float(error.norm() / change.norm().clamp(min=1e-300))

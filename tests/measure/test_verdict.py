@@ -9,7 +9,7 @@ import random
 import pytest
 
 from kgmet.lm.say.score import AnswerScore
-from kgmet.measure.answer import Answer
+from kgmet.measure.answer import Answer, probability_text
 from kgmet.measure.compare import AnswerPair, compare_answers
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from kgmet.measure.question import Form, Question, QuestionKind
@@ -192,3 +192,10 @@ def test_a_small_probability_is_printed_with_its_digits() -> None:
     )
     text = str(Answer(question=ROME, said=" Paris, France.", form=Form.CLOZE, expected=score))
     assert "expected 7.3e-10, rank 6284" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.7312, "0.7312"), (1.0, "1.0000"), (0.001, "0.0010"), (7.3e-10, "7.3e-10"), (0.0, "0.0000")]
+)
+def test_a_small_probability_is_not_written_as_none(value: float, text: str) -> None:
+    assert probability_text(value) == text

@@ -13,7 +13,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from kgmet.base.errors import ArtifactError, BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
+from kgmet.base.errors import (
+    ArtifactError,
+    BrokenArtifactError,
+    Cancelled,
+    ConfigError,
+    NonFiniteError,
+    StaleArtifactError,
+)
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.write.adapter import import_lora
@@ -237,3 +244,11 @@ def test_an_adapter_for_another_model_is_refused(tmp_path: Path) -> None:
     folder = export_lora(random_patch(lm), lm, tmp_path / "adapter")
     with pytest.raises(StaleArtifactError, match="made for model"):
         import_lora(folder, tiny_lm(seed=1))
+
+
+def test_a_merged_weight_that_has_no_room_in_the_dtype_is_refused(tmp_path: Path) -> None:
+    lm = tiny_lm("llama", dtype=torch.float16)
+    with pytest.raises(NonFiniteError, match=r"too large for .*down_proj in float16"):
+        export_merged(random_patch(lm, size=3000.0), lm, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    export_merged(random_patch(lm), lm, tmp_path / "merged")
