@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.base.errors import KgmetError, RequestError
+from kgmet.base.errors import FileError, KgmetError, RequestError
+from kgmet.base.files import parse_json
 from kgmet.fact import FactEdit
 
 __all__ = ["COLUMNS", "ParsedFacts", "parse_facts"]
@@ -71,9 +71,9 @@ def _parsed(rows: list[Any], read: Callable[[Any], FactEdit]) -> ParsedFacts:
 
 def _json_rows(text: str) -> list[Any]:
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"The text begins like JSON and is none: {error}. Give a JSON list of objects.") from error
+        data = parse_json(text, where="The text")
+    except FileError as error:
+        raise RequestError(f"{error} Give a JSON list of objects.") from error
     rows = data if isinstance(data, list) else [data]
     # A CounterFact record keeps its fact under this key.
     return [row.get("requested_rewrite", row) if isinstance(row, Mapping) else row for row in rows]

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
+from kgmet.base.files import failures_as, parse_json, read_text
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext, prepare_edit
@@ -272,15 +273,11 @@ class EditSession:
             StaleArtifactError: if it was made for another model.
         """
         folder = Path(folder)
-        try:
-            data = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        where = f"{folder} holds no saved session: {_FILE}"
+        data = parse_json(read_text(folder / _FILE, within=folder), where=where)
+        with failures_as(BrokenArtifactError, where, advice="Give a folder that EditSession.save made."):
             rows = [(str(row["id"]), bool(row["is_on"])) for row in data["edits"]]
             fingerprint = str(data["model_fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BrokenArtifactError(
-                f"{folder} holds no saved session: {_FILE} cannot be read ({error}). Give a folder that "
-                "EditSession.save made."
-            ) from error
         if fingerprint != self.lm.fingerprint:
             raise StaleArtifactError(
                 f"{folder} was made for model {fingerprint}; loaded is {self.lm.name} ({self.lm.fingerprint})."

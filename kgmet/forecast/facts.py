@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.errors import ConfigError, ConfigFileError
+from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
 from kgmet.graph.phrasing import fill, says, split_templates
 from kgmet.graph.reading.chains import GraphReader
@@ -115,11 +116,7 @@ def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
     Raises:
         ConfigError: if the file cannot be read, or a row lacks one of them; says the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(read_text(path, error=ConfigFileError).splitlines())
     if not {"prompt", "answer"} <= set(reader.fieldnames or ()):
         raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {reader.fieldnames or 'none'}.")
     rows = []

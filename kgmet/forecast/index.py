@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.files import failures_as, parse_json
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
@@ -375,30 +375,27 @@ def _save(index: FactIndex, path: Path, asked: str) -> None:
     tensors: dict[str, Tensor] = {}
     for layer, pairs in index.pairs.items():
         for name in ("keys", "slopes", "fact", "token"):
-            tensors[f"{layer}.{name}"] = getattr(pairs, name).contiguous()
+            tensors[f"{layer}.{name}"] = getattr(pairs, name)
     header = {
         "model": index.model_fingerprint,
         "asked": asked,
         "kept": index.kept,
         "facts": [fact.to_json() for fact in index.facts],
     }
-    with written_whole(path) as temporary:
-        save_file(tensors, temporary, metadata={"index": json.dumps(header, ensure_ascii=False)})
+    save_artifact(path, tensors, {"index": json.dumps(header, ensure_ascii=False)})
 
 
 def _load(path: Path, fingerprint: str, layers: Sequence[int], asked: str) -> FactIndex:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["index"])
-            if header["model"] != fingerprint or header["asked"] != asked:
-                raise BrokenArtifactError(f"{path} is of another model or of other facts.")
-            facts = tuple(IndexedFact.from_json(row) for row in header["facts"])
-            pairs = {
-                layer: FactPairs(
-                    **{name: file.get_tensor(f"{layer}.{name}") for name in ("keys", "slopes", "fact", "token")}
-                )
-                for layer in layers
-            }
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise BrokenArtifactError(f"{path} holds no index of facts ({error}). Delete it to make it again.") from error
-    return FactIndex(model_fingerprint=fingerprint, facts=facts, pairs=pairs, kept=float(header["kept"]))
+    advice = "Delete it to make it again."
+    read = load_artifact(path, what="index of facts", advice=advice)
+    with failures_as(BrokenArtifactError, f"{path} holds no index of facts", advice=advice):
+        header = parse_json(read.header["index"], where=str(path))
+        if header["model"] != fingerprint or header["asked"] != asked:
+            raise BrokenArtifactError(f"{path} is of another model or of other facts.")
+        names = ("keys", "slopes", "fact", "token")
+        return FactIndex(
+            model_fingerprint=fingerprint,
+            facts=tuple(IndexedFact.from_json(row) for row in header["facts"]),
+            pairs={layer: FactPairs(**{name: read.tensors[f"{layer}.{name}"] for name in names}) for layer in layers},
+            kept=float(header["kept"]),
+        )

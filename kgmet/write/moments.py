@@ -20,19 +20,20 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.cache import cache_dir
 from kgmet.base.errors import (
     BrokenArtifactError,
     ConfigError,
+    ConfigFileError,
     MemoryLimitError,
     NonFiniteError,
     StaleArtifactError,
     UnwritableError,
 )
+from kgmet.base.files import Limits, failures_as, read_text
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent, Silent, note
 from kgmet.base.shapes import check_shape
@@ -60,6 +61,8 @@ _CHECKPOINT_SECONDS = 120.0
 _BAND = 256
 """Rows of a symmetric matrix that are kept together, from their diagonal on."""
 _FORMAT = "2"
+_CORPUS = Limits(n_bytes=1 << 30)
+_ADVICE = "Delete it to estimate it again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +85,7 @@ class Corpus:
         Raises:
             ConfigError: if it cannot be read or holds fewer than 16 passages.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"The corpus {path} cannot be read as UTF-8 text: {error}") from error
+        text = read_text(path, limits=_CORPUS, error=ConfigFileError)
         lines = tuple(line.strip() for line in text.splitlines() if line.strip())
         if len(lines) < 16:
             raise ConfigError(f"The corpus {path} has {len(lines)} passages; at least 16 lines of text are needed.")
@@ -131,8 +131,7 @@ class KeyMoment:
             "corpus": self.corpus,
             "model": self.model_fingerprint,
         }
-        with written_whole(path) as temporary:
-            save_file(_bands(self.second_moment), temporary, metadata=header)
+        save_artifact(path, _bands(self.second_moment), header)
 
     @classmethod
     def load(cls, path: Path, *, model_fingerprint: str) -> KeyMoment:
@@ -142,22 +141,18 @@ class KeyMoment:
             StaleArtifactError: if it was made for another model.
             BrokenArtifactError: if the file is damaged.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header["format"] != _FORMAT:
-                    raise ValueError(f"format {header['format']}")
-                found = cls(
-                    layer=int(header["layer"]),
-                    second_moment=_unbanded([file.get_tensor(name) for name in _band_names(file.keys())]),
-                    n_token=int(header["n_token"]),
-                    corpus=header["corpus"],
-                    model_fingerprint=header["model"],
-                )
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise BrokenArtifactError(
-                f"{path} holds no key statistics ({error}). Delete it to estimate it again."
-            ) from error
+        read = load_artifact(path, what="key statistics", advice=_ADVICE)
+        with failures_as(BrokenArtifactError, f"{path} holds no key statistics", advice=_ADVICE):
+            header, bands = read.header, read.tensors
+            if header["format"] != _FORMAT:
+                raise ValueError(f"format {header['format']}")
+            found = cls(
+                layer=int(header["layer"]),
+                second_moment=_unbanded([bands[name] for name in _band_names(bands)]),
+                n_token=int(header["n_token"]),
+                corpus=header["corpus"],
+                model_fingerprint=header["model"],
+            )
         if found.model_fingerprint != model_fingerprint:
             raise StaleArtifactError(
                 f"{path} was made for model {found.model_fingerprint}, not for {model_fingerprint}. "
@@ -417,8 +412,7 @@ class _State:
             tensors |= {f"{layer}.{name}": band for name, band in _bands((total + total.T) / 2).items()}
         header = {"format": _FORMAT, "begin": str(self.begin), "n_token": str(self.n_token)}
         try:
-            with written_whole(self.path) as temporary:
-                save_file(tensors, temporary, metadata=header)
+            save_artifact(self.path, tensors, header)
         except UnwritableError:
             return
         self.kept_begin, self.kept_at = self.begin, time.monotonic()
@@ -436,14 +430,13 @@ class _Checkpoint:
         sums = {layer: _LayerSum(lm.d_key, layer_device(lm, layer), progress) for layer in layers}
         begin = n_token = 0
         try:
-            with safe_open(self._path, framework="pt") as file:
-                header = file.metadata() or {}
-                begin, n_token = int(header["begin"]), int(header["n_token"])
-                kept = list(file.keys())
+            read = load_artifact(self._path, what="key statistics", advice=_ADVICE)
+            with failures_as(BrokenArtifactError, str(self._path)):
+                begin, n_token = int(read.header["begin"]), int(read.header["n_token"])
                 for layer, one in sums.items():
-                    names = _band_names(name for name in kept if name.startswith(f"{layer}."))
-                    one.set(_unbanded([file.get_tensor(name) for name in names]) * n_token)
-        except (SafetensorError, OSError, KeyError, ValueError):
+                    names = _band_names(name for name in read.tensors if name.startswith(f"{layer}."))
+                    one.set(_unbanded([read.tensors[name] for name in names]) * n_token)
+        except BrokenArtifactError:
             begin = n_token = 0
             for one in sums.values():
                 one.set(None)

@@ -8,16 +8,17 @@ that took longer than reading it would, or where the file is small.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
+from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, Silent, note
 from kgmet.base.shapes import check_shape
@@ -59,11 +60,10 @@ class KeySpectrum:
         Raises:
             BrokenArtifactError: if the file is damaged.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                return cls(values=file.get_tensor("values"), vectors=file.get_tensor("vectors"))
-        except (SafetensorError, OSError, KeyError, ValueError, IndexError) as error:
-            raise BrokenArtifactError(f"{path} holds no spectrum ({error}). Delete it to work it out again.") from error
+        advice = "Delete it to work it out again."
+        read = load_artifact(path, what="spectrum", advice=advice)
+        with failures_as(BrokenArtifactError, f"{path} holds no spectrum", advice=advice):
+            return cls(values=read.tensors["values"], vectors=read.tensors["vectors"])
 
 
 def spectrum_of(
@@ -90,12 +90,8 @@ def spectrum_of(
     spectrum = _decomposed(moment, where, progress or Silent())
     seconds = time.perf_counter() - start
     if 8 * spectrum.vectors.numel() <= _SMALL or seconds > _LONG:
-        tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.cpu()}
-        try:
-            with written_whole(path) as temporary:
-                save_file(tensors, temporary)
-        except UnwritableError:  # a full disk costs time at the next start, not the edit
-            pass
+        with suppress(UnwritableError):  # a full disk costs time at the next start, not the edit
+            save_artifact(path, {"values": spectrum.values, "vectors": spectrum.vectors})
     return spectrum
 
 

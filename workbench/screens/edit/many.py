@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from kgmet.base.errors import Cancelled, KgmetError
+from kgmet.base.files import decode_text
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.editing.session import EditSession
 from kgmet.fact import FactEdit
@@ -83,10 +84,8 @@ def _parsed(data: bytes) -> ParsedFacts | None:
     if not data.strip():
         return None
     try:
-        text = data.decode("utf-8-sig")
+        text = decode_text(data, where="The file")
         return parse_facts(text, read_sentence=lambda line: read_sentence(line, catalogue=catalogue(), store=store()))
-    except UnicodeDecodeError:
-        message("The file is not UTF-8 text. Save it as CSV in UTF-8.")
     except KgmetError as error:
         message(str(error))
     return None
