@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from kgmet.base.errors import StaleArtifactError
 from kgmet.write.ledger import WrittenKeys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
-from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
+from kgmet.write.solve import KeyMetric, KeySystem, LayerUpdate, solve_layer_update
 
 __all__ = ["MetricWriter", "NullSpaceWriter", "WriteRequest", "Writer"]
 
@@ -57,16 +58,50 @@ class Writer(Protocol):
         """The update of one layer."""
 
 
-@runtime_checkable
-class MetricWriter(Writer, Protocol):
-    """A writer that solves least squares in a key metric, so that what else moves can be priced in the same measure."""
+class MetricWriter(ABC):
+    """A writer that solves least squares in a key metric, so that what else moves can be priced in the same measure.
+
+    Protected keys stay, and with `keeps_earlier` those of earlier edits do too.
+    """
+
+    keeps_earlier: bool
+
+    @abstractmethod
+    def measure(self, request: WriteRequest) -> tuple[KeyMetric, float, float]:
+        """Return the layer's key metric, λ, and how much the key of an earlier edit counts.
+
+        Raises:
+            StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
+        """
+
+    def solve(self, request: WriteRequest) -> LayerUpdate:
+        """Return the update of one layer, factors of n_key rows; raises as `measure`."""
+        system, kept = self._kept(request)
+        return solve_layer_update(
+            request.keys,
+            request.residuals,
+            written=system,
+            protected=kept,
+            layer=request.layer,
+            weight_name=request.weight_name,
+        )
 
     def system(self, request: WriteRequest) -> KeySystem:
-        """The metric, λ and every key that `solve` takes into account for this request."""
+        """Return the metric, λ and every key that `solve` takes into account; raises as `measure`."""
+        system, kept = self._kept(request)
+        return system.appended(torch.cat([kept, request.keys]))
+
+    def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
+        """Return the system of the older written keys, and the other keys that are to stay."""
+        metric, ridge, weight = self.measure(request)
+        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
+        _, protected = written.fresh(request.protected_names, request.protected)
+        system, latest = written.behind(metric, ridge, weight=weight)
+        return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NullSpaceWriter:
+class NullSpaceWriter(MetricWriter):
     """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept.
 
     With damped directions ordinary keys count within them too, as in MEMIT. `earlier_weight`, above 0, is how much the
@@ -79,37 +114,10 @@ class NullSpaceWriter:
     earlier_weight: float = 1.0
     name: str = "null space"
 
-    def solve(self, request: WriteRequest) -> LayerUpdate:
-        """See `solve_layer_update`.
-
-        Raises:
-            StaleArtifactError: if there are no free directions for this layer, or they are of another model.
-        """
-        system, kept = self._kept(request)
-        return solve_layer_update(
-            request.keys,
-            request.residuals,
-            written=system,
-            protected=kept,
-            layer=request.layer,
-            weight_name=request.weight_name,
-        )
-
-    def system(self, request: WriteRequest) -> KeySystem:
-        """The free directions, λ and every key of this request.
-
-        Raises:
-            StaleArtifactError: as `solve`.
-        """
-        system, kept = self._kept(request)
-        return system.appended(torch.cat([kept.to(request.keys), request.keys]))
-
-    def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
-        """The system of the older written keys, and the other keys that are to stay."""
+    def measure(self, request: WriteRequest) -> tuple[KeyMetric, float, float]:
+        """Return the free directions and λ."""
         if request.layer not in self.free:
             raise StaleArtifactError(f"There are no key statistics for layer {request.layer}. Estimate them first.")
-        request.check_model(self.free[request.layer].model_fingerprint)
-        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
-        _, protected = written.fresh(request.protected_names, request.protected)
-        system, latest = written.behind(self.free[request.layer], self.ridge, weight=self.earlier_weight)
-        return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])
+        free = self.free[request.layer]
+        request.check_model(free.model_fingerprint)
+        return free, self.ridge, self.earlier_weight

@@ -19,10 +19,9 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError, StaleArtifactError
 from kgmet.base.fingerprint import digest
 from kgmet.base.shapes import check_shape
-from kgmet.write.ledger import WrittenKeys
 from kgmet.write.moments import KeyMoment
-from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
-from kgmet.write.writer import WriteRequest
+from kgmet.write.solve import KeyMetric
+from kgmet.write.writer import MetricWriter, WriteRequest
 
 __all__ = ["LeastSquaresWriter", "Whitening"]
 
@@ -121,7 +120,7 @@ def metric_for(
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LeastSquaresWriter:
+class LeastSquaresWriter(MetricWriter):
     """Writer of MEMIT, and of MEMIT-seq with `keeps_earlier`. Protected keys of a request count like earlier ones.
 
     `weight` is λ, above 0: how much ordinary keys count against the edit's. 15,000 in the paper for GPT-J; 1,500 for
@@ -139,35 +138,6 @@ class LeastSquaresWriter:
         if not self.weight > 0:
             raise ConfigError(f"write.moment_weight must be above 0, got {self.weight}")
 
-    def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer, factors of n_key rows.
-
-        Raises:
-            StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
-        """
-        system, kept = self._kept(request)
-        return solve_layer_update(
-            request.keys,
-            request.residuals,
-            written=system,
-            protected=kept,
-            layer=request.layer,
-            weight_name=request.weight_name,
-        )
-
-    def system(self, request: WriteRequest) -> KeySystem:
-        """C⁻¹, λ and every key of this request.
-
-        Raises:
-            StaleArtifactError: as `solve`.
-        """
-        system, kept = self._kept(request)
-        return system.appended(torch.cat([kept.to(request.keys), request.keys]))
-
-    def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
-        """The system of the older written keys, and the other keys that are to stay."""
-        metric = metric_for(request, self.moments, self._metrics)
-        written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
-        _, protected = written.fresh(request.protected_names, request.protected)
-        system, latest = written.behind(metric, self.weight)
-        return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])
+    def measure(self, request: WriteRequest) -> tuple[KeyMetric, float, float]:
+        """Return C⁻¹ and λ."""
+        return metric_for(request, self.moments, self._metrics), self.weight, 1.0
