@@ -35,10 +35,10 @@ from kgmet.base.errors import (
 )
 from kgmet.base.files import Limits, failures_as, read_text
 from kgmet.base.fingerprint import digest
+from kgmet.base.memory import check_room, free_memory, is_out_of_memory
 from kgmet.base.progress import Progress, ProgressEvent, Silent, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.memory import check_room, free_memory, is_out_of_memory
 from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.suffixes import left_padded
 from kgmet.lm.run.tracing import recorded, stopped_after

@@ -20,9 +20,9 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
+from kgmet.base.memory import is_out_of_memory
 from kgmet.base.progress import Progress, Silent, note
 from kgmet.base.shapes import check_shape
-from kgmet.lm.run.memory import is_out_of_memory
 from kgmet.write.moments import KeyMoment
 
 __all__ = ["KeySpectrum", "spectrum_of"]

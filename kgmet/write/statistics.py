@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 
+from kgmet.base.memory import is_out_of_memory
 from kgmet.base.progress import Progress, Silent, note
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.memory import is_out_of_memory
 from kgmet.lm.run.placement import write_device
 from kgmet.write.moments import (
     Corpus,

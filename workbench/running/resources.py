@@ -14,11 +14,11 @@ import streamlit as st
 import torch
 
 from kgmet.base.errors import MemoryLimitError
+from kgmet.base.memory import free_memory
 from kgmet.base.progress import Progress
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
-from kgmet.lm.load.description import free_memory
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.write.statistics import KeyStatistics
 from workbench.running.threads import Threads, limit_threads
@@ -27,7 +27,6 @@ __all__ = [
     "ModelHolder",
     "Resident",
     "catalogue",
-    "free_memory",
     "model_holder",
     "resident_model",
     "rest_from_collection",
@@ -139,7 +138,7 @@ def check_fits(n_bytes: int, *, device: str = "cpu") -> None:
     Raises:
         MemoryLimitError: names what is needed and what there is.
     """
-    free = free_memory(device)
+    free = free_memory(torch.device(device))
     if free is not None and n_bytes > free:
         raise MemoryLimitError(
             f"The weights need {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose bfloat16, a "

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from kgmet.base.errors import BrokenModelError, KgmetError, MemoryLimitError, UnsupportedModelError
+from kgmet.base.memory import free_memory
 from kgmet.lm.load.family import family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 
-__all__ = ["TEXT_KEYS", "check_files", "check_layers", "check_room", "free_memory", "n_parameters", "read_config"]
+__all__ = ["TEXT_KEYS", "check_files", "check_layers", "check_room", "n_parameters", "read_config"]
 
 MOST_LAYERS = 512
 """Published models have at most about 130."""
@@ -102,8 +103,10 @@ def n_parameters(config: Any) -> int:
     return sum(parameter.numel() for parameter in _outline(config).parameters())
 
 
-def check_files(folder: Path, config: Any) -> None:
+def check_files(folder: Path, config: Any, *, n_parameter: int | None) -> None:
     """Check that the weight files can hold the model the config describes; reads their headers alone.
+
+    `n_parameter` are the parameters the files must hold, ``None`` where their numbers do not tell.
 
     Raises:
         BrokenModelError: if there are more layers in the files than in the config, or fewer numbers than it takes.
@@ -119,9 +122,9 @@ def check_files(folder: Path, config: Any) -> None:
         return
     check_layers(shapes, config, str(folder))
     held = sum(torch.Size(shape).numel() for shape in shapes.values())
-    if getattr(config, "quantization_config", None) is None and n_parameters(config) > 1.02 * held + 1000:
+    if n_parameter is not None and n_parameter > 1.02 * held + 1000:
         raise BrokenModelError(
-            f"config.json of {str(folder)!r} describes a model of {n_parameters(config):,} parameters, and its files "
+            f"config.json of {str(folder)!r} describes a model of {n_parameter:,} parameters, and its files "
             f"hold {held:,} numbers. Were all of them copied, and is config.json of this model?"
         )
 
@@ -143,19 +146,7 @@ def check_layers(names: Iterable[str], config: Any, folder: str) -> None:
         )
 
 
-def free_memory(device: str = "cpu") -> int | None:
-    """Bytes that could still be used on this device; ``None`` where nobody can tell."""
-    if device.startswith("cuda") and torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    sizes = {line.split(":")[0]: line.split()[1] for line in lines if ":" in line}
-    return int(sizes["MemAvailable"]) * 1024 if "MemAvailable" in sizes else None
-
-
-def check_room(n_bytes: int, *, device: str, name: str) -> None:
+def check_room(n_bytes: int, *, device: torch.device, name: str) -> None:
     """Refuse weights that do not fit, before they are read.
 
     Raises:

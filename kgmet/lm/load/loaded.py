@@ -250,9 +250,11 @@ def _read(
     try:
         config, is_part = read_config(folder)
         if Path(folder).is_dir():
-            check_files(Path(folder), config)
-            if device_map is None and getattr(config, "quantization_config", None) is None:
-                check_room(n_parameters(config) * dtype.itemsize, device=str(device), name=source)
+            # Of quantised weights neither the numbers in the files nor their bytes follow from the parameters.
+            count = n_parameters(config) if getattr(config, "quantization_config", None) is None else None
+            check_files(Path(folder), config, n_parameter=count)
+            if device_map is None and count is not None:
+                check_room(count * dtype.itemsize, device=device, name=source)
         tokenizer = _read_tokenizer(folder, source)
         simple = device_map is None and dtype is torch.float32 and not is_part
         model = read_exact(Path(folder), config, device=device) if simple else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import streamlit as st
+import torch
 
 from kgmet.base.errors import KgmetError
+from kgmet.base.memory import free_memory
 from kgmet.lm.load.bundled import BUNDLED
 from kgmet.lm.load.family import FAMILIES
 from workbench import wording
 from workbench.running.jobs import JobState
-from workbench.running.resources import ModelHolder, Resident, free_memory, threads
+from workbench.running.resources import ModelHolder, Resident, threads
 from workbench.screens.models import actions as model_actions
 from workbench.screens.models.actions import DTYPES
 from workbench.shared.panels import job_panel, job_result, message
@@ -34,7 +36,7 @@ def loaded(resident: Resident) -> None:
             ("Number format", str(lm.dtype).removeprefix("torch.")),
             ("Weights", f"{resident.n_bytes / 1e6:.0f} MB"),
         ]
-        free = free_memory(str(lm.device))
+        free = free_memory(lm.device)
         computing = threads()
         facts.append(("Threads", str(computing.count)))
         facts.append(("Memory free", wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB"))
@@ -112,7 +114,7 @@ def _preflight(source: str, *, device: str, dtype: str) -> None:
     except KgmetError as error:
         message(str(error))
         return
-    free = free_memory(device)
+    free = free_memory(torch.device(device))
     has = wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB free on {device}"
     if count is None:
         st.caption(f"Memory: not known before it is on this machine; {has}.")
