@@ -22,7 +22,19 @@ import streamlit as st
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.progress import CancelFlag, Progress, ProgressEvent
 
-__all__ = ["BusyError", "Job", "JobRegistry", "JobState", "Work", "cancel", "job", "latest", "registry", "submit"]
+__all__ = [
+    "BusyError",
+    "Job",
+    "JobRegistry",
+    "JobState",
+    "Work",
+    "cancel",
+    "job",
+    "latest",
+    "registry",
+    "start",
+    "submit",
+]
 
 LOG = logging.getLogger(__name__)
 Work = Callable[[Progress], Any]
@@ -198,6 +210,15 @@ def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, t
         BusyError: if the session has unfinished work; nothing is queued then.
     """
     return registry().submit(kind, function, session_id, title=title)
+
+
+def start(kind: str, function: Work, session_id: str, *, title: str = "") -> str | None:
+    """As `submit`, for a button: return why nothing was queued, for people, or ``None``."""
+    try:
+        submit(kind, function, session_id, title=title)
+    except BusyError as error:
+        return str(error)
+    return None
 
 
 def job(job_id: str) -> Job | None:

@@ -42,6 +42,7 @@ __all__ = [
     "greedy_now",
     "prepare",
     "redo",
+    "session_of",
     "title_of",
     "says",
     "token_strip",
@@ -131,30 +132,29 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
     context = state.context
     if message is not None or context is None:
         return message
-    lm, record, editor, config = resident.lm, state.record, state.editor, state.config
-    live = state.live(lm)
-    earlier = [entry.patch for entry in live]
+    session, record = session_of(state, resident), state.record
+    based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        session = EditSession(
-            lm,
-            editor=editor,
-            config=config,
-            graph=store(),
-            catalogue=catalogue(),
-            statistics=resident.statistics,
-            patches=earlier,
-        )
         edited = session.edit_prepared([context], progress=progress)
         progress.check()
-        record.push(entry_of(edited, based_on=tuple(entry.id for entry in live)))
+        record.push(entry_of(edited, based_on=based_on))
         return edited.patch.id
 
-    try:
-        jobs.submit("edit", work, state.session_id, title=title_of(context.edit))
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start("edit", work, state.session_id, title=title_of(context.edit))
+
+
+def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
+    """Return this browser session's live edits and settings as a session of the library, for a job to add to."""
+    return EditSession(
+        resident.lm,
+        editor=state.editor,
+        config=state.config,
+        graph=store(),
+        catalogue=catalogue(),
+        statistics=resident.statistics,
+        patches=state.live_patches(resident.lm),
+    )
 
 
 def title_of(edit: FactEdit) -> str:

@@ -75,11 +75,7 @@ def start_look(
     def kept(progress: Progress) -> None:
         state.keep(name, work(progress), made_from=made_from)
 
-    try:
-        jobs.submit(f"{name} {made_from}", kept, lane(state), title=title)
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start(f"{name} {made_from}", kept, lane(state), title=title)
 
 
 def texts_of(entry: StackEntry, edit: FactEdit) -> tuple[InspectedText, ...]:
@@ -210,11 +206,7 @@ def compare(
             progress=progress,
         )
 
-    try:
-        jobs.submit("compare", work, state.session_id, title=f"Compare {len(rivals)} ways of {edit.prompt}")
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start("compare", work, state.session_id, title=f"Compare {len(rivals)} ways of {edit.prompt}")
 
 
 def comparable_edits(state: WorkbenchState) -> dict[str, str]:

@@ -10,8 +10,8 @@ import streamlit as st
 
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.files import decode_text
+from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.editing.session import EditSession
 from kgmet.fact import FactEdit
 from kgmet.fact_table import ParsedFacts, parse_facts
 from kgmet.graph.wording.sentence import read_sentence
@@ -24,7 +24,7 @@ from workbench.state.session import WorkbenchState
 
 __all__ = ["RowResult", "apply_many", "panel", "result_frame"]
 
-_KIND = "edits"
+_KIND, _READ = "edits", "edits-read"
 _EXAMPLE = "subject,prompt,new\nThe Eiffel Tower,{} is located in the city of,Rome\nJapan,The capital of {} is,Osaka"
 
 
@@ -54,7 +54,10 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
             max_chars=200_000,
         )
         upload = right.file_uploader("Or a file", type=["csv", "tsv", "json", "txt"], key="many-file")
-        parsed = _parsed(upload.getvalue() if upload is not None else text.encode())
+        parsed = _parsed(state, upload.getvalue() if upload is not None else text.encode())
+        if isinstance(parsed, str):
+            message(parsed)
+            parsed = None
         n = 0 if parsed is None else len(parsed.facts)
         if parsed is not None:
             for line in parsed.refused[:10]:
@@ -80,38 +83,35 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
             _table(state)
 
 
-def _parsed(data: bytes) -> ParsedFacts | None:
+def _parsed(state: WorkbenchState, data: bytes) -> ParsedFacts | str | None:
+    """What was read of a text, or why nothing could be; read once, not with every run of the page."""
     if not data.strip():
         return None
-    try:
-        text = decode_text(data, where="The file")
-        return parse_facts(text, read_sentence=lambda line: read_sentence(line, catalogue=catalogue(), store=store()))
-    except KgmetError as error:
-        message(str(error))
-    return None
+    made_from = digest(data)
+    known = state.result(_READ)
+    if known is None or known.is_stale(made_from):
+        try:
+            text = decode_text(data, where="The file")
+            read = parse_facts(text, read_sentence=lambda one: read_sentence(one, catalogue=catalogue(), store=store()))
+        except KgmetError as error:
+            state.keep(_READ, str(error), made_from=made_from)
+        else:
+            state.keep(_READ, read, made_from=made_from)
+    found: ParsedFacts | str = state.result(_READ).value  # type: ignore[union-attr]
+    return found
 
 
 def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEdit]) -> str | None:
     """Start the job that edits each fact in turn; what is done when it is stopped stays, and so do rows that fail."""
-    lm, record, editor, config = resident.lm, state.record, state.editor, state.config
-    live = state.live(lm)
+    session, record = actions.session_of(state, resident), state.record
     made_from = state.fingerprint([fact.id for fact in facts])
 
     def work(progress: Progress) -> int:
-        session = EditSession(
-            lm,
-            editor=editor,
-            config=config,
-            graph=store(),
-            catalogue=catalogue(),
-            statistics=resident.statistics,
-            patches=[entry.patch for entry in live],
-        )
-        based_on = [entry.id for entry in live]
         rows: list[RowResult] = []
         for number, fact in enumerate(facts):
             progress.report(ProgressEvent(stage="edits", done=number, total=len(facts)))
             progress.check()
+            based_on = tuple(patch.id for patch in session.patches)
             try:
                 edited = session.edit(fact, progress=progress)
             except Cancelled:
@@ -120,8 +120,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
                 rows.append(RowResult(fact=fact, outcome="failed", note=str(error)))
             else:
                 report = edited.report
-                record.push(actions.entry_of(edited, based_on=tuple(based_on)))
-                based_on.append(edited.patch.id)
+                record.push(actions.entry_of(edited, based_on=based_on))
                 rows.append(
                     RowResult(
                         fact=fact,
@@ -135,11 +134,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
         progress.report(ProgressEvent(stage="edits", done=len(facts), total=len(facts)))
         return len(rows)
 
-    try:
-        jobs.submit(_KIND, work, state.session_id, title=f"{len(facts)} edits")
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start(_KIND, work, state.session_id, title=f"{len(facts)} edits")
 
 
 def result_frame(rows: Sequence[RowResult]) -> pd.DataFrame:

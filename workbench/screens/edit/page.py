@@ -46,7 +46,6 @@ def show() -> None:
     if context is not None:
         with typed:
             edit_panels.present_answers(state, lm, context.edit)
-    if context is not None:
         _graph(state, lm, context)
     result_panels.details(state)
     _more(state, resident)

@@ -87,7 +87,7 @@ def measure(state: WorkbenchState, resident: Resident) -> str | None:
         found = {entry.id: Standing(entry_id=entry.id, now=answer) for entry, answer in pairs}
         state.keep("standing", found, made_from=made_from)
 
-    return _started(state, "standing", work, title="Measure all edits")
+    return jobs.start("standing", work, state.session_id, title="Measure all edits")
 
 
 def export(state: WorkbenchState, resident: Resident, entries: Sequence[StackEntry], way: str) -> str | None:
@@ -98,7 +98,7 @@ def export(state: WorkbenchState, resident: Resident, entries: Sequence[StackEnt
         progress.report(ProgressEvent(stage="export", done=0, total=1))
         return make(entries, resident.lm, progress)
 
-    return _started(state, "export", work, title=f"Export as {EXPORTS[way][0]}")
+    return jobs.start("export", work, state.session_id, title=f"Export as {EXPORTS[way][0]}")
 
 
 def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) -> str | None:
@@ -215,11 +215,3 @@ EXPORTS: dict[str, tuple[str, Callable[[Sequence[StackEntry], LoadedLM, Progress
 def renamed(entry: StackEntry, *, name: str, note: str, is_on: bool) -> StackEntry:
     """The entry with what a person typed; a blank name leaves the old one."""
     return replace(entry, name=name.strip()[:200] or entry.name, note=note.strip()[:2000], is_on=is_on)
-
-
-def _started(state: WorkbenchState, kind: str, work: Callable[[Progress], object], *, title: str) -> str | None:
-    try:
-        jobs.submit(kind, work, state.session_id, title=title)
-    except KgmetError as error:
-        return str(error)
-    return None

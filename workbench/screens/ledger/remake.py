@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.editing.editors import EDITORS, editor_named
 from kgmet.editing.plan import plan_edits
@@ -77,11 +76,7 @@ def remake(state: WorkbenchState, resident: Resident) -> str | None:
         _put(state, made)
         return len(made)
 
-    try:
-        jobs.submit("remake", work, state.session_id, title=f"Apply {len(old)} edits again")
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start("remake", work, state.session_id, title=f"Apply {len(old)} edits again")
 
 
 def _can_be_remade(entry: StackEntry) -> bool:

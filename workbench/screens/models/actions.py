@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
 from kgmet.lm.load.description import n_parameters as count_of
@@ -76,7 +75,7 @@ def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, devic
         progress.check()
         return holder.load(source, device=device, dtype=wanted, progress=progress).lm.name
 
-    return _started(state, "model", work, title=f"Load {source}")
+    return jobs.start("model", work, state.session_id, title=f"Load {source}")
 
 
 def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequence[int]) -> str | None:
@@ -86,12 +85,4 @@ def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequen
         progress.report(ProgressEvent(stage="moments", done=0))
         resident.statistics.moments(layers, progress=progress)
 
-    return _started(state, "statistics", work, title="Measure key statistics")
-
-
-def _started(state: WorkbenchState, kind: str, work: jobs.Work, *, title: str) -> str | None:
-    try:
-        jobs.submit(kind, work, state.session_id, title=title)
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start("statistics", work, state.session_id, title="Measure key statistics")

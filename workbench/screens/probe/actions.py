@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
@@ -97,11 +96,7 @@ def probe(
         )
         state.keep("probe", run, made_from=made_from)
 
-    try:
-        jobs.submit("probe", work, state.session_id, title=f"Probe {entry.name}")
-    except KgmetError as error:
-        return str(error)
-    return None
+    return jobs.start("probe", work, state.session_id, title=f"Probe {entry.name}")
 
 
 def _asked(
