@@ -13,7 +13,7 @@ from kgmet.editing.graph_part import GraphPart, graph_part
 from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import split_templates
-from kgmet.graph.reading.probe_prompts import GeneratedPrompt, prompts_of
+from kgmet.graph.reading.probe_prompts import GeneratedPrompt, first_questions, prompts_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.measure.answer import Answer
@@ -239,11 +239,8 @@ def _consequences(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
 
 def _multi_hop(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
     """Return the first question of each of the first few consequences."""
-    found: list[tuple[str, GeneratedPrompt]] = []
-    for item in context.consequences.forward if context.consequences is not None else ():
-        made = prompts_of("multi_hop", item, item.questions[:1], form="question")
-        found += [(item.reason, prompt) for prompt in made]
-    return found[:_N_MULTI_HOP]
+    found = [] if context.consequences is None else first_questions(context.consequences)
+    return [(item.reason, prompt) for item, prompt in found[:_N_MULTI_HOP]]
 
 
 def _search_reasons(lm: LoadedLM, plan: EditPlan, position: int) -> list[Reason]:

@@ -9,7 +9,7 @@ from enum import Enum
 from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.question import Form
 
-__all__ = ["FAINT_RANK", "Verdict", "first_clause", "judged_text", "names_only", "prefers"]
+__all__ = ["FAINT_RANK", "Verdict", "clause", "first_clause", "judged_text", "names_only", "prefers"]
 
 FAINT_RANK = 100
 """An expected answer whose first token ranks below this is at best faintly preferred."""
@@ -79,10 +79,14 @@ def judged_text(text: str, form: Form, names: Iterable[str] = ()) -> str:
     return text
 
 
+def clause(text: str) -> str:
+    """Return the words up to the first comma, bracket or end of a sentence: what fills a cloze's blank."""
+    return _CLAUSE_END.split(judged_text(text, Form.CLOZE), maxsplit=1)[0].strip()
+
+
 def first_clause(text: str) -> str:
-    """Return the words up to the first comma, bracket or end of a sentence, folded: what fills a cloze's blank."""
-    sentence = judged_text(text, Form.CLOZE)
-    return _folded(_CLAUSE_END.split(sentence, maxsplit=1)[0])
+    """Return the same folded, for comparing."""
+    return _folded(clause(text))
 
 
 def _folded(text: str) -> str:

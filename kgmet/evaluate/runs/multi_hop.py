@@ -7,7 +7,7 @@ from dataclasses import replace
 from kgmet.editing.config import EditConfig
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.runs.graphs import GraphSource, case_contexts
-from kgmet.graph.reading.probe_prompts import prompts_of
+from kgmet.graph.reading.probe_prompts import first_questions
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 
@@ -32,12 +32,7 @@ def _from_graph(case: EvalCase, store: TripleStore | None, catalogue: RelationCa
     if len(case.edits) != 1:
         return []
     (context,) = case_contexts(case, store=store, catalogue=catalogue, config=EditConfig(), source=GraphSource.AUTO)
-    made = [
-        prompt
-        for item in (context.consequences.forward if context.consequences is not None else ())
-        for prompt in prompts_of("multi_hop", item, item.questions[:1], form="question")
-        if prompt.hops > 1
-    ]
+    found = [] if context.consequences is None else first_questions(context.consequences)
     return [
         Ask(
             kind=AskKind.MULTI_HOP_CHAT,
@@ -48,5 +43,6 @@ def _from_graph(case: EvalCase, store: TripleStore | None, catalogue: RelationCa
             rejected_aliases=prompt.rejected_aliases,
             is_question=True,
         )
-        for prompt in made
+        for _, prompt in found
+        if prompt.hops > 1
     ]

@@ -25,6 +25,7 @@ __all__ = [
     "GeneratedPrompt",
     "PromptKind",
     "QuestionConfig",
+    "first_questions",
     "generate_probes",
     "paraphrases",
     "prompts_of",
@@ -183,6 +184,15 @@ def _paraphrased(
     base = _rewrite(edit, ends)
     for template in split_templates(paraphrases(catalogue, edit), n)[1]:
         yield _with(base, "paraphrase", template, consequences.subject)
+
+
+def first_questions(consequences: EditConsequences) -> list[tuple[Consequence, GeneratedPrompt]]:
+    """Return the first question of each forward consequence, as a person asks it."""
+    return [
+        (item, prompt)
+        for item in consequences.forward
+        for prompt in prompts_of("multi_hop", item, item.questions[:1], form="question")
+    ]
 
 
 def prompts_of(

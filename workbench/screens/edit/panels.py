@@ -14,8 +14,7 @@ from kgmet.graph.phrasing import path_label
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.question import Form
-from kgmet.measure.verdict import judged_text
+from kgmet.measure.verdict import clause
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.running.resources import catalogue
@@ -212,12 +211,7 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
         )
 
         def take() -> None:
-            state.set_draft(retyped(state.draft, old_object=_first(said)))
+            state.set_draft(retyped(state.draft, old_object=clause(said)))
 
-        if _first(said):
-            st.button(f"Take “{wording.safe(_first(said))}” as the old object", on_click=take, key="take-old")
-
-
-def _first(said: str) -> str:
-    """The answer in a continuation, as it is written: the words up to the first comma or the end of the sentence."""
-    return judged_text(said, Form.CLOZE).split(",")[0].strip()
+        if clause(said):
+            st.button(f"Take “{wording.safe(clause(said))}” as the old object", on_click=take, key="take-old")
