@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kgmet.base.fingerprint import digest
 from kgmet.editing.config import EditConfig
@@ -186,8 +186,3 @@ def _held(term: Term, context: EditContext, template: str, answer: str | None) -
 
 def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:
     return split_templates(templates, N_PROBE_WORDINGS)[0]
-
-
-def without_graph(context: EditContext) -> EditContext:
-    """Return the same edit as if no graph were known: for controls."""
-    return replace(context, linked=None, subgraph=None, subgraph_before=None, consequences=None, paraphrases=())

@@ -53,7 +53,6 @@ class Editor:
     searches_unedited: bool = False
     """Whether shifts are searched on the model without earlier edits and aim from there: what those moved at this
     subject is taken back. Not where an earlier edit is of the same subject: that one is to stay."""
-    validated_on: tuple[str, ...] = ("SmolLM2-135M-Instruct",)
     source: str = ""
     """The paper."""
 

@@ -19,7 +19,6 @@ import numpy.typing as npt
 __all__ = ["NameHit", "NameIndex", "fold", "without_article"]
 
 Ints = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 
 # Letters that do not decompose into a base and an accent, though people type the base.
 _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t"}

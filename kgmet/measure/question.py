@@ -47,11 +47,6 @@ class QuestionKind(Enum):
     """Typed by a person, without an expectation of ours."""
 
     @property
-    def should_change(self) -> bool:
-        """Whether the edit is meant to change the answer."""
-        return self not in (QuestionKind.NEIGHBOUR, QuestionKind.CONTROL, QuestionKind.OWN)
-
-    @property
     def should_stay(self) -> bool:
         """Whether the edit must leave the answer as it was."""
         return self in (QuestionKind.NEIGHBOUR, QuestionKind.CONTROL)

@@ -145,11 +145,6 @@ def _plain(tokenizer: Any, text: str, *, add_special_tokens: bool) -> Encoded:
     return Encoded(ids=tuple(encoded["input_ids"]), offsets=offsets)
 
 
-def _reader_of_data(lm: LoadedLM) -> Any:
-    """A copy of the tokenizer that knows no control tokens: how it reads is a state that threads would share."""
-    return copy.deepcopy(lm.tokenizer)
-
-
 def _without_end(lm: LoadedLM, encoded: Encoded, control: frozenset[int]) -> Encoded:
     """Without control tokens after the last token of the text itself: nothing can follow an end token."""
     n = len(encoded.ids)
