@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from kgmet.editing.context import prepare_edit
-from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.editors import EDITORS
 from kgmet.editing.plan import plan_edits
 from kgmet.editing.report import report_edit
 from kgmet.fact import FactEdit
@@ -24,6 +23,7 @@ from kgmet.lm.say.score import generate, next_logits
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
+from tests.editing.small import small_editor
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from workbench.screens.models.actions import n_parameters
@@ -35,23 +35,9 @@ TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city
 KINDS = ("llama", "mistral-sliding", "qwen3", "gemma3", "olmo2", "gpt2", "gptj", "gpt_neox", "phi", "phi3")
 
 
-def small(name: str) -> Editor:
-    """An editor on the tiny models' layers, with few steps."""
-    config = EDITORS[name].config
-    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
-    config = replace(
-        config,
-        write=replace(config.write, layers=layers),
-        target=replace(config.target, max_steps=4),
-        direction=replace(config.direction, feature_layer=1),
-        finetune=replace(config.finetune, steps=3),
-    )
-    return replace(EDITORS[name], config=config)
-
-
 def whole_run(folder: Path, name: str) -> list[object]:
     """Load, edit, ask, sample: everything that comes out, to be compared to the bit."""
-    lm, editor = load_lm(str(folder), device="cpu"), small(name)
+    lm, editor = load_lm(str(folder), device="cpu"), small_editor(EDITORS[name], steps=4)
     context = prepare_edit(TOWER, store=world(), catalogue=CATALOGUE, config=editor.config)
     statistics = KeyStatistics(lm, Corpus(name="test", lines=LINES))
     plan = plan_edits(lm, [context], editor=editor, statistics=statistics)

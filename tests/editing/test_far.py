@@ -17,7 +17,8 @@ from kgmet.search.directions.source import FreeDirection
 from kgmet.search.search import TargetConfig, find_target_shifts
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.test_plan import CORPUS, GATE, TOWER, context_of, small
+from tests.editing.small import small_editor
+from tests.editing.test_plan import CORPUS, GATE, TOWER, context_of
 from tests.far import FarMode, placed_far
 from tests.search.test_search import LAYER, PROBLEMS, problem
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
@@ -37,7 +38,7 @@ def fresh_lm(kind: str = "llama") -> LoadedLM:
 
 
 def edited(lm: LoadedLM, name: str) -> EditPlan:
-    editor = small(EDITORS[name])
+    editor = small_editor(EDITORS[name])
     # One step: what is compared is where things are worked out, not how rounding grows over a search.
     editor = replace(editor, config=replace(editor.config, target=replace(editor.config.target, max_steps=1)))
     statistics, plans = KeyStatistics(lm, CORPUS), []

@@ -20,6 +20,7 @@ from kgmet.lm.say.score import next_tokens, score_answers
 from kgmet.write.moments import Corpus
 from kgmet.write.patch import attached, load_patch, save_patch
 from kgmet.write.statistics import KeyStatistics
+from tests.editing.small import small_editor
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm
 
@@ -45,20 +46,6 @@ def lm() -> LoadedLM:
     return tiny_lm()
 
 
-def small(editor: Editor) -> Editor:
-    """The editor on the tiny model's layers, with few steps."""
-    config = editor.config
-    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
-    config = replace(
-        config,
-        write=replace(config.write, layers=layers),
-        target=replace(config.target, max_steps=6),
-        direction=replace(config.direction, feature_layer=1),
-        finetune=replace(config.finetune, steps=5),
-    )
-    return replace(editor, config=config)
-
-
 def context_of(edit: FactEdit, editor: Editor) -> EditContext:
     return prepare_edit(edit, store=world(), catalogue=CATALOGUE, config=editor.config)
 
@@ -74,7 +61,7 @@ def weights_of(lm: LoadedLM) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", EDITORS)
 def test_every_editor_makes_the_new_object_likelier_and_leaves_every_weight_alone(lm: LoadedLM, name: str) -> None:
-    editor, pair = small(EDITORS[name]), (TOWER.prompt, TOWER.new_object)
+    editor, pair = small_editor(EDITORS[name]), (TOWER.prompt, TOWER.new_object)
     weights = weights_of(lm)
     before = score_answers(lm, [pair])[0].logprob
     plan = planned(lm, editor, TOWER)
@@ -88,7 +75,7 @@ def test_every_editor_makes_the_new_object_likelier_and_leaves_every_weight_alon
 
 @pytest.mark.parametrize("name", ["KGMET", "KGMET-paper", "AlphaEdit", "MEMIT"])
 def test_an_edit_gives_the_same_shift_alone_and_in_a_batch_and_again(lm: LoadedLM, name: str) -> None:
-    editor = small(EDITORS[name])
+    editor = small_editor(EDITORS[name])
     alone, again = planned(lm, editor, TOWER), planned(lm, editor, TOWER)
     together = planned(lm, editor, GATE, TOWER)
     assert alone.patch.id == again.patch.id
@@ -96,7 +83,7 @@ def test_an_edit_gives_the_same_shift_alone_and_in_a_batch_and_again(lm: LoadedL
 
 
 def test_plans_apart_are_the_plans_alone(lm: LoadedLM) -> None:
-    editor = small(EDITORS["KGMET"])
+    editor = small_editor(EDITORS["KGMET"])
     contexts = [context_of(edit, editor) for edit in (TOWER, GATE)]
     searched = search_edits(lm, contexts, editor=editor)
     statistics = KeyStatistics(lm, CORPUS)
@@ -107,7 +94,7 @@ def test_plans_apart_are_the_plans_alone(lm: LoadedLM) -> None:
 
 
 def test_a_saved_patch_does_what_the_fresh_one_does(lm: LoadedLM, tmp_path: Path) -> None:
-    plan = planned(lm, small(EDITORS["KGMET"]), TOWER)
+    plan = planned(lm, small_editor(EDITORS["KGMET"]), TOWER)
     save_patch(plan.patch, tmp_path / "patch")
     loaded = load_patch(tmp_path / "patch")
     with attached(plan.patch, lm):
@@ -117,7 +104,7 @@ def test_a_saved_patch_does_what_the_fresh_one_does(lm: LoadedLM, tmp_path: Path
 
 
 def test_later_edits_know_the_keys_of_earlier_ones(lm: LoadedLM) -> None:
-    editor = small(EDITORS["AlphaEdit"])
+    editor = small_editor(EDITORS["AlphaEdit"])
     first = planned(lm, editor, TOWER)
     second = planned(lm, editor, GATE, earlier=first.so_far)
     layer = editor.config.write.layers[0]
@@ -127,7 +114,7 @@ def test_later_edits_know_the_keys_of_earlier_ones(lm: LoadedLM) -> None:
 
 
 def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_same_subject(lm: LoadedLM) -> None:
-    editor = replace(small(EDITORS["KGMET"]), searches_unedited=True)
+    editor = replace(small_editor(EDITORS["KGMET"]), searches_unedited=True)
     first = planned(lm, editor, TOWER)
     rest = {"earlier": first.so_far}
     again = FactEdit(subject="the eiffel tower", template="{} was designed by", new_object="Rome")
@@ -141,7 +128,7 @@ def test_a_shift_starts_from_the_unedited_model_but_on_top_of_an_edit_of_the_sam
 
 
 def test_a_subject_the_graph_does_not_know_is_edited_with_what_follows_from_the_new_object(lm: LoadedLM) -> None:
-    editor = small(EDITORS["KGMET"])
+    editor = small_editor(EDITORS["KGMET"])
     edit = FactEdit(subject="Zorblax", template="{} is located in the city of", new_object="Rome")
     plan = planned(lm, editor, edit)
     assert plan.contexts[0].has_graph and not plan.contexts[0].knows_subject
@@ -152,7 +139,7 @@ def test_a_subject_the_graph_does_not_know_is_edited_with_what_follows_from_the_
 
 
 def test_contradictions_and_foreign_layers_are_refused(lm: LoadedLM) -> None:
-    editor = small(EDITORS["AlphaEdit"])
+    editor = small_editor(EDITORS["AlphaEdit"])
     other = replace(TOWER, id="", new_object="Berlin")
     with pytest.raises(ContradictionError, match="Berlin"):
         planned(lm, editor, TOWER, other)
@@ -162,7 +149,7 @@ def test_contradictions_and_foreign_layers_are_refused(lm: LoadedLM) -> None:
 
 
 def test_the_same_edit_twice_is_made_once(lm: LoadedLM) -> None:
-    plan = planned(lm, small(EDITORS["AlphaEdit"]), TOWER, TOWER)
+    plan = planned(lm, small_editor(EDITORS["AlphaEdit"]), TOWER, TOWER)
     assert len(plan.patch.edits) == 1
 
 
@@ -181,13 +168,13 @@ def test_a_cancelled_plan_leaves_nothing_attached(lm: LoadedLM, after: int) -> N
 
     before = next_tokens(lm, [TOWER.prompt])
     with pytest.raises(Cancelled):
-        planned(lm, small(EDITORS["KGMET"]), TOWER, progress=StopAfter())
+        planned(lm, small_editor(EDITORS["KGMET"]), TOWER, progress=StopAfter())
     assert next_tokens(lm, [TOWER.prompt]) == before
     assert not any(module._forward_hooks for module in lm.model.modules())
 
 
 def test_a_report_asks_in_words_that_were_not_optimised(lm: LoadedLM) -> None:
-    plan = planned(lm, small(EDITORS["KGMET"]), TOWER)
+    plan = planned(lm, small_editor(EDITORS["KGMET"]), TOWER)
     optimised = {prompt.phrase(TOWER.subject).prompt for prompt in plan.problems[0].prompts}
     report = report_edit(lm, plan)
     assert report.consequences

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.moments import Corpus
 from kgmet.write.statistics import KeyStatistics
+from tests.editing.small import small_editor
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm
 
@@ -36,10 +36,7 @@ def lm() -> LoadedLM:
 
 
 def small() -> Editor:
-    editor = EDITORS["KGMET"]
-    config = editor.config
-    write, target = replace(config.write, layers=(1, 2)), replace(config.target, max_steps=5)
-    return replace(editor, config=replace(config, write=write, target=target))
+    return small_editor(EDITORS["KGMET"], steps=5)
 
 
 def session_of(lm: LoadedLM) -> EditSession:

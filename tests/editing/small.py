@@ -1,0 +1,23 @@
+"""Editors on the tiny models' layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kgmet.editing.editors import Editor
+
+__all__ = ["small_editor"]
+
+
+def small_editor(editor: Editor, *, steps: int = 6) -> Editor:
+    """The editor on the tiny models' layers, with few steps."""
+    config = editor.config
+    layers = (2,) if len(config.write.layers) == 1 else (1, 2)
+    config = replace(
+        config,
+        write=replace(config.write, layers=layers),
+        target=replace(config.target, max_steps=steps),
+        direction=replace(config.direction, feature_layer=1),
+        finetune=replace(config.finetune, steps=steps - 1),
+    )
+    return replace(editor, config=config)
