@@ -44,7 +44,7 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
     job = state.job(_KIND)
     is_running = job is not None and not job.is_finished
     known = state.result(_KIND)
-    with st.expander("Many edits at once", icon=":material/playlist_add:", expanded=is_running):
+    with st.expander("Many edits at once", icon=":material/playlist_add:", expanded=is_running or known is not None):
         left, right = st.columns([3, 2], gap="large")
         text = left.text_area(
             "Facts: a table with the columns subject, prompt, new and old, a JSON list, or a sentence a line",
