@@ -1,9 +1,9 @@
 """Cases from the hand-written edits: each edit with what it is measured with.
 
-Settings are chosen on the split ``tuning`` (`tuning_edits`), quality is measured on the split ``test`` (`test_edits`).
-No test wording occurs in the relation catalogue, so none is ever optimised, and the splits share neither subjects nor
-test wordings (`check_held_out` makes sure). The ends of consequences and the neighbours are read from the sample graph;
-neighbours that are tested are never among those that are protected.
+Settings are chosen on the split ``tuning`` (`tuning_edits`), quality is measured on the split ``test``
+(`held_out_edits`). No test wording occurs in the relation catalogue, so none is ever optimised, and the splits share
+neither subjects nor test wordings (`check_held_out` makes sure). The ends of consequences and the neighbours are read
+from the sample graph; neighbours that are tested are never among those that are protected.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import test_edits
+import held_out_edits
 import tuning_edits
 from edit_kind import Kind
 
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 N_NEIGHBOURS = 8
-SPLITS: dict[str, dict[str, Kind]] = {"test": test_edits.KINDS, "tuning": tuning_edits.KINDS}
+SPLITS: dict[str, dict[str, Kind]] = {"test": held_out_edits.KINDS, "tuning": tuning_edits.KINDS}
 
 
 @dataclass(frozen=True, kw_only=True)

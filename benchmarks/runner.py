@@ -95,7 +95,7 @@ class Runner:
 
 
 def _context_key(config: EditConfig) -> object:
-    return config.subgraph, config.consequences, config.hold.nonsense or config.direction.source.is_nonsense
+    return config.subgraph, config.consequences, config.hold.shuffled or config.direction.source.is_shuffled
 
 
 def _search_key(editor: Editor) -> object:

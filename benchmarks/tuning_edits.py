@@ -1,6 +1,6 @@
 """The edits that settings are chosen on, and the words they are measured with.
 
-Written by hand. `test_edits` holds those that nothing is chosen on.
+Written by hand. `held_out_edits` holds those that nothing is chosen on.
 """
 
 from __future__ import annotations

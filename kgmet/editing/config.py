@@ -41,7 +41,7 @@ class HoldConfig:
     """Most facts of the subject that must not change."""
     neighbours: int = 0
     """Most other subjects whose keys are protected in the solve."""
-    nonsense: bool = False
+    shuffled: bool = False
     """Control: hold as many prompts and protect as many keys, but with the names of entities that have nothing to do
     with the edit."""
 

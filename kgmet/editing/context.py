@@ -18,7 +18,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.linking import LinkedEdit, link_edit
 from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
-from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
+from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 
 __all__ = [
     "N_PROBE_WORDINGS",
@@ -34,8 +34,8 @@ class EditContext:
     `linked`, `subgraph` and `consequences` are ``None`` where no graph was given. Where the graph does not know the
     subject, what follows from the new object and the relation still takes part. `excluded` are the triples and
     relations a person switched off, `left` the ids of consequences and kept facts a person chose not to hold.
-    `strangers` are names of other entities for the nonsense control, one per node of `subgraph` and of
-    `subgraph_before` (see `strange_labels`).
+    `unrelated_names` are names of other entities for the shuffled control, one per node of `subgraph` and of
+    `subgraph_before` (see `unrelated_labels`).
     """
 
     edit: FactEdit
@@ -46,7 +46,7 @@ class EditContext:
     excluded: tuple[Switch, ...] = ()
     left: frozenset[str] = frozenset()
     paraphrases: tuple[str, ...] = ()
-    strangers: tuple[str, ...] = ()
+    unrelated_names: tuple[str, ...] = ()
 
     @property
     def has_graph(self) -> bool:
@@ -59,13 +59,13 @@ class EditContext:
         """Whether the graph knows the subject."""
         return self.edit.subject_id is not None and self.subgraph is not None
 
-    def strange_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def unrelated_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """A stranger's name for each node of `subgraph` and of `subgraph_before`; the same entity has the same."""
         after = () if self.subgraph is None else self.subgraph.entities
         before = () if self.subgraph_before is None else self.subgraph_before.entities
         order = list(dict.fromkeys((*after, *before)))
-        # A small graph may not have enough strangers; then some serve twice.
-        names = self.strangers or ("thing",)
+        # A small graph may not have enough unrelated_names; then some serve twice.
+        names = self.unrelated_names or ("thing",)
         name = {entity: names[n % len(names)] for n, entity in enumerate(order)}
         return tuple(name[entity] for entity in after), tuple(name[entity] for entity in before)
 
@@ -106,7 +106,7 @@ def prepare_edit(
         excluded=tuple(exclude),
         left=frozenset(leave),
         paraphrases=paraphrases(catalogue, edit),
-        strangers=_strangers(store, after, before) if _wants_strangers(config) else (),
+        unrelated_names=_unrelated_names(store, after, before) if _wants_unrelated_names(config) else (),
     )
 
 
@@ -147,27 +147,28 @@ def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
     """Return the prompts a shift is searched with; the bare rewriting prompt comes first."""
     edit = context.edit
     prompts = [
-        HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
+        SearchPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
         for prefix in NEUTRAL_PREFIXES[: config.hold.contexts]
     ]
     for template in held_paraphrases(context, config):
-        prompts.append(_held(Term.REWRITE, context, template, edit.new_object))
+        prompts.append(_search_prompt(Term.REWRITE, context, template, edit.new_object))
     for number, item in enumerate(held_consequences(context, config)):
         assert item.new is not None
-        answer = context.strangers[number % len(context.strangers)] if config.hold.nonsense else item.new.label
+        names = context.unrelated_names
+        answer = names[number % len(names)] if config.hold.shuffled else item.new.label
         for template in _for_search(item.templates)[: config.hold.wordings]:
-            prompts.append(_held(Term.CONSEQUENCE, context, template, answer))
+            prompts.append(_search_prompt(Term.CONSEQUENCE, context, template, answer))
     for fact in held_facts(context, config):
-        prompts.append(_held(Term.KEPT, context, fact.templates[0], None))
-    prompts.append(HeldPrompt(term=Term.ANCHOR, template="{} is a"))
+        prompts.append(_search_prompt(Term.KEPT, context, fact.templates[0], None))
+    prompts.append(SearchPrompt(term=Term.ANCHOR, template="{} is a"))
     return ShiftProblem(edit=edit, prompts=tuple(prompts))
 
 
-def _wants_strangers(config: EditConfig) -> bool:
-    return config.direction.source.is_nonsense or config.hold.nonsense
+def _wants_unrelated_names(config: EditConfig) -> bool:
+    return config.direction.source.is_shuffled or config.hold.shuffled
 
 
-def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
+def _unrelated_names(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
     """Return one name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
     own = {entity.id for entity in (*after.entities, *before.entities)}
     names: dict[str, str] = {}
@@ -179,9 +180,9 @@ def _strangers(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[s
     return tuple(names[entity_id] for entity_id in order[: len(own)])
 
 
-def _held(term: Term, context: EditContext, template: str, answer: str | None) -> HeldPrompt:
+def _search_prompt(term: Term, context: EditContext, template: str, answer: str | None) -> SearchPrompt:
     subject = in_slot(template, context.subject)
-    return HeldPrompt(term=term, template=template, answer=answer, subject=subject)
+    return SearchPrompt(term=term, template=template, answer=answer, subject=subject)
 
 
 def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:

@@ -196,10 +196,10 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2202.05262 §3.4",
         ),
         Editor(
-            name="nonsense-facts",
+            name="shuffled-facts",
             summary="Control: KGMET with as many prompts held and keys protected, but with unrelated names.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(ours, hold=replace(ours.hold, nonsense=True)),
+            config=replace(ours, hold=replace(ours.hold, shuffled=True)),
             searches_unedited=True,
         ),
         Editor(
@@ -209,12 +209,12 @@ def _editors() -> dict[str, Editor]:
             config=replace(free, direction=DirectionConfig(source=SourceKind.NO_GRAPH)),
         ),
         Editor(
-            name="nonsense-graph",
+            name="shuffled-graph",
             summary="Control: KGMET-paper on the same triples with other entities' labels.",
             writer=WriterKind.NULL_SPACE,
             config=replace(
                 free,
-                direction=replace(paper, source=SourceKind.NONSENSE),
+                direction=replace(paper, source=SourceKind.SHUFFLED),
                 write=WriteConfig(schedule=ResidualSchedule.FRONT),
             ),
         ),

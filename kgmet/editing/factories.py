@@ -127,7 +127,7 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
         return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.FREE or context.subgraph is None:
         return FreeDirection(lm.d_model, device=device)
-    labels = context.strange_labels()[0] if kind.is_nonsense else None
+    labels = context.unrelated_labels()[0] if kind.is_shuffled else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)
     return GraphDirection(
         context.subgraph, features.to(device), config=config.direction, seed=edit_seed(context, config)

@@ -41,8 +41,8 @@ def protected_rows(
             if not edited.isdisjoint((subject.id, subject.label.casefold())):
                 continue
             name = in_slot(context.edit.template, subject)
-            if config.hold.nonsense:
-                name = context.strangers[number % len(context.strangers)]
+            if config.hold.shuffled:
+                name = context.unrelated_names[number % len(context.unrelated_names)]
             phrase = Phrase(template=context.edit.template, subject=name)
             for row in key_rows(lm, f"{PROTECTED}{subject.id}", [phrase]):
                 rows.setdefault(row.owner, row)

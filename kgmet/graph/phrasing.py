@@ -70,7 +70,9 @@ def says(text: str, answer: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None
 
 
-def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_templates(
+    templates: Sequence[str], n_probe_only: int, *, seed: int = 0
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(for the search, for the probes): disjoint, in order, the same for everybody who asks with the same arguments.
 
     What is optimised must be worded otherwise than what is probed, so both sides call this one function. The held
@@ -79,16 +81,16 @@ def split_templates(templates: Sequence[str], n_held: int, *, seed: int = 0) -> 
     measured apart is not optimised.
 
     Raises:
-        ConfigError: if `n_held` is not positive.
+        ConfigError: if `n_probe_only` is not positive.
     """
-    if n_held < 1:
-        raise ConfigError(f"n_held must be at least 1, got {n_held}")
+    if n_probe_only < 1:
+        raise ConfigError(f"n_probe_only must be at least 1, got {n_probe_only}")
     unique = tuple(dict.fromkeys(templates))
     n = len(unique)
     if n < 2:
         return (), unique
-    n_held = min(n_held, n - 1)
-    held = {(seed + k * n // (n_held + 1)) % n for k in range(1, n_held + 1)}
+    n_probe_only = min(n_probe_only, n - 1)
+    held = {(seed + k * n // (n_probe_only + 1)) % n for k in range(1, n_probe_only + 1)}
     return (
         tuple(text for i, text in enumerate(unique) if i not in held),
         tuple(text for i, text in enumerate(unique) if i in held),

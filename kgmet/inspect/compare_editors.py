@@ -18,7 +18,7 @@ from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.wording.linking import link_edit
-from kgmet.inspect.comparison import Contest, Rival, Trial
+from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding, ask
 from kgmet.measure.compare import compare_answers
@@ -37,7 +37,7 @@ _N_PASSAGE = 8
 def contest_prompts(
     edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
 ) -> tuple[Question, ...]:
-    """The same prompts for every rival, none ever searched with or protected; without a graph the edit's own alone."""
+    """The same prompts for every candidate, none searched with or protected; without a graph the edit's own alone."""
     own = own_question(edit)
     if store is None:
         return (own,)
@@ -52,31 +52,31 @@ def contest_prompts(
 def compare_editors(
     lm: LoadedLM,
     edit: FactEdit,
-    rivals: Sequence[Rival],
+    candidates: Sequence[Candidate],
     *,
     store: TripleStore | None,
     catalogue: RelationCatalogue,
     statistics: KeyStatistics,
     earlier: Sequence[EditPatch] = (),
-    on_trial: Callable[[Contest], None] | None = None,
+    on_result: Callable[[EditorComparison], None] | None = None,
     progress: Progress | None = None,
-) -> Contest:
-    """Make the edit with each rival in turn, ask all the same prompts, and keep nothing attached.
+) -> EditorComparison:
+    """Make the edit with each candidate in turn, ask all the same prompts, and keep nothing attached.
 
     Args:
         lm: the model; nothing needs to be attached.
         edit: the fact.
-        rivals: the columns.
+        candidates: the columns.
         store: the graph, or ``None``.
         catalogue: wordings of relations.
         statistics: key statistics of this model.
         earlier: patches under this edit; they stay attached, and their keys are kept where a method does so.
-        on_trial: receives the contest so far after each rival.
-        progress: receives every rival and of its search; can cancel.
+        on_result: receives the comparison so far after each candidate.
+        progress: receives every candidate and of its search; can cancel.
 
     Raises:
         Cancelled: if asked to stop.
-        KgmetError: if the prompts cannot be asked. A rival that fails is kept as a trial with its error.
+        KgmetError: if the prompts cannot be asked. A candidate that fails is kept as a outcome with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
     so_far = EditsSoFar.of(earlier)
@@ -85,46 +85,48 @@ def compare_editors(
     with attached(earlier, lm):
         before = ask(lm, prompts, decoding=decoding, progress=progress)
         usual, n_token = perplexity(lm, passages)
-    contest = Contest(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, trials=())
-    for number, rival in enumerate(rivals):
-        progress.report(ProgressEvent(stage="contest", done=number, total=len(rivals), detail={"rival": rival.label}))
+    comparison = EditorComparison(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, results=())
+    for number, candidate in enumerate(candidates):
+        progress.report(
+            ProgressEvent(stage="comparison", done=number, total=len(candidates), detail={"candidate": candidate.label})
+        )
         progress.check()
-        context = prepare_edit(edit, store=store, catalogue=catalogue, config=rival.config)
-        trial = _trial(lm, rival, context, statistics=statistics, earlier=so_far, progress=progress)
-        if trial.plan is not None:
-            with attached([*earlier, trial.plan.patch], lm):
+        context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
+        outcome = _candidate_result(lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress)
+        if outcome.plan is not None:
+            with attached([*earlier, outcome.plan.patch], lm):
                 after = ask(lm, prompts, decoding=decoding, progress=progress)
                 measured = perplexity(lm, passages)[0]
-            trial = replace(trial, comparison=compare_answers(before, after), perplexity=measured)
-        contest = replace(contest, trials=(*contest.trials, trial))
-        if on_trial is not None:
-            on_trial(contest)
-    progress.report(ProgressEvent(stage="contest", done=len(rivals), total=len(rivals)))
-    return contest
+            outcome = replace(outcome, comparison=compare_answers(before, after), perplexity=measured)
+        comparison = replace(comparison, results=(*comparison.results, outcome))
+        if on_result is not None:
+            on_result(comparison)
+    progress.report(ProgressEvent(stage="comparison", done=len(candidates), total=len(candidates)))
+    return comparison
 
 
-def _trial(
+def _candidate_result(
     lm: LoadedLM,
-    rival: Rival,
+    candidate: Candidate,
     context: EditContext,
     *,
     statistics: KeyStatistics,
     earlier: EditsSoFar,
     progress: Progress,
-) -> Trial:
+) -> CandidateResult:
     start = time.perf_counter()
     try:
         plan = plan_edits(
             lm,
             [context],
-            editor=rival.editor,
+            editor=candidate.editor,
             statistics=statistics,
-            config=rival.config,
+            config=candidate.config,
             earlier=earlier,
             progress=progress,
         )
     except Cancelled:
         raise
     except KgmetError as error:
-        return Trial(rival=rival, error=str(error), seconds={"failed": time.perf_counter() - start})
-    return Trial(rival=rival, plan=plan, seconds=dict(plan.seconds))
+        return CandidateResult(candidate=candidate, error=str(error), seconds={"failed": time.perf_counter() - start})
+    return CandidateResult(candidate=candidate, plan=plan, seconds=dict(plan.seconds))

@@ -1,4 +1,4 @@
-"""`Contest`: what several methods or settings achieved with one edit, and what each of them cost."""
+"""`EditorComparison`: what several methods or settings achieved with one edit, and what each of them cost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from kgmet.measure.compare import Comparison
 from kgmet.measure.metrics import MetricValue, mean_value, share_value
 from kgmet.measure.question import QuestionKind
 
-__all__ = ["KINDS", "Contest", "ContestRow", "Rival", "Trial"]
+__all__ = ["KINDS", "EditorComparison", "ComparisonRow", "Candidate", "CandidateResult"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rival:
+class Candidate:
     """One column: a method with its settings, under a label that tells it from the others."""
 
     label: str
@@ -27,14 +27,14 @@ class Rival:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Trial:
-    """What one rival did. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
+class CandidateResult:
+    """What one candidate did. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
 
-    A trial that was read back from disk has no plan either. `perplexity` is that of the short text with the edit on.
+    A outcome that was read back from disk has no plan either. `perplexity` is that of the short text with the edit on.
     `seconds` are wall-clock, by stage, probing left out.
     """
 
-    rival: Rival
+    candidate: Candidate
     plan: EditPlan | None = None
     comparison: Comparison | None = None
     perplexity: float | None = None
@@ -49,8 +49,8 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContestRow:
-    """One measure over all rivals: `better` is ``higher`` or ``lower``, a value ``None`` where nothing was measured.
+class ComparisonRow:
+    """One measure over all candidates: `better` is ``higher`` or ``lower``, a value ``None`` where not measured.
 
     `best` holds the columns that share the first place.
     """
@@ -73,23 +73,23 @@ class ContestRow:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Contest:
-    """All rivals on one edit. `perplexity` is that of the short text of `n_token` tokens without the edit."""
+class EditorComparison:
+    """All candidates on one edit. `perplexity` is that of the short text of `n_token` tokens without the edit."""
 
     edit: FactEdit
     before: tuple[Answer, ...]
     perplexity: float
     n_token: int
-    trials: tuple[Trial, ...]
+    results: tuple[CandidateResult, ...]
 
-    def rows(self) -> tuple[ContestRow, ...]:
+    def rows(self) -> tuple[ComparisonRow, ...]:
         """Return the table, one measure a row, in the order of importance."""
         found = [self._probability()]
         for kind, (label, definition) in KINDS.items():
-            values = tuple(_share(trial, kind) for trial in self.trials)
+            values = tuple(_share(outcome, kind) for outcome in self.results)
             if any(values):
                 found.append(
-                    ContestRow(
+                    ComparisonRow(
                         key=kind.value,
                         label=label,
                         definition=definition,
@@ -100,25 +100,25 @@ class Contest:
                 )
         return (*found, self._moved(), self._perplexity(), self._seconds())
 
-    def _probability(self) -> ContestRow:
-        def value(trial: Trial) -> MetricValue | None:
-            pairs = trial.comparison.of(QuestionKind.REWRITE) if trial.comparison is not None else ()
+    def _probability(self) -> ComparisonRow:
+        def value(outcome: CandidateResult) -> MetricValue | None:
+            pairs = outcome.comparison.of(QuestionKind.REWRITE) if outcome.comparison is not None else ()
             if not pairs or pairs[0].after.expected is None:
                 return None
             return MetricValue(value=pairs[0].after.expected.probability, n=1, interval=None)
 
-        return ContestRow(
+        return ComparisonRow(
             key="probability",
             label="Probability of the new object",
             definition="after the edit's own prompt",
             unit="probability",
             better="higher",
-            values=tuple(value(trial) for trial in self.trials),
+            values=tuple(value(outcome) for outcome in self.results),
         )
 
-    def _moved(self) -> ContestRow:
-        def value(trial: Trial) -> MetricValue | None:
-            pairs = trial.comparison.of(QuestionKind.NEIGHBOUR) if trial.comparison is not None else ()
+    def _moved(self) -> ComparisonRow:
+        def value(outcome: CandidateResult) -> MetricValue | None:
+            pairs = outcome.comparison.of(QuestionKind.NEIGHBOUR) if outcome.comparison is not None else ()
             moved = [
                 abs(pair.after.expected.logprob - pair.before.expected.logprob)
                 for pair in pairs
@@ -126,30 +126,32 @@ class Contest:
             ]
             return mean_value(moved) if moved else None
 
-        return ContestRow(
+        return ComparisonRow(
             key="neighbours_moved",
             label="Neighbours moved",
             definition="mean change of the log-probability of neighbours' true answers, summed over their tokens",
             unit="nats",
             better="lower",
-            values=tuple(value(trial) for trial in self.trials),
+            values=tuple(value(outcome) for outcome in self.results),
         )
 
-    def _perplexity(self) -> ContestRow:
-        return ContestRow(
+    def _perplexity(self) -> ComparisonRow:
+        return ComparisonRow(
             key="perplexity",
             label="Perplexity of a short text",
             definition=f"{self.n_token} tokens; {self.perplexity:.3f} without the edit",
             unit="per token",
             better="lower",
             values=tuple(
-                None if trial.perplexity is None else MetricValue(value=trial.perplexity, n=self.n_token, interval=None)
-                for trial in self.trials
+                None
+                if outcome.perplexity is None
+                else MetricValue(value=outcome.perplexity, n=self.n_token, interval=None)
+                for outcome in self.results
             ),
         )
 
-    def _seconds(self) -> ContestRow:
-        return ContestRow(
+    def _seconds(self) -> ComparisonRow:
+        return ComparisonRow(
             key="seconds",
             label="Time",
             definition="search and write, wall clock on this machine, statistics left out",
@@ -157,13 +159,13 @@ class Contest:
             better="lower",
             values=tuple(
                 None
-                if not trial.seconds
+                if not outcome.seconds
                 else MetricValue(
-                    value=sum(value for stage, value in trial.seconds.items() if stage != "statistics"),
+                    value=sum(value for stage, value in outcome.seconds.items() if stage != "statistics"),
                     n=1,
                     interval=None,
                 )
-                for trial in self.trials
+                for outcome in self.results
             ),
         )
 
@@ -189,8 +191,8 @@ KINDS: Mapping[QuestionKind, tuple[str, str]] = {
 """Kind of prompt → (label, definition of what counts), in the order of the table."""
 
 
-def _share(trial: Trial, kind: QuestionKind) -> MetricValue | None:
-    if trial.comparison is None:
+def _share(outcome: CandidateResult, kind: QuestionKind) -> MetricValue | None:
+    if outcome.comparison is None:
         return None
-    verdicts = [pair.holds for pair in trial.comparison.of(kind) if pair.holds is not None]
+    verdicts = [pair.holds for pair in outcome.comparison.of(kind) if pair.holds is not None]
     return share_value(sum(verdicts), len(verdicts)) if verdicts else None

@@ -26,7 +26,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.source import FreeDirection
-from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
+from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.search.search import TargetConfig, TargetShift, find_target_shifts
 from kgmet.write.keys import KeyRow, key_rows
 from kgmet.write.layers import WriteConfig, WrittenLayers, solve_layers
@@ -231,7 +231,7 @@ def deep_problem(context: EditContext, config: DeepConfig) -> ShiftProblem | Non
         return None
     items = [item for item in context.consequences.written_later if item.id not in context.left]
     prompts = [
-        HeldPrompt(term=Term.REWRITE, template=item.text(template), answer=item.new.label)
+        SearchPrompt(term=Term.REWRITE, template=item.text(template), answer=item.new.label)
         for item in items[: config.chains]
         for template in _for_search(item.templates)[: config.wordings]
         if item.new is not None

@@ -8,7 +8,7 @@ from enum import Enum
 from kgmet.fact import FactEdit
 from kgmet.lm.run.spans import Phrase
 
-__all__ = ["HeldPrompt", "ShiftProblem", "Term"]
+__all__ = ["SearchPrompt", "ShiftProblem", "Term"]
 
 
 class Term(Enum):
@@ -25,7 +25,7 @@ class Term(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldPrompt:
+class SearchPrompt:
     """One prompt with what it is for. `answer` is needed for REWRITE and CONSEQUENCE and unused otherwise.
 
     `subject` is how the subject reads in this sentence ("the Eiffel Tower"), where that differs from the edit's text.
@@ -53,8 +53,8 @@ class ShiftProblem:
     """One edit and its prompts; the first prompt is the bare rewriting prompt."""
 
     edit: FactEdit
-    prompts: tuple[HeldPrompt, ...]
+    prompts: tuple[SearchPrompt, ...]
 
-    def of(self, term: Term) -> tuple[HeldPrompt, ...]:
+    def of(self, term: Term) -> tuple[SearchPrompt, ...]:
         """The prompts of one term."""
         return tuple(prompt for prompt in self.prompts if prompt.term is term)

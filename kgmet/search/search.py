@@ -198,7 +198,7 @@ class _Search:
         """The step it ends at, unless the limit is lifted there."""
         self._taken = 0
 
-    def note(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
+    def record_step(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
         """Take down a step and decide whether it was the last."""
         self.curve.append(dict(terms))
         if (
@@ -338,7 +338,7 @@ def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: floa
         return
     terms = {"length": penalty, **{term.value: mean for term, mean in means.items()}}
     terms |= {"total": total, "norm_ratio": math.sqrt(penalty)}
-    search.note(terms, {term: max(losses) for term, losses in values.items()})
+    search.record_step(terms, {term: max(losses) for term, losses in values.items()})
     detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
     progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
 

@@ -210,7 +210,7 @@ def solve_layers(
     systems: dict[int, KeySystem] = {}
     remaining: dict[str, float] = {}
     if config.even_remaining:
-        job.weigh(one_pass({}))
+        job.balance_weights(one_pass({}))
     for _ in range(config.repeats):
         remaining = one_pass(updates)
         if max(remaining.values()) <= config.tolerance:
@@ -306,7 +306,7 @@ class _Job:
         norm = self.lm.family.norm_after_write(self.lm.model, layer)
         return missing if norm is None else before_norm(norm, outputs, missing)
 
-    def weigh(self, remaining: Mapping[str, float]) -> None:
+    def balance_weights(self, remaining: Mapping[str, float]) -> None:
         """Set the edits' weights from what a write in which all count alike leaves of each shift.
 
         A key alone, of weight w, leaves r = 1/(1 + w·s) of it, s being how far it reaches; so w = (1/wanted - 1)/s.

@@ -36,7 +36,7 @@ class WrittenKeys:
         self._systems[wanted] = system
         return system
 
-    def behind(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> tuple[KeySystem, Tensor]:
+    def split_recent(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> tuple[KeySystem, Tensor]:
         """A system of the older of these keys, and the latest, (n_latest, d_key) times √weight, which it does not hold.
 
         Extending a system rewrites d_key² numbers, for one key as for thirty; so the latest wait until they are many.

@@ -96,7 +96,7 @@ class MetricWriter(ABC):
         metric, ridge, weight = self.measure(request)
         written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
         _, protected = written.fresh(request.protected_names, request.protected)
-        system, latest = written.behind(metric, ridge, weight=weight)
+        system, latest = written.split_recent(metric, ridge, weight=weight)
         return system, torch.cat([latest.to(request.keys), protected.to(request.keys)])
 
 

@@ -30,7 +30,7 @@ def test_every_editors_settings_survive_the_way_through_json(editor: object) -> 
         ({"write": {"ridge": -1}}, "write.ridge"),
         ({"cutoff": {"kind": "rank", "value": 2.0}}, "cutoff"),
         ({"hold": {"contexts": 0}}, "hold.contexts"),
-        ({"nonsense": 1}, "nonsense"),
+        ({"shuffled": 1}, "shuffled"),
     ],
 )
 def test_a_wrong_setting_is_named(data: dict[str, object], named: str) -> None:

@@ -1,4 +1,4 @@
-"""Laws of the contest: the same prompts for all, the best by value, nothing left behind."""
+"""Laws of the comparison: the same prompts for all, the best by value, nothing left behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
-from kgmet.inspect.comparison import Contest, ContestRow, Rival
+from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from kgmet.measure.metrics import MetricValue
 from kgmet.measure.question import QuestionKind
 from kgmet.write.moments import Corpus
@@ -34,7 +34,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
-def rival(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Rival:
+def candidate(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Candidate:
     config = EDITORS[name].config
     config = replace(
         config,
@@ -42,19 +42,19 @@ def rival(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Ri
         target=replace(config.target, max_steps=2),
         hold=replace(config.hold, contexts=1),
     )
-    return Rival(label=label or name, editor=EDITORS[name], config=config)
+    return Candidate(label=label or name, editor=EDITORS[name], config=config)
 
 
-def contest(*rivals: Rival, heard: list[Contest] | None = None) -> Contest:
+def comparison(*candidates: Candidate, heard: list[EditorComparison] | None = None) -> EditorComparison:
     lm = tiny_lm()
     return compare_editors(
         lm,
         EDIT,
-        rivals,
+        candidates,
         store=world(),
         catalogue=CATALOGUE,
         statistics=KeyStatistics(lm, CORPUS),
-        on_trial=None if heard is None else heard.append,
+        on_result=None if heard is None else heard.append,
     )
 
 
@@ -63,12 +63,14 @@ def test_every_rival_is_asked_the_same_and_the_model_stays_as_it_was() -> None:
     ids = torch.tensor([lm.tokenizer(EDIT.prompt)["input_ids"]])
     with torch.no_grad():
         before = lm.model(ids).logits
-    found = contest(rival("KGMET"), rival("AlphaEdit"), heard=heard)
+    found = comparison(candidate("KGMET"), candidate("AlphaEdit"), heard=heard)
     with torch.no_grad():
         assert torch.equal(lm.model(ids).logits, before)
-    texts = [[pair.after.question for pair in trial.comparison.pairs] for trial in found.trials if trial.comparison]
+    texts = [
+        [pair.after.question for pair in outcome.comparison.pairs] for outcome in found.results if outcome.comparison
+    ]
     assert len(texts) == 2 and texts[0] == texts[1] == [answer.question for answer in found.before]
-    assert [len(item.trials) for item in heard] == [1, 2]
+    assert [len(item.results) for item in heard] == [1, 2]
     keys = [row.key for row in found.rows()]
     assert keys[0] == "probability" and keys[-3:] == ["neighbours_moved", "perplexity", "seconds"]
     assert {"rewrite", "neighbour", "consequence"} <= set(keys)
@@ -76,13 +78,13 @@ def test_every_rival_is_asked_the_same_and_the_model_stays_as_it_was() -> None:
 
 def test_a_column_says_what_its_own_patch_does() -> None:
     lm = tiny_lm()
-    found = contest(rival("AlphaEdit"))
-    (trial,) = found.trials
-    assert trial.plan is not None and trial.comparison is not None
-    pair = trial.comparison.of(QuestionKind.REWRITE)[0]
+    found = comparison(candidate("AlphaEdit"))
+    (outcome,) = found.results
+    assert outcome.plan is not None and outcome.comparison is not None
+    pair = outcome.comparison.of(QuestionKind.REWRITE)[0]
     from kgmet.lm.say.score import score_answers
 
-    with attached(trial.plan.patch, lm):
+    with attached(outcome.plan.patch, lm):
         (score,) = score_answers(lm, [(EDIT.prompt, "Tokyo")])
     assert pair.after.expected is not None
     assert pair.after.expected.probability == pytest.approx(score.probability, rel=1e-4)
@@ -90,8 +92,8 @@ def test_a_column_says_what_its_own_patch_does() -> None:
 
 
 def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
-    found = contest(rival("AlphaEdit", layers=(1, 9), label="too high"), rival("AlphaEdit"))
-    broken, fine = found.trials
+    found = comparison(candidate("AlphaEdit", layers=(1, 9), label="too high"), candidate("AlphaEdit"))
+    broken, fine = found.results
     assert "9" in broken.error and broken.plan is None and broken.answer == ""
     assert fine.error == "" and fine.plan is not None
     for row in found.rows():
@@ -127,9 +129,9 @@ def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
         assert [prompt.kind for prompt in prompts] == [QuestionKind.REWRITE]
 
 
-def row_of(better: str, *values: float | None) -> ContestRow:
+def row_of(better: str, *values: float | None) -> ComparisonRow:
     shown = tuple(None if value is None else MetricValue(value=value, n=1, interval=None) for value in values)
-    return ContestRow(key="k", label="l", definition="d", unit="u", better=better, values=shown)
+    return ComparisonRow(key="k", label="l", definition="d", unit="u", better=better, values=shown)
 
 
 @pytest.mark.parametrize(

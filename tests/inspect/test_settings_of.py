@@ -18,7 +18,7 @@ def test_what_was_saved_is_read_back() -> None:
 def test_parts_that_cannot_be_read_are_the_editors_and_the_others_stay() -> None:
     saved = config_to_mapping(config_of(0.25, 3.0))
     saved["direction"] = {"source": "free", "dropout": 0.2}
-    saved["nonsense"] = 1
+    saved["shuffled"] = 1
     patch = replace(random_patch(tiny_lm()), editor="KGMET-paper", config=saved)
     found = settings_of(patch)
     assert found.write.ridge == 3.0

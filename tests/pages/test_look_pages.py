@@ -35,7 +35,7 @@ def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reside
 def looked(name: str, state: WorkbenchState) -> AppTest:
     """The page once its measurement is done."""
     page = shown(name, state)
-    job = jobs.latest(inspect_actions.lane(state))
+    job = jobs.latest(inspect_actions.queue(state))
     for _ in range(3000):
         if job is None or job.is_finished:
             break

@@ -17,7 +17,7 @@ from kgmet.lm.run.suffixes import left_padded
 from kgmet.lm.run.tracing import shifted
 from kgmet.search.directions.source import FreeDirection, RandomDirection
 from kgmet.search.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited, ordinary_norm
-from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
+from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.search.search import Stop, TargetConfig, TargetShift, find_target_shifts
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import EDITS
@@ -33,11 +33,11 @@ def problem(edit: FactEdit, *, answer: str | None = None) -> ShiftProblem:
     return ShiftProblem(
         edit=edit,
         prompts=(
-            HeldPrompt(term=Term.REWRITE, template=edit.template, answer=said),
-            HeldPrompt(term=Term.REWRITE, template=edit.template, answer=said, prefix="In the news today: "),
-            HeldPrompt(term=Term.CONSEQUENCE, template="The language spoken around {} is", answer="Italian"),
-            HeldPrompt(term=Term.KEPT, template="{} is what follows"),
-            HeldPrompt(term=Term.ANCHOR, template="{} is a"),
+            SearchPrompt(term=Term.REWRITE, template=edit.template, answer=said),
+            SearchPrompt(term=Term.REWRITE, template=edit.template, answer=said, prefix="In the news today: "),
+            SearchPrompt(term=Term.CONSEQUENCE, template="The language spoken around {} is", answer="Italian"),
+            SearchPrompt(term=Term.KEPT, template="{} is what follows"),
+            SearchPrompt(term=Term.ANCHOR, template="{} is a"),
         ),
     )
 
@@ -167,7 +167,7 @@ def test_an_edit_that_is_done_leaves_and_the_others_go_on_as_they_would_alone() 
     lm = tiny_lm()
     bare = [replace(one, prompts=one.prompts[:1]) for one in PROBLEMS]
     more = [
-        ShiftProblem(edit=edit, prompts=(HeldPrompt(term=Term.REWRITE, template=edit.template, answer=answer),))
+        ShiftProblem(edit=edit, prompts=(SearchPrompt(term=Term.REWRITE, template=edit.template, answer=answer),))
         for edit in EDITS
         for answer in ("a text", "the city of Berlin")
     ]
@@ -207,7 +207,7 @@ def test_a_subject_of_one_token_at_position_0_is_searched_for() -> None:
     lm = tiny_lm()
     edit = FactEdit(subject="R", template="{} is located in", new_object="Rome")
     one = ShiftProblem(
-        edit=edit, prompts=(HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object),)
+        edit=edit, prompts=(SearchPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object),)
     )
     assert locate(lm, one.prompts[0].phrase("R")).lookup.position == 0
     (shift,) = find(lm, [one])

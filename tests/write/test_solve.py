@@ -102,7 +102,7 @@ def test_keys_that_still_wait_are_kept_like_the_others(n_latest: int) -> None:
     ledger.system(free, 0.5)
     latest = drawn(n_latest, D_KEY, seed=2).float()
     ledger = ledger.appended([f"n{row}" for row in range(n_latest)], latest)
-    system, waiting = ledger.behind(free, 0.5)
+    system, waiting = ledger.split_recent(free, 0.5)
     assert len(system) + len(waiting) == 2 + n_latest
     assert len(waiting) == (n_latest if n_latest <= 32 else 0)
     new = drawn(3, D_KEY, seed=3).float()

@@ -12,12 +12,21 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from kgmet.inspect.comparison import Contest
+from kgmet.inspect.comparison import EditorComparison
 from kgmet.inspect.lens import LensReading
 from kgmet.inspect.shift import Quantity, ShiftTrace
 from kgmet.inspect.spectrum import CutoffCost, LayerWrite
 
-__all__ = ["Line", "colours", "contest_chart", "energy_chart", "lens_chart", "lines", "profile_chart", "spectrum_chart"]
+__all__ = [
+    "Line",
+    "colours",
+    "comparison_chart",
+    "energy_chart",
+    "lens_chart",
+    "lines",
+    "profile_chart",
+    "spectrum_chart",
+]
 
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
 _DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
@@ -222,14 +231,14 @@ def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
     return figure
 
 
-def contest_chart(contest: Contest, *, dark: bool = False) -> go.Figure:
-    """The shares of a contest as dots with their 95 % intervals, one colour and one sign a rival."""
+def comparison_chart(comparison: EditorComparison, *, dark: bool = False) -> go.Figure:
+    """The shares of a comparison as dots with their 95 % intervals, one colour and one sign a candidate."""
     palette = colours(dark=dark)
     signs = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
-    rows = [row for row in contest.rows() if row.unit == "share" and any(item and item.n > 1 for item in row.values)]
+    rows = [row for row in comparison.rows() if row.unit == "share" and any(item and item.n > 1 for item in row.values)]
     figure = go.Figure()
-    for column, trial in enumerate(contest.trials):
-        offset = 0.6 * ((column + 0.5) / len(contest.trials) - 0.5)
+    for column, outcome in enumerate(comparison.results):
+        offset = 0.6 * ((column + 0.5) / len(comparison.results) - 0.5)
         known = [(place, item) for place, row in enumerate(rows) if (item := row.values[column]) is not None]
         points = [(place, item.value, item.interval) for place, item in known if item.value is not None]
         figure.add_trace(
@@ -246,12 +255,12 @@ def contest_chart(contest: Contest, *, dark: bool = False) -> go.Figure:
                 text=[rows[place].label for place, _, _ in points],
                 hovertemplate="%{text}: %{x:.1%}",
                 mode="markers",
-                name=html.escape(trial.rival.label, quote=False),
+                name=html.escape(outcome.candidate.label, quote=False),
                 marker={"size": 9, "symbol": signs[column % len(signs)], "color": palette[column % len(palette)]},
             )
         )
     figure.update_layout(
-        height=90 + max(1, len(rows)) * (30 + 9 * len(contest.trials)),
+        height=90 + max(1, len(rows)) * (30 + 9 * len(comparison.results)),
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )

@@ -1,4 +1,4 @@
-"""What the pages that look inside an edit ask for: work in its own lane, kept with what it was made from."""
+"""What the pages that look inside an edit ask for: work in its own queue, kept with what it was made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kgmet.editing.config import config_to_mapping
 from kgmet.editing.context import EditContext
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors
-from kgmet.inspect.comparison import Contest, Rival
+from kgmet.inspect.comparison import Candidate, EditorComparison
 from kgmet.inspect.lens import LensReading, read_lens
 from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
 from kgmet.inspect.settings import settings_of
@@ -34,10 +34,10 @@ __all__ = [
     "comparable",
     "comparable_edits",
     "compare",
-    "contest_fingerprint",
+    "comparison_fingerprint",
     "edit_to_compare",
     "is_new",
-    "lane",
+    "queue",
     "lens_at",
     "look_job",
     "protection_of",
@@ -51,7 +51,7 @@ MOST_COMPARED = 40
 """Edits in the edit × edit heatmap."""
 
 
-def lane(state: WorkbenchState) -> str:
+def queue(state: WorkbenchState) -> str:
     """The queue's name for looks of this session: they wait for the worker, and never keep an edit from starting."""
     return f"{state.session_id}/look"
 
@@ -64,7 +64,7 @@ def seen_from(state: WorkbenchState, resident: Resident, entry: StackEntry, *par
 
 def look_job(state: WorkbenchState, name: str, made_from: str) -> Job | None:
     """The job that makes this very result, if it was started."""
-    return jobs.latest(lane(state), f"{name} {made_from}")
+    return jobs.latest(queue(state), f"{name} {made_from}")
 
 
 def start_look(
@@ -75,7 +75,7 @@ def start_look(
     def kept(progress: Progress) -> None:
         state.keep(name, work(progress), made_from=made_from)
 
-    return jobs.start(f"{name} {made_from}", kept, lane(state), title=title)
+    return jobs.start(f"{name} {made_from}", kept, queue(state), title=title)
 
 
 def texts_of(entry: StackEntry, edit: FactEdit) -> tuple[InspectedText, ...]:
@@ -175,38 +175,38 @@ def compare(
     state: WorkbenchState,
     resident: Resident,
     edit: FactEdit,
-    rivals: Sequence[Rival],
+    candidates: Sequence[Candidate],
     *,
     chosen: str = "",
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> str | None:
-    """Start the job ``compare``: the edit with every rival; what is known so far is kept under ``compare``.
+    """Start the job ``compare``: the edit with every candidate; what is known so far is kept under ``compare``.
 
     `chosen` is the choice the page offered (see `comparable_edits`); an applied edit is made again in place, a typed
-    one after all live edits. `rows` are the rivals as they were typed.
+    one after all live edits. `rows` are the candidates as they were typed.
     """
     lm, under = resident.lm, chosen.partition("/")[0] or None
     earlier = state.live_patches(lm, before=under)
-    made_from = contest_fingerprint(state, resident, edit, rivals, under=under)
+    made_from = comparison_fingerprint(state, resident, edit, candidates, under=under)
 
-    def keep(contest: Contest) -> None:
-        compared = Compared(contest=contest, chosen=chosen, rows=tuple(rows))
+    def keep(comparison: EditorComparison) -> None:
+        compared = Compared(comparison=comparison, chosen=chosen, rows=tuple(rows))
         state.keep("compare", compared, made_from=made_from)
 
     def work(progress: Progress) -> None:
         compare_editors(
             lm,
             edit,
-            rivals,
+            candidates,
             store=store(),
             catalogue=catalogue(),
             statistics=resident.statistics,
             earlier=earlier,
-            on_trial=keep,
+            on_result=keep,
             progress=progress,
         )
 
-    return jobs.start("compare", work, state.session_id, title=f"Compare {len(rivals)} ways of {edit.prompt}")
+    return jobs.start("compare", work, state.session_id, title=f"Compare {len(candidates)} ways of {edit.prompt}")
 
 
 def comparable_edits(state: WorkbenchState) -> dict[str, str]:
@@ -241,12 +241,14 @@ def edit_to_compare(state: WorkbenchState, chosen: str) -> FactEdit:
     raise RequestError("This edit is not in the ledger any more. Choose another one.")
 
 
-def contest_fingerprint(
-    state: WorkbenchState, resident: Resident, edit: FactEdit, rivals: Sequence[Rival], *, under: str | None
+def comparison_fingerprint(
+    state: WorkbenchState, resident: Resident, edit: FactEdit, candidates: Sequence[Candidate], *, under: str | None
 ) -> str:
-    """Of everything a contest depends on."""
+    """Of everything a comparison depends on."""
     live = [item.id for item in state.live(resident.lm, before=under)]
-    columns = [(rival.label, rival.editor.name, config_to_mapping(rival.config)) for rival in rivals]
+    columns = [
+        (candidate.label, candidate.editor.name, config_to_mapping(candidate.config)) for candidate in candidates
+    ]
     return fingerprint_value([resident.lm.fingerprint, edit.to_json(), columns, live])
 
 

@@ -14,12 +14,12 @@ from kgmet.base.fingerprint import plain
 from kgmet.editing.config import config_from_mapping, config_to_mapping
 from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
-from kgmet.inspect.comparison import Contest, Rival, Trial
+from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import compare_answers
 from workbench.state.values import Result
 
-__all__ = ["FILE", "Compared", "contest_from_json", "contest_to_json", "load_compared", "save_compared"]
+__all__ = ["FILE", "Compared", "comparison_from_json", "comparison_to_json", "load_compared", "save_compared"]
 
 FILE = "compare.json"
 _FORMAT = 2
@@ -30,7 +30,7 @@ _MOST_BYTES = 64 << 20
 class Compared:
     """A comparison as far as it got. `chosen` is the choice in the page's selector, `rows` are the columns as typed."""
 
-    contest: Contest
+    comparison: EditorComparison
     chosen: str
     rows: tuple[Mapping[str, Any], ...]
 
@@ -43,7 +43,7 @@ def save_compared(folder: Path, result: Result) -> None:
         "made_from": result.made_from,
         "chosen": compared.chosen,
         "rows": [dict(row) for row in compared.rows],
-        "contest": contest_to_json(compared.contest),
+        "comparison": comparison_to_json(compared.comparison),
     }
     with written_whole(folder / FILE) as temporary:
         temporary.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
@@ -65,11 +65,12 @@ def load_compared(folder: Path) -> Result | None:
         if data["format"] != _FORMAT:
             raise ValueError(f"of format {data['format']!r}; this version reads {_FORMAT}")
         rows = tuple({str(name): value for name, value in dict(row).items()} for row in data["rows"])
-        contest = contest_from_json(data["contest"])
+        comparison = comparison_from_json(data["comparison"])
         # A number that is none shows when the table is made; better here than on the page.
-        contest.rows()
+        comparison.rows()
         return Result(
-            value=Compared(contest=contest, chosen=str(data["chosen"]), rows=rows), made_from=str(data["made_from"])
+            value=Compared(comparison=comparison, chosen=str(data["chosen"]), rows=rows),
+            made_from=str(data["made_from"]),
         )
     except (KgmetError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenArtifactError(
@@ -78,49 +79,49 @@ def load_compared(folder: Path) -> Result | None:
         ) from error
 
 
-def contest_to_json(contest: Contest) -> dict[str, Any]:
-    """A contest as plain JSON values, without the patches its rivals made."""
+def comparison_to_json(comparison: EditorComparison) -> dict[str, Any]:
+    """A comparison as plain JSON values, without the patches its candidates made."""
     return {
-        "edit": contest.edit.to_json(),
-        "before": [result.to_json() for result in contest.before],
-        "perplexity": contest.perplexity,
-        "n_token": contest.n_token,
-        "trials": [_trial_to_json(trial) for trial in contest.trials],
+        "edit": comparison.edit.to_json(),
+        "before": [result.to_json() for result in comparison.before],
+        "perplexity": comparison.perplexity,
+        "n_token": comparison.n_token,
+        "results": [_result_to_json(outcome) for outcome in comparison.results],
     }
 
 
-def contest_from_json(data: Mapping[str, Any]) -> Contest:
-    """Inverse of `contest_to_json`; the trials' plans stay ``None``."""
+def comparison_from_json(data: Mapping[str, Any]) -> EditorComparison:
+    """Inverse of `comparison_to_json`; the results' plans stay ``None``."""
     before = tuple(Answer.from_json(row) for row in data["before"])
-    return Contest(
+    return EditorComparison(
         edit=FactEdit.from_json(data["edit"]),
         before=before,
         perplexity=float(data["perplexity"]),
         n_token=int(data["n_token"]),
-        trials=tuple(_trial_from_json(row, before) for row in data["trials"]),
+        results=tuple(_result_from_json(row, before) for row in data["results"]),
     )
 
 
-def _trial_to_json(trial: Trial) -> dict[str, Any]:
-    after = None if trial.comparison is None else [pair.after.to_json() for pair in trial.comparison.pairs]
+def _result_to_json(outcome: CandidateResult) -> dict[str, Any]:
+    after = None if outcome.comparison is None else [pair.after.to_json() for pair in outcome.comparison.pairs]
     return {
-        "label": trial.rival.label,
-        "editor": trial.rival.editor.name,
-        "config": plain(config_to_mapping(trial.rival.config)),
+        "label": outcome.candidate.label,
+        "editor": outcome.candidate.editor.name,
+        "config": plain(config_to_mapping(outcome.candidate.config)),
         "after": after,
-        "perplexity": trial.perplexity,
-        "seconds": dict(trial.seconds),
-        "error": trial.error,
+        "perplexity": outcome.perplexity,
+        "seconds": dict(outcome.seconds),
+        "error": outcome.error,
     }
 
 
-def _trial_from_json(row: Mapping[str, Any], before: tuple[Answer, ...]) -> Trial:
+def _result_from_json(row: Mapping[str, Any], before: tuple[Answer, ...]) -> CandidateResult:
     editor = EDITORS[row["editor"]]
     comparison = None
     if row["after"] is not None:
         comparison = compare_answers(before, [Answer.from_json(item) for item in row["after"]])
-    return Trial(
-        rival=Rival(
+    return CandidateResult(
+        candidate=Candidate(
             label=str(row["label"]), editor=editor, config=config_from_mapping(row["config"], base=editor.config)
         ),
         comparison=comparison,

@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 
 from kgmet.base.fingerprint import digest
 from kgmet.graph.consequence import Consequence, KeptFact, KeptKind
-from kgmet.graph.reading.worlds import Look
+from kgmet.graph.reading.worlds import EditWorlds
 from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = ["find_kept_later", "share_later_hops"]
@@ -33,45 +33,45 @@ def share_later_hops(
 
 
 def find_kept_later(
-    look: Look, later: Sequence[Consequence], neighbours: Sequence[KeptFact], own: Sequence[KeptFact]
+    worlds: EditWorlds, later: Sequence[Consequence], neighbours: Sequence[KeptFact], own: Sequence[KeptFact]
 ) -> tuple[KeptFact, ...]:
     """Return facts over two hops that the edit does not touch, worded as its later hops are.
 
     For chains y –q→ s –r→ o* in `later`: the same chain from the `neighbours`, y' –q→ s' –r→ o', and other facts of s
     (`own`) from the same start, y –q→ s –r'→ x. In turns, the edit's own neighbours first.
     """
-    limit = look.config.max_kept_later
+    limit = worlds.config.max_kept_later
     if limit == 0 or not later:
         return ()
     leading = list(dict.fromkeys(item.path_new[0].relation.id for item in later))
-    same = [_elsewhere(look, leading, fact) for fact in neighbours]
-    other = [_beside(look, item, own, turn=number) for number, item in enumerate(later)]
+    same = [_elsewhere(worlds, leading, fact) for fact in neighbours]
+    other = [_beside(worlds, item, own, turn=number) for number, item in enumerate(later)]
     turns = (fact for row in zip_longest(_turns(same), _turns(other)) for fact in row if fact is not None)
     return tuple({fact.id: fact for fact in turns}.values())[:limit]
 
 
-def _elsewhere(look: Look, leading: Sequence[str], fact: KeptFact) -> list[KeptFact]:
+def _elsewhere(worlds: EditWorlds, leading: Sequence[str], fact: KeptFact) -> list[KeptFact]:
     """Return the chains of `fact`'s subject: from its best-known starting point of each leading relation."""
     found = []
     for relation in leading:
-        starts = look.reader.about(fact.triple.subject, relation, limit=look.config.read_limit)
-        for triple in sorted(starts, key=lambda t: look.reader.by_fame(t.subject))[:_TRIED]:
-            if len(look.reader.objects(triple.subject, relation)) == 1:
+        starts = worlds.reader.about(fact.triple.subject, relation, limit=worlds.config.read_limit)
+        for triple in sorted(starts, key=lambda t: worlds.reader.by_fame(t.subject))[:_TRIED]:
+            if len(worlds.reader.objects(triple.subject, relation)) == 1:
                 reason = f"{triple}, and {fact.triple}: the same chain by way of another subject."
-                found.append(_kept(look, "neighbour", (triple, fact.triple), also=fact.also, reason=reason))
+                found.append(_kept(worlds, "neighbour", (triple, fact.triple), also=fact.also, reason=reason))
                 break
     return found
 
 
-def _beside(look: Look, item: Consequence, own: Sequence[KeptFact], *, turn: int) -> list[KeptFact]:
+def _beside(worlds: EditWorlds, item: Consequence, own: Sequence[KeptFact], *, turn: int) -> list[KeptFact]:
     """Other facts of the edit's subject, from the start of one later hop; `turn` says with which to begin."""
     first = item.path_new[0]
-    allowed = look.catalogue.spec(first.relation.id).composes
+    allowed = worlds.catalogue.spec(first.relation.id).composes
     facts = [fact for fact in own if fact.triple.relation.id in allowed]
     turned = facts[turn % len(facts) :] + facts[: turn % len(facts)] if facts else []
     return [
         _kept(
-            look,
+            worlds,
             "own",
             (first, fact.triple),
             also=fact.also,
@@ -82,13 +82,13 @@ def _beside(look: Look, item: Consequence, own: Sequence[KeptFact], *, turn: int
 
 
 def _kept(
-    look: Look, kind: KeptKind, path: tuple[Triple, Triple], *, also: tuple[Entity, ...], reason: str
+    worlds: EditWorlds, kind: KeptKind, path: tuple[Triple, Triple], *, also: tuple[Entity, ...], reason: str
 ) -> KeptFact:
     relations = [triple.relation.id for triple in path]
-    templates, questions = look.words(relations)
+    templates, questions = worlds.words(relations)
     through = Relation(id="/".join(relations), label=" → ".join(triple.relation.label for triple in path))
     return KeptFact(
-        id=digest("kept later", look.edit.id, *path[0].key, *path[1].key)[:12],
+        id=digest("kept later", worlds.edit.id, *path[0].key, *path[1].key)[:12],
         kind=kind,
         triple=Triple(subject=path[0].subject, relation=through, object=path[1].object, source="implied"),
         templates=templates,

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from kgmet.base.fingerprint import digest
 from kgmet.graph.consequence import KeptFact, KeptKind
 from kgmet.graph.phrasing import says
-from kgmet.graph.reading.worlds import Look
+from kgmet.graph.reading.worlds import EditWorlds
 from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["OwnFacts", "find_kept_neighbours", "sort_own_facts"]
@@ -25,7 +25,7 @@ class OwnFacts:
     undecided: tuple[Triple, ...]
 
 
-def sort_own_facts(look: Look) -> OwnFacts:
+def sort_own_facts(worlds: EditWorlds) -> OwnFacts:
     """Each fact of the subject is outdated by the edit, kept, or nobody can tell.
 
     Outdated: the replaced ones, and those a chain through the new object contradicts (the city becomes Tokyo, so the
@@ -33,87 +33,89 @@ def sort_own_facts(look: Look) -> OwnFacts:
     not say what follows, facts from which the old object would follow again (in Paris, therefore in France), and
     other ties to the old object.
     """
-    outdated = list(look.ends.replaced)
+    outdated = list(worlds.ends.replaced)
     undecided: list[Triple] = []
     kept: list[Triple] = []
-    for triple in look.reader.facts(look.ends.subject):
+    for triple in worlds.reader.facts(worlds.ends.subject):
         relation = triple.relation.id
-        if relation == look.ends.relation.id:
+        if relation == worlds.ends.relation.id:
             continue
-        if relation in look.dependent:
-            following = look.ends_by(relation, new=True)
+        if relation in worlds.dependent:
+            following = worlds.ends_by(relation, new=True)
             if not following:
                 undecided.append(triple)
             else:
                 (kept if triple.object in following else outdated).append(triple)
-        elif _is_denied(look, triple):
+        elif _is_denied(worlds, triple):
             outdated.append(triple)
-        elif triple.object == look.ends.old or _contradicts(look, triple):
+        elif triple.object == worlds.ends.old or _contradicts(worlds, triple):
             undecided.append(triple)
         else:
             kept.append(triple)
-    return OwnFacts(kept=_own(look, kept), outdated=tuple(outdated), implied=_implied(look), undecided=tuple(undecided))
+    return OwnFacts(
+        kept=_own(worlds, kept), outdated=tuple(outdated), implied=_implied(worlds), undecided=tuple(undecided)
+    )
 
 
-def find_kept_neighbours(look: Look) -> tuple[KeptFact, ...]:
+def find_kept_neighbours(worlds: EditWorlds) -> tuple[KeptFact, ...]:
     """The edited relation at other subjects: up to half of them share the old object, the rest are spread over others.
 
     Left out are subjects whose own answer the edit changes (what stands in the moved city moves along) or puts in
     doubt, and those whose name says the answer (Chicago Midway Airport). Those of the same kind as the edit's subject
     come first.
     """
-    spec, ends, limit = look.spec, look.ends, look.config.max_neighbours
-    if limit == 0 or look.edit.relation is None:
+    spec, ends, limit = worlds.spec, worlds.ends, worlds.config.max_neighbours
+    if limit == 0 or worlds.edit.relation is None:
         return ()
-    relation, store = look.edit.relation, look.reader.store
+    relation, store = worlds.edit.relation, worlds.reader.store
     sharing = (
         []
         if ends.old is None
-        else list(store.incoming(ends.old.id, relations=[relation], limit=look.config.read_limit))
+        else list(store.incoming(ends.old.id, relations=[relation], limit=worlds.config.read_limit))
     )
-    others = store.with_relation(relation, limit=5 * look.config.read_limit)
+    others = store.with_relation(relation, limit=5 * worlds.config.read_limit)
     groups: dict[Entity, list[Triple]] = {}
-    for triple in sorted(others, key=lambda t: look.reader.by_fame(t.subject)):
+    for triple in sorted(others, key=lambda t: worlds.reader.by_fame(t.subject)):
         if triple.object not in (ends.old, ends.new) and triple.subject != triple.object:
             groups.setdefault(triple.object, []).append(triple)
-    rows = zip_longest(*(groups[key] for key in sorted(groups, key=look.reader.by_fame)))
+    rows = zip_longest(*(groups[key] for key in sorted(groups, key=worlds.reader.by_fame)))
     spread = [triple for triple in chain.from_iterable(rows) if triple is not None]
-    sharing.sort(key=lambda t: look.reader.by_fame(t.subject))
-    near, strange_near = _fitting(look, sharing, room=limit)
-    far, strange_far = _fitting(look, spread, room=limit)
+    sharing.sort(key=lambda t: worlds.reader.by_fame(t.subject))
+    near, strange_near = _fitting(worlds, sharing, room=limit)
+    far, strange_far = _fitting(worlds, spread, room=limit)
     n_near = min(len(near), max(limit // 2, limit - len(far)))
     chosen = (near[:n_near] + far[: limit - n_near] + strange_near + strange_far)[:limit]
-    templates = spec.cloze[: look.config.max_templates] if spec else (look.edit.template,)
-    questions = spec.questions[: look.config.max_questions] if spec else ()
+    templates = spec.cloze[: worlds.config.max_templates] if spec else (worlds.edit.template,)
+    questions = spec.questions[: worlds.config.max_questions] if spec else ()
     return tuple(
         _fact(
-            look,
+            worlds,
             "neighbour",
             triple,
             templates=templates,
             questions=questions,
-            reason=_why(look, triple),
+            reason=_why(worlds, triple),
         )
         for triple in chosen
     )
 
 
-def _fitting(look: Look, candidates: Sequence[Triple], *, room: int) -> tuple[list[Triple], list[Triple]]:
+def _fitting(worlds: EditWorlds, candidates: Sequence[Triple], *, room: int) -> tuple[list[Triple], list[Triple]]:
     """Candidates that the edit does not touch, in order: up to `room` of the subject's kind, and others met before."""
-    relation = look.ends.relation.id
-    profile = {triple.relation.id for triple in look.reader.facts(look.ends.subject)}
+    relation = worlds.ends.relation.id
+    profile = {triple.relation.id for triple in worlds.reader.facts(worlds.ends.subject)}
     alike: list[Triple] = []
     unlike: list[Triple] = []
-    seen = {look.ends.subject, look.ends.new}
+    seen = {worlds.ends.subject, worlds.ends.new}
     for triple in candidates[: 4 * room]:
         subject = triple.subject
         if subject in seen or subject.is_literal or says(subject.label, triple.object.label):
             continue
         seen.add(subject)
-        facts = look.reader.facts(subject)
-        if sum(fact.relation.id == relation for fact in facts) > look.config.max_values or _depends(look, facts):
+        facts = worlds.reader.facts(subject)
+        if sum(fact.relation.id == relation for fact in facts) > worlds.config.max_values or _depends(worlds, facts):
             continue
-        (alike if _is_alike(look.ends.subject, profile, subject, facts) else unlike).append(triple)
+        (alike if _is_alike(worlds.ends.subject, profile, subject, facts) else unlike).append(triple)
         if len(alike) >= room:
             break
     return alike, unlike
@@ -127,89 +129,89 @@ def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[
     return 2 * len(profile & other) >= len(profile | other)
 
 
-def _depends(look: Look, facts: Iterable[Triple]) -> bool:
+def _depends(worlds: EditWorlds, facts: Iterable[Triple]) -> bool:
     """Whether a subject with these facts gets the edited relation's answer through the edit's subject."""
-    relation, changed = look.ends.relation.id, look.ends.subject
-    return any(t.object == changed and look.catalogue.compose(t.relation.id, relation) == relation for t in facts)
+    relation, changed = worlds.ends.relation.id, worlds.ends.subject
+    return any(t.object == changed and worlds.catalogue.compose(t.relation.id, relation) == relation for t in facts)
 
 
-def _is_denied(look: Look, triple: Triple) -> bool:
+def _is_denied(worlds: EditWorlds, triple: Triple) -> bool:
     """Whether another relation of the edit's family says of the subject what the edit denies: lies in Japan.
 
     The family says one thing of different kinds of object, so only an object of the new one's kind is denied.
     """
-    family = look.catalogue.family_of(look.ends.relation.id)
-    if triple.relation.id not in {spec.id for spec in family} or triple.object == look.ends.new:
+    family = worlds.catalogue.family_of(worlds.ends.relation.id)
+    if triple.relation.id not in {spec.id for spec in family} or triple.object == worlds.ends.new:
         return False
-    return triple.object == look.ends.old or (triple.object.type == look.ends.new.type != "")
+    return triple.object == worlds.ends.old or (triple.object.type == worlds.ends.new.type != "")
 
 
-def _contradicts(look: Look, triple: Triple) -> bool:
+def _contradicts(worlds: EditWorlds, triple: Triple) -> bool:
     """Whether this fact says otherwise than the edit: in Paris, so in France; in the Alps, so in Europe."""
-    if triple.relation.id not in look.catalogue:
+    if triple.relation.id not in worlds.catalogue:
         return False
-    spec = look.catalogue.spec(triple.relation.id)
+    spec = worlds.catalogue.spec(triple.relation.id)
     for following, result in spec.composes.items():
-        if result == look.ends.relation.id:
-            wanted = {look.ends.new}
-        elif result in look.dependent or (result is None and following in look.dependent):
-            wanted = set(look.ends_by(following, new=True))
+        if result == worlds.ends.relation.id:
+            wanted = {worlds.ends.new}
+        elif result in worlds.dependent or (result is None and following in worlds.dependent):
+            wanted = set(worlds.ends_by(following, new=True))
         else:
             continue
         if not wanted:
             continue
-        found = look.reader.objects(triple.object, following)
+        found = worlds.reader.objects(triple.object, following)
         if found and not wanted.intersection(found):
             return True
     return False
 
 
-def _implied(look: Look) -> tuple[Triple, ...]:
+def _implied(worlds: EditWorlds) -> tuple[Triple, ...]:
     found = []
-    for relation in sorted(look.dependent):
-        for end in sorted(look.ends_by(relation, new=True), key=look.reader.by_fame):
-            if relation in look.catalogue and end != look.ends.subject:
-                name = look.catalogue.spec(relation).relation
-                found.append(Triple(subject=look.ends.subject, relation=name, object=end, source="implied"))
+    for relation in sorted(worlds.dependent):
+        for end in sorted(worlds.ends_by(relation, new=True), key=worlds.reader.by_fame):
+            if relation in worlds.catalogue and end != worlds.ends.subject:
+                name = worlds.catalogue.spec(relation).relation
+                found.append(Triple(subject=worlds.ends.subject, relation=name, object=end, source="implied"))
     return tuple(found)
 
 
-def _own(look: Look, triples: Iterable[Triple]) -> tuple[KeptFact, ...]:
+def _own(worlds: EditWorlds, triples: Iterable[Triple]) -> tuple[KeptFact, ...]:
     groups: dict[str, list[Triple]] = {}
     for triple in triples:
-        is_asked = look.config.include_literals or not triple.object.is_literal
-        if is_asked and triple.relation.id in look.catalogue:
+        is_asked = worlds.config.include_literals or not triple.object.is_literal
+        if is_asked and triple.relation.id in worlds.catalogue:
             groups.setdefault(triple.relation.id, []).append(triple)
     found = []
-    for relation in sorted(groups, key=look.rank):
-        values = sorted(groups[relation], key=lambda t: look.reader.by_fame(t.object))
-        if len(values) > look.config.max_values:
+    for relation in sorted(groups, key=worlds.rank):
+        values = sorted(groups[relation], key=lambda t: worlds.reader.by_fame(t.object))
+        if len(values) > worlds.config.max_values:
             continue
-        spec = look.catalogue.spec(relation)
+        spec = worlds.catalogue.spec(relation)
         fact = Triple(
-            subject=look.subject, relation=values[0].relation, object=values[0].object, source=values[0].source
+            subject=worlds.subject, relation=values[0].relation, object=values[0].object, source=values[0].source
         )
         found.append(
             _fact(
-                look,
+                worlds,
                 "own",
                 fact,
-                templates=spec.cloze[: look.config.max_templates],
-                questions=spec.questions[: look.config.max_questions],
+                templates=spec.cloze[: worlds.config.max_templates],
+                questions=spec.questions[: worlds.config.max_questions],
                 reason=f"{fact}: nothing in the graph ties this to the edit.",
                 also=tuple(triple.object for triple in values[1:]),
             )
         )
-    return tuple(found[: look.config.max_kept_own])
+    return tuple(found[: worlds.config.max_kept_own])
 
 
-def _why(look: Look, triple: Triple) -> str:
-    shared = "the same old object" if triple.object == look.ends.old else "the same relation"
+def _why(worlds: EditWorlds, triple: Triple) -> str:
+    shared = "the same old object" if triple.object == worlds.ends.old else "the same relation"
     return f"{triple}: {shared}, but another subject."
 
 
 def _fact(
-    look: Look,
+    worlds: EditWorlds,
     kind: KeptKind,
     triple: Triple,
     *,
@@ -219,9 +221,9 @@ def _fact(
     also: tuple[Entity, ...] | None = None,
 ) -> KeptFact:
     if also is None:
-        values = look.reader.objects(triple.subject, triple.relation.id)
+        values = worlds.reader.objects(triple.subject, triple.relation.id)
         also = tuple(entity for entity in values if entity != triple.object)
-    name = digest("kept", look.edit.id, kind, *triple.key)[:12]
+    name = digest("kept", worlds.edit.id, kind, *triple.key)[:12]
     return KeptFact(
         id=name, kind=kind, triple=triple, templates=templates, questions=questions, reason=reason, also=also
     )

@@ -48,7 +48,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = (
 class QuestionConfig:
     """How many probes of each kind."""
 
-    n_held: int = 2
+    n_probe_only: int = 2
     """Wordings per fact (of the edit too) that are kept for the probes and out of every search; at least 1. Whoever
     searches must leave out as many."""
     n_questions: int = 3
@@ -63,7 +63,7 @@ class QuestionConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for field in fields(self):
-            least = 1 if field.name == "n_held" else 0
+            least = 1 if field.name == "n_probe_only" else 0
             if getattr(self, field.name) < least:
                 raise ConfigError(f"questions.{field.name} must be at least {least}, got {getattr(self, field.name)}")
 
@@ -130,13 +130,13 @@ def generate_probes(
 ) -> tuple[GeneratedPrompt, ...]:
     """Probes of all kinds for one edit, by kind, each text once per kind.
 
-    Of the edit, every consequence and every kept fact only the held templates are asked, those that
-    ``split_templates(templates, config.n_held)`` keeps from the search, and of the neighbours only those that no solve
-    protects. Questions serve no search and are free.
+    Of the edit, every consequence and every kept fact only the probe templates are asked, those that
+    ``split_templates(templates, config.n_probe_only)`` keeps from the search. Of the neighbours only those are asked
+    that no solve protects. Questions serve no search and are free.
     """
     ends = find_ends(store, edit)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
-    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_held)
+    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_probe_only)
     for item in consequences.forward:
         found += prompts_of("consequence", item, _held(item, config))
         found += prompts_of("multi_hop", item, item.questions[: config.n_questions], form="question")
@@ -224,7 +224,7 @@ def prompts_of(
 def _later(items: Sequence[Consequence], config: QuestionConfig) -> list[GeneratedPrompt]:
     # One prompt and one question of each before the second of any: many starting points tell more than many wordings.
     found: list[GeneratedPrompt] = []
-    for number in range(max(config.n_held, 1)):
+    for number in range(max(config.n_probe_only, 1)):
         for item in items:
             found += prompts_of("later_hop", item, _held(item, config)[number : number + 1])
             found += prompts_of("later_hop", item, item.questions[number : number + 1], form="question")
@@ -235,7 +235,7 @@ def _kept(
     kind: PromptKind, facts: Sequence[KeptFact], edit: FactEdit, ends: EditEnds, config: QuestionConfig
 ) -> Iterator[GeneratedPrompt]:
     for number, fact in enumerate(facts):
-        held = split_templates(fact.templates, config.n_held)[1]
+        held = split_templates(fact.templates, config.n_probe_only)[1]
         right = [fact.triple.object, *fact.also]
         if not held or ends.new.id in {entity.id for entity in right}:
             continue
@@ -260,7 +260,7 @@ def _kept(
 
 
 def _held(item: Consequence, config: QuestionConfig) -> tuple[str, ...]:
-    return split_templates(item.templates, config.n_held)[1]
+    return split_templates(item.templates, config.n_probe_only)[1]
 
 
 def _with(base: GeneratedPrompt, kind: PromptKind, template: str, subject: Entity) -> GeneratedPrompt:

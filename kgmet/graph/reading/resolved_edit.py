@@ -46,7 +46,7 @@ class EditEnds:
 
 
 def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False) -> EditEnds:
-    """Look up the edit's ids in `store`; what it does not know becomes an ad-hoc node, never an error.
+    """EditWorlds up the edit's ids in `store`; what it does not know becomes an ad-hoc node, never an error.
 
     Without an old object in the edit, the relation's first edge at the subject (by id) gives it. Only the old object's
     edge is replaced, and the others stay beside the new one, unless the relation `is_functional`.

@@ -1,4 +1,4 @@
-"""`Look`: the two worlds of one edit, before and after it, side by side."""
+"""`EditWorlds`: the two worlds of one edit, before and after it, side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Triple
 
-__all__ = ["KNOWN_RELATIONS", "Change", "ConsequenceConfig", "Look"]
+__all__ = ["KNOWN_RELATIONS", "Change", "ConsequenceConfig", "EditWorlds"]
 
 KNOWN_RELATIONS = (
     *("P17", "P30", "P37", "P38", "P36", "P27", "P103", "P1412", "P19", "P106"),
@@ -89,7 +89,7 @@ class Change:
     also_old: tuple[Entity, ...]
 
 
-class Look:
+class EditWorlds:
     """What a store says for one edit: its ends, and every chain of relations from the new and from the old object."""
 
     def __init__(

@@ -21,7 +21,7 @@ class SourceKind(Enum):
     """Graph encoder whose output is the shift: GLAME."""
     NO_GRAPH = "no graph"
     """Control: the same encoder, only the subject's node."""
-    NONSENSE = "nonsense graph"
+    SHUFFLED = "shuffled graph"
     """Control: the same triples with other entities' labels."""
     RANDOM = "random"
     """Control: a fixed random direction, only its length learned."""
@@ -32,9 +32,9 @@ class SourceKind(Enum):
         return self not in (SourceKind.FREE, SourceKind.RANDOM)
 
     @property
-    def is_nonsense(self) -> bool:
+    def is_shuffled(self) -> bool:
         """Whether the graph's entities bear other entities' labels."""
-        return self is SourceKind.NONSENSE
+        return self is SourceKind.SHUFFLED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ def encode_subgraph(
         lm: the model.
         subgraph: whose names are encoded.
         config: layer, sink and centring.
-        labels: names to use instead of the entities' own, one per node: for the nonsense control.
+        labels: names to use instead of the entities' own, one per node: for the shuffled control.
     """
     names = [entity.label for entity in subgraph.entities] if labels is None else list(labels)
     vectors = encode_labels(lm, [*names, *(relation.label for relation in subgraph.relations)], config=config)

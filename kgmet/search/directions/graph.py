@@ -22,7 +22,7 @@ class GraphDirection:
     It is trained where its features are.
 
     KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift.
-    With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the nonsense control give it features
+    With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the shuffled control give it features
     of other names.
     """
 

@@ -66,9 +66,9 @@ def test_no_probe_is_worded_like_anything_the_search_may_use() -> None:
     searched = {
         item.text(text)
         for item in (*consequences.changed, *consequences.kept)
-        for text in split_templates(item.templates, QuestionConfig().n_held)[0]
+        for text in split_templates(item.templates, QuestionConfig().n_probe_only)[0]
     }
-    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), QuestionConfig().n_held)[0])
+    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), QuestionConfig().n_probe_only)[0])
     assert searched
     assert not searched & {probe.text for probe in probes() if probe.kind != "rewrite"}
 
@@ -160,18 +160,20 @@ def test_json_round_trip() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="n_held"):
-        QuestionConfig(n_held=0)
+    with pytest.raises(ConfigError, match="n_probe_only"):
+        QuestionConfig(n_probe_only=0)
 
 
 @pytest.mark.parametrize("n", range(2, 9))
-@pytest.mark.parametrize("n_held", [1, 2, 5, 20])
+@pytest.mark.parametrize("n_probe_only", [1, 2, 5, 20])
 @pytest.mark.parametrize("seed", [0, 3])
-def test_a_split_shares_out_everything_once_and_leaves_something_to_search(n: int, n_held: int, seed: int) -> None:
+def test_a_split_shares_out_everything_once_and_leaves_something_to_search(
+    n: int, n_probe_only: int, seed: int
+) -> None:
     templates = [f"{{}} {i}" for i in range(n)]
-    search, probe = split_templates([*templates, templates[0]], n_held, seed=seed)
+    search, probe = split_templates([*templates, templates[0]], n_probe_only, seed=seed)
     assert sorted((*search, *probe)) == templates
-    assert len(probe) == min(n_held, n - 1)
+    assert len(probe) == min(n_probe_only, n - 1)
     assert list(search) == sorted(search)
     assert seed or templates[0] in search
 

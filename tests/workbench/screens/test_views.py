@@ -8,7 +8,7 @@ import pytest
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.editors import EDITORS
-from kgmet.inspect.comparison import ContestRow
+from kgmet.inspect.comparison import ComparisonRow
 from kgmet.inspect.lens import read_lens
 from kgmet.inspect.overlap import OverlapKind, measure_drift, measure_overlap
 from kgmet.inspect.shift import Quantity, trace_shifts
@@ -105,7 +105,7 @@ def test_rows_of_the_form_become_columns_with_their_settings() -> None:
         {"editor": "AlphaEdit", "layers": None, "ridge": None, "cutoff": None, "steps": None},
         {"editor": None, "layers": "", "ridge": None, "cutoff": None, "steps": None},
     ]
-    own, changed, again = compare_view.rivals_from_rows(rows)
+    own, changed, again = compare_view.candidates_from_rows(rows)
     assert own.config == EDITORS["AlphaEdit"].config
     assert changed.config.write.layers == (3, 4) and changed.config.write.ridge == 2.0
     assert (changed.config.cutoff.value, changed.config.target.max_steps) == (0.5, 7)
@@ -123,12 +123,12 @@ def test_rows_of_the_form_become_columns_with_their_settings() -> None:
 )
 def test_a_row_that_makes_no_column_says_why(row: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        compare_view.rivals_from_rows([row])
+        compare_view.candidates_from_rows([row])
 
 
 def test_a_cell_shows_its_n_and_whether_it_is_best() -> None:
     values = (MetricValue(value=0.5, n=4, interval=(0.2, 0.8)), None, MetricValue(value=0.25, n=4, interval=None))
-    row = ContestRow(key="k", label="l", definition="d", unit="share", better="higher", values=values)
+    row = ComparisonRow(key="k", label="l", definition="d", unit="share", better="higher", values=values)
     shown = [compare_view.shown_value(row, column) for column in range(3)]
     assert shown == ["50.0\u00a0% (2 of 4) ★", "not measured", "25.0\u00a0% (1 of 4)"]
 

@@ -14,7 +14,7 @@ from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions
-from workbench.state.compared import FILE, contest_from_json, contest_to_json, load_compared
+from workbench.state.compared import FILE, comparison_from_json, comparison_to_json, load_compared
 from workbench.state.session import WorkbenchState
 from workbench.state.vault import SessionVault
 
@@ -36,8 +36,8 @@ def state(resident: Resident) -> WorkbenchState:
     made = state_of()
     made.set_draft(EIFFEL)
     edit = inspect_actions.edit_to_compare(made, "")
-    rivals = compare_view.rivals_from_rows(ROWS)
-    assert inspect_actions.compare(made, resident, edit, rivals, rows=ROWS) is None
+    candidates = compare_view.candidates_from_rows(ROWS)
+    assert inspect_actions.compare(made, resident, edit, candidates, rows=ROWS) is None
     job = jobs.latest(made.session_id, "compare")
     assert job is not None and wait_for(job.id).error == ""
     return made
@@ -52,12 +52,12 @@ def restarted(state: WorkbenchState) -> WorkbenchState:
 def test_all_that_the_page_shows_comes_back(resident: Resident, state: WorkbenchState) -> None:
     was, now = state.result("compare"), restarted(state).result("compare")
     assert was is not None and now is not None
-    before, after = was.value.contest, now.value.contest
+    before, after = was.value.comparison, now.value.comparison
     assert after.rows() == before.rows()
-    assert len(after.trials) == 3 and after.trials[2].error == before.trials[2].error != ""
+    assert len(after.results) == 3 and after.results[2].error == before.results[2].error != ""
     assert compare_view.answers_table(after).equals(compare_view.answers_table(before))
-    assert compare_view.contest_alt(after) == compare_view.contest_alt(before)
-    assert [trial.rival for trial in after.trials] == [trial.rival for trial in before.trials]
+    assert compare_view.comparison_alt(after) == compare_view.comparison_alt(before)
+    assert [outcome.candidate for outcome in after.results] == [outcome.candidate for outcome in before.results]
     assert (now.value.rows, now.value.chosen) == (ROWS, "")
 
 
@@ -65,28 +65,28 @@ def test_it_is_as_fresh_or_stale_as_it_was(resident: Resident, state: WorkbenchS
     again = restarted(state)
     result = again.result("compare")
     assert result is not None
-    edit, rivals = inspect_actions.edit_to_compare(again, ""), compare_view.rivals_from_rows(result.value.rows)
+    edit, candidates = inspect_actions.edit_to_compare(again, ""), compare_view.candidates_from_rows(result.value.rows)
 
-    def now(chosen: list[compare_view.Rival]) -> str:
-        return inspect_actions.contest_fingerprint(again, resident, edit, chosen, under=None)
+    def now(chosen: list[compare_view.Candidate]) -> str:
+        return inspect_actions.comparison_fingerprint(again, resident, edit, chosen, under=None)
 
-    assert not result.is_stale(now(rivals))
-    assert result.is_stale(now(rivals[:1]))
+    assert not result.is_stale(now(candidates))
+    assert result.is_stale(now(candidates[:1]))
 
 
 def test_writing_and_reading_give_the_same_text(state: WorkbenchState) -> None:
     result = state.result("compare")
     assert result is not None
-    data = json.loads(json.dumps(contest_to_json(result.value.contest)))
-    assert json.dumps(contest_to_json(contest_from_json(data))) == json.dumps(data)
+    data = json.loads(json.dumps(comparison_to_json(result.value.comparison)))
+    assert json.dumps(comparison_to_json(comparison_from_json(data))) == json.dumps(data)
 
 
 def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Resident, state: WorkbenchState) -> None:
     data = json.loads((state.record.folder / FILE).read_text(encoding="utf-8"))
-    data["contest"]["trials"] = data["contest"]["trials"][:1]
+    data["comparison"]["results"] = data["comparison"]["results"][:1]
     (state.record.folder / FILE).write_text(json.dumps(data), encoding="utf-8")
     kept = restarted(state).result("compare")
-    assert kept is not None and len(kept.value.contest.trials) == 1
+    assert kept is not None and len(kept.value.comparison.results) == 1
 
 
 def test_nothing_compared_is_nothing_kept(tmp_path: Path) -> None:
@@ -105,15 +105,15 @@ def damaged(data: dict[str, object], where: str, value: object) -> str:
 WRONG = (
     ("format", 1),
     ("rows", 7),
-    ("contest", None),
-    ("contest.edit", {}),
-    ("contest.trials.0.editor", "nobody"),
-    ("contest.trials.0.config", {"no such setting": 1}),
-    ("contest.trials.0.perplexity", "loud"),
-    ("contest.trials.0.seconds", {"search": "long"}),
-    ("contest.trials.0.after", []),
-    ("contest.trials.0.after.0.expected.logprob", "x"),
-    ("contest.before.0.question", 3),
+    ("comparison", None),
+    ("comparison.edit", {}),
+    ("comparison.results.0.editor", "nobody"),
+    ("comparison.results.0.config", {"no such setting": 1}),
+    ("comparison.results.0.perplexity", "loud"),
+    ("comparison.results.0.seconds", {"search": "long"}),
+    ("comparison.results.0.after", []),
+    ("comparison.results.0.after.0.expected.logprob", "x"),
+    ("comparison.before.0.question", 3),
 )
 
 

@@ -9,7 +9,7 @@ from kgmet.base.errors import Cancelled, ConfigError, NonFiniteError, RequestErr
 from kgmet.base.progress import ProgressEvent
 from kgmet.fact import FactEdit
 from kgmet.lm.say.score import score_answers
-from kgmet.search.problem import HeldPrompt, ShiftProblem, Term
+from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.write.patch import attached_updates
 from kgmet.write.writers.finetune import Bound, FineTuneConfig, finetune_updates
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
@@ -20,8 +20,8 @@ LOOSE = FineTuneConfig(steps=8, rate=0.02, bound=0.2)
 
 def problem(edit: FactEdit) -> ShiftProblem:
     """The bare rewriting prompt, and a held one that fine-tuning does not look at."""
-    rewrite = HeldPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object)
-    return ShiftProblem(edit=edit, prompts=(rewrite, HeldPrompt(term=Term.ANCHOR, template="{} is a")))
+    rewrite = SearchPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object)
+    return ShiftProblem(edit=edit, prompts=(rewrite, SearchPrompt(term=Term.ANCHOR, template="{} is a")))
 
 
 PROBLEMS = [problem(edit) for edit in EDITS]

@@ -23,8 +23,8 @@ EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
 def _table(state: WorkbenchState) -> None:
     """The table as far as it is known."""
     known = state.result("compare")
-    if known is not None and known.value.contest.trials:
-        st.table(compare_view.contest_table(known.value.contest), border="horizontal")
+    if known is not None and known.value.comparison.results:
+        st.table(compare_view.comparison_table(known.value.comparison), border="horizontal")
 
 
 def show() -> None:
@@ -81,7 +81,7 @@ def show() -> None:
         )
     try:
         typed = compare_view.plain_rows(rows.to_dict("records"))
-        rivals = compare_view.rivals_from_rows(typed)
+        candidates = compare_view.candidates_from_rows(typed)
     except ConfigError as error:
         panels.message(str(error))
         return
@@ -89,12 +89,12 @@ def show() -> None:
     job = state.job("compare")
     is_running = job is not None and not job.is_finished
     if st.button(
-        f"Compare {len(rivals)} column{'' if len(rivals) == 1 else 's'}",
+        f"Compare {len(candidates)} column{'' if len(candidates) == 1 else 's'}",
         type="primary",
         icon=":material/play_arrow:",
         disabled=is_running,
     ):
-        panels.message(inspect_actions.compare(state, resident, edit, rivals, chosen=chosen or "", rows=typed))
+        panels.message(inspect_actions.compare(state, resident, edit, candidates, chosen=chosen or "", rows=typed))
         job = state.job("compare")
         is_running = job is not None and not job.is_finished
     if job is not None and is_running:
@@ -102,34 +102,34 @@ def show() -> None:
     panels.job_result(job)
 
     result = state.result("compare")
-    if result is None or not result.value.contest.trials:
+    if result is None or not result.value.comparison.results:
         if not is_running:
             st.info("Nothing compared yet. Choose editors above and press Compare.")
         return
     if is_running:
         return
-    contest, under = result.value.contest, (chosen or "").partition("/")[0] or None
-    made_from = inspect_actions.contest_fingerprint(state, resident, edit, rivals, under=under)
+    comparison, under = result.value.comparison, (chosen or "").partition("/")[0] or None
+    made_from = inspect_actions.comparison_fingerprint(state, resident, edit, candidates, under=under)
     is_stale = result.is_stale(made_from)
     panels.stale_note(is_stale)
     with st.container(key="stale" if is_stale else "fresh"):
-        st.subheader(wording.safe(f"{contest.edit.prompt} → {contest.edit.new_object}"), anchor=False)
+        st.subheader(wording.safe(f"{comparison.edit.prompt} → {comparison.edit.new_object}"), anchor=False)
         _table(state)
         reading_help(
             "How to read it: ★ is the best of its row; no star where all are alike. ↑ more is better, ↓ less. "
             "All columns were asked the same prompts, none of which any search saw."
         )
         st.plotly_chart(
-            charts.contest_chart(contest, dark=is_dark()),
-            key="contest",
+            charts.comparison_chart(comparison, dark=is_dark()),
+            key="comparison",
             config={"displayModeBar": False},
-            alt=compare_view.contest_alt(contest),
+            alt=compare_view.comparison_alt(comparison),
         )
         st.markdown("**What the model says to the edit's prompt**")
-        st.dataframe(compare_view.answers_table(contest), hide_index=True, alt="The answer after each editor")
+        st.dataframe(compare_view.answers_table(comparison), hide_index=True, alt="The answer after each editor")
         with st.expander("What the rows mean", icon=":material/menu_book:"):
             st.table(
-                pd.DataFrame([(row.label, row.definition, row.unit) for row in contest.rows()],
+                pd.DataFrame([(row.label, row.definition, row.unit) for row in comparison.rows()],
                              columns=["measure", "definition", "unit"]).set_index("measure"),
                 border="horizontal",
             )  # fmt: skip

@@ -11,16 +11,16 @@ from pandas.io.formats.style import Styler
 from kgmet.base.errors import ConfigError
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS
-from kgmet.inspect.comparison import Contest, ContestRow, Rival
+from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from workbench import wording
 
 __all__ = [
     "DEFAULT_ROWS",
     "answers_table",
-    "contest_alt",
-    "contest_table",
+    "comparison_alt",
+    "comparison_table",
     "plain_rows",
-    "rivals_from_rows",
+    "candidates_from_rows",
     "shown_value",
 ]
 
@@ -32,13 +32,13 @@ DEFAULT_ROWS: tuple[Mapping[str, Any], ...] = tuple(
 """What the page offers to begin with."""
 
 
-def rivals_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Rival]:
-    """Columns of the contest from the rows of the form; an empty cell means the editor's own setting.
+def candidates_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """Columns of the comparison from the rows of the form; an empty cell means the editor's own setting.
 
     Raises:
         ConfigError: if a row names no editor or a value out of range, or there is no row; says which.
     """
-    found: list[Rival] = []
+    found: list[Candidate] = []
     for number, row in enumerate(rows, start=1):
         name = row.get("editor")
         if name is None or name not in EDITORS:
@@ -49,7 +49,7 @@ def rivals_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Rival]:
             config = config_from_mapping(_settings(row), base=EDITORS[name].config)
         except ConfigError as error:
             raise ConfigError(f"Row {number}: {error}") from error
-        found.append(Rival(label=_label(row, found), editor=EDITORS[name], config=config))
+        found.append(Candidate(label=_label(row, found), editor=EDITORS[name], config=config))
     if not found:
         raise ConfigError("There is nothing to compare. Choose at least one editor.")
     return found
@@ -67,10 +67,10 @@ def plain_rows(rows: Sequence[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def contest_table(contest: Contest) -> Styler:
-    """The table for people: one measure a row, one rival a column, the best of each row set off."""
-    rows = contest.rows()
-    labels = [trial.rival.label for trial in contest.trials]
+def comparison_table(comparison: EditorComparison) -> Styler:
+    """The table for people: one measure a row, one candidate a column, the best of each row set off."""
+    rows = comparison.rows()
+    labels = [outcome.candidate.label for outcome in comparison.results]
     data = {label: [shown_value(row, column) for row in rows] for column, label in enumerate(labels)}
     frame = pd.DataFrame(data, index=pd.Index([_with_arrow(row) for row in rows], name="measure"))
     marks = pd.DataFrame(
@@ -81,18 +81,18 @@ def contest_table(contest: Contest) -> Styler:
     return frame.style.apply(lambda _: marks, axis=None)
 
 
-def answers_table(contest: Contest) -> pd.DataFrame:
-    """What the model says to the edit's prompt, unedited and after each rival, or why it failed."""
-    unedited = contest.before[0].said.strip() if contest.before else wording.NOT_MEASURED
+def answers_table(comparison: EditorComparison) -> pd.DataFrame:
+    """What the model says to the edit's prompt, unedited and after each candidate, or why it failed."""
+    unedited = comparison.before[0].said.strip() if comparison.before else wording.NOT_MEASURED
     rows = [{"editor": "before this edit", "answer": unedited}]
     rows += [
-        {"editor": trial.rival.label, "answer": trial.answer or trial.error or wording.NOT_MEASURED}
-        for trial in contest.trials
+        {"editor": outcome.candidate.label, "answer": outcome.answer or outcome.error or wording.NOT_MEASURED}
+        for outcome in comparison.results
     ]
     return pd.DataFrame(rows)
 
 
-def shown_value(row: ContestRow, column: int) -> str:
+def shown_value(row: ComparisonRow, column: int) -> str:
     """One cell: the value with its n where that says something."""
     item = row.values[column]
     if item is None or item.value is None:
@@ -105,12 +105,12 @@ def shown_value(row: ContestRow, column: int) -> str:
     return f"{item.value:.3f} {row.unit}{mark}" if row.unit != "s" else f"{item.value:.1f} s{mark}"
 
 
-def contest_alt(contest: Contest) -> str:
+def comparison_alt(comparison: EditorComparison) -> str:
     """Who is best where, in a sentence."""
     wins: dict[str, list[str]] = {}
-    for row in contest.rows():
+    for row in comparison.rows():
         for column in row.best:
-            wins.setdefault(contest.trials[column].rival.label, []).append(row.label.lower())
+            wins.setdefault(comparison.results[column].candidate.label, []).append(row.label.lower())
     parts = [f"{label} is best in {', '.join(names)}" for label, names in wins.items()]
     return "; ".join(parts) + "." if parts else "No column is better than the others."
 
@@ -118,7 +118,7 @@ def contest_alt(contest: Contest) -> str:
 _BEST = "font-weight: 700; background-color: rgba(0, 158, 115, 0.22)"
 
 
-def _with_arrow(row: ContestRow) -> str:
+def _with_arrow(row: ComparisonRow) -> str:
     return f"{row.label} {'↑' if row.better == 'higher' else '↓'}"
 
 
@@ -143,7 +143,7 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _label(row: Mapping[str, Any], taken: Sequence[Rival]) -> str:
+def _label(row: Mapping[str, Any], taken: Sequence[Candidate]) -> str:
     names = {"layers": "layers", "ridge": "λ", "cutoff": "cutoff", "steps": "steps"}
     own = ", ".join(
         f"{name} {row[key]:g}" if isinstance(row[key], (int, float)) else f"{name} {row[key]}"
@@ -151,5 +151,5 @@ def _label(row: Mapping[str, Any], taken: Sequence[Rival]) -> str:
         if _given(row.get(key))
     )
     label = f"{row['editor']} ({own})" if own else str(row["editor"])
-    count = sum(rival.label == label or rival.label.startswith(f"{label} #") for rival in taken)
+    count = sum(candidate.label == label or candidate.label.startswith(f"{label} #") for candidate in taken)
     return f"{label} #{count + 1}" if count else label

@@ -13,7 +13,7 @@ from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
 from workbench.screens.ledger import actions as ledger_actions
-from workbench.screens.ledger import remake
+from workbench.screens.ledger import recompute
 from workbench.screens.ledger.actions import EXPORTS, Export, Standing
 from workbench.shared.panels import follow, job_panel, job_result, message
 from workbench.state.session import WorkbenchState
@@ -55,7 +55,7 @@ def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> Non
     """Earlier, later, and out of the ledger."""
 
     def moved(by: int) -> None:
-        st.session_state["ledger-said"] = remake.move(state, entry.id, by=by)
+        st.session_state["ledger-said"] = recompute.move(state, entry.id, by=by)
 
     def taken_out() -> None:
         st.session_state["ledger-said"] = ledger_actions.remove(state, entry.id)
@@ -82,19 +82,19 @@ def order_panel(state: WorkbenchState, resident: Resident) -> None:
     """What the order means, and making again what was searched under other edits than lie under it now."""
     if len(state.stack) > 1:
         st.caption(wording.ORDER_HELP)
-    job = state.job("remake")
+    job = state.job("recompute")
     if job is not None and not job.is_finished:
         job_panel(job)
         return
     job_result(job)
-    count = len(remake.outdated(state, resident.lm))
+    count = len(recompute.outdated(state, resident.lm))
     if count and st.button(
         f"Apply {count} edit{'s' if count > 1 else ''} again in this order",
         icon=":material/autorenew:",
         help="Searches and writes them again, each with the edits above it on. Names and notes stay.",
-        key="remake",
+        key="recompute",
     ):
-        message(remake.remake(state, resident), kind="warning")
+        message(recompute.recompute(state, resident), kind="warning")
         st.rerun()
 
 

@@ -20,7 +20,7 @@ from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
 from workbench.screens.ledger import actions as ledger_actions
-from workbench.screens.ledger.remake import move, outdated, remake
+from workbench.screens.ledger.recompute import move, outdated, recompute
 from workbench.shared import actions
 from workbench.shared.actions import context_of
 from workbench.state.session import WorkbenchState
@@ -44,7 +44,7 @@ def applied(state: WorkbenchState, resident: Resident, *drafts: FactDraft) -> tu
     return state.stack
 
 
-def done(state: WorkbenchState, kind: str = "remake") -> jobs.Job:
+def done(state: WorkbenchState, kind: str = "recompute") -> jobs.Job:
     job = jobs.latest(state.session_id, kind)
     assert job is not None
     return wait_for(job.id)
@@ -92,7 +92,7 @@ def test_edits_made_in_this_order_are_up_to_date(resident: Resident) -> None:
     state = state_of()
     applied(state, resident, EIFFEL, ROME)
     assert outdated(state, resident.lm) == ()
-    said = remake(state, resident)
+    said = recompute(state, resident)
     assert said is not None and "up to date" in said
 
 
@@ -103,7 +103,7 @@ def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: 
     move(state, germany.id, by=-1)
     assert [entry.id for entry in outdated(state, lm)] == [germany.id, tower.id]
     state.set_focus(germany.id)
-    assert remake(state, resident) is None
+    assert recompute(state, resident) is None
     assert done(state).error == ""
     first, second = state.stack
     assert (first.name, first.note) == ("mine", "why") and state.record.focus == first.id
@@ -153,7 +153,7 @@ def test_stopped_before_the_end_nothing_has_changed(resident: Resident, monkeypa
             raise Cancelled("stopped")
         return plan_edits(*given, **named)
 
-    monkeypatch.setattr("workbench.screens.ledger.remake.plan_edits", stopped_in_the_second)
-    assert remake(state, resident) is None
+    monkeypatch.setattr("workbench.screens.ledger.recompute.plan_edits", stopped_in_the_second)
+    assert recompute(state, resident) is None
     assert done(state).state is JobState.CANCELLED
     assert len(planned) == 2 and state.stack == before

@@ -22,7 +22,7 @@ from workbench.shared.actions import context_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["move", "outdated", "remake"]
+__all__ = ["move", "outdated", "recompute"]
 
 
 def move(state: WorkbenchState, entry_id: str, *, by: int) -> str | None:
@@ -47,14 +47,14 @@ def outdated(state: WorkbenchState, lm: LoadedLM) -> tuple[StackEntry, ...]:
     under: list[str] = []
     for entry in state.live(lm):
         rests_on_one = any(item.id in under for item in found)
-        if _can_be_remade(entry) and (rests_on_one or tuple(under) != entry.based_on):
+        if _can_be_recomputed(entry) and (rests_on_one or tuple(under) != entry.based_on):
             found.append(entry)
         under.append(entry.id)
     return tuple(found)
 
 
-def remake(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``remake``: search and write `outdated` edits again, in order, each with those under it on.
+def recompute(state: WorkbenchState, resident: Resident) -> str | None:
+    """Start the job ``recompute``: search and write `outdated` edits again, in order, each with those under it on.
 
     They take their places all at once when the last one is done; stopped before, everything stays as it was.
     """
@@ -68,7 +68,7 @@ def remake(state: WorkbenchState, resident: Resident) -> str | None:
         under: list[StackEntry] = []
         for entry in live:
             if entry.id in old:
-                progress.report(ProgressEvent(stage="remake", done=len(made), total=len(old)))
+                progress.report(ProgressEvent(stage="recompute", done=len(made), total=len(old)))
                 progress.check()
                 made[entry.id] = _made_anew(resident, entry, under, progress)
             under.append(made.get(entry.id, entry))
@@ -76,10 +76,10 @@ def remake(state: WorkbenchState, resident: Resident) -> str | None:
         _put(state, made)
         return len(made)
 
-    return jobs.start("remake", work, state.session_id, title=f"Apply {len(old)} edits again")
+    return jobs.start("recompute", work, state.session_id, title=f"Apply {len(old)} edits again")
 
 
-def _can_be_remade(entry: StackEntry) -> bool:
+def _can_be_recomputed(entry: StackEntry) -> bool:
     return bool(entry.patch.edits) and entry.patch.editor in EDITORS
 
 
