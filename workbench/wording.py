@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
+__all__ = ["NOT_MEASURED", "STAGES", "count", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -16,6 +16,7 @@ STAGES = {
     "download": "Downloading the model",
     "convert": "Converting the model, once",
     "edits": "Editing fact after fact",
+    "graph": "Reading the graph",
     "load model": "Reading the model",
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
@@ -47,7 +48,6 @@ ORDER_HELP = (
     "All that is on adds up, so the order does not change what the model answers. It says what "
     "counts as before on the other pages, what Undo takes first, and what an edit is made again with."
 )
-VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
 
 EXAMPLES = (
     ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
@@ -85,6 +85,11 @@ OUTCOMES = {
     "did not take": "Did not take.",
 }
 """Outcome of an edit → the headline's first words."""
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: ``1 job``, ``3 jobs``."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def progress_line(stage: str, done: int, total: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
 from workbench.running import jobs, resources
 from workbench.running.resources import Resident
-from workbench.shared import actions
+from workbench.shared import actions, graph_panels
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
 
@@ -345,3 +346,15 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     page.selectbox(key="fact-example").select_index(0).run()
     assert page.text_input(key="fact-subject").value == actions.examples()[0].subject
     assert page.text_input(key="fact-subject").proto.set_value
+
+
+def test_opening_a_name_keeps_it_chosen_and_adds_to_the_picture(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(replace(EIFFEL, new_object="Rome"))
+    page = shown("graph", state)
+    page.selectbox(key="graph-node").set_value("Q38").run()
+    page.button(key="graph-open").click().run()
+    assert not page.exception
+    assert page.selectbox(key="graph-node").value == "Q38"
+    opened = graph_panels.opened_triples(state, actions.context_fingerprint(state))
+    assert opened and all("Q38" in triple.key for triple in opened)
