@@ -7,10 +7,10 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgmet.base.errors import KgmetError, RequestError
+from kgmet.cli.common import add_graph_options, open_store
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 
@@ -36,13 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--target", required=True, help="the new object: Tokyo")
     parser.add_argument("--old", help="the old object, if the graph's is not the one you mean")
     parser.add_argument("--prompt", help="the prompt with one '{}' for the subject; default: one of the relation's own")
-    parser.add_argument("--graph", nargs="+", type=Path, metavar="FILE", help="files of triples instead of the sample")
-    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
-    parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
     parser.add_argument("--max-triples", type=int, default=35, help="size of the subgraph (default: %(default)s)")
     parser.add_argument("--hops", type=int, default=2, help="hops from the new object, 0 to 3 (default: %(default)s)")
     parser.add_argument("--exclude", nargs="+", default=(), metavar="RELATION", help="ids of relations to switch off")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else")
+    add_graph_options(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -71,7 +69,9 @@ def _look(args: argparse.Namespace) -> dict[str, Any]:
     catalogue = RelationCatalogue.load()
     edit = _edit(args, catalogue)
     config = SubgraphConfig(max_triples=args.max_triples, hops=args.hops)
-    store = _store(args)
+    store = open_store(args)
+    if store is None:
+        raise RequestError("This command shows a graph. Leave --no-graph out.")
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
@@ -113,22 +113,6 @@ def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
         return FactEdit.from_prompt(args.prompt, subject=args.subject, new_object=args.target, **rest)
     template = spec.cloze[0] if spec else ""
     return FactEdit(subject=args.subject, template=template, new_object=args.target, **rest)
-
-
-def _store(args: argparse.Namespace) -> TripleStore:
-    if args.graph and args.endpoint:
-        raise RequestError("Give either files (--graph) or an endpoint (--endpoint), not both.")
-    if args.endpoint:
-        from kgmet.graph.sparql.store import SparqlStore
-
-        return SparqlStore(args.endpoint)
-    if args.graph:
-        from kgmet.graph.stores.readers import load_graph
-
-        return load_graph(args.graph, entities=args.entities)
-    from kgmet.graph.stores.sample import sample_store
-
-    return sample_store()
 
 
 def _readable(result: dict[str, Any]) -> Iterator[str]:

@@ -98,8 +98,10 @@ def test_size_and_switched_off_relations_are_obeyed(capsys: pytest.CaptureFixtur
         (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--hops", "9"), "hops"),
         (
             ("--subject", "a", "--target", "b", "--relation", "P36", "--graph", "x", "--endpoint", "http://y"),
-            "not both",
+            "not all of --graph, --endpoint",
         ),
+        (("--subject", "a", "--target", "b", "--relation", "P36", "--no-graph"), "Leave --no-graph out"),
+        (("--subject", "a", "--target", "b", "--relation", "P36", "--entities", "x"), "Give the files with --graph"),
     ],
 )
 def test_what_cannot_be_done_is_said_on_stderr(
