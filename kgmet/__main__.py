@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
-COMMANDS = ("edit", "forecast", "probe", "report-card", "graph", "models", "evaluate", "summarize", "app")
+COMMANDS = ("edit", "forecast", "probe", "report-card", "graph", "models", "cache", "evaluate", "summarize", "app")
 
 
 def module_of(command: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kgmet.base.errors import ConfigError
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
 from kgmet.evaluate.card.wordings import (
     NOT_SURE,
@@ -149,7 +149,6 @@ def _generated(
         yield "efficacy", own_question(context.edit, context)
         return
     counts = QuestionConfig(
-        n_probe_only=N_PROBE_WORDINGS,
         n_later_hops=config.n_later_hops,
         n_neighbours=config.n_neighbours,
         n_controls=config.n_other_facts,

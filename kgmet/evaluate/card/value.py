@@ -156,7 +156,7 @@ ROWS: Mapping[str, RowSpec] = {
         RowSpec(
             key="perplexity",
             label="Perplexity on text",
-            definition="exp of the mean negative log-likelihood per token of the same texts, with an interval over texts.",
+            definition="exp of the mean negative log-likelihood per token of the same texts; interval over texts.",
             unit="per token",
             better="lower",
         ),
