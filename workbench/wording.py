@@ -25,6 +25,7 @@ STAGES = {
     "write": "Writing into the free directions",
     "measure": "Asking before and after",
     "probe": "Asking the probes",
+    "card": "Reading texts for the report card",
     "comparison": "Comparing",
     "export": "Writing files",
     "recompute": "Applying edits again",
