@@ -119,7 +119,7 @@ class Watched:
     def apply(self) -> None:
         """Press Apply and wait for the result."""
         self.page.get_by_role("button", name="Apply the edit").click()
-        self.page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
+        self.page.get_by_role("button", name="Stop").wait_for(timeout=PATIENCE)
         self.page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)
         self.settle()
 
