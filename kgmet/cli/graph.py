@@ -1,4 +1,4 @@
-"""`python -m kgmet graph`: what a graph says around an edit, what follows from it, and the probes made from that."""
+"""``python -m kgmet graph``: an edit's subgraph, its consequences and the probes made from them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry the command out: 0 if it went well, 2 if the request cannot be carried out (the reason is on stderr)."""
+    """Run the command; return 0, or 2 if the request cannot be carried out (with the reason on stderr)."""
     try:
         result = _look(args)
     except KgmetError as error:

@@ -1,4 +1,4 @@
-"""`EditContext`: an edit with everything the graph says about it, and the search problem made from that."""
+"""`EditContext`: an edit with everything the graph says about it, and the search problem built from it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class EditContext:
-    """What is known about an edit before anything is computed.
+    """An edit with its subgraph and consequences, before anything is computed.
 
-    `linked`, `subgraph` and `consequences` are ``None`` where no graph was given. Where the graph does not know the
-    subject, what follows from the new object and the relation still takes part. `excluded` are the triples and
-    relations a person switched off, `left` the ids of consequences and kept facts a person chose not to hold.
-    `unrelated_names` are names of other entities for the shuffled control, one per node of `subgraph` and of
-    `subgraph_before` (see `unrelated_labels`).
+    `linked`, `subgraph` and `consequences` are ``None`` without a graph. Where the graph does not know the subject,
+    consequences of the new object and the relation still take part. `excluded` are the triples and relations the user
+    switched off; `left` are the ids of consequences and kept facts the user left out. `unrelated_names` are names of
+    other entities for the shuffled-facts control, one per node of `subgraph` and of `subgraph_before` (see
+    `unrelated_labels`).
     """
 
     edit: FactEdit
@@ -50,7 +50,7 @@ class EditContext:
 
     @property
     def has_graph(self) -> bool:
-        """Whether the graph knows the subject or the new object, so that it can take part."""
+        """Whether the graph knows the subject or the new object, and can take part."""
         is_known = self.edit.subject_id is not None or self.edit.new_object_id is not None
         return is_known and self.subgraph is not None
 
@@ -60,18 +60,18 @@ class EditContext:
         return self.edit.subject_id is not None and self.subgraph is not None
 
     def unrelated_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """A stranger's name for each node of `subgraph` and of `subgraph_before`; the same entity has the same."""
+        """Return an unrelated name for each node of `subgraph` and `subgraph_before`; one name per entity."""
         after = () if self.subgraph is None else self.subgraph.entities
         before = () if self.subgraph_before is None else self.subgraph_before.entities
         order = list(dict.fromkeys((*after, *before)))
-        # A small graph may not have enough unrelated_names; then some serve twice.
+        # A small graph may not have enough unrelated names; then some are used twice.
         names = self.unrelated_names or ("thing",)
         name = {entity: names[n % len(names)] for n, entity in enumerate(order)}
         return tuple(name[entity] for entity in after), tuple(name[entity] for entity in before)
 
     @property
     def subject(self) -> Entity:
-        """The subject under the name a person typed."""
+        """The subject under the name the user typed."""
         if self.consequences is not None:
             return self.consequences.subject
         return as_typed(self.edit.subject, Entity(id="typed:subject", label=self.edit.subject))
@@ -86,9 +86,9 @@ def prepare_edit(
     exclude: Collection[Switch] = (),
     leave: Collection[str] = (),
 ) -> EditContext:
-    """Find the edit in the graph, cut out its subgraph and follow its consequences.
+    """Link the edit to the graph, retrieve its subgraph and find its consequences.
 
-    Without a store, or where the store knows nothing of the edit, the context says so and the edit still works.
+    Without a store, or if the store knows nothing of the edit, the context says so and the edit still works.
     """
     if store is None:
         return EditContext(edit=edit, left=frozenset(leave))
@@ -111,7 +111,7 @@ def prepare_edit(
 
 
 def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
-    """Return the consequences the search is to make hold, most important first."""
+    """Return the consequences that the search optimises, most important first."""
     if context.consequences is None or not config.hold.consequences:
         return ()
     usable = [
@@ -123,12 +123,12 @@ def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequ
 
 
 def held_paraphrases(context: EditContext, config: EditConfig) -> tuple[str, ...]:
-    """Return the other wordings of the edit that the search is to make hold."""
+    """Return the paraphrases of the edit that the search optimises."""
     return _for_search(context.paraphrases)[: config.hold.paraphrases]
 
 
 def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """Return the subject's facts the search is to leave alone."""
+    """Return the subject's facts that the search preserves."""
     if context.consequences is None or not config.hold.kept:
         return ()
     usable = [item for item in context.consequences.kept_own if item.id not in context.left and item.templates]
@@ -136,7 +136,7 @@ def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]
 
 
 def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """Return the neighbours whose keys the solve is to leave alone."""
+    """Return the neighbours whose keys the solve protects."""
     if context.consequences is None or not config.hold.neighbours:
         return ()
     usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]
@@ -144,7 +144,7 @@ def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact,
 
 
 def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
-    """Return the prompts a shift is searched with; the bare rewriting prompt comes first."""
+    """Build the prompts of the search; the bare rewriting prompt comes first."""
     edit = context.edit
     prompts = [
         SearchPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)
@@ -169,7 +169,7 @@ def _wants_unrelated_names(config: EditConfig) -> bool:
 
 
 def _unrelated_names(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
-    """Return one name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
+    """Return one name of an unrelated entity per node; the same names for the same subgraph."""
     own = {entity.id for entity in (*after.entities, *before.entities)}
     names: dict[str, str] = {}
     for relation in store.relations():
