@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.running import PATIENCE, Server, Watched
 
@@ -27,15 +27,8 @@ def exact_numbers(page: Page, card: int) -> list[str]:
 
 
 def wait_for_drawn_graph(page: Page) -> None:
-    """Wait until the canvas in the picture's frame holds more than its background."""
-    page.frame_locator("iframe").first.locator("#mynetwork canvas").evaluate(
-        """canvas => new Promise(done => { const look = () => {
-            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-            const seen = new Set();
-            for (let i = 0; i < data.length; i += 4) seen.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
-            seen.size > 20 ? done() : setTimeout(look, 200); }; look(); })""",
-        timeout=60_000,
-    )
+    """Wait until the picture has its names."""
+    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible(timeout=60_000)
 
 
 def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> None:
@@ -58,13 +51,13 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     expect(page.locator(".kg-table .kg-chip.good").nth(2)).to_be_visible()
 
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("bit for bit")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("bit for bit")).to_be_visible(timeout=PATIENCE)
     person.settle()
     was, now = exact_numbers(page, 0), exact_numbers(page, 1)
     assert was == now and len(was) == 2
     expect(page.locator(".kg-bars")).to_have_text(before, use_inner_text=True)
     page.get_by_role("button", name="Redo").click()
-    expect(page.get_by_text("now goes on with")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("now goes on with")).to_be_visible(timeout=PATIENCE)
 
     look_at_the_graph(person)
     ask_the_probes(person)
@@ -74,21 +67,41 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     assert person.outside() == []
 
 
+def spot(page: Page, name: str) -> Locator:
+    """A name in the picture."""
+    return page.locator(".kg-story .spot", has=page.locator(f'text="{name}"')).first
+
+
 def look_at_the_graph(person: Watched) -> None:
     page = person.page
     person.go("Graph")
     wait_for_drawn_graph(page)
-    with page.expect_download() as taken:
-        page.frame_locator("iframe").first.get_by_role("button", name="Save PNG").click()
-    assert taken.value.suggested_filename == "subgraph.png"
-    count = page.get_by_text(re.compile(r"\d+ entities")).inner_text()
-    page.get_by_role("combobox", name="Node").click()
-    page.get_by_role("option", name=re.compile("^Japan · ")).click()
-    page.get_by_role("button", name="Open: show more").click()
-    expect(page.get_by_text(re.compile(r"\d+ entities"))).not_to_have_text(count)
-    page.get_by_text("clickable", exact=True).click()
+    for kind in ("PNG", "SVG", "HTML"):
+        with page.expect_download() as taken:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert taken.value.suggested_filename == f"the-eiffel-tower-tokyo.{kind.casefold()}"
+    a_path_lights_up(page)
+    spot(page, "Japan").dblclick()
+    page.get_by_role("button", name="Close what was opened").wait_for(timeout=60_000)
     person.settle()
-    expect(page.locator('[data-testid="stEChartsChart"] canvas').first).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("combobox", name="Name")).to_have_value(re.compile("^Japan · Q17"))
+    expect(page.locator(".kg-story .spot.chosen").first).to_contain_text("Japan")
+    expect(page.locator(".kg-story .spot.rest").first).to_be_visible()
+    page.get_by_text("before", exact=True).click()
+    person.settle()
+    expect(page.locator(".kg-story")).not_to_contain_text("the edited fact")
+
+
+def a_path_lights_up(page: Page) -> None:
+    """A row of the list lights its path in the picture, and a name in the picture its rows in the list."""
+    story, row = page.locator(".kg-story"), page.locator('[class*="st-key-hold-"]', has_text="official language").first
+    row.hover()
+    expect(spot(page, "Japanese")).to_have_class(re.compile(r"\bon\b"))
+    expect(spot(page, "yen")).not_to_have_class(re.compile(r"\bon\b"))
+    spot(page, "Japanese").hover()
+    expect(row).to_have_class(re.compile("kg-lit"))
+    page.mouse.move(2, 2)
+    expect(story).not_to_have_class(re.compile(r"\blit\b"))
 
 
 def ask_the_probes(person: Watched) -> None:
@@ -117,8 +130,8 @@ def keep_it_over_a_restart(person: Watched, server: Server) -> None:
     server.stop()
     server.start()
     page.reload()
-    page.get_by_role("heading", name="Ledger", exact=True).wait_for(timeout=90_000)
-    page.get_by_text("1 in the ledger").wait_for(timeout=90_000)
+    page.get_by_role("heading", name="Ledger", exact=True).wait_for(timeout=PATIENCE)
+    page.get_by_text("1 in the ledger").wait_for(timeout=PATIENCE)
     expect(page.get_by_role("textbox", name="Name")).to_have_value("my tower")
     page.get_by_role("button", name="Measure all").click()
     expect(page.locator(".kg-table")).to_contain_text("Tokyo", timeout=PATIENCE)
@@ -147,7 +160,7 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
 def test_every_page_has_an_address(visit: Visit, name: str) -> None:
     page = visit().page
     page.goto(page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&prompt=The capital of {{}} is&new=Rome")
-    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
     expect(page.get_by_text("Page not found")).to_have_count(0)
     expect(page).to_have_title(f"{name} · KGMET Workbench")
     if name == "Edit":
@@ -159,11 +172,11 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
     person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = person.page
     page.goto(f"{person.url}/?subject=The Eiffel Tower&prompt={{}} is located in the city of&new=Tokyo")
-    page.get_by_text("What the graph says").wait_for(timeout=60_000)
+    page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
     person.settle()
     person.fits()
     for path in ("graph", "models", "ledger"):
         page.goto(f"{person.url}/{path}")
-        page.get_by_role("heading", level=1).wait_for(timeout=60_000)
+        page.get_by_role("heading", level=1).wait_for(timeout=PATIENCE)
         person.settle()
         person.fits()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from kgmet.editing.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, protected_facts
 from kgmet.graph.phrasing import path_label
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.triple import Entity, Triple

@@ -7,6 +7,7 @@ import streamlit as st
 from kgmet.graph.sparql.store import WIKIDATA
 from kgmet.graph.stores.sample import sample_store
 from workbench import wording
+from workbench.running.access import access
 from workbench.running.jobs import Job, JobState
 from workbench.running.resources import GraphHolder, graph_holder
 from workbench.screens.graph import reading
@@ -31,7 +32,8 @@ def panel(state: WorkbenchState) -> None:
         if is_running and job is not None:
             job_panel(job)
             return
-        way = st.segmented_control("From", _WAYS, default=_WAYS[0], required=True, key="own-from")
+        ways = [way for way in _WAYS if way != _WAYS[1] or not access().is_shared]
+        way = st.segmented_control("From", ways, default=ways[0], required=True, key="own-from")
         message(_load(state, holder, str(way)), kind="warning")
         _outcome(job)
     if not holder.is_sample and st.button("Back to the graph that comes with the program", key="own-back"):

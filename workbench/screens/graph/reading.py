@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kgmet.base.errors import GraphFileError, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.errors import ConfigError, GraphFileError, KgmetError
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.graph.sparql.store import SparqlStore
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.rdf import RDF_FORMATS
 from kgmet.graph.stores.readers import load_graph
 from workbench import wording
 from workbench.running import jobs
+from workbench.running.access import access
 from workbench.running.resources import GraphHolder
 from workbench.state.session import WorkbenchState
 
@@ -81,7 +82,7 @@ def read_files(paths: Sequence[Path], progress: Progress | None = None) -> Readi
     single: TripleStore | None = None
     for number, path in enumerate(triples):
         if progress is not None:
-            progress.report(ProgressEvent(stage="graph", done=number, total=len(triples)))
+            progress.report(ProgressEvent(stage=Stage.GRAPH, done=number, total=len(triples)))
             progress.check()
         try:
             single = load_graph(path, entities=names)
@@ -130,11 +131,19 @@ def start_files(state: WorkbenchState, holder: GraphHolder, files: Mapping[str, 
 
 def start_folder(state: WorkbenchState, holder: GraphHolder, folder: str) -> str | None:
     """Start the job ``graph``: read the files of a folder, or one file."""
+    try:
+        access().check_folder(folder)
+    except ConfigError as error:
+        return str(error)
     return _start(state, holder, lambda progress: read_files(files_in(folder), progress), title=f"Read {folder}")
 
 
 def start_endpoint(state: WorkbenchState, holder: GraphHolder, address: str) -> str | None:
     """Start the job ``graph``: ask an endpoint."""
+    try:
+        access().check_endpoint(address)
+    except ConfigError as error:
+        return str(error)
     return _start(state, holder, lambda _: ask_endpoint(address), title=f"Ask {address}")
 
 
@@ -142,7 +151,7 @@ def _start(
     state: WorkbenchState, holder: GraphHolder, read: Callable[[Progress], Reading], *, title: str
 ) -> str | None:
     def work(progress: Progress) -> Reading:
-        progress.report(ProgressEvent(stage="graph", done=0))
+        progress.report(ProgressEvent(stage=Stage.GRAPH, done=0))
         reading = read(progress)
         progress.check()
         holder.put(reading.graph)

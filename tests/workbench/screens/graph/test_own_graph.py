@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from kgmet.base.errors import EndpointError, GraphFileError
-from kgmet.graph.stores.sample import sample_store
 from kgmet.graph.stores.readers import load_graph
+from kgmet.graph.stores.sample import sample_store
 from tests.graph.sparql import test_sparql as serve
 from tests.workbench.sessions import fresh_process, state_of, wait_for
 from workbench.running import resources
+from workbench.running.access import Access
 from workbench.running.jobs import JobState
 from workbench.screens.graph import reading
 
@@ -83,3 +84,11 @@ def test_an_endpoint_is_asked_for_its_relations(tmp_path: Path) -> None:
     assert any(line.startswith("for example: ") and "–" in line for line in found.read[1:])
     assert {"P17", "P36"} <= {relation.id for relation in found.graph.relations()}
     assert not found.refused
+
+
+def test_visitors_of_a_shared_server_name_no_folder_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "access", lambda: Access(is_shared=True, endpoints=frozenset({"https://a.example/q"})))
+    state, holder = state_of(), resources.graph_holder()
+    assert "uploaded, not named" in str(reading.start_folder(state, holder, "/etc"))
+    assert "may not be asked" in str(reading.start_endpoint(state, holder, "http://10.0.0.1/sparql"))
+    assert state.job("graph") is None and holder.is_sample
