@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kgmet.base.errors import EndpointError, GraphFileError
+from kgmet.graph.sparql.store import SparqlStore
 from kgmet.graph.stores.readers import load_graph
 from kgmet.graph.stores.sample import sample_store
 from tests.graph.sparql import test_sparql as serve
@@ -80,10 +81,13 @@ def test_an_endpoint_is_asked_for_its_relations(tmp_path: Path) -> None:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         found = reading.ask_endpoint(f"http://127.0.0.1:{port}/sparql")
+        relations = {relation.id for relation in found.graph.relations()}
         process.kill()
     assert any(line.startswith("for example: ") and "–" in line for line in found.read[1:])
-    assert {"P17", "P36"} <= {relation.id for relation in found.graph.relations()}
+    assert {"P17", "P36"} <= relations
     assert not found.refused
+    assert isinstance(found.graph, SparqlStore)
+    found.graph.close()
 
 
 def test_visitors_of_a_shared_server_name_no_folder_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
