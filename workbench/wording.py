@@ -1,4 +1,4 @@
-"""Every label, help text and number format that more than one place shows."""
+"""Labels, help texts and number formats shared by several places."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STAGES = {
     "spectrum": "Reading the spectrum",
     "drift": "Measuring the drift",
 }
-"""Names of stages for people; others are shown as they are."""
+"""Display names of stages; others are shown unchanged."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -61,7 +61,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
+"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
@@ -69,7 +69,7 @@ VERDICTS = {
     "no": ("no", "bad"),
     None: ("no expectation", "none"),
 }
-"""Verdict on a fact that is to change → (words, class of the chip)."""
+"""Verdict on a fact that should change → (words, class of the chip)."""
 STAYS = {
     "says": ("unchanged", "good"),
     "prefers": ("changed, the true one still likelier", "near"),
@@ -92,7 +92,7 @@ OUTCOMES = {
 
 
 def progress_line(stage: str, done: int, total: int | None) -> str:
-    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    """Format the progress of a stage: steps, or megabytes if bytes are counted."""
     name = STAGES.get(stage, stage.capitalize())
     if stage == "download":
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
@@ -100,10 +100,10 @@ def progress_line(stage: str, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability for people: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
+    """Format a probability: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
 
-    Always in percent, so that two of them can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank does not
-    break, so that number and sign stay on one line in a narrow table.
+    Always in percent, so that two values can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank is
+    non-breaking, so that number and sign stay on one line.
     """
     if value is None:
         return NOT_MEASURED
@@ -116,12 +116,12 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits."""
+    """Format a number with so many significant digits."""
     return NOT_MEASURED if value is None else f"{value:.{digits}g}"
 
 
 def short(text: str, longest: int = 60) -> str:
-    """Text cut to a length, with an ellipsis where something is missing."""
+    """Shorten the text to a length, with an ellipsis if something was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -129,7 +129,7 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 
 
 def safe(text: str) -> str:
-    """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
+    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
 
 

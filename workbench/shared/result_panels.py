@@ -1,4 +1,4 @@
-"""What an edit did, and taking it back: the result in words and side by side, undo, redo, and the proof of an undo."""
+"""Result of an edit in words and side by side, undo, redo, and the check after an undo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["details", "history", "result", "undo_buttons", "undone"]
 
 
 def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
-    """Undo and redo, with what they would act on."""
+    """Show Undo and Redo, with the edits they act on."""
 
     def take_off() -> None:
         st.session_state["undo-said"] = actions.undo(state)
@@ -53,7 +53,7 @@ def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
 
 
 def history(state: WorkbenchState, lm: LoadedLM) -> None:
-    """The newest edit's result; after an undo, the proof that everything is as it was."""
+    """Show the newest edit's result or, after an undo, the check that every answer is unchanged."""
     if st.session_state.get("undo-shown") and state.redo:
         undone(state, lm)
         return
@@ -67,7 +67,7 @@ def history(state: WorkbenchState, lm: LoadedLM) -> None:
 
 
 def result(entry: StackEntry) -> None:
-    """An applied edit in plain words, before and after beside each other, its consequences and its search."""
+    """Show an applied edit: a summary, answers before and after, its consequences and its search."""
     report = entry.report
     if report is None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
@@ -85,7 +85,7 @@ def result(entry: StackEntry) -> None:
 
 
 def details(state: WorkbenchState) -> None:
-    """What follows from the newest edit, clause by clause, and its search."""
+    """Show the newest edit's consequences and its search."""
     entry = state.stack[-1] if state.stack else None
     if entry is None or entry.report is None or (st.session_state.get("undo-shown") and state.redo):
         return
@@ -128,12 +128,12 @@ def _in_words(report: EditReport) -> str:
 
 
 def percent_of(value: float | None) -> str:
-    """A probability inside Markdown."""
+    """Format a probability for Markdown."""
     return wording.safe(wording.percent(value))
 
 
 def undone(state: WorkbenchState, lm: LoadedLM) -> None:
-    """After an undo: the same questions again, and whether each number is the very one of before."""
+    """Show, after an undo, the same questions again and whether each number is identical."""
     if not state.redo:
         return
     entry = state.redo[-1]
