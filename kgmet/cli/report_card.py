@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--target", help="the new object: Rome")
     parser.add_argument("--old", help="the old object; by default what the graph holds")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--text-tokens", type=positive, default=600, help="tokens of text (default: %(default)s)")
+    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument(
+        "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
+    )
     parser.add_argument(
         *("--out", "-o"), type=Path, action="append", metavar="FILE", help=".json, .md, .tex or .html; several times"
     )
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     graph, progress = open_store(options), StderrProgress()
     facts = _facts(options, graph)
     edited = _edited(options, facts, graph, progress)
-    config = CardConfig(text_tokens=options.text_tokens)
+    config = CardConfig(text_tokens=options.text_tokens, in_context=not options.no_context)
     card = make_card(edited, edits=facts, store=graph, config=config, progress=progress)
     for path in outputs:
         _write(card, path)
