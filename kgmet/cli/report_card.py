@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("report-card", help="what an edit does to a model, row by row, with baselines")
     made = parser.add_mutually_exclusive_group()
     made.add_argument("--patch", type=Path, metavar="DIR", action="append", help="folder that `edit --save` made")
-    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter on the down-projections, as PEFT saves")
+    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
     parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
@@ -125,7 +125,7 @@ def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, pro
     editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
     lm = load_model(options, progress)
     if options.adapter:
-        return EditedModel.of_patches(lm, [kgmet.import_lora(options.adapter, lm)], name=f"adapter {options.adapter}")
+        return EditedModel.of_adapter(lm, options.adapter)
     if options.base:
         base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
         return EditedModel.of_models(base, lm, edits=facts)
