@@ -31,6 +31,9 @@ STAGES = {
     "recompute": "Applying edits again",
     "evaluate": "Editing and scoring cases",
     "trace": "Tracing the shift through the layers",
+    "causal trace": "Restoring one state at a time",
+    "patching": "Putting in one state at a time",
+    "contributions": "Reading contributions and ranks",
     "spectrum": "Reading the spectrum",
     "drift": "Measuring the drift",
 }

@@ -46,10 +46,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings(file: Path, chosen: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """Return the settings in `file` as options of ``streamlit run``, those in `chosen` in place of the file's.
+    """Return the settings in `file` as options of ``streamlit run``, overridden by `chosen`.
 
-    Streamlit itself reads such a file only from the folder it is started in. A setting that `environment` holds is left
-    out, unless it is chosen: options would outrank it.
+    Streamlit itself reads such a file only from the folder it is started in. A setting in `environment` is left out
+    unless it is in `chosen`, because options override the environment.
     """
     from_file = dict(_flat(tomllib.loads(file.read_text(encoding="utf-8"))))
     kept = {key: value for key, value in from_file.items() if _variable(key) not in environment} | dict(chosen)
@@ -65,7 +65,7 @@ def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def _variable(key: str) -> str:
-    """``server.maxUploadSize`` → ``STREAMLIT_SERVER_MAX_UPLOAD_SIZE``."""
+    """Return a setting's environment variable, such as ``STREAMLIT_SERVER_MAX_UPLOAD_SIZE``."""
     return "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", key).upper()
 
 

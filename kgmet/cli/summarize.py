@@ -1,4 +1,4 @@
-"""``python -m kgmet summarize``: tables, figures and paired tests of runs that `evaluate` made."""
+"""``python -m kgmet summarize``: tables, figures and paired tests of `evaluate` runs."""
 
 from __future__ import annotations
 

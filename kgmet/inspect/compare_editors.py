@@ -1,4 +1,4 @@
-"""`compare_editors`: one edit made by several methods or settings in turn, and all asked the same."""
+"""`compare_editors`: one edit made with several methods or settings, all asked the same prompts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _N_PASSAGE = 8
 def contest_prompts(
     edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
 ) -> tuple[Question, ...]:
-    """The same prompts for every candidate, none searched with or protected; without a graph the edit's own alone."""
+    """Return the prompts for every candidate, none optimised or protected; without a graph, only the edit's own."""
     own = own_question(edit)
     if store is None:
         return (own,)
@@ -66,17 +66,17 @@ def compare_editors(
     Args:
         lm: the model; nothing needs to be attached.
         edit: the fact.
-        candidates: the columns.
+        candidates: the methods or settings to compare.
         store: the graph, or ``None``.
         catalogue: wordings of relations.
         statistics: key statistics of this model.
-        earlier: patches under this edit; they stay attached, and their keys are kept where a method does so.
+        earlier: earlier patches; they stay attached, and their keys are kept by methods that do so.
         on_result: receives the comparison so far after each candidate.
-        progress: receives every candidate and of its search; can cancel.
+        progress: receives every candidate and the steps of its search; can cancel.
 
     Raises:
         Cancelled: if asked to stop.
-        KgmetError: if the prompts cannot be asked. A candidate that fails is kept as a outcome with its error.
+        KgmetError: if the prompts cannot be asked. A failed candidate becomes a result with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
     so_far = EditsSoFar.of(earlier)

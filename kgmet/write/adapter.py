@@ -32,7 +32,7 @@ _TENSORS = Limits(n_bytes=MAX_BYTES)
 _ADVICE = "Choose a folder with a LoRA adapter on the down-projections."
 _ANY_ADVICE = "Choose a folder with a LoRA adapter, as PEFT saves it."
 _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
-"""Settings under which an adapter is more than B · A, and the only value of each that we read."""
+"""Settings that make an adapter more than B · A, and the only value of each that can be read."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,12 +127,12 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
         lm: the model the adapter is for.
 
     Returns:
-        A patch; with the edits it carries out where `export_lora` has noted them, else without.
+        A patch; with its edits if `export_lora` recorded them, else without.
 
     Raises:
         BrokenArtifactError: if a file is missing, damaged, too large, touches anything but the down-projections, or
             does not fit the model.
-        StaleArtifactError: if it says that it was made for another model.
+        StaleArtifactError: if it names another model.
     """
     config, noted, tensors = _files(folder)
     with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ADVICE):
@@ -179,7 +179,7 @@ def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:
-    """A and B by layer; every tensor must belong to one of the down-projections."""
+    """Return a and B by layer; every tensor must belong to one of the down-projections."""
     names = {lm.family.write_name(layer): layer for layer in range(lm.n_layer)}
     found: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -191,7 +191,7 @@ def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[in
             )
         found.setdefault(names[module], {})[part[0]] = tensor
     if not found:
-        raise BrokenArtifactError(f"The adapter in {folder} changes nothing.")
+        raise BrokenArtifactError(f"The adapter in {folder} changes nothing. Export it again.")
     return {layer: (pair["A"], pair["B"]) for layer, pair in found.items()}
 
 
@@ -216,15 +216,15 @@ def _scaling(name: str, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) 
 
 
 def _setting(pattern: Mapping[str, Any], name: str, default: Any) -> float:
-    """The value for a module: that of the first key that is its name or the end of it, as in PEFT.
+    """Return a module's value: that of the first key equal to its name or to the end of it, as in PEFT.
 
-    PEFT takes keys for regular expressions. A stranger's expression can run for years, so only names are read.
+    PEFT treats keys as regular expressions. An untrusted expression can run for years, so only names are accepted.
     """
     for key, value in pattern.items():
         bare = key.removeprefix("^").removesuffix("$").replace(r"\.", ".")
         if not re.fullmatch(r"[\w.]+", bare):
             raise BrokenArtifactError(
-                f"The adapter's pattern {key[:80]!r} is no module's name; such patterns are not read."
+                f"The adapter's pattern {key[:80]!r} is not a module name. Name each module in full and save it again."
             )
         if name == bare or name.endswith(f".{bare}"):
             return float(value)
