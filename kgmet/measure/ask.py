@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import ChatText
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
@@ -119,12 +119,12 @@ def ask_each_side(
     decoding, progress = decoding or Decoding(), progress or Silent()
     found: list[list[SideAnswers]] = [[] for _ in sides]
     for begin in range(0, len(questions), batch_size):
-        progress.report(ProgressEvent(stage="probe", done=begin, total=len(questions)))
+        progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(questions)))
         progress.check()
         batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding, max_token)
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
-    progress.report(ProgressEvent(stage="probe", done=len(questions), total=len(questions)))
+    progress.report(ProgressEvent(stage=Stage.PROBE, done=len(questions), total=len(questions)))
     return [
         SideAnswers(
             answers=[answer for part in parts for answer in part.answers],
