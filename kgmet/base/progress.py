@@ -7,11 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from kgmet.base.errors import Cancelled
 
-__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "note"]
+__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "Stage", "note"]
+
+
+class Stage(StrEnum):
+    """Every stage that long work reports. Who shows progress has words for each."""
+
+    WAIT = "wait"
+    DOWNLOAD = "download"
+    CONVERT = "convert"
+    EDITS = "edits"
+    LOAD_MODEL = "load model"
+    KEY_STATISTICS = "key statistics"
+    KNOWN_FACTS = "known facts"
+    FACT_INDEX = "fact index"
+    SEARCH = "search"
+    WRITE = "write"
+    MEASURE = "measure"
+    PROBE = "probe"
+    CARD = "card"
+    COMPARISON = "comparison"
+    EXPORT = "export"
+    RECOMPUTE = "recompute"
+    EVALUATE = "evaluate"
+    TRACE = "trace"
+    CAUSAL_TRACE = "causal trace"
+    PATCHING = "patching"
+    CONTRIBUTIONS = "contributions"
+    SPECTRUM = "spectrum"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +51,7 @@ class ProgressEvent:
     example the loss terms at this step.
     """
 
-    stage: str
+    stage: Stage
     done: int
     total: int | None = None
     detail: Mapping[str, float | str] = field(default_factory=dict)
@@ -48,7 +77,7 @@ class Silent:
         """Do nothing: this work is never cancelled."""
 
 
-def note(progress: Progress, stage: str, text: str) -> None:
+def note(progress: Progress, stage: Stage, text: str) -> None:
     """Report a remark about a stage, such as a retry with less memory."""
     progress.report(ProgressEvent(stage=stage, done=0, detail={"note": text}))
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json, read_text
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import DEFAULT_EDITOR, Editor, editor_named
@@ -196,10 +196,10 @@ class EditSession:
     def _reports(self, plan: EditPlan, earlier: EditsSoFar, progress: Progress) -> tuple[EditReport, ...]:
         reports = []
         for position in range(len(plan.contexts)):
-            progress.report(ProgressEvent(stage="measure", done=position, total=len(plan.contexts)))
+            progress.report(ProgressEvent(stage=Stage.MEASURE, done=position, total=len(plan.contexts)))
             progress.check()
             reports.append(report_edit(self.lm, plan, earlier=earlier.patches, position=position))
-        progress.report(ProgressEvent(stage="measure", done=len(reports), total=len(reports)))
+        progress.report(ProgressEvent(stage=Stage.MEASURE, done=len(reports), total=len(reports)))
         return tuple(reports)
 
     def probe(self, prompts: Sequence[str | Question], *, decoding: Decoding | None = None) -> Comparison:

@@ -21,7 +21,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json
 from kgmet.base.fingerprint import digest
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.forecast.known import answers_of
 from kgmet.forecast.pairs import MeasuredFacts, joined_pairs, measure_facts
@@ -269,7 +269,7 @@ def build_index(
     while sum(map(len, parts)) < limit:
         size = index_bytes(lm, limit, per_fact=per_fact)
         detail: dict[str, float | str] = {"most bytes": float(size), "round": float(number + 1)}
-        progress.report(ProgressEvent(stage="fact index", done=sum(map(len, parts)), total=limit, detail=detail))
+        progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=sum(map(len, parts)), total=limit, detail=detail))
         progress.check()
         prompts = asking.next_round()
         if not prompts:
@@ -278,7 +278,7 @@ def build_index(
         asking.heard({fact.prompt.id for fact in part.facts})
         parts.append(part)
         number += 1
-    progress.report(ProgressEvent(stage="fact index", done=limit, total=limit))
+    progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=limit, total=limit))
     index = _joined(lm, parts, layers)
     index = index.only(range(limit)) if len(index) > limit else index
     if own:

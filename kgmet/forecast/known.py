@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -115,7 +115,7 @@ def known_facts(
         left = [p[number] for p in wordings if number < len(p) and not _is_known(asked, p[number])]
         for begin in range(0, len(left), _AT_ONCE):
             progress.report(
-                ProgressEvent(stage="known facts", done=begin, total=len(left), detail={"wording": number + 1})
+                ProgressEvent(stage=Stage.KNOWN_FACTS, done=begin, total=len(left), detail={"wording": number + 1})
             )
             progress.check()
             chunk = left[begin : begin + _AT_ONCE]

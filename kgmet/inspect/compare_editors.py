@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.plan import plan_edits
@@ -87,9 +87,8 @@ def compare_editors(
         usual, n_token = perplexity(lm, passages)
     comparison = EditorComparison(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, results=())
     for number, candidate in enumerate(candidates):
-        progress.report(
-            ProgressEvent(stage="comparison", done=number, total=len(candidates), detail={"candidate": candidate.label})
-        )
+        detail = {"candidate": candidate.label}
+        progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
         outcome = _candidate_result(lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress)
@@ -101,7 +100,7 @@ def compare_editors(
         comparison = replace(comparison, results=(*comparison.results, outcome))
         if on_result is not None:
             on_result(comparison)
-    progress.report(ProgressEvent(stage="comparison", done=len(candidates), total=len(candidates)))
+    progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
 
 

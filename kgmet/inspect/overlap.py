@@ -9,7 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
 from kgmet.inspect.spectrum import edit_rows
@@ -151,7 +151,7 @@ def measure_drift(
     layers = tuple(update.layer for update in patch.updates)
     rows = []
     for number, text in enumerate(texts):
-        progress.report(ProgressEvent(stage="drift", done=number, total=len(texts)))
+        progress.report(ProgressEvent(stage=Stage.DRIFT, done=number, total=len(texts)))
         progress.check()
         span = locate(lm, text.phrase)
         ids = span.input_ids[: span.lookup.position + 1]
@@ -161,7 +161,7 @@ def measure_drift(
             after = _outputs(lm, ids, layers)
         size = before.norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)
         rows.append((after - before).norm(dim=-1) / size)
-    progress.report(ProgressEvent(stage="drift", done=len(texts), total=len(texts)))
+    progress.report(ProgressEvent(stage=Stage.DRIFT, done=len(texts), total=len(texts)))
     values = torch.stack(rows) if rows else torch.zeros(0, len(layers), dtype=torch.float64)
     return Drift(texts=tuple(texts), layers=layers, values=values)
 

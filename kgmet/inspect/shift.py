@@ -9,7 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.inspect.texts import InspectedText
 from kgmet.lm.load.loaded import LoadedLM
@@ -108,7 +108,7 @@ def trace_shifts(
     several = [patches] if isinstance(patches, EditPatch) else list(patches)
     found = []
     for number, text in enumerate(texts):
-        progress.report(ProgressEvent(stage="trace", done=number, total=len(texts), detail={"text": text.text}))
+        progress.report(ProgressEvent(stage=Stage.TRACE, done=number, total=len(texts), detail={"text": text.text}))
         progress.check()
         span = locate(lm, text.phrase)
         with attached(list(earlier), lm):
@@ -116,7 +116,7 @@ def trace_shifts(
         with attached([*earlier, *several], lm):
             after = layer_states(lm, span.input_ids)
         found.append(_trace(lm, text, span, before, after))
-    progress.report(ProgressEvent(stage="trace", done=len(texts), total=len(texts)))
+    progress.report(ProgressEvent(stage=Stage.TRACE, done=len(texts), total=len(texts)))
     return found
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.editing.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
@@ -236,12 +236,12 @@ def inspect_writes(
     for number, update in enumerate(patch.updates):
         progress.report(
             ProgressEvent(
-                stage="spectrum", done=number, total=len(patch.updates), detail={"layer": float(update.layer)}
+                stage=Stage.SPECTRUM, done=number, total=len(patch.updates), detail={"layer": float(update.layer)}
             )
         )
         progress.check()
         found.append(_inspect_layer(lm, patch, update, moments[update.layer], earlier))
-    progress.report(ProgressEvent(stage="spectrum", done=len(patch.updates), total=len(patch.updates)))
+    progress.report(ProgressEvent(stage=Stage.SPECTRUM, done=len(patch.updates), total=len(patch.updates)))
     return found
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent, note
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
@@ -177,7 +177,7 @@ def _halves(searches: list[_Search], progress: Progress, error: BaseException) -
     for search in searches:
         search.forget_untaken()
     half = (len(searches) + 1) // 2
-    note(progress, "search", f"{len(searches)} edits at once do not fit into memory; going on with {half} at once.")
+    note(progress, Stage.SEARCH, f"{len(searches)} edits at once do not fit into memory; going on with {half} at once.")
     return [searches[half:], searches[:half]]
 
 
@@ -341,7 +341,7 @@ def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: floa
     terms |= {"total": total, "norm_ratio": math.sqrt(penalty)}
     search.record_step(terms, {term: max(losses) for term, losses in values.items()})
     detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
-    progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
+    progress.report(ProgressEvent(stage=Stage.SEARCH, done=len(search.curve) - 1, total=search.last, detail=detail))
 
 
 def _results(searches: Sequence[_Search], layer: int) -> list[TargetShift]:

@@ -20,7 +20,7 @@ from kgmet.base.artifact import write_tensors
 from kgmet.base.cache import folder_written_whole
 from kgmet.base.errors import ConfigError, NonFiniteError
 from kgmet.base.fingerprint import plain
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.family import Layout
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, check_patch, merged_updates
@@ -124,7 +124,7 @@ def export_merged(
     relative: dict[str, float] = {}
     total = len(updates) + 1
     for done, update in enumerate(updates):
-        progress.report(ProgressEvent(stage="export", done=done, total=total))
+        progress.report(ProgressEvent(stage=Stage.EXPORT, done=done, total=total))
         progress.check()
         name = f"{update.weight_name}.weight"
         change = update.dense().double()
@@ -140,7 +140,7 @@ def export_merged(
         rounding[update.weight_name] = float(error.abs().max())
         relative[update.weight_name] = float(error.norm() / change.norm().clamp(min=1e-300))
         state[name] = stored
-    progress.report(ProgressEvent(stage="export", done=total - 1, total=total))
+    progress.report(ProgressEvent(stage=Stage.EXPORT, done=total - 1, total=total))
     progress.check()
 
     def fill(made: Path) -> None:
@@ -148,7 +148,7 @@ def export_merged(
         lm.tokenizer.save_pretrained(made)
 
     _in_new_folder(folder, fill)
-    progress.report(ProgressEvent(stage="export", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.EXPORT, done=total, total=total))
     return MergeReport(folder=folder, dtype=str(lm.dtype).removeprefix("torch."), rounding=rounding, relative=relative)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.search import TargetShift
@@ -188,7 +188,7 @@ def solve_layers(
         job.rewind()
         for layer, share in plan:
             detail = {"layer": float(layer)}
-            progress.report(ProgressEvent(stage="write", done=next(done), total=total, detail=detail))
+            progress.report(ProgressEvent(stage=Stage.WRITE, done=next(done), total=total, detail=detail))
             progress.check()
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
@@ -219,7 +219,7 @@ def solve_layers(
         priced(updates, sorted(updates))
         job.rewind()
         remaining = job.remaining(list(updates.values()))
-    progress.report(ProgressEvent(stage="write", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 
 

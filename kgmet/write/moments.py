@@ -36,7 +36,7 @@ from kgmet.base.errors import (
 from kgmet.base.files import Limits, failures_as, read_text
 from kgmet.base.fingerprint import digest
 from kgmet.base.memory import check_room, free_memory, is_out_of_memory
-from kgmet.base.progress import Progress, ProgressEvent, Silent, note
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
@@ -212,7 +212,7 @@ def make_key_moments(
     if at_once < len(missing):
         note(
             progress,
-            "key statistics",
+            Stage.KEY_STATISTICS,
             f"The sums of {len(missing)} layers do not fit into memory: {at_once} at a time.",
         )
     for begin in range(0, len(missing), at_once):
@@ -263,7 +263,7 @@ def _stream(
     except BaseException:
         state.checkpoint()
         raise
-    progress.report(ProgressEvent(stage="key statistics", done=len(rows), total=len(rows)))
+    progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=len(rows), total=len(rows)))
     for layer in layers:
         total = state.sums.pop(layer).folded()
         yield KeyMoment(
@@ -284,7 +284,7 @@ def _run_batches(
     progress: Progress,
 ) -> None:
     while state.begin < len(rows):
-        progress.report(ProgressEvent(stage="key statistics", done=state.begin, total=len(rows)))
+        progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=state.begin, total=len(rows)))
         progress.check()
         batch = rows[state.begin : state.begin + batch_size]
         try:
@@ -308,7 +308,7 @@ def _smaller(batch_size: int, progress: Progress, error: BaseException) -> int:
             "8 bits, or one that is spread over devices (device_map='auto')."
         ) from error
     half = batch_size // 2
-    note(progress, "key statistics", f"{batch_size} passages at once do not fit into memory; going on with {half}.")
+    note(progress, Stage.KEY_STATISTICS, f"{batch_size} passages at once do not fit into memory; going on with {half}.")
     return half
 
 
@@ -364,7 +364,7 @@ class _LayerSum:
 
     def _to_cpu(self, width: int, device: torch.device) -> None:
         text = f"A sum of {width}² numbers does not fit on {device}; it is kept on the CPU."
-        note(self._progress, "key statistics", text)
+        note(self._progress, Stage.KEY_STATISTICS, text)
         self._latest = torch.zeros(width, width, dtype=torch.float32, device="cpu")
 
     def add(self, keys: Tensor) -> None:

@@ -21,7 +21,7 @@ from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
 from kgmet.base.memory import is_out_of_memory
-from kgmet.base.progress import Progress, Silent, note
+from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 
@@ -105,7 +105,7 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
             if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):  # type: ignore[attr-defined]
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
-            note(progress, "spectrum", text)
+            note(progress, Stage.SPECTRUM, text)
     return _spectrum(*torch.linalg.eigh(second))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from kgmet.base.memory import is_out_of_memory
-from kgmet.base.progress import Progress, Silent, note
+from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import write_device
 from kgmet.write.moments import (
@@ -114,7 +114,7 @@ class KeyStatistics:
                 self._forget_on(device, moment.layer)
         note(
             progress,
-            "spectrum",
+            Stage.SPECTRUM,
             f"The free directions of layer {moment.layer} do not fit on {device}; the CPU keeps them and solves there.",
         )
         return make(moment, torch.device("cpu"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import ConfigError, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.evaluate.runs.engine import Job, Resources
 
 __all__ = ["run_on_ray"]
@@ -130,4 +130,4 @@ class _Pool:
             "run": f"{len(self._running)} workers",
             "workers_lost": float(sum(self._losses)),
         }
-        self._progress.report(ProgressEvent(stage="evaluate", done=done, detail=detail))
+        self._progress.report(ProgressEvent(stage=Stage.EVALUATE, done=done, detail=detail))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.context import EditContext
 from kgmet.editing.graph_part import graph_part
 from kgmet.editing.plan import plan_edits
@@ -289,8 +289,8 @@ class _Run:
         detail: dict[str, float | str] = {"doing": doing}
         if all(what in self.spent or not left[what] for what in left):
             detail["seconds_left"] = sum(self.spent[w][0] / self.spent[w][1] * n for w, n in left.items() if n)
-        done = n_done + len(self.scored)
-        self.progress.report(ProgressEvent(stage="evaluate", done=done, total=n_batch + len(self.cases), detail=detail))
+        done, total = n_done + len(self.scored), n_batch + len(self.cases)
+        self.progress.report(ProgressEvent(stage=Stage.EVALUATE, done=done, total=total, detail=detail))
 
 
 def _chunks(places: Sequence[int], size: int) -> Iterator[list[int]]:

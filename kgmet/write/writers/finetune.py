@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, RequestError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
@@ -119,7 +119,7 @@ def finetune_updates(
                     f"The fine-tuning loss became {loss} at step {step}. Load the model in float32 or use a smaller "
                     "finetune.rate."
                 )
-            progress.report(ProgressEvent(stage="search", done=step, total=config.steps, detail={"total": loss}))
+            progress.report(ProgressEvent(stage=Stage.SEARCH, done=step, total=config.steps, detail={"total": loss}))
             if step == config.steps or float(nll.detach().max()) <= config.stop_nll:
                 break
             optimizer.zero_grad()
