@@ -38,7 +38,7 @@ STAGES: dict[Stage, str] = {
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people."""
+"""Display names of stages."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -93,7 +93,7 @@ OUTCOMES = {
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:
-    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    """Format the progress of a stage: steps, or megabytes if bytes are counted."""
     name = STAGES[stage]
     if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")

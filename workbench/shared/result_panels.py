@@ -95,7 +95,7 @@ def details(state: WorkbenchState) -> None:
 
 def _details(entry: StackEntry, report: EditReport) -> None:
     if report.multi_hop:
-        st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
+        st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
         st.html(tables.consequence_table(report.multi_hop))
     if report.consequences:
         st.caption("What follows, as a text to continue, in words that were not optimised.")

@@ -58,7 +58,7 @@ def _elsewhere(worlds: EditWorlds, leading: Sequence[str], fact: KeptFact) -> li
         starts = worlds.reader.about(fact.triple.subject, relation, limit=READ_LIMIT)
         for triple in sorted(starts, key=lambda t: worlds.reader.by_fame(t.subject))[:_TRIED]:
             if len(worlds.reader.objects(triple.subject, relation)) == 1:
-                reason = f"{triple}, and {fact.triple}: the same chain by way of another subject."
+                reason = f"{triple}, and {fact.triple}: the same chain through another subject."
                 found.append(_kept(worlds, "neighbour", (triple, fact.triple), also=fact.also, reason=reason))
                 break
     return found

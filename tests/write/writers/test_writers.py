@@ -1,4 +1,4 @@
-"""Laws of the writers: each is the formula of its paper."""
+"""Properties of the writers: each is the formula of its paper."""
 
 from __future__ import annotations
 
