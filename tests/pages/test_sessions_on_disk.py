@@ -99,6 +99,7 @@ def test_saving_again_saves(resident: Resident, name: str, monkeypatch: pytest.M
 def test_an_edit_is_applied_and_switched_where_nothing_can_be_written(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    edited(state_of(), resident)  # measures the model's statistics, which need the disk
     refuse_to_write(monkeypatch)
     state = edited(state_of(), resident)
     app = app_at("ledger", state)
