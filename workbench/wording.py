@@ -21,6 +21,7 @@ STAGES = {
     "moments": "Measuring what must be protected, once per model",
     "known facts": "Asking which facts the model knows, once per model",
     "fact index": "Measuring what would move each known fact, once per model",
+    "check forecast": "Asking the forecast facts",
     "search": "Searching the shift",
     "write": "Writing into the free directions",
     "measure": "Asking before and after",

@@ -57,6 +57,11 @@ class Editor:
     """The paper."""
 
     @property
+    def can_price(self) -> bool:
+        """Whether its write can price facts (`write.price`): only least squares in a key metric can."""
+        return self.writer in (WriterKind.NULL_SPACE, WriterKind.LEAST_SQUARES)
+
+    @property
     def uses_graph(self) -> bool:
         """Whether the graph takes part in any way."""
         hold = self.config.hold
