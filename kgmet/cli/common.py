@@ -9,9 +9,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kgmet.base.progress import ProgressEvent
+
+if TYPE_CHECKING:
+    from kgmet.graph.store import TripleStore
 
 __all__ = [
     "StderrProgress",
@@ -89,13 +92,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_graph_options(parser: argparse.ArgumentParser) -> None:
-    """``--graph``, ``--no-graph``."""
+    """``--graph``, ``--entities``, ``--endpoint``, ``--no-graph``."""
     parser.add_argument(
         "--graph",
         type=Path,
-        action="append",
-        help="file of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
+        action="extend",
+        nargs="+",
+        metavar="FILE",
+        help="files of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
     )
+    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
+    parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
     parser.add_argument("--no-graph", action="store_true", help="edit without any graph")
 
 
@@ -111,14 +118,32 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
 
 
-def open_store(options: argparse.Namespace) -> Any:
-    """The store the options name, or ``None``."""
+def open_store(options: argparse.Namespace) -> TripleStore | None:
+    """Open the store that the options of `add_graph_options` name; ``None`` with ``--no-graph``.
+
+    Raises:
+        RequestError: if the options contradict each other.
+        GraphFileError: if a file cannot be read.
+        EndpointError: if the endpoint is not allowed.
+    """
+    from kgmet.base.errors import RequestError
+
+    chosen = [name for name in ("graph", "endpoint", "no_graph") if getattr(options, name)]
+    if len(chosen) > 1:
+        names = ", ".join("--" + name.replace("_", "-") for name in chosen)
+        raise RequestError(f"Give one source of triples: files, an endpoint or no graph, but not all of {names}.")
+    if options.entities and not options.graph:
+        raise RequestError("--entities names what files number. Give the files with --graph.")
     if options.no_graph:
         return None
+    if options.endpoint:
+        from kgmet.graph.sparql.store import SparqlStore
+
+        return SparqlStore(options.endpoint)
     if options.graph:
         from kgmet.graph.stores.readers import load_graph
 
-        return load_graph(options.graph if len(options.graph) > 1 else options.graph[0])
+        return load_graph(options.graph, entities=options.entities)
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()

@@ -8,7 +8,8 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, held_consequences, held_facts, held_paraphrases, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, held_facts, held_paraphrases, protected_facts
 from kgmet.graph.wording.choose_relation import Origin
 
 __all__ = ["GraphPart", "graph_part"]

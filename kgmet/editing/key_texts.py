@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import protected_facts
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import in_slot
 from kgmet.lm.load.loaded import LoadedLM

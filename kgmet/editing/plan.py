@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
-from kgmet.editing.context import EditContext, build_problem
+from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_price, make_source, make_writer
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
+from kgmet.editing.problem import build_problem
 from kgmet.fact import check_batch
 from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM

@@ -8,11 +8,11 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.editing.config import EditConfig, config_from_mapping
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.context import EditContext
 from kgmet.editing.graph_part import GraphPart, graph_part
 from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
-from kgmet.graph.phrasing import split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, split_templates
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, first_questions, prompts_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate

@@ -11,18 +11,16 @@ from pathlib import Path
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
-from kgmet.graph.phrasing import fill, says, split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, says, split_templates
 from kgmet.graph.reading.chains import GraphReader
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 
-__all__ = ["N_PROBE_WORDINGS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+__all__ = ["OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
 
 OWN = "own"
 """The relation of facts that a person brought."""
-N_PROBE_WORDINGS = 2
-"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
 _MAX_NAMES = 8
 _MAX_OBJECTS = 8
 _READ = 50_000

@@ -12,10 +12,13 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
 __all__ = [
+    "N_PROBE_WORDINGS",
     *("as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "path_label", "says"),
     *("split_templates", "word_chain"),
 ]
 
+N_PROBE_WORDINGS = 2
+"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
 _ENOUGH = 2
 """Clumsy wordings are used only where there are fewer than this many others."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, protected_facts
 from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor
 from kgmet.editing.factories import make_writer
 from kgmet.editing.plan import EditPlan, plan_edits
-from kgmet.graph.phrasing import split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, split_templates
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.spans import Phrase

@@ -180,7 +180,7 @@ def _open_store(options: JobOptions) -> TripleStore | None:
     if options.graph:
         from kgmet.graph.stores.readers import load_graph
 
-        return load_graph(list(options.graph) if len(options.graph) > 1 else options.graph[0])
+        return load_graph(options.graph)
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()

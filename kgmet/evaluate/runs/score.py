@@ -18,11 +18,12 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.continue_texts import Continuation, continue_texts
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding
 from kgmet.measure.ask import ask as ask_questions
 from kgmet.measure.metrics import TfIdf, n_gram_entropy
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.measure.verdict import judged_text, names_only, prefers
+from kgmet.measure.verdict import prefers
 
 __all__ = ["AskScore", "CaseScore", "ScoreConfig", "question_of", "says_expected", "score_cases"]
 
@@ -137,8 +138,7 @@ def says_expected(text: str, ask: Ask) -> bool:
     """Return whether a free continuation says what is expected, by the rule of `kgmet.measure`."""
     question = question_of(ask)
     form = Form.QUESTION_AND_ANSWER if ask.is_question else Form.CLOZE
-    answer = judged_text(text, form, (*question.expected_names, *question.rejected_names))
-    return names_only(answer, question.expected_names, question.rejected_names)
+    return Answer(question=question, said=text, form=form).says
 
 
 def question_of(ask: Ask) -> Question:

@@ -14,7 +14,7 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.fact import FactEdit
 from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
 from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
-from kgmet.graph.phrasing import in_slot, says, split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, in_slot, says, split_templates
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -48,7 +48,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = (
 class QuestionConfig:
     """How many probes of each kind."""
 
-    n_probe_only: int = 2
+    n_probe_only: int = N_PROBE_WORDINGS
     """Wordings per fact (of the edit too) that are kept for the probes and out of every search; at least 1. Whoever
     searches must leave out as many."""
     n_questions: int = 3
