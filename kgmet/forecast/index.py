@@ -235,14 +235,14 @@ def index_folder(
     return cache_dir() / "forecast" / name
 
 
-def facts_on_disk(folder: Path) -> int:
-    """How many facts the finished parts in a folder hold; a part that cannot be read counts nothing."""
-    found = 0
+def facts_on_disk(folder: Path) -> list[str]:
+    """Ids of the facts that the finished parts in a folder hold, in order; a part that cannot be read holds none."""
+    found: list[str] = []
     for path in sorted(folder.glob("part-*.safetensors")):
         try:
             header = parse_json(load_header(path, what="index of facts", advice="Delete it.")["index"], where=str(path))
-            found += len(header["facts"])
-        except (KgmetError, KeyError, TypeError):
+            found += [IndexedFact.from_json(row).prompt.id for row in header["facts"]]
+        except (KgmetError, KeyError, TypeError, ValueError):
             continue
     return found
 

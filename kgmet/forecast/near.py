@@ -7,8 +7,8 @@ everything else. Each part is kept on disk by itself: another edit of the same r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent
 from kgmet.fact import FactEdit
@@ -87,25 +87,35 @@ def near_index(
         Cancelled: if asked to stop.
     """
     progress, per_fact = progress or Silent(), pairs_that_fit(lm, limit)
+    rising = _Rising(progress, limit)
+
+    def build(scope: FactScope, most: int) -> FactIndex:
+        return build_index(lm, store, catalogue, layers, limit=most, per_fact=per_fact, scope=scope, progress=rising)
+
     found: FactIndex | None = None
     for share in scopes_near(edits, limit):
-        have = 0 if found is None else len(found)
-        if have >= limit:
-            break
-        part = build_index(
-            lm,
-            store,
-            catalogue,
-            layers,
-            limit=min(share.limit, limit - have),
-            per_fact=per_fact,
-            scope=share.scope,
-            progress=_From(progress, have, limit),
-        )
-        found = part if found is None else found.extended(part)
+        rising.begin = 0 if found is None else len(found)
+        if rising.begin < limit:
+            found = _with_share(found, share, limit, build)
     assert found is not None
     progress.report(ProgressEvent(stage="fact index", done=limit, total=limit))
     return found
+
+
+def _with_share(
+    found: FactIndex | None, share: ScopeShare, limit: int, build: Callable[[FactScope, int], FactIndex]
+) -> FactIndex:
+    """The facts so far and those of one more share; for each that is there already the scope gives another."""
+    have = 0 if found is None else len(found)
+    wanted = min(have + share.limit, limit)
+    most = wanted - have
+    while True:
+        part = build(share.scope, most)
+        joined = part if found is None else found.extended(part)
+        missing = wanted - len(joined)
+        if missing <= 0 or len(part) < most:
+            return joined
+        most += missing
 
 
 def near_facts_on_disk(
@@ -118,11 +128,12 @@ def near_facts_on_disk(
     limit: int = NEAR_FACTS,
 ) -> int:
     """How many facts of such an index need not be measured again: known without a model's forward pass."""
-    per_fact, found = pairs_that_fit(lm, limit), 0
+    per_fact, found = pairs_that_fit(lm, limit), set[str]()
     for share in scopes_near(edits, limit):
         folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact, scope=share.scope)
-        found += min(share.limit, facts_on_disk(folder))
-    return min(found, limit)
+        new = [fact for fact in dict.fromkeys(facts_on_disk(folder)) if fact not in found]
+        found |= set(new[: min(share.limit, limit - len(found))])
+    return len(found)
 
 
 def index_seconds(lm: LoadedLM, n_fact: int) -> float:
@@ -130,17 +141,20 @@ def index_seconds(lm: LoadedLM, n_fact: int) -> float:
     return n_fact * _SECONDS_PER_FACT * lm.n_parameter / _DEFAULT_PARAMETERS
 
 
-class _From:
-    """Progress of one part as progress of the whole."""
+class _Rising:
+    """Progress of one part after the other as progress of the whole, which never falls."""
 
-    def __init__(self, progress: Progress, done: int, total: int) -> None:
-        self._progress, self._done, self._total = progress, done, total
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._highest = progress, total, 0
+        self.begin = 0
+        """How many facts there were before this part."""
 
     def report(self, event: ProgressEvent) -> None:
         """Pass the event on, counted from where this part began; a part's own end is not the end."""
-        done = min(self._done + event.done, self._total)
-        if event.done != event.total:
-            self._progress.report(ProgressEvent(stage=event.stage, done=done, total=self._total, detail=event.detail))
+        if event.done == event.total:
+            return
+        self._highest = max(self._highest, min(self.begin + event.done, self._total))
+        self._progress.report(replace(event, done=self._highest, total=self._total))
 
     def check(self) -> None:
         """Stop if the person asked to."""

@@ -186,5 +186,5 @@ def span(layers: Sequence[int]) -> str:
 
 
 def _percent(value: float) -> str:
-    """Whole per cents where they say enough, for a line must stay short."""
-    return wording.safe(f"{100 * value:.0f}\u00a0%" if value >= 0.1 else wording.percent(value))
+    """Whole per cents where they say enough, for a line must stay short; its blank must not break."""
+    return f"{100 * value:.0f}\u00a0%" if value >= 0.1 else wording.percent(value)
