@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.forecast.forecast import FactForecast
 from kgmet.lm.load.loaded import LoadedLM
@@ -90,7 +90,7 @@ def check_forecast(
     if earlier:
         before = _logprobs(lm, items, list(earlier), progress, begin=0, total=total)
     after = _logprobs(lm, items, [*earlier, patch], progress, begin=total - len(items), total=total)
-    progress.report(ProgressEvent(stage="check forecast", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.CHECK_FORECAST, done=total, total=total))
     return CheckedForecast(forecasts=items, before=before, after=after)
 
 
@@ -105,7 +105,7 @@ def _logprobs(
 ) -> Tensor:
     found: list[float] = []
     for first in range(0, len(items), _AT_ONCE):
-        progress.report(ProgressEvent(stage="check forecast", done=begin + first, total=total))
+        progress.report(ProgressEvent(stage=Stage.CHECK_FORECAST, done=begin + first, total=total))
         progress.check()
         pairs = [(item.fact.prompt.text, item.fact.answer) for item in items[first : first + _AT_ONCE]]
         with attached(list(patches), lm):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.fact import FactEdit
 from kgmet.forecast.index import FactIndex, FactScope, build_index, facts_on_disk, index_folder, pairs_that_fit
 from kgmet.graph.consequence import EditConsequences
@@ -98,7 +98,7 @@ def near_index(
         if rising.begin < limit:
             found = _with_share(found, share, limit, build)
     assert found is not None
-    progress.report(ProgressEvent(stage="fact index", done=limit, total=limit))
+    progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=limit, total=limit))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import RequestError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
@@ -76,13 +76,13 @@ def make_card(
     every = _items(contexts, store, catalogue, config)
     items = _fitting(edited, every, facts)
     columns = _columns(edited, items, facts, config, progress)
-    progress.report(ProgressEvent(stage="card", done=0, total=1))
+    progress.report(ProgressEvent(stage=Stage.CARD, done=0, total=1))
     progress.check()
     texts, where = chosen_texts(edited.base, config.text_tokens) if config.text_tokens else ([], "")
     losses = text_losses(edited, texts) if texts else []
     sentences = tuple(f"{edit.prompt} → {edit.new_object}" for edit in edits)
     rows = _rows(items, columns, losses, sentences, config)
-    progress.report(ProgressEvent(stage="card", done=1, total=1))
+    progress.report(ProgressEvent(stage=Stage.CARD, done=1, total=1))
     return ReportCard(
         model=edited.base.name,
         edited=edited.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from kgmet.base.errors import RequestError
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.editing.context import EditContext
 from kgmet.editing.foresee import Foreseen, foresee, foresee_patch, protect
 from kgmet.editing.report import report_edit
@@ -186,7 +186,7 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
     based_on = tuple(patch.id for patch in question.earlier)
 
     def work(progress: Progress) -> None:
-        progress.report(ProgressEvent(stage="measure", done=0, total=1))
+        progress.report(ProgressEvent(stage=Stage.MEASURE, done=0, total=1))
         progress.check()
         report = report_edit(lm, plan, earlier=question.earlier)
         checked = check_forecast(lm, foreseen.forecasts, plan.patch, earlier=question.earlier, progress=progress)

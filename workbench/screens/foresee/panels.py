@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from kgmet.base.progress import Stage
 from kgmet.editing.foresee import Foreseen
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
@@ -27,7 +28,7 @@ _MANY, _FEW = 40, 12
 def time_left(job: panels.Job) -> None:
     """How long the measuring of facts still takes."""
     event = job.latest
-    if event is not None and event.stage == "fact index":
+    if event is not None and event.stage is Stage.FACT_INDEX:
         st.caption(view.time_left(event.done, event.total, job.seconds))
 
 
