@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kgmet.editing.report import ConsequenceReport
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
 from kgmet.measure.answer import Answer
@@ -18,7 +17,6 @@ from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent
 __all__ = [
     "answer_side",
     "chip",
-    "consequence_table",
     "listed_triples",
     "marked_difference",
     "token_html",
@@ -57,29 +55,6 @@ def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False)
     ]
     said = said.replace("\n", " ") or "<em>nothing</em>"
     return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p>{"".join(rows)}</div>'
-
-
-def consequence_table(items: Sequence[ConsequenceReport]) -> str:
-    """What follows from an edit before and after, one row each."""
-    rows = []
-    for item in items:
-        question, was, now = item.question, item.pair.before, item.pair.after
-        before, after = marked_difference(was.said.strip(), now.said.strip())
-        old = "" if question.rejected is None else _moved(question.rejected, was.p_rejected, now.p_rejected)
-        new = _moved(question.expected or "", was.p_expected, now.p_expected)
-        goes_on = " …" if question.is_cloze else ""
-        rows.append(
-            f"<tr><td>{html.escape(question.text)}{goes_on}<small>{html.escape(item.reason)}</small></td>"
-            f"<td>{before or '∅'}</td><td>{after or '∅'}</td>"
-            f'<td class="p">{new}<small>{old}</small></td>'
-            f"<td>{chip(item.pair)}</td></tr>"
-        )
-    head = "".join(f"<th>{name}</th>" for name in ("asked", "before", "after", "probability", "verdict"))
-    return f'<div class="kg-table-wrap"><table class="kg-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
-
-
-def _moved(answer: str, before: float | None, after: float | None) -> str:
-    return f"{html.escape(answer)} {percent(before)} → {percent(after)}"
 
 
 def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:
