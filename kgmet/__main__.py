@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
-COMMANDS = ("edit", "forecast", "probe", "graph", "models", "cache", "evaluate", "summarize", "app")
+COMMANDS = ("edit", "forecast", "probe", "report-card", "graph", "models", "cache", "evaluate", "summarize", "app")
+
+
+def module_of(command: str) -> str:
+    """Return the module that declares a command."""
+    return f"kgmet.cli.{command.replace('-', '_')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
-        importlib.import_module(f"kgmet.cli.{name}").add_parser(subparsers)
+        importlib.import_module(module_of(name)).add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

@@ -102,14 +102,19 @@ def ask_each_side(
     decoding: Decoding | None = None,
     progress: Progress | None = None,
     batch_size: int = 48,
+    max_token: int = 768,
 ) -> list[SideAnswers]:
-    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.say.packed.ask_sides`); one value a side."""
+    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.say.packed.ask_sides`); one value a side.
+
+    What is asked together is `batch_size` questions, laid out in trees of at most `max_token` tokens. Each tree is
+    answered token by token, so long answers want few trees and prompts many.
+    """
     decoding, progress = decoding or Decoding(), progress or Silent()
     found: list[list[SideAnswers]] = [[] for _ in sides]
     for begin in range(0, len(questions), batch_size):
         progress.report(ProgressEvent(stage="probe", done=begin, total=len(questions)))
         progress.check()
-        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding)
+        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding, max_token)
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
     progress.report(ProgressEvent(stage="probe", done=len(questions), total=len(questions)))
@@ -122,7 +127,9 @@ def ask_each_side(
     ]
 
 
-def _batch(lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding) -> list[SideAnswers]:
+def _batch(
+    lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding, max_token: int
+) -> list[SideAnswers]:
     texts = [worded(lm, question) for question in questions]
     pairs = [
         (text, answer)
@@ -133,7 +140,7 @@ def _batch(lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], d
     # A greedy answer goes on from the very pass that gives the probabilities.
     is_greedy = decoding.temperature == 0
     lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
-    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths)
+    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths, max_token=max_token)
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
         for side, one in zip(sides, asked, strict=True)

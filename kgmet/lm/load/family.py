@@ -41,11 +41,15 @@ class ModelFamily:
     """Path of the list of decoder layers."""
     write: str
     """Path, inside a layer, of the MLP's down-projection: the module an edit is written to."""
+    attend: str
+    """Path, inside a layer, of the attention's output projection; its input is the heads side by side."""
     final_norm: str
     """Path of the normalisation before the vocabulary projection."""
     layout: Layout = Layout.OUT_IN
     write_norm: str | None = None
     """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if there is one."""
+    attend_norm: str | None = None
+    """The same between the attention's output projection and the residual stream."""
 
     def decoder_layers(self, model: nn.Module) -> nn.ModuleList:
         """Return the decoder layers, lowest first."""
@@ -63,6 +67,16 @@ class ModelFamily:
         if self.write_norm is None:
             return None
         return _submodule(self.decoder_layers(model)[layer], self.write_norm, self.name)
+
+    def attend_module(self, model: nn.Module, layer: int) -> nn.Module:
+        """Return the attention's output projection of one layer."""
+        return _submodule(self.decoder_layers(model)[layer], self.attend, self.name)
+
+    def norm_after_attend(self, model: nn.Module, layer: int) -> nn.Module | None:
+        """The normalisation between the attention and the residual stream, if there is one."""
+        if self.attend_norm is None:
+            return None
+        return _submodule(self.decoder_layers(model)[layer], self.attend_norm, self.name)
 
     def write_name(self, layer: int) -> str:
         """Full dotted name of the down-projection, as in the state dict without ``.weight``."""
@@ -126,14 +140,16 @@ def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
         ) from error
 
 
-def _llama_like(name: str, *model_types: str, write_norm: str | None = None) -> ModelFamily:
+def _llama_like(name: str, *model_types: str, has_norms_after: bool = False) -> ModelFamily:
     return ModelFamily(
         name=name,
         model_types=model_types,
         layers="model.layers",
         write="mlp.down_proj",
+        attend="self_attn.o_proj",
         final_norm="model.norm",
-        write_norm=write_norm,
+        write_norm="post_feedforward_layernorm" if has_norms_after else None,
+        attend_norm="post_attention_layernorm" if has_norms_after else None,
     )
 
 
@@ -141,14 +157,15 @@ FAMILIES: tuple[ModelFamily, ...] = (
     _llama_like("Llama", "llama"),
     _llama_like("Mistral", "mistral"),
     _llama_like("Qwen", "qwen2", "qwen3"),
-    _llama_like("Gemma", "gemma2", "gemma3_text", write_norm="post_feedforward_layernorm"),
+    _llama_like("Gemma", "gemma2", "gemma3_text", has_norms_after=True),
     _llama_like("OLMo", "olmo"),
-    _llama_like("OLMo 2", "olmo2", write_norm="post_feedforward_layernorm"),
+    _llama_like("OLMo 2", "olmo2", has_norms_after=True),
     ModelFamily(
         name="GPT-2",
         model_types=("gpt2",),
         layers="transformer.h",
         write="mlp.c_proj",
+        attend="attn.c_proj",
         final_norm="transformer.ln_f",
         layout=Layout.IN_OUT,
     ),
@@ -157,6 +174,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("gptj",),
         layers="transformer.h",
         write="mlp.fc_out",
+        attend="attn.out_proj",
         final_norm="transformer.ln_f",
     ),
     ModelFamily(
@@ -164,6 +182,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("gpt_neox",),
         layers="gpt_neox.layers",
         write="mlp.dense_4h_to_h",
+        attend="attention.dense",
         final_norm="gpt_neox.final_layer_norm",
     ),
     ModelFamily(
@@ -171,6 +190,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("phi",),
         layers="model.layers",
         write="mlp.fc2",
+        attend="self_attn.dense",
         final_norm="model.final_layernorm",
     ),
     _llama_like("Phi-3", "phi3"),

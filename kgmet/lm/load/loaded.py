@@ -101,6 +101,11 @@ class LoadedLM:
         """Width of the keys: the input of the MLP's down-projection."""
         return self.family.key_width(self.model)
 
+    @property
+    def n_head(self) -> int:
+        """Attention heads of a layer, as many as there are queries."""
+        return int(self.config.num_attention_heads)
+
     @functools.cached_property
     def n_token(self) -> int:
         """Rows of the embedding: how many tokens the model knows, whatever the tokenizer says."""

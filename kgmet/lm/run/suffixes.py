@@ -22,22 +22,38 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.token_tree import TokenLayout, lay_out, lowest_where_unseen
 from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls
 
-__all__ = ["Suffixes", "base_states", "encode_suffixes", "left_padded", "replayable", "trees_fit"]
+__all__ = [
+    "FrozenPast",
+    "Suffixes",
+    "base_states",
+    "encode_suffixes",
+    "frozen_past",
+    "left_padded",
+    "replayable",
+    "trees_fit",
+]
 
 
-class _FrozenPast:
-    """Keys and values of the tokens before, handed to attention without ever being added to."""
+class FrozenPast:
+    """Keys and values of the tokens before, handed to attention without ever being added to.
+
+    A batch of several times as many rows is given them as often, one copy after the other.
+    """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor] | None]) -> None:
         self._layers = layers
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values of all tokens of one layer: those before, then these."""
         past = self._layers[layer_idx]
         if past is None:
             return keys, values
-        return torch.cat([past[0], keys], dim=-2), torch.cat([past[1], values], dim=-2)
+        times = keys.shape[0] // past[0].shape[0]
+        before = past if times == 1 else tuple(part.repeat(times, 1, 1, 1) for part in past)
+        return torch.cat([before[0], keys], dim=-2), torch.cat([before[1], values], dim=-2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
+        """How many tokens there are before."""
         past = self._layers[layer_idx]
         return 0 if past is None else int(past[0].shape[-2])
 
@@ -167,7 +183,7 @@ def _recorded(
     paths: tuple[tuple[int, ...], ...],
     inputs: dict[str, Tensor],
 ) -> Suffixes:
-    frozen = _frozen(cache)
+    frozen = frozen_past(cache)
     with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
         final = base_states(lm, ids, past_key_values=cache, use_cache=cache is not None, **inputs)
     first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
@@ -210,15 +226,15 @@ def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tup
     return ids.to(device), tuple(len(row) for row in rows)
 
 
-def _frozen(cache: Any) -> _FrozenPast | None:
+def frozen_past(cache: Any) -> FrozenPast | None:
     """Keys and values of the prefix, taken before the suffix is appended: a sliding window then drops the oldest."""
     if cache is None:
         return None
-    return _FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
+    return FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
 
 
 def replayable(
-    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None = None
+    args: tuple[Any, ...], kwargs: dict[str, Any], past: FrozenPast | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What a layer was called with besides its hidden states, to be called with others; the cache becomes `past`."""
     from transformers.cache_utils import Cache
