@@ -11,15 +11,20 @@ from dataclasses import dataclass, replace
 from kgmet.base.progress import Progress
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, EditConsequences
-from kgmet.graph.phrasing import split_templates
+from kgmet.graph.phrasing import fill, split_templates
 from kgmet.graph.reading.probe_prompts import QuestionConfig
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.question import Question
 
-__all__ = ["Told", "ask_told", "fact_sentence", "following_sentences", "told_text"]
+__all__ = [
+    *("Told", "as_sentence", "ask_told", "fact_sentence", "following_sentences", "graph_sentences", "told_question"),
+    "triple_sentence",
+]
 
 _HELD = QuestionConfig().n_probe_only
 """Wordings of a consequence that the probes keep for themselves; none of them is told."""
@@ -29,53 +34,77 @@ _HELD = QuestionConfig().n_probe_only
 class Told:
     """What was told, and the answers to the questions that came after it, in order."""
 
-    context: str
+    sentences: tuple[str, ...]
     answers: tuple[Answer, ...]
 
 
 def fact_sentence(edit: FactEdit) -> str:
-    """Return the edit as one sentence: its prompt, its new object, a full stop."""
-    end = "" if edit.new_object.endswith((".", "!", "?")) else "."
-    return f"{edit.prompt} {edit.new_object}{end}"
+    """Return the new fact as a sentence: the edit's prompt with its new object."""
+    return as_sentence(f"{edit.prompt} {edit.new_object}")
 
 
-def following_sentences(
-    consequences: EditConsequences | None, *, leave: Collection[str] = (), most: int = 12
+def triple_sentence(triple: Triple, catalogue: RelationCatalogue) -> str | None:
+    """Return a triple as a sentence in the relation's first wording; ``None`` for a relation without words."""
+    if triple.relation.id not in catalogue:
+        return None
+    return as_sentence(f"{fill(catalogue.spec(triple.relation.id).cloze[0], triple.subject)} {triple.object.label}")
+
+
+def as_sentence(text: str) -> str:
+    """Return the text with a full stop, unless it ends already."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def graph_sentences(
+    edit: FactEdit, consequences: EditConsequences | None, catalogue: RelationCatalogue
 ) -> tuple[str, ...]:
+    """Return a sentence for each triple of the graph that what follows from the edit rests on.
+
+    The model has to put them together itself. The edit's own subject has none: the fact says what is new about it.
+    """
+    triples = [triple for item in _forward(consequences) for triple in item.path_new]
+    found = [
+        triple_sentence(triple, catalogue)
+        for triple in triples
+        if triple.subject.id != edit.subject_id and triple.source != "edit"
+    ]
+    return tuple(dict.fromkeys(sentence for sentence in found if sentence))
+
+
+def following_sentences(consequences: EditConsequences | None, *, leave: Collection[str] = ()) -> tuple[str, ...]:
     """Return what follows from an edit, a sentence each, in wordings that no probe asks.
 
-    A consequence with a single wording is left out: told in the words of its question it would only be copied. So is
-    one whose id is in `leave`.
+    These are the answers themselves. A consequence with a single wording is left out: told in the words of its question
+    it would only be copied. So is one whose id is in `leave`.
     """
-    forward = () if consequences is None else [item for item in consequences.forward if item.id not in leave]
-    found = [sentence for item in forward if (sentence := _sentence(item))]
-    return tuple(dict.fromkeys(found))[:most]
+    found = (_sentence(item) for item in _forward(consequences) if item.id not in leave)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _forward(consequences: EditConsequences | None) -> tuple[Consequence, ...]:
+    return () if consequences is None else consequences.forward
 
 
 def _sentence(item: Consequence) -> str:
     told, _ = split_templates(item.templates, _HELD)
-    return f"{item.text(told[0])} {item.new.label}." if told and item.new is not None else ""
+    return as_sentence(f"{item.text(told[0])} {item.new.label}") if told and item.new is not None else ""
 
 
-def told_text(question: Question, context: str) -> str:
-    """Return the text that is asked: the context, then the question in the same turn, on a line of its own.
-
-    A text to continue goes on in the line of its context.
-    """
-    between = " " if question.is_cloze else "\n\n"
-    return f"{context}{between}{question.text}"
+def told_question(question: Question, sentences: Sequence[str]) -> Question:
+    """Return the question with the sentences before it: in the same turn, one blank between each and the next."""
+    return replace(question, text=" ".join([*sentences, question.text]))
 
 
 def ask_told(
     lm: LoadedLM,
     questions: Sequence[Question],
-    context: str,
+    sentences: Sequence[str],
     *,
     side: Side = unchanged,
     decoding: Decoding | None = None,
     progress: Progress | None = None,
 ) -> Told:
-    """Ask as `ask` does, with `context` before each question; the answers are to the questions without it.
+    """Ask as `ask` does, with sentences before each question; the answers are to the questions without them.
 
     Form, chat template, names and verdict are those of the question itself, so that these answers can be paired with
     others by `compare_answers`.
@@ -83,12 +112,12 @@ def ask_told(
     Args:
         lm: the model with whatever is attached.
         questions: what is asked.
-        context: sentences that are told.
+        sentences: what is told.
         side: what else changes the model (see `kgmet.lm.say.packed.ask_sides`).
         decoding: how answers are written out.
         progress: hears how far it is.
     """
-    told = [replace(question, text=told_text(question, context)) for question in questions]
+    told = [told_question(question, sentences) for question in questions]
     (found,) = ask_each_side(lm, told, [side], decoding=decoding, progress=progress)
     answers = (replace(answer, question=question) for answer, question in zip(found.answers, questions, strict=True))
-    return Told(context=context, answers=tuple(answers))
+    return Told(sentences=tuple(sentences), answers=tuple(answers))

@@ -12,7 +12,7 @@ from kgmet.measure.ask import Decoding, ask, worded
 from kgmet.measure.compare import compare_answers
 from kgmet.measure.question import Form, Question, QuestionKind
 from kgmet.measure.sides import before_and_after
-from kgmet.measure.told import ask_told, fact_sentence, following_sentences, told_text
+from kgmet.measure.told import ask_told, fact_sentence, following_sentences, graph_sentences, told_question
 from tests.graph.small_world import CATALOGUE, edit, world
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import patch_for
@@ -38,22 +38,32 @@ def test_what_follows_is_told_in_words_that_no_probe_asks() -> None:
     assert any(sentence.endswith(" Italian.") for sentence in told)
     asked = {probe.text for probe in generate_probes(store, CATALOGUE, made, found, config=QuestionConfig())}
     assert not [text for text in asked for sentence in told if sentence.startswith(text)]
-    assert following_sentences(found, most=1) == told[:1]
+    assert following_sentences(found, leave=[item.id for item in found.forward]) == ()
     assert following_sentences(None) == ()
 
 
-def test_a_question_comes_on_a_line_of_its_own_and_a_cloze_goes_on() -> None:
-    assert told_text(CLOZE, "It is so.") == "It is so. The tower is in"
-    assert told_text(CHAT, "It is so.") == "It is so.\n\nWhere is the tower?"
+def test_the_graphs_facts_are_told_but_not_what_follows() -> None:
+    store, made = world(), edit("Eiffel Tower", "P131", "Rome")
+    found = find_consequences(store, CATALOGUE, made, config=ConsequenceConfig())
+    told = graph_sentences(made, found, CATALOGUE)
+    assert "Rome is located in the country of Italy." in told
+    assert not [sentence for sentence in told if "Eiffel" in sentence]
+    assert graph_sentences(made, None, CATALOGUE) == ()
+
+
+def test_sentences_come_first_in_the_same_turn() -> None:
+    assert told_question(CLOZE, ["It is so.", "And so."]).text == "It is so. And so. The tower is in"
+    assert told_question(CHAT, ["It is so."]).text == "It is so. Where is the tower?"
+    assert told_question(CHAT, ()) == CHAT
 
 
 def test_answers_are_those_of_the_longer_text_and_belong_to_the_question() -> None:
     lm, decoding = tiny_lm(), Decoding(max_new_tokens=4, max_answer_tokens=4)
-    context = fact_sentence(TOWER)
-    told = ask_told(lm, [CLOZE, CHAT], context, decoding=decoding).answers
+    sentences = [fact_sentence(TOWER)]
+    told = ask_told(lm, [CLOZE, CHAT], sentences, decoding=decoding).answers
     assert [answer.question for answer in told] == [CLOZE, CHAT]
     for answer, question in zip(told, (CLOZE, CHAT), strict=True):
-        longer = Question(kind=QuestionKind.OWN, text=told_text(question, context), form=question.form, expected="Rome")
+        longer = told_question(question, sentences)
         (alone,) = ask(lm, [longer], decoding=decoding)
         assert (answer.said, answer.p_expected) == (alone.said, pytest.approx(alone.p_expected, rel=1e-5))
         assert answer.expected is not None and answer.expected.prompt == worded(lm, longer)
@@ -65,6 +75,6 @@ def test_answers_are_those_of_the_longer_text_and_belong_to_the_question() -> No
 def test_a_side_is_told_too() -> None:
     lm = tiny_lm()
     plain, edited = before_and_after(patch_for(lm), lm)
-    without = ask_told(lm, [CLOZE], "It is so.", side=plain)
-    assert without == ask_told(lm, [CLOZE], "It is so.")
-    assert without != ask_told(lm, [CLOZE], "It is so.", side=edited)
+    without = ask_told(lm, [CLOZE], ["It is so."], side=plain)
+    assert without == ask_told(lm, [CLOZE], ["It is so."])
+    assert without != ask_told(lm, [CLOZE], ["It is so."], side=edited)

@@ -98,7 +98,7 @@ def hop_line_sentence(line: HopLine) -> str:
         hops = "The edited model says every fact of the chain" if n > 1 else "The edited model says the fact"
     else:
         station = line.stations[broken - 1]
-        hops = f"The chain breaks at hop {broken} of {n}, {station.relation} {station.name}"
+        hops = f"The chain breaks at hop {broken} of {n} ({station.relation}: {station.name})"
         hops += ", which the unedited model does not say either" if station.state is State.UNKNOWN else ""
     if whole is None:
         return f"{hops}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 from collections.abc import Sequence
 
@@ -18,7 +17,6 @@ __all__ = [
     "answer_side",
     "chip",
     "listed_triples",
-    "marked_difference",
     "token_html",
     "triple_frame",
 ]
@@ -30,18 +28,6 @@ def chip(pair: AnswerPair) -> str:
     word, kind = (STAYS if pair.after.question.kind.should_stay else VERDICTS)[verdict]
     before = f"<small>{AS_BEFORE}</small>" if pair.was_so_before and not pair.after.question.kind.should_stay else ""
     return f'<span class="kg-chip {"none" if pair.is_faint else kind}">{word}</span>{before}'
-
-
-def marked_difference(before: str, after: str) -> tuple[str, str]:
-    """Both texts as HTML, with the words that are only in one of them marked."""
-    left, right = before.split(" "), after.split(" ")
-    marked: tuple[list[str], list[str]] = ([], [])
-    for what, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        for place, words in enumerate((left[a:b], right[c:d])):
-            text = html.escape(" ".join(words))
-            if text:
-                marked[place].append(text if what == "equal" else f"<mark>{text}</mark>")
-    return " ".join(marked[0]), " ".join(marked[1])
 
 
 def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from kgmet.fact import MAX_OBJECT, MAX_SUBJECT, MAX_TEMPLATE
@@ -53,7 +53,7 @@ def read_link(parameters: Mapping[str, str]) -> LinkedFact:
             refused.append(f"The link's “{name}” {fault}, so it was left out.")
         elif text:
             taken[field] = text
-    return LinkedFact(draft=FactDraft(**taken) if taken else None, refused=tuple(refused))
+    return LinkedFact(draft=replace(FactDraft(), **taken) if taken else None, refused=tuple(refused))
 
 
 def _fault(text: str, longest: int) -> str:

@@ -99,14 +99,14 @@ def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit
     with st.popover(
         "Tell it instead", icon=":material/chat:", type="tertiary", help="Ask the unedited model, told the fact"
     ):
-        telling = choose_telling(f"tell-{entry.id}", offers=(Telling.FACT, Telling.GRAPH))
+        telling = choose_telling(f"tell-{entry.id}", offers=(Telling.FACT, Telling.GRAPH, Telling.FOLLOWS))
         if st.button("Ask", key=f"tell-now-{entry.id}", disabled=state.is_busy, type="primary"):
             said = tell(state, lm, entry, telling)
             message(said, kind="warning")
             if said is None:
                 st.rerun()
         if told is not None:
-            form_caption(told.told.context)
+            form_caption(told.told.sentences)
 
 
 def details(state: WorkbenchState, lm: LoadedLM) -> None:

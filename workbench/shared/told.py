@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,9 +12,10 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.told import Told, ask_told, fact_sentence, following_sentences
+from kgmet.measure.told import Told, ask_told, fact_sentence, following_sentences, graph_sentences
 from kgmet.write.patch import attached
 from workbench.running import jobs
+from workbench.running.resources import catalogue
 from workbench.shared.actions import context_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
@@ -22,6 +23,8 @@ from workbench.state.values import StackEntry
 __all__ = ["Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "told_of", "what_is_told"]
 
 _RESULT = "told"
+_MOST = 12
+"""Sentences of an edit besides the fact itself; as many as the report card tells."""
 
 
 class Telling(Enum):
@@ -29,8 +32,10 @@ class Telling(Enum):
 
     FACT = "the fact"
     """The edit as one sentence."""
-    GRAPH = "the fact and what follows"
-    """The same, and every consequence the graph knows, a sentence each."""
+    GRAPH = "with the graph's facts"
+    """The same, and every fact of the graph that what follows rests on: the model has to put them together."""
+    FOLLOWS = "with all that follows"
+    """The same, and every consequence in words: the answers themselves."""
     NOTHING = "nothing"
     """No third column."""
 
@@ -44,15 +49,18 @@ class ToldEdit:
     told: Told
 
 
-def what_is_told(contexts: Iterable[EditContext], telling: Telling) -> str:
-    """The sentences, one after the other; empty where nothing is told."""
+def what_is_told(contexts: Iterable[EditContext], telling: Telling) -> tuple[str, ...]:
+    """The sentences, in order; none where nothing is told."""
     if telling is Telling.NOTHING:
-        return ""
+        return ()
     found: list[str] = []
     for context in contexts:
         found.append(fact_sentence(context.edit))
-        found += following_sentences(context.consequences, leave=context.left) if telling is Telling.GRAPH else ()
-    return " ".join(dict.fromkeys(found))
+        if telling is Telling.GRAPH:
+            found += graph_sentences(context.edit, context.consequences, catalogue())[:_MOST]
+        if telling is Telling.FOLLOWS:
+            found += following_sentences(context.consequences, leave=context.left)[:_MOST]
+    return tuple(dict.fromkeys(found))
 
 
 def choose_telling(key: str, *, offers: Iterable[Telling] = Telling) -> Telling:
@@ -70,13 +78,14 @@ def choose_telling(key: str, *, offers: Iterable[Telling] = Telling) -> Telling:
     return chosen or options[0]
 
 
-def form_caption(context: str) -> None:
+def form_caption(sentences: Sequence[str]) -> None:
     """The exact form of what is asked, in words and as text."""
+    n = len(sentences)
     st.caption(
-        "Told: these sentences stand in the same turn of the user, before the question and an empty line. A text to "
-        "continue follows them in the same line. Chat template, questions and verdicts are those of the other columns."
+        f"Told: {'this sentence stands' if n == 1 else f'these {n} sentences stand'} before the question, in the same "
+        "turn of the user. Chat template, questions and verdicts are those of the other columns."
     )
-    st.code(f"{context}\n\n‹question›", language=None, wrap_lines=True)
+    st.code(" ".join([*sentences, "‹question›"]), language=None, wrap_lines=True)
 
 
 def tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, telling: Telling) -> str | None:
@@ -89,9 +98,9 @@ def tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, telling: Tellin
     questions = [answer.question for answer in report.before_answers]
 
     def work(progress: Progress) -> None:
-        context = what_is_told([context_of(entry, config, edit)], telling)
+        sentences = what_is_told([context_of(entry, config, edit)], telling)
         with attached(earlier, lm):
-            told = ask_told(lm, questions, context, progress=progress)
+            told = ask_told(lm, questions, sentences, progress=progress)
         state.keep(_RESULT, ToldEdit(entry_id=entry.id, telling=telling, told=told), made_from=made_from)
 
     return jobs.start(_RESULT, work, state.session_id, title=f"Tell it instead: {entry.name}")

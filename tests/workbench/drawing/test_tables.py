@@ -17,7 +17,7 @@ from tests.workbench.drawing.test_graph_view import HOSTILE, small
 from tests.workbench.sessions import answer_to, entry_for
 from workbench import wording
 from workbench.drawing import tables
-from workbench.drawing.answers import AnswerRow, answer_table, told_card
+from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
 from workbench.drawing.curves import answer_bars, search_curve
 from workbench.screens.edit.settings import changed_settings
 from workbench.screens.ledger.scripting import edit_script
@@ -32,9 +32,8 @@ def test_html_tables_escape_every_label() -> None:
     question = Question(kind=QuestionKind.REWRITE, text=HOSTILE, expected=HOSTILE, rejected=HOSTILE + "!")
     answer = answer_to(question, HOSTILE, new=0.5, old=0.25)
     row = AnswerRow(pair=AnswerPair(before=answer, after=answer), told=answer, about=HOSTILE, note=HOSTILE)
-    before, after = tables.marked_difference(HOSTILE, "harmless")
     made = [
-        tables.answer_side("before", before + after, answer),
+        tables.answer_side("before", marked_names(answer), answer),
         answer_table([row]),
         told_card(answer, telling=HOSTILE),
         tables.token_html([(HOSTILE, "edited")]),
@@ -45,13 +44,6 @@ def test_html_tables_escape_every_label() -> None:
     for text in made:
         assert tags(text) <= allowed, tags(text) - allowed
         assert "<img" not in text and "<script" not in text
-
-
-def test_only_words_that_differ_are_marked() -> None:
-    before, after = tables.marked_difference("in Paris, France", "in Tokyo, Japan")
-    assert before == "in <mark>Paris, France</mark>"
-    assert after == "in <mark>Tokyo, Japan</mark>"
-    assert tables.marked_difference("same words", "same words") == ("same words", "same words")
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,10 @@ def probe_fingerprint(
     prompts: Sequence[Question],
     decoding: Decoding,
     *,
-    told: str = "",
+    told: Sequence[str] = (),
 ) -> str:
     """Of everything the answers depend on."""
-    return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding, told)
+    return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding, list(told))
 
 
 def probe(
@@ -91,11 +91,11 @@ def probe(
     chains: Sequence[Chain],
     *,
     decoding: Decoding,
-    told: str = "",
+    told: Sequence[str] = (),
 ) -> str | None:
     """Start the job ``probe``: the prompts and the chains, without and with one edit, and without it but told.
 
-    `told` is what the model is told instead of being edited; where it is empty, that is not asked.
+    `told` are the sentences it is told instead of being edited; without any, that is not asked.
     """
     lm = resident.lm
     earlier = state.live_patches(lm, before=entry.id)

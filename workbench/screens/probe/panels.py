@@ -134,7 +134,7 @@ def show(run: ProbeRun, *, edit: str) -> None:
         f"answer are marked. {wording.VERDICT_HELP}{silent}"
     )
     if run.told is not None:
-        form_caption(run.told.context)
+        form_caption(run.told.sentences)
     for kind, (name, about) in KINDS.items():
         rows = probe_tables.answer_rows(run, kind)
         if rows:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
 from kgmet.measure.metrics import wilson_interval
-from kgmet.measure.question import QuestionKind
-from kgmet.measure.verdict import Verdict
+from kgmet.measure.question import Form, QuestionKind
+from kgmet.measure.verdict import Verdict, judged_text
 from workbench.drawing.answers import AnswerRow
 from workbench.drawing.hop_line import HopLine, Station, mark_of
 from workbench.screens.probe.values import Chain, ProbeRun
@@ -81,8 +81,13 @@ def _station(pair: AnswerPair, *, relation: str, is_known: bool) -> Station:
 
 
 def _brief(answer: Answer) -> str:
-    """The part of an answer that counts."""
-    return short(" ".join(answer.text.split()), 160)
+    """The first sentence, where it alone would be judged as the whole answer is; else as much as there is room for."""
+    text, question = " ".join(answer.text.split()), answer.question
+    sentence = judged_text(text, Form.CLOZE, (*question.expected_names, *question.rejected_names))
+    alone = replace(answer, said=sentence)
+    if (alone.says, alone.says_rejected) == (answer.says, answer.says_rejected):
+        return short(sentence, 160)
+    return short(text, 240)
 
 
 def summary_frame(run: ProbeRun) -> pd.DataFrame:
@@ -165,7 +170,7 @@ def probe_json(run: ProbeRun) -> str:
         "entry": run.entry_id,
         "decoding": asdict(run.decoding),
         "pairs": [{**pair, "kl_nats": divergence} for pair, divergence in pairs],
-        "told": None if run.told is None else {"context": run.told.context, "answers": told},
+        "told": None if run.told is None else {"sentences": list(run.told.sentences), "answers": told},
         "hops": run.hops.to_json(),
     }
     return json.dumps(data, ensure_ascii=False, indent=1)
