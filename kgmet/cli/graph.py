@@ -1,4 +1,4 @@
-"""`python -m kgmet graph`: what a graph says around an edit, what follows from it, and the probes made from that."""
+"""``python -m kgmet graph``: an edit's subgraph, its consequences and the probes made from them."""
 
 from __future__ import annotations
 
