@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from kgmet.fact import MAX_OBJECT, MAX_SUBJECT, MAX_TEMPLATE
@@ -44,7 +45,7 @@ def link_to(address: str, draft: FactDraft) -> str:
 
 def read_link(parameters: Mapping[str, str]) -> LinkedFact:
     """Read the parameters of an address; unknown ones are nobody's business and are left alone."""
-    taken: dict[str, str] = {}
+    taken: dict[str, Any] = {}
     refused: list[str] = []
     for name, field in _NAMES.items():
         text = parameters.get(name, "").strip()
