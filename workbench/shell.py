@@ -97,9 +97,9 @@ def _style(root: Path) -> None:
     )
     colours = zip(names, dark if is_dark else light, strict=True)
     st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
-    sheet = root / "assets" / "style.css"
-    if sheet.is_file():
-        st.html(sheet)
+    for sheet in ("style.css", "answers.css"):
+        if _asset(root, sheet):
+            st.html(root / "assets" / sheet)
 
 
 def _ask_password() -> None:
