@@ -17,7 +17,7 @@ from workbench.state.session import WorkbenchState
 __all__ = ["PAGES", "run"]
 
 PAGES = {
-    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub")),
+    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
     "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
     "Check": (
         ("probe", "Probe", "quiz"),
@@ -99,9 +99,9 @@ def _style(root: Path) -> None:
     )
     colours = zip(names, dark if is_dark else light, strict=True)
     st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
-    sheet = root / "assets" / "style.css"
-    if sheet.is_file():
-        st.html(sheet)
+    for sheet in ("style.css", "answers.css"):
+        if _asset(root, sheet):
+            st.html(root / "assets" / sheet)
 
 
 def _ask_password() -> None:

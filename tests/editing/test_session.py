@@ -11,7 +11,7 @@ from kgmet.editing.editors import EDITORS, Editor
 from kgmet.editing.session import EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
 from tests.graph.small_world import world

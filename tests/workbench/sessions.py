@@ -16,7 +16,7 @@ from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import judge_edit
 from kgmet.measure.question import Question
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
