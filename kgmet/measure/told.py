@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from kgmet.base.progress import Progress
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, EditConsequences
-from kgmet.graph.phrasing import fill, split_templates
-from kgmet.graph.reading.probe_prompts import QuestionConfig
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, split_templates
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
@@ -25,9 +24,6 @@ __all__ = [
     *("Told", "as_sentence", "ask_told", "fact_sentence", "following_sentences", "graph_sentences", "told_question"),
     "triple_sentence",
 ]
-
-_HELD = QuestionConfig().n_probe_only
-"""Wordings of a consequence held out for the probes; none of them is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +82,7 @@ def _forward(consequences: EditConsequences | None) -> tuple[Consequence, ...]:
 
 
 def _sentence(item: Consequence) -> str:
-    told, _ = split_templates(item.templates, _HELD)
+    told, _ = split_templates(item.templates, N_PROBE_WORDINGS)  # the others are held out for the probes
     return as_sentence(f"{item.text(told[0])} {item.new.label}") if told and item.new is not None else ""
 
 

@@ -245,7 +245,7 @@ def test_a_contradictory_graph_cannot_be_built() -> None:
         {"n_left_out": -1},
     ]
     for change in wrong:
-        with pytest.raises(GraphError, match="no subgraph"):
+        with pytest.raises(GraphError, match="not a valid subgraph"):
             Subgraph(**(parts | change))
 
 
