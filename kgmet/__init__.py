@@ -1,6 +1,6 @@
 """KGMET Workbench: edit a fact in a language model, infer what else must change, and compare before and after.
 
-Everything a user needs is here and is loaded when it is first asked for::
+Every public name is here and is loaded on first use::
 
     import kgmet
 
@@ -97,7 +97,7 @@ _PLACES = {
     "save_edits": "fact",
     "save_patch": "write.patch",
 }
-"""Public name → module under `kgmet`, with the name it has there where that differs."""
+"""Public name → module under `kgmet`, with its name there if that differs."""
 
 __all__ = [
     "DEFAULT_EDITOR",
@@ -152,7 +152,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for (PEP 562)."""
+    """Load a public name on first use (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module 'kgmet' has no attribute {name!r}")
     place, _, own_name = _PLACES[name].partition(":")

@@ -1,4 +1,4 @@
-"""``python -m kgmet``: the same flow as in the app, on the command line."""
+"""``python -m kgmet``: the command line, with the same steps as the app."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def module_of(command: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; errors that were foreseen end with one line on stderr and status 2."""
+    """Run one command; a `KgmetError` ends it with one line on stderr and status 2."""
     wait_politely()  # before a command imports torch
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

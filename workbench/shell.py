@@ -7,7 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from kgmet.base.errors import ConfigError
 from workbench import wording
+from workbench.running.access import door
 from workbench.running.resources import model_holder, threads
 from workbench.state import session
 from workbench.state.session import WorkbenchState
@@ -15,7 +17,7 @@ from workbench.state.session import WorkbenchState
 __all__ = ["PAGES", "run"]
 
 PAGES = {
-    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub")),
+    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
     "Look inside": (
         ("shift", "Shift", "moving"),
         ("trace", "Trace", "timeline"),
@@ -44,14 +46,24 @@ def run(root: Path) -> None:
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
+    try:
+        is_inside = door().is_open_to(session.known_id())
+    except ConfigError as error:
+        st.error(wording.safe(str(error)))
+        return
+    if not is_inside:
+        _ask_password()
+        return
     threads()
     state = session.current()
-    # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
+    # These slots are always there: were they to come and go, all that follows would be another element to the browser,
     # and what is being typed into it would be lost.
     with st.container(key="remember"):
         _remember(state)
     if _asset(root, "logo.svg"):
         st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
+    with st.container(key="session-notes"):
+        _session_notes(state)
     with st.container(key="guide-slot"):
         if not state.is_guide_seen:
             _guide(state)
@@ -91,9 +103,21 @@ def _style(root: Path) -> None:
     )
     colours = zip(names, dark if is_dark else light, strict=True)
     st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
-    sheet = root / "assets" / "style.css"
-    if sheet.is_file():
-        st.html(sheet)
+    for sheet in ("style.css", "answers.css"):
+        if _asset(root, sheet):
+            st.html(root / "assets" / sheet)
+
+
+def _ask_password() -> None:
+    """Ask for the password; nothing of the pages or of any session is shown before."""
+    with st.container(border=True, key="door"), st.form("password", border=False):
+        st.subheader(wording.APP_TITLE, anchor=False)
+        typed = st.text_input("Password", type="password", max_chars=400, key="typed-password")
+        if st.form_submit_button("Enter", type="primary") and typed:
+            if door().fits(typed):
+                door().let_in(session.current().session_id)
+                st.rerun()
+            st.error("That is not the password. Ask who runs this server.")
 
 
 def _remember(state: WorkbenchState) -> None:
@@ -102,6 +126,19 @@ def _remember(state: WorkbenchState) -> None:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
     st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+
+
+def _session_notes(state: WorkbenchState) -> None:
+    """Say what of this session is not saved, or could not be read back."""
+    if state.unsaved:
+        st.error(f"**Not saved:** {wording.safe(state.unsaved)}\n\n{wording.UNSAVED}", icon=":material/cloud_off:")
+        st.button("Save again", on_click=state.save_again, icon=":material/save:", key="save-again")
+    if state.damage:
+        lines = wording.at_most([*state.damage, wording.kept_aside(state.damaged_folder)], 12)
+        st.warning(
+            f"{wording.DAMAGED}\n\n" + "\n".join(f"- {wording.safe(line)}" for line in lines), icon=":material/healing:"
+        )
+        st.button("Close this note", on_click=state.close_damage, icon=":material/check:", key="close-damage")
 
 
 def _guide(state: WorkbenchState) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
+from collections.abc import Sequence
+from pathlib import Path
+
+from kgmet.base.progress import Stage
+
+__all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -10,34 +15,39 @@ PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then t
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
+UNSAVED = (
+    "Everything works on, but what changed since the last save is lost when the server stops. Free some room or make "
+    "the folder writable, then press Save again. The Ledger page exports your edits."
+)
+DAMAGED = "Part of this session could not be read. The rest is here."
 
-STAGES = {
-    "wait": "Waiting for another process that prepares the same model",
-    "download": "Downloading the model",
-    "convert": "Converting the model, once",
-    "edits": "Editing fact after fact",
-    "load model": "Reading the model",
-    "key statistics": "Measuring what must be protected, once per model",
-    "moments": "Measuring what must be protected, once per model",
-    "known facts": "Asking which facts the model knows, once per model",
-    "fact index": "Measuring what would move each known fact, once per model",
-    "search": "Searching the shift",
-    "write": "Writing into the free directions",
-    "measure": "Asking before and after",
-    "probe": "Asking the probes",
-    "card": "Reading texts for the report card",
-    "comparison": "Comparing",
-    "export": "Writing files",
-    "recompute": "Applying edits again",
-    "evaluate": "Editing and scoring cases",
-    "trace": "Tracing the shift through the layers",
-    "causal trace": "Restoring one state at a time",
-    "patching": "Putting in one state at a time",
-    "contributions": "Reading contributions and ranks",
-    "spectrum": "Reading the spectrum",
-    "drift": "Measuring the drift",
+STAGES: dict[Stage, str] = {
+    Stage.WAIT: "Waiting for another process that prepares the same model",
+    Stage.DOWNLOAD: "Downloading the model",
+    Stage.CONVERT: "Converting the model, once",
+    Stage.EDITS: "Editing fact after fact",
+    Stage.LOAD_MODEL: "Reading the model",
+    Stage.KEY_STATISTICS: "Measuring what must be protected, once per model",
+    Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
+    Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.CHECK_FORECAST: "Asking the forecast facts",
+    Stage.SEARCH: "Searching the shift",
+    Stage.WRITE: "Writing into the free directions",
+    Stage.MEASURE: "Asking before and after",
+    Stage.PROBE: "Asking the probes",
+    Stage.CARD: "Reading texts for the report card",
+    Stage.COMPARISON: "Comparing",
+    Stage.EXPORT: "Writing files",
+    Stage.RECOMPUTE: "Applying edits again",
+    Stage.EVALUATE: "Editing and scoring cases",
+    Stage.TRACE: "Tracing the shift through the layers",
+    Stage.CAUSAL_TRACE: "Restoring one state at a time",
+    Stage.PATCHING: "Putting in one state at a time",
+    Stage.CONTRIBUTIONS: "Reading contributions and ranks",
+    Stage.SPECTRUM: "Reading the spectrum",
+    Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people; others are shown as they are."""
+"""Names of stages for people."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -91,10 +101,10 @@ OUTCOMES = {
 """Outcome of an edit → the headline's first words."""
 
 
-def progress_line(stage: str, done: int, total: int | None) -> str:
+def progress_line(stage: Stage, done: int, total: int | None) -> str:
     """How far a stage is, for people: steps, or megabytes where bytes are counted."""
-    name = STAGES.get(stage, stage.capitalize())
-    if stage == "download":
+    name = STAGES[stage]
+    if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
     return f"{name} · {done}" + (f" of {total}" if total else "")
 
@@ -131,6 +141,18 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 def safe(text: str) -> str:
     """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
+
+
+def kept_aside(folder: Path | None) -> str:
+    """Where the damaged parts of a session are."""
+    return "The damaged parts are where they were." if folder is None else f"The damaged parts were moved to {folder}."
+
+
+def at_most(lines: Sequence[str], count: int) -> list[str]:
+    """So many of the lines, the first and the last; between them, how many are left out."""
+    if len(lines) <= count:
+        return list(lines)
+    return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]
 
 
 def _superscript(value: int) -> str:

@@ -1,4 +1,4 @@
-"""What the cache folder holds, by kind: how much it takes, and removing what can be computed again."""
+"""Contents of the cache folder by kind: size on disk, and removal of what can be computed again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["KINDS", "KeptKind", "clear_kept", "kept"]
 
 @dataclass(frozen=True, kw_only=True)
 class KeptKind:
-    """One folder of the cache. Only a kind that `is_derived` can be cleared: the others hold a user's work."""
+    """One folder of the cache. Only kinds that are `is_derived` can be cleared; the others hold a user's work."""
 
     name: str
     what: str
@@ -26,7 +26,7 @@ class KeptKind:
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """Folder of its files."""
         return cache_dir() / self.name
 
 
@@ -42,7 +42,7 @@ KINDS = (
 
 
 def kept() -> list[KeptKind]:
-    """Every kind with its number of files and bytes on disk; links are counted as themselves, never followed."""
+    """List every kind with its number of files and bytes on disk; links are counted, not followed."""
     found = []
     for kind in KINDS:
         sizes = [path.lstat().st_size for path in _files(kind.folder)]
@@ -53,11 +53,11 @@ def kept() -> list[KeptKind]:
 
 
 def clear_kept(name: str) -> int:
-    """Remove everything of one derived kind, and return the number of bytes that were freed.
+    """Remove everything of one derived kind, and return the number of freed bytes.
 
     Raises:
         ConfigError: if there is no such kind, or it holds a user's work.
-        UnwritableError: if something cannot be removed; what could be is gone.
+        UnwritableError: if something cannot be removed; the rest is removed.
     """
     derived = [kind.name for kind in KINDS if kind.is_derived]
     if name not in derived:
@@ -77,7 +77,7 @@ def clear_kept(name: str) -> int:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file and link below a folder, without following links."""
+    """Yield every file and link below a folder, without following links."""
     for here, folders, files in os.walk(folder, followlinks=False):
         yield from (Path(here) / name for name in files)
         yield from (path for path in (Path(here) / name for name in folders) if path.is_symlink())

@@ -1,4 +1,4 @@
-"""``python -m kgmet cache``: list what is kept between runs, and clear what can be computed again."""
+"""``python -m kgmet cache``: list the cache folder, and clear what can be computed again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Clear what was asked for, then print what is left."""
+    """Clear the requested kinds, then print what is left."""
     from kgmet.base.cache import cache_dir
     from kgmet.base.kept import KINDS, clear_kept, kept
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, progress on stderr, JSON on stdout."""
+"""Shared parts of the commands: options, progress on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class StderrProgress:
-    """One line on stderr that is overwritten; nothing where stderr is no terminal, except a line per stage."""
+    """Progress as one overwritten line on stderr; without a terminal, one line per stage."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -53,21 +53,21 @@ class StderrProgress:
             print(f"\r{event.stage} {event.done}/{event.total or '?'}{extra}   ", file=sys.stderr, end="", flush=True)
 
     def check(self) -> None:
-        """Ctrl-C raises by itself."""
+        """Do nothing: Ctrl-C raises by itself."""
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, as an option's type."""
+    """Parse an option as a whole number from 1."""
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
     return int(text)
 
 
 def check_new_patch(folder: Path) -> None:
-    """Make sure that a patch can be kept in a folder, before it is made.
+    """Check that a patch can be saved in a folder, before it is made.
 
     Raises:
-        ArtifactError: if the path is a file, or cannot be written to; says so.
+        ArtifactError: if the path is a file or cannot be written.
     """
     from kgmet.base.errors import ArtifactError
 
@@ -77,12 +77,12 @@ def check_new_patch(folder: Path) -> None:
             pass
     except OSError as error:
         raise ArtifactError(
-            f"A patch cannot be kept in {folder}: {error.strerror or error}. Give --save another folder."
+            f"A patch cannot be saved in {folder}: {error.strerror or error}. Give --save another folder."
         ) from error
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``--model``, ``--device``, ``--dtype``, ``--threads``."""
+    """Add ``--model``, ``--device``, ``--dtype`` and ``--threads``."""
     parser.add_argument(
         "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
     )
@@ -92,7 +92,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_graph_options(parser: argparse.ArgumentParser) -> None:
-    """``--graph``, ``--entities``, ``--endpoint``, ``--no-graph``."""
+    """Add ``--graph``, ``--entities``, ``--endpoint`` and ``--no-graph``."""
     parser.add_argument(
         "--graph",
         type=Path,
@@ -107,7 +107,7 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
-    """The model the options name."""
+    """Load the model that the options name."""
     import torch
 
     from kgmet.lm.load.loaded import load_lm
@@ -119,7 +119,7 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
 
 
 def open_store(options: argparse.Namespace) -> TripleStore | None:
-    """Open the store that the options of `add_graph_options` name; ``None`` with ``--no-graph``.
+    """Open the store chosen by the options of `add_graph_options`; ``None`` with ``--no-graph``.
 
     Raises:
         RequestError: if the options contradict each other.
@@ -133,7 +133,7 @@ def open_store(options: argparse.Namespace) -> TripleStore | None:
         names = ", ".join("--" + name.replace("_", "-") for name in chosen)
         raise RequestError(f"Give one source of triples: files, an endpoint or no graph, but not all of {names}.")
     if options.entities and not options.graph:
-        raise RequestError("--entities names what files number. Give the files with --graph.")
+        raise RequestError("--entities names the ids in files of triples. Give the files with --graph.")
     if options.no_graph:
         return None
     if options.endpoint:
@@ -150,7 +150,7 @@ def open_store(options: argparse.Namespace) -> TripleStore | None:
 
 
 def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
-    """Name on stderr, once per data set, the records that runs left out and those that contradict an earlier one."""
+    """List on stderr, once per data set, the records left out and those that contradict an earlier one."""
     said: set[tuple[str, ...]] = set()
     for summary in summaries:
         for what, sentences in (("left out", summary.left_out), ("used, but contradicting", summary.notes)):
@@ -166,6 +166,6 @@ def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout, nothing else."""
+    """Print one JSON object on stdout."""
     json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
     sys.stdout.write("\n")

@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the edit out and print the report."""
+    """Make the edit and print its report."""
     import kgmet
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.wording.choose_relation import relation_named

@@ -22,13 +22,13 @@ __all__ = ["EditContext", "prepare_edit"]
 
 @dataclass(frozen=True, kw_only=True)
 class EditContext:
-    """What is known about an edit before anything is computed.
+    """An edit with its subgraph and consequences, before anything is computed.
 
-    `linked`, `subgraph` and `consequences` are ``None`` where no graph was given. Where the graph does not know the
-    subject, what follows from the new object and the relation still takes part. `excluded` are the triples and
-    relations a person switched off, `left` the ids of consequences and kept facts a person chose not to hold.
-    `unrelated_names` are names of other entities for the shuffled control, one per node of `subgraph` and of
-    `subgraph_before` (see `unrelated_labels`).
+    `linked`, `subgraph` and `consequences` are ``None`` without a graph. Where the graph does not know the subject,
+    consequences of the new object and the relation still take part. `excluded` are the triples and relations the user
+    switched off; `left` are the ids of consequences and kept facts the user left out. `unrelated_names` are names of
+    other entities for the shuffled-facts control, one per node of `subgraph` and of `subgraph_before` (see
+    `unrelated_labels`).
     """
 
     edit: FactEdit
@@ -43,7 +43,7 @@ class EditContext:
 
     @property
     def has_graph(self) -> bool:
-        """Whether the graph knows the subject or the new object, so that it can take part."""
+        """Whether the graph knows the subject or the new object, and can take part."""
         is_known = self.edit.subject_id is not None or self.edit.new_object_id is not None
         return is_known and self.subgraph is not None
 
@@ -53,18 +53,18 @@ class EditContext:
         return self.edit.subject_id is not None and self.subgraph is not None
 
     def unrelated_labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """A stranger's name for each node of `subgraph` and of `subgraph_before`; the same entity has the same."""
+        """Return an unrelated name for each node of `subgraph` and `subgraph_before`; one name per entity."""
         after = () if self.subgraph is None else self.subgraph.entities
         before = () if self.subgraph_before is None else self.subgraph_before.entities
         order = list(dict.fromkeys((*after, *before)))
-        # A small graph may not have enough unrelated_names; then some serve twice.
+        # A small graph may not have enough unrelated names; then some are used twice.
         names = self.unrelated_names or ("thing",)
         name = {entity: names[n % len(names)] for n, entity in enumerate(order)}
         return tuple(name[entity] for entity in after), tuple(name[entity] for entity in before)
 
     @property
     def subject(self) -> Entity:
-        """The subject under the name a person typed."""
+        """The subject under the name the user typed."""
         if self.consequences is not None:
             return self.consequences.subject
         return as_typed(self.edit.subject, Entity(id="typed:subject", label=self.edit.subject))
@@ -79,9 +79,9 @@ def prepare_edit(
     exclude: Collection[Switch] = (),
     leave: Collection[str] = (),
 ) -> EditContext:
-    """Find the edit in the graph, cut out its subgraph and follow its consequences.
+    """Link the edit to the graph, retrieve its subgraph and find its consequences.
 
-    Without a store, or where the store knows nothing of the edit, the context says so and the edit still works.
+    Without a store, or if the store knows nothing of the edit, the context says so and the edit still works.
     """
     if store is None:
         return EditContext(edit=edit, left=frozenset(leave))
@@ -108,7 +108,7 @@ def _wants_unrelated_names(config: EditConfig) -> bool:
 
 
 def _unrelated_names(store: TripleStore, after: Subgraph, before: Subgraph) -> tuple[str, ...]:
-    """Return one name per node, of entities that have nothing to do with the edit; the same for the same subgraph."""
+    """Return one name of an unrelated entity per node; the same names for the same subgraph."""
     own = {entity.id for entity in (*after.entities, *before.entities)}
     names: dict[str, str] = {}
     for relation in store.relations():

@@ -1,4 +1,4 @@
-"""What of an edit's context the search holds and the solve protects, and the search problem made from it."""
+"""Prompts that the search uses and keys that the write protects, chosen from an edit's context; the search problem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["build_problem", "held_consequences", "held_facts", "held_paraphrases
 
 
 def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
-    """Return the consequences the search is to make hold, most important first."""
+    """Return the consequences that the search optimises, most important first."""
     if context.consequences is None or not config.hold.consequences:
         return ()
     usable = [
@@ -25,12 +25,12 @@ def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequ
 
 
 def held_paraphrases(context: EditContext, config: EditConfig) -> tuple[str, ...]:
-    """Return the other wordings of the edit that the search is to make hold."""
+    """Return the paraphrases of the edit that the search optimises."""
     return _for_search(context.paraphrases)[: config.hold.paraphrases]
 
 
 def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """Return the subject's facts the search is to leave alone."""
+    """Return the subject's facts that the search preserves."""
     if context.consequences is None or not config.hold.kept:
         return ()
     usable = [item for item in context.consequences.kept_own if item.id not in context.left and item.templates]
@@ -38,7 +38,7 @@ def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]
 
 
 def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """Return the neighbours whose keys the solve is to leave alone."""
+    """Return the neighbours whose keys the solve protects."""
     if context.consequences is None or not config.hold.neighbours:
         return ()
     usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]
@@ -46,7 +46,7 @@ def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact,
 
 
 def build_problem(context: EditContext, config: EditConfig) -> ShiftProblem:
-    """Return the prompts a shift is searched with; the bare rewriting prompt comes first."""
+    """Build the prompts of the search; the bare rewriting prompt comes first."""
     edit = context.edit
     prompts = [
         SearchPrompt(term=Term.REWRITE, template=edit.template, answer=edit.new_object, prefix=prefix)

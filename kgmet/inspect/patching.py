@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kgmet.base.progress import Progress
+from kgmet.base.progress import Progress, Stage
 from kgmet.inspect.causal_trace import check_length
 from kgmet.inspect.shift import token_texts
 from kgmet.inspect.sweep import Part, embedded, replaced, run_from, swept
@@ -131,7 +131,14 @@ def map_patches(
     with attached(list(receiver), lm):
         own = run_from(lm, embeddings)
         found = swept(
-            lm, own, given, part=part, positions=positions, tokens=[where.answer], progress=progress, stage="patching"
+            lm,
+            own,
+            given,
+            part=part,
+            positions=positions,
+            tokens=[where.answer],
+            progress=progress,
+            stage=Stage.PATCHING,
         )
     before, after = (float(run.logits.softmax(-1)[0, where.answer]) for run in (own, given))
     return PatchMap(source=where, part=part, receiver=before, giver=after, patched=found[:, :, 0, 0])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.suffixes import frozen_past, replayable
 from kgmet.lm.run.tracing import hidden_of, hooked, recorded, recorded_calls, with_hidden
@@ -123,7 +123,7 @@ def swept(
     tokens: Sequence[int],
     window: int = 1,
     progress: Progress | None = None,
-    stage: str = "causal trace",
+    stage: Stage = Stage.CAUSAL_TRACE,
 ) -> Tensor:
     """Probabilities of `tokens` at the end, with one part of `donor` put into `base` at each layer and position.
 

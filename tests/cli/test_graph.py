@@ -86,7 +86,7 @@ def test_size_and_switched_off_relations_are_obeyed(capsys: pytest.CaptureFixtur
     ("words", "said"),
     [
         (("--subject", "Rome", "--target", "Tokyo"), "Neither a relation nor a prompt"),
-        (("--subject", "Rome", "--target", "Tokyo", "--relation", "qqq"), "No relation is called 'qqq'"),
+        (("--subject", "Rome", "--target", "Tokyo", "--relation", "qqq"), "There is no relation 'qqq'"),
         (("--subject", " ", "--target", "Tokyo", "--relation", "P36"), "subject is empty"),
         (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--graph", "/no/such.tsv"), "such.tsv"),
         (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--hops", "9"), "hops"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import html
 from collections.abc import Sequence
 
 import pandas as pd
 
-from kgmet.editing.report import ConsequenceReport
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
 from kgmet.measure.answer import Answer
@@ -18,9 +16,7 @@ from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent
 __all__ = [
     "answer_side",
     "chip",
-    "consequence_table",
     "listed_triples",
-    "marked_difference",
     "token_html",
     "triple_frame",
 ]
@@ -34,18 +30,6 @@ def chip(pair: AnswerPair) -> str:
     return f'<span class="kg-chip {"none" if pair.is_faint else kind}">{word}</span>{before}'
 
 
-def marked_difference(before: str, after: str) -> tuple[str, str]:
-    """Both texts as HTML, with the words that are only in one of them marked."""
-    left, right = before.split(" "), after.split(" ")
-    marked: tuple[list[str], list[str]] = ([], [])
-    for what, a, b, c, d in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        for place, words in enumerate((left[a:b], right[c:d])):
-            text = html.escape(" ".join(words))
-            if text:
-                marked[place].append(text if what == "equal" else f"<mark>{text}</mark>")
-    return " ".join(marked[0]), " ".join(marked[1])
-
-
 def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False) -> str:
     """One of two cards beside each other: what the model says (`said`: HTML) and the two probabilities."""
     shown = repr if exact else percent
@@ -57,29 +41,6 @@ def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False)
     ]
     said = said.replace("\n", " ") or "<em>nothing</em>"
     return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p>{"".join(rows)}</div>'
-
-
-def consequence_table(items: Sequence[ConsequenceReport]) -> str:
-    """What follows from an edit before and after, one row each."""
-    rows = []
-    for item in items:
-        question, was, now = item.question, item.pair.before, item.pair.after
-        before, after = marked_difference(was.said.strip(), now.said.strip())
-        old = "" if question.rejected is None else _moved(question.rejected, was.p_rejected, now.p_rejected)
-        new = _moved(question.expected or "", was.p_expected, now.p_expected)
-        goes_on = " …" if question.is_cloze else ""
-        rows.append(
-            f"<tr><td>{html.escape(question.text)}{goes_on}<small>{html.escape(item.reason)}</small></td>"
-            f"<td>{before or '∅'}</td><td>{after or '∅'}</td>"
-            f'<td class="p">{new}<small>{old}</small></td>'
-            f"<td>{chip(item.pair)}</td></tr>"
-        )
-    head = "".join(f"<th>{name}</th>" for name in ("asked", "before", "after", "probability", "verdict"))
-    return f'<div class="kg-table-wrap"><table class="kg-table"><tr>{head}</tr>{"".join(rows)}</table></div>'
-
-
-def _moved(answer: str, before: float | None, after: float | None) -> str:
-    return f"{html.escape(answer)} {percent(before)} → {percent(after)}"
 
 
 def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:

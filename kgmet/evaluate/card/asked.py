@@ -11,12 +11,10 @@ from kgmet.editing.report import own_question
 from kgmet.evaluate.card.wordings import (
     NOT_SURE,
     choice_question,
-    fact_sentence,
     negated_prompts,
     old_sentence,
     plain_question,
     reversed_question,
-    triple_sentence,
     yes_no_question,
 )
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, QuestionConfig, first_questions, generate_probes
@@ -25,6 +23,7 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.measure.question import Form, Question, QuestionKind
+from kgmet.measure.told import fact_sentence, graph_sentences, told_question
 
 __all__ = ["AskedItem", "CardConfig", "card_questions", "told", "told_sentences"]
 
@@ -58,7 +57,9 @@ class CardConfig:
     """Longest answer in chat."""
     continued_tokens: int = 60
     """Length of the continuations for fluency and repetition; 0 leaves both out."""
-    text_tokens: int = 600
+    in_context: bool = True
+    """Whether the two baselines that only tell the model the fact are asked: about as much again."""
+    text_tokens: int = 300
     """About how many tokens of text divergence and perplexity are measured on; 0 leaves both out."""
     n_worst: int = 5
     """Most examples kept for a row."""
@@ -111,19 +112,13 @@ def card_questions(
 
 def told_sentences(context: EditContext, catalogue: RelationCatalogue, *, most: int = 12) -> tuple[str, ...]:
     """Return the fact as a sentence, then a sentence for each triple that what follows from the edit rests on."""
-    found = [fact_sentence(context.edit)]
-    if context.consequences is not None:
-        for item in context.consequences.forward:
-            for triple in item.path_new:
-                if triple.subject.id != context.edit.subject_id and triple.source != "edit":
-                    sentence = triple_sentence(triple, catalogue)
-                    found += [sentence] if sentence else []
-    return tuple(dict.fromkeys(found))[: most + 1]
+    graph = graph_sentences(context.edit, context.consequences, catalogue)
+    return (fact_sentence(context.edit), *graph[:most])
 
 
 def told(question: Question, sentences: Sequence[str]) -> Question:
     """Return the question with the sentences before it."""
-    return replace(question, text=" ".join([*sentences, question.text]))
+    return told_question(question, sentences)
 
 
 def _spec(context: EditContext, catalogue: RelationCatalogue) -> RelationSpec | None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import RequestError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses
-from kgmet.evaluate.card.value import ROWS, Cell, ReportCard, Row
+from kgmet.evaluate.card.value import COLUMNS, ROWS, Cell, ReportCard, Row
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -37,10 +37,14 @@ _OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
 class _CardDecoding(Decoding):
     """Greedy, and no longer than each row needs."""
 
+    only_judged: bool = True
     lengths: Mapping[Question, int] = field(default_factory=dict)
 
     def longest(self, question: Question) -> int:
         return self.lengths.get(question, super().longest(question))
+
+    def stops(self, question: Question) -> bool:
+        return question.expected is not None and super().stops(question)
 
 
 def make_card(
@@ -76,13 +80,13 @@ def make_card(
     every = _items(contexts, store, catalogue, config)
     items = _fitting(edited, every, facts)
     columns = _columns(edited, items, facts, config, progress)
-    progress.report(ProgressEvent(stage="card", done=0, total=1))
+    progress.report(ProgressEvent(stage=Stage.CARD, done=0, total=1))
     progress.check()
     texts, where = chosen_texts(edited.base, config.text_tokens) if config.text_tokens else ([], "")
     losses = text_losses(edited, texts) if texts else []
     sentences = tuple(f"{edit.prompt} → {edit.new_object}" for edit in edits)
     rows = _rows(items, columns, losses, sentences, config)
-    progress.report(ProgressEvent(stage="card", done=1, total=1))
+    progress.report(ProgressEvent(stage=Stage.CARD, done=1, total=1))
     return ReportCard(
         model=edited.base.name,
         edited=edited.name,
@@ -125,6 +129,9 @@ def _columns(
     lengths = {item.question: _length(item, config) for item in items}
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     before, after = edited.answers(questions, decoding=decoding, progress=progress)
+    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
+    if not config.in_context:
+        return columns
     asked = [n for n, item in enumerate(items) if item.row not in _OF_TEXT]
     told_to = [
         [told(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
@@ -134,7 +141,6 @@ def _columns(
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     asked_told = [question for group in told_to for question in group]
     answers = edited.unedited_answers(asked_told, decoding=decoding, progress=progress)
-    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
     for key, found in (("in_context", answers[: len(asked)]), ("in_context_graph", answers[len(asked) :])):
         by_place = dict(zip(asked, found, strict=True))
         columns[key] = [by_place.get(n) for n in range(len(items))]
@@ -180,7 +186,7 @@ def _rows(
         rows.append(Row(key=key, cells=cells, n_asked=len(losses)))
     order = list(ROWS)
     return tuple(
-        replace(row, cells={key: row.cells.get(key, Cell()) for key in columns})
+        replace(row, cells={column.key: row.cells.get(column.key, Cell()) for column in COLUMNS})
         for row in sorted(rows, key=lambda row: order.index(row.key))
     )
 

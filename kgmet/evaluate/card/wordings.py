@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import in_slot
-from kgmet.graph.relations import RelationCatalogue, RelationSpec
-from kgmet.graph.triple import Entity, Triple
+from kgmet.graph.relations import RelationSpec
+from kgmet.graph.triple import Entity
+from kgmet.measure.told import as_sentence
 
 __all__ = [
-    *("NOT_SURE", "choice_question", "fact_sentence", "negated_prompts", "old_sentence", "plain_question"),
-    *("reversed_question", "triple_sentence", "yes_no_question"),
+    *("NOT_SURE", "choice_question", "negated_prompts", "old_sentence", "plain_question"),
+    *("reversed_question", "yes_no_question"),
 ]
 
 NOT_SURE = "I am not sure"
@@ -29,23 +30,9 @@ _IS_SUBJECT = re.compile(r"^(?:[Tt]he )?\{\} (?=[a-z])")
 _SAYS_KIND = re.compile(r"^(?:[Tt]he )?\{\} (?:is|was) an? ")
 
 
-def fact_sentence(edit: FactEdit) -> str:
-    """Return the new fact as a sentence: the edit's prompt with its new object."""
-    return _sentence(f"{edit.prompt} {edit.new_object}")
-
-
 def old_sentence(edit: FactEdit, old: str) -> str:
     """Return the old fact as a sentence."""
-    return _sentence(f"{edit.prompt} {old}")
-
-
-def triple_sentence(triple: Triple, catalogue: RelationCatalogue) -> str | None:
-    """Return a triple as a sentence in the relation's first wording; ``None`` for a relation without words."""
-    if triple.relation.id not in catalogue:
-        return None
-    template = catalogue.spec(triple.relation.id).cloze[0]
-    subject = in_slot(template, triple.subject)
-    return _sentence(f"{template.replace('{}', subject, 1)} {triple.object.label}")
+    return as_sentence(f"{edit.prompt} {old}")
 
 
 def negated_prompts(edit: FactEdit, subject: Entity, spec: RelationSpec | None) -> tuple[str, ...]:
@@ -135,7 +122,3 @@ def _inside(edit: FactEdit, subject: Entity) -> str:
 
 
 _SMALL_WORDS = frozenset({"the", "a", "an", "in", "at", "on", "to", "by", "of", "for", "from", "with", "as"})
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!")) else f"{text}."

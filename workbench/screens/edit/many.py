@@ -11,7 +11,7 @@ import streamlit as st
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.files import decode_text
 from kgmet.base.fingerprint import digest
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.fact import FactEdit
 from kgmet.fact_table import ParsedFacts, parse_facts
 from kgmet.graph.wording.sentence import read_sentence
@@ -87,18 +87,15 @@ def _parsed(state: WorkbenchState, data: bytes) -> ParsedFacts | str | None:
     """What was read of a text, or why nothing could be; read once, not with every run of the page."""
     if not data.strip():
         return None
-    made_from = digest(data)
-    known = state.result(_READ)
-    if known is None or known.is_stale(made_from):
+
+    def read() -> ParsedFacts | str:
         try:
             text = decode_text(data, where="The file")
-            read = parse_facts(text, read_sentence=lambda one: read_sentence(one, catalogue=catalogue(), store=store()))
+            return parse_facts(text, read_sentence=lambda one: read_sentence(one, catalogue=catalogue(), store=store()))
         except KgmetError as error:
-            state.keep(_READ, str(error), made_from=made_from)
-        else:
-            state.keep(_READ, read, made_from=made_from)
-    found: ParsedFacts | str = state.result(_READ).value  # type: ignore[union-attr]
-    return found
+            return str(error)
+
+    return state.remembered(_READ, read, made_from=digest(data))
 
 
 def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEdit]) -> str | None:
@@ -109,7 +106,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
     def work(progress: Progress) -> int:
         rows: list[RowResult] = []
         for number, fact in enumerate(facts):
-            progress.report(ProgressEvent(stage="edits", done=number, total=len(facts)))
+            progress.report(ProgressEvent(stage=Stage.EDITS, done=number, total=len(facts)))
             progress.check()
             based_on = tuple(patch.id for patch in session.patches)
             try:
@@ -131,7 +128,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
                     )
                 )
             state.keep(_KIND, tuple(rows), made_from=made_from)
-        progress.report(ProgressEvent(stage="edits", done=len(facts), total=len(facts)))
+        progress.report(ProgressEvent(stage=Stage.EDITS, done=len(facts), total=len(facts)))
         return len(rows)
 
     return jobs.start(_KIND, work, state.session_id, title=f"{len(facts)} edits")

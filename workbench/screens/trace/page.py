@@ -181,8 +181,8 @@ def _contributions(
     heads, mlps = trace_view.shown_values(found, shown)
     n_head = len(heads[0])
     parts = [Component(layer=layer, head=head) for layer in range(len(heads)) for head in (*range(n_head), None)]
-    if not 0 <= st.session_state.get(PART, -1) < len(parts):
-        st.session_state[PART] = parts.index(found.removed_after[0].component)
+    known = st.session_state.get(PART, -1)
+    st.session_state[PART] = known if 0 <= known < len(parts) else parts.index(found.removed_after[0].component)
     chosen = parts[st.session_state[PART]]
     limit, unit = trace_view.limit_of(found), trace_view.unit_of(found.after)
     head_side, bar_side, part_side = st.columns([4, 3, 3])
@@ -252,8 +252,8 @@ def _contributions(
 def _ranks(reading: trace_actions.Reading) -> None:
     before, after = reading.before, reading.after
     where = after.source
-    if st.session_state.get("trace-followed") not in after.rank:
-        st.session_state["trace-followed"] = next(iter(after.rank))
+    last = st.session_state.get("trace-followed")
+    st.session_state["trace-followed"] = last if last in after.rank else next(iter(after.rank))
     left, right = st.columns(2, vertical_alignment="bottom")
     known: Sequence[Followed] = list(after.rank)
     followed = (
@@ -335,11 +335,13 @@ def _marks(entry: StackEntry, subject: range) -> Marks:
 
 
 def _settle(n_layer: int, n_token: int, position: int) -> None:
-    """Make sure the chosen cell lies in this text; else choose this token in the middle of the model."""
-    if not 0 <= st.session_state.get(LAYER, -1) < n_layer:
-        st.session_state[LAYER] = n_layer // 2
-    if not 0 <= st.session_state.get(POSITION, -1) < n_token:
-        st.session_state[POSITION] = position
+    """Make sure the chosen cell lies in this text; else choose this token in the middle of the model.
+
+    Both are written every time: a slider that was away for a run shows its lowest value else.
+    """
+    for key, count, default in ((LAYER, n_layer, n_layer // 2), (POSITION, n_token, position)):
+        value = st.session_state.get(key, -1)
+        st.session_state[key] = value if 0 <= value < count else default
 
 
 def _take(key: str) -> None:
