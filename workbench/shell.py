@@ -18,7 +18,11 @@ __all__ = ["PAGES", "run"]
 
 PAGES = {
     "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
-    "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
+    "Look inside": (
+        ("shift", "Shift", "moving"),
+        ("trace", "Trace", "timeline"),
+        ("orthogonality", "Orthogonality", "grid_on"),
+    ),
     "Check": (
         ("probe", "Probe", "quiz"),
         ("compare", "Compare", "compare"),

@@ -40,6 +40,7 @@ __all__ = [
     "queue",
     "lens_at",
     "look_job",
+    "look_under_way",
     "protection_of",
     "seen_from",
     "start_look",
@@ -65,6 +66,12 @@ def seen_from(state: WorkbenchState, resident: Resident, entry: StackEntry, *par
 def look_job(state: WorkbenchState, name: str, made_from: str) -> Job | None:
     """Return the job that computes this result, if it was started."""
     return jobs.latest(queue(state), f"{name} {made_from}")
+
+
+def look_under_way(state: WorkbenchState) -> Job | None:
+    """The look of this session that is not finished, if there is one: it has to end before another can start."""
+    job = jobs.latest(queue(state))
+    return None if job is None or job.is_finished else job
 
 
 def start_look(
