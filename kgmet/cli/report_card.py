@@ -1,4 +1,4 @@
-"""``python -m kgmet report-card``: everything reviewers ask of an edit, beside telling the model the fact."""
+"""``python -m kgmet report-card``: a full evaluation of an edit, compared with telling the model the fact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("report-card", help="what an edit does to a model, row by row, with baselines")
     made = parser.add_mutually_exclusive_group()
     made.add_argument("--patch", type=Path, metavar="DIR", action="append", help="folder that `edit --save` made")
-    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter on the down-projections, as PEFT saves")
+    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
     parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--target", help="the new object: Rome")
     parser.add_argument("--old", help="the old object; by default what the graph holds")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--text-tokens", type=positive, default=600, help="tokens of text (default: %(default)s)")
+    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument(
+        "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
+    )
     parser.add_argument(
         *("--out", "-o"), type=Path, action="append", metavar="FILE", help=".json, .md, .tex or .html; several times"
     )
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     graph, progress = open_store(options), StderrProgress()
     facts = _facts(options, graph)
     edited = _edited(options, facts, graph, progress)
-    config = CardConfig(text_tokens=options.text_tokens)
+    config = CardConfig(text_tokens=options.text_tokens, in_context=not options.no_context)
     card = make_card(edited, edits=facts, store=graph, config=config, progress=progress)
     for path in outputs:
         _write(card, path)
@@ -81,7 +84,7 @@ def _check_outputs(paths: list[Path]) -> None:
 
 
 def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
-    """The facts that are typed or in a file; none where the patch or the adapter is to say them."""
+    """Return the facts from the options or a file; none if the patch or adapter names them."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.graph.relations import RelationCatalogue
@@ -109,20 +112,20 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 
 
 def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress) -> Any:
-    """The model before and after, however it was edited."""
+    """Return the model before and after editing, by any method."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.card.edited import EditedModel
 
     if not facts and not options.patch and not options.adapter:
-        raise ConfigError("It is not known which fact to ask about. Give --subject, --prompt and --target, or --edits.")
+        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, or --edits.")
     if options.patch:
         patches = [kgmet.load_patch(folder) for folder in options.patch]
         return EditedModel.of_patches(load_model(options, progress), patches)
     editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
     lm = load_model(options, progress)
     if options.adapter:
-        return EditedModel.of_patches(lm, [kgmet.import_lora(options.adapter, lm)], name=f"adapter {options.adapter}")
+        return EditedModel.of_adapter(lm, options.adapter)
     if options.base:
         base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
         return EditedModel.of_models(base, lm, edits=facts)

@@ -1,4 +1,4 @@
-"""`make_card`: ask everything, in as few passes as it takes, and put the answers into a `ReportCard`."""
+"""`make_card`: ask all questions in few passes and make a `ReportCard` of the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, tol
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses
-from kgmet.evaluate.card.value import ROWS, Cell, ReportCard, Row
+from kgmet.evaluate.card.value import COLUMNS, ROWS, Cell, ReportCard, Row
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -25,22 +25,26 @@ from kgmet.measure.question import Question
 __all__ = ["make_card"]
 
 _SHORT_TOKENS = 4
-"""Enough for a letter, or for yes or no."""
+"""Tokens for a letter, or for yes or no."""
 _STAYING_TOKENS = 8
-"""Only the first clause of what must stay is compared."""
+"""Tokens for facts that must stay, of which only the first clause is compared."""
 _ROOM_TO_ANSWER = 16
-"""Tokens that must be left for an answer."""
+"""Fewest tokens left for an answer."""
 _OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _CardDecoding(Decoding):
-    """Greedy, and no longer than each row needs."""
+    """Greedy decoding with the length that each row needs."""
 
+    only_judged: bool = True
     lengths: Mapping[Question, int] = field(default_factory=dict)
 
     def longest(self, question: Question) -> int:
         return self.lengths.get(question, super().longest(question))
+
+    def stops(self, question: Question) -> bool:
+        return question.expected is not None and super().stops(question)
 
 
 def make_card(
@@ -52,14 +56,14 @@ def make_card(
     config: CardConfig | None = None,
     progress: Progress | None = None,
 ) -> ReportCard:
-    """Score one edit, or several that are in the model together, beside telling the model the fact.
+    """Score one edit, or several in the model together, beside stating the fact in context.
 
     Args:
         edited: the model before and after.
-        edits: the facts to ask about; by default those that `edited` knows of.
-        store: the graph that consequences and neighbours come from; without one most rows are empty.
+        edits: the facts to ask about; by default those of `edited`.
+        store: the graph for consequences and neighbours; without one most rows are empty.
         catalogue: the relations' wordings; by default the bundled ones.
-        config: how much is asked.
+        config: number of questions and lengths of texts.
         progress: receives the steps; can cancel.
 
     Raises:
@@ -120,11 +124,14 @@ def _columns(
     config: CardConfig,
     progress: Progress,
 ) -> dict[str, list[Answer | None]]:
-    """The answers of each column to all items; ``None`` where a column is not asked."""
+    """Return each column's answers to all items; ``None`` if a column is not asked."""
     questions = [item.question for item in items]
     lengths = {item.question: _length(item, config) for item in items}
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     before, after = edited.answers(questions, decoding=decoding, progress=progress)
+    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
+    if not config.in_context:
+        return columns
     asked = [n for n, item in enumerate(items) if item.row not in _OF_TEXT]
     told_to = [
         [told(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
@@ -134,7 +141,6 @@ def _columns(
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     asked_told = [question for group in told_to for question in group]
     answers = edited.unedited_answers(asked_told, decoding=decoding, progress=progress)
-    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
     for key, found in (("in_context", answers[: len(asked)]), ("in_context_graph", answers[len(asked) :])):
         by_place = dict(zip(asked, found, strict=True))
         columns[key] = [by_place.get(n) for n in range(len(items))]
@@ -180,13 +186,13 @@ def _rows(
         rows.append(Row(key=key, cells=cells, n_asked=len(losses)))
     order = list(ROWS)
     return tuple(
-        replace(row, cells={key: row.cells.get(key, Cell()) for key in columns})
+        replace(row, cells={column.key: row.cells.get(column.key, Cell()) for column in COLUMNS})
         for row in sorted(rows, key=lambda row: order.index(row.key))
     )
 
 
 def _fitting(edited: EditedModel, items: Sequence[AskedItem], facts: Sequence[tuple[str, ...]]) -> list[AskedItem]:
-    """The items that the models can read with all sentences before them and an answer after them."""
+    """Return the items that fit the models' context with all sentences before and an answer after them."""
     longest = [worded(edited.base, told(item.question, facts[item.edit])) for item in items]
     sizes = [len(ids) for ids in edited.base.tokenizer(longest)["input_ids"]] if longest else []
     room = min(edited.base.context, edited.lm.context) - _ROOM_TO_ANSWER

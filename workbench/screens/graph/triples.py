@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from kgmet.editing.context import EditContext
-from kgmet.graph.reading.retrieve import Subgraph
+from kgmet.graph.reading.retrieve import Subgraph, Switch
 from workbench import wording
 from workbench.drawing import tables
 from workbench.state.session import WorkbenchState
@@ -41,14 +41,14 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
     )
 
 
-def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[tuple[str, ...], ...]:
+def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
     """Keys of the triples that are switched off in the table; the edited one cannot be."""
     triples = tables.listed_triples(subgraph)
     off = zip(triples, frame["on"], strict=True)
     return tuple(sorted(triple.key for triple, is_on in off if not is_on and triple != subgraph.edited))
 
 
-def switched(state: WorkbenchState, off: tuple[tuple[str, ...], ...], subgraph: Subgraph) -> None:
+def switched(state: WorkbenchState, off: tuple[Switch, ...], subgraph: Subgraph) -> None:
     """Take the switches over into the typed fact: the next preparation leaves these triples out.
 
     What was switched off elsewhere (a relation, a triple of the other world) stays so.
@@ -58,7 +58,7 @@ def switched(state: WorkbenchState, off: tuple[tuple[str, ...], ...], subgraph: 
     state.set_draft(replace(state.draft, exclude=(*others, *off)))
 
 
-def buttons(state: WorkbenchState, subgraph: Subgraph, off: tuple[tuple[str, ...], ...]) -> None:
+def buttons(state: WorkbenchState, subgraph: Subgraph, off: tuple[Switch, ...]) -> None:
     """Take the switches over, or put all of them back."""
     is_changed = set(off) != {triple.key for triple in subgraph.switched_off}
     with st.container(horizontal=True):
