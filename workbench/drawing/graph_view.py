@@ -218,7 +218,7 @@ def _above(label: str, *, size: int, font: int) -> int:
 def _edge(edge: DrawnEdge, line: LegendLine, theme: str) -> dict[str, Any]:
     triple = edge.triple
     grey = GROUND[theme][2]
-    source = triple.source or "nobody said"
+    source = triple.source or "unknown"
     about = f"{triple}\n{triple.subject.id} {triple.relation.id} {triple.object.id}\nsource: {source}"
     drawn: dict[str, Any] = {"title": _quiet(about), "color": line.colour, "width": 1.6}
     if line.stroke:

@@ -160,7 +160,7 @@ class SessionVault:
                 return []
 
     def _place(self, session_id: str) -> Path:
-        # The folder's name does not give the id away to whoever can list the folder.
+        # The folder's name must not reveal the id to users who can list the folder.
         return self._folder / digest("session", session_id)[:32]
 
 

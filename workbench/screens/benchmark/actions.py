@@ -184,7 +184,7 @@ def _submit(
         for order, folder in work:
             _run(resident, order, folder or _new_folder(out, order), before=out / "before", progress=progress)
 
-    # A session in which nothing was typed is not on disk yet; without it nobody finds the runs after a restart.
+    # A session in which nothing was typed is not on disk yet; without it the runs would be lost after a restart.
     state.record.save(even_blank=True)
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
