@@ -110,7 +110,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="KGMET-many",
-            summary="For long sequences of edits: KGMET with shorter shifts in more layers and larger weights of kept keys.",
+            summary="For long sequences of edits: shorter shifts in more layers, and larger weights of kept keys.",
             writer=WriterKind.NULL_SPACE,
             config=_for_many(ours),
             searches_unedited=True,
@@ -178,7 +178,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="NSE",
-            summary="Free shift found on the unedited model; most active neurons only; repeated until the residual is small.",
+            summary="Free shift found on the unedited model; most active neurons only; repeated until it fits.",
             writer=WriterKind.NEURONS,
             config=replace(free, write=WriteConfig(repeats=3, tolerance=0.1)),
             searches_unedited=True,
