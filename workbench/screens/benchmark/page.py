@@ -18,7 +18,7 @@ PLAIN = {"displayModeBar": False}
 
 
 def curves(runs: list[actions.StoredRun], key: str) -> None:
-    """Curves and table of some runs, one figure at a time."""
+    """Show curves and table of some runs, one figure at a time."""
     summaries = [run.summary for run in runs if run.summary.n_cases or run.summary.checkpoints]
     if not summaries:
         st.info("No case is scored yet.")

@@ -21,7 +21,7 @@ EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
 
 
 def _table(state: WorkbenchState) -> None:
-    """The table as far as it is known."""
+    """Show the table of finished results."""
     known = state.result("compare")
     if known is not None and known.value.comparison.results:
         st.table(compare_view.comparison_table(known.value.comparison), border="horizontal")
@@ -43,7 +43,7 @@ def show() -> None:
         return
     kept = state.result("compare")
     if ROWS not in st.session_state:
-        # Coming (back) to the page: it opens as it was when the last comparison was asked for.
+        # On returning to the page, restore the form of the last comparison.
         st.session_state[OPENING] = compare_view.DEFAULT_ROWS if kept is None else kept.value.rows
         if kept is not None and kept.value.chosen in choices:
             st.session_state[EDIT] = kept.value.chosen

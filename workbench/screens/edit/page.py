@@ -1,4 +1,4 @@
-"""Type or choose a fact, see what will change, apply it, undo it: form, Apply, progress and answers in one view."""
+"""Edit page: type or choose a fact, see its consequences, apply and undo it, in one view."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def show() -> None:
 
 
 def _progress(job: panels.Job) -> None:
-    """How far the edit is, with the search's curve."""
+    """Show the edit's progress with the search curve."""
 
     def draw(running: panels.Job) -> None:
         if running.curve:
@@ -63,7 +63,7 @@ def _progress(job: panels.Job) -> None:
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """The subgraph beside what follows from the edit."""
+    """Show the subgraph beside the edit's consequences."""
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
         edit_panels.doubts(state, lm, context)

@@ -1,4 +1,4 @@
-"""Method: the pipeline as a picture, in five lines, its symbols, and what every number means."""
+"""Method page: the pipeline as a picture and in five lines, its symbols, and the definition of every number."""
 
 from __future__ import annotations
 

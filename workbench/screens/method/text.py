@@ -1,4 +1,4 @@
-"""The Method page's texts and tables: five lines, symbols beside names, editors, metrics; no Streamlit here."""
+"""Texts and tables of the Method page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
 
 
 def symbols_table() -> pd.DataFrame:
-    """Symbols beside the names in the code."""
+    """Return the symbols with their names in the code."""
     return pd.DataFrame(SYMBOLS, columns=["symbol", "meaning", "name", "file"])
 
 
 def editors_table() -> pd.DataFrame:
-    """Every editor as a composition of parts."""
+    """Return every editor as a composition of parts."""
     return pd.DataFrame(
         [
             {
@@ -118,7 +118,7 @@ def editors_table() -> pd.DataFrame:
 
 
 def glossary_table() -> pd.DataFrame:
-    """Every number the workbench shows, with its definition."""
+    """Return the definition of every number in the workbench."""
     rows = [
         {"number": spec.label, "definition": spec.definition, "better": spec.better, "seen on": "Benchmark"}
         for spec in METRICS.values()

@@ -1,4 +1,4 @@
-"""What is loaded, memory, statistics; load another."""
+"""Models page: the loaded model, memory, statistics, and loading another model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The blocks of the Models page."""
+"""Blocks of the Models page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["another", "loaded", "statistics"]
 
 
 def loaded(resident: Resident) -> None:
-    """What the resident model is."""
+    """Show the resident model."""
     lm = resident.lm
     with st.container(border=True):
         st.subheader("Loaded now", anchor=False)
@@ -49,7 +49,7 @@ def loaded(resident: Resident) -> None:
 
 
 def statistics(state: WorkbenchState, resident: Resident) -> None:
-    """Whether the key statistics of the layers that are written are there, and a button to measure them now."""
+    """Show whether the key statistics of the written layers exist, and a button to measure them."""
     layers = state.config.write.layers
     fitting = [layer for layer in layers if layer < resident.lm.n_layer]
     with st.container(border=True):
@@ -75,7 +75,7 @@ def statistics(state: WorkbenchState, resident: Resident) -> None:
 
 
 def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> None:
-    """Choose a model, see what it needs, load it."""
+    """Show the form to choose a model, see its memory needs, and load it."""
     other = "allowed here" if access().is_shared else "Hugging Face id or folder"
     way = st.segmented_control("From", ["bundled", other], default="bundled", required=True, key="from")
     if way == "bundled":
@@ -111,7 +111,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
 
 
 def _preflight(source: str, *, device: str, dtype: str) -> None:
-    """What the weights will need beside what there is."""
+    """Show the memory the weights need and the free memory."""
     try:
         count = model_actions.n_parameters(source) if source else None
     except KgmetError as error:

@@ -1,4 +1,4 @@
-"""Orthogonality: what the null space protects, what that costs, and whether edits get into each other's way."""
+"""Orthogonality page: what the null space protects and costs, and interference between edits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before and after, side by side, by kind of prompt; your own questions."""
+"""Probe page: answers before and after, side by side, by kind of prompt; own questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shift: how far an edit moves the hidden states, layer by layer and token by token."""
+"""Shift page: change of the hidden states by layer and token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIGURES = ("Logit lens", "All texts by layer", "Search curve")
 
 
 def clicked() -> None:
-    """A click on the map sets the two selectors."""
+    """Set the two selectors from a click on the map."""
     shift_view.take_cell(
         st.session_state, chosen_cell(st.session_state.get(MAP)), layer_key=LAYER, position_key=POSITION
     )

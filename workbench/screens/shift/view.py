@@ -1,4 +1,4 @@
-"""What the Shift page shows in words and scales, and which cell is chosen; no Streamlit here."""
+"""Texts, scales and the chosen cell of the Shift page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCALES: dict[Quantity, Scale] = {
     Quantity.ALONG: Scale(label="along", low=-0.5, high=0.5, unit="× ‖h‖"),
     Quantity.ACROSS: Scale(label="across", low=0, high=1, unit="× ‖h‖"),
 }
-"""Fixed, the same for every text and every edit: pictures can be compared."""
+"""Fixed scales, the same for every text and edit, so that pictures can be compared."""
 
 READING: dict[Quantity, str] = {
     Quantity.LENGTH: "How to read it: 0 is untouched, 1 is a shift as long as the state was (‖h‖). It should begin at "
@@ -59,17 +59,17 @@ READ_SEARCH = (
 
 
 def text_label(source: InspectedText) -> str:
-    """Kind and text for a selector."""
+    """Return kind and text for a selector."""
     return f"{source.kind.value.capitalize()}: {wording.short(source.text, 90)}"
 
 
 def layer_labels(trace: ShiftTrace) -> list[str]:
-    """One label per layer."""
+    """Return one label per layer."""
     return [str(layer) for layer in range(trace.n_layer)]
 
 
 def token_choice(trace: ShiftTrace, position: int) -> str:
-    """A token for a selector: its position, its text, and whether it is the edited one."""
+    """Format a token for a selector: its position, its text, and whether it is the edited one."""
     mark = " (edited)" if position == trace.lookup else ""
     return f"{position}: {trace.tokens[position].strip() or token_label(trace.tokens[position])}{mark}"
 
@@ -85,18 +85,18 @@ def settle(store: MutableMapping[str | int, Any], trace: ShiftTrace, *, layer_ke
 
 
 def take_cell(store: MutableMapping[str | int, Any], chosen: Cell | None, *, layer_key: str, position_key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+    """Choose the clicked cell; an empty selection changes nothing."""
     if chosen is not None:
         store[layer_key], store[position_key] = chosen.row, chosen.column
 
 
 def cell(store: MutableMapping[str | int, Any], *, layer_key: str, position_key: str) -> Cell:
-    """The chosen cell."""
+    """Return the chosen cell."""
     return Cell(row=store[layer_key], column=store[position_key])
 
 
 def cell_figures(trace: ShiftTrace, layer: int, position: int) -> dict[str, str]:
-    """What was measured at the chosen cell, name → value: length, angle, magnitude, and the shift's own two parts."""
+    """Return the values at the chosen cell by name: length, angle, magnitude, and the shift's two components."""
 
     def at(quantity: Quantity) -> float:
         return float(trace.of(quantity)[layer, position])

@@ -1,4 +1,4 @@
-"""Trace: which states carry a fact, what each part contributes to the answer, and where a chain of facts ends."""
+"""Trace page: states that carry a fact, contributions to the answer, and the end of a chain of facts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VIEWS = ("Causal trace", "Contributions", "Recall by layer")
 MAPS: Sequence[Map] = tuple(Map)
 DRAWS = (2, 5, 10)
 MAP_HEIGHT = 400
-"""Of a map's cells, in pixels, where the model is not too deep for that."""
+"""Height of a map's cells in pixels, unless the model is too deep."""
 PLAIN = {"displayModeBar": False}
 
 
@@ -69,7 +69,7 @@ def show() -> None:
 
 
 def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) -> Choice:
-    """A prompt of the edit, or one that is typed; stops the page until that is complete."""
+    """Let the user choose a prompt of the edit or type one; stop the page until it is complete."""
     offered = trace_view.choices(edit, actions.context_of(entry, settings_of(entry.patch), edit))
     number = column.selectbox(
         "Prompt",
@@ -335,9 +335,9 @@ def _marks(entry: StackEntry, subject: range) -> Marks:
 
 
 def _settle(n_layer: int, n_token: int, position: int) -> None:
-    """Make sure the chosen cell lies in this text; else choose this token in the middle of the model.
+    """Keep the chosen cell if it exists in this text; else choose this token in the middle layer.
 
-    Both are written every time: a slider that was away for a run shows its lowest value else.
+    Both are written every time, because a slider that was hidden for a run would show its lowest value.
     """
     for key, count, default in ((LAYER, n_layer, n_layer // 2), (POSITION, n_token, position)):
         value = st.session_state.get(key, -1)
@@ -345,7 +345,7 @@ def _settle(n_layer: int, n_token: int, position: int) -> None:
 
 
 def _take(key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+    """Choose the clicked cell; an empty selection changes nothing."""
     cell = chosen_cell(st.session_state.get(key))
     if cell is not None:
         st.session_state[LAYER], st.session_state[POSITION] = cell.row, cell.column
