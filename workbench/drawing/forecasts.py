@@ -148,7 +148,7 @@ def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], 
 
 
 def check_chart(checked: CheckedForecast, *, protected: Set[str] = frozenset(), dark: bool = False) -> go.Figure:
-    """Draw measured over forecast change, one dot per fact, with a dotted identity line; protected facts are diamonds."""
+    """Draw measured over forecast change, one dot per fact, with the identity line; protected facts are diamonds."""
     palette = colours(dark=dark)
     rows = list(zip(checked.forecasts, checked.forecast.tolist(), checked.measured.tolist(), strict=True))
     ends = [value for _, x, y in rows for value in (x, y)] or [0.0]

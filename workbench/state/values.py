@@ -49,7 +49,7 @@ class FactDraft:
 class StackEntry:
     """One applied edit. `context` exists only in the process that made it; the rest survives a restart.
 
-    `based_on` are the ids of the entries that were on when it was made. `curve` is its search curve, a mapping per step.
+    `based_on` are the ids of the entries that were on when it was made. `curve` is its search curve, one row per step.
     """
 
     patch: EditPatch

@@ -169,7 +169,7 @@ def _ask_again(state: WorkbenchState, resident: Resident) -> None:
     def leave() -> None:
         st.session_state.pop(_ASKED, None)
 
-    st.caption(":material/help: This very edit is live. Applied again it is written a second time, on top of itself.")
+    st.caption(":material/help: This edit is already live. Applying it again writes it a second time.")
     with st.container(horizontal=True):
         st.button("Apply it again", on_click=again, key="apply-again")
         st.button("Leave it", on_click=leave, key="apply-leave")
@@ -179,7 +179,7 @@ def link_button(state: WorkbenchState) -> None:
     """Show the link that fills this form, in a popover."""
     with st.popover("Link", icon=":material/link:", type="tertiary", help="Link to this fact"):
         st.code(link_to(state.draft), language=None, wrap_lines=True)
-        st.caption("Opens this page with the form filled in; nothing is applied by it.")
+        st.caption("Opens this page with the form filled in; it applies nothing.")
 
 
 def link_to(draft: FactDraft) -> str:

@@ -23,7 +23,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Edit", "Change one fact, see what follows from it, and take it back whenever you like.")
+    panels.title("Edit", "Change one fact, see its consequences, and undo it at any time.")
     resident = panels.require_model()
     lm = resident.lm
     typed, now = st.columns([5, 4], gap="large")
@@ -56,7 +56,7 @@ def _progress(job: panels.Job) -> None:
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            alt = "The terms of the loss by step, so far"
+            alt = "Loss terms by step"
             st.plotly_chart(curves.search_curve(running.curve), key=f"live-{running.id}", alt=alt)
 
     panels.job_panel(job, draw=draw)

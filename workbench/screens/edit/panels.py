@@ -136,11 +136,11 @@ def consequences(state: WorkbenchState, context: EditContext) -> None:
     """Show consequences and kept facts; unticked ones are left out of search and write."""
     found = context.consequences
     if found is None or not (found.changed or found.kept):
-        st.caption("Nothing follows from this edit that the graph would know of.")
+        st.caption("The graph knows no consequence of this edit.")
         return
     held = {item.id for item in held_consequences(context, state.config)}
     st.markdown("**What else becomes true**")
-    st.caption("Ticked: the search makes it hold. Asked only: the settings hold fewer, or it has too few wordings.")
+    st.caption("Ticked: the search optimises it. Asked only: the settings optimise fewer, or it has too few wordings.")
     for item in found.forward:
         _consequence(state, item, is_held=item.id in held)
     others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)

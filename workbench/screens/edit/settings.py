@@ -40,7 +40,7 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
             "Editor",
             list(EDITORS),
             index=list(EDITORS).index(state.editor.name),
-            help="The method. Each is one composition of a direction source, what is held, a schedule and a writer.",
+            help="The method: a composition of direction source, search prompts, residual schedule and writer.",
         )
         editor = EDITORS[name]
         st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
@@ -91,7 +91,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         config.target.max_norm_ratio,
         step=0.05,
         key=f"setting-ratio-{key}",
-        help="How far the hidden state may be pushed, in units of its own length.",
+        help="Largest shift of the hidden state, in units of its own length.",
     )
     kind = left.selectbox(
         "Free directions",
@@ -113,7 +113,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         100,
         config.hold.neighbours,
         key=f"setting-neighbours-{key}",
-        help="Other subjects of the same relation whose keys the write leaves alone.",
+        help="Other subjects of the same relation whose keys the write protects.",
     )
     return changed_settings(
         own,

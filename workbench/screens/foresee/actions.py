@@ -84,7 +84,7 @@ def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: 
     if not chosen:
         message = actions.prepare(state)
         if message is not None or state.context is None:
-            raise RequestError(message or "The typed fact is no edit yet. Mend it on the Edit page.")
+            raise RequestError(message or "The typed fact is incomplete. Complete it on the Edit page.")
         made_from = state.fingerprint(lm.fingerprint, actions.context_fingerprint(state), n_fact)
         return Question(
             contexts=(state.context,),
@@ -95,7 +95,7 @@ def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: 
         )
     entry = state.entry(chosen)
     if entry is None:
-        raise RequestError("This edit is not in the ledger any more. Choose another one.")
+        raise RequestError("This edit is no longer in the ledger. Choose another one.")
     return _question_of_entry(state, resident, entry, n_fact)
 
 
@@ -193,7 +193,7 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
         progress.check()
         with record.lock:
             if tuple(patch.id for patch in state.live_patches(lm)) != based_on:
-                raise RequestError("Edits were switched or undone meanwhile, so nothing was applied. Foresee again.")
+                raise RequestError("Edits were switched or undone since, so nothing was applied. Forecast again.")
             entry = actions.entry_of(Edited(plan=plan, reports=(report,)), based_on=based_on)
             record.push(entry)
         made_from = _entry_fingerprint(state, resident, entry, n_fact)

@@ -36,7 +36,7 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
     """Show the last forecast; grey and without buttons if its inputs have changed."""
     known = state.result(foresee_actions.FORESEEN)
     if known is None:
-        st.info("Nothing foreseen yet. The button above applies nothing.", icon=":material/query_stats:")
+        st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
     foreseen: Foreseen = known.value
     is_stale = known.is_stale(question.made_from)
@@ -158,8 +158,8 @@ def _protect(
     if protected is not None:
         st.table(view.protected_table(foreseen, protected, protected.protected), border="horizontal")
         st.caption(
-            "The write pays for moving the ticked facts, by this very forecast, so theirs is near 0 by construction. "
-            "What is left is what a linear forecast does not see: apply it to measure that. Keys of neighbours stay "
+            "The write minimises this forecast for the ticked facts, so theirs is near 0 by construction. A linear "
+            "forecast misses the rest: apply the edit to measure it. Keys of neighbours stay "
             "protected as before."
         )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -215,8 +215,8 @@ def _about(resident: Resident, question: Question, foreseen: Foreseen) -> None:
     name = resident.lm.name if patch.model_fingerprint == resident.lm.fingerprint else "another model"
     st.caption(
         wording.safe(
-            f"n = {len(foreseen.forecasts)} facts of the graph that the model answers rightly, less those the edit is "
-            f"meant to change and those it is tested with. Model {name}, editor {patch.editor}, {view.span(layers)}. "
+            f"n = {len(foreseen.forecasts)} facts of the graph that the model answers rightly, without those the "
+            f"edit should change and those used to test it. Model {name}, editor {patch.editor}, {view.span(layers)}. "
             "The forecast is linear: the gradient of log p(answer) times what the patch adds at each token."
         )
     )

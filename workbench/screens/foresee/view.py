@@ -35,8 +35,9 @@ READ_RELATIONS = (
     "61 % of the answer's probability remain; near 0 nothing happens."
 )
 READ_CHECK = (
-    "How to read it: every dot is a fact. Across: the forecast, made before anything was attached. Up: what really "
-    "happened to the answer's log-probability. On the dotted line they agree; the rank correlation (Spearman) is 1 if "
+    "How to read it: every dot is a fact. Horizontal: the forecast, made before anything was attached. Vertical: "
+    "the measured change of the answer's log-probability. On the dotted line they agree; the rank correlation "
+    "(Spearman) is 1 if "
     "the order is right, whatever the size, and 0 for a forecast that says nothing."
 )
 
@@ -163,8 +164,8 @@ def check_sentence(checked: CheckedForecast) -> str:
 def earlier_note(n: int) -> str:
     """Describe the effect of earlier edits on the comparison."""
     return (
-        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is around the unedited "
-        "model and gets poorer as edits pile up."
+        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is linear around "
+        "the unedited model and gets less accurate as edits accumulate."
     )
 
 

@@ -83,9 +83,7 @@ def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.Da
     """Show every triple as a row with a switch, and return the edited table."""
     frame = tables.triple_frame(subgraph)
     columns = {
-        "on": st.column_config.CheckboxColumn(
-            "on", help="Off: this triple takes no part when you recompute.", width=70
-        ),
+        "on": st.column_config.CheckboxColumn("on", help="Off: this triple is left out when you recompute.", width=70),
         "state": st.column_config.TextColumn("", help="new: the edited fact, always on", width=50),
         "hop": st.column_config.NumberColumn("hop", help="Edges between the subject and the nearer end", width=45),
         "source": st.column_config.TextColumn("source", help="Where the triple was read"),

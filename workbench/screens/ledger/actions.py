@@ -52,7 +52,7 @@ class Export:
 def change_entries(state: WorkbenchState, changed: Sequence[StackEntry]) -> str | None:
     """Replace entries by changed ones with the same id (switched, renamed, annotated)."""
     if state.is_busy and any(entry.is_on != getattr(state.entry(entry.id), "is_on", None) for entry in changed):
-        return "Work is under way; edits can be switched when it has ended."
+        return "A job is running; edits can be switched when it has ended."
     by_id = {entry.id: entry for entry in changed}
     with state.record.lock:
         state.record.change(stack=tuple(by_id.get(entry.id, entry) for entry in state.stack))
@@ -62,11 +62,11 @@ def change_entries(state: WorkbenchState, changed: Sequence[StackEntry]) -> str 
 def remove(state: WorkbenchState, entry_id: str) -> str | None:
     """Remove one edit from any position of the stack; a redo puts it on top."""
     if state.is_busy:
-        return "Work is under way; stop it first."
+        return "A job is running; stop it first."
     with state.record.lock:
         entry = state.entry(entry_id)
         if entry is None:
-            return "This edit is not there any more."
+            return "This edit no longer exists."
         rest = tuple(item for item in state.stack if item.id != entry_id)
         state.record.change(stack=rest, redo=(*state.redo, entry))
     return None
@@ -118,7 +118,7 @@ def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) 
     except KgmetError as error:
         return str(error)
     if state.entry(patch.id) is not None:
-        return "This very patch is in the ledger already."
+        return "This patch is already in the ledger."
     label = StackEntry.name_of(patch, PurePosixPath(name).stem)
     based_on = tuple(entry.id for entry in state.live(lm))
     state.record.push(StackEntry(patch=patch, name=label, note="imported", based_on=based_on))
@@ -185,7 +185,7 @@ def _as_script(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) 
     from workbench.screens.ledger.scripting import edit_script
 
     if not any(entry.patch.edits for entry in entries):
-        raise ConfigError("None of these says which fact it changes, so no script can repeat it. Export the patch.")
+        raise ConfigError("None of these names its fact, so a script cannot repeat it. Export the patch.")
     data = edit_script(entries, lm.name, dtype=str(lm.dtype).removeprefix("torch.")).encode()
     return Export(name="repeat_edits.py", data=data, note=_script_note(entries))
 
@@ -195,10 +195,10 @@ def _script_note(entries: Sequence[StackEntry]) -> str:
     said = ["Save it in the workbench's folder and run it there with the same Python."]
     untold = [entry.name for entry in entries if not entry.patch.edits]
     if untold:
-        said.append(f"Left out, for they do not say which fact they change: {', '.join(untold)}.")
+        said.append(f"Left out, because their facts are unknown: {', '.join(untold)}.")
     ids = [entry.id for entry in entries if entry.patch.edits]
     if any(list(entry.based_on) != ids[: ids.index(entry.id)] for entry in entries if entry.patch.edits):
-        said.append("Some of them were searched with other edits on than the script has; their figures may differ.")
+        said.append("Some were searched with other edits on than in the script; their figures may differ.")
     return " ".join(said)
 
 

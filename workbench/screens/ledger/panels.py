@@ -118,7 +118,7 @@ def _facts(entry: StackEntry, lm: LoadedLM) -> str:
 
 def _warnings(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
     if entry.patch.model_fingerprint != lm.fingerprint:
-        st.caption(":material/link_off: Made for another model; it takes no part while this one is loaded.")
+        st.caption(":material/link_off: Made for another model; it is off while this one is loaded.")
         return
     before = tuple(item.id for item in state.live(lm, before=entry.id))
     if entry.is_on and before != entry.based_on:
@@ -127,7 +127,7 @@ def _warnings(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         added = [names.get(key, key) for key in before if key not in entry.based_on]
         parts = [f"without {', '.join(missing)}" if missing else "", f"with {', '.join(added)}" if added else ""]
         said = " and ".join(part for part in parts if part) or "in another order"
-        st.caption(f":material/info: The model was another when this was searched: it now stands {wording.safe(said)}.")
+        st.caption(f":material/info: Searched with other edits below it: it is now {wording.safe(said)}.")
 
 
 def standing_panel(state: WorkbenchState, resident: Resident) -> None:

@@ -28,12 +28,12 @@ __all__ = ["move", "outdated", "recompute"]
 def move(state: WorkbenchState, entry_id: str, *, by: int) -> str | None:
     """Move an edit `by` places later in the ledger (earlier, if negative), but not beyond its ends."""
     if state.is_busy:
-        return "Work is under way; edits can be moved when it has ended."
+        return "A job is running; edits can be moved when it has ended."
     with state.record.lock:
         order = list(state.stack)
         entry = state.entry(entry_id)
         if entry is None:
-            return "This edit is not there any more."
+            return "This edit no longer exists."
         place = order.index(entry)
         order.insert(max(0, place + by), order.pop(place))
         if tuple(order) != state.stack:

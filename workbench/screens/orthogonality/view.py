@@ -36,12 +36,13 @@ OVERLAP_SCALES: dict[OverlapKind, Scale] = {
     OverlapKind.CROSSTALK: Scale(label="crosstalk", low=0, high=0.5, unit="× own change"),
 }
 READ_SPECTRUM = (
-    "How to read it: ordinary text is loud on the right (large eigenvalues). Green is where this edit was allowed to "
-    "write. Move the cutoff: to the right more of the wanted change arrives, and more of ordinary text is touched."
+    "How to read it: ordinary text mostly uses the right (large eigenvalues). This edit was allowed to write in "
+    "the green part. Moving the cutoff to the right gives more of the wanted change and more disturbance of "
+    "ordinary text."
 )
 READ_ENERGY = (
-    "How to read it: blue bars stay inside the green part, orange ones show where the same write would have gone "
-    "without the projection: into the loud directions, too, that ordinary text uses."
+    "How to read it: blue bars stay inside the green part, orange ones show the same write without the projection: "
+    "it also uses directions that ordinary text uses."
 )
 READ_OVERLAP: dict[OverlapKind, str] = {
     OverlapKind.COSINE: "How to read it: edits whose keys point the same way (blue) share what they write on; near the "

@@ -45,7 +45,7 @@ def choose_kinds(prompts: Sequence[Question]) -> tuple[tuple[Question, ...], dic
         default=[kind.value for kind in offered],
         format_func=lambda value: f"{KINDS[QuestionKind(value)][0]} ({counts[QuestionKind(value)]})",
         key="probe-kinds",
-        help="None of them was optimised in these words.",
+        help="None of these wordings was optimised.",
     )
     return tuple(prompt for prompt in prompts if prompt.kind.value in chosen), counts
 
@@ -57,7 +57,7 @@ def typed_prompts() -> tuple[Question, ...]:
         key="probe-own",
         height=90,
         placeholder="The country where the Eiffel Tower stands is | Japan | France",
-        help="Bars may add what you expect and what you do not: prompt | expected | rejected.",
+        help="Optional answers after bars: prompt | expected | rejected.",
         persist_state="session",
     )
     form = st.segmented_control(
@@ -66,7 +66,7 @@ def typed_prompts() -> tuple[Question, ...]:
         default=next(iter(_FORMS)),
         required=True,
         key="probe-template",
-        help="Probabilities, ranks and verdicts are of the form in which a prompt is asked.",
+        help="Probabilities, ranks and verdicts refer to the form of the prompt.",
     )
     try:
         return own_prompts(text, _FORMS[form])

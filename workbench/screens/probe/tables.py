@@ -29,10 +29,10 @@ KINDS = {
     QuestionKind.PARAPHRASE: ("Other words", "the same fact, worded differently from anything that was optimised"),
     QuestionKind.CONSEQUENCE: ("Consequences", "what follows from the edit, as a sentence to continue"),
     QuestionKind.LATER_HOP: ("Edited fact later", "chains that start elsewhere and reach the edited fact"),
-    QuestionKind.INVERSE: ("Read backwards", "the fact from its object's side"),
+    QuestionKind.INVERSE: ("Read backwards", "the inverse fact"),
     QuestionKind.NEIGHBOUR: ("Neighbours", "the same relation of other subjects: must not change"),
     QuestionKind.CONTROL: ("Other facts of the subject", "must not change"),
-    QuestionKind.OWN: ("Your own", "typed by you, without an expectation of ours"),
+    QuestionKind.OWN: ("Your own", "typed by you, without an expected answer"),
 }
 """Kind → (heading, description)."""
 

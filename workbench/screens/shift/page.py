@@ -31,7 +31,7 @@ LAYER, POSITION, MAP = "shift-layer", "shift-position", "shift-map"
 def show() -> None:
     """Draw the page."""
     panels.title(
-        "Shift", "How far the edit moves the model's hidden states: which layer, which token, turned or lengthened."
+        "Shift", "How far the edit moves the model's hidden states, by layer and token, in direction and length."
     )
     state = session.current()
     resident = panels.require_model()
@@ -54,7 +54,7 @@ def show() -> None:
         "What to draw",
         list(shift_view.SCALES),
         format_func=lambda item: item.value.capitalize(),
-        help="Direction and magnitude are drawn apart: the angle ignores lengths, the magnitude ignores turns.",
+        help="Direction and magnitude are shown separately: the angle ignores lengths, the magnitude ignores angles.",
     )
     trace = traces[number]
     shift_view.settle(st.session_state, trace, layer_key=LAYER, position_key=POSITION)

@@ -37,16 +37,16 @@ READING: dict[Quantity, str] = {
     "the edited token (dotted column) in the edited layers (orange bars) and reach the last token further up.",
     Quantity.ANGLE: "How to read it: how far the state's direction turned. 0 is unchanged, 90 degrees a right angle.",
     Quantity.COSINE: "How to read it: 1 is the same direction as before, 0 at right angles, −1 the opposite.",
-    Quantity.MAGNITUDE: "How to read it: blue states became longer, orange ones shorter; near the background's colour "
-    "only the direction changed, if anything did.",
-    Quantity.ALONG: "How to read it: the part of the shift that points where the state pointed already (blue) or back "
-    "(orange): it only lengthens or shortens.",
+    Quantity.MAGNITUDE: "How to read it: blue states became longer, orange ones shorter; near the background's "
+    "colour at most the direction changed.",
+    Quantity.ALONG: "How to read it: the part of the shift along the state (blue) or against it (orange): it only "
+    "changes the length.",
     Quantity.ACROSS: "How to read it: the part of the shift at right angles to the state: it turns. Together with the "
     "part along the state it gives the whole: along² + across² is length².",
 }
 READ_LENS = (
     "How to read it: each layer's state is put through the model's last norm and vocabulary as if it were the last. "
-    "Where the solid lines leave the dotted ones, the edit has become visible to the answer."
+    "Where solid and dotted lines separate, the edit affects the answer."
 )
 READ_PROFILE = (
     "How to read it: at the subject's last token (last token where there is no subject). Edit and paraphrases should "

@@ -95,11 +95,11 @@ class Shown(Enum):
 
 
 READ_CAUSAL = (
-    "How to read it: noise makes the subject unreadable; each cell is the answer's probability with that one clean "
+    "How to read it: noise corrupts the subject; each cell is the answer's probability with that one clean "
     "state restored. The stronger its colour, the more of the fact it carries. The dotted column is the subject's last "
     "token, where edits act."
 )
-READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each: a single one rarely shows an effect."
+READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each; single ones rarely show an effect."
 READ_OTHER = (
     "How to read it: the text is run with the {into} model; each cell is the answer's probability with that one state "
     "taken from the {giver} model. Where it comes close to the {giver} model's own, that state carries the edit."
