@@ -176,7 +176,7 @@ class WorkbenchState:
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """What of this session could not be read back after a restart, for people."""
+        """Messages about parts of this session that could not be restored after a restart."""
         return self.record.damage
 
     @property

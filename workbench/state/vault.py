@@ -79,7 +79,7 @@ class SessionRecord:
             self._become(replace(self.saved, **values))
 
     def save(self, *, even_blank: bool = False) -> None:
-        """Write to disk what is kept there. Where that fails, all goes on in memory and `unsaved` says why."""
+        """Save to disk. If that fails, everything continues in memory and `unsaved` holds the reason."""
         with self.lock:
             try:
                 set_aside(self.folder, self._aside)

@@ -75,7 +75,7 @@ def token_choice(trace: ShiftTrace, position: int) -> str:
 
 
 def settle(store: MutableMapping[str | int, Any], trace: ShiftTrace, *, layer_key: str, position_key: str) -> None:
-    """Make sure the chosen cell lies in this text; else choose the last token after the last layer: the answer.
+    """Keep the chosen cell if it exists in this text; else choose the last token after the last layer.
 
     Both are written every time: a slider that was away for a run shows its lowest value else.
     """
