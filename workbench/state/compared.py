@@ -82,7 +82,7 @@ def load_compared(folder: Path) -> Result | None:
 
 
 def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object with the names of this version."""
+    """Return the object with the field names of this version."""
     if data["format"] == 2:
         renamed = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
         inner = {_OLD_NAMES.get(name, name): value for name, value in renamed["comparison"].items()}

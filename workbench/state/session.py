@@ -147,7 +147,7 @@ class WorkbenchState:
         self.record.keep(name, Result(value=value, made_from=made_from))
 
     def remembered(self, name: str, make: Callable[[], T], *, made_from: str) -> T:
-        """The last result of this name, made first if there is none or it is stale."""
+        """Return the last result of this name, computed if missing or stale."""
         known = self.result(name)
         if known is None or known.is_stale(made_from):
             known = Result(value=make(), made_from=made_from)

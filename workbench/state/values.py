@@ -140,5 +140,5 @@ class Result:
     made_from: str
 
     def is_stale(self, now: str) -> bool:
-        """Whether its inputs have changed since."""
+        """Return whether its inputs have changed since."""
         return self.made_from != now

@@ -56,7 +56,7 @@ class SessionRecord:
 
     @classmethod
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
-        """The session in a folder, without what is damaged; that is moved aside at once if it can be."""
+        """Read the intact part of a session, and move damaged parts aside if possible."""
         opened = open_session(folder)
         record = cls(session_id, folder, opened.saved, damage=opened.damage)
         record._aside, record._dropped = opened.aside, set(opened.leftovers)
