@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
 from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace
 from kgmet.inspect.patching import PatchedStates, PatchMap, map_patches, patch_states
@@ -91,7 +91,7 @@ def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
 
 
 def _step(progress: Progress, done: int) -> None:
-    progress.report(ProgressEvent(stage="contributions", done=done, total=N_STEP))
+    progress.report(ProgressEvent(stage=Stage.CONTRIBUTIONS, done=done, total=N_STEP))
     progress.check()
 
 
