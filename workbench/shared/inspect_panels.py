@@ -56,7 +56,7 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
     result = state.result(name)
     if result is not None and not result.is_stale(made_from):
         return result.value
-    left: set[str] = st.session_state.setdefault("looks-left", set())
+    left: set[str] = st.session_state.setdefault("looks~", set())
     job = inspect_actions.look_job(state, name, made_from)
     other = inspect_actions.look_under_way(state)
     if other is not None and other is not job:

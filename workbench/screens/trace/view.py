@@ -277,9 +277,10 @@ def sum_sentence(found: Contributions) -> str:
     if after.source.rival is not None:
         measure = f"Logit of “{prompt.answer}” minus that of “{prompt.rival}”"
     shared = f", after both begin with “{after.source.shared}”" if after.source.shared else ""
+    totals = [round(each.total, 2) + 0.0 for each in (before, after)]  # no minus before a zero
     return (
         f"{measure}{shared}: {before.measure:+.2f} before, {after.measure:+.2f} {unit} after. All contributions "
-        f"add up to {before.total:+.2f} and {after.total:+.2f}, not to this: they are first order, and a normalisation "
+        f"add up to {totals[0]:+.2f} and {totals[1]:+.2f}, not to this: they are first order, and a normalisation "
         "ignores the length of what it reads. Compare them with each other."
     )
 
