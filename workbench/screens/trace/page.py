@@ -335,7 +335,7 @@ def _marks(entry: StackEntry, subject: range) -> Marks:
 
 
 def _settle(where: LocatedPrompt, n_layer: int) -> None:
-    """Keep the chosen cell while the text is the same; else choose the subject's last token in the middle of the model.
+    """Keep the chosen cell while the text is the same; else choose the subject's last token in the middle layer.
 
     Both are written every time, because a slider that was hidden for a run would show its lowest value.
     """
