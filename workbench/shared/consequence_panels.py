@@ -22,12 +22,14 @@ def changes(state: WorkbenchState, context: EditContext) -> None:
     """What changes with the edit; what is unticked is left out of the search."""
     found = context.consequences
     if found is None or not found.changed:
-        st.caption("Nothing follows from this edit that the graph would know of.")
+        st.caption("The graph knows no consequence of this edit.")
         return
     held = {item.id for item in held_consequences(context, state.config)}
     if found.forward:
         st.markdown("**What else becomes true**")
-        st.caption("Ticked: the search makes it hold. Asked only: the settings hold fewer, or it has too few wordings.")
+        st.caption(
+            "Ticked: the search optimises it. Asked only: the settings optimise fewer, or it has too few wordings."
+        )
     for item in found.forward:
         _change(state, item, is_held=item.id in held)
     others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)

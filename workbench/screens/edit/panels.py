@@ -1,4 +1,4 @@
-"""The blocks of the Edit page: the form, what the graph makes of it, what follows, the settings, the result."""
+"""Blocks of the Edit page: form, linking, consequences, settings and result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOWHERE = "not in the graph"
 
 
 def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
-    """The tokens with the edited position, and what the model answers now."""
+    """Show the tokens with the edited position, and the model's present answer."""
     try:
         strip = actions.token_strip(lm, edit)
         tokens = actions.answers_now(state, lm, edit.prompt)
@@ -44,7 +44,7 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
 
 
 def linking_line(state: WorkbenchState, context: EditContext | None, complaint: str | None) -> None:
-    """One line: what is missing, what is wrong, or what the graph takes the fact for; a popover corrects it."""
+    """Show one line with missing input, an error, or the linked entities; a popover corrects the linking."""
     draft = state.draft
     if draft.is_incomplete:
         names = (("subject", draft.subject), ("prompt", draft.prompt), ("new object", draft.new_object))
@@ -64,7 +64,7 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
 
 
 def candidates(state: WorkbenchState, context: EditContext) -> None:
-    """What the graph found for the typed words, each to be corrected."""
+    """Show the linked entities and relation, each with a correction."""
     linked = context.linked
     if linked is None or not (linked.subject or linked.new_object or linked.relations):
         return
@@ -130,7 +130,7 @@ def _relation(state: WorkbenchState, place: Any, context: EditContext) -> None:
 
 
 def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """What the graph was not sure of, and whether the model believes another old object than the graph holds."""
+    """Show doubts of the linking, and whether model and graph disagree on the old object."""
     for note in context.linked.notes if context.linked else ():
         message(note, kind="warning")
     said = actions.greedy_now(state, lm, context.edit.prompt)
