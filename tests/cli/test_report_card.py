@@ -145,7 +145,7 @@ def test_several_facts_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which fact to ask about"),
+        ((), "edited fact is unknown"),
         (("--subject", "Rome"), "all three"),
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),
