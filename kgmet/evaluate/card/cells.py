@@ -120,7 +120,7 @@ def _note(key: str, before: Sequence[Answer], answers: Sequence[Answer]) -> str:
         return f"new object {sum(changes) / len(changes):+.2f} nats per token"
     if key.startswith("choice"):
         unsure = sum(names_only(answer.text, ("D", NOT_SURE), ("A", "B", "C")) for answer in answers)
-        return f"not sure {unsure}"
+        return f"not sure {unsure}" if unsure else ""
     if key in ("other_facts", "neighbours"):
         return f"true object said {sum(answer.says for answer in answers)}"
     return ""

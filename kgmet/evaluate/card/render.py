@@ -7,6 +7,7 @@ from kgmet.evaluate.card.value import COLUMNS, Cell, Example, ReportCard, Row
 __all__ = ["card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines"]
 
 _DASH = "–"
+_MOST_LISTED = 10
 _SCALE = (
     "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
     "names what is right and not what is wrong; it is only likelier per token; neither."
@@ -55,7 +56,9 @@ def n_text(row: Row) -> str:
 def intro_lines(card: ReportCard) -> list[str]:
     """Return what was judged, and what stands before the prompts in the in-context columns."""
     lines = [f"Model: {card.model}. Edited by: {card.edited}. Scored in {card.seconds:.1f} s."]
-    lines += [f"Fact: {edit}." for edit in card.edits]
+    lines += [f"Fact: {edit}." for edit in card.edits[:_MOST_LISTED]]
+    if len(card.edits) > _MOST_LISTED:
+        lines.append(f"And {len(card.edits) - _MOST_LISTED} more facts.")
     return [*lines, *card.notes]
 
 
@@ -152,7 +155,9 @@ def _listed(example: Example) -> str:
 def _number(value: float, is_share: bool) -> str:
     if is_share:
         return f"{value:.0f}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    if abs(value) < 0.1:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _escaped(text: str) -> str:
