@@ -18,7 +18,10 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
 p { margin: .3rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
+th, td { padding: .4rem .6rem 0; text-align: left; vertical-align: top; }
+th[scope=row] { font-weight: 600; }
+tr.more td { border-bottom: 1px solid var(--line); padding: 0 .6rem .3rem; }
+tr.more summary { color: var(--faint); font-size: .8rem; }
 td { font-variant-numeric: tabular-nums; }
 td small, p small { color: var(--faint); }
 details { margin: .15rem 0; }
@@ -28,7 +31,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 
 
 def card_html(card: ReportCard) -> str:
-    """Return the page: the table, and behind each row's name what it measures and its worst answers."""
+    """Return the page: the table, and below each row, folded, what it measures and its worst answers."""
     head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
     body = "".join(_row(row, card.columns) for row in card.rows)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
@@ -56,17 +59,18 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
     )
     condition = f"<p>Counted are only {_text(row.spec.condition)}.</p>" if row.spec.condition else ""
     worst = "".join(_example(example) for example in row.worst)
-    listed = f"<p>Worst answers:</p><ul>{worst}</ul>" if worst else ""
+    listed = f"<ul>{worst}</ul>" if worst else ""
+    n_worst = f", {len(row.worst)} worst answers" if len(row.worst) > 1 else ", the worst answer" if row.worst else ""
     return (
-        f"<tr><th scope='row'><details><summary>{_text(row.spec.label)}</summary><p>{_text(row.spec.definition)}</p>"
-        f"{condition}{listed}</details></th>{cells}<td>{_text(n_text(row))}</td></tr>"
+        f"<tr><th scope='row'>{_text(row.spec.label)}</th>{cells}<td>{_text(n_text(row))}</td></tr>"
+        f"<tr class='more'><td colspan='{len(columns) + 2}'><details><summary>Definition{n_worst}</summary>"
+        f"<p>{_text(row.spec.definition)}</p>{condition}{listed}</details></td></tr>"
     )
 
 
 def _example(example: Example) -> str:
-    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
     answers = "".join(f"<li>{_text(line)}</li>" for line in example_lines(example))
-    return f"<li>{_text(example.prompt)} → <b>{_text(wanted)}</b><ul>{answers}</ul></li>"
+    return f"<li>{_text(example.prompt)} → <b>{_text(example.wanted)}</b><ul>{answers}</ul></li>"
 
 
 def _small(note: str) -> str:

@@ -8,6 +8,7 @@ __all__ = ["card_latex", "card_markdown", "card_text", "cell_text", "example_lin
 
 _DASH = "–"
 _MOST_LISTED = 10
+_STEPS = {"says": "right", "prefers": "preferred", "no": "no"}
 _SCALE = (
     "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
     "names what is right and not what is wrong; it is only likelier per token; neither."
@@ -110,7 +111,7 @@ def card_latex(card: ReportCard) -> str:
 def example_lines(example: Example) -> list[str]:
     """Return what each column answers to one prompt."""
     return [
-        f"{column.label}: {example.answers[column.key] or '(nothing)'} ({example.verdicts[column.key]}, "
+        f"{column.label}: {example.answers[column.key] or '(nothing)'} ({_STEPS[example.verdicts[column.key]]}, "
         f"p {example.probabilities.get(column.key, 0.0):.2g})"
         for column in COLUMNS
         if column.key in example.answers
@@ -146,9 +147,8 @@ def _about_texts(card: ReportCard) -> list[str]:
 
 
 def _listed(example: Example) -> str:
-    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
     prompt = _escaped(" ".join(example.prompt.split()))
-    head = f"- {prompt} → {_escaped(wanted)}"
+    head = f"- {prompt} → {_escaped(example.wanted)}"
     return "\n".join([head, *(f"    - {_escaped(line)}" for line in example_lines(example))])
 
 
