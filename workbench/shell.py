@@ -21,6 +21,7 @@ PAGES = {
     "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
     "Check": (
         ("probe", "Probe", "quiz"),
+        ("report_card", "Report card", "fact_check"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from kgmet.evaluate.card.render import cell_text, example_lines, intro_lines, n_text
+from kgmet.evaluate.card.render import SCALE, cell_text, example_lines, intro_lines, n_text
 from kgmet.evaluate.card.value import Column, Example, ReportCard, Row
 
 __all__ = ["card_html"]
@@ -46,8 +46,7 @@ def card_html(card: ReportCard) -> str:
         f"<h1>Report card</h1>{intro}"
         f"<div class='wide'><table><thead><tr><th scope='col'>Row</th>{head}<th scope='col'>n</th></tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
-        "<p>Shares in % with 95 % intervals (Wilson), then the number of answers said / preferred / no: the greedy "
-        "answer names what is right and not what is wrong; it is only likelier per token; neither.</p>"
+        f"<p>{_text(SCALE.replace('*', ''))}</p>"
         f"{texts}<ul>{columns}</ul><details><summary>What is said before the prompts in context</summary>"
         f"<ol>{told}</ol></details></body></html>\n"
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from kgmet.evaluate.card.value import COLUMNS, Cell, Example, ReportCard, Row
 
-__all__ = ["card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines"]
+__all__ = ["SCALE", "card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines", "n_text"]
 
 _DASH = "–"
 _MOST_LISTED = 10
 _STEPS = {"says": "right", "prefers": "preferred", "no": "no"}
-_SCALE = (
+SCALE = (
     "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
     "names what is right and not what is wrong; it is only likelier per token; neither."
 )
+"""What the cells mean, as Markdown."""
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -69,7 +70,7 @@ def card_text(card: ReportCard) -> str:
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     notes = [f"  {row.spec.label}: {note}" for row in card.rows if (note := _notes(row))]
-    return "\n".join([*intro_lines(card), "", *lines, "", _SCALE, *notes, *_about_texts(card)])
+    return "\n".join([*intro_lines(card), "", *lines, "", SCALE, *notes, *_about_texts(card)])
 
 
 def card_markdown(card: ReportCard) -> str:
@@ -86,7 +87,7 @@ def card_markdown(card: ReportCard) -> str:
         "# Report card",
         "\n\n".join(_escaped(line) for line in intro_lines(card)),
         "\n".join(table),
-        "\n".join([_SCALE, *(_escaped(line) for line in _about_texts(card))]),
+        "\n".join([SCALE, *(_escaped(line) for line in _about_texts(card))]),
         "\n".join(columns),
         *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
         "\n".join(meanings),
