@@ -22,6 +22,7 @@ STAGES: dict[Stage, str] = {
     Stage.KEY_STATISTICS: "Measuring what must be protected, once per model",
     Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
     Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.CHECK_FORECAST: "Asking the forecast facts",
     Stage.SEARCH: "Searching the shift",
     Stage.WRITE: "Writing into the free directions",
     Stage.MEASURE: "Asking before and after",

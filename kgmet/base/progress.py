@@ -26,6 +26,7 @@ class Stage(StrEnum):
     KEY_STATISTICS = "key statistics"
     KNOWN_FACTS = "known facts"
     FACT_INDEX = "fact index"
+    CHECK_FORECAST = "check forecast"
     SEARCH = "search"
     WRITE = "write"
     MEASURE = "measure"
