@@ -44,7 +44,7 @@ def show() -> None:
 
     kept = state.result("card")
     if kept is None:
-        st.info(f"Nothing scored yet: {wording.NOT_MEASURED}.", icon=":material/fact_check:")
+        st.info("Nothing scored yet. Press the button above.", icon=":material/fact_check:")
         return
     is_stale = kept.is_stale(made_from)
     panels.stale_note(is_stale)
@@ -55,7 +55,7 @@ def show() -> None:
 def _choose() -> CardConfig:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         in_context = st.toggle(
-            "Beside telling it the fact",
+            "Compare with telling it the fact",
             value=True,
             key="card-context",
             help="Two more columns: the unedited model with the fact before every prompt, alone or with what the "
@@ -80,7 +80,10 @@ def _card(card: ReportCard) -> None:
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))
     labels = view.row_labels(card)
-    chosen = st.selectbox("A row in detail", list(labels), format_func=lambda key: labels[key], key="card-row")
+    failing = next((place for place, row in enumerate(card.rows) if row.worst), 0)
+    chosen = st.selectbox(
+        "A row in detail", list(labels), index=failing, format_func=lambda key: labels[key], key="card-row"
+    )
     row = card.row(chosen or card.rows[0].key)
     st.markdown(wording.safe(row.spec.definition))
     if row.spec.condition:
