@@ -1,4 +1,4 @@
-"""``python -m kgmet report-card``: everything reviewers ask of an edit, beside telling the model the fact."""
+"""``python -m kgmet report-card``: a full evaluation of an edit, compared with telling the model the fact."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _check_outputs(paths: list[Path]) -> None:
 
 
 def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
-    """The facts that are typed or in a file; none where the patch or the adapter is to say them."""
+    """Return the facts from the options or a file; none if the patch or adapter names them."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.datasets.load import load_dataset
@@ -134,15 +134,13 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 def _edited(
     options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress
 ) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield each model before and after, however it was edited, with the facts to ask it about."""
+    """Yield each model before and after editing, by any method, with the facts to ask about."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.card.edited import EditedModel
 
     if not facts and not options.patch and not options.adapter:
-        raise ConfigError(
-            "It is not known which fact to ask about. Give --subject, --prompt and --target, --edits or --ds_name."
-        )
+        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, --edits or --ds_name.")
     if options.patch:
         patches = [kgmet.load_patch(folder) for folder in options.patch]
         yield EditedModel.of_patches(load_model(options, progress), patches), facts

@@ -172,7 +172,7 @@ def test_the_edits_of_a_data_set_are_made_and_counted(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which fact to ask about"),
+        ((), "edited fact is unknown"),
         (("--subject", "Rome"), "all three"),
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),
