@@ -91,7 +91,7 @@ def test_an_adapter_that_peft_made_is_scored(
     found = json.loads(capsys.readouterr().out)
     (moved,) = (row for row in found["rows"] if row["key"] == "divergence")
     assert moved["cells"]["after"]["value"] > 0
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         call("--adapter", str(folder))
 
 

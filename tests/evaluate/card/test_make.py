@@ -248,7 +248,7 @@ def test_questions_that_are_longer_than_the_model_reads_are_left_out_and_that_is
 
 def test_what_cannot_be_scored_is_refused() -> None:
     lm = roomy_lm()
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         make_card(same(lm), store=STORE)
     with pytest.raises(StaleArtifactError, match="different tokenizers"):
         EditedModel.of_models(lm, tiny_lm(bos=True), edits=[ROME])

@@ -14,6 +14,7 @@ from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.value import ReportCard
 from tests.evaluate.card.test_render import HOSTILE, card
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.report_card import actions, view
@@ -69,7 +70,7 @@ def test_an_edit_is_scored_shown_and_marked_when_the_stack_changes(resident: Res
     assert kept.value.edits == ("Paris 2 is in → Rome",)
     page = shown(state)
     assert not page.exception
-    assert "Made before something changed" in words(page)  # scored with other settings than the page's
+    assert wording.STALE in words(page)  # scored with other settings than the page's
     assert "A row in detail" in [box.label for box in page.selectbox]
     page.selectbox(key="card-row").set_value("negation").run()
     assert not page.exception
