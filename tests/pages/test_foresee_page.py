@@ -174,7 +174,7 @@ def test_a_forecast_of_other_settings_is_named_and_cannot_be_applied(resident: R
     state = typed()
     page = foreseen(state)
     assert "Made before" not in words(page)
-    state.set_editor("KGMET", {**state.record.settings, "seed": 5})
+    state.set_editor("KGMET", {**state.settings, "seed": 5})
     page.run()
     assert not page.exception
     assert "Made before something changed" in words(page)
