@@ -1,4 +1,4 @@
-"""Every label, help text and number format that more than one place shows."""
+"""Labels, help texts and number formats shared by several places."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
-PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
+PLAN_FIRST = "No edit yet. Type a fact on the Edit page and apply it first."
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
-STALE = "Made before something changed: the inputs are no longer these. Run it again."
+STALE = "Outdated: the inputs have changed since. Run it again."
 UNSAVED = (
     "Everything works on, but what changed since the last save is lost when the server stops. Free some room or make "
     "the folder writable, then press Save again. The Ledger page exports your edits."
@@ -27,9 +27,9 @@ STAGES: dict[Stage, str] = {
     Stage.CONVERT: "Converting the model, once",
     Stage.EDITS: "Editing fact after fact",
     Stage.LOAD_MODEL: "Reading the model",
-    Stage.KEY_STATISTICS: "Measuring what must be protected, once per model",
+    Stage.KEY_STATISTICS: "Measuring key statistics, once per model",
     Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
-    Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.FACT_INDEX: "Measuring the sensitivity of each known fact, once per model",
     Stage.CHECK_FORECAST: "Asking the forecast facts",
     Stage.SEARCH: "Searching the shift",
     Stage.WRITE: "Writing into the free directions",
@@ -42,19 +42,22 @@ STAGES: dict[Stage, str] = {
     Stage.EVALUATE: "Editing and scoring cases",
     Stage.TRACE: "Tracing the shift through the layers",
     Stage.CAUSAL_TRACE: "Restoring one state at a time",
-    Stage.PATCHING: "Putting in one state at a time",
+    Stage.PATCHING: "Patching one state at a time",
     Stage.CONTRIBUTIONS: "Reading contributions and ranks",
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people."""
+"""Display names of stages."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
-    ("See what follows", "The graph shows what else would change, and what must not. Untick what you want to leave."),
+    (
+        "See what follows",
+        "The graph shows what else would change, and what must not. Untick what to leave out.",
+    ),
     ("Apply", "The search takes seconds. The model's weights are never touched: the edit lies beside them."),
     ("Verify", "Compare before and after, ask your own questions on Probe, look inside on Shift."),
-    ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
+    ("Keep or undo", "Ledger switches edits on and off and exports them. Undo restores exactly the same numbers."),
 )
 
 ORDER_HELP = (
@@ -71,7 +74,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
+"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
@@ -79,7 +82,7 @@ VERDICTS = {
     "no": ("no", "bad"),
     None: ("no expectation", "none"),
 }
-"""Verdict on a fact that is to change → (words, class of the chip)."""
+"""Verdict on a fact that should change → (words, class of the chip)."""
 STAYS = {
     "says": ("unchanged", "good"),
     "prefers": ("changed, the true one still likelier", "near"),
@@ -89,9 +92,10 @@ STAYS = {
 """The same for a fact that must stay."""
 AS_BEFORE = "as before"
 VERDICT_HELP = (
-    "Says it: the greedy answer names the expected end and not the old one. Prefers it: the expected end is only "
-    "likelier per token than the old one; grey if its first token ranks beyond 100. A fact that must stay is unchanged "
-    f"if the answer is the unedited model's or names the true object. “{AS_BEFORE}”: the unedited model says it too."
+    "Says it: the greedy answer names the expected object and not the old one. Prefers it: the expected object is "
+    "only likelier per token than the old one; grey if its first token ranks beyond 100. A fact that must stay is "
+    f"unchanged if the answer is the unedited model's or names the true object. “{AS_BEFORE}”: "
+    "the unedited model says it too."
 )
 OUTCOMES = {
     "took": "Took.",
@@ -102,7 +106,7 @@ OUTCOMES = {
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:
-    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    """Format the progress of a stage: steps, or megabytes if bytes are counted."""
     name = STAGES[stage]
     if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
@@ -110,10 +114,10 @@ def progress_line(stage: Stage, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability for people: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
+    """Format a probability: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
 
-    Always in percent, so that two of them can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank does not
-    break, so that number and sign stay on one line in a narrow table.
+    Always in percent, so that two values can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank is
+    non-breaking, so that number and sign stay on one line.
     """
     if value is None:
         return NOT_MEASURED
@@ -126,12 +130,12 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits."""
+    """Format a number with so many significant digits."""
     return NOT_MEASURED if value is None else f"{value:.{digits}g}"
 
 
 def short(text: str, longest: int = 60) -> str:
-    """Text cut to a length, with an ellipsis where something is missing."""
+    """Shorten the text to a length, with an ellipsis if something was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -139,17 +143,17 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 
 
 def safe(text: str) -> str:
-    """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
+    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
 
 
 def kept_aside(folder: Path | None) -> str:
-    """Where the damaged parts of a session are."""
+    """Return where the damaged parts of a session are."""
     return "The damaged parts are where they were." if folder is None else f"The damaged parts were moved to {folder}."
 
 
 def at_most(lines: Sequence[str], count: int) -> list[str]:
-    """So many of the lines, the first and the last; between them, how many are left out."""
+    """Return so many of the lines, the first and the last; between them, how many are left out."""
     if len(lines) <= count:
         return list(lines)
     return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--password-file", type=Path, help="ask every visitor for the password that is in this file")
     parser.add_argument("--shared", action="store_true", help="others reach this server, for example through a proxy")
-    parser.add_argument("--no-password", action="store_true", help="let everybody in who reaches another --address")
+    parser.add_argument("--no-password", action="store_true", help="allow everyone who can reach --address")
     parser.add_argument(
         "--allow-model", action="append", default=[], metavar="ID", help="visitors may load it, besides bundled models"
     )
@@ -57,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def visitors(options: argparse.Namespace) -> dict[str, str]:
-    """Return what the workbench is told about its visitors, as environment variables.
+    """Return the environment variables that control access to the workbench.
 
     Raises:
-        ConfigError: if others could reach the server and nobody said whether they may.
+        ConfigError: if the server is reachable by others and neither a password nor its absence was chosen.
     """
     from kgmet.base.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""``python -m kgmet report-card``: everything reviewers ask of an edit, beside telling the model the fact."""
+"""``python -m kgmet report-card``: a full evaluation of an edit, compared with telling the model the fact."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
-    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
+    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, instead of one typed fact")
     parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
     parser.add_argument("--prompt", help='with {} for the subject: "{} is located in the city of"')
     parser.add_argument("--target", help="the new object: Rome")
-    parser.add_argument("--old", help="the old object; by default what the graph holds")
+    parser.add_argument("--old", help="the old object; by default the graph's")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument("--no-context", action="store_true", help="leave out the two in-context columns")
     parser.add_argument(
         "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
     )
@@ -84,7 +84,7 @@ def _check_outputs(paths: list[Path]) -> None:
 
 
 def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
-    """The facts that are typed or in a file; none where the patch or the adapter is to say them."""
+    """Return the facts from the options or a file; none if the patch or adapter names them."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.graph.relations import RelationCatalogue
@@ -112,13 +112,13 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 
 
 def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress) -> Any:
-    """The model before and after, however it was edited."""
+    """Return the model before and after editing, by any method."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.card.edited import EditedModel
 
     if not facts and not options.patch and not options.adapter:
-        raise ConfigError("It is not known which fact to ask about. Give --subject, --prompt and --target, or --edits.")
+        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, or --edits.")
     if options.patch:
         patches = [kgmet.load_patch(folder) for folder in options.patch]
         return EditedModel.of_patches(load_model(options, progress), patches)

@@ -81,9 +81,11 @@ def test_every_view_of_orthogonality(resident: Resident, view: str) -> None:
     state = edited(state_of(), resident)
     edited(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
     page = looked("orthogonality", state)
-    page.button_group[0].set_value([view]).run()
+    page.button_group[0].set_value(view).run()
     assert not page.exception
-    assert "How to read it" in words(page)
+    assert {"Energy of the update": "blue bars", "Edit × edit": "share what they write on", "Drift": "edited layer's"}[
+        view
+    ] in words(page)
 
 
 def test_a_patch_without_graph_or_curve_can_be_looked_into(resident: Resident) -> None:
@@ -178,11 +180,11 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     assert not page.exception
     assert len(page.table) == 2 and "Edit took" in str(page.table[0].value.index.tolist())
     assert "before this edit" in page.dataframe[-1].value["editor"].tolist()
-    assert "Made before" not in words(page)
+    assert "Outdated" not in words(page)
     state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
     page.run()
     assert not page.exception
-    assert "Made before" in words(page)
+    assert "Outdated" in words(page)
 
 
 def test_compare_says_what_is_wrong_with_a_fact(resident: Resident) -> None:
