@@ -1,4 +1,4 @@
-"""Trace: which states carry a fact, what each part contributes to the answer, and where a chain of facts ends."""
+"""Trace page: states that carry a fact, contributions to the answer, and the end of a chain of facts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VIEWS = ("Causal trace", "Contributions", "Recall by layer")
 MAPS: Sequence[Map] = tuple(Map)
 DRAWS = (1, 2, 5, 10)
 MAP_HEIGHT = 400
-"""Of a map's cells, in pixels, where the model is not too deep for that."""
+"""Height of a map's cells in pixels, unless the model is too deep."""
 PLAIN = {"displayModeBar": False}
 
 
@@ -71,14 +71,14 @@ def show() -> None:
 
 
 def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) -> Choice:
-    """A prompt of the edit, or one that is typed; stops the page until that is complete."""
+    """Let the user choose a prompt of the edit or type one; stop the page until it is complete."""
     offered = trace_view.choices(edit, actions.context_of(entry, settings_of(entry.patch), edit))
     number = column.selectbox(
         "Prompt",
         range(len(offered) + 1),
         format_func=lambda index: offered[index].label if index < len(offered) else "Type a prompt …",
         key=f"trace-prompt-{entry.id}-{edit.id}",
-        help="The edit's own prompt, what follows from it, or any other text.",
+        help="The edit's own prompt, one of its consequences, or any other text.",
     )
     if number < len(offered):
         return offered[number]
@@ -343,7 +343,7 @@ def _marks(entry: StackEntry, subject: range, layer_key: str, position_key: str)
 def _settle(where: LocatedPrompt, n_layer: int, layer_key: str, position_key: str, *, default: tuple[int, int]) -> None:
     """Keep the chosen cell while the text is the same; else choose the default (layer, position).
 
-    Both are written every time: a slider that was away for a run shows its lowest value else.
+    Both are written every time, because a slider that was hidden for a run would show its lowest value.
     """
     is_same = st.session_state.get(f"{position_key}~") == where.ids
     st.session_state[f"{position_key}~"] = where.ids
@@ -357,7 +357,7 @@ def _capital(text: str) -> str:
 
 
 def _take(key: str, layer_key: str, position_key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+    """Choose the clicked cell; an empty selection changes nothing."""
     cell = chosen_cell(st.session_state.get(key))
     if cell is not None:
         st.session_state[layer_key], st.session_state[position_key] = cell.row, cell.column
