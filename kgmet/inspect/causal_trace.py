@@ -183,7 +183,8 @@ def _spread(lm: LoadedLM) -> float:
 def _with_noise(embeddings: Tensor, subject: range, sigma: float, config: TraceConfig) -> Tensor:
     """Return embeddings (n_sample, pos, d_model) with noise on the subject's tokens, from a separate generator."""
     draw = torch.Generator().manual_seed(config.seed)
-    noise = sigma * torch.randn(config.n_sample, len(subject), embeddings.shape[-1], generator=draw)
+    shape = (config.n_sample, len(subject), embeddings.shape[-1])
+    noise = sigma * torch.randn(shape, dtype=torch.float32, generator=draw)
     noisy = embeddings.repeat(config.n_sample, 1, 1)
     noisy[:, subject.start : subject.stop] += noise.to(noisy)
     return noisy
