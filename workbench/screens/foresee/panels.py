@@ -45,6 +45,8 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
         edit = foreseen.edits[0]
         st.subheader(wording.safe(f"{edit.prompt} → {edit.new_object}"), anchor=False)
         st.markdown(view.headline(foreseen))
+        if foreseen.is_priced:
+            st.caption(f":material/shield: {view.priced_note(foreseen)}")
         protected = None if is_stale else foresee_actions.protected_of(state, question)
         checked = None if is_stale else _checked(state, question)
         _forecast(state, question, foreseen, protected, checked, is_stale=is_stale)

@@ -15,7 +15,7 @@ __all__ = [
     *("ALL", "GAIN", "LOSE", "SIZES", "WAYS"),
     *("READ_CHECK", "READ_FACTS", "READ_MEASURED", "READ_PROTECTED", "READ_RELATIONS"),
     *("alt", "check_alt", "check_sentence", "chosen_ways", "earlier_note", "estimate", "fact_line", "full_table"),
-    *("headline", "protected_table", "span", "time_left"),
+    *("headline", "priced_note", "protected_table", "span", "time_left"),
 ]
 
 LOSS = 0.5
@@ -98,6 +98,16 @@ def headline(foreseen: Foreseen) -> str:
     return (
         f"{many} (less than 61 % of the answer's probability remains). "
         f"Mean change, either way: {wording.safe(f'{foreseen.mean_change():.3f}')} nats."
+    )
+
+
+def priced_note(foreseen: Foreseen) -> str:
+    """What it means that the write had a price on known facts."""
+    n = len(foreseen.protected)
+    which = f"on moving {n} of these facts" if n else "on moving known facts"
+    return (
+        f"This edit was written with a price {which}, by this very forecast: theirs is near 0 by construction. What is "
+        "left is what a linear forecast does not see."
     )
 
 
