@@ -1,4 +1,4 @@
-"""Streamlit blocks of the pages that look inside an edit."""
+"""Streamlit blocks of the inspection pages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["focus_picker", "is_dark", "looked_up", "reading_help"]
 
 
 def is_dark() -> bool:
-    """Whether the page has a dark background; light while nobody knows."""
+    """Return whether the page has a dark background; light if unknown."""
     return getattr(st.context.theme, "type", None) == "dark"
 
 
 def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
-    """Which edit to look at; stops the page with a hint while there is none that fits the resident model."""
+    """Return the chosen edit; stop the page with a hint if none fits the resident model."""
     panels.require_stack(state)
     told = [entry for entry in state.stack if entry.edit is not None]
     fitting = [entry for entry in told if entry.patch.model_fingerprint == resident.lm.fingerprint]
@@ -81,5 +81,5 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
 
 
 def reading_help(text: str) -> None:
-    """One sentence on how to read the figure above or below."""
+    """Show one sentence on how to read a figure."""
     st.caption(f":material/visibility: {text}")
