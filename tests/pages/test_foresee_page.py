@@ -263,7 +263,9 @@ def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident
 def test_what_is_no_edit_is_a_message(resident: Resident, draft: FactDraft) -> None:
     page = shown("foresee", typed(draft))
     assert not page.exception
-    assert page.error and "foresee" not in keys(page)
+    assert "foresee" not in keys(page)
+    assert bool(page.error) is not draft.is_incomplete
+    assert ("is not complete" in words(page)) is draft.is_incomplete
 
 
 def test_labels_from_the_graph_are_text(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:

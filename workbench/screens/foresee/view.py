@@ -57,9 +57,10 @@ def estimate(n_fact: int, on_disk: int, seconds: float, *, n_bytes: int, is_cpu:
     if left <= 0:
         return f"All {n_fact} facts are measured already and on disk; what is left takes seconds."
     there = f" {on_disk} of them are on disk already." if on_disk else ""
+    rest = f"the other {left}" if on_disk else "them"
     took = f"about {_rounded(seconds)} on one CPU thread" if is_cpu else "seconds to a minute on this device"
     return (
-        f"{n_fact} known facts, those near the edit first.{there} Asking and measuring the other {left} takes {took}, "
+        f"{n_fact} known facts, those near the edit first.{there} Asking and measuring {rest} takes {took}, "
         f"once for this model: they are kept on disk (at most {n_bytes / 1e6:.0f} MB), also if you stop half-way."
     )
 
@@ -83,8 +84,8 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
     about = f" · {wording.safe(relation)}" if relation else ""
     return (
         f"**{wording.safe(wording.short(item.fact.prompt.subject, 50))}**{about}: "
-        f"{wording.safe(wording.short(item.fact.answer, 40))} {_percent(item.before)} → {_percent(item.after)} "
-        f"{arrow} {wording.safe(f'{item.change:+.2f}')}"
+        f"{wording.safe(wording.short(item.fact.answer, 40))}, {_percent(item.before)} → {_percent(item.after)} "
+        f"{arrow} {wording.safe(f'{item.change:+.2f}'.replace('-', '−'))}"
         + ("" if measured is None else f"; measured {_percent(measured)}")
     )
 
