@@ -21,7 +21,7 @@ def foreseen() -> Foreseen:
 
 def test_a_line_says_subject_relation_answer_now_forecast_and_direction() -> None:
     assert view.fact_line(ITEMS[0], "located in city") == (
-        "**Prado** · located in city: Rome, 80\u00a0% → 12\u00a0% ▼ −1\\.90"
+        "**Prado** · located in city: Rome, 80\u00a0% → 12\u00a0% ▼\u00a0−1\\.90"
     )
     assert "▲" in view.fact_line(ITEMS[1], "capital")
     assert view.fact_line(ITEMS[0], "", measured=0.5).endswith("; measured 50\u00a0%")
