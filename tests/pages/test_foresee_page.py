@@ -280,7 +280,7 @@ def test_labels_from_the_graph_are_text(resident: Resident, monkeypatch: pytest.
         for t in plain
     ]
     monkeypatch.setattr(resources, "sample_store", lambda: MemoryStore(triples))
-    resources.store.clear()
+    resources.graph_holder.clear()
     state = typed()
     page = foreseen(state)
     assert not page.exception
