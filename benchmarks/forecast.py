@@ -32,8 +32,8 @@ from torch import Tensor
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, build_cases, context_of
 from measure import COLUMNS, Table, machine, measured
-from tune_grids import Changes, changes_text
 
+from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.cli.common import StderrProgress
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS, Editor, editor_named

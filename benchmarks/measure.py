@@ -12,25 +12,10 @@ from edit_set import Case, TestPrompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.columns import Counts
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.verdict import prefers
 from kgmet.write.patch import EditPatch, attached
-
-COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")
-"""The kinds of test, in the order of the tables."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Of `n` prompts, how many prefer the expected answer, and how many have it as greedy answer."""
-
-    n: int
-    preferred: int
-    first: int
-
-    def to_json(self) -> dict[str, int]:
-        """Plain JSON values; ``Counts(**…)`` reads them."""
-        return {"n": self.n, "preferred": self.preferred, "first": self.first}
 
 
 @dataclass(frozen=True, kw_only=True)

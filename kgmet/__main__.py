@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
-COMMANDS = ("edit", "forecast", "probe", "graph", "models", "evaluate", "summarize", "app")
+COMMANDS = ("edit", "calibrate", "forecast", "probe", "graph", "models", "evaluate", "summarize", "app")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

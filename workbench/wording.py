@@ -20,6 +20,8 @@ STAGES = {
     "key statistics": "Measuring what must be protected, once per model",
     "moments": "Measuring what must be protected, once per model",
     "known facts": "Asking which facts the model knows, once per model",
+    "layer effects": "Measuring around which layers facts are kept",
+    "calibrate": "Trying settings on facts the model knows",
     "fact index": "Measuring what would move each known fact, once per model",
     "search": "Searching the shift",
     "write": "Writing into the free directions",

@@ -58,7 +58,7 @@ class EditReport:
     """One edit before and after.
 
     `before` and `after` answer the edit's own prompt. `consequences` are clozes, `multi_hop` a few questions over
-    several facts, asked as a person asks.
+    several facts, asked as a person asks. `settings` says in words where the editor's settings come from.
     """
 
     edit: Mapping[str, Any]
@@ -70,6 +70,7 @@ class EditReport:
     consequences: tuple[ConsequenceReport, ...]
     multi_hop: tuple[ConsequenceReport, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    settings: str = ""
 
     @property
     def before_answers(self) -> tuple[Answer, ...]:
@@ -91,6 +92,7 @@ class EditReport:
         lines += [f"  before  {self.before}", f"  after   {self.after}"]
         lines += _listed("Multi-hop questions, asked as a person asks", self.multi_hop)
         lines += _listed("Consequences, in words that were not optimised", self.consequences)
+        lines += [f"Settings: {self.settings}."] if self.settings else []
         lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
         return "\n".join(lines)
 
@@ -106,6 +108,7 @@ class EditReport:
             "consequences": [item.to_json() for item in self.consequences],
             "multi_hop": [item.to_json() for item in self.multi_hop],
             "seconds": dict(self.seconds),
+            "settings": self.settings,
         }
 
     @classmethod
@@ -126,6 +129,7 @@ class EditReport:
                 consequences=tuple(ConsequenceReport.from_json(item) for item in data["consequences"]),
                 multi_hop=tuple(ConsequenceReport.from_json(item) for item in data["multi_hop"]),
                 seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
+                settings=str(data.get("settings", "")),  # not in reports of earlier versions
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenArtifactError(f"This is no report of an edit: {error!r}. Make the edit again.") from error
@@ -165,7 +169,9 @@ def own_question(edit: FactEdit, context: EditContext | None = None) -> Question
     )
 
 
-def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0) -> EditReport:
+def report_edit(
+    lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0, settings: str = ""
+) -> EditReport:
     """Ask the edit's prompt, its consequences and a few multi-hop questions with the patch off and on.
 
     Args:
@@ -173,6 +179,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
         plan: what was planned.
         earlier: patches that stay attached in both cases.
         position: which of the plan's edits.
+        settings: where the settings come from, in words.
     """
     context = plan.contexts[position]
     clozes, questions = _consequences(context), _multi_hop(context)
@@ -197,6 +204,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
         consequences=tuple(items[: len(clozes)]),
         multi_hop=tuple(items[len(clozes) :]),
         seconds=dict(plan.seconds),
+        settings=settings,
     )
 
 
