@@ -26,9 +26,10 @@ from edit_set import Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
 
 from kgmet.editing.config import HoldConfig
-from kgmet.editing.context import EditContext, build_problem
+from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, editor_named
 from kgmet.editing.plan import SearchedEdits, plan_edits, search_edits, write_edits
+from kgmet.editing.problem import build_problem
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm

@@ -28,13 +28,13 @@ from measure import Share, Table, interval_text, machine, measured
 from tuning_edits import KINDS
 
 from kgmet.base.progress import Silent
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext, prepare_edit
+from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import editor_named
 from kgmet.editing.factories import make_writer
 from kgmet.editing.plan import plan_edits
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, KeptFact
-from kgmet.graph.phrasing import fill, nest, split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, nest, split_templates
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store

@@ -23,7 +23,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, build_cases, measured_on
-from measure import COLUMNS, Counts, Table, machine, measured
+from measure import Table, machine, measured
 from runner import Runner
 from tune_grids import BUDGET, rounds_for
 
@@ -35,7 +35,7 @@ from kgmet.editing.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
-from kgmet.measure.columns import score_of
+from kgmet.measure.columns import COLUMNS, Counts, score_of
 
 __all__ = ["Variant", "best_editor", "read_variants"]
 

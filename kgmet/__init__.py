@@ -1,6 +1,6 @@
 """KGMET Workbench: edit a fact in a language model, infer what else must change, and compare before and after.
 
-Everything a user needs is here and is loaded when it is first asked for::
+Every public name is here and is loaded on first use::
 
     import kgmet
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from kgmet.graph.sparql.store import SparqlStore
     from kgmet.graph.stores.readers import load_graph
     from kgmet.graph.stores.sample import sample_store as sample_graph
+    from kgmet.inspect.causal_trace import CausalTrace, causal_trace
+    from kgmet.inspect.traced_prompt import TracedPrompt
     from kgmet.lm.load.loaded import LoadedLM, load_lm
+    from kgmet.lm.run.spans import Phrase
     from kgmet.lm.say.score import generate
     from kgmet.measure.answer import Answer
     from kgmet.measure.ask import Decoding
@@ -49,6 +52,7 @@ _PLACES = {
     "DEFAULT_EDITOR": "editing.editors",
     "EDITORS": "editing.editors",
     "Answer": "measure.answer",
+    "CausalTrace": "inspect.causal_trace",
     "Decoding": "measure.ask",
     "EditConfig": "editing.config",
     "EditContext": "editing.context",
@@ -64,12 +68,15 @@ _PLACES = {
     "KeyStatistics": "write.statistics",
     "KgmetError": "base.errors",
     "LoadedLM": "lm.load.loaded",
+    "Phrase": "lm.run.spans",
     "Question": "measure.question",
     "QuestionKind": "measure.question",
     "RelationCatalogue": "graph.relations",
     "SparqlStore": "graph.sparql.store",
+    "TracedPrompt": "inspect.traced_prompt",
     "Verdict": "measure.verdict",
     "attached": "write.patch",
+    "causal_trace": "inspect.causal_trace",
     "compare_answers": "measure.compare",
     "edit": "editing.session",
     "editor_named": "editing.editors",
@@ -90,12 +97,13 @@ _PLACES = {
     "save_edits": "fact",
     "save_patch": "write.patch",
 }
-"""Public name → module under `kgmet`, with the name it has there where that differs."""
+"""Public name → module under `kgmet`, with its name there if that differs."""
 
 __all__ = [
     "DEFAULT_EDITOR",
     "EDITORS",
     "Answer",
+    "CausalTrace",
     "Decoding",
     "EditConfig",
     "EditContext",
@@ -111,12 +119,15 @@ __all__ = [
     "KeyStatistics",
     "KgmetError",
     "LoadedLM",
+    "Phrase",
     "Question",
     "QuestionKind",
     "RelationCatalogue",
     "SparqlStore",
+    "TracedPrompt",
     "Verdict",
     "attached",
+    "causal_trace",
     "compare_answers",
     "edit",
     "editor_named",
@@ -141,7 +152,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for (PEP 562)."""
+    """Load a public name on first use (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module 'kgmet' has no attribute {name!r}")
     place, _, own_name = _PLACES[name].partition(":")

@@ -1,4 +1,4 @@
-"""``python -m kgmet``: the same flow as in the app, on the command line."""
+"""``python -m kgmet``: the command line, with the same steps as the app."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from collections.abc import Sequence
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
-COMMANDS = ("edit", "calibrate", "forecast", "probe", "graph", "models", "evaluate", "summarize", "app")
+COMMANDS = (
+    *("edit", "calibrate", "forecast", "probe", "report-card", "graph"),
+    *("models", "cache", "evaluate", "summarize", "app"),
+)
+
+
+def module_of(command: str) -> str:
+    """Return the module that declares a command."""
+    return f"kgmet.cli.{command.replace('-', '_')}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; errors that were foreseen end with one line on stderr and status 2."""
+    """Run one command; a `KgmetError` ends it with one line on stderr and status 2."""
     wait_politely()  # before a command imports torch
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
-        importlib.import_module(f"kgmet.cli.{name}").add_parser(subparsers)
+        importlib.import_module(module_of(name)).add_parser(subparsers)
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))

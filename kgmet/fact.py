@@ -1,4 +1,4 @@
-"""`FactEdit`: the fact a person wants to change, checked before anything heavy starts."""
+"""`FactEdit`: the fact to change, checked before anything expensive starts."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ MAX_TEMPLATE = 1000
 
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
-"""Thai, Lao, Burmese and Khmer: no blanks between words."""
+"""Thai, Lao, Burmese and Khmer: scripts without blanks between words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FactEdit:
-    """One fact to be changed: (subject, relation, old object → new object).
+    """One fact to change: (subject, relation, old object → new object).
 
-    `template` is the rewriting prompt with exactly one ``{}`` where the subject goes; the new object is what the
-    model shall say next. `relation` and the three ``*_id`` fields are ids of a `TripleStore` where they are known.
-    `id` is derived from the texts when it is left empty, so the same edit has the same id everywhere.
+    `template` is the rewriting prompt with exactly one ``{}`` where the subject goes; the new object is the wanted
+    continuation. `relation` and the three ``*_id`` fields are ids of a `TripleStore` where known. `id` is derived from
+    the texts when it is left empty, so the same edit has the same id everywhere.
 
     Raises:
         TemplateError: if `template` has not exactly one ``{}``.
@@ -85,12 +85,12 @@ class FactEdit:
 
     @property
     def prompt(self) -> str:
-        """The template with the subject in place; other braces stay as they are."""
+        """The template with the subject filled in; other braces stay as they are."""
         return self.template.replace("{}", self.subject)
 
     @classmethod
     def from_prompt(cls, prompt: str, *, subject: str, new_object: str, **rest: Any) -> FactEdit:
-        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once, as a word of its own.
+        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once, as whole words.
 
         Raises:
             SubjectNotFoundError: if the prompt holds neither; "Rome" is not in "Romeo was born in".
@@ -108,12 +108,12 @@ class FactEdit:
         return cls(subject=subject, template=prompt, new_object=new_object, **rest)
 
     def to_json(self) -> dict[str, str | None]:
-        """All fields as plain JSON values."""
+        """Return all fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FactEdit:
-        """Inverse of `to_json`; unknown keys and values that are not text are errors.
+        """Read what `to_json` made; unknown keys and values that are not text are errors.
 
         Raises:
             RequestError: if the mapping is not an edit.
@@ -132,7 +132,7 @@ class FactEdit:
 
 
 def check_batch(edits: Iterable[FactEdit]) -> tuple[FactEdit, ...]:
-    """The edits without exact repetitions, in order.
+    """Return the edits without exact duplicates, in order.
 
     Raises:
         ContradictionError: if two edits give the same subject and prompt different new objects.
@@ -192,7 +192,7 @@ def _clean(name: str, text: str, longest: int) -> str:
 
 
 def _places(subject: str, text: str) -> list[int]:
-    """Where the subject stands in the text as a word of its own."""
+    """Return the positions at which the subject occurs in the text as whole words."""
     if not subject:
         return []
     starts = [match.start() for match in re.finditer(f"(?={re.escape(subject)})", text)]
@@ -205,7 +205,7 @@ def _places(subject: str, text: str) -> list[int]:
 
 
 def _is_one_word(left: str, right: str) -> bool:
-    """Whether two neighbouring characters belong to one word; scripts without blanks have no words to tell apart."""
+    """Return whether two neighbouring characters belong to one word; never in scripts without blanks."""
     return bool(left and right) and all(
         (each.isalnum() or unicodedata.category(each).startswith("M"))
         and unicodedata.east_asian_width(each) not in ("W", "F")

@@ -1,4 +1,4 @@
-"""`parse_facts`: many facts out of one text: JSON, CSV, TSV, or a sentence a line."""
+"""`parse_facts`: read many facts from one text: JSON, CSV, TSV, or one sentence per line."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _LONGEST = 2_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedFacts:
-    """What was read: the facts, and a sentence for each row that was not."""
+    """The facts that were read, and one sentence for each rejected row."""
 
     facts: tuple[FactEdit, ...]
     refused: tuple[str, ...]
 
 
 def parse_facts(text: str, *, read_sentence: Callable[[str], FactEdit] | None = None) -> ParsedFacts:
-    """Read many facts; a row that is wrong is refused with its number and does not stop the others.
+    """Read many facts; an invalid row is reported with its number and does not stop the others.
 
     Args:
-        text: a JSON list of objects, a table with a header (comma, semicolon or tab), or one sentence a line.
-        read_sentence: reads a line that is no table.
+        text: a JSON list of objects, a table with a header (comma, semicolon or tab), or one sentence per line.
+        read_sentence: reads one sentence.
 
     Raises:
         RequestError: if nothing can be made of the text as a whole, or it is too long.
@@ -80,7 +80,7 @@ def _json_rows(text: str) -> list[Any]:
 
 
 def _table_rows(text: str) -> list[Any] | None:
-    """Return the rows below a header with the columns; ``None`` where the first line is no such header."""
+    """Return the rows below a header with the columns; ``None`` if the first line is no such header."""
     head = text.splitlines()[0]
     sign = max(",;\t", key=head.count)
     names = {name.strip().casefold() for name in head.split(sign)}

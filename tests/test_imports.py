@@ -26,7 +26,7 @@ ORDER = (
     "forecast",
     "editing",
     "inspect", "calibrate", "research",
-    "evaluate.datasets", "evaluate.runs", "evaluate.tables",
+    "evaluate.datasets", "evaluate.runs", "evaluate.tables", "evaluate.card",
     "cli", "__main__",
 )  # fmt: skip
 APP_ORDER = ("wording", "running", "state", "drawing", "shared", "screens", "shell", "app")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from kgmet.base.errors import ConfigError
 from workbench import wording
+from workbench.running.access import door
 from workbench.running.resources import model_holder, threads
 from workbench.state import session
 from workbench.state.session import WorkbenchState
@@ -40,6 +42,14 @@ def run(root: Path) -> None:
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
+    try:
+        is_inside = door().is_open_to(session.known_id())
+    except ConfigError as error:
+        st.error(wording.safe(str(error)))
+        return
+    if not is_inside:
+        _ask_password()
+        return
     threads()
     state = session.current()
     # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
@@ -90,6 +100,18 @@ def _style(root: Path) -> None:
     sheet = root / "assets" / "style.css"
     if sheet.is_file():
         st.html(sheet)
+
+
+def _ask_password() -> None:
+    """Ask for the password; nothing of the pages or of any session is shown before."""
+    with st.container(border=True, key="door"), st.form("password", border=False):
+        st.subheader(wording.APP_TITLE, anchor=False)
+        typed = st.text_input("Password", type="password", max_chars=400, key="typed-password")
+        if st.form_submit_button("Enter", type="primary") and typed:
+            if door().fits(typed):
+                door().let_in(session.current().session_id)
+                st.rerun()
+            st.error("That is not the password. Ask who runs this server.")
 
 
 def _remember(state: WorkbenchState) -> None:

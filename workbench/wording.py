@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kgmet.base.progress import Stage
+
 __all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
@@ -11,31 +13,34 @@ NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
 
-STAGES = {
-    "wait": "Waiting for another process that prepares the same model",
-    "download": "Downloading the model",
-    "convert": "Converting the model, once",
-    "edits": "Editing fact after fact",
-    "load model": "Reading the model",
-    "key statistics": "Measuring what must be protected, once per model",
-    "moments": "Measuring what must be protected, once per model",
-    "known facts": "Asking which facts the model knows, once per model",
-    "layer effects": "Measuring around which layers facts are kept",
-    "calibrate": "Trying settings on facts the model knows",
-    "fact index": "Measuring what would move each known fact, once per model",
-    "search": "Searching the shift",
-    "write": "Writing into the free directions",
-    "measure": "Asking before and after",
-    "probe": "Asking the probes",
-    "comparison": "Comparing",
-    "export": "Writing files",
-    "recompute": "Applying edits again",
-    "evaluate": "Editing and scoring cases",
-    "trace": "Tracing the shift through the layers",
-    "spectrum": "Reading the spectrum",
-    "drift": "Measuring the drift",
+STAGES: dict[Stage, str] = {
+    Stage.WAIT: "Waiting for another process that prepares the same model",
+    Stage.DOWNLOAD: "Downloading the model",
+    Stage.CONVERT: "Converting the model, once",
+    Stage.EDITS: "Editing fact after fact",
+    Stage.LOAD_MODEL: "Reading the model",
+    Stage.KEY_STATISTICS: "Measuring what must be protected, once per model",
+    Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
+    Stage.LAYER_EFFECTS: "Measuring around which layers facts are kept",
+    Stage.CALIBRATE: "Trying settings on facts the model knows",
+    Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.SEARCH: "Searching the shift",
+    Stage.WRITE: "Writing into the free directions",
+    Stage.MEASURE: "Asking before and after",
+    Stage.PROBE: "Asking the probes",
+    Stage.CARD: "Reading texts for the report card",
+    Stage.COMPARISON: "Comparing",
+    Stage.EXPORT: "Writing files",
+    Stage.RECOMPUTE: "Applying edits again",
+    Stage.EVALUATE: "Editing and scoring cases",
+    Stage.TRACE: "Tracing the shift through the layers",
+    Stage.CAUSAL_TRACE: "Restoring one state at a time",
+    Stage.PATCHING: "Putting in one state at a time",
+    Stage.CONTRIBUTIONS: "Reading contributions and ranks",
+    Stage.SPECTRUM: "Reading the spectrum",
+    Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people; others are shown as they are."""
+"""Names of stages for people."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -89,10 +94,10 @@ OUTCOMES = {
 """Outcome of an edit → the headline's first words."""
 
 
-def progress_line(stage: str, done: int, total: int | None) -> str:
+def progress_line(stage: Stage, done: int, total: int | None) -> str:
     """How far a stage is, for people: steps, or megabytes where bytes are counted."""
-    name = STAGES.get(stage, stage.capitalize())
-    if stage == "download":
+    name = STAGES[stage]
+    if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
     return f"{name} · {done}" + (f" of {total}" if total else "")
 

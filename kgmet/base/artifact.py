@@ -1,7 +1,7 @@
-"""Tensors with a header: the safetensors files this project writes, read back as a stranger's.
+"""Safetensors files with a text header: how this project writes them, and reads them without trusting them.
 
-The header is text by name, as safetensors has it. `save_artifact` adds a digest of header and values, so that a file
-in which a single bit has changed is refused; a file without one (of an earlier version) is taken as it is.
+The header maps names to text, as in safetensors. `save_artifact` adds a digest of header and values, so a file with a
+single changed bit is refused. A file without a digest (written by an earlier version) is accepted.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = [
 
 TENSOR_FILE = Limits(n_bytes=64 << 30)
 DIGEST = "digest"
-"""Name of the header's entry that vouches for all the rest."""
+"""Name of the header entry that holds the digest of everything else."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Artifact:
-    """What one file holds."""
+    """Header and tensors of one file."""
 
     header: Mapping[str, str]
     tensors: Mapping[str, Tensor]
 
 
 def save_artifact(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
-    """Write tensors and a header, whole or not at all.
+    """Write tensors and a header atomically.
 
     Raises:
         UnwritableError: if the place is read-only, full or gone.
@@ -72,13 +72,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str
 def load_artifact(
     path: Path, *, what: str, advice: str, limits: Limits = TENSOR_FILE, within: Path | None = None
 ) -> Artifact:
-    """Read what `save_artifact` wrote; every floating-point value is finite.
+    """Read what `save_artifact` wrote, and check that every floating-point value is finite.
 
     Args:
         path: the file.
         what: its contents in the plural or with an article: "key statistics".
         advice: the end of an error's message, what to do next.
-        limits: its size.
+        limits: how large it may be.
         within: a folder the file must lie in once links are followed.
 
     Raises:
@@ -94,7 +94,7 @@ def load_artifact(
 def load_tensors(
     path: Path, *, what: str, advice: str, limits: Limits = TENSOR_FILE, within: Path | None = None
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """The header and tensors of any safetensors file, on the CPU, finite.
+    """Return the header and tensors of any safetensors file, on the CPU and checked to be finite.
 
     Raises:
         BrokenArtifactError: if it is missing, damaged, or holds NaN or infinity.
@@ -117,7 +117,7 @@ def load_tensors(
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """64 hex digits over names, shapes, dtypes and every value."""
+    """Return a hash (64 hex digits) of names, shapes, dtypes and every value."""
     state = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         state.update(digest(name, str(tuple(tensor.shape)), str(tensor.dtype)).encode())
@@ -130,5 +130,5 @@ def _digest_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
 
 
 def _is_small(tensor: Tensor) -> bool:
-    """Whether the dtype has fewer than 16 bits, for which torch has no test of finiteness."""
+    """Return whether the dtype has fewer than 16 bits; torch cannot test those for finiteness."""
     return tensor.element_size() < 2

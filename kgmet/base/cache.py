@@ -1,4 +1,4 @@
-"""Where derived artefacts are kept between runs, and how they are put there: whole or not at all."""
+"""The user's cache folder, and atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["cache_dir", "check_writable", "folder_written_whole", "written_whole
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for this project; ``KGMET_CACHE`` overrides it, in which ``~`` is the home folder."""
+    """Return the user's cache folder for this project; ``KGMET_CACHE`` overrides it (``~`` is expanded)."""
     named = os.environ.get("KGMET_CACHE", "").strip()
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("kgmet-workbench", appauthor=False))
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it takes `path`'s place at the end, on the disk, or vanishes if anything goes wrong.
+    """Yield a temporary path to write to; it replaces `path` at the end, or is deleted after an error.
 
     Raises:
         UnwritableError: if the place is read-only, full or gone.
@@ -44,7 +44,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """Yield a new folder to fill; it takes the place of `folder`, which must be missing or empty, or vanishes.
+    """Yield a temporary folder to fill; it becomes `folder` (missing or empty) at the end, or is deleted on error.
 
     Raises:
         UnwritableError: if `folder` holds anything, or the place is read-only, full or gone.
@@ -66,7 +66,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path, *, advice: str) -> None:
-    """Make a folder and write to it, so that hours of work do not end at a place that takes nothing.
+    """Make a folder and write a test file to it, so that long work does not fail at the end.
 
     Raises:
         UnwritableError: if that fails; the message ends with `advice`.
@@ -97,7 +97,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _flush(path: Path) -> None:
-    """Wait until the file's bytes are on the disk, so that a power cut leaves the old file or the new one."""
+    """Flush the file to disk, so that a power cut leaves either the old file or the new one."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

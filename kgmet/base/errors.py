@@ -1,6 +1,6 @@
-"""Every error a caller may want to tell apart.
+"""The exception tree: every error a caller may want to tell apart.
 
-Each message names the thing, shows the value and offers the next step. The tree::
+Each message names the object, shows the value and says what to do next::
 
     KgmetError
     ├── RequestError          the edit as typed cannot be carried out
@@ -16,7 +16,7 @@ Each message names the thing, shows the value and offers the next step. The tree
     │   ├── UnknownEntityError    no such entity in the store
     │   ├── UnknownRelationError  no such relation in the store or catalogue
     │   ├── GraphFileError        a file of triples that cannot be read; says the line
-    │   └── EndpointError         a SPARQL endpoint that fails, lies or is not allowed
+    │   └── EndpointError         a SPARQL endpoint that fails, sends invalid data or is not allowed
     ├── ModelError            anything about loading a language model
     │   ├── ModelNotFoundError    no such folder, id or wheel
     │   ├── UnsupportedModelError the family is not in the table
@@ -28,7 +28,7 @@ Each message names the thing, shows the value and offers the next step. The tree
     │   └── UnwritableError       the place is read-only, full or gone
     ├── SearchError           the search for a shift failed
     │   └── NonFiniteError        NaN or infinity
-    └── Cancelled             the person asked to stop; nothing was applied
+    └── Cancelled             the user asked to stop; nothing was applied
 
 Every error about what a file holds (`GraphFileError`, `ConfigFileError`, `BrokenArtifactError`) is also a `FileError`.
 """
@@ -37,7 +37,7 @@ from __future__ import annotations
 
 
 class KgmetError(Exception):
-    """Base of all errors raised on purpose by this library."""
+    """Base class of all errors raised on purpose by this library."""
 
 
 class RequestError(KgmetError, ValueError):
@@ -73,7 +73,7 @@ class ConfigError(KgmetError, ValueError):
 
 
 class FileError(KgmetError, ValueError):
-    """What a file holds cannot be used; the message says where and why."""
+    """The contents of a file cannot be used; the message says where and why."""
 
 
 class ConfigFileError(ConfigError, FileError):
@@ -81,7 +81,7 @@ class ConfigFileError(ConfigError, FileError):
 
 
 class GraphError(KgmetError):
-    """Anything about triples and where they come from."""
+    """An error about triples or their source."""
 
 
 class UnknownEntityError(GraphError, LookupError):
@@ -97,11 +97,11 @@ class GraphFileError(GraphError, FileError):
 
 
 class EndpointError(GraphError):
-    """A SPARQL endpoint failed, answered nonsense or is not allowed."""
+    """A SPARQL endpoint failed, sent invalid data or is not allowed."""
 
 
 class ModelError(KgmetError):
-    """Anything about finding, loading or converting a language model."""
+    """An error in finding, loading or converting a language model."""
 
 
 class ModelNotFoundError(ModelError, LookupError):
@@ -117,11 +117,11 @@ class BrokenModelError(ModelError):
 
 
 class MemoryLimitError(ModelError, MemoryError):
-    """Too large for the memory at hand; the message says what would fit."""
+    """The work does not fit into memory; the message says what would fit."""
 
 
 class ArtifactError(KgmetError):
-    """Anything that was saved to disk and cannot be used."""
+    """A saved file cannot be used, or a file cannot be saved."""
 
 
 class BrokenArtifactError(ArtifactError, FileError):
@@ -133,7 +133,7 @@ class StaleArtifactError(ArtifactError):
 
 
 class UnwritableError(ArtifactError, OSError):
-    """A file or folder cannot be written: it is read-only, full or gone. What was to be saved is still in memory."""
+    """A file or folder cannot be written (read-only, disk full or missing). The unsaved value is still in memory."""
 
 
 class SearchError(KgmetError):
@@ -145,4 +145,4 @@ class NonFiniteError(SearchError, ArithmeticError):
 
 
 class Cancelled(KgmetError):
-    """The person asked to stop. Nothing was applied, nothing is half done."""
+    """The user asked to stop. Nothing was applied."""

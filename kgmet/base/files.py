@@ -1,10 +1,10 @@
-"""The one reader of files that others made: patches, graphs, data sets, runs, settings, sessions, uploads.
+"""The one reader of untrusted files: patches, graphs, data sets, runs, settings, sessions, uploads.
 
-Such a file is data. Nothing in it is executed, and each of these is refused with one sentence that names the file:
-what is no regular file (a device, a pipe, a folder), a link that leads out of its folder, more bytes than such a file
-can have, a compressed file that grows out of proportion, text that is not UTF-8 (a byte-order mark is fine), lists
-nested deeper than any of ours, numbers of hundreds of digits, infinities and NaN, broken archives. All work is linear
-in the bytes read, so the limit on bytes also bounds the time.
+Nothing in such a file is executed. Each of these is refused with one sentence that names the file: a path that is no
+regular file (a device, a pipe, a folder), a link that leads out of its folder, a file larger than its limit, a
+compressed file that grows out of proportion, text that is not UTF-8 (a byte-order mark is allowed), lists nested too
+deeply, numbers of hundreds of digits, infinities and NaN, and broken archives. All work is linear in the bytes read, so
+the limit on bytes also bounds the time.
 
 The functions raise the error class they are given, by default `BrokenArtifactError`; all of these are `FileError`.
 """
@@ -52,23 +52,23 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one kind of file may be."""
+    """Size and nesting limits for one kind of file."""
 
     n_bytes: int = 256 << 20
-    """Most bytes, after decompression."""
+    """Largest size in bytes, after decompression."""
     depth: int = 64
-    """Most lists and objects inside one another."""
+    """Deepest nesting of lists and objects."""
     ratio: int = 200
-    """Most bytes that one byte of a compressed file may become, once it has become more than `free_bytes`."""
+    """Largest expansion of a compressed file (bytes out per byte in), applied above `free_bytes`."""
     free_bytes: int = 16 << 20
-    """Decompressed bytes up to which `ratio` is not asked."""
+    """Decompressed bytes up to which `ratio` is not checked."""
 
 
 JSON_FILE = Limits()
 SETTINGS_FILE = Limits(n_bytes=1 << 20)
 
 MAX_DIGITS = 300
-"""Digits of a number; a float has room for 308."""
+"""Most digits of a number; a float has room for 308."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONG_NUMBER = re.compile(r"\d{301}|\d[eE]\+?\d{3}")
@@ -91,12 +91,12 @@ _BROKEN: tuple[type[Exception], ...] = (
 
 @contextmanager
 def failures_as(error: _ERROR, what: str, *, advice: str = "") -> Iterator[None]:
-    """Turn whatever the contents of a file can make go wrong into one sentence; what is one already passes as it is.
+    """Turn any exception that a file's contents can cause into `error` with one sentence; a `KgmetError` passes.
 
     Args:
         error: the class to raise.
-        what: begins the sentence: "runs/x holds no usable patch".
-        advice: ends it: what to do next.
+        what: the beginning of the sentence: "runs/x holds no usable patch".
+        advice: the end of the sentence: what to do next.
     """
     try:
         yield
@@ -110,7 +110,7 @@ def failures_as(error: _ERROR, what: str, *, advice: str = "") -> Iterator[None]
 def check_file(
     path: Path, *, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> int:
-    """The size of a regular file, in bytes.
+    """Return the size of a regular file, in bytes.
 
     Args:
         path: the file.
@@ -142,7 +142,7 @@ def check_file(
 def read_bytes(
     path: Path, *, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> bytes:
-    """All bytes of a file; see `check_file`."""
+    """Return all bytes of a file, checked by `check_file`."""
     check_file(path, limits=limits, error=error, within=within)
     with _open_regular(path, error) as stream:
         data = _or_raise(lambda: stream.read(limits.n_bytes + 1), path, error)
@@ -153,14 +153,14 @@ def read_bytes(
 def read_text(
     path: Path, *, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> str:
-    """A UTF-8 file, with or without a byte-order mark."""
+    """Return the text of a UTF-8 file, with or without a byte-order mark."""
     return decode_text(read_bytes(path, limits=limits, error=error, within=within), where=str(path), error=error)
 
 
 def read_json(
     path: Path, *, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> Any:
-    """The value of a JSON file; see `parse_json`."""
+    """Return the value of a JSON file; see `parse_json`."""
     text = read_text(path, limits=limits, error=error, within=within)
     return parse_json(text, where=str(path), limits=limits, error=error)
 
@@ -168,7 +168,7 @@ def read_json(
 def read_json_object(
     path: Path, *, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> dict[str, Any]:
-    """The object a JSON file holds."""
+    """Return the object a JSON file holds."""
     value = read_json(path, limits=limits, error=error, within=within)
     if not isinstance(value, dict):
         raise error(f"{path} must hold a JSON object, got {_kind(value)}.")
@@ -176,12 +176,12 @@ def read_json_object(
 
 
 def read_toml(path: Path, *, limits: Limits = SETTINGS_FILE, error: _ERROR = BrokenArtifactError) -> dict[str, Any]:
-    """The tables of a TOML file; see `parse_toml`."""
+    """Return the tables of a TOML file; see `parse_toml`."""
     return parse_toml(read_text(path, limits=limits, error=error), where=str(path), limits=limits, error=error)
 
 
 def decode_text(data: bytes, *, where: str, error: _ERROR = BrokenArtifactError) -> str:
-    """UTF-8 bytes as text, without a byte-order mark.
+    """Decode UTF-8 bytes, without a byte-order mark.
 
     Raises:
         FileError: if they are UTF-16 or not UTF-8; says at which byte.
@@ -205,9 +205,9 @@ def parse_json(
     error: _ERROR = BrokenArtifactError,
     finite: bool = True,
 ) -> Any:
-    """A JSON value whose texts can be written as UTF-8 and whose numbers are finite.
+    """Parse JSON and check that texts can be written as UTF-8 and numbers are finite.
 
-    With `finite` off, the infinities and NaN that our own tables of results may hold are read.
+    With `finite` off, infinities and NaN are allowed: our own tables of results may hold them.
 
     Raises:
         FileError: if it is no JSON, nested too deeply, or holds a number too long, infinite or not a number.
@@ -234,7 +234,7 @@ def parse_json(
 def parse_json_lines(
     data: bytes, *, where: str, limits: Limits = JSON_FILE, error: _ERROR = BrokenArtifactError
 ) -> list[tuple[int, Any]]:
-    """(line number, value) of each line that is not blank. Only a line feed ends a line: a text may hold U+2028."""
+    """Return (line number, value) of each non-blank line. Only a line feed ends a line: text may hold U+2028."""
     text = decode_text(data, where=where, error=error)
     return [
         (number, parse_json(line, where=f"{where}, line {number}", limits=limits, error=error))
@@ -246,7 +246,7 @@ def parse_json_lines(
 def parse_toml(
     text: str, *, where: str, limits: Limits = SETTINGS_FILE, error: _ERROR = BrokenArtifactError
 ) -> dict[str, Any]:
-    """The tables of a TOML text; the same rules as for JSON.
+    """Parse TOML by the same rules as JSON.
 
     Raises:
         FileError: if it is no TOML, nested too deeply, or holds a number too long, infinite or not a number.
@@ -265,7 +265,7 @@ def parse_toml(
 def open_text_bytes(
     path: Path, *, limits: Limits, error: _ERROR = BrokenArtifactError, within: Path | None = None
 ) -> Iterator[IO[bytes]]:
-    """A text file as a stream of bytes after any byte-order mark; decompressed if its name ends in ``.gz``.
+    """Open a text file as a stream of bytes after any byte-order mark; a ``.gz`` file is decompressed.
 
     Reading past a limit, or into a damaged part, raises `error`.
     """
@@ -288,7 +288,7 @@ def open_text_bytes(
 def unpack_zip(
     data: bytes, names: Collection[str], *, where: str, limits: Limits, error: _ERROR = BrokenArtifactError
 ) -> dict[str, bytes]:
-    """Members of a zip archive by their bare names; all others are left alone, and no path in the archive is used.
+    """Return the wanted members of a zip archive by their bare names; paths inside the archive are ignored.
 
     Raises:
         FileError: if it is no archive, a name occurs twice, a member is encrypted, damaged or packed in an unusual way,
@@ -313,7 +313,7 @@ def unpack_zip(
         total = sum(member.file_size for member in wanted.values())
         _check_size(total, limits, f"What is packed in {where}", error)
         if total > max(limits.free_bytes, len(data) * limits.ratio):
-            raise error(f"{where} would become {_megabytes(total)} from {_megabytes(len(data))}. It is not unpacked.")
+            raise error(f"{where} would grow from {_megabytes(len(data))} to {_megabytes(total)}. It is not unpacked.")
         return {name: _member(archive, member, where, error) for name, member in wanted.items()}
 
 
@@ -326,7 +326,7 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, error
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that fails once more than `most` bytes came out of it, and says so of every damage."""
+    """A stream that raises `error` once it has given more than `most` bytes, and for every kind of damage."""
 
     def __init__(self, source: Any, path: Path, most: int, error: _ERROR) -> None:
         self._source, self._path, self._left, self._most, self._error = source, path, most, most, error
@@ -347,7 +347,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _open_regular(path: Path, error: _ERROR) -> IO[bytes]:
-    """Open without waiting for a pipe's other end, and look again at what was opened."""
+    """Open without blocking on a pipe, and check again that the opened file is a regular one."""
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as cause:
@@ -367,13 +367,13 @@ def _or_raise(read: Any, path: Path, error: _ERROR) -> bytes:
 
 
 class _Refusal:
-    """What `json` calls for NaN and the infinities."""
+    """Callback of `json` for NaN and infinities: raises."""
 
     def __init__(self, where: str, error: _ERROR) -> None:
         self._where, self._error = where, error
 
     def __call__(self, text: str) -> NoReturn:
-        raise self._error(f"{self._where} holds the number {text}, which is none that can be used.")
+        raise self._error(f"{self._where} holds the number {text}; only finite numbers can be used.")
 
 
 class _Digits(_Refusal):

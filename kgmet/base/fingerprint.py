@@ -1,6 +1,6 @@
-"""Stable hashes: what a saved value was made from.
+"""Stable hashes that identify what a saved value was made from.
 
-The same on every machine and in every process, so a cache can say whether it still fits.
+They are the same on every machine and in every process, so a cache can tell whether an entry is still valid.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["digest", "fingerprint_model", "fingerprint_value", "plain"]
 
 _SAMPLES_PER_TENSOR = 1024
 _ABOUT_THE_FILE = frozenset({"_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"})
-"""What a config says about where the model came from, not what it is; the weights' own values show their precision."""
+"""Config keys that say where the model came from, not what it is; the dtype shows in the weights' values."""
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return SHA-256 over the parts with their lengths, as 64 hex digits. No two lists of parts run together."""
+    """Return the SHA-256 of the parts with their lengths, as 64 hex digits; different lists never hash alike."""
     state = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -36,7 +36,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON types: dataclasses become objects, tuples lists, enums their values, paths text."""
+    """Return `value` as JSON types: dataclasses become objects, tuples lists, enums their values, paths text."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
@@ -58,10 +58,10 @@ def fingerprint_value(value: Any) -> str:
 
 
 def fingerprint_model(model: nn.Module, config: Mapping[str, Any]) -> str:
-    """16 hex digits for a model's config and weights, wherever it was loaded from and wherever its weights are kept.
+    """Return 16 hex digits for a model's config and weights, independent of source, device and offloading.
 
-    Every parameter takes part with its name, shape and up to 1,024 evenly spaced values (as float32), not with all of
-    them: reading half a gigabyte at each start would take longer than loading it.
+    Each parameter contributes its name, shape and up to 1,024 evenly spaced values (as float32). Hashing every value
+    would take longer than loading the model.
     """
     import torch
 

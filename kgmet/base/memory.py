@@ -1,4 +1,4 @@
-"""How much memory a device has left, and the refusal, before anything is begun, of what would not fit into it."""
+"""Free memory of a device, and a check before work starts that it will fit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["check_room", "free_memory", "gigabytes", "is_out_of_memory"]
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; ``None`` where that cannot be told."""
+    """Return the free bytes of a device; ``None`` where they cannot be determined."""
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)
     if device.type == "cuda" and torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds and does not use is free as well.
+        # Memory that torch has reserved and does not use is free as well.
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     if device.type == "mps" and torch.backends.mps.is_available():
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
@@ -24,11 +24,11 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def check_room(n_byte: int, device: torch.device, *, what: str, advice: str) -> None:
-    """Refuse what would not fit.
+    """Refuse work that would not fit into memory.
 
     Args:
-        n_byte: what it will take on the device, beside what is taken already.
-        device: where.
+        n_byte: bytes it will allocate on the device.
+        device: the device.
         what: the beginning of the message, for example ``The key statistics of 6 layers``.
         advice: what would fit.
 
@@ -43,12 +43,12 @@ def check_room(n_byte: int, device: torch.device, *, what: str, advice: str) -> 
 
 
 def gigabytes(n_byte: float) -> str:
-    """``1.6 GB``."""
+    """Format a number of bytes as ``1.6 GB``."""
     return f"{n_byte / 1e9:.1f} GB" if n_byte >= 1e8 else f"{n_byte / 1e6:.0f} MB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; on the CPU torch raises a plain `RuntimeError` then."""
+    """Return whether an error means out of memory; on the CPU torch raises a plain `RuntimeError` for it."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))

@@ -1,41 +1,72 @@
-"""Progress reports of long work, and requests to stop it.
+"""Progress reports and cancellation of long work.
 
-Knows nothing of pages, bars or terminals: they implement `Progress`.
+Pages, bars and terminals implement `Progress`; this module knows none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from kgmet.base.errors import Cancelled
 
-__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "note"]
+__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "Stage", "note"]
+
+
+class Stage(StrEnum):
+    """Every stage that long work reports. Who shows progress has words for each."""
+
+    WAIT = "wait"
+    DOWNLOAD = "download"
+    CONVERT = "convert"
+    EDITS = "edits"
+    LOAD_MODEL = "load model"
+    KEY_STATISTICS = "key statistics"
+    KNOWN_FACTS = "known facts"
+    LAYER_EFFECTS = "layer effects"
+    CALIBRATE = "calibrate"
+    FACT_INDEX = "fact index"
+    SEARCH = "search"
+    WRITE = "write"
+    MEASURE = "measure"
+    PROBE = "probe"
+    CARD = "card"
+    COMPARISON = "comparison"
+    EXPORT = "export"
+    RECOMPUTE = "recompute"
+    EVALUATE = "evaluate"
+    TRACE = "trace"
+    CAUSAL_TRACE = "causal trace"
+    PATCHING = "patching"
+    CONTRIBUTIONS = "contributions"
+    SPECTRUM = "spectrum"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressEvent:
     """One report of one stage.
 
-    `done` counts from 0 to `total`; `total` is ``None`` where nobody can know it. `detail` carries what a
-    stage has to show, for example the terms of the loss at this step.
+    `done` counts from 0 to `total`; `total` is ``None`` where it is unknown. `detail` carries values of the stage, for
+    example the loss terms at this step.
     """
 
-    stage: str
+    stage: Stage
     done: int
     total: int | None = None
     detail: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class Progress(Protocol):
-    """Receiver of progress reports, and source of requests to stop."""
+    """Receiver of progress reports, which can also cancel the work."""
 
     def report(self, event: ProgressEvent) -> None:
-        """Receive how far the work is."""
+        """Receive one event."""
 
     def check(self) -> None:
-        """Raise `Cancelled` if the person asked to stop; called between steps, never inside one."""
+        """Raise `Cancelled` if the user asked to stop; called between steps, never inside one."""
 
 
 class Silent:
@@ -45,16 +76,16 @@ class Silent:
         """Do nothing."""
 
     def check(self) -> None:
-        """Never stop."""
+        """Do nothing: this work is never cancelled."""
 
 
-def note(progress: Progress, stage: str, text: str) -> None:
-    """Tell a person something about a stage that no bar shows, such as that it goes on with less memory."""
+def note(progress: Progress, stage: Stage, text: str) -> None:
+    """Report a remark about a stage, such as a retry with less memory."""
     progress.report(ProgressEvent(stage=stage, done=0, detail={"note": text}))
 
 
 class CancelFlag:
-    """A flag one thread sets and another one's `Progress.check` reads."""
+    """A thread-safe flag: one thread sets it, another thread's `Progress.check` reads it."""
 
     def __init__(self) -> None:
         self._set = False

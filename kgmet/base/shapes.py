@@ -1,9 +1,9 @@
-"""Names of axes, and checks of shapes.
+"""Axis names, and checks of shapes.
 
 | Axis        | Meaning                                                                   |
 |-------------|---------------------------------------------------------------------------|
 | `n_edit`    | edits in one batch                                                        |
-| `n_row`     | token sequences in one batch (an edit has several: contexts, held facts)  |
+| `n_row`     | token sequences in one batch (an edit has several: contexts, kept facts)  |
 | `n_key`     | keys solved for at once; an edit has one or several                       |
 | `n_context` | texts one hidden state or key is averaged over                            |
 | `n_node`    | entities of a subgraph                                                    |

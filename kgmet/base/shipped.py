@@ -1,4 +1,4 @@
-"""Where the files that come with the program are: sample data, entry scripts of pages, pictures, the app's settings."""
+"""Location of the files shipped with the program: sample data, page scripts, pictures, the app's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 
 
 def shipped(folder: str, *, package: str = "kgmet") -> Path:
-    """Return the folder of this name that comes with `package`.
+    """Return the folder `name` shipped with `package`.
 
     An installed package carries it in its own folder ``shipped``. In a checkout, an editable installation or an
     unpacked source archive it is at the top of the repository, beside the package.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from kgmet.base.errors import ArtifactError
-from kgmet.base.progress import Progress, Silent, note
+from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.calibrate.cases import CalibrationCases, build_cases
 from kgmet.calibrate.halving import Budget, Measured, halve, rounds_of
 from kgmet.calibrate.knowledge import knowledge_of
@@ -25,6 +25,7 @@ from kgmet.editing.profile import CalibratedEditor, ModelProfile, find_profile
 from kgmet.forecast.known import KnownFacts
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
+from kgmet.inspect.traced_prompt import TracedPrompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.measure.columns import score_of, summed
@@ -196,7 +197,7 @@ class _Editor:
         words = (
             f"{self._editor.name}, {found.n_case} facts: {found.score:.3f}  {changes_text(self._tried[found.number])}"
         )
-        note(progress, "calibrate", f"{words}  ({what})")
+        note(progress, Stage.CALIBRATE, f"{words}  ({what})")
 
 
 def _kept(best: Measured, default: Measured, check_default: float, check_best: float) -> tuple[bool, str]:
@@ -211,10 +212,12 @@ def _kept(best: Measured, default: Measured, check_default: float, check_best: f
     return False, f"Best of the search, and not worse on other facts (score against the uncalibrated: {scores})."
 
 
-def _traced(cases: CalibrationCases) -> list[Phrase]:
-    """Facts to trace: those of the search, whose answers the model gives."""
+def _traced(cases: CalibrationCases) -> list[TracedPrompt]:
+    """Facts to trace: those of the search, with the answers the model gives."""
     return [
-        Phrase(template=case.edit.template, subject=case.edit.subject, target=case.edit.old_object)
+        TracedPrompt(
+            phrase=Phrase(template=case.edit.template, subject=case.edit.subject), answer=case.edit.old_object or ""
+        )
         for case in cases.search[:_MOST_TRACED]
     ]
 

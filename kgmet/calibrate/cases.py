@@ -15,9 +15,9 @@ from kgmet.base.errors import KgmetError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
-from kgmet.forecast.facts import N_PROBE_WORDINGS, FactPrompt, facts_of
+from kgmet.forecast.facts import FactPrompt, facts_of
 from kgmet.forecast.known import AskedFact
-from kgmet.graph.phrasing import fill, in_slot, says
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, in_slot, says
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, QuestionConfig, generate_probes
 from kgmet.graph.relations import RelationCatalogue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.calibrate.cases import CalibrationCase
 from kgmet.calibrate.trials import Trial, TrialBook, trial_key
 from kgmet.editing.config import EditConfig
@@ -116,7 +116,7 @@ class CaseRunner:
         return self._before[case.id]
 
     def _report(self, total: int) -> None:
-        self._progress.report(ProgressEvent(stage="calibrate", done=self.n_done, total=max(total, self.n_done)))
+        self._progress.report(ProgressEvent(stage=Stage.CALIBRATE, done=self.n_done, total=max(total, self.n_done)))
         self._progress.check()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import ipaddress
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_parser", "run", "settings"]
+__all__ = ["add_parser", "run", "settings", "visitors"]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,6 +24,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
     parser.add_argument(
         "--address", default="127.0.0.1", help="address to listen on; the default is reachable from this machine only"
+    )
+    parser.add_argument("--password-file", type=Path, help="ask every visitor for the password that is in this file")
+    parser.add_argument("--shared", action="store_true", help="others reach this server, for example through a proxy")
+    parser.add_argument("--no-password", action="store_true", help="let everybody in who reaches another --address")
+    parser.add_argument(
+        "--allow-model", action="append", default=[], metavar="ID", help="visitors may load it, besides bundled models"
+    )
+    parser.add_argument(
+        "--allow-endpoint", action="append", default=[], metavar="URL", help="visitors may ask this SPARQL endpoint"
     )
     parser.set_defaults(run=run)
 
@@ -37,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("The workbench needs more packages: pip install 'kgmet-workbench[app]'.")
     if not 0 < options.port < 65536:
         raise ConfigError(f"--port {options.port} is no port. Give a number from 1 to 65535.")
+    os.environ.update(visitors(options))
     script = Path(workbench.origin).with_name("app.py")
     chosen = {"server.address": options.address, "server.port": options.port}
     flags = settings(shipped(".streamlit", package="workbench") / "config.toml", chosen, os.environ)
@@ -45,11 +56,43 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def settings(file: Path, chosen: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """Return the settings in `file` as options of ``streamlit run``, those in `chosen` in place of the file's.
+def visitors(options: argparse.Namespace) -> dict[str, str]:
+    """Return what the workbench is told about its visitors, as environment variables.
 
-    Streamlit itself reads such a file only from the folder it is started in. A setting that `environment` holds is left
-    out, unless it is chosen: options would outrank it.
+    Raises:
+        ConfigError: if others could reach the server and nobody said whether they may.
+    """
+    from kgmet.base.errors import ConfigError
+
+    is_shared = not _is_loopback(options.address)
+    if is_shared and options.password_file is None and not options.no_password:
+        raise ConfigError(
+            f"Others reach {options.address}. Give --password-file FILE, or --no-password if a proxy asks for one or "
+            "everybody may enter. docs/deploy.md shows both."
+        )
+    if options.password_file is not None and not options.password_file.is_file():
+        raise ConfigError(f"There is no file {options.password_file}. Write the password into it, on one line.")
+    told = {"KGMET_MODELS": "\n".join(options.allow_model), "KGMET_ENDPOINTS": "\n".join(options.allow_endpoint)}
+    told["KGMET_SHARED"] = "1" if is_shared or options.shared or options.password_file is not None else ""
+    if options.password_file is not None:
+        told["KGMET_PASSWORD_FILE"] = str(options.password_file.resolve())
+    return {name: value for name, value in told.items() if value}
+
+
+def _is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def settings(file: Path, chosen: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """Return the settings in `file` as options of ``streamlit run``, overridden by `chosen`.
+
+    Streamlit itself reads such a file only from the folder it is started in. A setting in `environment` is left out
+    unless it is in `chosen`, because options override the environment.
     """
     from_file = dict(_flat(tomllib.loads(file.read_text(encoding="utf-8"))))
     kept = {key: value for key, value in from_file.items() if _variable(key) not in environment} | dict(chosen)
@@ -65,7 +108,7 @@ def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def _variable(key: str) -> str:
-    """``server.maxUploadSize`` → ``STREAMLIT_SERVER_MAX_UPLOAD_SIZE``."""
+    """Return a setting's environment variable, such as ``STREAMLIT_SERVER_MAX_UPLOAD_SIZE``."""
     return "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", key).upper()
 
 

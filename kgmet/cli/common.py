@@ -1,4 +1,4 @@
-"""What the commands share: options, progress on stderr, JSON on stdout."""
+"""Shared parts of the commands: options, progress on stderr, JSON on stdout."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kgmet.base.progress import ProgressEvent
+
+if TYPE_CHECKING:
+    from kgmet.graph.store import TripleStore
 
 __all__ = [
     "StderrProgress",
@@ -27,7 +30,7 @@ __all__ = [
 
 
 class StderrProgress:
-    """One line on stderr that is overwritten; nothing where stderr is no terminal, except a line per stage."""
+    """Progress as one overwritten line on stderr; without a terminal, one line per stage."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -50,21 +53,21 @@ class StderrProgress:
             print(f"\r{event.stage} {event.done}/{event.total or '?'}{extra}   ", file=sys.stderr, end="", flush=True)
 
     def check(self) -> None:
-        """Ctrl-C raises by itself."""
+        """Do nothing: Ctrl-C raises by itself."""
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, as an option's type."""
+    """Parse an option as a whole number from 1."""
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
     return int(text)
 
 
 def check_new_patch(folder: Path) -> None:
-    """Make sure that a patch can be kept in a folder, before it is made.
+    """Check that a patch can be saved in a folder, before it is made.
 
     Raises:
-        ArtifactError: if the path is a file, or cannot be written to; says so.
+        ArtifactError: if the path is a file or cannot be written.
     """
     from kgmet.base.errors import ArtifactError
 
@@ -74,12 +77,12 @@ def check_new_patch(folder: Path) -> None:
             pass
     except OSError as error:
         raise ArtifactError(
-            f"A patch cannot be kept in {folder}: {error.strerror or error}. Give --save another folder."
+            f"A patch cannot be saved in {folder}: {error.strerror or error}. Give --save another folder."
         ) from error
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``--model``, ``--device``, ``--dtype``, ``--threads``."""
+    """Add ``--model``, ``--device``, ``--dtype`` and ``--threads``."""
     parser.add_argument(
         "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
     )
@@ -89,18 +92,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_graph_options(parser: argparse.ArgumentParser) -> None:
-    """``--graph``, ``--no-graph``."""
+    """Add ``--graph``, ``--entities``, ``--endpoint`` and ``--no-graph``."""
     parser.add_argument(
         "--graph",
         type=Path,
-        action="append",
-        help="file of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
+        action="extend",
+        nargs="+",
+        metavar="FILE",
+        help="files of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
     )
+    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
+    parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
     parser.add_argument("--no-graph", action="store_true", help="edit without any graph")
 
 
 def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
-    """The model the options name."""
+    """Load the model that the options name."""
     import torch
 
     from kgmet.lm.load.loaded import load_lm
@@ -111,21 +118,39 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
 
 
-def open_store(options: argparse.Namespace) -> Any:
-    """The store the options name, or ``None``."""
+def open_store(options: argparse.Namespace) -> TripleStore | None:
+    """Open the store chosen by the options of `add_graph_options`; ``None`` with ``--no-graph``.
+
+    Raises:
+        RequestError: if the options contradict each other.
+        GraphFileError: if a file cannot be read.
+        EndpointError: if the endpoint is not allowed.
+    """
+    from kgmet.base.errors import RequestError
+
+    chosen = [name for name in ("graph", "endpoint", "no_graph") if getattr(options, name)]
+    if len(chosen) > 1:
+        names = ", ".join("--" + name.replace("_", "-") for name in chosen)
+        raise RequestError(f"Give one source of triples: files, an endpoint or no graph, but not all of {names}.")
+    if options.entities and not options.graph:
+        raise RequestError("--entities names the ids in files of triples. Give the files with --graph.")
     if options.no_graph:
         return None
+    if options.endpoint:
+        from kgmet.graph.sparql.store import SparqlStore
+
+        return SparqlStore(options.endpoint)
     if options.graph:
         from kgmet.graph.stores.readers import load_graph
 
-        return load_graph(options.graph if len(options.graph) > 1 else options.graph[0])
+        return load_graph(options.graph, entities=options.entities)
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
 
 
 def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
-    """Name on stderr, once per data set, the records that runs left out and those that contradict an earlier one."""
+    """List on stderr, once per data set, the records left out and those that contradict an earlier one."""
     said: set[tuple[str, ...]] = set()
     for summary in summaries:
         for what, sentences in (("left out", summary.left_out), ("used, but contradicting", summary.notes)):
@@ -141,6 +166,6 @@ def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout, nothing else."""
+    """Print one JSON object on stdout."""
     json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
     sys.stdout.write("\n")

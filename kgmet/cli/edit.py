@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry the edit out and print the report."""
+    """Make the edit and print its report."""
     import kgmet
     from kgmet.editing.profile import load_profile
     from kgmet.graph.relations import RelationCatalogue

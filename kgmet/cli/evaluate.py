@@ -1,4 +1,4 @@
-"""``python -m kgmet evaluate``: many edits from a data set, scored, kept and resumable."""
+"""``python -m kgmet evaluate``: many edits from a data set, scored, saved and resumable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate every editor on every model and data set that was named, and print the table."""
+    """Evaluate every named editor on every named model and data set, and print the table."""
     from kgmet.evaluate.runs.engine import run_jobs
     from kgmet.evaluate.tables.render import markdown_table
     from kgmet.evaluate.tables.summary import summarize_run
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _jobs(options: argparse.Namespace) -> list[Any]:
-    """The sweep: editors × models × data sets."""
+    """Return the jobs of the sweep: editors × models × data sets."""
     from kgmet.base.errors import ConfigError
     from kgmet.editing.editors import EDITORS, editor_named
     from kgmet.evaluate.runs.engine import Job, JobOptions
@@ -139,13 +139,13 @@ def _split(text: str) -> list[str]:
 
 
 class RunProgress:
-    """A line on stderr: how much is done and how long the rest will take."""
+    """Progress line on stderr: work done and time left."""
 
     def __init__(self) -> None:
         self._last = 0.0
 
     def report(self, event: ProgressEvent) -> None:
-        """Show the event; on a terminal over the last one, else at most every ten seconds."""
+        """Show the event: on a terminal over the last one, else at most every ten seconds."""
         is_live = sys.stderr.isatty()
         now = time.monotonic()
         if event.stage != "evaluate" or (now - self._last < (0.2 if is_live else 10.0) and event.done != event.total):
@@ -163,7 +163,7 @@ class RunProgress:
         )
 
     def check(self) -> None:
-        """Ctrl-C raises by itself."""
+        """Do nothing: Ctrl-C raises by itself."""
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""``python -m kgmet forecast``: which known facts a patch will move, or, without one, which facts the model knows."""
+"""``python -m kgmet forecast``: known facts that a patch will change, or the facts a model knows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read or make the index of known facts and rank them by the forecast."""
+    """Load or build the index of known facts and rank them by the forecast."""
     from kgmet.base.errors import ConfigError
     from kgmet.graph.relations import RelationCatalogue
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("Give the patch to forecast with --patch DIR, or --known to count what the model knows.")
     store, catalogue, progress = open_store(options), RelationCatalogue.load(), StderrProgress()
     if store is None:
-        raise ConfigError("A forecast needs a graph: it says which facts to ask. Leave --no-graph out.")
+        raise ConfigError("A forecast needs a graph for the facts to ask. Leave --no-graph out.")
     lm = load_model(options, progress)
     if options.known:
         from kgmet.forecast.known import known_facts

@@ -1,16 +1,14 @@
-"""`python -m kgmet graph`: what a graph says around an edit, what follows from it, and the probes made from that."""
+"""``python -m kgmet graph``: an edit's subgraph, its consequences and the probes made from them."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgmet.base.errors import KgmetError, RequestError
+from kgmet.base.errors import RequestError
+from kgmet.cli.common import add_graph_options, open_store, print_json
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Describe the command to `argparse`."""
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
     parser = subparsers.add_parser(
         "graph",
         help="show the subgraph of an edit, its consequences and the probes made from them",
@@ -36,32 +34,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--target", required=True, help="the new object: Tokyo")
     parser.add_argument("--old", help="the old object, if the graph's is not the one you mean")
     parser.add_argument("--prompt", help="the prompt with one '{}' for the subject; default: one of the relation's own")
-    parser.add_argument("--graph", nargs="+", type=Path, metavar="FILE", help="files of triples instead of the sample")
-    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
-    parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
     parser.add_argument("--max-triples", type=int, default=35, help="size of the subgraph (default: %(default)s)")
     parser.add_argument("--hops", type=int, default=2, help="hops from the new object, 0 to 3 (default: %(default)s)")
     parser.add_argument("--exclude", nargs="+", default=(), metavar="RELATION", help="ids of relations to switch off")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else")
+    add_graph_options(parser)
     parser.set_defaults(run=run)
-    return parser
 
 
-def run(args: argparse.Namespace) -> int:
-    """Carry the command out: 0 if it went well, 2 if the request cannot be carried out (the reason is on stderr)."""
-    try:
-        result = _look(args)
-    except KgmetError as error:
-        print(f"kgmet graph: {error}", file=sys.stderr)
-        return 2
-    if args.json:
-        print(json.dumps(result, ensure_ascii=False))
+def run(options: argparse.Namespace) -> int:
+    """Print the subgraph, the consequences and the probes of one edit."""
+    result = _look(options)
+    if options.json:
+        print_json(result)
     else:
         print("\n".join(_readable(result)))
     return 0
 
 
-def _look(args: argparse.Namespace) -> dict[str, Any]:
+def _look(options: argparse.Namespace) -> dict[str, Any]:
     from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
     from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
     from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
@@ -69,14 +60,16 @@ def _look(args: argparse.Namespace) -> dict[str, Any]:
 
     start = time.perf_counter()
     catalogue = RelationCatalogue.load()
-    edit = _edit(args, catalogue)
-    config = SubgraphConfig(max_triples=args.max_triples, hops=args.hops)
-    store = _store(args)
+    edit = _edit(options, catalogue)
+    config = SubgraphConfig(max_triples=options.max_triples, hops=options.hops)
+    store = open_store(options)
+    if store is None:
+        raise RequestError("This command shows a graph. Leave --no-graph out.")
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=args.exclude)
-    subgraph = retrieve_subgraph(store, edit, config=config, exclude=args.exclude, consequences=consequences)
+    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=options.exclude)
+    subgraph = retrieve_subgraph(store, edit, config=config, exclude=options.exclude, consequences=consequences)
     probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig())
     seconds = {"load": loaded - start, "look": time.perf_counter() - loaded}
     return _result(store, linked, subgraph, consequences, probes, seconds=seconds)
@@ -102,33 +95,17 @@ def _result(
     }
 
 
-def _edit(args: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
+def _edit(options: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
     from kgmet.graph.wording.choose_relation import relation_named
 
-    spec = None if args.relation is None else catalogue.spec(relation_named(catalogue, args.relation))
-    if spec is None and args.prompt is None:
+    spec = None if options.relation is None else catalogue.spec(relation_named(catalogue, options.relation))
+    if spec is None and options.prompt is None:
         raise RequestError("Neither a relation nor a prompt was given. Add --relation 'located in city', or --prompt.")
-    rest: dict[str, Any] = {"old_object": args.old, "relation": spec.id if spec else None}
-    if args.prompt is not None:
-        return FactEdit.from_prompt(args.prompt, subject=args.subject, new_object=args.target, **rest)
+    rest: dict[str, Any] = {"old_object": options.old, "relation": spec.id if spec else None}
+    if options.prompt is not None:
+        return FactEdit.from_prompt(options.prompt, subject=options.subject, new_object=options.target, **rest)
     template = spec.cloze[0] if spec else ""
-    return FactEdit(subject=args.subject, template=template, new_object=args.target, **rest)
-
-
-def _store(args: argparse.Namespace) -> TripleStore:
-    if args.graph and args.endpoint:
-        raise RequestError("Give either files (--graph) or an endpoint (--endpoint), not both.")
-    if args.endpoint:
-        from kgmet.graph.sparql.store import SparqlStore
-
-        return SparqlStore(args.endpoint)
-    if args.graph:
-        from kgmet.graph.stores.readers import load_graph
-
-        return load_graph(args.graph, entities=args.entities)
-    from kgmet.graph.stores.sample import sample_store
-
-    return sample_store()
+    return FactEdit(subject=options.subject, template=template, new_object=options.target, **rest)
 
 
 def _readable(result: dict[str, Any]) -> Iterator[str]:

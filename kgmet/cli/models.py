@@ -1,4 +1,4 @@
-"""``python -m kgmet models``: what can be loaded, and which editors there are."""
+"""``python -m kgmet models``: the available models and editors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the lists."""
+    """Print both lists."""
     from kgmet.editing.editors import EDITORS
     from kgmet.lm.load.bundled import BUNDLED
     from kgmet.lm.load.family import FAMILIES

@@ -1,4 +1,4 @@
-"""``python -m kgmet probe``: ask anything with a patch off and on."""
+"""``python -m kgmet probe``: ask any prompt with a patch off and on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask twice and print both answers."""
+    """Ask without and with the patch, and print both answers."""
     import kgmet
 
     form = kgmet.Form.CHAT if options.chat else kgmet.Form.CLOZE if options.plain else None

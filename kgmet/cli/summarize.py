@@ -1,4 +1,4 @@
-"""``python -m kgmet summarize``: tables, figures and paired tests of runs that `evaluate` made."""
+"""``python -m kgmet summarize``: tables, figures and paired tests of `evaluate` runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the tables and write the figures."""
-    from kgmet.evaluate.tables.figures import write_figures
+    from kgmet.evaluate.tables.figures import has_plotly, write_figures
     from kgmet.evaluate.tables.graph_share import graph_line
     from kgmet.evaluate.tables.render import compare_runs, latex_table, markdown_table
     from kgmet.evaluate.tables.summary import summarize_run
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         for test in compare_runs(first, second)
     ]
     print_left_out(summaries)
-    figures = write_figures(summaries, options.figures or options.out / "figures")
+    figures = write_figures(summaries, options.figures or options.out / "figures") if has_plotly() else []
     if options.json:
         print_json(
             {
@@ -64,6 +64,8 @@ def run(options: argparse.Namespace) -> int:
         )
     for path in figures:
         print(f"Figure: {path}", file=sys.stderr)
+    if not figures:
+        print("No figures: they need plotly (pip install 'kgmet-workbench[app]').", file=sys.stderr)
     return 0
 
 

@@ -1,1 +1,1 @@
-"""The whole way from a fact to a patch and its report."""
+"""From a fact to its patch and report."""

@@ -1,4 +1,4 @@
-"""`EditConfig`: every setting of an edit, one small frozen dataclass per stage, as TOML in and out."""
+"""`EditConfig`: every setting of an edit, one frozen dataclass per stage; reads and writes TOML."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ __all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping
 
 @dataclass(frozen=True, kw_only=True)
 class HoldConfig:
-    """Which facts of the graph take part in the search and in the write."""
+    """How many contexts, paraphrases and graph facts enter the search and the write."""
 
     contexts: int = 6
-    """Neutral texts put before the prompt, the bare prompt included; 1 to 6."""
+    """Contexts of the prompt (neutral prefixes), the bare prompt included; 1 to 6."""
     paraphrases: int = 0
-    """Other wordings of the relation, from the catalogue, that must give the new object too."""
+    """Paraphrases from the relation catalogue that must give the new object too."""
     consequences: int = 0
-    """Most consequences of the edit that must hold."""
+    """Most consequences of the edit that the search optimises."""
     wordings: int = 2
-    """Prompts per consequence that are optimised; others are kept for probing."""
+    """Prompts per consequence that are optimised; the others are kept for probing."""
     kept: int = 0
-    """Most facts of the subject that must not change."""
+    """Most facts of the subject that the search preserves."""
     neighbours: int = 0
-    """Most other subjects whose keys are protected in the solve."""
+    """Most neighbours whose keys are protected in the solve."""
     shuffled: bool = False
-    """Control: hold as many prompts and protect as many keys, but with the names of entities that have nothing to do
-    with the edit."""
+    """Shuffled-facts control: as many prompts and protected keys, but with the names of unrelated entities."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -69,11 +68,11 @@ class EditConfig:
     cutoff: Cutoff = field(default_factory=Cutoff)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
     seed: int = 0
-    """Of everything that is drawn at random."""
+    """Random seed of all sampling."""
 
 
 def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
-    """Read a TOML file; what it leaves out is as in `base`.
+    """Read settings from a TOML file; missing ones come from `base`.
 
     Raises:
         ConfigError: if the file is no TOML, or a key is unknown, of the wrong type or out of range.
@@ -82,12 +81,12 @@ def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
 
 
 def config_to_mapping(config: EditConfig) -> dict[str, Any]:
-    """All settings as plain JSON/TOML types; inverse of `config_from_mapping`."""
+    """Return all settings as JSON/TOML types; inverse of `config_from_mapping`."""
     return typing.cast(dict[str, Any], plain(config))
 
 
 def config_from_mapping(data: Mapping[str, Any], *, base: EditConfig | None = None) -> EditConfig:
-    """Settings from nested mappings; what is left out is as in `base`.
+    """Make settings from nested mappings; missing ones come from `base`.
 
     Raises:
         ConfigError: if a key is unknown, of the wrong type or out of range.

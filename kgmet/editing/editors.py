@@ -1,4 +1,4 @@
-"""`EDITORS`: every method is one composition of a direction source, what is held, a schedule and a writer."""
+"""`EDITORS`: every method is a composition of direction source, search prompts, residual schedule and writer."""
 
 from __future__ import annotations
 
@@ -22,50 +22,50 @@ DEFAULT_EDITOR = "KGMET"
 
 
 class WriterKind(Enum):
-    """How one layer is written."""
+    """The published ways to write one layer."""
 
     NULL_SPACE = "null space"
-    """AlphaEdit's: confined to the free directions."""
+    """AlphaEdit: confined to the free directions."""
     LEAST_SQUARES = "least squares"
-    """MEMIT's: ordinary keys are paid for."""
+    """MEMIT: least squares, with ordinary keys as a penalty."""
     LEAST_SQUARES_SPARSE = "least squares, sparse"
-    """RECT's: of MEMIT's update only the relatively largest entries."""
+    """RECT: MEMIT's update, reduced to its relatively largest entries."""
     LEAST_SQUARES_CONDITIONED = "least squares, conditioned"
-    """PRUNE's: MEMIT's update with its largest singular values restrained."""
+    """PRUNE: MEMIT's update with its largest singular values reduced."""
     NEURONS = "loudest neurons"
-    """NSE's: MEMIT's on the neurons that carry a key."""
+    """NSE: MEMIT's update, confined to the neurons that carry a key."""
     RANK_ONE = "rank one"
-    """ROME's: exact for one key."""
+    """ROME: rank one, exact for one key."""
     FINE_TUNE = "fine-tuning"
-    """No hidden state is aimed at: gradient steps on the weights under a bound."""
+    """Constrained fine-tuning: gradient steps on the weights under a bound, without a target hidden state."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Editor:
-    """A method by name: its settings for the default model, its writer, and what it was validated on."""
+    """An editing method: its name, its writer and its settings for the default model."""
 
     name: str
     summary: str
     writer: WriterKind
     config: EditConfig
     keeps_earlier: bool = True
-    """Whether the keys of earlier edits take part in the solve."""
+    """Whether the solve protects the keys of earlier edits."""
     searches_unedited: bool = False
-    """Whether shifts are searched on the model without earlier edits and aim from there: what those moved at this
-    subject is taken back. Not where an earlier edit is of the same subject: that one is to stay."""
+    """Whether shifts are searched on the unedited model, so that changes of earlier edits at this subject are reverted.
+    Does not apply where an earlier edit has the same subject: that edit must stay."""
     source: str = ""
-    """The paper."""
+    """The paper, as an arXiv or ACL Anthology id."""
 
     @property
     def uses_graph(self) -> bool:
-        """Whether the graph takes part in any way."""
+        """Whether the method uses the graph at all."""
         hold = self.config.hold
         held = hold.consequences or hold.neighbours or hold.kept or hold.paraphrases
         return bool(held) or self.config.direction.source.uses_graph
 
 
 def _for_many(config: EditConfig) -> EditConfig:
-    """Return the same for long sequences; chosen on own cases from the 201st on (`benchmarks/sequence.py`)."""
+    """Return the variant for long sequences; tuned on own cases from the 201st on (`benchmarks/sequence.py`)."""
     write = replace(
         config.write,
         layers=tuple(range(8)),
@@ -83,7 +83,7 @@ def _for_many(config: EditConfig) -> EditConfig:
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
     free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
-    # What `benchmarks/tune.py` chose: for AlphaEdit and MEMIT, whose search the others that write as MEMIT share, …
+    # Tuned by `benchmarks/tune.py`: for AlphaEdit, for MEMIT (whose search the MEMIT-like methods share) …
     tuned = replace(free, hold=HoldConfig(contexts=6), target=replace(free.target, max_norm_ratio=1.3))
     memit = replace(tuned, write=WriteConfig(layers=(5, 6, 7), schedule=ResidualSchedule.FRONT))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
@@ -229,14 +229,14 @@ def _editors() -> dict[str, Editor]:
 
 
 EDITORS: Mapping[str, Editor] = _editors()
-"""By name, in the order in which they are shown."""
+"""Every editor by name, in display order."""
 
 
 def editor_named(name: str) -> Editor:
-    """Return the editor with this name; case and the sign between words do not matter.
+    """Return the editor with this name; case and the separator between words do not matter.
 
     Raises:
-        ConfigError: if there is none; lists those that exist.
+        ConfigError: if there is none; the message lists those that exist.
     """
     folded = name.casefold().replace("-", "_").replace(" ", "_")
     for editor in EDITORS.values():

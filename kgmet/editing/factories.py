@@ -1,4 +1,4 @@
-"""The parts that an editor's settings name: its writer with its statistics, and one direction source per edit."""
+"""Factories for the parts an editor's settings name: its writer, its price and one direction source per edit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["aware_of", "edit_seed", "make_price", "make_source", "make_writer"]
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
-    """The editor's writer with the statistics it needs.
+    """Make the editor's writer with the statistics it needs.
 
     Raises:
         ConfigError: for fine-tuning, which solves nothing.
@@ -77,7 +77,7 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
 
 
 def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
-    """PRUNE restrains the sum of all updates, so it must know those that are attached."""
+    """Return the writer with the attached updates, which PRUNE needs: it conditions the sum of all updates."""
     if not isinstance(writer, ConditionedWriter):
         return writer
     by_layer: dict[int, list[LayerUpdate]] = {}
@@ -97,9 +97,9 @@ def make_price(
     index: FactIndex | None,
     progress: Progress,
 ) -> FactPrice | None:
-    """What the write pays for moving known facts, or nothing where `write.price.weight` is 0.
+    """Return the price on moving known facts, or ``None`` where `write.price.weight` is 0.
 
-    Without an `index`, one of the sample graph is read or made; it must be of the model with nothing attached.
+    Without an `index`, one of the sample graph is loaded or built; it must be of the unedited model.
 
     Raises:
         StaleArtifactError: if the index is of another model.
@@ -121,7 +121,7 @@ def make_price(
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
-    """The direction source of one edit, seeded by the edit alone: the same alone, in a batch, today or tomorrow."""
+    """Make the direction source of one edit, seeded by the edit alone: the result does not depend on the batch."""
     kind, device = config.direction.source, layer_device(lm, config.write.layers[-1])
     if kind is SourceKind.RANDOM:
         return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
@@ -135,5 +135,5 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
 
 
 def edit_seed(context: EditContext, config: EditConfig) -> int:
-    """A seed that depends on the edit and on the configured seed, on nothing else."""
+    """Return a seed that depends on the edit and the configured seed only."""
     return int(digest(str(config.seed), context.edit.id)[:12], 16)

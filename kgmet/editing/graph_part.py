@@ -1,4 +1,4 @@
-"""`GraphPart`: what the graph contributes to one edit, so that a graph that drops out is seen."""
+"""`GraphPart`: what the graph contributes to one edit, so that a missing contribution is visible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, held_consequences, held_facts, held_paraphrases, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, held_facts, held_paraphrases, protected_facts
 from kgmet.graph.wording.choose_relation import Origin
 
 __all__ = ["GraphPart", "graph_part"]
@@ -16,12 +17,12 @@ __all__ = ["GraphPart", "graph_part"]
 
 @dataclass(frozen=True, kw_only=True)
 class GraphPart:
-    """What one edit takes from a graph.
+    """The graph's contribution to one edit.
 
-    `relation` is the id in use, `label` its name for people and `asked` what the edit called it, if anything. `score`
-    is 1 for a given relation, that of the guess for a guessed one, 0 for an unknown one. `consequences`, `kept`,
-    `neighbours` and `paraphrases` count what the search holds and the write protects, `triples` what the direction is
-    encoded from. `is_wanted` is false for an editor that takes nothing from a graph.
+    `relation` is the id in use, `label` its name and `asked` the edit's own name for it, if any. `score` is 1 for a
+    given relation, the guess's score for a guessed one, 0 for an unknown one. `consequences`, `kept`, `neighbours` and
+    `paraphrases` count what the search and the write use; `triples` counts what the direction is encoded from.
+    `is_wanted` is false for an editor that uses no graph.
     """
 
     relation: str | None
@@ -40,9 +41,9 @@ class GraphPart:
 
     @property
     def took_part(self) -> bool:
-        """Whether the search holds a consequence or the write protects a neighbour.
+        """Whether the search optimises a consequence or the write protects a neighbour.
 
-        Paraphrases are the catalogue's, and names around the edit alone say nothing of what follows.
+        Paraphrases come from the catalogue, and a subgraph alone states no consequence.
         """
         return self.consequences + self.neighbours > 0
 
@@ -65,16 +66,18 @@ class GraphPart:
         """Read what `to_json` made.
 
         Raises:
-            BrokenArtifactError: if the mapping is no graph part of this version.
+            BrokenArtifactError: if the mapping is not a graph part of this version.
         """
         try:
             return cls(**{field.name: data[field.name] for field in fields(cls)})
         except (KeyError, TypeError) as error:
-            raise BrokenArtifactError(f"This is no part of a graph in an edit: {error!r}. Make it again.") from error
+            raise BrokenArtifactError(
+                f"This is not the graph part of an edit: {error!r}. Make the edit again."
+            ) from error
 
 
 def graph_part(context: EditContext, config: EditConfig) -> GraphPart | None:
-    """Return what `config` makes an edit take from the graph; ``None`` where no graph was given."""
+    """Count what an edit uses of the graph under `config`; ``None`` without a graph."""
     linked = context.linked
     if linked is None or context.subgraph is None:
         return None

@@ -1,4 +1,4 @@
-"""The texts a write is made with: those that stand for its edits, those that are protected, and where they aim from."""
+"""The texts whose keys a write uses: the edits' own, the protected ones, and their unedited states."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import torch
 
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import protected_facts
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import in_slot
 from kgmet.lm.load.loaded import LoadedLM
@@ -22,7 +23,7 @@ __all__ = ["edit_rows", "edits_on_top", "protected_rows", "unedited_states"]
 
 
 def edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
-    """The texts whose keys stand for an edit: its prompts that want an answer, up to the lookup token."""
+    """Return the texts whose keys represent an edit: its prompts with an answer, up to the lookup token."""
     phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
     return key_rows(lm, problem.edit.id, phrases)
 
@@ -30,9 +31,9 @@ def edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
 def protected_rows(
     lm: LoadedLM, contexts: Sequence[EditContext], config: EditConfig, earlier: Sequence[EditPatch]
 ) -> list[KeyRow]:
-    """The texts whose keys are protected: the graph's neighbours in the edit's own words, but for edited subjects."""
+    """Return the texts whose keys are protected: neighbours in the edit's wording, except edited subjects."""
     edited = _subjects(context.edit for context in contexts)
-    if config.write.restores:  # what an earlier edit moved on purpose
+    if config.write.restores:  # an earlier edit moved it on purpose
         edited |= _subjects(edit for patch in earlier for edit in patch.edits)
     rows: dict[str, KeyRow] = {}
     for context in contexts:
@@ -50,20 +51,20 @@ def protected_rows(
 
 
 def edits_on_top(contexts: Sequence[EditContext], earlier: Sequence[EditPatch]) -> set[str]:
-    """Ids of the edits whose subject an earlier patch edits."""
+    """Return the ids of the edits whose subject an earlier patch edits."""
     edited = _subjects(edit for patch in earlier for edit in patch.edits)
     return {context.edit.id for context in contexts if not edited.isdisjoint(_subjects([context.edit]))}
 
 
 def _subjects(edits: Iterable[FactEdit]) -> set[str]:
-    """Names, folded, and ids of the edits' subjects."""
+    """Return the folded names and the ids of the edits' subjects."""
     return {name for edit in edits for name in (edit.subject.casefold(), edit.subject_id) if name is not None}
 
 
 def unedited_states(
     lm: LoadedLM, rows: Sequence[KeyRow], protected: Sequence[KeyRow], *, on_top: Collection[str], layer: int
 ) -> Unedited:
-    """Where the rows and the protected keys are with nothing attached."""
+    """Measure the states of the rows and of the protected texts with nothing attached."""
     states = measure_keys(lm, [*rows, *protected], layer=layer, top=layer).states
     return Unedited(
         states=states[: len(rows)],

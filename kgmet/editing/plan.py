@@ -1,4 +1,4 @@
-"""`plan_edits`: from edits to a patch, stage by stage. The only module that knows every stage."""
+"""`plan_edits`: from edits to a patch, stage by stage. The only module that imports every stage."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
-from kgmet.editing.context import EditContext, build_problem
+from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_price, make_source, make_writer
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
+from kgmet.editing.problem import build_problem
 from kgmet.fact import check_batch
 from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM
@@ -33,11 +34,11 @@ __all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edi
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditPlan:
-    """A patch with everything it came from.
+    """A patch with everything it was made from.
 
-    Contexts, problems and shifts go by position (fine-tuning has no shifts). `remaining` is what is missing of each
-    shift at the top layer, by edit id: ‖missing‖ / ‖shift‖. `so_far` are the earlier edits and these, for the next
-    ones. `seconds` are wall-clock, by stage.
+    Contexts, problems and shifts share positions (fine-tuning has no shifts). `remaining` is the unreached part of each
+    shift at the top layer, by edit id: ‖remaining‖ / ‖shift‖. `so_far` holds the earlier edits and these, for the next
+    ones. `seconds` are wall-clock times by stage.
     """
 
     patch: EditPatch
@@ -51,7 +52,7 @@ class EditPlan:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SearchedEdits:
-    """Edits whose shifts are found and wait to be written; fine-tuning has no shifts."""
+    """Edits with their shifts, before the write; fine-tuning has no shifts."""
 
     contexts: tuple[EditContext, ...]
     problems: tuple[ShiftProblem, ...]
@@ -60,7 +61,7 @@ class SearchedEdits:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def apart(self) -> list[SearchedEdits]:
-        """Return each edit on its own, with its share of the seconds."""
+        """Split into single edits, each with its share of the seconds."""
         share = {stage: seconds / len(self.contexts) for stage, seconds in self.seconds.items()}
         return [
             replace(
@@ -85,16 +86,16 @@ def plan_edits(
     index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
-    """Search the shifts of all edits together and write them together. No weight of the model changes.
+    """Search the shifts of all edits and solve the updates, both in one batch. No weight of the model changes.
 
     Args:
         lm: the model, with nothing attached.
-        contexts: the edits with what the graph says (`prepare_edit`).
+        contexts: the edits with their graph contexts (`prepare_edit`).
         editor: the method.
         statistics: key statistics of this model.
         config: settings; by default the editor's own.
-        earlier: edits these come after (`EditPlan.so_far` of the last one); attached while it works.
-        index: known facts for the price of the write (`write.price`); by default facts of the sample graph.
+        earlier: the edits made before these (`EditPlan.so_far` of the last one); attached during the work.
+        index: known facts for the price in the write (`write.price`); by default facts of the sample graph.
         progress: receives every stage; can cancel.
 
     Raises:
@@ -118,7 +119,7 @@ def search_edits(
     earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> SearchedEdits:
-    """Return the first half of `plan_edits`: one shift per edit, searched together."""
+    """Run the first half of `plan_edits`: search one shift per edit, in one batch."""
     config, contexts = config or editor.config, _unrepeated(contexts)
     patches = () if earlier is None else earlier.patches
     _check_layers(lm, config)
@@ -157,13 +158,13 @@ def write_edits(
     index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
-    """Return the second half of `plan_edits`: spread the shifts over the layers and make the patch."""
+    """Run the second half of `plan_edits`: spread the shifts over the layers and make the patch."""
     config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
     if config.write.price.weight and editor.writer is WriterKind.FINE_TUNE:
         raise ConfigError(f"the editor {editor.name} cannot price known facts: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
     writer = None
-    # Statistics are those of the unedited model, so they come before earlier patches are attached.
+    # Statistics are of the unedited model, so they are read before earlier patches are attached.
     with clock.stage("statistics"):
         if editor.writer is not WriterKind.FINE_TUNE:
             writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
@@ -249,7 +250,7 @@ def _versions() -> dict[str, str]:
 
 
 class _Clock:
-    """Wall-clock seconds by stage."""
+    """Stopwatch: wall-clock seconds by stage."""
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
         self.seconds: dict[str, float] = dict(seconds or {})

@@ -1,4 +1,4 @@
-"""`EditReport`: one edit, what it did and what it cost, as a value a page can draw and JSON can carry."""
+"""`EditReport`: the effect and cost of one edit, as a value for pages and JSON."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.editing.config import EditConfig, config_from_mapping
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.context import EditContext
 from kgmet.editing.graph_part import GraphPart, graph_part
 from kgmet.editing.plan import EditPlan
 from kgmet.fact import FactEdit
-from kgmet.graph.phrasing import split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, split_templates
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, first_questions, prompts_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
@@ -27,19 +27,19 @@ from kgmet.write.patch import EditPatch, attached
 __all__ = ["ConsequenceReport", "EditReport", "own_question", "report_edit"]
 
 _N_MULTI_HOP = 3
-"""Multi-hop questions asked with every edit, each about another consequence."""
+"""Number of multi-hop questions per edit, each about another consequence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsequenceReport:
-    """One thing that follows from the edit, in a wording that was not optimised, and why it follows."""
+    """One consequence of the edit in a wording that was not optimised, and why it follows."""
 
     reason: str
     pair: AnswerPair
 
     @property
     def question(self) -> Question:
-        """What was asked."""
+        """The question that was asked."""
         return self.pair.after.question
 
     def to_json(self) -> dict[str, Any]:
@@ -57,8 +57,8 @@ class ConsequenceReport:
 class EditReport:
     """One edit before and after.
 
-    `before` and `after` answer the edit's own prompt. `consequences` are clozes, `multi_hop` a few questions over
-    several facts, asked as a person asks. `settings` says in words where the editor's settings come from.
+    `before` and `after` answer the edit's own prompt. `consequences` are clozes; `multi_hop` are a few questions over
+    several facts, asked in chat. `settings` says in words where the editor's settings come from.
     """
 
     edit: Mapping[str, Any]
@@ -74,11 +74,11 @@ class EditReport:
 
     @property
     def before_answers(self) -> tuple[Answer, ...]:
-        """Every answer of the unedited model, in the order in which all were asked."""
+        """Every answer of the unedited model, in the order of asking."""
         return (self.before, *(item.pair.before for item in (*self.consequences, *self.multi_hop)))
 
     def __str__(self) -> str:
-        """Return the edit, what the graph contributed, and the answers before and after, as lines of text."""
+        """Return the edit, the graph's contribution and the answers before and after, as lines of text."""
         edit, graph = self.edit, self.graph
         lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
         if "triples" in graph:
@@ -116,7 +116,7 @@ class EditReport:
         """Read what `to_json` made.
 
         Raises:
-            BrokenArtifactError: if the mapping is no report of this version.
+            BrokenArtifactError: if the mapping is not a report of this version.
         """
         try:
             return cls(
@@ -132,7 +132,7 @@ class EditReport:
                 settings=str(data.get("settings", "")),  # not in reports of earlier versions
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenArtifactError(f"This is no report of an edit: {error!r}. Make the edit again.") from error
+            raise BrokenArtifactError(f"This is not a report of an edit: {error!r}. Make the edit again.") from error
 
 
 def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:
@@ -154,7 +154,7 @@ def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:
 
 
 def own_question(edit: FactEdit, context: EditContext | None = None) -> Question:
-    """Return the edit's own prompt as a question; with a context the graph's other names of the objects count too."""
+    """Return the edit's own prompt as a question; with a context, the graph's aliases of the objects count too."""
     linked = None if context is None else context.linked
     new = () if linked is None else _names(linked.new_object, edit.new_object_id)
     old = () if linked is None else _names(linked.old_object, edit.old_object_id)
@@ -172,13 +172,13 @@ def own_question(edit: FactEdit, context: EditContext | None = None) -> Question
 def report_edit(
     lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0, settings: str = ""
 ) -> EditReport:
-    """Ask the edit's prompt, its consequences and a few multi-hop questions with the patch off and on.
+    """Ask the edit's prompt, its consequences and a few multi-hop questions, with the patch off and on.
 
     Args:
         lm: the model; nothing needs to be attached.
-        plan: what was planned.
+        plan: the plan with the patch.
         earlier: patches that stay attached in both cases.
-        position: which of the plan's edits.
+        position: the edit's position in the plan.
         settings: where the settings come from, in words.
     """
     context = plan.contexts[position]
@@ -209,7 +209,7 @@ def report_edit(
 
 
 def graph_summary(context: EditContext, config: EditConfig) -> dict[str, Any]:
-    """Sizes, notes and part of the graph; ``took_part`` is false where the edit holds and protects nothing of it."""
+    """Return sizes, notes and the graph's part; ``took_part`` is false where the edit uses none of it."""
     part = graph_part(context, config)
     if context.subgraph is None or context.linked is None or part is None:
         return {"took_part": False, "notes": ["No graph was given."]}
@@ -226,7 +226,7 @@ def graph_summary(context: EditContext, config: EditConfig) -> dict[str, Any]:
 
 
 def _names(matches: Sequence[Any], entity_id: str | None) -> tuple[str, ...]:
-    """Return every name of the one entity among the matches that is meant."""
+    """Return every name of the linked entity among the matches."""
     names = [
         name
         for match in matches
@@ -237,7 +237,7 @@ def _names(matches: Sequence[Any], entity_id: str | None) -> tuple[str, ...]:
 
 
 def _consequences(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
-    """Return each forward consequence with a cloze that no search ever sees, and why it follows."""
+    """Return each forward consequence with a cloze held out from the search, and why it follows."""
     found = []
     for item in context.consequences.forward if context.consequences is not None else ():
         held_out = split_templates(item.templates, N_PROBE_WORDINGS)[1]
@@ -252,7 +252,7 @@ def _multi_hop(context: EditContext) -> list[tuple[str, GeneratedPrompt]]:
 
 
 def _search_reasons(lm: LoadedLM, plan: EditPlan, position: int) -> list[Reason]:
-    """Return what the way the edit was made gives as reasons for a failure."""
+    """Return the possible reasons for a failure that the search itself gives."""
     edit, found = plan.contexts[position].edit, []
     if locate(lm, Phrase(template=edit.template, subject=edit.subject)).lookup.position == 0:
         found.append(Reason.FIRST_TOKEN)

@@ -1,4 +1,4 @@
-"""`edit` and `EditSession`: the whole way in one call, and a model with all edits made to it so far."""
+"""`edit`: one edit in one call. `EditSession`: a model with all edits made to it so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, RequestError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json, read_text
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.defaults import default_settings
@@ -37,16 +37,16 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["SAMPLE", "Edited", "EditSession", "MadeEdit", "edit"]
 
 SAMPLE: Final = "sample"
-"""Stands for the graph that comes with the program."""
+"""Sentinel for the bundled sample graph."""
 Graph = TripleStore | Literal["sample"] | None
 _FILE = "edits.json"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Edited:
-    """What an edit made: the plan with its patch, and one report for each fact.
+    """Result of an edit: the plan with its patch, and one report per fact.
 
-    `reports` compare the model with the earlier edits against the model with these edits too.
+    `reports` compare the model with the earlier edits to the model with these edits as well.
     """
 
     plan: EditPlan
@@ -54,7 +54,7 @@ class Edited:
 
     @property
     def patch(self) -> EditPatch:
-        """The change of the weights, as factors; attach it to see the edited model."""
+        """The weight update as factors; attach it to see the edited model."""
         return self.plan.patch
 
     @property
@@ -65,7 +65,7 @@ class Edited:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MadeEdit:
-    """One patch of a session. `reports` is empty where the patch was loaded without them."""
+    """One patch of a session; `reports` is empty if the patch was loaded without them."""
 
     patch: EditPatch
     is_on: bool = True
@@ -82,7 +82,7 @@ def edit(
     graph: Graph = SAMPLE,
     progress: Progress | None = None,
 ) -> Edited:
-    """Change one fact. No weight of the model is written: attach the returned patch to see the edit.
+    """Edit one fact. No weight of the model is written: attach the returned patch to see the edit.
 
     Args:
         lm: the model (`load_lm`).
@@ -90,13 +90,13 @@ def edit(
         editor: the method, by name or as a value (`EDITORS`).
         config: settings; by default those for this model (`default_settings`).
         profile: settings calibrated for this model; by default those in the cache folder, if it was calibrated here.
-        graph: where consequences and neighbours come from; by default the sample graph, ``None`` for no graph.
+        graph: source of consequences and neighbours; by default the sample graph, ``None`` for no graph.
         progress: receives every stage; can cancel.
 
     Raises:
-        KgmetError: says what is wrong with the fact, the settings or the model.
+        KgmetError: if the fact, the settings or the model are invalid; the message says what to do next.
 
-    Several edits of one model: `EditSession`, which also reuses the model's statistics.
+    For several edits of one model use `EditSession`, which also reuses the model's statistics.
     """
     session = EditSession(lm, editor=editor, config=config, profile=profile, graph=graph)
     return session.edit(fact, progress=progress)
@@ -105,8 +105,8 @@ def edit(
 class EditSession:
     """A model, its key statistics, a graph, and the edits made so far.
 
-    The model's weights stay as they are; `attached` adds the edits that are on for the length of a ``with``. Each edit
-    is made with the earlier ones attached, and leaves the keys they wrote alone. One session belongs to one thread.
+    The model's weights stay as they are; `attached` adds the enabled edits for the length of a ``with``. Each edit is
+    made with the earlier ones attached and protects the keys they wrote. Use one session from one thread only.
     """
 
     def __init__(
@@ -136,20 +136,20 @@ class EditSession:
 
     @property
     def edits(self) -> tuple[MadeEdit, ...]:
-        """All patches, oldest first, those switched off included."""
+        """All patches, oldest first, including those switched off."""
         return self._made
 
     @property
     def patches(self) -> tuple[EditPatch, ...]:
-        """The patches that are on, oldest first."""
+        """The enabled patches, oldest first."""
         return tuple(made.patch for made in self._made if made.is_on)
 
     def use(self, editor: str | Editor, settings: Mapping[str, Any] | None = None) -> None:
-        """Make the next edits with another method.
+        """Choose the method for the next edits.
 
         Args:
             editor: the method, by name or as a value.
-            settings: what differs from its settings for this model, nested as in `EditPatch.config`.
+            settings: changes to its settings for this model, nested as in `EditPatch.config`.
 
         Raises:
             ConfigError: if the editor or a setting is unknown or out of range.
@@ -168,23 +168,23 @@ class EditSession:
         self.config, self.settings = found.config, found.sentence
 
     def prepare(self, fact: FactEdit, *, exclude: Collection[Switch] = (), leave: Collection[str] = ()) -> EditContext:
-        """Read what the graph says about a fact: its subgraph, its consequences, what must stay.
+        """Retrieve a fact's subgraph, its consequences and the facts that must stay.
 
         Args:
             fact: the fact to change.
-            exclude: triples and relations that take no part.
-            leave: ids of consequences and kept facts that are not held.
+            exclude: triples and relations to leave out.
+            leave: ids of consequences and kept facts to leave out of the search.
         """
         return prepare_edit(
             fact, store=self.graph, catalogue=self.catalogue, config=self.config, exclude=exclude, leave=leave
         )
 
     def edit(self, fact: FactEdit, *, progress: Progress | None = None) -> Edited:
-        """Change one fact, measure it before and after, and keep the patch."""
+        """Edit one fact, measure it before and after, and keep the patch."""
         return self.edit_many([fact], progress=progress)
 
     def edit_many(self, facts: Sequence[FactEdit], *, progress: Progress | None = None) -> Edited:
-        """Change several facts in one patch.
+        """Edit several facts in one patch.
 
         Raises:
             ContradictionError: if two of the facts contradict each other.
@@ -193,7 +193,7 @@ class EditSession:
         return self.edit_prepared([self.prepare(fact) for fact in facts], progress=progress)
 
     def edit_prepared(self, contexts: Sequence[EditContext], *, progress: Progress | None = None) -> Edited:
-        """Change the facts of these contexts (`prepare`) in one patch, measure them, and keep the patch."""
+        """Edit the facts of these contexts (`prepare`) in one patch, measure them, and keep the patch."""
         if not contexts:
             raise RequestError("There is no fact to edit. Give at least one.")
         earlier = self._so_far
@@ -214,16 +214,16 @@ class EditSession:
     def _reports(self, plan: EditPlan, earlier: EditsSoFar, progress: Progress) -> tuple[EditReport, ...]:
         reports = []
         for position in range(len(plan.contexts)):
-            progress.report(ProgressEvent(stage="measure", done=position, total=len(plan.contexts)))
+            progress.report(ProgressEvent(stage=Stage.MEASURE, done=position, total=len(plan.contexts)))
             progress.check()
             reports.append(
                 report_edit(self.lm, plan, earlier=earlier.patches, position=position, settings=self.settings)
             )
-        progress.report(ProgressEvent(stage="measure", done=len(reports), total=len(reports)))
+        progress.report(ProgressEvent(stage=Stage.MEASURE, done=len(reports), total=len(reports)))
         return tuple(reports)
 
     def probe(self, prompts: Sequence[str | Question], *, decoding: Decoding | None = None) -> Comparison:
-        """Ask the unedited model and the edited one the same prompts; plain texts have no expected answer."""
+        """Ask the unedited and the edited model the same prompts; plain texts have no expected answer."""
         asked = [Question.typed(item) if isinstance(item, str) else item for item in prompts]
         before = ask(self.lm, asked, decoding=decoding)
         with self.attached():
@@ -231,32 +231,32 @@ class EditSession:
         return compare_answers(before, after)
 
     def generate(self, prompts: Sequence[str], *, max_new_tokens: int = 20, chat: bool = False) -> list[str]:
-        """Continue each prompt greedily with the edits that are on."""
+        """Continue each prompt greedily with the enabled edits."""
         with self.attached():
             return generate(self.lm, prompts, max_new_tokens=max_new_tokens, chat=chat)
 
     @contextmanager
     def attached(self) -> Iterator[LoadedLM]:
-        """The model with the edits that are on, for the length of a ``with`` and in this thread only."""
+        """Attach the enabled edits for the length of a ``with``, in this thread only."""
         with attached(self.patches, self.lm):
             yield self.lm
 
     def undo(self) -> EditPatch:
-        """Take the newest patch out and return it.
+        """Remove the newest patch and return it.
 
         Raises:
             RequestError: if there is no edit.
         """
         if not self._made:
-            raise RequestError("There is no edit to undo.")
+            raise RequestError("There is no edit to undo. Make an edit first.")
         last = self._made[-1].patch
         self._change(self._made[:-1])
         return last
 
     def toggle(self, patch_id: str, *, on: bool | None = None) -> bool:
-        """Switch one patch on or off; without `on`, the other way round. Returns whether it is on now.
+        """Switch one patch on or off (without `on`: toggle it) and return whether it is on now.
 
-        Later edits keep the form they were made in: they were made with the patches that were on then.
+        Later edits do not change: they were made with the patches that were on then.
 
         Raises:
             RequestError: if the session has no such patch.
@@ -270,7 +270,7 @@ class EditSession:
         return is_on
 
     def save(self, folder: str | Path) -> Path:
-        """Write all patches and which of them are on into a folder, without their reports; returns the folder."""
+        """Write all patches and their on/off state into a folder, without reports; return the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for made in self._made:
@@ -286,7 +286,7 @@ class EditSession:
         return folder
 
     def load(self, folder: str | Path) -> None:
-        """Replace the edits of this session by those that `save` wrote.
+        """Replace the edits of this session with those that `save` wrote.
 
         Raises:
             BrokenArtifactError: if the folder holds no session, or a damaged one.

@@ -1,1 +1,1 @@
-"""Data sets, runs over many edits, general ability, and the tables and figures that come of them."""
+"""Data sets, runs over many edits, and their tables and figures."""

@@ -1,1 +1,1 @@
-"""Which of the facts a model knows an edit will move: an index of them, the forecast, and its price in the write."""
+"""Forecast of the known facts an edit will change: the index, the forecast, and the price in the write."""

@@ -1,4 +1,4 @@
-"""`FactPrompt`: a fact as a prompt with its right answers; from a graph in the catalogue's words, or a CSV file."""
+"""`FactPrompt`: a fact as a prompt with its right answers, from a graph or a CSV file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from pathlib import Path
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
-from kgmet.graph.phrasing import fill, says, split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, says, split_templates
 from kgmet.graph.reading.chains import GraphReader
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 
-__all__ = ["N_PROBE_WORDINGS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+__all__ = ["OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
 
 OWN = "own"
-"""The relation of facts that a person brought."""
-N_PROBE_WORDINGS = 2
-"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
+"""Relation id of facts that the user supplied."""
 _MAX_NAMES = 8
 _MAX_OBJECTS = 8
 _READ = 50_000
@@ -30,11 +28,11 @@ _READ = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class FactPrompt:
-    """One fact, asked in one wording.
+    """One fact in one wording.
 
-    `text` is the complete prompt and `answers` are the names any of which is right. `subject_id` and `relation` are the
-    graph's ids; a person's own fact has the relation `OWN` and no subject id. `must_hold` says whether the fact counts
-    even where the model does not know it.
+    `text` is the complete prompt; any of `answers` is right. `subject_id` and `relation` are the graph's ids; a user's
+    own fact has the relation `OWN` and no subject id. `must_hold` says whether the fact counts even if the model does
+    not know it.
     """
 
     text: str
@@ -58,12 +56,12 @@ class FactPrompt:
 def facts_of(
     store: TripleStore, catalogue: RelationCatalogue, *, relations: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Entity, tuple[Entity, ...]]]:
-    """(relation id, subject, its objects) of every fact there are words for; relations take turns, best known first.
+    """Yield (relation id, subject, objects) of every fact with a wording; relations alternate, best known first.
 
     Args:
         store: the graph.
-        catalogue: the words.
-        relations: only these; by default all of the store's.
+        catalogue: wordings of relations.
+        relations: the relations to include; by default all of the store's.
     """
     wanted = [relation.id for relation in store.relations() if relation.id in catalogue]
     if relations is not None:
@@ -84,7 +82,7 @@ def _by_subject(store: TripleStore, relation: str, reader: GraphReader) -> list[
 
 
 def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -> tuple[FactPrompt, ...]:
-    """Return the fact in every wording that is not kept for probing and does not give the answer away."""
+    """Return the fact in every wording that is not held out for probing and does not give away the answer."""
     names = tuple(dict.fromkeys(name for thing in objects for name in (thing.label, thing.in_text, *thing.aliases)))
     right = tuple(name for name in names if name.strip() and not says(subject.label, name))[:_MAX_NAMES]
     if not right or any(says(subject.label, thing.label) for thing in objects):
@@ -103,7 +101,7 @@ def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -
 
 
 def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
-    """Return facts that must not change, from (prompt, answer) pairs."""
+    """Make facts that must not change from (prompt, answer) pairs."""
     return tuple(
         FactPrompt(text=prompt.strip(), answers=(answer.strip(),), subject=prompt.strip(), must_hold=True)
         for prompt, answer in rows
@@ -111,10 +109,10 @@ def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
 
 
 def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
-    """Return facts that must not change, from a CSV file with the columns ``prompt`` and ``answer``.
+    """Read facts that must not change from a CSV file with the columns ``prompt`` and ``answer``.
 
     Raises:
-        ConfigError: if the file cannot be read, or a row lacks one of them; says the line.
+        ConfigError: if the file cannot be read, or a row lacks a value; gives the line.
     """
     reader = csv.DictReader(read_text(path, error=ConfigFileError).splitlines())
     if not {"prompt", "answer"} <= set(reader.fieldnames or ()):

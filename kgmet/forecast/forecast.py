@@ -1,4 +1,4 @@
-"""`forecast`: which known facts a patch will move, and by how much, before it is ever attached."""
+"""`forecast`: the known facts that a patch will change, and by how much, without attaching it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["FactForecast", "Forecast", "Planned", "forecast"]
 
 
 class Planned(Protocol):
-    """Anything that holds a patch, such as an `EditPlan`."""
+    """An object with a patch, such as an `EditPlan`."""
 
     @property
     def patch(self) -> EditPatch:
@@ -29,7 +29,7 @@ class Planned(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FactForecast:
-    """One fact before and after, as forecast: `change` is that of the answer's log-probability, in nats."""
+    """Forecast for one fact: `change` is that of the answer's log-probability, in nats."""
 
     fact: IndexedFact
     change: float
@@ -41,15 +41,15 @@ class FactForecast:
 
     @property
     def after(self) -> float:
-        """The answer's probability with the patch, as forecast; at most 1."""
+        """The forecast probability of the answer with the patch; at most 1."""
         return math.exp(min(0.0, self.fact.logprob + self.change))
 
     def __str__(self) -> str:
-        """As in ``Reina Sofía Museum: Madrid 81 % → 12 %``."""
+        """Return one line such as ``Reina Sofía Museum: Madrid 81 % → 12 %``."""
         return f"{self.fact.prompt.subject}: {self.fact.answer} {100 * self.before:.0f} % → {100 * self.after:.0f} %"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "prompt": self.fact.prompt.text,
             "subject": self.fact.prompt.subject,
@@ -63,10 +63,10 @@ class FactForecast:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Forecast:
-    """What a patch does to the facts of an index, to first order.
+    """First-order effect of a patch on the facts of an index.
 
-    `changes` (n_fact,) are the changes of the answers' log-probabilities, in nats. `parts` (n_pair,) by layer are what
-    each kept token adds to them, in the order of the index's pairs.
+    `changes` (n_fact,) are the changes of the answers' log-probabilities, in nats. `parts` (n_pair,) by layer are the
+    contributions of each kept token, in the order of the index's pairs.
     """
 
     index: FactIndex
@@ -74,24 +74,24 @@ class Forecast:
     parts: Mapping[int, Tensor]
 
     def of(self, number: int) -> FactForecast:
-        """The forecast of one fact."""
+        """Return the forecast of one fact."""
         return FactForecast(fact=self.index.facts[number], change=float(self.changes[number]))
 
     @cached_property
     def worst_first(self) -> tuple[int, ...]:
-        """Numbers of the facts, the largest loss first."""
+        """Indices of the facts, largest loss first."""
         return tuple(self.changes.argsort().tolist())
 
     def worst(self, n: int = 20) -> tuple[FactForecast, ...]:
-        """The `n` facts that lose most."""
+        """Return the `n` facts with the largest loss."""
         return tuple(self.of(number) for number in self.worst_first[:n])
 
     def losing(self, nats: float = 0.5) -> int:
-        """How many facts lose more than so many nats."""
+        """Return how many facts lose more than the given nats."""
         return int((self.changes < -nats).sum())
 
     def by_token(self, number: int) -> Tensor:
-        """What each layer and token adds to one fact's change, (n_layer, pos): layers as in `FactIndex.layers`."""
+        """Return each layer's and token's part of one fact's change, (n_layer, pos), by `FactIndex.layers`."""
         layers = self.index.layers
         table = torch.zeros(len(layers), len(self.index.facts[number].tokens), dtype=torch.float32)
         for row, layer in enumerate(layers):
@@ -103,11 +103,11 @@ class Forecast:
 
 
 def forecast(patch: EditPatch | Planned | Sequence[EditPatch], index: FactIndex) -> Forecast:
-    """Forecast what a patch, or several together, do to every fact of an index. Nothing is run; nothing is attached.
+    """Forecast the effect of one or several patches on every fact of an index, without running the model.
 
     Args:
-        patch: the patch, the plan that holds it, or several patches.
-        index: known facts of the same model, with the layers that are written.
+        patch: the patch, a plan with it, or several patches.
+        index: known facts of the same model, with the written layers.
 
     Raises:
         StaleArtifactError: if a patch is of another model.

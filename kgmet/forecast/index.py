@@ -1,8 +1,8 @@
-"""`FactIndex`: facts a model knows, with the pairs (k, g) of their tokens at the written layers; made once, then read.
+"""`FactIndex`: facts a model knows, with the pairs (k, g) of their tokens at the written layers.
 
-Facts are asked relation by relation, the best known first, and only the first wording that no probe uses is asked. A
-relation of which the model knows next to nothing is given up early. What is known is measured at once and kept part by
-part, so that an index whose making was stopped goes on where it was.
+Facts are asked relation by relation, best known first, in the first wording that no probe uses. A relation of which the
+model knows almost nothing is dropped early. Known facts are measured at once and saved in parts, so that an interrupted
+build resumes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json
 from kgmet.base.fingerprint import digest
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.forecast.known import answers_of
 from kgmet.forecast.pairs import MeasuredFacts, joined_pairs, measure_facts
@@ -44,21 +44,21 @@ __all__ = [
 ]
 
 PAIRS_PER_FACT = 48
-"""Most pairs kept of a fact, over all layers. What moves a fact is spread over its tokens: few may be dropped."""
+"""Most pairs kept per fact, over all layers; the effect is spread over tokens, so few can be dropped."""
 MOST_BYTES = 500_000_000
-"""Size that an index keeps to: one of very many facts keeps fewer pairs of each."""
+"""Size limit of an index in bytes; with very many facts, fewer pairs of each are kept."""
 _ROUND = 8
-"""Facts asked of every relation in one round."""
+"""Facts asked per relation and round."""
 _PATIENCE = 16
-"""Facts after which a relation is given up if the model knows too few of them."""
+"""Number of asked facts after which a relation may be dropped."""
 _FEWEST = 0.1
-"""Share of the asked facts that a relation must reach to be asked on."""
+"""Share of known facts below which a relation is dropped."""
 _VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexedFact:
-    """One fact of an index: its prompt, the answer whose log-probability `logprob` (nats) is priced, and its tokens."""
+    """One fact of an index: its prompt, the priced answer with its `logprob` in nats, and its tokens."""
 
     prompt: FactPrompt
     answer: str
@@ -82,7 +82,7 @@ class IndexedFact:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> IndexedFact:
-        """Inverse of `to_json`."""
+        """Read what `to_json` made."""
         prompt = FactPrompt(
             text=str(data["text"]),
             answers=tuple(map(str, data["answers"])),
@@ -97,7 +97,7 @@ class IndexedFact:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FactIndex:
-    """Facts with their pairs by layer, for one model.
+    """Known facts of one model with their pairs by layer.
 
     `kept` is the mean share of a fact's Σ ‖g‖²‖k‖² that the kept pairs carry, in [0, 1].
     """
@@ -122,11 +122,11 @@ class FactIndex:
         return sum(t.numel() * t.element_size() for p in self.pairs.values() for t in (p.keys, p.slopes))
 
     def price(self, config: PriceConfig) -> FactPrice:
-        """Return what a write pays for moving these facts."""
+        """Return the price on changing these facts in a write."""
         return FactPrice(pairs=self.pairs, n_fact=len(self), config=config)
 
     def only(self, rows: Sequence[int]) -> FactIndex:
-        """Return the facts with these numbers, in their order."""
+        """Select facts by index, in the given order."""
         chosen = torch.tensor(sorted(rows), dtype=torch.long)
         return replace(
             self,
@@ -135,12 +135,12 @@ class FactIndex:
         )
 
     def without(self, facts: Collection[tuple[str, str]]) -> FactIndex:
-        """The index without some facts, named by (subject id, relation id); a person's own by (text, ``own``)."""
+        """Drop facts by (subject id, relation id); a user's own facts by (text, ``own``)."""
         rows = [number for number, fact in enumerate(self.facts) if fact.prompt.fact not in facts]
         return self if len(rows) == len(self.facts) else self.only(rows)
 
     def extended(self, other: FactIndex) -> FactIndex:
-        """These facts and those of another index of the same model and layers; a prompt that is here already stays.
+        """Add the facts of another index of the same model and layers; prompts already present stay.
 
         Raises:
             StaleArtifactError: if the other is of another model or lacks a layer.
@@ -161,7 +161,7 @@ class FactIndex:
         )
 
     def check(self, lm: LoadedLM, layers: Collection[int]) -> None:
-        """Make sure the index is of this model and has these layers.
+        """Check that the index is of this model and has these layers.
 
         Raises:
             StaleArtifactError: if it is of another model.
@@ -185,19 +185,19 @@ class FactIndex:
 
 
 def pairs_that_fit(lm: LoadedLM, n_fact: int) -> int:
-    """How many pairs of each of so many facts are kept: `PAIRS_PER_FACT`, or what `MOST_BYTES` allow; at least 4."""
+    """Return the pairs kept per fact: `PAIRS_PER_FACT`, or fewer to fit `MOST_BYTES`; at least 4."""
     return max(4, min(PAIRS_PER_FACT, MOST_BYTES // (n_fact * 2 * (lm.d_key + lm.d_model))))
 
 
 def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int | None = None) -> int:
-    """Largest size of an index of so many facts, in memory and on disk: known before it is made."""
+    """Return the largest size in bytes of an index of so many facts, in memory and on disk."""
     return n_fact * (per_fact or pairs_that_fit(lm, n_fact)) * 2 * (lm.d_key + lm.d_model)
 
 
 def index_folder(
     lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, layers: Sequence[int], *, per_fact: int
 ) -> Path:
-    """Return where the parts of an index are kept: by model, graph, words, layers and size of a fact."""
+    """Return the cache folder of an index, named by model, graph, wordings, layers and pairs per fact."""
     parts = [lm.fingerprint, store.fingerprint, catalogue.fingerprint, json.dumps(list(layers))]
     name = digest("fact index", str(_VERSION), str(per_fact), *parts)[:16]
     return cache_dir() / "forecast" / name
@@ -212,11 +212,11 @@ def measured_index(
     dtype: torch.dtype = torch.bfloat16,
     progress: Progress | None = None,
 ) -> FactIndex:
-    """Return an index of given (fact, answer) pairs, known or not, with nothing put on disk.
+    """Build an index of given (fact, answer) pairs, known or not, without saving it.
 
     Args:
         lm: the model, with nothing attached.
-        facts: the facts, each with the name of its answer that is measured.
+        facts: the facts, each with the answer to measure.
         layers: decoder layers.
         per_fact: most pairs kept of a fact; 0 keeps all.
         dtype: in which pairs are kept.
@@ -243,17 +243,17 @@ def build_index(
     per_fact: int | None = None,
     progress: Progress | None = None,
 ) -> FactIndex:
-    """Up to `limit` facts of a graph that the model knows, read from the cache as far as they are there.
+    """Build an index of up to `limit` facts of a graph that the model knows, using cached parts.
 
     Args:
         lm: the model, with nothing attached.
         store: the graph.
-        catalogue: the words facts are asked in.
-        layers: decoder layers that are written.
+        catalogue: wordings of relations.
+        layers: the written decoder layers.
         limit: most facts of the graph.
-        own: a person's own facts, which count whether the model knows them or not.
+        own: the user's own facts, which count whether the model knows them or not.
         per_fact: most pairs kept of a fact; by default `pairs_that_fit`.
-        progress: receives every round and can cancel; finished rounds are kept for the next time.
+        progress: receives every round and can cancel; finished rounds are kept for the next call.
 
     Raises:
         ConfigError: if a layer is out of range.
@@ -269,7 +269,7 @@ def build_index(
     while sum(map(len, parts)) < limit:
         size = index_bytes(lm, limit, per_fact=per_fact)
         detail: dict[str, float | str] = {"most bytes": float(size), "round": float(number + 1)}
-        progress.report(ProgressEvent(stage="fact index", done=sum(map(len, parts)), total=limit, detail=detail))
+        progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=sum(map(len, parts)), total=limit, detail=detail))
         progress.check()
         prompts = asking.next_round()
         if not prompts:
@@ -278,7 +278,7 @@ def build_index(
         asking.heard({fact.prompt.id for fact in part.facts})
         parts.append(part)
         number += 1
-    progress.report(ProgressEvent(stage="fact index", done=limit, total=limit))
+    progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=limit, total=limit))
     index = _joined(lm, parts, layers)
     index = index.only(range(limit)) if len(index) > limit else index
     if own:
@@ -288,7 +288,7 @@ def build_index(
 
 
 class _Asking:
-    """Which facts to ask next: some of every relation the model knows anything of."""
+    """Choice of the next facts to ask: some of every relation of which the model knows anything."""
 
     def __init__(self, store: TripleStore, catalogue: RelationCatalogue) -> None:
         self._catalogue = catalogue
@@ -315,7 +315,7 @@ class _Asking:
         return self._round
 
     def heard(self, known: Collection[str]) -> None:
-        """Which of the last round the model knows, by their ids."""
+        """Record the ids of the last round's facts that the model knows."""
         for prompt in self._round:
             self._known[prompt.relation] += prompt.id in known
 

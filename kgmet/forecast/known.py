@@ -1,7 +1,7 @@
-"""`known_facts`: which of a graph's facts a model knows, by relation.
+"""`known_facts`: the facts of a graph that a model knows, by relation.
 
-A fact is known if the model's greedy continuation of a prompt begins with a name of the object, in any of the
-catalogue's wordings that are not kept for probing.
+A fact is known if the model's greedy continuation of a prompt begins with a name of the object, in any catalogue
+wording that is not held out for probing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -24,14 +24,14 @@ from kgmet.lm.say.score import literal
 __all__ = ["AskedFact", "KnownFacts", "KnownRelation", "answers_of", "known_facts"]
 
 _AT_ONCE = 1024
-"""Prompts between two reports."""
+"""Prompts between two progress reports."""
 _MAX_TOKEN = 1536
-"""Tokens of a batch."""
+"""Most tokens per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AskedFact:
-    """A fact that was asked: `answer` is the right name the model begins with, ``None`` where it begins otherwise."""
+    """An asked fact: `answer` is the right name with which the model begins, ``None`` if it begins otherwise."""
 
     prompt: FactPrompt
     answer: str | None
@@ -39,7 +39,7 @@ class AskedFact:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRelation:
-    """Of one relation: how many facts were asked and how many of them the model knows."""
+    """Numbers of asked and known facts of one relation."""
 
     relation: str
     label: str
@@ -48,13 +48,13 @@ class KnownRelation:
 
     @property
     def share(self) -> float:
-        """Known of asked, in [0, 1]; 0 if none was asked."""
+        """Share of known facts, in [0, 1]; 0 if none was asked."""
         return self.known / self.asked if self.asked else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFacts:
-    """What a model knows of a graph: by relation, best known first, and the known facts themselves."""
+    """A model's knowledge of a graph: counts by relation, best known first, and the known facts."""
 
     model: str
     model_fingerprint: str
@@ -64,16 +64,16 @@ class KnownFacts:
 
     @property
     def asked(self) -> int:
-        """Facts asked."""
+        """Number of asked facts."""
         return sum(row.asked for row in self.relations)
 
     @property
     def known(self) -> int:
-        """Facts the model knows."""
+        """Number of known facts."""
         return sum(row.known for row in self.relations)
 
     def to_json(self) -> dict[str, Any]:
-        """Counts by relation, as plain JSON values."""
+        """Return counts by relation, as plain JSON values."""
         rows = [
             {"relation": row.relation, "label": row.label, "asked": row.asked, "known": row.known}
             for row in self.relations
@@ -100,11 +100,11 @@ def known_facts(
     """Ask the model the best-known facts of each relation.
 
     Args:
-        lm: the model with whatever is attached.
+        lm: the model, with any attached patches.
         store: the graph.
-        catalogue: the words.
+        catalogue: wordings of relations.
         per_relation: most facts asked of a relation.
-        relations: only these; by default all there are words for.
+        relations: the relations to ask; by default all with a wording.
         progress: receives every batch and can cancel.
     """
     progress = progress or Silent()
@@ -115,7 +115,7 @@ def known_facts(
         left = [p[number] for p in wordings if number < len(p) and not _is_known(asked, p[number])]
         for begin in range(0, len(left), _AT_ONCE):
             progress.report(
-                ProgressEvent(stage="known facts", done=begin, total=len(left), detail={"wording": number + 1})
+                ProgressEvent(stage=Stage.KNOWN_FACTS, done=begin, total=len(left), detail={"wording": number + 1})
             )
             progress.check()
             chunk = left[begin : begin + _AT_ONCE]
@@ -162,10 +162,10 @@ def _by_relation(asked: Mapping[tuple[str, str], AskedFact], catalogue: Relation
 def answers_of(
     lm: LoadedLM, prompts: Sequence[FactPrompt], *, check: Callable[[], None] = lambda: None
 ) -> list[str | None]:
-    """For each prompt the right answer that the model's greedy continuation begins with, or ``None``.
+    """Return, for each prompt, the right answer with which the greedy continuation begins, or ``None``.
 
-    Most prompts are settled by their first token; only where that fits a name are the name's other tokens asked.
-    `check` is called before every batch and may raise.
+    Most prompts are decided by the first token; only if that fits a name are the name's other tokens checked. `check`
+    is called before every batch and may raise.
     """
     spans = spans_of(lm, [(prompt.text, name) for prompt in prompts for name in prompt.answers])
     owners = [number for number, prompt in enumerate(prompts) for _ in prompt.answers]
@@ -183,7 +183,7 @@ def answers_of(
 
 
 def spans_of(lm: LoadedLM, pairs: Sequence[tuple[str, str]]) -> list[EditSpan]:
-    """Where each answer stands in the tokens of its prompt and answer."""
+    """Return the range of each answer in the tokens of prompt and answer."""
     return locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
 
 
@@ -197,7 +197,7 @@ def _inner(span: EditSpan) -> range:
 
 
 def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]], check: Callable[[], None]) -> dict[tuple[int, ...], int]:
-    """The likeliest next token after each text."""
+    """Return the likeliest next token after each text."""
     found: dict[tuple[int, ...], int] = {}
     with torch.no_grad():
         for batch in equal_batches(sorted(texts, key=lambda ids: (len(ids), ids))):
@@ -209,7 +209,7 @@ def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]], check: Callable[[], None]
 
 
 def equal_batches(texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Batches of texts of one length each, so that nothing is padded; `texts` are sorted by length."""
+    """Yield batches of texts of equal length, so that nothing is padded; `texts` must be sorted by length."""
     batch: list[tuple[int, ...]] = []
     for text in texts:
         if batch and (len(text) != len(batch[0]) or (len(batch) + 1) * len(text) > _MAX_TOKEN):

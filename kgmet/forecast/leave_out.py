@@ -1,4 +1,4 @@
-"""Which facts of an index are not priced: those the edit is meant to change, and those it is measured with."""
+"""Facts of an index that are not priced: those the edit is meant to change, and those used to measure it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Key = tuple[str, str]
 
 
 def changed_facts(edit: FactEdit, consequences: EditConsequences | None) -> frozenset[Key]:
-    """(subject id, relation id) of every fact that the edit changes or puts in doubt, as far as the graph says so.
+    """Return (subject id, relation id) of every fact that the edit changes or puts in doubt, by the graph.
 
-    The edited fact itself; what follows from it, directly, as its mirror image or from afar; and the facts of its
-    subject that it makes untrue, puts in others' place, or leaves undecided.
+    These are the edited fact; its forward, inverse and later-hop consequences; and the subject's outdated, implied and
+    undecided facts.
     """
     found: set[Key] = set()
     if edit.subject_id and edit.relation:
@@ -32,7 +32,7 @@ def changed_facts(edit: FactEdit, consequences: EditConsequences | None) -> froz
 
 
 def probed_facts(consequences: EditConsequences | None, left: Collection[str] = ()) -> frozenset[Key]:
-    """(subject id, relation id) of the facts that side effects are measured with, and of those a person left out."""
+    """Return (subject id, relation id) of facts used to measure side effects, and of those the user left out."""
     if consequences is None:
         return frozenset()
     chosen = [*consequences.probed_neighbours, *(fact for fact in consequences.kept if fact.id in left)]
@@ -45,12 +45,12 @@ def unpriced(
     *,
     earlier: Iterable[FactEdit] = (),
 ) -> FactIndex:
-    """Return the index without what must not be priced for these edits.
+    """Drop from the index what must not be priced for these edits.
 
     Args:
         index: all known facts.
-        edits: each with what the graph says about it and the ids of consequences and facts a person left out.
-        earlier: edits made before; what the model knew of their subjects is not held against later ones.
+        edits: each with its graph context and the ids of consequences and facts the user left out.
+        earlier: edits made before; facts about their subjects are not priced.
     """
     entries = list(edits)
     keys = frozenset[Key]().union(
@@ -73,6 +73,6 @@ def unpriced(
 
 
 def _is_contradicted(fact: IndexedFact, texts: Collection[str], subjects: Mapping[str, Sequence[str]]) -> bool:
-    """For facts and edits without ids: whether the prompt is an edit's, or names its subject with the old object."""
+    """Return whether a prompt without ids is an edit's, or names its subject with the old object."""
     named = subjects.get(fact.answer.casefold(), ())
     return fact.prompt.text.casefold() in texts or any(says(fact.prompt.text, subject) for subject in named)

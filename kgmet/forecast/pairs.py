@@ -1,8 +1,8 @@
-"""`measure_facts`: for each known fact, the pairs (k, g) of its tokens at some layers, by one backward pass a batch.
+"""`measure_facts`: the pairs (k, g) of each known fact's tokens at some layers, by one backward pass per batch.
 
 k is the input of a layer's down-projection at a token and g the gradient of log p(answer | prompt) with respect to its
-output there. Of each fact only the pairs with the largest ‖g‖‖k‖ are kept: what an update does to a fact is a sum of
-``gᵀ ΔW k`` over them, and most tokens have no part in it.
+output there. Only the pairs with the largest ‖g‖‖k‖ of each fact are kept: the effect of an update is the sum of ``gᵀ
+ΔW k`` over pairs, and most tokens contribute nothing.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def measure_facts(
     dtype: torch.dtype = torch.bfloat16,
     check: Callable[[], None] = lambda: None,
 ) -> MeasuredFacts:
-    """The pairs of (prompt, answer) facts at `layers`.
+    """Measure the pairs of (prompt, answer) facts at `layers`.
 
     Args:
-        lm: the model with whatever is attached.
+        lm: the model, with any attached patches.
         pairs: prompts and answers.
         layers: decoder layers.
         per_fact: most pairs kept of a fact, over all layers; 0 keeps all.
@@ -66,7 +66,7 @@ def measure_facts(
         by_text.setdefault(_asked(span), []).append(number)
     logprobs, kept = torch.zeros(len(pairs), dtype=torch.float32), torch.ones(len(pairs), dtype=torch.float32)
     parts: dict[int, list[FactPairs]] = {layer: [] for layer in layers}
-    # A text that several answers share is run once for each: its gradients are others.
+    # A text shared by several answers is run once per answer, because the gradients differ.
     rows = sorted(((text, number) for text, owners in by_text.items() for number in owners), key=lambda r: len(r[0]))
     for batch in _batches(rows):
         check()
@@ -94,7 +94,7 @@ def measure_facts(
 
 
 def joined_pairs(parts: Sequence[FactPairs], lm: LoadedLM | None = None, *, offsets: Sequence[int] = ()) -> FactPairs:
-    """Pairs of several parts as one, sorted by fact; each part's facts counted from its offset."""
+    """Join the pairs of several parts, sorted by fact; each part's facts are numbered from its offset."""
     if not parts:
         assert lm is not None
         none = torch.zeros(0, dtype=torch.long)
@@ -116,7 +116,7 @@ def joined_pairs(parts: Sequence[FactPairs], lm: LoadedLM | None = None, *, offs
 
 
 def _asked(span: EditSpan) -> tuple[int, ...]:
-    """The tokens without the last of the answer, which nothing follows."""
+    """Return the tokens without the answer's last one, which predicts nothing."""
     assert span.target is not None
     return span.input_ids[: span.target.stop - 1]
 
@@ -131,7 +131,7 @@ def _batches(rows: Sequence[tuple[tuple[int, ...], int]]) -> Iterator[list[tuple
 def _measured(
     lm: LoadedLM, spans: Sequence[EditSpan], layers: Sequence[int]
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Log-probabilities (n_row,), and keys and slopes (n_row, pos, width) of each layer; texts of one length."""
+    """Measure log-probabilities (n_row,), keys and slopes (n_row, pos, width) per layer, for texts of one length."""
     ids = torch.tensor([_asked(span) for span in spans], dtype=torch.long, device=lm.device)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     with torch.enable_grad(), recorded(modules, inputs=True) as keys, _leaves(modules) as leaves:
@@ -145,7 +145,7 @@ def _measured(
 
 
 def _wanted(spans: Sequence[EditSpan], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, place and token of every token of an answer: where it is predicted, and what it is."""
+    """Return row, predicting position and id of every answer token."""
     found = [
         (row, position - 1, span.input_ids[position])
         for row, span in enumerate(spans)
@@ -157,7 +157,7 @@ def _wanted(spans: Sequence[EditSpan], device: torch.device) -> tuple[Tensor, Te
 
 @contextmanager
 def _leaves(modules: Sequence[Any]) -> Iterator[list[list[Tensor]]]:
-    """Add zeros to what each module gives, of which gradients can be taken; nothing below the first is recorded."""
+    """Add differentiable zeros to each module's output; nothing below the first is recorded."""
     leaves: list[list[Tensor]] = [[] for _ in modules]
 
     def adder(own: list[Tensor]) -> Callable[[tuple[Any, ...], Any], Any]:
@@ -174,7 +174,7 @@ def _leaves(modules: Sequence[Any]) -> Iterator[list[list[Tensor]]]:
 
 
 def _weightiest(keys: Sequence[Tensor], slopes: Sequence[Tensor], per_fact: int) -> tuple[Tensor, Tensor]:
-    """Which pairs to keep, (n_row, n_layer, pos) bool, and the share of Σ ‖g‖²‖k‖² they carry, (n_row,)."""
+    """Return a mask of the pairs to keep, (n_row, n_layer, pos), and their share of Σ ‖g‖²‖k‖², (n_row,)."""
     sizes = [k.float().norm(dim=-1) * g.float().norm(dim=-1) for k, g in zip(keys, slopes, strict=True)]
     weight = torch.stack([size.to(sizes[0].device) for size in sizes], dim=1).square()
     flat = weight.flatten(1)

@@ -1,1 +1,1 @@
-"""Triples, stores, files and endpoints; the subgraph of an edit and what follows from it."""
+"""Triples, stores, files and endpoints; the subgraph and the consequences of an edit."""

@@ -1,4 +1,4 @@
-"""Entities, relations and triples as plain JSON, and back; one place that checks what a file claims."""
+"""Conversion of entities, relations and triples to and from JSON, with validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def take(data: Any, key: str, kind: type | tuple[type, ...]) -> Any:
-    """`data[key]`, checked to be of `kind`.
+    """Return `data[key]`, checked to be of `kind`.
 
     Raises:
         BrokenArtifactError: if `data` is no mapping, lacks `key`, or holds something else there.
@@ -41,7 +41,7 @@ def take(data: Any, key: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def entity_to_json(entity: Entity) -> dict[str, Any]:
-    """Return id and label, and what else is known of the entity; empty fields are left out."""
+    """Return the entity's fields; empty ones are left out."""
     row: dict[str, Any] = {"id": entity.id, "label": entity.label}
     if entity.description:
         row["description"] = entity.description
@@ -55,7 +55,7 @@ def entity_to_json(entity: Entity) -> dict[str, Any]:
 
 
 def entity_from_json(data: Any) -> Entity:
-    """Inverse of `entity_to_json`.
+    """Read what `entity_to_json` made.
 
     Raises:
         BrokenArtifactError: if it is not an entity.
@@ -83,7 +83,7 @@ def relation_from_json(data: Any) -> Relation:
 
 
 def texts_from_json(data: Any, key: str) -> tuple[str, ...]:
-    """`data[key]` as a tuple of texts.
+    """Return `data[key]` as a tuple of texts.
 
     Raises:
         BrokenArtifactError: if it is not a list of texts.
@@ -95,7 +95,7 @@ def texts_from_json(data: Any, key: str) -> tuple[str, ...]:
 
 
 def triple_to_json(triple: Triple) -> dict[str, Any]:
-    """Return a triple with everything known of its two ends."""
+    """Return a triple with all fields of its two entities."""
     return {
         "subject": entity_to_json(triple.subject),
         "relation": {"id": triple.relation.id, "label": triple.relation.label},
@@ -105,7 +105,7 @@ def triple_to_json(triple: Triple) -> dict[str, Any]:
 
 
 def triple_from_json(data: Any) -> Triple:
-    """Inverse of `triple_to_json`.
+    """Read what `triple_to_json` made.
 
     Raises:
         BrokenArtifactError: if it is not a triple.

@@ -1,4 +1,4 @@
-"""The values that say what an edit entails: `Consequence`, `KeptFact`, `EditConsequences`. No store is asked here."""
+"""Values for what an edit entails: `Consequence`, `KeptFact`, `EditConsequences`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from kgmet.graph.triple import Entity, Triple
 __all__ = ["Consequence", "ConsequenceKind", "EditConsequences", "KeptFact", "KeptKind"]
 
 ConsequenceKind = Literal["forward", "inverse_gained", "inverse_lost", "later_hop"]
-"""How a consequence hangs on the edited fact: after it, its mirror image, or before it."""
+"""Kind of consequence: the edited fact comes first in its chain, is inverted, or comes later."""
 KeptKind = Literal["own", "neighbour"]
-"""Whose fact must stay: the edit's subject's, or that of another subject of the same relation."""
+"""Kind of kept fact: of the edit's subject, or of another subject of the same relation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """One thing that changes because the edit is true: ask about `subject` and the answer goes from `old` to `new`.
+    """One change implied by the edit: the answer about `subject` changes from `old` to `new`.
 
-    `path_old` and `path_new` are chains of triples, the edited one among them; `path_old` is empty where the old end is
-    not known by a path. `relation` is the id of the one relation from `subject` to the end, where one names it. `also`
-    are further right answers after the edit, `also_old` before it. Each of `templates` and `questions` has one ``{}``
-    for `subject` (see `text`); a template's natural continuation is the answer.
+    `path_old` and `path_new` are chains of triples that include the edited one; `path_old` is empty where no path to
+    the old answer is known. `relation` is the id of the single relation from `subject` to the answer, if there is one.
+    `also` are further right answers after the edit, `also_old` before it. Each of `templates` and `questions` has one
+    ``{}`` for `subject` (see `text`); a template's natural continuation is the answer.
     """
 
     id: str
@@ -54,7 +54,7 @@ class Consequence:
     also_old: tuple[Entity, ...] = ()
 
     def text(self, template: str) -> str:
-        """`template` with the subject in place, its article lower-case inside a sentence."""
+        """Return `template` with the subject in place, its article lower-case inside a sentence."""
         return fill(template, self.subject)
 
     def to_json(self) -> dict[str, Any]:
@@ -78,14 +78,14 @@ class Consequence:
 
     @classmethod
     def from_json(cls, data: Any) -> Consequence:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if it is not a consequence.
         """
         kind = take(data, "kind", str)
         if kind not in ("forward", "inverse_gained", "inverse_lost", "later_hop"):
-            raise BrokenArtifactError(f"A consequence is of no kind {kind!r}. Find the consequences again.")
+            raise BrokenArtifactError(f"There is no kind of consequence {kind!r}. Find the consequences again.")
         return cls(
             id=take(data, "id", str),
             kind=kind,
@@ -106,9 +106,9 @@ class Consequence:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptFact:
-    """One fact that must stay as it is, with prompts for it; each of `templates` has one ``{}`` for its subject.
+    """One fact that the edit must not change, with its prompts; each template has one ``{}`` for the subject.
 
-    `path` holds the triples it rests on where it is a chain, and is empty where `triple` stands for itself.
+    `path` holds the triples of a chain; it is empty for a single triple.
     """
 
     id: str
@@ -121,7 +121,7 @@ class KeptFact:
     path: tuple[Triple, ...] = ()
 
     def text(self, template: str) -> str:
-        """`template` with the fact's subject in place, its article lower-case inside a sentence."""
+        """Return `template` with the fact's subject in place, its article lower-case inside a sentence."""
         return fill(template, self.triple.subject)
 
     def to_json(self) -> dict[str, Any]:
@@ -139,14 +139,14 @@ class KeptFact:
 
     @classmethod
     def from_json(cls, data: Any) -> KeptFact:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if it is not a kept fact.
         """
         kind = take(data, "kind", str)
         if kind not in ("own", "neighbour"):
-            raise BrokenArtifactError(f"A kept fact is of no kind {kind!r}. Find the consequences again.")
+            raise BrokenArtifactError(f"There is no kind of kept fact {kind!r}. Find the consequences again.")
         return cls(
             id=take(data, "id", str),
             kind=kind,
@@ -161,12 +161,12 @@ class KeptFact:
 
 @dataclass(frozen=True, kw_only=True)
 class EditConsequences:
-    """Everything a graph says about one edit, in the order in which it matters.
+    """Everything a graph says about one edit, most important first.
 
-    `outdated` are facts of the subject that the graph holds and the edit makes untrue, `implied` those that take their
-    place, and `undecided` those about which the graph cannot tell. `written_later` are the later hops that a second,
-    deep write may use; `kept_later` and `probed_kept_later` are chains over two hops that must stay: the former may be
-    protected, the latter are only measured. Both are empty unless asked for (`ConsequenceConfig.max_kept_later`).
+    `outdated` are facts of the subject in the graph that the edit makes untrue, `implied` their replacements, and
+    `undecided` those on which the graph is silent. `written_later` are the later hops that a second, deep write may
+    use. `kept_later` and `probed_kept_later` are chains over two hops that must stay: the former may be protected, the
+    latter are only measured. Both are empty unless requested (`ConsequenceConfig.max_kept_later`).
     """
 
     edit: FactEdit
@@ -191,12 +191,12 @@ class EditConsequences:
 
     @property
     def protected_neighbours(self) -> tuple[KeptFact, ...]:
-        """The neighbours a solve may protect: every second one. The others are for measuring and never protected."""
+        """The neighbours a solve may protect: every second one. The others are only measured."""
         return self.kept_neighbours[0::2]
 
     @property
     def probed_neighbours(self) -> tuple[KeptFact, ...]:
-        """The neighbours that probes ask about; none of them is protected."""
+        """The neighbours that probes ask about; none is protected."""
         return self.kept_neighbours[1::2]
 
     @property
@@ -223,14 +223,14 @@ class EditConsequences:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EditConsequences:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if it is not what `to_json` wrote.
         """
         unknown = sorted(set(data) - {field.name for field in fields(cls)})
         if unknown:
-            raise BrokenArtifactError(f"Saved consequences have no field {unknown[0]!r}. Find the consequences again.")
+            raise BrokenArtifactError(f"Consequences have no field {unknown[0]!r}. Find the consequences again.")
         parts: dict[str, Any] = {"subject": entity_from_json(take(data, "subject", dict))}
         for name in _CHANGED:
             parts[name] = tuple(Consequence.from_json(row) for row in take(data, name, list))

@@ -1,7 +1,7 @@
-"""Names as people type them: folding, and an index that finds entities by label, alias, prefix and word.
+"""Name matching: folding of typed names, and an index of entities by label, alias, prefix and word.
 
-Folding ignores case, accents, punctuation, invisible marks and a leading English article, so "eiffel tower",
-"The Eiffel Tower" and "Eiffel Tower" are one name. Marks that make another letter (Devanagari vowels, Japanese voicing,
+Folding ignores case, accents, punctuation, invisible marks and a leading English article, so "eiffel tower", "The
+Eiffel Tower" and "Eiffel Tower" are the same name. Marks that make another letter (Devanagari vowels, Japanese voicing,
 Thai tones) stay: only the marks Unicode places around a letter as accents or vocalisation are dropped.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["NameHit", "NameIndex", "fold", "without_article"]
 
 Ints = npt.NDArray[np.int32]
 
-# Letters that do not decompose into a base and an accent, though people type the base.
+# Letters that do not decompose into a base and an accent, although users type the base.
 _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h", "ŧ": "t"}
 _JOINING = frozenset("'’‘ʼʻ`´.")
 _MEANING = frozenset("#&%@*")
@@ -31,13 +31,13 @@ _ASCII = {
 }
 _ARTICLES = ("the ",)
 _VALUE_PENALTY = 0.2
-"""Puts a code that is typed in full after a thing of which it is an alias."""
+"""Penalty that ranks a fully typed code below the entity it is an alias of."""
 _ALIKE = 0.8
-"""How similar a word must be to be taken for a slip of another (difflib's ratio)."""
+"""Smallest similarity (difflib's ratio) at which a word counts as a misspelling of another."""
 
 
 def without_article(text: str) -> str:
-    """`text` without a leading English article and surrounding blanks; an article alone stays."""
+    """Return `text` without a leading English article and surrounding blanks; an article alone stays."""
     bare = text.strip()
     for article in _ARTICLES:
         if bare[: len(article)].casefold() == article and bare[len(article) :].strip():
@@ -46,7 +46,7 @@ def without_article(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return the form in which names are compared; never empty unless `text` is blank.
+    """Return the normal form in which names are compared; never empty unless `text` is blank.
 
     Text that consists of punctuation alone is only case-folded: the band "!!!" keeps its name.
     """
@@ -75,7 +75,7 @@ def _fold_unicode(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class NameHit:
-    """`entity` is the number of an entity, `name` the label or alias that fitted, `score` in [0, 1]."""
+    """One search hit: the entity's number, the label or alias that matched, and a score in [0, 1]."""
 
     entity: int
     name: str
@@ -83,11 +83,11 @@ class NameHit:
 
 
 class NameIndex:
-    """Finds numbered entities by their names.
+    """Index of numbered entities by name.
 
-    Better first: the label itself, an alias, the beginning of a name, words of a name, and only if there is none of
-    those, names like it but for a slip of the pen; within each, entities with more facts.
-    Sorted arrays and bisection: about a hundred bytes a name, and no query looks at more names than fit it.
+    Ranked best first: exact label, alias, prefix of a name, words of a name, and, only if none of these matches,
+    similar spellings. Within a tier, entities with more facts come first. Built from sorted arrays and bisection: about
+    a hundred bytes per name, and a query visits only matching names.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class NameIndex:
     ) -> None:
         """Index `labels` (one per entity) and `aliases` (entity number, text).
 
-        `weight` (n_node) is the number of facts of each entity; `is_value` (n_node) says which are values, not things:
-        who types "USA" seldom means the code.
+        `weight` (n_node) is the number of facts of each entity; `is_value` (n_node) marks values (literals): a user who
+        types "USA" seldom means the code.
         """
         self._labels = labels
         self._aliases: list[tuple[int, str]] = list(aliases)
@@ -156,7 +156,7 @@ class NameIndex:
         return self._labels[number] if number < len(self._labels) else self._aliases[number - len(self._labels)][1]
 
     def _score(self, row: int, text: str, wanted: str) -> float:
-        """Tier plus at most 0.04 for being much connected: a tier is never left through popularity."""
+        """Return the tier plus at most 0.04 for many facts, so that popularity never changes the tier."""
         is_label = int(self._order[row]) < len(self._labels)
         folded = self._folded[row]
         coverage = len(wanted) / max(len(folded), 1)
@@ -164,7 +164,7 @@ class NameIndex:
             to_the_letter = without_article(self._name(row)).casefold() == without_article(text).casefold()
             tier = (0.9 if is_label else 0.8) + (0.05 if to_the_letter else 0.0)
         elif folded.startswith(wanted):
-            # A whole word further is nearer than half a word: "Georgia" before "Georgian" for "georgia".
+            # A whole-word extension ranks above a partial one: "Georgia" before "Georgian" for "georgia".
             tier = (0.55 if is_label else 0.5) + (0.1 if folded[len(wanted)] == " " else 0.0) + 0.1 * coverage
         else:
             tier = (0.3 if is_label else 0.25) + 0.1 * min(coverage, 1.0)
@@ -180,7 +180,7 @@ class NameIndex:
         return (int(row) for row in rows)
 
     def _by_words(self, wanted: str) -> Ints:
-        """Return rows that hold every word of `wanted`, the last one perhaps only begun."""
+        """Return the rows that contain every word of `wanted`; the last word may be a prefix."""
         *whole, last = wanted.split(" ")
         found: Ints | None = None
         for word in whole:
@@ -188,16 +188,16 @@ class NameIndex:
             found = rows if found is None else np.intersect1d(found, rows, assume_unique=True)
             if not len(found):
                 return found
-        # One letter begins a good part of all words; as a whole word it may still be meant.
+        # A single letter is a prefix of too many words; it is matched as a whole word only.
         rows = self._rows(last, last + "\U0010ffff" if len(last) > 1 else last)
         return rows if found is None else np.intersect1d(found, rows)
 
     def _respelled(self, wanted: str) -> str:
-        """`wanted` with each unknown word replaced by the most similar known one; empty if a word has none."""
+        """Replace each unknown word by the most similar known one; empty if a word has none."""
         words = []
         for word in wanted.split(" "):
             if not len(self._rows(word, word)):
-                # A slip at the very first letter is rare; without this rule every word would have to be compared.
+                # Misspelt first letters are rare; without this rule every word would have to be compared.
                 low, high = bisect_left(self._words, word[0]), bisect_left(self._words, word[0] + "\U0010ffff")
                 near = [known for known in self._words[low:high] if abs(len(known) - len(word)) <= 2]
                 word = next(iter(get_close_matches(word, near, n=1, cutoff=_ALIKE)), "")
@@ -220,7 +220,7 @@ def _likeness(folded: str, name: str) -> float:
 
 
 def _index_words(folded: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64], Ints]:
-    """Words in order, where each one's rows start, and the rows themselves (sorted within a word)."""
+    """Return the sorted words, the start of each word's rows, and the rows (sorted within a word)."""
     numbers: dict[str, int] = {}
     words_of: list[int] = []
     rows: list[int] = []

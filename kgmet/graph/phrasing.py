@@ -1,4 +1,4 @@
-"""Putting names and noun phrases into templates, and sharing templates between searching and probing."""
+"""Filling templates with names and noun phrases, and splitting templates between search and probes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
 __all__ = [
+    "N_PROBE_WORDINGS",
     *("as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "path_label", "says"),
     *("split_templates", "word_chain"),
 ]
 
+N_PROBE_WORDINGS = 2
+"""Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
 _ENOUGH = 2
-"""Clumsy wordings are used only where there are fewer than this many others."""
+"""Nested wordings are used only where there are fewer than this many others."""
 
 
 def in_slot(template: str, entity: Entity) -> str:
-    """The entity's name as it reads in the slot: ``The Eiffel Tower`` at the start, else ``the Eiffel Tower``."""
+    """Return the entity's name as it reads in the slot, such as ``The Eiffel Tower`` at a sentence's start."""
     before = template.partition("{}")[0]
     name = entity.label if _ends_in_article(before) else entity.in_text
     opens = not before.strip(" \"'“‘¿¡([")
@@ -29,12 +32,12 @@ def in_slot(template: str, entity: Entity) -> str:
 
 
 def fill(template: str, entity: Entity) -> str:
-    """The template with the entity's name in its ``{}``; other braces stay as they are."""
+    """Fill the template's ``{}`` with the entity's name; other braces stay as they are."""
     return template.replace("{}", in_slot(template, entity), 1)
 
 
 def as_typed(text: str, entity: Entity) -> Entity:
-    """`entity` under the name a person typed.
+    """Return `entity` under the name the user typed.
 
     A typed leading "The" becomes the entity's article, so that it is lower-case inside a sentence, unless it is part of
     the entity's own name (The Beatles, The Hague).
@@ -48,10 +51,10 @@ def as_typed(text: str, entity: Entity) -> Entity:
 
 
 def nest(template: str, phrase: str) -> str:
-    """The template with a noun phrase (itself with one ``{}``) in its slot.
+    """Fill the template's slot with a noun phrase that itself has one ``{}``.
 
     ``{} is located in the country of`` and ``the city where {} is located`` give ``The city where {} is located is in
-    the country of``: a participle that would stand twice in a row stands once, and a sentence starts with a capital.
+    the country of``: a repeated participle is dropped, and a sentence starts with a capital.
     """
     before, _, after = template.partition("{}")
     if _ends_in_article(before) and phrase.startswith("the "):
@@ -66,19 +69,19 @@ def nest(template: str, phrase: str) -> str:
 
 
 def says(text: str, answer: str) -> bool:
-    """Whether `answer` stands in `text` in whole words, so that the text gives it away."""
+    """Return whether `text` contains `answer` as whole words, and so gives it away."""
     return re.search(rf"(?<!\w){re.escape(answer.casefold())}(?!\w)", text.casefold()) is not None
 
 
 def split_templates(
     templates: Sequence[str], n_probe_only: int, *, seed: int = 0
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(for the search, for the probes): disjoint, in order, the same for everybody who asks with the same arguments.
+    """Split templates into (for the search, for the probes): disjoint, in order and deterministic.
 
-    What is optimised must be worded otherwise than what is probed, so both sides call this one function. The held
-    templates are spread evenly over the list; without a `seed` the first is never among them, a `seed` moves them on.
-    At least one stays for the search wherever there are two. A single template goes to the probes: what cannot be
-    measured apart is not optimised.
+    Optimised and probed wordings must differ, so both sides call this one function. The probe templates are spread
+    evenly over the list; without a `seed` the first is never among them, and a `seed` shifts them. With two or more
+    templates at least one is left for the search. A single template goes to the probes, because a fact without a
+    held-out wording is not optimised.
 
     Raises:
         ConfigError: if `n_probe_only` is not positive.
@@ -98,7 +101,7 @@ def split_templates(
 
 
 def noun_phrases(spec: RelationSpec) -> tuple[str, ...]:
-    """Noun phrases that stand for the relation's object: its own, and those its prompts contain.
+    """Return noun phrases for the relation's object: the catalogue's own, and those in its prompts.
 
     ``The city where {} can be found is`` contains ``the city where {} can be found``.
     """
@@ -114,9 +117,9 @@ def noun_phrases(spec: RelationSpec) -> tuple[str, ...]:
 
 
 def path_label(catalogue: RelationCatalogue, relations: Sequence[str]) -> str:
-    """The end of a chain in a few words: (located in city, country, currency) → ``currency of the country``.
+    """Describe the end of a chain: (located in city, country, currency) → ``currency of the country``.
 
-    The first relation starts the chain and is not named, unless it alone stands between the subject and the end.
+    The first relation is named only if the chain has no other.
     """
     ways = _reductions(catalogue, tuple(relations)) if all(r in catalogue for r in relations) else set()
     if not ways:
@@ -127,7 +130,7 @@ def path_label(catalogue: RelationCatalogue, relations: Sequence[str]) -> str:
 
 
 def _noun(spec: RelationSpec) -> str:
-    """What the relation's object is: ``country`` of "a country in which {} lies"."""
+    """Return the noun for the relation's object: ``country`` for "a country in which {} lies"."""
     words = re.sub(r"^(?:the|an?) ", "", spec.phrase)
     return re.split(r" (?:of|where|in|that|by|for|from|to|with|on|under|next|held|won|spoken|played|used)\b", words)[0]
 
@@ -135,11 +138,12 @@ def _noun(spec: RelationSpec) -> str:
 def word_chain(
     catalogue: RelationCatalogue, relations: Sequence[str], *, n_templates: int, n_questions: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Prompts and questions for the end of a chain of relations, each with one ``{}`` for its start.
+    """Build prompts and questions for the end of a chain of relations, each with one ``{}`` for its start.
 
-    Neighbouring relations that compose are also said as one: (located in city, country) gives "{} is located in the
-    country of" beside "The country of the city where {} can be found is". Prompts come shortest wording first and in
-    turns, questions longest first: they are there to be answered hop by hop. A relation without an entry has no words.
+    Adjacent relations that compose are also worded as one: (located in city, country) gives "{} is located in the
+    country of" and "The country of the city where {} can be found is". Prompts alternate, shortest wording first.
+    Questions come longest first, because they are meant to be answered hop by hop. A relation without a catalogue entry
+    has no wording.
     """
     if any(relation not in catalogue for relation in relations):
         return (), ()
@@ -151,7 +155,7 @@ def word_chain(
 
 
 def interleave(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """The first of each list, then the second of each, and so on; each text once."""
+    """Interleave lists: the first of each, then the second of each, and so on; each text once."""
     rows = zip_longest(*lists)
     return tuple(dict.fromkeys(text for row in rows for text in row if text is not None))
 
@@ -163,8 +167,8 @@ def _nested(way: Sequence[RelationSpec], outer: Sequence[str]) -> tuple[str, ...
         is_smooth = True
         for position, spec in reversed(list(enumerate(way[:-1]))):
             phrases = noun_phrases(spec)
-            # A clause inside a clause ("the country where the city where … is can be found") is no English to learn
-            # from: the plain phrase is taken there, and only the innermost one is varied at all.
+            # A clause inside a clause ("the country where the city where … is can be found") is unnatural English:
+            # the plain phrase is used there, and only the innermost phrase varies.
             is_tight = _holds_a_clause(template)
             phrase = phrases[0] if position > 0 or is_tight else phrases[number % len(phrases)]
             is_smooth = is_smooth and not (is_tight and not phrase.endswith("{}"))
@@ -187,7 +191,7 @@ def _reductions(catalogue: RelationCatalogue, relations: tuple[str, ...]) -> set
 
 
 def _holds_a_clause(template: str) -> bool:
-    """Whether the slot stands where a noun phrase with a verb of its own would be hard to read."""
+    """Return whether a noun phrase with a verb would be hard to read in the slot."""
     before, _, after = template.partition("{}")
     is_in_clause = not {"where", "which", "that", "whose", "who"}.isdisjoint(before.casefold().split())
     return is_in_clause or (template.endswith("?") and after != "?")

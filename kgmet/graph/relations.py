@@ -1,7 +1,7 @@
-"""`RelationCatalogue`: what is known about each relation besides its triples.
+"""`RelationCatalogue`: prompts, questions and rules of each relation.
 
-Prompts, questions, inverses and compositions are data (`relations.json` beside this file), so that a new relation is a
-new entry there and no new code.
+Prompts, questions, inverses and compositions are data (`relations.json` beside this file), so a new relation is a new
+entry there, without new code.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from kgmet.graph.triple import Relation
 __all__ = ["MIN_CLOZE", "MIN_QUESTIONS", "RelationCatalogue", "RelationSpec", "spelled"]
 
 MIN_CLOZE = 4
-"""Fewest cloze prompts of a relation: some to edit with, the others to probe with."""
+"""Fewest cloze prompts of a relation: some for editing, the others for probing."""
 MIN_QUESTIONS = 3
 """Fewest questions of a relation."""
 _OPTIONAL = frozenset({"names", "family", "cues"})
 _LOCAL = re.compile(r"^(?:\S+[/#]|[A-Za-z][\w.-]*:)(?=\S)")
-"""What comes before the local name of an address or a prefixed name."""
+"""Prefix before the local name in an IRI or a prefixed name."""
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -43,7 +43,7 @@ class RelationSpec:
     id: str
     """Wikidata property where one fits (``P36``), otherwise ``K-name``."""
     label: str
-    """For people: ``capital``."""
+    """Display name: ``capital``."""
     inverse_label: str
     """``capital of``."""
     inverse: str | None
@@ -72,9 +72,9 @@ class RelationSpec:
     names: tuple[str, ...] = ()
     """What else the relation is called, in other graphs and data sets: ``capital city``. No two relations share one."""
     family: str = ""
-    """Relations of one family say the same of different kinds of thing: located in city, country, lies in."""
+    """Relations of one family say the same of different types of object: located in city, country, lies in."""
     cues: tuple[str, ...] = ()
-    """Groups of words by which a sentence about it is recognised, without place for the subject: ``governed from``."""
+    """Cue phrases for recognising it in a sentence, without the subject's slot: ``governed from``."""
 
     @property
     def relation(self) -> Relation:
@@ -83,23 +83,23 @@ class RelationSpec:
 
     @property
     def subject_types(self) -> frozenset[str]:
-        """The kinds of entity that may be its subject."""
+        """Types of entity that may be its subject."""
         return frozenset(self.subject_type.split("|"))
 
     @property
     def object_types(self) -> frozenset[str]:
-        """The kinds of entity that may be its object."""
+        """Types of entity that may be its object."""
         return frozenset(self.object_type.split("|"))
 
 
 class RelationCatalogue:
-    """All relations the workbench has words for, by id. Immutable; iterates sorted by id."""
+    """All relations with wordings, by id. Immutable; iterates sorted by id."""
 
     def __init__(self, specs: Mapping[str, RelationSpec]) -> None:
-        """Take specs that `load` has checked one by one, and check how they refer to each other.
+        """Build from individually checked specs, and check their references to each other.
 
         Raises:
-            ConfigError: if a spec names a relation that is not there, or inverses do not agree.
+            ConfigError: if a spec names an unknown relation, or inverses disagree.
         """
         self._specs = {key: specs[key] for key in sorted(specs)}
         self._by_name: dict[str, RelationSpec] = {}
@@ -112,7 +112,7 @@ class RelationCatalogue:
 
     @classmethod
     def load(cls, path: Path | None = None) -> RelationCatalogue:
-        """Read a catalogue; without a path the bundled one, which is read once per process.
+        """Read a catalogue; without a path, the bundled one, which is read once per process.
 
         Raises:
             BrokenArtifactError: if the file is not a JSON list of objects.
@@ -123,7 +123,7 @@ class RelationCatalogue:
         return cls(_parse(read_text(path), name=str(path)))
 
     def spec(self, relation_id: str) -> RelationSpec:
-        """All that is known about one relation.
+        """Return one relation's entry.
 
         Raises:
             UnknownRelationError: if the catalogue has no such relation.
@@ -137,23 +137,23 @@ class RelationCatalogue:
             ) from None
 
     def named(self, text: str) -> RelationSpec | None:
-        """The relation that goes by this name: its id, label or another name, as text, address or ``snake_case``."""
+        """Return the relation with this id, label or alias, given as text, IRI or ``snake_case``."""
         found = self._specs.get(text.strip()) or self._specs.get(_LOCAL.sub("", text.strip()))
         return found or self._by_name.get(spelled(text))
 
     def family_of(self, relation_id: str) -> tuple[RelationSpec, ...]:
-        """The other relations of its family, by id; none for a relation without one."""
+        """Return the ids of the other relations in its family; empty for a relation without one."""
         family = self._specs[relation_id].family if relation_id in self._specs else ""
         return tuple(spec for spec in self if family and spec.family == family and spec.id != relation_id)
 
     def compose(self, first: str, second: str) -> str | None:
-        """The relation r'' with (s first o), (o second x) ⇒ (s r'' x); ``None`` where no single relation says it."""
+        """Return r'' with (s first o), (o second x) ⇒ (s r'' x); ``None`` if no single relation fits."""
         spec = self._specs.get(first)
         return spec.composes.get(second) if spec else None
 
     @property
     def fingerprint(self) -> str:
-        """Changes when any wording or rule does (16 hex digits)."""
+        """16 hex digits that change with any wording or rule."""
         return fingerprint_value(list(self))
 
     def __contains__(self, relation_id: object) -> bool:
@@ -191,7 +191,7 @@ class RelationCatalogue:
 
 
 def spelled(name: str) -> str:
-    """A relation's name as plain lower-case words: ``dbo:placeOfBirth`` and ``place_of_birth`` are one."""
+    """Return a relation's name as lower-case words: ``dbo:placeOfBirth`` and ``place_of_birth`` become equal."""
     words = _HUMP.sub(" ", _LOCAL.sub("", name.strip()).replace("_", " "))
     return fold(words)
 

@@ -1,7 +1,7 @@
-"""`TripleStore`: the one protocol behind which every source of triples stands.
+"""`TripleStore`: the one protocol of every source of triples.
 
-Everything that asks a graph asks through this: files, the embedded RDF store and remote endpoints answer alike. All
-lists come in one deterministic order, by ids, so the same question gives the same answer in every process.
+Files, the embedded RDF store and remote endpoints implement it. All lists are in a deterministic order, by ids, so the
+same query gives the same answer in every process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Match", "TripleStore"]
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """An entity found by its name: `matched` is the label or alias that fitted, `score` in [0, 1], higher is better."""
+    """An entity found by name: `matched` is the label or alias that matched, `score` in [0, 1], higher is better."""
 
     entity: Entity
     matched: str
@@ -29,11 +29,11 @@ class TripleStore(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it, for example ``sample`` or ``https://query.wikidata.org/sparql``."""
+        """Display name, for example ``sample`` or ``https://query.wikidata.org/sparql``."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the triples do (16 hex digits); for a remote endpoint its address and date."""
+        """16 hex digits that change with the triples; for a remote endpoint its address and date."""
 
     def __len__(self) -> int:
         """Return the number of triples; 0 where it is unknown."""

@@ -27,9 +27,9 @@ class Subgraph:
     `edge_index` (2, n_edge) holds subject and object positions in `entities`, `edge_relation` (n_edge,) positions in
     `relations`, both int64. Entities and relations are sorted by id, edges by (subject, relation, object). `hop[i]` is
     the number of edges between the anchor and entity i, whatever their direction. `edited_edge` is the position of the
-    edited fact's edge, or `NO_EDGE`. `replaced` are the edges this state does not have because of the edit,
-    `switched_off` those a person took out, `n_left_out` how many found triples the cap left out (at a hub: at least
-    so many), `sources` where each edge was read.
+    edited fact's edge, or `NO_EDGE`. `replaced` are the edges absent from this state because of the edit,
+    `switched_off` those the user removed. `n_left_out` is the number of triples the cap left out (a lower bound at
+    hubs), and `sources` where each edge was read.
 
     Raises:
         GraphError: if the parts contradict each other.
@@ -98,14 +98,14 @@ class Subgraph:
 
     @property
     def edited(self) -> Triple | None:
-        """The edited fact's triple, if the graph has it."""
+        """The edited fact's triple, or ``None``."""
         return None if self.edited_edge == NO_EDGE else self.triples[self.edited_edge]
 
     @classmethod
     def from_triples(
         cls, triples: Iterable[Triple], *, anchor: Entity, edited: Triple | None = None, **rest: Any
     ) -> Subgraph:
-        """Number, sort and connect triples; self-loops, repetitions and what does not hang on `anchor` are dropped.
+        """Number, sort and connect triples; self-loops, duplicates and parts not connected to `anchor` are dropped.
 
         The order of `triples` does not matter. `rest` are the other fields: `n_left_out`, `replaced`, `switched_off`.
         """
@@ -150,7 +150,7 @@ class Subgraph:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Subgraph:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if it is not what `to_json` wrote.
@@ -176,7 +176,7 @@ class Subgraph:
 
 
 def _full(triple: Triple) -> tuple[str, ...]:
-    # Equal keys may come with other labels from two sources; the choice between them must not depend on the order.
+    # Equal keys may have different labels in two sources; the choice between them must not depend on the order.
     return (*triple.key, triple.source, triple.subject.label, triple.object.label)
 
 
@@ -203,4 +203,4 @@ def _is_rising(ids: Sequence[str]) -> bool:
 
 def _check(holds: bool, message: str) -> None:
     if not holds:
-        raise GraphError(f"This is no subgraph: {message}. Build it with Subgraph.from_triples.")
+        raise GraphError(f"This is not a valid subgraph: {message}. Build it with Subgraph.from_triples.")

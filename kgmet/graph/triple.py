@@ -1,4 +1,4 @@
-"""`Entity`, `Relation`, `Triple`: the smallest values of a knowledge graph."""
+"""`Entity`, `Relation`, `Triple`: the elements of a knowledge graph."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Entity", "Relation", "Triple"]
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Entity:
-    """A node. `id` is the source's own (``Q90``); `label` is for people. Two entities are equal if their ids are.
+    """A node. `id` is the source's own (``Q90``); `label` is for display. Two entities are equal if their ids are.
 
     A literal (a calling code, a year) is an entity whose id starts with ``lit:``. `article` is the word the label wants
-    before it in running text (``the`` for Eiffel Tower), empty where it wants none or where nobody knows.
+    before it in running text (``the`` for Eiffel Tower); empty if it takes none or if unknown.
     """
 
     id: str
@@ -21,7 +21,7 @@ class Entity:
     aliases: tuple[str, ...] = field(default=(), compare=False)
     article: str = field(default="", compare=False)
     type: str = field(default="", compare=False)
-    """Kind of thing in the catalogue's words (``country``, ``person``); empty where nobody said."""
+    """Type in the catalogue's terms (``country``, ``person``); empty if unknown."""
 
     @property
     def in_text(self) -> str:
@@ -30,7 +30,7 @@ class Entity:
 
     @property
     def is_literal(self) -> bool:
-        """Whether this is a value and not a thing."""
+        """Whether this is a literal value."""
         return self.id.startswith("lit:")
 
 
@@ -57,5 +57,5 @@ class Triple:
         return self.subject.id, self.relation.id, self.object.id
 
     def __str__(self) -> str:
-        """As a person reads it."""
+        """Return the triple as readable text."""
         return f"{self.subject.label} –{self.relation.label}→ {self.object.label}"

@@ -1,1 +1,1 @@
-"""Looking inside an edit: how far states move, what each layer would say, what was protected, and what editors cost."""
+"""Inspection of an edit: state shifts, logit lens, protected directions, and comparison of editors."""

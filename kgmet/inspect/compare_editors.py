@@ -1,4 +1,4 @@
-"""`compare_editors`: one edit made by several methods or settings in turn, and all asked the same."""
+"""`compare_editors`: one edit made with several methods or settings, all asked the same prompts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.plan import plan_edits
@@ -37,7 +37,7 @@ _N_PASSAGE = 8
 def contest_prompts(
     edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
 ) -> tuple[Question, ...]:
-    """The same prompts for every candidate, none searched with or protected; without a graph the edit's own alone."""
+    """Return the prompts for every candidate, none optimised or protected; without a graph, only the edit's own."""
     own = own_question(edit)
     if store is None:
         return (own,)
@@ -66,17 +66,17 @@ def compare_editors(
     Args:
         lm: the model; nothing needs to be attached.
         edit: the fact.
-        candidates: the columns.
+        candidates: the methods or settings to compare.
         store: the graph, or ``None``.
         catalogue: wordings of relations.
         statistics: key statistics of this model.
-        earlier: patches under this edit; they stay attached, and their keys are kept where a method does so.
+        earlier: earlier patches; they stay attached, and their keys are kept by methods that do so.
         on_result: receives the comparison so far after each candidate.
-        progress: receives every candidate and of its search; can cancel.
+        progress: receives every candidate and the steps of its search; can cancel.
 
     Raises:
         Cancelled: if asked to stop.
-        KgmetError: if the prompts cannot be asked. A candidate that fails is kept as a outcome with its error.
+        KgmetError: if the prompts cannot be asked. A failed candidate becomes a result with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
     so_far = EditsSoFar.of(earlier)
@@ -87,9 +87,8 @@ def compare_editors(
         usual, n_token = perplexity(lm, passages)
     comparison = EditorComparison(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, results=())
     for number, candidate in enumerate(candidates):
-        progress.report(
-            ProgressEvent(stage="comparison", done=number, total=len(candidates), detail={"candidate": candidate.label})
-        )
+        detail = {"candidate": candidate.label}
+        progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
         outcome = _candidate_result(lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress)
@@ -101,7 +100,7 @@ def compare_editors(
         comparison = replace(comparison, results=(*comparison.results, outcome))
         if on_result is not None:
             on_result(comparison)
-    progress.report(ProgressEvent(stage="comparison", done=len(candidates), total=len(candidates)))
+    progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
 
 

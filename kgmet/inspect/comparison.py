@@ -1,4 +1,4 @@
-"""`EditorComparison`: what several methods or settings achieved with one edit, and what each of them cost."""
+"""`EditorComparison`: effect and cost of several methods or settings on one edit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["KINDS", "EditorComparison", "ComparisonRow", "Candidate", "Candidate
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One column: a method with its settings, under a label that tells it from the others."""
+    """One column of the comparison: a method with its settings, under a distinct label."""
 
     label: str
     editor: Editor
@@ -28,10 +28,10 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CandidateResult:
-    """What one candidate did. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
+    """Result of one candidate. `plan` and `comparison` are ``None`` if it failed, and `error` says why.
 
-    A outcome that was read back from disk has no plan either. `perplexity` is that of the short text with the edit on.
-    `seconds` are wall-clock, by stage, probing left out.
+    A result loaded from disk has no plan either. `perplexity` is that of the short text with the edit on. `seconds` are
+    wall-clock times by stage, without probing.
     """
 
     candidate: Candidate
@@ -43,16 +43,16 @@ class CandidateResult:
 
     @property
     def answer(self) -> str:
-        """What the model says to the edit's prompt afterwards; empty if it failed."""
+        """The edited model's answer to the edit's prompt; empty if the candidate failed."""
         pairs = self.comparison.of(QuestionKind.REWRITE) if self.comparison is not None else ()
         return pairs[0].after.said.strip() if pairs else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One measure over all candidates: `better` is ``higher`` or ``lower``, a value ``None`` where not measured.
+    """One measure for all candidates: `better` is ``higher`` or ``lower``; a value is ``None`` if not measured.
 
-    `best` holds the columns that share the first place.
+    `best` holds the columns that tie for the best value.
     """
 
     key: str
@@ -64,7 +64,7 @@ class ComparisonRow:
 
     @property
     def best(self) -> frozenset[int]:
-        """Columns of the best value; none where all are alike or fewer than two were measured."""
+        """Columns with the best value; none if all are equal or fewer than two were measured."""
         known = {n: item.value for n, item in enumerate(self.values) if item is not None and item.value is not None}
         if len(known) < 2 or len(set(known.values())) == 1:
             return frozenset()
@@ -83,7 +83,7 @@ class EditorComparison:
     results: tuple[CandidateResult, ...]
 
     def rows(self) -> tuple[ComparisonRow, ...]:
-        """Return the table, one measure a row, in the order of importance."""
+        """Return the table, one measure per row, most important first."""
         found = [self._probability()]
         for kind, (label, definition) in KINDS.items():
             values = tuple(_share(outcome, kind) for outcome in self.results)
@@ -188,7 +188,7 @@ KINDS: Mapping[QuestionKind, tuple[str, str]] = {
         "other facts of the subject: the answer is the unedited model's, or the true one",
     ),
 }
-"""Kind of prompt → (label, definition of what counts), in the order of the table."""
+"""Kind of prompt → (label, definition of the count), in table order."""
 
 
 def _share(outcome: CandidateResult, kind: QuestionKind) -> MetricValue | None:

@@ -1,4 +1,4 @@
-"""`read_lens`: what each layer's state would say if it were the last one, with a patch off and on.
+"""`read_lens`: the logit lens at every layer, with a patch off and on.
 
 The logit lens (nostalgebraist, 2020): the final norm and the vocabulary projection applied to the residual stream after
 every decoder layer. After the last layer it is the model's own answer.
@@ -32,7 +32,7 @@ class AnswerAtLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class LensRow:
-    """One layer: its likeliest next tokens, best first, and the answers in the order of `LensReading.answers`."""
+    """One layer's likeliest next tokens, best first, and the answers in the order of `LensReading.answers`."""
 
     layer: int
     top: tuple[NextToken, ...]
@@ -41,7 +41,7 @@ class LensRow:
 
 @dataclass(frozen=True, kw_only=True)
 class LensReading:
-    """All layers at one position of one text, before and after.
+    """Logit lens of all layers at one position of one text, before and after.
 
     `divergence` is KL(before ‖ after) of the next-token distributions by layer, in nats. `answers` are the texts whose
     first tokens (`answer_tokens`) are followed.
@@ -66,15 +66,15 @@ def read_lens(
     earlier: Sequence[EditPatch] = (),
     k: int = 5,
 ) -> LensReading:
-    """Read every layer at one token position.
+    """Apply the logit lens to every layer at one token position.
 
     Args:
         lm: the model; nothing needs to be attached.
-        patches: what is looked at.
-        text: the prompt; its new and old answer are followed.
+        patches: the patches to inspect.
+        text: the prompt; its new and old answer are tracked.
         position: token position from 0; negative counts from the end.
         earlier: patches that are attached in both cases.
-        k: how many likeliest tokens are kept.
+        k: number of likeliest tokens to return.
 
     Raises:
         IndexError: if the text has no such position.
@@ -104,7 +104,7 @@ def read_lens(
 
 
 def _first_token(lm: LoadedLM, text: InspectedText, answer: str) -> int:
-    """Return the token with which the answer starts after the whole prompt."""
+    """Return the first token of the answer after the full prompt."""
     phrase = Phrase(
         template=text.phrase.template, subject=text.phrase.subject, prefix=text.phrase.prefix, target=answer
     )
@@ -112,7 +112,7 @@ def _first_token(lm: LoadedLM, text: InspectedText, answer: str) -> int:
 
 
 def _logprobs(lm: LoadedLM, states: Tensor) -> Tensor:
-    """(n_layer, d_model) → log-probabilities (n_layer, d_vocab), float64."""
+    """Compute log-probabilities (n_layer, d_vocab), float64, from states (n_layer, d_model)."""
     with torch.no_grad():
         return lm.vocabulary_logits(states.to(device=lm.device, dtype=lm.dtype)).double().log_softmax(-1).cpu()
 

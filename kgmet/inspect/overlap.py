@@ -1,4 +1,4 @@
-"""`measure_overlap` and `measure_drift`: whether edits get into each other's way, and what moves that should not."""
+"""`measure_overlap` and `measure_drift`: interference between edits, and changes on texts that should not move."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
 from kgmet.inspect.spectrum import edit_rows
@@ -24,21 +24,21 @@ __all__ = ["Drift", "DriftSummary", "KeyOverlap", "OverlapKind", "measure_drift"
 
 
 class OverlapKind(Enum):
-    """What is compared between two edits."""
+    """Compared quantities of two edits."""
 
     COSINE = "cosine of keys"
-    """Of the two edits' keys, −1 to 1."""
+    """Cosine of the two edits' keys, −1 to 1."""
     FREE_COSINE = "cosine in the free directions"
-    """Of what is left of the two keys after the projection: the part that is written to."""
+    """Cosine of the two keys after the null-space projection (the written part)."""
     CROSSTALK = "crosstalk"
-    """How far the row's update moves the column's key, relative to how far the column's own update does; at least 0."""
+    """Effect of the row's update on the column's key, relative to that of the column's own update; at least 0."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyOverlap:
-    """Edit × edit at each layer; all float64, (n_layer, n_edit, n_edit).
+    """Pairwise overlap of edits by layer; all float64, (n_layer, n_edit, n_edit).
 
-    `crosstalk` is NaN between edits of one patch, which were written together and cannot be told apart.
+    `crosstalk` is NaN between edits of one patch, which were written together and cannot be separated.
     """
 
     layers: tuple[int, ...]
@@ -53,7 +53,7 @@ class KeyOverlap:
             check_shape(name, getattr(self, name), len(self.layers), len(self.edits), len(self.edits))
 
     def of(self, kind: OverlapKind) -> Tensor:
-        """One quantity, (n_layer, n_edit, n_edit)."""
+        """Return one quantity, (n_layer, n_edit, n_edit)."""
         by_kind = {
             OverlapKind.COSINE: self.cosine,
             OverlapKind.FREE_COSINE: self.free_cosine,
@@ -64,7 +64,7 @@ class KeyOverlap:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftSummary:
-    """Drift of `n` texts of one kind: mean over texts and layers, and the largest of all."""
+    """Drift of `n` texts of one kind: mean over texts and layers, and the maximum."""
 
     kind: TextKind
     n: int
@@ -74,7 +74,7 @@ class DriftSummary:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Drift:
-    """How much each layer's MLP output changed at each text's lookup token.
+    """Change of each layer's MLP output at each text's lookup token.
 
     `values` (n_text, n_layer), float64: ‖after − before‖ / ‖before‖.
     """
@@ -88,7 +88,7 @@ class Drift:
         check_shape("values", self.values, len(self.texts), len(self.layers))
 
     def by_kind(self) -> tuple[DriftSummary, ...]:
-        """Mean and largest drift of every kind of text, over texts and layers, in the order of `TextKind`."""
+        """Return mean and largest drift over texts and layers for each kind of text, in the order of `TextKind`."""
         found = []
         for kind in TextKind:
             rows = [row for row, text in enumerate(self.texts) if text.kind is kind]
@@ -101,10 +101,10 @@ class Drift:
 
 
 def measure_overlap(patches: Sequence[EditPatch], free: Mapping[int, NullSpace]) -> KeyOverlap:
-    """Compare the keys of all edits at the layers that every patch writes and `free` knows.
+    """Compare the keys of all edits at the layers that every patch writes and that are in `free`.
 
     Args:
-        patches: in order; an edit with several keys counts with their mean.
+        patches: the patches, in order; an edit with several keys counts with their mean.
         free: free directions by layer.
 
     Raises:
@@ -112,7 +112,7 @@ def measure_overlap(patches: Sequence[EditPatch], free: Mapping[int, NullSpace])
     """
     layers = sorted(set(free).intersection(*(set(patch.keys) for patch in patches)))
     if not layers:
-        raise ValueError("these patches have no layer in common whose keys could be compared")
+        raise ValueError("these patches have no layer in common, so their keys cannot be compared")
     edits = [(number, edit) for number, patch in enumerate(patches) for edit in patch.edits]
     owner = torch.tensor([number for number, _ in edits], dtype=torch.long)
     cosine, free_cosine, crosstalk = [], [], []
@@ -138,12 +138,12 @@ def measure_drift(
     earlier: Sequence[EditPatch] = (),
     progress: Progress | None = None,
 ) -> Drift:
-    """Run each text up to the highest edited layer, with the patch off and on.
+    """Measure drift by running each text up to the highest edited layer, with the patch off and on.
 
     Args:
         lm: the model; nothing needs to be attached.
-        patch: what is looked at.
-        texts: measured at the subject's last token, or at the last one where there is no subject.
+        patch: the patch to inspect.
+        texts: measured at the subject's last token, or at the last token without a subject.
         earlier: patches that are attached in both cases.
         progress: receives every text; can cancel.
     """
@@ -151,7 +151,7 @@ def measure_drift(
     layers = tuple(update.layer for update in patch.updates)
     rows = []
     for number, text in enumerate(texts):
-        progress.report(ProgressEvent(stage="drift", done=number, total=len(texts)))
+        progress.report(ProgressEvent(stage=Stage.DRIFT, done=number, total=len(texts)))
         progress.check()
         span = locate(lm, text.phrase)
         ids = span.input_ids[: span.lookup.position + 1]
@@ -161,13 +161,13 @@ def measure_drift(
             after = _outputs(lm, ids, layers)
         size = before.norm(dim=-1).clamp(min=torch.finfo(torch.float64).tiny)
         rows.append((after - before).norm(dim=-1) / size)
-    progress.report(ProgressEvent(stage="drift", done=len(texts), total=len(texts)))
+    progress.report(ProgressEvent(stage=Stage.DRIFT, done=len(texts), total=len(texts)))
     values = torch.stack(rows) if rows else torch.zeros(0, len(layers), dtype=torch.float64)
     return Drift(texts=tuple(texts), layers=layers, values=values)
 
 
 def _outputs(lm: LoadedLM, input_ids: Sequence[int], layers: Sequence[int]) -> Tensor:
-    """What each layer's down-projection gives at the last token, patches included: (n_layer, d_model), float64."""
+    """Return each down-projection's output at the last token, with patches: (n_layer, d_model), float64."""
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     ids = torch.tensor([list(input_ids)], dtype=torch.long, device=lm.device)
     with torch.no_grad(), recorded(modules) as seen, stopped_after(lm, max(layers)):
@@ -176,7 +176,7 @@ def _outputs(lm: LoadedLM, input_ids: Sequence[int], layers: Sequence[int]) -> T
 
 
 def _edit_keys(patch: EditPatch, layer: int) -> Tensor:
-    """One key per edit, (n_edit, d_key), float64: the mean of its keys."""
+    """Return one key per edit, (n_edit, d_key), float64: the mean of its keys."""
     names, keys = patch.keys[layer]
     own, _ = edit_rows(patch, layer)
     rows: dict[str, list[int]] = {edit.id: [] for edit in patch.edits}
@@ -201,7 +201,7 @@ def _crosstalk(patches: Sequence[EditPatch], layer: int, keys: Tensor, owner: Te
 
 
 def _moved(patch: EditPatch, layer: int, keys: Tensor) -> Tensor:
-    """‖ΔW k‖ for each key, (n_edit,)."""
+    """Return ‖ΔW k‖ for each key, (n_edit,)."""
     update = next(item for item in patch.updates if item.layer == layer)
     moved: Tensor = (keys @ update.input_factor.double().T) @ update.output_factor.double()
     return moved.square().sum(-1).sqrt()

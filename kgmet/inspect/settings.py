@@ -1,4 +1,4 @@
-"""`settings_of`: the settings a patch was made with, also where another version of this program made it."""
+"""`settings_of`: the settings a patch was made with, even by another version of this program."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["settings_of"]
 
 
 def settings_of(patch: EditPatch) -> EditConfig:
-    """Return the patch's settings; a part this version cannot read is as in the patch's editor, where that is known.
+    """Return the patch's settings; parts this version cannot read come from the patch's editor, if known.
 
-    A patch is data from disk or from somebody else, and looking at it must not fail over a setting that was renamed.
+    Inspecting a patch must not fail because a setting was renamed.
     """
     base = EDITORS[patch.editor].config if patch.editor in EDITORS else EditConfig()
     for part, value in patch.config.items():

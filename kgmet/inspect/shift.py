@@ -1,4 +1,4 @@
-"""`trace_shifts`: how far a patch moves the residual stream, per layer and token, direction and magnitude apart."""
+"""`trace_shifts`: the change of the residual stream per layer and token, split into direction and magnitude."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.inspect.texts import InspectedText
 from kgmet.lm.load.loaded import LoadedLM
@@ -21,29 +21,29 @@ __all__ = ["Quantity", "ShiftTrace", "layer_states", "token_texts", "trace_shift
 
 
 class Quantity(Enum):
-    """What is read off a pair of states h (before) and h′ (after)."""
+    """Quantities of a pair of states h (before) and h′ (after)."""
 
     LENGTH = "relative length"
     """‖h′ − h‖ / ‖h‖, at least 0."""
     ANGLE = "angle"
-    """Between h and h′, in degrees, 0 to 180: how far the direction turned, whatever the magnitude did."""
+    """Angle between h and h′ in degrees, 0 to 180: the change of direction, regardless of magnitude."""
     COSINE = "cosine"
-    """Of that angle, −1 to 1."""
+    """Cosine of that angle, −1 to 1."""
     MAGNITUDE = "magnitude"
-    """‖h′‖ / ‖h‖ − 1: how much longer the state became, whatever the direction did; at least −1."""
+    """‖h′‖ / ‖h‖ − 1: the relative change of magnitude, regardless of direction; at least −1."""
     ALONG = "shift along the state"
-    """Part of the shift in the direction of h, in units of ‖h‖; signed."""
+    """Component of the shift along h, in units of ‖h‖; signed."""
     ACROSS = "shift across the state"
-    """Part of the shift at right angles to h, in units of ‖h‖. ALONG² + ACROSS² is LENGTH²."""
+    """Component of the shift orthogonal to h, in units of ‖h‖. ALONG² + ACROSS² is LENGTH²."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShiftTrace:
-    """One text's states before and after, reduced to lengths and angles.
+    """Lengths and angles of one text's states before and after.
 
     `before` and `after` hold ‖h‖ and ‖h′‖, `length` holds ‖h′ − h‖: each (n_layer, pos), float64, of the residual
-    stream after each decoder layer (the last one before the final norm). `along` (n_layer, pos) is the signed part of
-    the shift in the direction of h. `lookup` is the position of the subject's last token, ``None`` without a subject.
+    stream after each decoder layer (the last one before the final norm). `along` (n_layer, pos) is the signed component
+    of the shift along h. `lookup` is the position of the subject's last token, ``None`` without a subject.
     """
 
     source: InspectedText
@@ -61,11 +61,11 @@ class ShiftTrace:
 
     @property
     def n_layer(self) -> int:
-        """How many decoder layers there are."""
+        """Number of decoder layers."""
         return self.before.shape[0]
 
     def of(self, quantity: Quantity) -> Tensor:
-        """(n_layer, pos), float64, of one quantity; 0 shift gives exactly 0 (cosine: 1)."""
+        """Return one quantity, (n_layer, pos), float64; a zero shift gives exactly 0 (cosine: 1)."""
         tiny = torch.finfo(torch.float64).tiny
         size = self.before.clamp(min=tiny)
         across = (self.length.square() - self.along.square()).clamp(min=0).sqrt()
@@ -77,7 +77,7 @@ class ShiftTrace:
             return across / size
         if quantity is Quantity.MAGNITUDE:
             return self.after / size - 1
-        # atan2 stays exact where the angle is small and the cosine rounds to 1
+        # atan2 stays exact for small angles, where the cosine rounds to 1
         angle = torch.atan2(across, self.before + self.along)
         return angle.rad2deg() if quantity is Quantity.ANGLE else angle.cos()
 
@@ -94,7 +94,7 @@ def trace_shifts(
 
     Args:
         lm: the model; nothing needs to be attached.
-        patches: what is looked at.
+        patches: the patches to inspect.
         texts: the prompts.
         earlier: patches that are attached in both cases.
         progress: receives every text; can cancel.
@@ -108,7 +108,7 @@ def trace_shifts(
     several = [patches] if isinstance(patches, EditPatch) else list(patches)
     found = []
     for number, text in enumerate(texts):
-        progress.report(ProgressEvent(stage="trace", done=number, total=len(texts), detail={"text": text.text}))
+        progress.report(ProgressEvent(stage=Stage.TRACE, done=number, total=len(texts), detail={"text": text.text}))
         progress.check()
         span = locate(lm, text.phrase)
         with attached(list(earlier), lm):
@@ -116,12 +116,12 @@ def trace_shifts(
         with attached([*earlier, *several], lm):
             after = layer_states(lm, span.input_ids)
         found.append(_trace(lm, text, span, before, after))
-    progress.report(ProgressEvent(stage="trace", done=len(texts), total=len(texts)))
+    progress.report(ProgressEvent(stage=Stage.TRACE, done=len(texts), total=len(texts)))
     return found
 
 
 def layer_states(lm: LoadedLM, input_ids: Sequence[int]) -> Tensor:
-    """The residual stream after each decoder layer, (n_layer, pos, d_model), float32, on the CPU."""
+    """Return the residual stream after each decoder layer, (n_layer, pos, d_model), float32, on the CPU."""
     ids = torch.tensor([list(input_ids)], dtype=torch.long, device=lm.device)
     with torch.no_grad(), recorded(list(lm.layers)) as seen:
         lm.base(ids, use_cache=False)
@@ -130,7 +130,7 @@ def layer_states(lm: LoadedLM, input_ids: Sequence[int]) -> Tensor:
 
 
 def token_texts(lm: LoadedLM, input_ids: Sequence[int]) -> tuple[str, ...]:
-    """What each token stands for, blanks included."""
+    """Return the text of each token, including blanks."""
     return tuple(str(lm.tokenizer.decode([token])) for token in input_ids)
 
 

@@ -1,8 +1,8 @@
-"""`LayerWrite`: where in a layer's key spectrum an update lies, and what another cutoff would have cost.
+"""`LayerWrite`: an update in the coordinates of the layer's key spectrum, and the cost of other cutoffs.
 
 The keys of ordinary text span the directions of large eigenvalues of ``E[kkᵀ]``; an update confined to those of small
-ones leaves ordinary text alone. Everything here is written in the eigenvectors' coordinates, in which a cutoff is a
-column number, so every cutoff can be tried without another decomposition.
+ones leaves ordinary text alone. All values are in eigenvector coordinates, in which a cutoff is a column number, so
+every cutoff can be evaluated without another decomposition.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.editing.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
@@ -32,13 +32,13 @@ __all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "edit_rows", "inspect_writes
 
 @dataclass(frozen=True, kw_only=True)
 class CutoffCost:
-    """What writing with `rank` free directions gives and costs; all shares in [0, 1] unless said otherwise.
+    """Effect and cost of writing with `rank` free directions; shares are in [0, 1].
 
     `eigenvalue` is that of the last free direction. `text_energy` is the share of ordinary keys' energy that lies in
-    free directions. `writable` is the share of the edit's key that can be written to. `reached` is the share of the
-    wanted change that arrives at the edit's own keys. `disturbance` is how much the layer's output on ordinary text
-    changes and `kept_moved` how much it changes at the protected keys, both relative: root mean square ‖ΔW k‖ / ‖W k‖
-    (for the latter ‖ΔW k‖ over the wanted change); ``None`` without protected keys.
+    free directions. `writable` is the writable share of the edit's key. `reached` is the share of the wanted change
+    that the edit's own keys reach. `disturbance` is the relative change of the layer's output on ordinary text, root
+    mean square ‖ΔW k‖ / ‖W k‖. `kept_moved` is that at the protected keys, ‖ΔW k‖ over the wanted change; ``None``
+    without protected keys.
     """
 
     rank: int
@@ -64,11 +64,11 @@ class EnergyBin:
 class LayerWrite:
     """One layer's update in the coordinates of the key spectrum; float64.
 
-    `eigenvalues` (d_key,) ascend. `keys` (n_key, d_key) are the edit's keys and `kept` (n_kept, d_key) those that were
-    to stay, in eigenvector coordinates. `wanted` (n_key, n_key) holds the inner products of the wanted output changes.
+    `eigenvalues` (d_key,) ascend. `keys` (n_key, d_key) are the edit's keys and `kept` (n_kept, d_key) the protected
+    ones, in eigenvector coordinates. `wanted` (n_key, n_key) holds the inner products of the wanted output changes.
     `update` (d_key,) is the energy ‖ΔW vᵢ‖² of the actual update along each eigenvector. `text_output` is E‖W k‖² over
-    ordinary text. `rank` directions were free; `is_projected` says whether the editor confines itself to them.
-    `ordinary_weight` is how much ordinary keys count, `kept_weight` (n_kept,) how much each kept one: `WriteConfig`'s.
+    ordinary text. `rank` directions were free; `is_projected` says whether the editor is confined to them.
+    `ordinary_weight` and `kept_weight` (n_kept,) are the weights of ordinary and protected keys, as in `WriteConfig`.
     """
 
     layer: int
@@ -100,20 +100,20 @@ class LayerWrite:
 
     @property
     def unprojected(self) -> Tensor:
-        """(d_key,) energy along each eigenvector that the same write would have without any projection."""
+        """(d_key,) energy along each eigenvector of the same write without projection."""
         return self._energy(self._factors(self.eigenvalues.shape[0], self._undamped))
 
     @property
     def protected_share_unprojected(self) -> float:
-        """Share of the energy in protected directions without the projection."""
+        """Share of that energy in protected directions without projection."""
         energy = self.unprojected
         return float(energy[self.rank :].sum() / energy.sum().clamp(min=_TINY))
 
     def cost(self, rank: int) -> CutoffCost:
-        """What this many free directions (from 1 to d_key) would give and cost.
+        """Return the effect and cost of so many free directions, from 1 to d_key.
 
         Raises:
-            ValueError: if there are not that many directions.
+            ValueError: if `rank` is out of range.
         """
         if not 1 <= rank <= self.eigenvalues.shape[0]:
             raise ValueError(f"rank must be from 1 to {self.eigenvalues.shape[0]}, got {rank}")
@@ -138,13 +138,13 @@ class LayerWrite:
         )
 
     def curve(self, n: int = 48) -> tuple[CutoffCost, ...]:
-        """The cost of about `n` ranks, evenly spread, the actual one among them."""
+        """Return the cost of about `n` evenly spread ranks, including the actual one."""
         d_key = self.eigenvalues.shape[0]
         ranks = {max(1, round(d_key * step / n)) for step in range(1, n + 1)} | {self.rank}
         return tuple(self.cost(rank) for rank in sorted(ranks))
 
     def binned(self, n: int = 48) -> tuple[EnergyBin, ...]:
-        """Shares of the update's energy in `n` runs of eigenvectors, as written and without a projection."""
+        """Return the update's energy shares in `n` bins of eigenvectors, as written and without projection."""
         d_key = self.eigenvalues.shape[0]
         free = self.unprojected
         edges = [round(d_key * step / n) for step in range(n + 1)]
@@ -161,7 +161,7 @@ class LayerWrite:
 
     @functools.cached_property
     def costs(self) -> tuple[CutoffCost, ...]:
-        """`curve`, computed once; with fewer points where many keys make each of them dear."""
+        """`curve`, computed once; with fewer points if many keys make each expensive."""
         return self.curve(48 if len(self.keys) + len(self.kept) <= 512 else 12)
 
     @functools.cached_property
@@ -178,12 +178,12 @@ class LayerWrite:
         return _Solve(rows=rows, gram=rows.T @ rows, damping=damping)
 
     def _factors(self, rank: int, solve: _Solve | None = None) -> Tensor:
-        """(n_key, d_key): the null-space solve's input factors with this many free directions, in these coordinates."""
+        """Solve with so many free directions; return input factors (n_key, d_key) in these coordinates."""
         solve = solve or self._damped
         n_key, factors = len(self.keys), torch.zeros_like(self.keys)
         free = solve.rows[:, :rank]
         if len(free) > rank:
-            # By push-through: as many equations as free directions, however many keys there are.
+            # By push-through: as many equations as free directions, for any number of keys.
             system = solve.gram[:rank, :rank].clone()
             system.diagonal().add_(self.ridge)
             found = torch.linalg.solve(system, free[:n_key].T).T
@@ -200,7 +200,7 @@ class LayerWrite:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Solve:
-    """All keys, the edit's before the kept ones, as they enter a solve: (n, d_key), (d_key, d_key) and (d_key,)."""
+    """Keys of a solve, the edit's before the protected ones: (n, d_key), (d_key, d_key) and (d_key,)."""
 
     rows: Tensor
     gram: Tensor
@@ -218,14 +218,14 @@ def inspect_writes(
     earlier: Sequence[EditPatch] = (),
     progress: Progress | None = None,
 ) -> list[LayerWrite]:
-    """Put each layer's update and keys into the coordinates of that layer's key spectrum.
+    """Express each layer's update and keys in the coordinates of its key spectrum.
 
     Args:
         lm: the model, for its unedited weights.
-        patch: what is looked at.
-        moments: by layer, for every layer of the patch.
-        earlier: patches whose keys had to stay.
-        progress: receives every layer (one eigenvalue problem each); can cancel.
+        patch: the patch to inspect.
+        moments: the moment of every layer of the patch.
+        earlier: patches whose keys were protected.
+        progress: receives every layer (one eigendecomposition each); can cancel.
 
     Raises:
         KeyError: if a layer has no moment.
@@ -236,17 +236,17 @@ def inspect_writes(
     for number, update in enumerate(patch.updates):
         progress.report(
             ProgressEvent(
-                stage="spectrum", done=number, total=len(patch.updates), detail={"layer": float(update.layer)}
+                stage=Stage.SPECTRUM, done=number, total=len(patch.updates), detail={"layer": float(update.layer)}
             )
         )
         progress.check()
         found.append(_inspect_layer(lm, patch, update, moments[update.layer], earlier))
-    progress.report(ProgressEvent(stage="spectrum", done=len(patch.updates), total=len(patch.updates)))
+    progress.report(ProgressEvent(stage=Stage.SPECTRUM, done=len(patch.updates), total=len(patch.updates)))
     return found
 
 
 def edit_rows(patch: EditPatch, layer: int) -> tuple[list[int], list[int]]:
-    """Rows of the patch's keys at a layer that belong to its edits, and those that were only to be kept."""
+    """Return the rows of the patch's keys at a layer that belong to its edits, and the protected rows."""
     names = patch.keys[layer][0] if layer in patch.keys else ()
     ids = {edit.id for edit in patch.edits}
     own = [row for row, name in enumerate(names) if name.rpartition("/")[0] in ids]
@@ -293,23 +293,23 @@ def _is_projected(patch: EditPatch) -> bool:
 
 
 def _wanted(patch: EditPatch, update: LayerUpdate, keys: Tensor, *, n_stored: int, write: WriteConfig) -> Tensor:
-    """Inner products of the residuals the layer was asked for; where they are not kept, of what its keys received."""
+    """Return inner products of the requested residuals or, if those are not stored, of the reached changes."""
     is_plain = _is_projected(patch) and write.repeats == 1 and not write.even_remaining
     if is_plain and len(update.output_factor) in (len(keys), n_stored):
-        residuals = update.output_factor[: len(keys)].double()  # protected keys that were brought back come after
+        residuals = update.output_factor[: len(keys)].double()  # rows of restored protected keys come after
     else:
         residuals = (keys @ update.input_factor.double().T) @ update.output_factor.double()
     return residuals @ residuals.T
 
 
 def _along(update: LayerUpdate, vectors: Tensor) -> Tensor:
-    """‖ΔW vᵢ‖² for each eigenvector, without making ΔW."""
+    """Return ‖ΔW vᵢ‖² for each eigenvector, from the factors."""
     inside = update.input_factor.double() @ vectors
     gram = update.output_factor.double() @ update.output_factor.double().T
     return (inside * (gram @ inside)).sum(0).clamp(min=0)
 
 
 def _text_output(lm: LoadedLM, layer: int, moment: KeyMoment) -> float:
-    """E‖W k‖² over the keys the moment was measured on, without the bias."""
+    """Return E‖W k‖² over the keys of the moment, without the bias."""
     weight = lm.family.weight_out_in(lm.model, layer).to(device="cpu", dtype=torch.float64)
     return float(((weight @ moment.second_moment) * weight).sum())

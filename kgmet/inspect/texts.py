@@ -1,4 +1,4 @@
-"""`InspectedText`: the prompts an edit is inspected with, and what each is expected to show."""
+"""`InspectedText`: the prompts used to inspect an edit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, protected_facts
 from kgmet.graph.consequence import Consequence, KeptFact
 from kgmet.graph.phrasing import as_typed, in_slot
 from kgmet.graph.triple import Entity
@@ -21,38 +22,38 @@ UNRELATED_TEXTS: tuple[str, ...] = (
     "She closed the book, put on her coat and went out into the",
     "To bake bread you need flour, yeast, salt and",
 )
-"""Texts about nothing in particular: whatever an edit moves in them is damage."""
+"""Unrelated texts: any change in them is damage."""
 
 
 class TextKind(Enum):
-    """What a text is to the edit."""
+    """Relation of a text to the edit."""
 
     EDIT = "edit prompt"
     """The edit's own prompt."""
     PARAPHRASE = "paraphrase"
-    """The same fact in other words."""
+    """A paraphrase of the fact."""
     CONSEQUENCE = "consequence"
-    """Something that follows from the new fact."""
+    """A consequence of the new fact."""
     PROTECTED = "protected neighbour"
-    """The same relation of another subject, whose key took part in the solve."""
+    """The same relation of another subject, with a key protected in the solve."""
     NEIGHBOUR = "neighbour"
-    """The same relation of another subject, which no solve has seen."""
+    """The same relation of another subject, used in no solve."""
     CONTROL = "other fact of the subject"
-    """Must stay as it is."""
+    """Another fact of the subject, which must stay."""
     UNRELATED = "unrelated text"
-    """About something else."""
+    """An unrelated text."""
 
     @property
     def should_move(self) -> bool:
-        """Whether the edit is meant to change what the model says here."""
+        """Whether the edit should change the model's answer here."""
         return self in (TextKind.EDIT, TextKind.PARAPHRASE, TextKind.CONSEQUENCE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedText:
-    """One text with its kind. `new` is the answer the edit wants or must not bring, `old` the present or true one.
+    """One text with its kind. `new` is the answer the edit gives (or must not give), `old` the present or true one.
 
-    The subject of `phrase` is where the edit acts; a phrase without ``{}`` has none.
+    The edit acts at the subject of `phrase`; a phrase without ``{}`` has none.
     """
 
     kind: TextKind
@@ -62,24 +63,24 @@ class InspectedText:
 
     @property
     def text(self) -> str:
-        """As the model reads it."""
+        """The full text as the model reads it."""
         return self.phrase.prompt
 
     @property
     def has_subject(self) -> bool:
-        """Whether there is a subject to be located."""
+        """Whether there is a subject to locate."""
         return "{}" in self.phrase.template
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """New and old answer, where there are any."""
+        """New and old answer, if there are any."""
         return tuple(answer for answer in (self.new, self.old) if answer is not None)
 
 
 def shift_texts(
     context: EditContext, config: EditConfig, *, patch: EditPatch | None = None, paraphrases: int = 3
 ) -> tuple[InspectedText, ...]:
-    """The edit's prompt, paraphrases, consequences, neighbours and an unrelated text, as far as the graph knows any."""
+    """Return the edit's prompt, paraphrases, consequences, neighbours (as far as known) and an unrelated text."""
     edit = context.edit
     found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
     for template in context.paraphrases[:paraphrases]:
@@ -98,9 +99,9 @@ def shift_texts(
 def drift_texts(
     context: EditContext, config: EditConfig, *, patch: EditPatch | None = None, most: int = 12
 ) -> tuple[InspectedText, ...]:
-    """The edit's prompt, then what must stay: up to `most` neighbours of each kind, own facts and unrelated texts.
+    """Return the edit's prompt and texts that must stay: neighbours (`most` per kind), own facts, unrelated texts.
 
-    With a `patch` the protected neighbours are those whose keys it really kept; the graph may have changed since.
+    With a `patch`, the protected neighbours are those whose keys it protected, even if the graph has changed since.
     """
     edit = context.edit
     found = [_about(context, TextKind.EDIT, edit.template, edit.subject, edit.old_object)]
@@ -120,7 +121,7 @@ def drift_texts(
 
 
 def _kept_by(patch: EditPatch) -> set[str]:
-    """Return ids of the subjects whose keys a patch kept, by the names under which it stores them."""
+    """Return the ids of the subjects whose keys a patch protected, from its key names."""
     return {
         name.removeprefix(PROTECTED) for names, _ in patch.keys.values() for name in names if name.startswith(PROTECTED)
     }

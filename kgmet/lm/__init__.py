@@ -1,1 +1,1 @@
-"""The language model: families, loading, spans, hooks, suffixes and scores."""
+"""Language models: families, loading, token spans, hooks, cached prefixes and scores."""

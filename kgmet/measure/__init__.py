@@ -1,1 +1,1 @@
-"""One way of asking: questions, answers, verdicts in three steps, and what two answers to one question say together."""
+"""Questions, answers, three-step verdicts, and comparisons of two answers to one question."""

@@ -1,4 +1,4 @@
-"""`Answer`: what a model says to one question, and how likely it finds the expected and the rejected answer."""
+"""`Answer`: a model's answer to one question, and the likelihood of the expected and the rejected answer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Answer", "probability_text"]
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a model says to one question.
+    """A model's answer to one question.
 
-    `said` is the text it adds. `form` is the form in which it was asked. `expected` and `rejected` are the scores of
-    those answers in this form, ``None`` where there is none. `top` are the likeliest next tokens.
+    `said` is the generated text and `form` the form of the question. `expected` and `rejected` are the scores of those
+    answers in this form, ``None`` if there is none. `top` are the likeliest next tokens.
     """
 
     question: Question
@@ -31,17 +31,17 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The part of what is said that counts as the answer."""
+        """The part of the generated text that counts as the answer."""
         return judged_text(self.said, self.form, (*self.question.expected_names, *self.question.rejected_names))
 
     @property
     def says(self) -> bool:
-        """Whether the answer names the expected end and not the rejected one. An empty answer never does."""
+        """Whether the answer names the expected object and not the rejected one. An empty answer never does."""
         return names_only(self.text, self.question.expected_names, self.question.rejected_names)
 
     @property
     def says_rejected(self) -> bool:
-        """Whether the answer names the rejected end and not the expected one."""
+        """Whether the answer names the rejected object and not the expected one."""
         return names_only(self.text, self.question.rejected_names, self.question.expected_names)
 
     @property
@@ -51,14 +51,14 @@ class Answer:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The step reached; ``None`` where nothing is expected."""
+        """The verdict; ``None`` if nothing is expected."""
         if self.question.expected is None:
             return None
         return Verdict.SAYS if self.says else Verdict.PREFERS if self.prefers else Verdict.NO
 
     @property
     def is_faint(self) -> bool:
-        """Whether the expected answer is only preferred, and its first token is far from the likeliest."""
+        """Whether the expected answer is only preferred and its first token ranks low."""
         return self.verdict is Verdict.PREFERS and self.expected is not None and self.expected.rank > FAINT_RANK
 
     @property
@@ -72,7 +72,7 @@ class Answer:
         return None if self.rejected is None else self.rejected.probability
 
     def __str__(self) -> str:
-        """Return what is said, then the probabilities and the verdict in brackets where an answer is expected."""
+        """Return the answer, followed by probabilities and verdict in brackets if an answer is expected."""
         parts = []
         if self.expected is not None:
             parts.append(f"expected {probability_text(self.expected.probability)}, rank {self.expected.rank}")
@@ -97,10 +97,10 @@ class Answer:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Answer:
-        """Read what `to_json` made; verdicts are worked out again.
+        """Read what `to_json` made; verdicts are computed again.
 
         Raises:
-            BrokenArtifactError: if the mapping is no answer.
+            BrokenArtifactError: if the mapping is not an answer.
         """
         try:
             return cls(
@@ -112,11 +112,11 @@ class Answer:
                 top=tuple(NextToken(**token) for token in data["top"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifactError(f"This is no answer: {error!r}. Ask again with this version.") from error
+            raise BrokenArtifactError(f"This is not a saved answer: {error!r}. Ask again with this version.") from error
 
 
 def probability_text(value: float) -> str:
-    """A probability for people: 0.7312, and 7.3e-10 where four decimals would say 0."""
+    """Format a probability: 0.7312, or 7.3e-10 if four decimals would be 0."""
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 

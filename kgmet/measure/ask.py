@@ -1,4 +1,4 @@
-"""`ask`: put questions to the model as it is, with whatever patch is attached."""
+"""`ask`: put questions to the model with its attached patches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import ChatText
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
@@ -22,16 +22,16 @@ __all__ = ["Decoding", "SideAnswers", "ask", "ask_each_side", "form_of", "worded
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How answers are written out. `temperature` 0 is greedy; above 0 samples with `seed`."""
+    """Length and sampling of answers. `temperature` 0 is greedy; above 0 samples with `seed`."""
 
     max_new_tokens: int = 12
-    """Longest continuation of a cloze."""
+    """Longest continuation of a cloze, in tokens."""
     max_answer_tokens: int = 32
-    """Longest answer to a question; long enough for a sentence to end."""
+    """Longest answer to a question, in tokens; long enough for a full sentence."""
     temperature: float = 0.0
     seed: int = 0
     top_k: int = 10
-    """How many next-token candidates are kept."""
+    """Number of next-token candidates to return."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -42,34 +42,34 @@ class Decoding:
             raise ConfigError(f"decoding.top_k must be at least 1, got {self.top_k}")
 
     def longest(self, question: Question) -> int:
-        """Most tokens written to this question."""
+        """Return the most tokens generated for this question."""
         return self.max_new_tokens if question.is_cloze else self.max_answer_tokens
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SideAnswers:
-    """What one side says: answers in order, and logits (n_question, d_vocab) of the next token, float32 on the CPU."""
+    """One side's answers in order, and next-token logits (n_question, d_vocab), float32 on the CPU."""
 
     answers: list[Answer]
     logits: Tensor
 
 
 def form_of(lm: LoadedLM, question: Question) -> Form:
-    """Return the form in which this model is asked: without a chat template, ``Q: … A:`` takes its place."""
+    """Return the form for this model: ``Q: … A:`` replaces chat without a chat template."""
     if question.form is Form.CHAT and not lm.tokenizer.chat_template:
         return Form.QUESTION_AND_ANSWER
     return question.form
 
 
 def worded(lm: LoadedLM, question: Question) -> str:
-    """Return the text the model sees before its answer."""
+    """Return the text before the answer, as the model sees it."""
     form = form_of(lm, question)
     if form is Form.CLOZE:
         return question.text
     if form is Form.QUESTION_AND_ANSWER:
         return f"Q: {question.text}\nA:"
     text, begin = chat_text(lm, question.text), lm.tokenizer.bos_token
-    # The tokenizer puts its own first token before every text; the template must not bring a second one.
+    # The tokenizer adds its first token to every text; the template must not add a second one.
     adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
     if not adds_begin or not isinstance(text, ChatText):
         return text
@@ -84,7 +84,7 @@ def ask(
     progress: Progress | None = None,
     batch_size: int = 48,
 ) -> list[Answer]:
-    """Ask each question: free text, scores of the expected and the rejected answer, likeliest next tokens.
+    """Ask each question: generated text, scores of expected and rejected answer, likeliest next tokens.
 
     Raises:
         EmptyTextError: if an expected answer has no token of its own.
@@ -102,17 +102,22 @@ def ask_each_side(
     decoding: Decoding | None = None,
     progress: Progress | None = None,
     batch_size: int = 48,
+    max_token: int = 768,
 ) -> list[SideAnswers]:
-    """Ask several changed models at once, as `ask` does one (see `kgmet.lm.say.packed.ask_sides`); one value a side."""
+    """Ask several changed models at once (see `kgmet.lm.say.packed.ask_sides`); one value per side.
+
+    A batch has `batch_size` questions, laid out in trees of at most `max_token` tokens. Each tree is answered token by
+    token, so few trees suit long answers and many suit long prompts.
+    """
     decoding, progress = decoding or Decoding(), progress or Silent()
     found: list[list[SideAnswers]] = [[] for _ in sides]
     for begin in range(0, len(questions), batch_size):
-        progress.report(ProgressEvent(stage="probe", done=begin, total=len(questions)))
+        progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(questions)))
         progress.check()
-        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding)
+        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding, max_token)
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
-    progress.report(ProgressEvent(stage="probe", done=len(questions), total=len(questions)))
+    progress.report(ProgressEvent(stage=Stage.PROBE, done=len(questions), total=len(questions)))
     return [
         SideAnswers(
             answers=[answer for part in parts for answer in part.answers],
@@ -122,7 +127,9 @@ def ask_each_side(
     ]
 
 
-def _batch(lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding) -> list[SideAnswers]:
+def _batch(
+    lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding, max_token: int
+) -> list[SideAnswers]:
     texts = [worded(lm, question) for question in questions]
     pairs = [
         (text, answer)
@@ -130,10 +137,10 @@ def _batch(lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], d
         for answer in (question.expected, question.rejected)
         if answer
     ]
-    # A greedy answer goes on from the very pass that gives the probabilities.
+    # A greedy answer continues from the same pass that gives the probabilities.
     is_greedy = decoding.temperature == 0
     lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
-    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths)
+    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths, max_token=max_token)
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
         for side, one in zip(sides, asked, strict=True)

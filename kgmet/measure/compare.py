@@ -1,4 +1,4 @@
-"""`compare_answers`: the same questions before and after, and what that says per kind."""
+"""`compare_answers`: answers before and after an edit, compared per question and per kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["AnswerPair", "Comparison", "KindSummary", "compare_answers", "is_unc
 
 
 def is_unchanged(before: str, after: str) -> bool:
-    """Return whether two greedy texts fill the blank of a cloze with the same words; two empty ones do not."""
+    """Return whether two greedy texts complete a cloze with the same words; empty ones never do."""
     said = first_clause(after)
     return bool(said) and said == first_clause(before)
 
@@ -28,10 +28,11 @@ class AnswerPair:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The step reached after the edit; ``None`` where nothing is expected.
+        """The verdict after the edit; ``None`` if nothing is expected.
 
-        A fact that is to change: the answer's own verdict. One that must stay: *says* if the answer is the unedited
-        model's, or names the true object; *prefers* if the true object is only likelier than the edit's new one.
+        For a fact that should change it is the answer's own verdict. For one that must stay it is *says* if the answer
+        equals the unedited model's or names the true object, and *prefers* if the true object is only likelier than the
+        edit's new one.
         """
         verdict = self.after.verdict
         if verdict is None or not self.after.question.kind.should_stay:
@@ -40,7 +41,7 @@ class AnswerPair:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the model *says* after the edit what it should; ``None`` where nothing is expected."""
+        """Whether the edited model *says* what it should; ``None`` if nothing is expected."""
         return None if self.verdict is None else self.verdict is Verdict.SAYS
 
     @property
@@ -67,10 +68,10 @@ class AnswerPair:
 
 @dataclass(frozen=True, kw_only=True)
 class KindSummary:
-    """Counts for one kind of question: of `n`, how many are said and how many only preferred, before and after.
+    """Counts for one kind of question: how many of `n` are said and only preferred, before and after.
 
-    `says_after` of a kind that must stay counts unchanged answers. `was_so_before` counts, among these, what the
-    unedited model says as well.
+    For a kind that must stay, `says_after` counts unchanged answers. `was_so_before` counts those of `says_after` that
+    the unedited model says too.
     """
 
     kind: QuestionKind
@@ -84,7 +85,7 @@ class KindSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """All pairs, in order."""
+    """All answer pairs, in order."""
 
     pairs: tuple[AnswerPair, ...]
 

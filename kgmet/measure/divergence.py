@@ -1,4 +1,4 @@
-"""How much a patch moves the whole next-token distribution, not only one answer's share of it."""
+"""Divergence of the full next-token distribution caused by a patch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["divergences"]
 
 
 def divergences(before: Tensor, after: Tensor) -> list[float]:
-    """KL(before ‖ after) of each row of logits (n_prompt, d_vocab), in nats; at least 0."""
+    """Compute KL(before ‖ after) of each row of logits (n_prompt, d_vocab), in nats; at least 0."""
     return [_divergence(old, new) for old, new in zip(before, after, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""`EditVerdict`: whether an edit took, in one of three words, and why not where a reason can be found."""
+"""`EditVerdict`: whether an edit took, in three steps, with reasons for a failure where known."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["EditVerdict", "Outcome", "Reason", "judge_edit"]
 
 
 class Outcome(Enum):
-    """What became of an edit, by the greedy answer to its own prompt."""
+    """Outcome of an edit, by the greedy answer to its own prompt."""
 
     TOOK = "took"
     """The greedy answer names the new object."""
     LIKELIER = "likelier, but not what it says"
-    """The new object is likelier per token than the old one (without one: than before), but is not said."""
+    """The new object is likelier per token than the old one (or than before, without one), but is not said."""
     NOT = "did not take"
-    """Neither."""
+    """The new object is neither said nor preferred."""
 
 
 class Reason(Enum):
-    """Why an edit did not take, or why it proves little that it did. The value is the sentence people read."""
+    """Reason why an edit did not take, or why its success proves little. The value is the displayed sentence."""
 
     FIRST_TOKEN = (
         "The subject is the first token of the prompt, and this tokenizer puts no token before it. "
@@ -44,9 +44,9 @@ class Reason(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class EditVerdict:
-    """What became of one edit.
+    """Outcome of one edit, with reasons.
 
-    `says` is how the model goes on now. `reasons` are what was found, most telling first.
+    `says` is the model's present continuation. `reasons` are listed most important first.
     """
 
     outcome: Outcome
@@ -57,7 +57,7 @@ class EditVerdict:
 
     @property
     def headline(self) -> str:
-        """One sentence, in plain text."""
+        """Summary in one plain-text sentence."""
         said = f"“{self.says}”" if self.says else "nothing"
         if self.outcome is Outcome.TOOK:
             return f"The edit took: “{self.prompt}” now goes on with {said}."
@@ -66,7 +66,7 @@ class EditVerdict:
         return f"The edit did not take: “{self.prompt}” goes on with {said}, not with {self.new}."
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, the headline among them."""
+        """Return plain JSON values, including the headline."""
         return {
             "outcome": self.outcome.value,
             "prompt": self.prompt,
@@ -81,7 +81,7 @@ class EditVerdict:
         """Read what `to_json` made.
 
         Raises:
-            BrokenArtifactError: if the mapping is no verdict.
+            BrokenArtifactError: if the mapping is not a verdict.
         """
         try:
             return cls(
@@ -92,16 +92,16 @@ class EditVerdict:
                 reasons=tuple(Reason[name] for name in data["reasons"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifactError(f"This is no verdict on an edit: {error!r}.") from error
+            raise BrokenArtifactError(f"This is not a saved verdict: {error!r}. Make the edit again.") from error
 
 
 def judge_edit(before: Answer, after: Answer, *, search: Sequence[Reason] = ()) -> EditVerdict:
-    """Judge an edit by the answers to its own prompt without and with it.
+    """Judge an edit by the answers to its own prompt before and after.
 
     Args:
-        before: what the unedited model says; expects the new object, rejects the old one.
-        after: the same question with the edit.
-        search: what the search itself gives as reasons (`Reason.FIRST_TOKEN`, `STEPS_USED`, `LENGTH_LIMIT`).
+        before: the unedited model's answer; the question expects the new object and rejects the old one.
+        after: the answer to the same question with the edit.
+        search: reasons from the search itself (`Reason.FIRST_TOKEN`, `STEPS_USED`, `LENGTH_LIMIT`).
     """
     outcome = _outcome(before, after)
     question = after.question

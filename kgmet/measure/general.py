@@ -1,8 +1,8 @@
-"""General ability: what a model could do before it was edited, and whether it still can.
+"""General ability: public tasks, perplexity and drift before and after editing.
 
-Six published tasks from files a person gives (cola, mrpc, rte, sst2, nli, mmlu), perplexity on a fixed text, and how
-far the hidden states of unrelated prompts have moved. Measured again and again over a long run this is the collapse
-curve of AlphaEdit (arXiv:2410.02355) and its successors.
+Six published tasks from files the user supplies (cola, mrpc, rte, sst2, nli, mmlu), perplexity on a fixed text, and the
+shift of hidden states on unrelated prompts. Measured repeatedly over a long run, these give the collapse curve of
+AlphaEdit (arXiv:2410.02355) and its successors.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _BATCH = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task whose answer is one of a few words.
+    """A classification task whose answer is one of a few words.
 
-    `asked` turns a record into the text that ends before the answer and the place of the right choice.
+    `asked` turns a record into the text before the answer and the index of the right choice.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """Of `n` examples: share answered right, F1 weighted by the labels' frequency, Matthews correlation."""
+    """Scores on `n` examples: accuracy, F1 weighted by label frequency, Matthews correlation."""
 
     n: int
     accuracy: float
@@ -97,15 +97,15 @@ TASKS: Mapping[str, Task] = {
         ),
     )
 }
-"""By name; each reads ``NAME.json``."""
+"""All tasks by name; each reads ``NAME.json``."""
 
 
 def find_tasks(folder: Path) -> dict[str, list[tuple[str, int]]]:
-    """The tasks whose files are in a folder: name → questions with the place of the right choice.
+    """Find the tasks whose files are in a folder: name → questions with the index of the right choice.
 
     Raises:
         ConfigError: if there is none.
-        BrokenArtifactError: if a file is not as published; says which record.
+        BrokenArtifactError: if a file differs from the published format; gives the record.
     """
     found = {task.name: _questions(folder / f"{task.name}.json", task) for task in TASKS.values()}
     kept = {name: rows for name, rows in found.items() if rows}
@@ -115,9 +115,9 @@ def find_tasks(folder: Path) -> dict[str, list[tuple[str, int]]]:
 
 
 def run_task(lm: LoadedLM, task: Task, questions: Sequence[tuple[str, int]], *, limit: int = 100) -> TaskResult:
-    """Answer a task's questions, after four worked examples, by the likeliest of the choices' first tokens.
+    """Answer a task's questions by the likeliest first token of the choices, after four worked examples.
 
-    The examples are the first ones of the file, evenly over the labels; they are not asked themselves.
+    The examples are the first of the file, balanced over the labels; they are not scored.
     """
     shots = _shots(task, questions)
     asked = [question for n, question in enumerate(questions) if n not in shots][:limit]
@@ -137,13 +137,13 @@ def run_task(lm: LoadedLM, task: Task, questions: Sequence[tuple[str, int]], *, 
 
 
 def bundled_passages() -> tuple[str, ...]:
-    """25 short passages written for this project: the fixed text of the perplexity."""
+    """Return the fixed text for perplexity: 25 short passages written for this project."""
     text = (resources.files("kgmet.measure") / "passages.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line)
 
 
 def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) -> tuple[float, int]:
-    """Exp of the mean negative log-likelihood per token, and the number of tokens; the first of each passage is given.
+    """Return the perplexity per token and the number of scored tokens; each passage's first token is given.
 
     Raises:
         ConfigError: if no passage has two tokens.
@@ -166,7 +166,7 @@ def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) ->
 
 
 def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
-    """States after every layer at the last token of each prompt: (n_layer, n_prompt, d_model), float32, CPU."""
+    """Return states after every layer at each prompt's last token: (n_layer, n_prompt, d_model), float32, CPU."""
     rows = [list(row) for row in lm.tokenizer(list(prompts))["input_ids"]]
     with torch.no_grad(), recorded(list(lm.layers)) as seen:
         ids, mask = left_padded(rows, device=lm.device)
@@ -223,7 +223,7 @@ def _task_result(right: Sequence[int], said: Sequence[int]) -> TaskResult:
 
 
 def _matthews(right: Sequence[int], said: Sequence[int], labels: Sequence[int]) -> float:
-    """Matthews correlation for any number of labels (Gorodkin 2004); 0 where one side is constant."""
+    """Return the Matthews correlation for any number of labels (Gorodkin 2004); 0 if one side is constant."""
     n = len(right)
     hits = sum(a == b for a, b in zip(right, said, strict=True))
     true = [sum(a == label for a in right) for label in labels]

@@ -1,6 +1,6 @@
-"""One `MetricSpec` per metric and `MetricValue`: a number never travels without its n and its interval.
+"""`MetricSpec` and `MetricValue`: metrics, and numbers with their n and confidence interval.
 
-Shares have Wilson's interval, means a bootstrap over cases with a fixed seed, both at 95 %.
+Shares have Wilson intervals, means a bootstrap over cases with a fixed seed, both at 95 %.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """What a number is."""
+    """Definition of a metric."""
 
     key: str
     label: str
@@ -46,7 +46,7 @@ class MetricSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
-    """A number, from how many observations, and its 95 % interval; ``None`` where there was nothing to measure."""
+    """A value with its number of observations and 95 % interval; ``None`` if nothing was measured."""
 
     value: float | None
     n: int
@@ -178,18 +178,18 @@ METRICS: Mapping[str, MetricSpec] = {
         ),
     )
 }
-"""By key."""
+"""All metrics by key."""
 
 
 def share_value(hits: int, n: int) -> MetricValue:
-    """`hits` of `n` with Wilson's interval."""
+    """Return the share `hits` / `n` with its Wilson interval."""
     if n == 0:
         return MetricValue(value=None, n=0, interval=None)
     return MetricValue(value=hits / n, n=n, interval=wilson_interval(hits, n))
 
 
 def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """95 % confidence interval of a share (Wilson 1927), in [0, 1]; (0, 1) for n = 0."""
+    """Return the 95 % confidence interval of a share (Wilson 1927), in [0, 1]; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     share = hits / n
@@ -199,7 +199,7 @@ def wilson_interval(hits: int, n: int, *, z: float = 1.959964) -> tuple[float, f
 
 
 def mean_value(values: Sequence[float]) -> MetricValue:
-    """Return the mean with a bootstrap interval."""
+    """Return the mean with its bootstrap interval."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return MetricValue(value=None, n=0, interval=None)
@@ -216,7 +216,7 @@ def bootstrap(
     n_draw: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval (95 %) of a statistic of the rows (n_case, …), resampled by case; a point for one row."""
+    """Return the 95 % percentile interval of a statistic of rows (n_case, …), resampled by case."""
     if len(rows) < 2:
         value = statistic(rows)
         return value, value
@@ -227,7 +227,7 @@ def bootstrap(
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """Return the number of values over Σ 1/x; 0 where one of them is 0.
+    """Return the harmonic mean; 0 if one of the values is 0.
 
     Raises:
         ValueError: if there is no value, or a negative one.
@@ -238,9 +238,9 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
 
 def n_gram_entropy(text: str) -> float:
-    """Mean of 2/3 · H₂ and 4/3 · H₃, the entropies in bits of the text's bigrams and trigrams of words and signs.
+    """Return the mean of 2/3 · H₂ and 4/3 · H₃, the entropies (bits) of bigrams and trigrams of words and signs.
 
-    Repeating oneself lowers it; 0 for texts too short to have a bigram. Tables show it × 100.
+    Repetition lowers it; 0 for texts without a bigram. Tables show it × 100.
     """
     words = _WORD.findall(text)
     weighted = [weight * _entropy(words, n) for n, weight in ((2, 2 / 3), (3, 4 / 3))]
@@ -256,8 +256,8 @@ def _entropy(words: Sequence[str], n: int) -> float:
 class TfIdf:
     """TF-IDF vectors over a collection of texts: idf = ln((1 + n) / (1 + df)) + 1, rows of unit length.
 
-    The weights of scikit-learn's default, which the public code uses; the collection here is the data set's own
-    reference texts, not Wikipedia, so values are comparable between runs on the same data only.
+    The weights are scikit-learn's defaults, as in the ROME code. The collection is the data set's own reference texts,
+    not Wikipedia, so values are comparable only between runs on the same data.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -266,7 +266,7 @@ class TfIdf:
         self._occurs = Counter(word for text in texts for word in set(_words(text)))
 
     def similarity(self, one: str, other: str) -> float:
-        """Return cosine of the two vectors, in [0, 1]; 0 if one of them is empty."""
+        """Return the cosine of the two vectors, in [0, 1]; 0 if one of them is empty."""
         first, second = self._vector(one), self._vector(other)
         dot = sum(weight * second.get(word, 0.0) for word, weight in first.items())
         norms = math.sqrt(sum(w * w for w in first.values()) * sum(w * w for w in second.values()))

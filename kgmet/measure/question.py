@@ -1,4 +1,4 @@
-"""`Question`: a text for the model, the form in which it is asked, and the answer that is expected."""
+"""`Question`: a text for the model, its form, and the expected answer."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ __all__ = ["Form", "Question", "QuestionKind"]
 
 
 class Form(Enum):
-    """How a question reaches the model. Text, probabilities, rank and verdict are always of the same form."""
+    """Form of a question. Text, probabilities, rank and verdict always refer to the same form."""
 
     CLOZE = "cloze"
-    """A text to continue, as it stands."""
+    """A text to continue, unchanged."""
     CHAT = "chat"
-    """A message of a user, in the model's chat template; ``Q: … A:`` where the tokenizer has none."""
+    """A user message in the model's chat template; ``Q: … A:`` if the tokenizer has none."""
     QUESTION_AND_ANSWER = "question-and-answer"
     """``Q: … A:``."""
 
 
 class QuestionKind(Enum):
-    """What a question is for."""
+    """Purpose of a question."""
 
     REWRITE = "rewrite"
     """The edit's own prompt."""
     PARAPHRASE = "paraphrase"
-    """The same fact in other words."""
+    """A paraphrase of the fact."""
     CONSEQUENCE = "consequence"
-    """What follows from the edit, as a cloze."""
+    """A consequence of the edit, as a cloze."""
     MULTI_HOP = "multi_hop"
-    """What follows from the edit, as a question over 2 to 4 hops that names the edit's subject."""
+    """A consequence of the edit, as a question over 2 to 4 hops that names the edit's subject."""
     LATER_HOP = "later_hop"
-    """A chain in which the edited fact comes later, and the edit's subject stays implicit."""
+    """A chain with the edited fact as a later hop; the edit's subject stays implicit."""
     INVERSE = "inverse"
-    """The fact read backwards."""
+    """The inverse fact."""
     NEIGHBOUR = "neighbour"
-    """The same relation of another subject: must not change."""
+    """The same relation of another subject, which must not change."""
     CONTROL = "control"
-    """Another fact of the subject: must not change."""
+    """Another fact of the subject, which must not change."""
     OWN = "own"
-    """Typed by a person, without an expectation of ours."""
+    """Typed by the user, without an expected answer."""
 
     @property
     def should_stay(self) -> bool:
-        """Whether the edit must leave the answer as it was."""
+        """Whether the edit must not change the answer."""
         return self in (QuestionKind.NEIGHBOUR, QuestionKind.CONTROL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One question: after the edit the model should say `expected` and not `rejected`.
+    """One question; after the edit the model should say `expected` and not `rejected`.
 
     For a fact that must stay, `expected` is the true object and `rejected` the edit's new one. `aliases` and
-    `rejected_aliases` are other names of the two. `path` says in words which facts the expectation rests on.
+    `rejected_aliases` are other names of the two. `path` lists in words the facts behind the expectation.
     """
 
     kind: QuestionKind
@@ -83,12 +83,12 @@ class Question:
 
     @property
     def expected_names(self) -> tuple[str, ...]:
-        """All names of the expected answer; empty where nothing is expected."""
+        """All names of the expected answer; empty if nothing is expected."""
         return () if self.expected is None else (self.expected, *self.aliases)
 
     @property
     def rejected_names(self) -> tuple[str, ...]:
-        """All names of the rejected answer that are no name of the expected one."""
+        """All names of the rejected answer that are not names of the expected one."""
         expected = {name.casefold() for name in self.expected_names}
         found = () if self.rejected is None else (self.rejected, *self.rejected_aliases)
         return tuple(name for name in found if name.casefold() not in expected)
@@ -97,13 +97,13 @@ class Question:
     def typed(
         cls, text: str, *, expected: str | None = None, rejected: str | None = None, form: Form | None = None
     ) -> Question:
-        """Make a question of what a person typed: asked in chat if it ends in a question mark, else continued."""
+        """Make a question from typed text: asked in chat if it ends in a question mark, else continued."""
         form = form or (Form.CHAT if text.rstrip().endswith(("?", "？")) else Form.CLOZE)
         return cls(kind=QuestionKind.OWN, text=text, form=form, expected=expected, rejected=rejected)
 
     @classmethod
     def from_generated(cls, made: GeneratedPrompt) -> Question:
-        """Return a question that was made from the graph."""
+        """Make a question from a generated probe."""
         return cls(
             kind=QuestionKind(made.kind),
             text=made.text,
@@ -127,7 +127,7 @@ class Question:
         """Read what `to_json` made.
 
         Raises:
-            BrokenArtifactError: if the mapping is no question.
+            BrokenArtifactError: if the mapping is not a question.
         """
         unknown = sorted(set(data) - {f.name for f in fields(cls)})
         if unknown:
@@ -140,4 +140,4 @@ class Question:
                 values[name] = tuple(values.get(name, ()))
             return cls(**values)
         except (KeyError, ValueError, TypeError) as error:
-            raise BrokenArtifactError(f"This is no question: {error}") from error
+            raise BrokenArtifactError(f"This is not a saved question: {error}") from error

@@ -12,7 +12,7 @@ __all__ = ["before_and_after"]
 
 
 def before_and_after(patch: EditPatch, lm: LoadedLM) -> tuple[Side, Side]:
-    """Two sides for `ask_each_side`: nothing more than is attached already, and the patch on top of that.
+    """Return two sides for `ask_each_side`: the model as it is, and with the patch added.
 
     Raises:
         StaleArtifactError: if the patch was made for another model.

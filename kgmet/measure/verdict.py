@@ -1,4 +1,4 @@
-"""The one rule for *says* and the one rule for *prefers*, on texts and scores, and `Verdict`, their scale."""
+"""The rules for *says* and *prefers*, and `Verdict`, their three-step scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kgmet.measure.question import Form
 __all__ = ["FAINT_RANK", "Verdict", "clause", "first_clause", "judged_text", "names_only", "prefers"]
 
 FAINT_RANK = 100
-"""An expected answer whose first token ranks below this is at best faintly preferred."""
+"""Rank of the first token beyond which a preferred answer counts as faint."""
 
 _WORD = re.compile(r"\w+")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|[。！？]|\n")
@@ -21,31 +21,31 @@ _ABBREVIATION = re.compile(r"(?:^|[\s.(])(?:[^\W\d_]|St|Mt|Dr|Mr|Mrs|Ms|Jr|Sr|Ft
 
 
 class Verdict(Enum):
-    """How far an answer goes, in three steps."""
+    """Verdict on an answer, in three steps."""
 
     SAYS = "says"
-    """The greedy answer names the expected end, and not the rejected one."""
+    """The greedy answer names the expected object and not the rejected one."""
     PREFERS = "prefers"
-    """It does not, but the expected end is likelier per token than the rejected one."""
+    """The expected object is not said, but is likelier per token than the rejected one."""
     NO = "no"
-    """Neither."""
+    """Neither said nor preferred."""
 
     @property
     def words(self) -> str:
-        """The step in words."""
+        """The verdict in words."""
         return {"says": "says it", "prefers": "prefers it, does not say it", "no": "no"}[self.value]
 
 
 def prefers(expected: AnswerScore, rejected: AnswerScore) -> bool:
-    """Whether the expected answer is likelier per token than the rejected one, as CounterFact's own code compares."""
+    """Return whether the expected answer is likelier per token than the rejected one, as in CounterFact's code."""
     return expected.mean_logprob > rejected.mean_logprob
 
 
 def names_only(text: str, expected: Iterable[str], rejected: Iterable[str] = ()) -> bool:
     """Return whether `text` names one of `expected` and none of `rejected`.
 
-    Names count as whole words, whatever their case; short ones in capitals only so, because ``US`` is not *us*. Where
-    two names overlap, the longer one counts: ``New Mexico`` is no mention of ``Mexico``.
+    Names match as whole words, ignoring case, except that short names in capitals match exactly (``US`` is not *us*).
+    Where two names overlap, the longer one counts: ``New Mexico`` does not mention ``Mexico``.
     """
     wanted, others = {_keyed(name) for name in expected}, {_keyed(name) for name in rejected}
     names = sorted({name for name in wanted | others if name}, key=len, reverse=True)
@@ -61,8 +61,8 @@ def names_only(text: str, expected: Iterable[str], rejected: Iterable[str] = ())
 def judged_text(text: str, form: Form, names: Iterable[str] = ()) -> str:
     """Return the part of a greedy text that is the answer.
 
-    A cloze is answered by the rest of its sentence, ``Q: … A:`` by one line, a chat message by all that is said. An end
-    of a sentence inside one of `names` is none.
+    A cloze is answered by the rest of its sentence, ``Q: … A:`` by one line, a chat message by the whole reply. A full
+    stop inside one of `names` does not end a sentence.
     """
     text = text.strip()
     if form is Form.CHAT:
@@ -80,12 +80,12 @@ def judged_text(text: str, form: Form, names: Iterable[str] = ()) -> str:
 
 
 def clause(text: str) -> str:
-    """Return the words up to the first comma, bracket or end of a sentence: what fills a cloze's blank."""
+    """Return the words that complete a cloze: up to the first comma, bracket or end of sentence."""
     return _CLAUSE_END.split(judged_text(text, Form.CLOZE), maxsplit=1)[0].strip()
 
 
 def first_clause(text: str) -> str:
-    """Return the same folded, for comparing."""
+    """Return the folded `clause`, for comparison."""
     return _folded(clause(text))
 
 
@@ -94,6 +94,6 @@ def _folded(text: str) -> str:
 
 
 def _keyed(name: str) -> str:
-    """Return a name as it is compared: folded, but for short names in capitals."""
+    """Return the form of a name used in comparisons: folded, except short names in capitals."""
     name = " ".join(name.split())
     return name if len(name) <= 4 and name.isalpha() and name.isupper() else name.casefold()

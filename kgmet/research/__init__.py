@@ -1,1 +1,1 @@
-"""Parts that are not in any editor: measured, of interest, and importable."""
+"""Experimental parts that no editor uses."""

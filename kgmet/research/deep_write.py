@@ -1,12 +1,12 @@
-"""`write_deep`: the second write, for prompts in which the edited fact is a later hop.
+"""`write_deep`: a second write, for prompts with the edited fact as a later hop.
 
-"The capital of the country of Barcelona is" names no Spain: an update at the subject's token never takes part. What the
-prompt asks is gathered at its last token, and the answer looked up there by deeper layers (IFMET, arXiv:2410.06331). So
-the edit is written once more: into deep layers, with the keys of such prompts at their last tokens. The graph's inverse
-edges supply the prompts, from starting points of which every second one is left for measuring, and the same chains by
-way of other subjects supply what must stay.
+"The capital of the country of Barcelona is" does not name Spain, so an update at Spain's token is never used. The query
+is assembled at the prompt's last token, and deeper layers look up the answer there (IFMET, arXiv:2410.06331). So the
+edit is written again into deep layers, with the keys of such prompts at their last tokens. The graph's inverse edges
+supply the prompts; every second starting point is held out for measurement. The same chains through other subjects
+supply the protected facts.
 
-In no editor: what later hops gain, neighbours lose (``benchmarks/later_hop.py``).
+No editor uses it: gains on later hops are lost on neighbours (``benchmarks/later_hop.py``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import N_PROBE_WORDINGS, EditContext
+from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor
 from kgmet.editing.factories import make_writer
 from kgmet.editing.plan import EditPlan, plan_edits
-from kgmet.graph.phrasing import split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, split_templates
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.spans import Phrase
@@ -61,26 +61,25 @@ def _deep_write() -> WriteConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DeepConfig:
-    """The second write, in deep layers, for prompts in which the edited fact is a later hop (IFMET, arXiv:2410.06331).
+    """Settings of the second write, in deep layers, for prompts with the edited fact as a later hop (IFMET).
 
-    Such a prompt names no subject of the edit: what it asks is gathered at its last token. The graph is asked for the
-    prompts only if `consequences.max_kept_later` is above 0 (`asks_for_later_hops`).
+    The graph supplies the prompts only if `consequences.max_kept_later` is above 0 (`asks_for_later_hops`).
     """
 
     chains: int = 16
     """Most starting points whose prompts are written; at least 1."""
     wordings: int = 3
-    """Prompts per starting point; others are kept for probing. At least 1."""
+    """Prompts per starting point; the others are held out for probing. At least 1."""
     protected: int = 64
-    """Most facts over two hops whose keys are left alone."""
+    """Most facts over two hops whose keys are protected."""
     protected_wordings: int = 1
     """Prompts per protected fact; at least 1."""
     target: TargetConfig = field(default_factory=_deep_target)
-    """The search of the shift at the last token, one for all prompts of an edit."""
+    """Search for the shift at the last token, one for all prompts of an edit."""
     write: WriteConfig = field(default_factory=_deep_write)
     """Deep layers, none of them among `write.layers`."""
     cutoff: Cutoff = field(default_factory=Cutoff)
-    """Which directions of the deep layers are free."""
+    """Free directions of the deep layers."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -91,7 +90,7 @@ class DeepConfig:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DeepWrite:
-    """The second write of those edits that are a later hop of something: problems and shifts by position."""
+    """The second write of edits with later hops: problems and shifts by position."""
 
     problems: tuple[ShiftProblem, ...]
     shifts: tuple[TargetShift, ...]
@@ -100,20 +99,20 @@ class DeepWrite:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DeepPlan:
-    """A plan whose patch has both writes, and the second of them; ``None`` where no edit is a later hop."""
+    """A plan whose patch has both writes, and the second write; ``None`` if no edit has later hops."""
 
     plan: EditPlan
     deep: DeepWrite | None
 
 
 def asks_for_later_hops(config: EditConfig) -> EditConfig:
-    """The same settings with a graph that is asked for what a deep write needs."""
+    """Return settings under which the graph also supplies what a deep write needs."""
     asked = replace(config.consequences, max_later_hops=40, max_kept_later=64, max_neighbours=80)
     return replace(config, consequences=asked)
 
 
 def deep_settings(config: EditConfig, deep: DeepConfig) -> EditConfig:
-    """The settings of the second write in the place of the first's.
+    """Return the settings of the second write.
 
     Raises:
         ConfigError: if the two writes have a layer in common.
@@ -135,7 +134,7 @@ def plan_deep_edits(
     earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> DeepPlan:
-    """As `plan_edits`, with the second write on top of the first.
+    """Plan edits as `plan_edits` does, with the second write added to the first.
 
     `contexts` must be prepared with settings that ask for later hops (`asks_for_later_hops`).
 
@@ -180,11 +179,11 @@ def write_deep(
     ledger: EditLedger | None = None,
     progress: Progress | None = None,
 ) -> DeepWrite | None:
-    """Search and write the second shift of every edit of which the graph knows a later hop.
+    """Search and write the second shift of every edit with later hops in the graph.
 
     Args:
         lm: the model, with earlier patches attached.
-        contexts: the edits; those without `EditConsequences.written_later` take no part.
+        contexts: the edits; those without `EditConsequences.written_later` are skipped.
         early: the first write of these edits; attached while the second is searched and written.
         writer: solves one deep layer.
         config: see `DeepConfig`.
@@ -192,7 +191,7 @@ def write_deep(
         progress: receives every step; can cancel.
 
     Returns:
-        What was written, or nothing where no edit is a later hop of anything.
+        The second write, or ``None`` if no edit has later hops.
 
     Raises:
         KgmetError: as `find_target_shifts` and `solve_layers`.
@@ -226,7 +225,7 @@ def write_deep(
 
 
 def deep_problem(context: EditContext, config: DeepConfig) -> ShiftProblem | None:
-    """The prompts whose last token is to give the new object; nothing where the graph knows none."""
+    """Return the prompts whose last token must give the new object; ``None`` if the graph has none."""
     if context.consequences is None:
         return None
     items = [item for item in context.consequences.written_later if item.id not in context.left]
@@ -240,9 +239,9 @@ def deep_problem(context: EditContext, config: DeepConfig) -> ShiftProblem | Non
 
 
 def deep_protected(contexts: Sequence[EditContext], config: DeepConfig) -> tuple[str, ...]:
-    """Prompts whose last token's keys must stay: facts over two hops, and the plain facts of protected neighbours.
+    """Return prompts whose last-token keys are protected: two-hop facts, and facts of protected neighbours.
 
-    What another edit of the same batch changes is not among them.
+    Facts that another edit of the same batch changes are left out.
     """
     edited = {(context.edit.subject_id, context.edit.relation) for context in contexts}
     texts: dict[str, None] = {}

@@ -1,1 +1,1 @@
-"""How the hidden state must move for the model to say the new fact: objective and search."""
+"""The search for a shift of the hidden state that makes the model say the new fact."""

@@ -1,7 +1,6 @@
-"""`Adam`: the optimizer of the searches, with every number in the parameters' own dtype and device.
+"""`Adam`: the optimiser of the searches, with all state in the parameters' own dtype and device.
 
-torch's own keeps its step count in a tensor of the process's default dtype and device, which is whatever another thread
-has made it.
+`torch.optim.Adam` keeps its step count in a tensor of the process's default dtype, which another thread may change.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ __all__ = ["Adam"]
 
 
 class Adam:
-    """Adam (arXiv:1412.6980), step for step what `torch.optim.Adam` does without weight decay.
+    """Adam (arXiv:1412.6980): the same steps as `torch.optim.Adam` without weight decay.
 
     Args:
         parameters: changed in place by `step`.
         rate: the learning rate, in the parameters' units.
-        betas: β₁ and β₂, how long gradients and their squares are remembered.
+        betas: β₁ and β₂, the decay rates of the averaged gradients and squared gradients.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Adam:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step along the parameters' gradients; those without one stay."""
+        """Take one step; parameters without a gradient stay."""
         first, second = self._betas
         for number, parameter in enumerate(self._parameters):
             gradient = parameter.grad
@@ -52,6 +51,6 @@ class Adam:
             parameter.addcdiv_(mean, spread, value=-self._rate / (1 - first**count))
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for parameter in self._parameters:
             parameter.grad = None

@@ -1,4 +1,4 @@
-"""The loss of a shift: one named term each, every term visible in the search curve."""
+"""Loss terms of a shift; each is named and recorded in the search curve."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kgmet.search.problem import Term
 __all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited", "mean_within", "ordinary_norm"]
 
 _MASSIVE = 100.0
-"""Entries so many times the median magnitude are no part of a state's length."""
+"""Entries above this multiple of the median magnitude do not count in a state's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TermWeights:
-    """How much each term counts. The rewrite term counts 1."""
+    """Weights of the loss terms. The rewrite term has weight 1."""
 
     consequence: float = 1.0
     """Mean negative log-likelihood of the consequences; 0 leaves them out."""
     kept: float = 0.0
-    """KL divergence on the subject's facts that must not change; 0 leaves them out."""
+    """KL divergence on the subject's kept facts; 0 leaves them out."""
     anchor: float = 0.0625
     """KL divergence on "{} is a"."""
     length: float = 0.5
-    """Penalty (‖shift‖ / ‖h‖)², ‖h‖ being `ordinary_norm`. As published a norm is divided by a squared norm."""
+    """Penalty (‖shift‖ / ‖h‖)², with ‖h‖ the `ordinary_norm`. The published form divides a norm by a squared norm."""
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -48,11 +48,11 @@ class TermWeights:
 
 
 def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Tensor:
-    """Negative log-likelihood per answer token, in nats, mean within each row.
+    """Return each row's mean negative log-likelihood per answer token, in nats.
 
     Args:
         logprobs: (n_position, d_vocab) at the positions that predict the answers' tokens.
-        target: (n_position,) those tokens.
+        target: (n_position,) the answers' tokens.
         row: (n_position,) which row each position belongs to.
         n_row: number of rows.
 
@@ -63,21 +63,21 @@ def answer_nll(logprobs: Tensor, target: Tensor, row: Tensor, n_row: int) -> Ten
 
 
 def mean_within(values: Tensor, row: Tensor, n_row: int) -> Tensor:
-    """Return the mean of values (n,) within each row, (n_row,), given whose each is, (n,); 0 for a row without any."""
+    """Return the mean of values (n,) within each row, (n_row,), by row index (n,); 0 for an empty row."""
     none = values.new_zeros(n_row)
     return none.index_add(0, row, values) / none.index_add(0, row, torch.ones_like(values)).clamp(min=1)
 
 
 def kept_divergence(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """KL(reference ‖ now) of next-token distributions, in nats: two (n, d_vocab) of log-probabilities → (n,)."""
+    """Return KL(reference ‖ now) of next-token distributions, in nats: two (n, d_vocab) of log-probabilities → (n,)."""
     return (reference.exp() * (reference - logprobs)).sum(-1)
 
 
 def ordinary_norm(state: Tensor) -> Tensor:
-    """‖h‖ without its massive entries, along the last axis: what the length of a shift is measured in.
+    """Return ‖h‖ along the last axis without its massive entries: the unit of a shift's length.
 
-    Two or three entries, the same for every text, may hold 99 % of a state's energy (Gemma 3 270M; arXiv:2402.17762)
-    and say nothing about how far the others can move. States of the default model have none, but for a text's first.
+    Two or three entries, the same for every text, may hold 99 % of a state's energy (Gemma 3 270M; arXiv:2402.17762).
+    They say nothing about how far the others can move. In the default model only a text's first state has such entries.
     """
     size = state.abs()
     limit = _MASSIVE * size.median(-1, keepdim=True).values
@@ -87,12 +87,12 @@ def ordinary_norm(state: Tensor) -> Tensor:
 
 
 def length_penalty(shift: Tensor, before: Tensor) -> Tensor:
-    """(‖shift‖ / ‖before‖)² along the last axis, with the `ordinary_norm` of `before`."""
+    """Return (‖shift‖ / ‖before‖)² along the last axis, with the `ordinary_norm` of `before`."""
     return shift.pow(2).sum(-1) / ordinary_norm(before).pow(2)
 
 
 def limited(shift: Tensor, longest: Tensor) -> Tensor:
-    """Return the shift, scaled down where it is longer than allowed; the gradient is that of the limited shift.
+    """Scale shifts down to the allowed length; the gradient is that of the limited shift.
 
     Args:
         shift: (n_edit, d_model).

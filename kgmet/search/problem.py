@@ -1,4 +1,4 @@
-"""`ShiftProblem`: what a shift of one edit's hidden state is to achieve, prompt by prompt."""
+"""`ShiftProblem`: the prompts that define the objective of one edit's shift."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["SearchPrompt", "ShiftProblem", "Term"]
 
 
 class Term(Enum):
-    """Which part of the objective a prompt belongs to."""
+    """The loss term a prompt belongs to."""
 
     REWRITE = "rewrite"
-    """The new object must follow: the edit's own prompt in its contexts, and other wordings of the same relation."""
+    """The new object must follow: the edit's prompt in its contexts, and paraphrases."""
     CONSEQUENCE = "consequence"
-    """What follows from the new fact must follow."""
+    """A consequence of the new fact must follow."""
     KEPT = "kept"
-    """A fact of the subject that must not change: the distribution of the next token is held."""
+    """A fact of the subject that must not change: the next-token distribution is preserved."""
     ANCHOR = "anchor"
-    """"{} is a": what the subject is must not change; the distribution of the next token is held."""
+    """"{} is a": the kind of the subject must not change; the next-token distribution is preserved."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPrompt:
-    """One prompt with what it is for. `answer` is needed for REWRITE and CONSEQUENCE and unused otherwise.
+    """One prompt with its loss term. `answer` is required for REWRITE and CONSEQUENCE and unused otherwise.
 
-    `subject` is how the subject reads in this sentence ("the Eiffel Tower"), where that differs from the edit's text.
+    `subject` is the subject's name in this sentence ("the Eiffel Tower"), where that differs from the edit's text.
     """
 
     term: Term
@@ -39,11 +39,11 @@ class SearchPrompt:
 
     @property
     def wants_answer(self) -> bool:
-        """Whether an answer is to become likely, rather than a distribution to stay."""
+        """Whether an answer must become likely; otherwise a distribution must stay."""
         return self.term in (Term.REWRITE, Term.CONSEQUENCE)
 
     def phrase(self, subject: str) -> Phrase:
-        """To be located in the tokens."""
+        """Return the phrase to locate in the tokens."""
         target = self.answer if self.wants_answer else None
         return Phrase(template=self.template, subject=self.subject or subject, prefix=self.prefix, target=target)
 
@@ -56,5 +56,5 @@ class ShiftProblem:
     prompts: tuple[SearchPrompt, ...]
 
     def of(self, term: Term) -> tuple[SearchPrompt, ...]:
-        """The prompts of one term."""
+        """Return the prompts of one term."""
         return tuple(prompt for prompt in self.prompts if prompt.term is term)

@@ -1,8 +1,9 @@
-"""`Readout`: how likely answers are, and how far held distributions have gone, from last-layer states.
+"""`Readout`: answer likelihoods and divergences of preserved distributions, from last-layer states.
 
-With A the log-partition of the vocabulary and h the normed state, −log p(v) is A(h) − h·w_v − b_v, and the divergence
-from the distribution at h₀ is A(h) − A(h₀) − (h − h₀)·∇A(h₀): neither needs a distribution. Where the vocabulary
-projection is not just a matrix (capped logits, packed or narrow weights) both come from whole distributions.
+With A the log-partition of the vocabulary and h the normed state, −log p(v) is A(h) − h·w_v − b_v. The divergence from
+the distribution at h₀ is A(h) − A(h₀) − (h − h₀)·∇A(h₀). Neither needs the full softmax. Where the vocabulary
+projection is not a plain matrix (capped logits, quantised or narrow weights), both are computed from full
+distributions.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ __all__ = ["Readout"]
 
 
 class Readout:
-    """Reads answers' tokens at some places and distributions at others.
+    """Loss terms at given positions: answer tokens at some, preserved distributions at others.
 
     Args:
         lm: the model.
         tokens: (n_asked,) the answers' tokens.
-        held: (n_held, d_model) last-layer states before the final norm, unshifted, whose distributions are held.
+        held: (n_held, d_model) unshifted last-layer states before the final norm, whose distributions are preserved.
     """
 
     def __init__(self, lm: LoadedLM, tokens: Tensor, held: Tensor) -> None:
@@ -35,10 +36,10 @@ class Readout:
                 self._value, self._slope = self._head.partition_and_slope(self._before)
 
     def of(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihoods (n_asked,) and KL(before ‖ now) (n_held,), in nats.
+        """Return the negative log-likelihoods (n_asked,) and KL(before ‖ now) (n_held,), in nats.
 
         Args:
-            states: (n_asked + n_held, d_model) as `held`, those that predict the answers' tokens first.
+            states: (n_asked + n_held, d_model) like `held`; those that predict the answers' tokens come first.
         """
         n = len(self._tokens)
         if self._head is None:

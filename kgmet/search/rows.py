@@ -1,4 +1,4 @@
-"""`ProblemRows`: the loss of every prompt of several problems, for given shifts, and nothing else."""
+"""`ProblemRows`: the loss of every prompt of several problems for given shifts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["ProblemRows"]
 
 
 class ProblemRows:
-    """The prompts of several problems as rows, encoded up to the shifted layer.
+    """Prompts of several problems as rows, encoded up to the shifted layer.
 
-    `before` (n_edit, d_model) is the state at each problem's lookup token, in its first prompt in which that is not
-    the very first token (the attention sink). `terms` says what each row counts for, and `members`, for each problem,
-    which of the rows are its prompts of each term.
+    `before` (n_edit, d_model) is the state at each problem's lookup token, taken from its first prompt in which that is
+    not the first token (the attention sink). `terms` gives each row's loss term; `members` lists, for each problem, its
+    rows by term.
     """
 
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], layer: int) -> None:
@@ -31,7 +31,7 @@ class ProblemRows:
         owners = [number for number, _ in rows]
         spans = locate_all(lm, [prompt.phrase(problems[number].edit.subject) for number, prompt in rows])
         starts = [span.lookup.position for span in spans]
-        # The last token of an answer predicts nothing that is asked for.
+        # The last token of an answer predicts nothing that is scored.
         ids = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
         self.suffixes: Suffixes = encode_suffixes(lm, ids, starts, layer=layer, together=owners)
         device = self.suffixes.hidden.device
@@ -44,7 +44,7 @@ class ProblemRows:
         chosen = [next((row for row in mine if starts[row] > 0), mine[0]) for mine in own]
         places = torch.tensor([(tree_of[row], first[row]) for row in chosen], dtype=torch.long, device=device)
         self.before = self.suffixes.hidden[places[:, 0], places[:, 1]].float()
-        # Texts that begin alike have their start token in common: it is shifted once.
+        # Texts with a common beginning share their start token: it is shifted once.
         lookups = sorted({(tree_of[row], first[row], owners[row]) for row in range(len(rows))})
         self.lookups = torch.tensor(lookups, dtype=torch.long, device=device)
         device = self.suffixes.final.device  # the last layer's, where a model is spread over several
@@ -56,7 +56,7 @@ class ProblemRows:
         self.readout = Readout(lm, self.asked[:, 3], self._at(self.suffixes.final, self.held))
 
     def losses(self, deltas: Tensor) -> Tensor:
-        """Loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
+        """Return the loss of each row, (n_row,), for shifts (n_edit, d_model): NLL per answer token, or divergence."""
         hidden = self.suffixes.hidden
         tree, node, owner = self.lookups.T
         final = self.suffixes.resume(hidden.index_put((tree, node), deltas.to(hidden.dtype)[owner], accumulate=True))
@@ -65,7 +65,7 @@ class ProblemRows:
         return losses.to(deltas.device)
 
     def _asked(self, spans: Sequence[EditSpan], starts: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """(row, tree, node, token) for each token of an answer and the place that predicts it."""
+        """Return (row, tree, node, token) for each token of an answer and the place that predicts it."""
         return [
             (
                 row,
@@ -79,5 +79,5 @@ class ProblemRows:
 
     @staticmethod
     def _at(states: Tensor, where: Tensor) -> Tensor:
-        """The states (n, d_model) at the (row, tree, node) of `where`."""
+        """Return the states (n, d_model) at the (row, tree, node) of `where`."""
         return states[where[:, 1], where[:, 2]]

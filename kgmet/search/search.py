@@ -1,7 +1,8 @@
-"""`find_target_shifts`: how far the hidden state must move, found by gradient, for many edits at once.
+"""`find_target_shifts`: gradient search for the shift of the hidden state, for many edits at once.
 
-Each edit has its own shift, length limit and stop; edits that are done leave the batch. What does not depend on the
-shift is encoded once (`kgmet.lm.run.suffixes`); logits are computed only where an answer or a held distribution is.
+Each edit has its own shift, length limit and stopping rule; finished edits leave the batch. What does not depend on the
+shift is encoded once (`kgmet.lm.run.suffixes`). Logits are computed only at positions of an answer or a preserved
+distribution.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent, note
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
@@ -28,42 +29,42 @@ __all__ = ["Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
 
 
 class Stop(Enum):
-    """Why a search ended."""
+    """Reason why a search ended."""
 
     ANSWER_HOLDS = "the answer holds"
-    """Every answer is likely enough."""
+    """Every answer reached its threshold."""
     STEPS = "all steps used"
-    """It ran to the last step."""
+    """The last step was reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetConfig:
-    """How far, and for how long, the hidden state is pushed."""
+    """Length limit, step count and stopping rule of the search."""
 
     max_steps: int = 25
     """Most gradient steps; at least 1."""
     rate: float = 0.12
-    """Adam's learning rate, in units of ‖h‖/√d_model per step; ‖h‖ is here and below `ordinary_norm`."""
+    """Adam's learning rate, in units of ‖h‖/√d_model per step, with ‖h‖ the `ordinary_norm`."""
     momentum: float = 0.9
-    """Adam's β₁: how much of each step is the last one's; from 0, below 1. With few steps, a small one overshoots less
-    and ends with a shorter shift."""
+    """Adam's β₁, the momentum; from 0, below 1. With few steps, a small value overshoots less and gives a shorter
+    shift."""
     memory: float = 0.999
-    """Adam's β₂: how long a coordinate's past gradients, large at the start, shorten its steps; from 0, below 1."""
+    """Adam's β₂, the decay of squared gradients; from 0, below 1. Large early gradients shorten steps for longer."""
     max_norm_ratio: float = 0.75
     """Longest ‖shift‖ / ‖hidden state‖; above 0."""
     short_norm_ratio: float = 0.0
-    """The limit at first: only where the answers do not hold under it after `max_steps`, the search goes on for as many
-    steps under the full one. The full one at once if this is 0 or not below it. Most shifts use all the length they
-    may, whether they need it or not, and a short one disturbs less."""
+    """First limit on ‖shift‖ / ‖hidden state‖. If the answers do not hold under it after `max_steps`, the search goes
+    on for as many steps under `max_norm_ratio`. 0, or a value not below `max_norm_ratio`, switches this off. Most
+    shifts use all the length they may, and a short one disturbs less."""
     short_nll: float = 0.5
-    """Answers hold under the short limit if the rewriting prompts' mean negative log-likelihood per token is at most
-    this and the consequences' at most twice this; in nats, above 0."""
+    """Threshold under the short limit, in nats, above 0. The answers hold if the rewriting prompts' mean negative
+    log-likelihood per token is at most this, and the consequences' at most twice this."""
     stop_nll: float = 0.05
-    """A search stops when every rewriting prompt's answer has at most this negative log-likelihood per token …"""
+    """The search stops when every rewriting prompt's answer has at most this negative log-likelihood per token …"""
     stop_consequence_nll: float = 0.5
     """… and every consequence at most this; both in nats, above 0."""
     weights: TermWeights = field(default_factory=TermWeights)
-    """How much each term counts."""
+    """Weights of the loss terms."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -81,11 +82,11 @@ class TargetConfig:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TargetShift:
-    """How one edit's hidden state is to move.
+    """The shift of one edit's hidden state, with the search that found it.
 
     `before` (d_model,) is the state at the lookup token after `layer`, in the first prompt in which that is not the
-    text's very first token; `length` is in its units.
-    `curve` has one entry per step: the value of each term, ``total`` and ``norm_ratio``.
+    text's first token. `length` is in its units. `curve` has one entry per step: the value of each term, ``total`` and
+    ``norm_ratio``.
     """
 
     edit_id: str
@@ -126,11 +127,11 @@ def find_target_shifts(
     config: TargetConfig,
     progress: Progress | None = None,
 ) -> list[TargetShift]:
-    """Find the shift of each edit, searched together, each with its own stop.
+    """Find the shift of each edit, all searched in one batch.
 
     Args:
         lm: the model, with whatever earlier patches attached.
-        problems: what each shift is to achieve.
+        problems: the objective of each shift.
         sources: one per problem; they are trained in place.
         layer: the decoder layer whose output is shifted.
         config: see `TargetConfig`.
@@ -139,7 +140,7 @@ def find_target_shifts(
     Raises:
         NonFiniteError: if a loss becomes NaN or infinite; names the edit.
         SearchError: if the model passes no gradient.
-        MemoryLimitError: if one edit alone does not fit; where several do not, they are searched in smaller parts.
+        MemoryLimitError: if one edit alone does not fit; several that do not fit are searched in smaller parts.
         Cancelled: if asked to stop.
     """
     progress = progress or Silent()
@@ -163,7 +164,7 @@ def find_target_shifts(
 
 
 def _halves(searches: list[_Search], progress: Progress, error: BaseException) -> list[list[_Search]]:
-    """The searches in two parts, the first one last, to go on where they were.
+    """Split the searches into two parts, in stack order (the first part last).
 
     Raises:
         MemoryLimitError: if there is only one.
@@ -176,30 +177,30 @@ def _halves(searches: list[_Search], progress: Progress, error: BaseException) -
     for search in searches:
         search.forget_untaken()
     half = (len(searches) + 1) // 2
-    note(progress, "search", f"{len(searches)} edits at once do not fit into memory; going on with {half} at once.")
+    note(progress, Stage.SEARCH, f"{len(searches)} edits at once do not fit into memory; going on with {half} at once.")
     return [searches[half:], searches[:half]]
 
 
 class _Search:
-    """One edit's state during the search."""
+    """State of one edit's search."""
 
     def __init__(self, problem: ShiftProblem, source: DirectionSource, config: TargetConfig) -> None:
         self.problem = problem
         self.source = source
         self.config = config
         self.before: Tensor | None = None
-        """(d_model,) the state that is shifted."""
+        """(d_model,) the unshifted state."""
         self.scale = 0.0
         """‖h‖/√d_model."""
         self.curve: list[dict[str, float]] = []
         self.stopped: Stop | None = None
         self.limit = min(config.short_norm_ratio or config.max_norm_ratio, config.max_norm_ratio)
         self.last = config.max_steps
-        """The step it ends at, unless the limit is lifted there."""
+        """The step at which it ends, unless the limit is lifted there."""
         self._taken = 0
 
     def record_step(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
-        """Take down a step and decide whether it was the last."""
+        """Record a step and decide whether it was the last."""
         self.curve.append(dict(terms))
         if (
             worst[Term.REWRITE] <= self.config.stop_nll
@@ -218,7 +219,7 @@ class _Search:
         return terms[Term.REWRITE.value] > enough or terms.get(Term.CONSEQUENCE.value, 0.0) > 2 * enough
 
     def stepped(self) -> bool:
-        """The step that was measured last was taken; whether it lifted the limit, being the last under a short one."""
+        """Mark the last measured step as taken; return whether it lifted the short limit."""
         self._taken = len(self.curve)
         if len(self.curve) <= self.last:
             return False
@@ -226,15 +227,15 @@ class _Search:
         return True
 
     def forget_untaken(self) -> None:
-        """Drop a step that was measured but not taken: it will be measured again."""
+        """Drop a step that was measured but not taken; it is measured again."""
         if self.stopped is None:
             del self.curve[self._taken :]
 
     def check_gradient(self, largest: float) -> None:
-        """Raise `SearchError` if the first step had nowhere to go: the shift would stay 0 and nothing would say so.
+        """Raise `SearchError` if no gradient reaches the shift, which would otherwise stay 0 unnoticed.
 
-        `largest` is the largest entry of the shift's gradient. Not of the source's: one of which only the length is
-        free gets none at its limit.
+        `largest` is the largest entry of the gradient with respect to the shift, not to the source's parameters: a
+        source with only a free length gets no gradient at its limit.
         """
         if self._taken == 1 and largest == 0:
             raise SearchError(
@@ -244,7 +245,7 @@ class _Search:
 
 
 class _Batch:
-    """Searches that step together: one read-back of all their losses a step, nothing else waits for the device."""
+    """Searches that step together, with one device synchronisation per step."""
 
     def __init__(self, lm: LoadedLM, searches: Sequence[_Search], layer: int) -> None:
         self._searches, self._weights = searches, searches[0].config.weights
@@ -257,7 +258,7 @@ class _Batch:
         self._scale = self._column([search.scale for search in searches])
         self._limits: Tensor
         self.set_limits()
-        # What each row counts in its edit's loss.
+        # Weight of each row in its edit's loss.
         self._members = rows.members
         shares = [0.0] * len(rows.terms)
         for members in self._members:
@@ -271,16 +272,16 @@ class _Batch:
         return torch.tensor(values, device=self._device, dtype=torch.float32)[:, None]
 
     def set_limits(self) -> None:
-        """Take over the searches' limits."""
+        """Copy the searches' length limits."""
         self._limits = self._norms * self._column([search.limit for search in self._searches])[:, 0]
 
     def deltas(self) -> Tensor:
-        """(n_edit, d_model) limited and differentiable."""
+        """Return the limited shifts, (n_edit, d_model), differentiable."""
         shifts = torch.stack([search.source.shift().to(self._before) for search in self._searches])
         return limited(shifts * self._scale, self._limits)
 
     def measured(self, deltas: Tensor, progress: Progress) -> Tensor:
-        """The sum of all losses, for the gradient; every search takes its own down unless it is over."""
+        """Return the sum of all losses for the gradient; each running search records its own."""
         rows, penalties = self._rows.losses(deltas), length_penalty(deltas, self._before)
         seen = torch.cat([rows.detach(), penalties.detach(), self._moved]).cpu().tolist()
         n_row, n_edit = len(rows), len(penalties)
@@ -291,7 +292,7 @@ class _Batch:
         return (rows * self._shares).sum() + self._weights.length * penalties.sum()
 
     def step(self, deltas: Tensor, running: Sequence[_Search], optimizer: Adam) -> None:
-        """Take the step that was measured last, in the running searches."""
+        """Take the last measured step in the running searches."""
         assert deltas.grad is not None
         self._moved = deltas.grad.abs().amax(1)
         for search in self._searches:
@@ -306,7 +307,7 @@ class _Batch:
 
 
 def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer: int, progress: Progress) -> None:
-    """Step all searches until most are done."""
+    """Run all searches until most are done."""
     batch = _Batch(lm, searches, layer)
     while True:
         progress.check()
@@ -315,7 +316,7 @@ def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer
             deltas.retain_grad()
             total = batch.measured(deltas, progress)
             running = [search for search in searches if search.stopped is None]
-            # Done edits stay in the batch until there are enough of them to be worth encoding the rest again.
+            # Finished edits stay in the batch until there are enough of them to justify encoding the rest again.
             if not running or len(running) <= 0.6 * len(searches):
                 for search in running:
                     search.forget_untaken()
@@ -325,7 +326,7 @@ def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer
 
 
 def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: float, progress: Progress) -> None:
-    """Take down one step of one edit from its rows' losses, unless the search is over."""
+    """Record one step of one edit from its rows' losses, unless its search is over."""
     weights = search.config.weights
     means = {term: sum(losses) / len(losses) for term, losses in values.items()}
     total = weights.length * penalty + sum(weights.of(term) * mean for term, mean in means.items())
@@ -340,11 +341,11 @@ def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: floa
     terms |= {"total": total, "norm_ratio": math.sqrt(penalty)}
     search.record_step(terms, {term: max(losses) for term, losses in values.items()})
     detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
-    progress.report(ProgressEvent(stage="search", done=len(search.curve) - 1, total=search.last, detail=detail))
+    progress.report(ProgressEvent(stage=Stage.SEARCH, done=len(search.curve) - 1, total=search.last, detail=detail))
 
 
 def _results(searches: Sequence[_Search], layer: int) -> list[TargetShift]:
-    """The shifts that were measured last: exactly what the last entries of the curves describe."""
+    """Return the last measured shifts, which are those of the last entries of the curves."""
     befores = torch.stack([search.before for search in searches if search.before is not None])
     with torch.no_grad():
         scales = torch.tensor([search.scale for search in searches], device=befores.device, dtype=torch.float32)

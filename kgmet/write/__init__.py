@@ -1,1 +1,1 @@
-"""From wanted shifts of the hidden state to factors of weight updates."""
+"""From shifts of the hidden state to low-rank weight updates."""

@@ -1,4 +1,4 @@
-"""`import_lora`: a LoRA adapter on the down-projections, made here or elsewhere, as a patch. None of it is executed."""
+"""`import_lora`: read a LoRA adapter on the down-projections as a patch. Nothing in the file is executed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _JSON = Limits(n_bytes=64 << 20)
 _TENSORS = Limits(n_bytes=MAX_BYTES)
 _ADVICE = "Choose a folder with a LoRA adapter on the down-projections."
 _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
-"""Settings under which an adapter is more than B · A, and the only value of each that we read."""
+"""Settings that make an adapter more than B · A, and the only value of each that can be read."""
 
 
 def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
@@ -36,12 +36,12 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
         lm: the model the adapter is for.
 
     Returns:
-        A patch; with the edits it carries out where `export_lora` has noted them, else without.
+        A patch; with its edits if `export_lora` recorded them, else without.
 
     Raises:
         BrokenArtifactError: if a file is missing, damaged, too large, touches anything but the down-projections, or
             does not fit the model.
-        StaleArtifactError: if it says that it was made for another model.
+        StaleArtifactError: if it names another model.
     """
     config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
     noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
@@ -78,7 +78,7 @@ def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:
-    """A and B by layer; every tensor must belong to one of the down-projections."""
+    """Return a and B by layer; every tensor must belong to one of the down-projections."""
     names = {lm.family.write_name(layer): layer for layer in range(lm.n_layer)}
     found: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -90,7 +90,7 @@ def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[in
             )
         found.setdefault(names[module], {})[part[0]] = tensor
     if not found:
-        raise BrokenArtifactError(f"The adapter in {folder} changes nothing.")
+        raise BrokenArtifactError(f"The adapter in {folder} changes nothing. Export it again.")
     return {layer: (pair["A"], pair["B"]) for layer, pair in found.items()}
 
 
@@ -109,15 +109,15 @@ def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mappi
 
 
 def _setting(pattern: Mapping[str, Any], name: str, default: Any) -> float:
-    """The value for a module: that of the first key that is its name or the end of it, as in PEFT.
+    """Return a module's value: that of the first key equal to its name or to the end of it, as in PEFT.
 
-    PEFT takes keys for regular expressions. A stranger's expression can run for years, so only names are read.
+    PEFT treats keys as regular expressions. An untrusted expression can run for years, so only names are accepted.
     """
     for key, value in pattern.items():
         bare = key.removeprefix("^").removesuffix("$").replace(r"\.", ".")
         if not re.fullmatch(r"[\w.]+", bare):
             raise BrokenArtifactError(
-                f"The adapter's pattern {key[:80]!r} is no module's name; such patterns are not read."
+                f"The adapter's pattern {key[:80]!r} is not a module name. Name each module in full and save it again."
             )
         if name == bare or name.endswith(f".{bare}"):
             return float(value)

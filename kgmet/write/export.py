@@ -1,7 +1,7 @@
-"""Patches as files other programs read: a LoRA adapter in PEFT's format, or a merged copy of the checkpoint.
+"""Export of patches: a LoRA adapter in PEFT's format, or a merged copy of the checkpoint.
 
-An edit is a LoRA on the down-projections, exactly: ΔW = output_factorᵀ · input_factor is PEFT's B · A with as many rows
-as keys and a scaling of 1. This is the only module that makes new weights, and it puts them into a new folder.
+An edit is exactly a LoRA on the down-projections: ΔW = output_factorᵀ · input_factor is PEFT's B · A, with one row per
+key and a scaling of 1. This is the only module that makes new weights, and it writes them to a new folder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kgmet.base.artifact import write_tensors
 from kgmet.base.cache import folder_written_whole
 from kgmet.base.errors import ConfigError, NonFiniteError
 from kgmet.base.fingerprint import plain
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.family import Layout
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, check_patch, merged_updates
@@ -31,15 +31,15 @@ __all__ = ["ADAPTER_CONFIG", "ADAPTER_WEIGHTS", "EDITS_FILE", "MergeReport", "ex
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 EDITS_FILE = "kgmet_edits.json"
-"""Ours, beside PEFT's two: which edits the adapter carries out, and for which model. PEFT ignores it."""
+"""Our file beside PEFT's two: the adapter's edits and model. PEFT ignores it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeReport:
-    """What merging cost in precision.
+    """Rounding error of a merge.
 
-    `rounding` is, by weight name, the largest |stored − exact| of any entry, in units of the weight; `relative` the
-    same as ‖stored − exact‖ / ‖update‖ (Frobenius): at 1 the update is lost in the rounding.
+    By weight name, `rounding` is the largest |stored − exact| of any entry, in units of the weight. `relative` is
+    ‖stored − exact‖ / ‖update‖ (Frobenius norm): at 1 the update is lost in the rounding.
     """
 
     folder: Path
@@ -100,20 +100,20 @@ def export_merged(
     *,
     progress: Progress | None = None,
 ) -> MergeReport:
-    """Write a copy of the checkpoint with the patches merged in, in the model's own dtype; the resident model stays.
+    """Write a copy of the checkpoint with the patches merged in, in the model's own dtype.
 
     Args:
         patches: one, or several that are to be attached together.
         lm: the model they were made for.
-        folder: a new or empty folder; gets the config, weights and tokenizer.
-        progress: receives each layer and can cancel; then nothing is left behind.
+        folder: a new or empty folder for the config, weights and tokenizer.
+        progress: receives each layer and can cancel; no files remain then.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
         BrokenArtifactError: if a layer or a shape does not fit.
         ConfigError: if a weight is quantised or offloaded and cannot be merged into, or there is nothing to export.
         ArtifactError: if the folder is not empty, or cannot be written.
-        NonFiniteError: if a merged weight has no room in the model's dtype.
+        NonFiniteError: if a merged weight overflows the model's dtype.
         Cancelled: if asked to stop.
     """
     several = [patches] if isinstance(patches, EditPatch) else list(patches)
@@ -124,7 +124,7 @@ def export_merged(
     relative: dict[str, float] = {}
     total = len(updates) + 1
     for done, update in enumerate(updates):
-        progress.report(ProgressEvent(stage="export", done=done, total=total))
+        progress.report(ProgressEvent(stage=Stage.EXPORT, done=done, total=total))
         progress.check()
         name = f"{update.weight_name}.weight"
         change = update.dense().double()
@@ -140,7 +140,7 @@ def export_merged(
         rounding[update.weight_name] = float(error.abs().max())
         relative[update.weight_name] = float(error.norm() / change.norm().clamp(min=1e-300))
         state[name] = stored
-    progress.report(ProgressEvent(stage="export", done=total - 1, total=total))
+    progress.report(ProgressEvent(stage=Stage.EXPORT, done=total - 1, total=total))
     progress.check()
 
     def fill(made: Path) -> None:
@@ -148,7 +148,7 @@ def export_merged(
         lm.tokenizer.save_pretrained(made)
 
     _in_new_folder(folder, fill)
-    progress.report(ProgressEvent(stage="export", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.EXPORT, done=total, total=total))
     return MergeReport(folder=folder, dtype=str(lm.dtype).removeprefix("torch."), rounding=rounding, relative=relative)
 
 
@@ -177,7 +177,7 @@ def _check_mergeable(lm: LoadedLM, state: Mapping[str, Tensor], updates: Sequenc
 
 
 def _adapter_config(lm: LoadedLM, updates: Sequence[LayerUpdate]) -> dict[str, Any]:
-    """PEFT's LoraConfig as JSON: rank and alpha per module, so that every scaling is 1."""
+    """Return PEFT's LoraConfig as JSON: rank and alpha per module, so that every scaling is 1."""
     ranks = {update.weight_name: update.output_factor.shape[0] for update in updates}
     largest = max(ranks.values())
     pattern = {name: rank for name, rank in ranks.items() if rank != largest}
@@ -198,11 +198,11 @@ def _adapter_config(lm: LoadedLM, updates: Sequence[LayerUpdate]) -> dict[str, A
 
 
 def _in_new_folder(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Let `fill` write the files, then put them into `folder` all at once."""
+    """Call `fill` on a temporary folder, then move it to `folder` atomically."""
     with folder_written_whole(folder) as made:
         try:
             fill(made)
-        except SafetensorError as error:  # what a full disk looks like to the writer of weights
+        except SafetensorError as error:  # raised by safetensors when the disk is full
             raise OSError(str(error)) from error
     return folder
 

@@ -1,4 +1,4 @@
-"""`StartedRows`: what a layer's down-projection is asked with at each lookup token, and what came out further up."""
+"""`StartedRows`: keys and outputs of a layer's down-projection at each lookup token, and the states above."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls, stopped_af
 __all__ = ["KeyBatch", "KeyRow", "StartedRows", "key_rows", "measure_keys"]
 
 _BATCH = 64
-"""Rows that are run at once where they are not laid out as trees."""
+"""Rows per batch where texts are not laid out as trees."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyRow:
-    """A text cut after its lookup token, and whose it is: `owner` is an edit's id, or a name for a protected key."""
+    """A text cut after its lookup token; `owner` is an edit's id, or a name for a protected key."""
 
     owner: str
     input_ids: tuple[int, ...]
@@ -33,7 +33,7 @@ class KeyRow:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KeyBatch:
-    """What was seen at each row's lookup token, in float32.
+    """Measurements at each row's lookup token, in float32.
 
     `keys` (n_row, d_key) and `outputs` (n_row, d_model) are the input and output of one layer's down-projection, on
     its `write_device`; `states` (n_row, d_model) is the residual stream after a higher layer, on that layer's.
@@ -51,22 +51,22 @@ class KeyBatch:
 
 
 def key_rows(lm: LoadedLM, owner: str, phrases: Sequence[Phrase]) -> tuple[KeyRow, ...]:
-    """One row per different text up to the lookup token: what comes after it cannot change a key."""
+    """Return one row per distinct text up to the lookup token; later tokens cannot change a key."""
     spans = locate_all(lm, phrases)
     texts = dict.fromkeys(span.input_ids[: span.lookup.position + 1] for span in spans)
     return tuple(KeyRow(owner=owner, input_ids=ids) for ids in texts)
 
 
 def measure_keys(lm: LoadedLM, rows: Sequence[KeyRow], *, layer: int, top: int) -> KeyBatch:
-    """Keys at `layer` and states after layer `top` (≥ `layer`) at the last token of each row, as the model is now."""
+    """Measure keys at `layer` and states after layer `top` (≥ `layer`) at each row's last token."""
     return StartedRows(lm, rows, first=layer, top=top).measure(layer)
 
 
 class StartedRows:
-    """Rows that are run on layer by layer while the layers are written, from the lowest written one up.
+    """Rows advanced layer by layer while the layers are written, from the lowest written one up.
 
-    What is written at a layer changes nothing below it, so each layer is left behind once it is written. Rows that
-    begin alike are laid out as trees (`kgmet.lm.run.token_tree`), at most `max_node` tokens to a tree.
+    Writing a layer changes nothing below it, so each layer is run once per pass. Rows with a common beginning are laid
+    out as trees (`kgmet.lm.run.token_tree`), with at most `max_node` tokens per tree.
     """
 
     def __init__(self, lm: LoadedLM, rows: Sequence[KeyRow], *, first: int, top: int, max_node: int = 128) -> None:
@@ -78,25 +78,25 @@ class StartedRows:
         self.rewind()
 
     def rewind(self) -> None:
-        """Start over at `first`: the layers are written once more."""
+        """Start over at `first`, for another pass over the layers."""
         self._at = self._first
         self._hidden = [start.hidden for start in self._started]
 
     def measure(self, layer: int) -> KeyBatch:
-        """Keys and outputs of `layer` and the states at the top, with the updates attached now.
+        """Return keys and outputs of `layer` and the top states, with the currently attached updates.
 
         Args:
-            layer: from the last one measured (at first, `first`) to `top`. The updates below it stay as they are now.
+            layer: from the last one measured (at first, `first`) to `top`. The updates below it must not change.
         """
         keys, outputs, states = self._seen(layer, self._top)
         return KeyBatch(layer=layer, keys=keys, outputs=outputs, states=states)
 
     def keys(self, layer: int) -> Tensor:
-        """The keys of `measure` alone, (n_row, d_key), for less work: nothing above `layer` is run."""
+        """Return only the keys of `measure`, (n_row, d_key); cheaper, because nothing above `layer` is run."""
         return self._seen(layer, layer)[0]
 
     def _seen(self, layer: int, top: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys and outputs of `layer` and states after `top`."""
+        """Return keys and outputs of `layer` and states after `top`."""
         self._run_to(layer)
         module, found = self._lm.family.write_module(self._lm.model, layer), []
         for start, hidden in zip(self._started, self._hidden, strict=True):
@@ -129,14 +129,14 @@ class StartedRows:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Start:
-    """Texts that have run up to a layer: its input, what it and those above are called with, and the lookup places."""
+    """Texts run up to a layer: its input, the recorded call arguments of the layers above, and the lookup positions."""
 
     hidden: Tensor
     calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
     places: tuple[Tensor, Tensor]
 
     def at_places(self, seen: Tensor | None) -> Tensor:
-        """(n_row, width), float32, where it was seen or, if that knows no float64, on the CPU."""
+        """Return (n_row, width), float32, on its device or, if that has no float64, on the CPU."""
         if seen is None:
             raise RuntimeError("nothing was recorded: the layer did not call its down-projection")
         tree, node = (place.to(seen.device) for place in self.places)
@@ -153,7 +153,7 @@ def _started(lm: LoadedLM, inputs: dict[str, Tensor], places: tuple[Tensor, Tens
 def _trees(
     lm: LoadedLM, texts: Sequence[tuple[int, ...]], max_node: int
 ) -> Iterator[tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]:
-    """One tree at a time: inputs of the model, and the place of each text's last token."""
+    """Yield one tree at a time: the model's inputs, and the position of each text's last token."""
     tree_of = share_out(texts, max_node)
     for number in range(max(tree_of, default=-1) + 1):
         rows = [text for text, tree in zip(texts, tree_of, strict=True) if tree == number]
@@ -170,7 +170,7 @@ def _trees(
 def _padded(
     lm: LoadedLM, texts: Sequence[tuple[int, ...]]
 ) -> Iterator[tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]:
-    """A few texts at a time, padded on the left."""
+    """Yield a few texts at a time, padded on the left."""
     for begin in range(0, len(texts), _BATCH):
         ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
         inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}

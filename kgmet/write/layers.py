@@ -1,4 +1,4 @@
-"""`solve_layers`: spread wanted shifts over several layers, measuring again after each tentative write."""
+"""`solve_layers`: spread shifts over several layers, measuring again after each tentative write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.search import TargetShift
@@ -28,50 +28,50 @@ from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
 
 KEYS_PER_EDIT = ("mean", "each")
-"""Which of an edit's contexts share a key."""
+"""How the contexts of an edit are combined into keys."""
 _WEIGHTS = (0.1, 20.0)
-"""Least and most an edit may count."""
+"""Smallest and largest weight of an edit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteConfig:
-    """Where an edit is written and how the work is shared."""
+    """Layers, residual shares and weights of the write."""
 
     layers: tuple[int, ...] = (3, 4, 5, 6, 7, 8)
-    """Decoder layers, ascending, counted from 0; the shift is searched after the last of them."""
+    """Written decoder layers, ascending, counted from 0; the shift is searched after the last of them."""
     schedule: ResidualSchedule = ResidualSchedule.EVEN
-    """How much of the remaining residual each layer takes."""
+    """Share of the remaining residual that each layer takes."""
     ridge: float = 1.0
     """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
-    """How much ordinary keys count within the free directions; at least 0, which is AlphaEdit's. Null space only."""
+    """Weight of ordinary keys within the free directions; at least 0 (AlphaEdit: 0). Null space only."""
     protected_weight: float = 1.0
-    """How much a protected key counts against an edit's own; above 0."""
+    """Weight of a protected key relative to an edit's own; above 0."""
     earlier_weight: float = 1.0
-    """How much the key of an earlier edit counts against an edit's own; above 0. Null space only."""
+    """Weight of an earlier edit's key relative to an edit's own; above 0. Null space only."""
     restores: bool = False
-    """Whether a protected key's state that earlier edits moved is brought back, not only kept where it is. For editors
+    """Whether protected keys that earlier edits moved are restored to their unedited state, not only kept. For editors
     that search on the unedited model."""
     even_remaining: float = 0.0
-    """Edits count as much as it takes for each to miss this part of its shift, from 0, below 1; 0: all alike. Alike, a
-    key that ordinary ones resemble misses most of its shift while another reaches its own further than it needs."""
+    """Balances the edits' weights so that each misses this share of its shift; from 0, below 1. 0: equal weights. With
+    equal weights, a key that resembles ordinary keys misses most of its shift while another overshoots its need."""
     keys_per_edit: Literal["mean", "each"] = "mean"
-    """``mean``: one key an edit, the mean over its contexts; ``each``: every context's key on its own, which follows
-    the shift closer and disturbs more. A key at a text's very first token, the attention sink, is always on its own."""
+    """``mean``: one key per edit, the mean over its contexts. ``each``: one key per context, which follows the shift
+    more closely and disturbs more. A key at a text's first token (the attention sink) is always separate."""
     repeats: int = 1
     """Most passes over the layers; at least 1. NSE (arXiv:2410.04045) repeats until the residual is small."""
     tolerance: float = 0.0
     """No further pass once every edit's ‖remaining‖ / ‖shift‖ is at most this; at least 0."""
     moment_weight: float = 1500.0
-    """MEMIT's λ, how much ordinary keys count against the edit's; above 0. Least squares and NSE."""
+    """MEMIT's λ, the weight of ordinary keys relative to the edit's; above 0. Least squares and NSE."""
     kept_share: float = 0.4
     """Share of the entries that RECT keeps; above 0, at most 1."""
     log_base: float = 1.2
-    """PRUNE's base: larger restrains more; above 1."""
+    """PRUNE's logarithm base; larger reduces singular values more; above 1."""
     neuron_share: float = 0.8
     """Share of a key's activation that NSE's neurons carry; above 0, at most 1."""
     price: PriceConfig = field(default_factory=PriceConfig)
-    """What it costs to move answers that the model knows."""
+    """Price on changing answers that the model knows."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -109,10 +109,10 @@ def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WrittenLayers:
-    """What `solve_layers` found.
+    """Result of `solve_layers`.
 
-    `updates` has one entry per layer, ascending; `keys` the names and keys (n_key, d_key) by layer, for the ledger;
-    `remaining` how much of each shift is missing at the top layer, by edit id: ‖remaining‖ / ‖shift‖, mean over rows.
+    `updates` has one entry per layer, ascending. `keys` holds names and keys (n_key, d_key) by layer, for the ledger.
+    `remaining` is the unreached part of each shift at the top layer, by edit id: ‖remaining‖ / ‖shift‖, mean over rows.
     """
 
     updates: tuple[LayerUpdate, ...]
@@ -125,7 +125,7 @@ class Unedited:
     """States after the top layer in the model without earlier edits, float32, as `KeyBatch.states`.
 
     `states` (n_row, d_model) are the edits' rows and `protected` (n_protected, d_model) the protected ones. Only rows
-    where `applies` (n_row,) aim from there: a shift that was searched on top of earlier edits is one from their state.
+    with `applies` (n_row,) start from these states; a shift searched on top of earlier edits starts from theirs.
     """
 
     states: Tensor
@@ -153,18 +153,18 @@ def solve_layers(
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
 
-    Low layers first. Each write changes what the higher layers read, so keys and residuals are measured again.
+    Low layers come first. Each write changes what higher layers read, so keys and residuals are measured again.
 
     Args:
         lm: the model, with earlier patches attached.
         shifts: one per edit, all after the same layer.
-        rows: the texts whose keys stand for each edit; `KeyRow.owner` is the edit's id.
-        writer: solves one layer.
-        config: which layers, which shares, how many passes.
+        rows: the texts whose keys represent each edit; `KeyRow.owner` is the edit's id.
+        writer: solves one layer at a time.
+        config: layers, residual shares and passes.
         ledger: keys that earlier edits have written.
-        protected: texts whose keys are to stay; `KeyRow.owner` names them.
-        unedited: the states that shifts aim from; by default the present ones.
-        price: known facts whose change costs something; for writers with a key metric.
+        protected: texts whose keys must stay; `KeyRow.owner` names them.
+        unedited: the states that shifts start from; by default the present ones.
+        price: price on changing known facts; for writers with a key metric.
         progress: receives each layer and can cancel.
 
     Raises:
@@ -184,11 +184,11 @@ def solve_layers(
     done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
 
     def one_pass(updates: dict[int, LayerUpdate]) -> dict[str, float]:
-        """Add to `updates` over all layers; what is left of each shift then."""
+        """Add one pass to `updates` and return the remaining part of each shift."""
         job.rewind()
         for layer, share in plan:
             detail = {"layer": float(layer)}
-            progress.report(ProgressEvent(stage="write", done=next(done), total=total, detail=detail))
+            progress.report(ProgressEvent(stage=Stage.WRITE, done=next(done), total=total, detail=detail))
             progress.check()
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
@@ -200,7 +200,7 @@ def solve_layers(
         return job.remaining(list(updates.values()))
 
     def priced(updates: dict[int, LayerUpdate], layers: Sequence[int]) -> None:
-        """Put the corrections of these layers into `updates`."""
+        """Add the price's corrections of these layers to `updates`."""
         assert price is not None
         corrected = price.priced(systems, list(updates.values()), layers=layers)
         updates |= {update.layer: update for update in corrected}
@@ -219,12 +219,12 @@ def solve_layers(
         priced(updates, sorted(updates))
         job.rewind()
         remaining = job.remaining(list(updates.values()))
-    progress.report(ProgressEvent(stage="write", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
     return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
 
 
 class _Job:
-    """What stays the same over all layers and passes."""
+    """State shared by all layers and passes."""
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ class _Job:
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         self.averages = _averages(self.groups, len(rows))
-        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32, device="cpu")  # of what each key counts
+        self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32, device="cpu")  # √ of each key's weight
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
         self.protected_names = tuple(row.owner for row in protected)
@@ -264,12 +264,12 @@ class _Job:
         self.restored = unedited.protected if unedited is not None and config.restores and protected else None
 
     def rewind(self) -> None:
-        """Another pass over the layers begins."""
+        """Begin another pass over the layers."""
         self.started.rewind()
         self.kept.rewind()
 
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
-        """Keys and residuals of one layer as they are with these updates in place; the layers of a pass ascend."""
+        """Measure keys and residuals of one layer with these updates in place; call with ascending layers."""
         with attached_updates(updates, self.lm):
             now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
             protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
@@ -295,7 +295,7 @@ class _Job:
         )
 
     def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
-        """Names and keys of a request, the edits' before the protected ones."""
+        """Return the names and keys of a request, the edits' before the protected ones."""
         keys = torch.cat([request.keys, request.protected]).cpu()
         keys[: len(self.groups)] /= self.roots
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
@@ -307,9 +307,9 @@ class _Job:
         return missing if norm is None else before_norm(norm, outputs, missing)
 
     def balance_weights(self, remaining: Mapping[str, float]) -> None:
-        """Set the edits' weights from what a write in which all count alike leaves of each shift.
+        """Set the edits' weights from the remaining shifts of a write with equal weights.
 
-        A key alone, of weight w, leaves r = 1/(1 + w·s) of it, s being how far it reaches; so w = (1/wanted - 1)/s.
+        A single key of weight w leaves r = 1/(1 + w·s) of its shift, with s its reach; so w = (1/wanted - 1)/s.
         """
         wanted = self.config.even_remaining
         shares = [remaining[self.rows[members[0]].owner] for members in self.groups]
@@ -317,7 +317,7 @@ class _Job:
         self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
-        """‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
+        """Return ‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
         with attached_updates(updates, self.lm):
             after = self.started.measure(max(update.layer for update in updates))
         shares = (self.target - after.states).norm(dim=1) / self.wanted.norm(dim=1).clamp(min=1e-12)
@@ -328,7 +328,7 @@ class _Job:
 
 
 def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit: str) -> list[list[int]]:
-    """Which rows make one key; edits in the order of the shifts. Keys of the attention sink are like no others."""
+    """Group the rows that share a key, edits in the order of the shifts. Attention-sink keys stay separate."""
     by_owner: dict[str, list[int]] = {shift.edit_id: [] for shift in shifts}
     for number, row in enumerate(rows):
         if row.owner not in by_owner:
@@ -348,7 +348,7 @@ def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit
 
 
 def _averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
-    """(n_group, n_row): what turns values of rows into means over groups."""
+    """Return the matrix (n_group, n_row) that averages row values over groups."""
     found = torch.zeros(len(groups), n_row, dtype=torch.float32, device="cpu")
     for number, members in enumerate(groups):
         found[number, list(members)] = 1 / len(members)
@@ -356,7 +356,7 @@ def _averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
 
 
 def _together(earlier: LayerUpdate | None, update: LayerUpdate) -> LayerUpdate:
-    """The updates of two passes over the same layer as one."""
+    """Combine the updates of two passes over the same layer."""
     if earlier is None:
         return update
     return LayerUpdate(

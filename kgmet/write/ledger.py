@@ -1,4 +1,4 @@
-"""`EditLedger`: which keys earlier edits have written, as a value, so that later edits leave them alone."""
+"""`EditLedger`: the keys that earlier edits wrote, which later edits protect."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kgmet.write.solve import KeyMetric, KeySystem
 __all__ = ["PROTECTED", "EditLedger", "WrittenKeys"]
 
 PROTECTED = "kept/"
-"""How the names of keys begin that an edit only kept."""
+"""Name prefix of keys that an edit only protected."""
 _MOST_LATEST = 32
-"""Keys that may wait before a system is extended by them."""
+"""Most recent keys left outside the extended system."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WrittenKeys:
-    """Keys one layer must keep: `keys` (n_key, d_key), on the CPU, one name each; names make appending idempotent."""
+    """Protected keys of one layer: `keys` (n_key, d_key), on the CPU, each with a name; names prevent duplicates."""
 
     names: tuple[str, ...]
     keys: Tensor
     _systems: dict[tuple[str, float, float], KeySystem] = field(default_factory=dict, repr=False)
 
     def system(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> KeySystem:
-        """The key system for these free directions and λ, each key counting `weight`; made once and then extended."""
+        """Return the key system for these free directions, λ and key `weight`; built once and then extended."""
         wanted = (metric.fingerprint, ridge, weight)
         system = self._systems.get(wanted, KeySystem(metric, ridge))
         if len(system) < len(self.names):
@@ -37,9 +37,9 @@ class WrittenKeys:
         return system
 
     def split_recent(self, metric: KeyMetric, ridge: float, *, weight: float = 1.0) -> tuple[KeySystem, Tensor]:
-        """A system of the older of these keys, and the latest, (n_latest, d_key) times √weight, which it does not hold.
+        """Return a system of the older keys, and the recent keys (n_recent, d_key) times √weight separately.
 
-        Extending a system rewrites d_key² numbers, for one key as for thirty; so the latest wait until they are many.
+        Extending a system rewrites d_key² numbers, for one key as for thirty, so recent keys are collected first.
         """
         system = self._systems.get((metric.fingerprint, ridge, weight))
         if system is None or len(self.names) - len(system) > _MOST_LATEST:
@@ -47,13 +47,13 @@ class WrittenKeys:
         return system, math.sqrt(weight) * self.keys[len(system) :]
 
     def fresh(self, names: Sequence[str], keys: Tensor) -> tuple[list[str], Tensor]:
-        """Those of `keys` (n_new, d_key) whose name is new, with their names."""
+        """Return the rows of `keys` (n_new, d_key) whose name is new, with their names."""
         known = set(self.names)
         rows = [row for row, name in enumerate(names) if name not in known]
         return [names[row] for row in rows], keys[rows].float()
 
     def appended(self, names: Sequence[str], keys: Tensor) -> WrittenKeys:
-        """These keys and those of `keys` (n_new, d_key) whose name is new."""
+        """Append the rows of `keys` (n_new, d_key) whose name is new."""
         added, fresh = self.fresh(names, keys)
         return WrittenKeys(
             names=(*self.names, *added), keys=torch.cat([self.keys, fresh.cpu()]), _systems=dict(self._systems)
@@ -68,15 +68,15 @@ class EditLedger:
     patch_ids: tuple[str, ...] = ()
 
     def at(self, layer: int, d_key: int) -> WrittenKeys:
-        """What was written to one layer; empty if nothing was."""
+        """Return what was written to one layer; empty if nothing was."""
         empty = WrittenKeys(names=(), keys=torch.zeros(0, d_key, dtype=torch.float32, device="cpu"))
         return self.written.get(layer, empty)
 
     def appended(self, patch_id: str, keys: Mapping[int, tuple[Sequence[str], Tensor]]) -> EditLedger:
-        """A ledger that also holds the edited ones of these keys: layer → (names, keys (n_key, d_key)).
+        """Return a ledger with the edits' own keys added: layer → (names, keys (n_key, d_key)).
 
-        Keys that an edit only kept are not held for later ones: one of those may be about that very subject, and twenty
-        keys an edit would soon leave no direction free.
+        Keys that an edit only protected are left out: a later edit may be about that subject, and twenty keys per edit
+        would soon leave no free direction.
         """
         written = dict(self.written)
         for layer, (names, tensor) in keys.items():

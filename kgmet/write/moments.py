@@ -1,13 +1,13 @@
-"""`estimate_key_moments`: E[kkᵀ], what the keys of ordinary text look like, layer by layer.
+"""`estimate_key_moments`: the second moment E[kkᵀ] of the keys of ordinary text, by layer.
 
-A key is the input of the MLP's down-projection at one token. The second moment is streamed over a text in one forward
-pass per batch that stops after the highest layer asked for. It is kept by fingerprint of model, layer and text; an
-estimation that was stopped goes on where it was.
+A key is the input of the MLP's down-projection at one token. The moment is accumulated over a text, with one forward
+pass per batch that stops after the highest requested layer. It is cached by the fingerprint of model, layer and text;
+an interrupted estimation resumes.
 
-Products are summed in float32 on the device of their layer, for at most `_FOLD_EVERY` tokens, and only then folded
-into a float64 sum on the CPU: nothing of d_key² numbers moves while batches run. On the default model that moves no
-eigenvalue above 1e-3 by more than 7e-7 of itself (27,872 tokens, layers 0, 3 and 8), and no update of four edits by
-more than 2e-6 of its length. Half a moment, in float32, says all of it, and is what is kept on disk.
+Products are summed in float32 on the layer's device for at most `_FOLD_EVERY` tokens, then added to a float64 sum on
+the CPU. So no d_key² matrix moves between batches. On the default model this changes no eigenvalue above 1e-3 by more
+than 7e-7 of itself (27,872 tokens, layers 0, 3 and 8), and no update of four edits by more than 2e-6 of its length. The
+file holds one triangle of the moment, in float32.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from kgmet.base.errors import (
 from kgmet.base.files import Limits, failures_as, read_text
 from kgmet.base.fingerprint import digest
 from kgmet.base.memory import check_room, free_memory, is_out_of_memory
-from kgmet.base.progress import Progress, ProgressEvent, Silent, note
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
@@ -55,11 +55,11 @@ __all__ = [
 ]
 
 _FOLD_EVERY = 1 << 17
-"""Tokens that are summed in float32 before they join the float64 sum."""
+"""Tokens summed in float32 before they are added to the float64 sum."""
 _CHECKPOINT_SECONDS = 120.0
-"""What a process that is killed loses at most; one that is stopped loses nothing."""
+"""Seconds between checkpoints: the most that a killed process loses. A cancelled one loses nothing."""
 _BAND = 256
-"""Rows of a symmetric matrix that are kept together, from their diagonal on."""
+"""Rows per stored band of a symmetric matrix; each band starts at its diagonal."""
 _FORMAT = "2"
 _CORPUS = Limits(n_bytes=1 << 30)
 _ADVICE = "Delete it to estimate it again."
@@ -67,7 +67,7 @@ _ADVICE = "Delete it to estimate it again."
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A text to estimate from: one passage a line, each cut at `n_token` tokens; `name` is for people."""
+    """A text to estimate from: one passage per line, each cut at `n_token` tokens; `name` is for display."""
 
     name: str
     lines: tuple[str, ...]
@@ -75,7 +75,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits for the text and where it is cut."""
+        """16 hex digits for the text and the cut."""
         return digest(str(self.n_token), *self.lines)[:16]
 
     @classmethod
@@ -93,7 +93,7 @@ class Corpus:
 
 
 def bundled_corpus() -> Corpus:
-    """The text that comes with the library: 320 passages sampled from the default model."""
+    """Return the bundled text: 320 passages sampled from the default model."""
     text = (resources.files("kgmet.write") / "corpus.txt").read_text(encoding="utf-8")
     return Corpus(name="bundled", lines=tuple(line for line in text.splitlines() if line))
 
@@ -123,7 +123,7 @@ class KeyMoment:
         return _moment_id(self.model_fingerprint, self.layer, self.corpus)
 
     def save(self, path: Path) -> None:
-        """Write one half of the matrix, in float32, as safetensors, whole or not at all."""
+        """Write one triangle of the matrix, in float32, as safetensors, atomically."""
         header = {
             "format": _FORMAT,
             "layer": str(self.layer),
@@ -162,7 +162,7 @@ class KeyMoment:
 
 
 def moments_ready(lm: LoadedLM, layers: Sequence[int], corpus: Corpus | None = None) -> bool:
-    """Whether the statistics of all these layers are on disk."""
+    """Return whether the moments of all these layers are on disk."""
     corpus = corpus or bundled_corpus()
     return all(_moment_path(lm, layer, corpus).is_file() for layer in layers)
 
@@ -175,14 +175,14 @@ def estimate_key_moments(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> dict[int, KeyMoment]:
-    """Second moments of the keys of `layers`, from disk where they are, else estimated and put there.
+    """Return the second moments of the keys of `layers`, from disk or estimated and saved.
 
     Args:
         lm: the model, without any patch attached.
         layers: decoder layers.
         corpus: the text; by default the bundled one.
-        batch_size: passages per forward pass; halved where memory does not do.
-        progress: receives each batch and can cancel; what was done so far is kept for the next time.
+        batch_size: passages per forward pass; halved when memory runs out.
+        progress: receives each batch and can cancel; finished work is kept for the next call.
 
     Returns:
         layer → moment.
@@ -201,7 +201,7 @@ def estimate_key_moments(
 def make_key_moments(
     lm: LoadedLM, layers: Sequence[int], *, corpus: Corpus, batch_size: int = 16, progress: Progress | None = None
 ) -> None:
-    """Estimate what is not on disk yet and put it there, one layer in memory at a time; as `estimate_key_moments`."""
+    """Estimate and save missing moments, with one layer in memory at a time; as `estimate_key_moments`."""
     for layer in layers:
         if not 0 <= layer < lm.n_layer:
             raise ConfigError(f"Layer {layer} is out of range; this model has layers 0 to {lm.n_layer - 1}.")
@@ -212,7 +212,7 @@ def make_key_moments(
     if at_once < len(missing):
         note(
             progress,
-            "key statistics",
+            Stage.KEY_STATISTICS,
             f"The sums of {len(missing)} layers do not fit into memory: {at_once} at a time.",
         )
     for begin in range(0, len(missing), at_once):
@@ -223,12 +223,12 @@ def make_key_moments(
 
 
 def moment_bytes(lm: LoadedLM, n_layer: int) -> tuple[int, int]:
-    """What an estimation for that many layers takes: on their device, and on the CPU beside it."""
+    """Return the bytes an estimation of so many layers takes: on their device, and on the CPU."""
     return 4 * n_layer * lm.d_key**2, 24 * lm.d_key**2
 
 
 def _layers_at_once(lm: LoadedLM, layers: Sequence[int]) -> int:
-    """How many of the layers can be summed in one pass over the text.
+    """Return how many layers can be summed in one pass over the text.
 
     Raises:
         MemoryLimitError: if not even one can.
@@ -248,7 +248,7 @@ def _layers_at_once(lm: LoadedLM, layers: Sequence[int]) -> int:
 
 
 def load_key_moment(lm: LoadedLM, layer: int, corpus: Corpus) -> KeyMoment:
-    """The moment of one layer, which `make_key_moments` put on disk."""
+    """Load the moment of one layer that `make_key_moments` saved."""
     return KeyMoment.load(_moment_path(lm, layer, corpus), model_fingerprint=lm.fingerprint)
 
 
@@ -263,7 +263,7 @@ def _stream(
     except BaseException:
         state.checkpoint()
         raise
-    progress.report(ProgressEvent(stage="key statistics", done=len(rows), total=len(rows)))
+    progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=len(rows), total=len(rows)))
     for layer in layers:
         total = state.sums.pop(layer).folded()
         yield KeyMoment(
@@ -284,7 +284,7 @@ def _run_batches(
     progress: Progress,
 ) -> None:
     while state.begin < len(rows):
-        progress.report(ProgressEvent(stage="key statistics", done=state.begin, total=len(rows)))
+        progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=state.begin, total=len(rows)))
         progress.check()
         batch = rows[state.begin : state.begin + batch_size]
         try:
@@ -308,18 +308,18 @@ def _smaller(batch_size: int, progress: Progress, error: BaseException) -> int:
             "8 bits, or one that is spread over devices (device_map='auto')."
         ) from error
     half = batch_size // 2
-    note(progress, "key statistics", f"{batch_size} passages at once do not fit into memory; going on with {half}.")
+    note(progress, Stage.KEY_STATISTICS, f"{batch_size} passages at once do not fit into memory; going on with {half}.")
     return half
 
 
 def _keys_of(lm: LoadedLM, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Tensor]:
-    """All keys of real tokens, (n_token, d_key) float32, by layer, each on its layer's device."""
+    """Return all keys of real tokens, (n_token, d_key) float32, by layer, each on its layer's device."""
     ids, mask = left_padded(rows, device=lm.device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     with torch.no_grad(), recorded(modules, inputs=True) as seen, stopped_after(lm, max(layers)):
         lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
-    # Known on the CPU: to ask the mask for them would wait for the device once a layer.
+    # Computed on the CPU: reading the mask from the device would synchronise once per layer.
     width = ids.shape[1]
     places = [(row, place) for row, text in enumerate(rows) for place in range(width - len(text), width)]
     row, place = torch.tensor(places, dtype=torch.long, device="cpu").T
@@ -336,7 +336,7 @@ def _check_keys(lm: LoadedLM, keys: Mapping[int, Tensor], rows: Sequence[Sequenc
     for layer, found in keys.items():
         by_device.setdefault(found.device, []).append(layer)
     broken: list[int] = []
-    for mine in by_device.values():  # one wait for each device
+    for mine in by_device.values():  # one synchronisation per device
         finite = torch.stack([keys[layer].isfinite().all() for layer in mine]).tolist()
         broken += [layer for layer, is_fine in zip(mine, finite, strict=True) if not is_fine]
     for layer in sorted(broken)[:1]:
@@ -351,7 +351,7 @@ def _check_keys(lm: LoadedLM, keys: Mapping[int, Tensor], rows: Sequence[Sequenc
 
 
 class _LayerSum:
-    """Σ kkᵀ of one layer: the latest tokens in float32 on the layer's device, all before in float64 on the CPU."""
+    """Σ kkᵀ of one layer: recent tokens in float32 on the layer's device, earlier ones in float64 on the CPU."""
 
     def __init__(self, width: int, device: torch.device, progress: Progress) -> None:
         self._progress = progress
@@ -364,11 +364,11 @@ class _LayerSum:
 
     def _to_cpu(self, width: int, device: torch.device) -> None:
         text = f"A sum of {width}² numbers does not fit on {device}; it is kept on the CPU."
-        note(self._progress, "key statistics", text)
+        note(self._progress, Stage.KEY_STATISTICS, text)
         self._latest = torch.zeros(width, width, dtype=torch.float32, device="cpu")
 
     def add(self, keys: Tensor) -> None:
-        """Count these keys in, (n_token, d_key)."""
+        """Add keys, (n_token, d_key)."""
         here = keys.to(self._latest.device)
         self._latest.addmm_(here.T, here)
         self._n_latest += len(keys)
@@ -376,19 +376,19 @@ class _LayerSum:
             self.set(self.folded())
 
     def set(self, total: Tensor | None) -> None:
-        """Begin with this sum, float64 on the CPU, or with none."""
+        """Start from this sum, float64 on the CPU, or from zero."""
         self._latest.zero_()
         self._total, self._n_latest = total, 0
 
     def folded(self) -> Tensor:
-        """The whole sum, float64 on the CPU."""
+        """Return the total, float64 on the CPU."""
         latest = self._latest.cpu().double()
         return latest if self._total is None else latest.add_(self._total)
 
 
 @dataclass(eq=False, kw_only=True)
 class _State:
-    """Where an estimation is."""
+    """Progress of an estimation."""
 
     sums: dict[int, _LayerSum]
     begin: int
@@ -398,12 +398,12 @@ class _State:
     kept_at: float
 
     def checkpoint_if_due(self) -> None:
-        """Keep the sums, if that was long ago."""
+        """Save the sums if the last checkpoint is old enough."""
         if time.monotonic() - self.kept_at > _CHECKPOINT_SECONDS:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Keep what was summed since the last time; a disk that is full costs time, not the estimation."""
+        """Save the sums; a full disk only means that no checkpoint is kept."""
         if self.begin == self.kept_begin:
             return
         tensors: dict[str, Tensor] = {}
@@ -419,14 +419,14 @@ class _State:
 
 
 class _Checkpoint:
-    """An estimation that was stopped, on disk."""
+    """An interrupted estimation on disk."""
 
     def __init__(self, lm: LoadedLM, layers: Sequence[int], corpus: Corpus) -> None:
         name = digest(_FORMAT, lm.fingerprint, corpus.fingerprint, json.dumps(sorted(layers)))[:16]
         self._path = cache_dir() / "moments" / f"partial-{name}.safetensors"
 
     def read(self, lm: LoadedLM, layers: Sequence[int], progress: Progress) -> _State:
-        """Where it was; at the beginning if there is nothing usable."""
+        """Return the saved state; the initial state if nothing usable is saved."""
         sums = {layer: _LayerSum(lm.d_key, layer_device(lm, layer), progress) for layer in layers}
         begin = n_token = 0
         try:
@@ -445,23 +445,23 @@ class _Checkpoint:
         )
 
     def remove(self) -> None:
-        """Forget it."""
+        """Delete the checkpoint."""
         self._path.unlink(missing_ok=True)
 
 
 def _bands(matrix: Tensor) -> dict[str, Tensor]:
-    """A symmetric matrix (n, n) as `_BAND` rows at a time from their diagonal on, float32: half of it, and no index."""
+    """Split a symmetric matrix (n, n) into float32 bands of `_BAND` rows, each from its diagonal on."""
     starts = range(0, len(matrix), _BAND)
     return {f"band.{n}": matrix[begin : begin + _BAND, begin:].float().contiguous() for n, begin in enumerate(starts)}
 
 
 def _band_names(names: Iterable[str]) -> list[str]:
-    """Those of a matrix's bands, in order."""
+    """Return the names of a matrix's bands, in order."""
     return sorted((name for name in names if "band." in name), key=lambda name: int(name.rpartition(".")[2]))
 
 
 def _unbanded(bands: Sequence[Tensor]) -> Tensor:
-    """The symmetric matrix of these bands, float64.
+    """Rebuild the symmetric matrix from its bands, float64.
 
     Raises:
         ValueError: if they do not fit together.

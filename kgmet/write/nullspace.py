@@ -1,12 +1,12 @@
-"""`NullSpace`: the directions in which a layer can be written without moving what it does to ordinary keys.
+"""`NullSpace`: the directions in which a layer can be written without changing its output on ordinary keys.
 
-AlphaEdit (arXiv:2410.02355) projects an update onto the eigenvectors of the key second moment whose eigenvalue is
-below a cutoff. There is no true null space, the spectrum is smooth, so the cutoff is a choice: by absolute value (as
-published), by rank, or by share of energy. One massive eigenvalue (the attention sink's) makes any cutoff relative to
-the largest useless, so there is none.
+AlphaEdit (arXiv:2410.02355) projects an update onto the eigenvectors of the key second moment whose eigenvalue is below
+a cutoff. The spectrum is smooth and has no true null space, so the cutoff is a choice: by absolute value (as
+published), by rank, or by share of energy. A cutoff relative to the largest eigenvalue is not offered, because the
+attention sink makes that one massive.
 
-Below the cutoff ordinary keys are small, not nothing. In a `DampedNullSpace` a direction is penalised by how strongly
-they use it.
+Below the cutoff ordinary keys are small, not zero. A `DampedNullSpace` penalises each direction by how strongly
+ordinary keys use it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = ["Cutoff", "CutoffKind", "DampedNullSpace", "NullSpace"]
 
 
 class CutoffKind(Enum):
-    """How the free directions are chosen."""
+    """Rules for choosing the free directions."""
 
     ABSOLUTE = "absolute"
     """Eigenvalues below the value are free."""
     RANK = "rank"
-    """This share of all directions is free, those of the smallest eigenvalues."""
+    """This share of all directions is free: those with the smallest eigenvalues."""
     ENERGY = "energy"
-    """Free directions together carry at most this share of the energy without the largest eigenvalue."""
+    """Free directions carry at most this share of the energy (largest eigenvalue excluded)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutoff:
-    """Which directions are free to write in."""
+    """Rule and threshold for the free directions."""
 
     kind: CutoffKind = CutoffKind.ABSOLUTE
     """absolute, rank or energy."""
@@ -55,7 +55,7 @@ class Cutoff:
             )
 
     def rank(self, eigenvalues: Tensor) -> int:
-        """How many of the ascending `eigenvalues` (d_key,) are free; at least 1, at most d_key."""
+        """Return how many of the ascending `eigenvalues` (d_key,) are free; at least 1, at most d_key."""
         d_key = eigenvalues.numel()
         if self.kind is CutoffKind.ABSOLUTE:
             count = int((eigenvalues < self.value).sum())
@@ -72,9 +72,9 @@ class Cutoff:
 class NullSpace:
     """The free directions of one layer.
 
-    `basis` (d_key, n_column), float64 on the CPU and float32 elsewhere, columns orthonormal, spans the free directions
-    if `is_free`, else the protected ones: whichever are fewer. `eigenvalues` (d_key,) ascending is the whole spectrum;
-    `rank` directions are free and carry `kept_energy` of the total.
+    `basis` (d_key, n_column) has orthonormal columns, float64 on the CPU and float32 elsewhere. It spans the free
+    directions if `is_free`, else the protected ones: whichever are fewer. `eigenvalues` (d_key,), ascending, are the
+    whole spectrum; `rank` directions are free and carry `kept_energy` of the total.
     """
 
     layer: int
@@ -98,7 +98,7 @@ class NullSpace:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
         return self.basis.device
 
     @property
@@ -112,14 +112,14 @@ class NullSpace:
         return digest(self.moment_fingerprint, str(self.rank))[:16]
 
     def project(self, rows: Tensor) -> Tensor:
-        """P applied to each row of (n, d_key): its part in the free directions."""
+        """Project each row of (n, d_key) onto the free directions."""
         given, rows = rows.dtype, rows.to(self.basis)
         inside = ((rows @ self.basis) @ self.basis.T).to(given)
         rows = rows.to(given)
-        return inside if self.is_free else inside.neg_().add_(rows)  # in place: as large as all the keys
+        return inside if self.is_free else inside.neg_().add_(rows)  # in place: it is large
 
     def lift(self, rows: Tensor) -> Tensor:
-        """The rows as they are: P is its own square root, and what `project` gives is free already."""
+        """Return the rows unchanged: P is its own square root, and projected rows are free already."""
         return rows
 
     @classmethod
@@ -131,7 +131,7 @@ class NullSpace:
         device: torch.device | None = None,
         progress: Progress | None = None,
     ) -> NullSpace:
-        """Eigenvectors of the second moment below the cutoff, d_key³ once per moment; kept on the device."""
+        """Take the eigenvectors of the second moment below the cutoff; O(d_key³), once per moment."""
         spectrum = spectrum_of(moment, device=device, progress=progress)
         free = cls.from_eigen(
             spectrum.values.cpu(), spectrum.vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint
@@ -140,7 +140,7 @@ class NullSpace:
 
     @classmethod
     def from_eigen(cls, values: Tensor, vectors: Tensor, *, layer: int, cutoff: Cutoff, source: str) -> NullSpace:
-        """From ascending eigenvalues (d_key,) and eigenvectors as columns (d_key, d_key)."""
+        """Build from ascending eigenvalues (d_key,) and eigenvectors as columns (d_key, d_key)."""
         rank = cutoff.rank(values)
         is_free = rank <= values.numel() // 2
         return cls(
@@ -156,7 +156,7 @@ class NullSpace:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DampedNullSpace:
-    """Free directions of which each costs what ordinary keys use of it, as in MEMIT, beside λ.
+    """Free directions, each penalised (in addition to λ) by how strongly ordinary keys use it, as in MEMIT.
 
     With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64 on the CPU and float32
     elsewhere, is ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
@@ -180,7 +180,7 @@ class DampedNullSpace:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
         return self.root.device
 
     @property
@@ -189,11 +189,11 @@ class DampedNullSpace:
         return digest("damped", self.free_fingerprint, repr(self.ratio))[:16]
 
     def project(self, rows: Tensor) -> Tensor:
-        """Each row of (n, d_key), what is free of it, damped."""
+        """Project each row of (n, d_key) onto the free directions and damp it."""
         return (rows.to(self.root) @ self.root).to(rows.dtype)
 
     def lift(self, rows: Tensor) -> Tensor:
-        """The same once more: the root is symmetric."""
+        """Apply the root a second time; it is symmetric."""
         return self.project(rows)
 
     @classmethod
@@ -206,7 +206,7 @@ class DampedNullSpace:
         device: torch.device | None = None,
         progress: Progress | None = None,
     ) -> DampedNullSpace:
-        """The eigenvectors below the cutoff, damped; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ."""
+        """Damp the eigenvectors below the cutoff; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ."""
         spectrum = spectrum_of(moment, device=device, progress=progress)
         rank = cutoff.rank(spectrum.values.cpu())
         basis = spectrum.vectors[:, :rank]
@@ -221,6 +221,6 @@ class DampedNullSpace:
 
 
 def _kept(matrix: Tensor, device: torch.device | None) -> Tensor:
-    """A matrix as it is held: in float32 on an accelerator, whose memory is short (`tests/editing/test_far.py`)."""
+    """Return the matrix as stored: float32 on an accelerator, to save memory (`tests/editing/test_far.py`)."""
     where = device or torch.device("cpu")
     return matrix.to(device=where, dtype=torch.float64 if where.type == "cpu" else torch.float32)

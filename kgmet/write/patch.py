@@ -1,4 +1,4 @@
-"""`EditPatch`: all changes of one batch of edits, as factors beside the weights; `attached` puts them on."""
+"""`EditPatch`: the low-rank updates of one batch of edits; `attached` adds them to the model's outputs."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 MAX_BYTES = 4 << 30
-"""Largest file of factors that is read."""
+"""Largest file of factors that is accepted, in bytes."""
 _TENSORS = Limits(n_bytes=MAX_BYTES)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditPatch:
-    """Edits, the updates that carry them out, and what they were made from.
+    """Edits, their weight updates, and what they were made from.
 
     `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is
-    an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must leave alone.
+    an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must protect.
     """
 
     edits: tuple[FactEdit, ...]
@@ -72,7 +72,7 @@ class EditPatch:
 
 
 def check_patch(patch: EditPatch, lm: LoadedLM) -> None:
-    """Make sure that a patch is for this model and fits it.
+    """Check that a patch was made for this model and fits it.
 
     Raises:
         StaleArtifactError: if it was made for another model.
@@ -99,7 +99,7 @@ def check_patch(patch: EditPatch, lm: LoadedLM) -> None:
 
 @contextmanager
 def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator[None]:
-    """The model behaves as edited inside the ``with``, in this thread only; no weight differs at any time.
+    """Attach patches for the length of a ``with``, in this thread only; the weights never change.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
@@ -114,7 +114,7 @@ def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator
 
 @contextmanager
 def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
-    """Attach bare updates, to one row of a batch or to all; several of one layer are put together."""
+    """Attach plain updates to one row of a batch or to all; updates of one layer are combined."""
     with ExitStack() as stack:
         for update in merged_updates(updates, lm):
             module = lm.family.write_module(lm.model, update.layer)
@@ -124,7 +124,7 @@ def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM, *, row: int |
 
 
 def merged_patch(patches: Sequence[EditPatch], lm: LoadedLM) -> EditPatch:
-    """One patch that does what all of these do together, without the keys they wrote; for a stack that stays attached.
+    """Merge patches into one with the same effect, without their written keys; for a stack that stays attached.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
@@ -141,7 +141,7 @@ def merged_patch(patches: Sequence[EditPatch], lm: LoadedLM) -> EditPatch:
 
 
 def merged_updates(updates: Sequence[LayerUpdate], lm: LoadedLM) -> list[LayerUpdate]:
-    """One update a layer, ascending, that does what all of this layer do together.
+    """Merge updates into one per layer, ascending, with the same effect.
 
     Raises:
         BrokenArtifactError: if a layer or a shape does not fit the model.
@@ -200,7 +200,7 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
 
 
 def load_patch(folder: Path) -> EditPatch:
-    """Read what `save_patch` wrote; nothing in it is ever executed.
+    """Read what `save_patch` wrote; nothing in it is executed.
 
     A patch of an earlier version has no digest; then only the updates are checked against its id.
 
@@ -216,14 +216,14 @@ def load_patch(folder: Path) -> EditPatch:
         patch = _patch_from(header, tensors)
         stated = header["id"]
     if patch.id != stated:
-        raise BrokenArtifactError(f"{folder} was changed after it was saved: its values do not give its id.")
+        raise BrokenArtifactError(f"{folder} was changed after it was saved: its values do not match its id.")
     if header.get("digest", "") not in ("", _digest_of(header, tensors)):
-        raise BrokenArtifactError(f"{folder} was changed after it was saved: it does not give its digest.")
+        raise BrokenArtifactError(f"{folder} was changed after it was saved: it does not match its digest.")
     return patch
 
 
 def _digest_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Over all that is saved, the keys and the settings included."""
+    """Hash everything that is saved, including keys and settings."""
     own = {name: value for name, value in header.items() if name != "digest"}
     return digest(json.dumps(own, sort_keys=True), digest_tensors(tensors))
 
@@ -250,7 +250,7 @@ def _update_from(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Layer
     layer = _layer_number(row["layer"])
     output, given = tensors[f"{layer}.output"], tensors[f"{layer}.input"]
     if not output.numel() or not given.numel() or not output.is_floating_point() or not given.is_floating_point():
-        raise BrokenArtifactError(f"The update of layer {layer} is empty, or no floating-point numbers.")
+        raise BrokenArtifactError(f"The update of layer {layer} is empty, or does not hold floating-point numbers.")
     return LayerUpdate(
         layer=layer, weight_name=str(row["weight_name"]), output_factor=output.float(), input_factor=given.float()
     )
@@ -264,7 +264,7 @@ def _keys_from(layer: int, names: Sequence[str], tensors: Mapping[str, Tensor]) 
 
 def _layer_number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10_000:
-        raise BrokenArtifactError(f"{str(value)[:40]!r} is no layer's number.")
+        raise BrokenArtifactError(f"{str(value)[:40]!r} is not a layer number.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""`FactPrice`: what an update does to facts the model knows, as a price in the write; solved in closed form.
+"""`FactPrice`: a price in the write on changing facts the model knows; solved in closed form.
 
 For a fact b with its answer a, let k be the input of a down-projection at a token of its prompt and g the gradient of
 log p(a) with respect to the output there. To first order an update ΔW changes log p(a) by
@@ -6,13 +6,13 @@ log p(a) with respect to the output there. To first order an update ΔW changes 
     L_b(ΔW) = Σ_l Σ_t gᵀ ΔW_l k.
 
 A writer with keys K, λ and the metric M solves ``min ‖ΔW K − R‖² + λ‖ΔW‖²_M``, whose quadratic part is
-A = λM⁻¹ + KKᵀ. The correction X that is cheapest in this same measure and takes the forecast back,
+A = λM⁻¹ + KKᵀ. The correction X that is cheapest in the same measure and cancels the forecast,
 
     min_X Σ_l ‖X_l‖²_{A_l} + μ Σ_b L_b(ΔW + X)²,
 
-is ``X_l = −Σ_b c_b Σ_t g (A_l⁻¹k)ᵀ`` with ``(Γ + I/μ) c = L(ΔW)`` and
-``Γ_ab = Σ_l Σ_tt' (gᵀg')(kᵀ A_l⁻¹ k')``: one system as large as there are facts, for all layers at once. A protected
-key would have to stay; a priced fact may move wherever its answer does not care.
+is ``X_l = −Σ_b c_b Σ_t g (A_l⁻¹k)ᵀ`` with ``(Γ + I/μ) c = L(ΔW)`` and ``Γ_ab = Σ_l Σ_tt' (gᵀg')(kᵀ A_l⁻¹ k')``: one
+system with one equation per fact, for all layers at once. A protected key must stay; a priced fact may move in any
+direction that does not change its answer.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from kgmet.write.solve import KeySystem, LayerUpdate
 __all__ = ["PRICE_TIMES", "FactPairs", "FactPrice", "PriceConfig", "forecast_changes", "pair_changes"]
 
 PRICE_TIMES = ("once", "layer")
-"""When the price is asked: after all layers in one solve, or after each layer."""
+"""When the price is applied: after all layers in one solve, or after each layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriceConfig:
-    """What it costs to move answers that the model knows. Writers with a key metric only."""
+    """Price on changing answers that the model knows. Writers with a key metric only."""
 
     weight: float = 0.0
-    """μ: what a squared change of one nat costs against the write's own terms; at least 0. 0: no price."""
+    """μ: cost of a squared change of one nat, relative to the write's own terms; at least 0. 0: no price."""
     when: str = "once"
-    """``once``: one solve for all layers, after the last; ``layer``: after each layer, so that those above make good
-    what it took from the edit."""
+    """``once``: one solve for all layers, after the last. ``layer``: one solve after each layer, so that later layers
+    compensate for what it took from the edit."""
     facts: int = 1000
     """Known facts in the index; at least 1."""
     active: int = 256
-    """Most facts in the solve: those with the largest forecasts, of the write and then of the priced write; at least
-    1."""
+    """Most facts in the solve: those with the largest forecast changes, of the write and then of the priced write. At
+    least 1."""
     rank: int = 0
-    """Rank that the correction of a layer is cut to, for smaller patches; 0: not cut. What a price saves is spread over
-    many directions: cut to 24, nearly half of the forecast is back."""
+    """Rank to which a layer's correction is truncated, for smaller patches; 0: no truncation. The correction is spread
+    over many directions: truncated to 24, it lets nearly half of the forecast change return."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -64,11 +64,11 @@ class PriceConfig:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FactPairs:
-    """What one layer gives facts: a row for each token that matters.
+    """(key, gradient) pairs of facts at one layer, one row per relevant token.
 
     `keys` (n_pair, d_key) are the down-projection's inputs and `slopes` (n_pair, d_model) the gradients of the answers'
-    log-probability, in nats, with respect to its outputs. `fact` (n_pair,) says whose row it is, ascending, and `token`
-    (n_pair,) at which token of its text.
+    log-probability, in nats, with respect to its outputs. `fact` (n_pair,) is the row's fact, ascending, and `token`
+    (n_pair,) its position in the fact's text.
     """
 
     keys: Tensor
@@ -84,7 +84,7 @@ class FactPairs:
         check_shape("token", self.token, n)
 
     def of(self, facts: Tensor) -> FactPairs:
-        """The rows of some facts, which become facts 0, 1, … in the order given."""
+        """Select the rows of some facts, renumbered 0, 1, … in the order given."""
         place = torch.full((max(_top(self.fact), _top(facts)) + 1,), -1, dtype=torch.long)
         place[facts] = torch.arange(len(facts))
         number = place[self.fact.long()]
@@ -97,7 +97,7 @@ def _top(numbers: Tensor) -> int:
 
 
 def pair_changes(pairs: FactPairs, update: LayerUpdate) -> Tensor:
-    """``gᵀ ΔW k`` of each pair, (n_pair,): in float64 for float64 pairs, else in float32."""
+    """Return ``gᵀ ΔW k`` of each pair, (n_pair,): in float64 for float64 pairs, else in float32."""
     dtype = pairs.keys.dtype
     result = torch.float64 if dtype is torch.float64 else torch.float32
     reached = (pairs.keys @ update.input_factor.to(dtype).T).to(result)
@@ -107,9 +107,9 @@ def pair_changes(pairs: FactPairs, update: LayerUpdate) -> Tensor:
 
 
 def forecast_changes(pairs: Mapping[int, FactPairs], updates: Sequence[LayerUpdate], n_fact: int) -> Tensor:
-    """L_b(ΔW), (n_fact,), in nats: to first order what the updates do to each fact's log-probability.
+    """Return L_b(ΔW), (n_fact,): the first-order change of each fact's log-probability, in nats.
 
-    Layers without pairs have no part in it.
+    Layers without pairs are left out.
     """
     total = torch.zeros(n_fact, dtype=torch.float64)
     for update in updates:
@@ -121,7 +121,7 @@ def forecast_changes(pairs: Mapping[int, FactPairs], updates: Sequence[LayerUpda
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FactPrice:
-    """The price of `n_fact` facts, with their pairs by layer."""
+    """Price of `n_fact` facts, with their pairs by layer."""
 
     pairs: Mapping[int, FactPairs]
     n_fact: int
@@ -130,12 +130,12 @@ class FactPrice:
     def priced(
         self, systems: Mapping[int, KeySystem], updates: Sequence[LayerUpdate], *, layers: Sequence[int] | None = None
     ) -> list[LayerUpdate]:
-        """The updates with their corrections.
+        """Return the updates with their corrections.
 
         Args:
-            systems: by layer, what the writer solved with: its metric, λ and all its keys.
-            updates: what was written, one a layer.
-            layers: those that may be corrected; by default all.
+            systems: by layer, the writer's system: its metric, λ and all its keys.
+            updates: the written updates, one per layer.
+            layers: the layers to correct; by default all.
 
         Raises:
             ConfigError: if there are no pairs of a layer that is to be corrected.
@@ -151,7 +151,7 @@ class FactPrice:
             return list(updates)
         plain = forecast_changes(self.pairs, updates, self.n_fact)
         size = min(self.config.active, self.n_fact)
-        # The facts that the write would move most, and then those that are left or moved by the price of these.
+        # The facts the write moves most, then those still moved, or newly moved, after pricing these.
         active = plain.abs().topk(size if size == self.n_fact else (size + 1) // 2).indices.sort().values
         corrections = self._corrections(systems, plain, active, layers)
         if len(active) < size:
@@ -199,14 +199,14 @@ class _Reached:
         )
 
     def gram(self, n_fact: int) -> Tensor:
-        """This layer's part of Γ, (n_fact, n_fact), float64."""
+        """Return this layer's part of Γ, (n_fact, n_fact), float64."""
         reach = (self.slopes @ self.slopes.T).mul_(self.projected @ self.apart.T).double()
         rows = torch.zeros(n_fact, reach.shape[1], dtype=torch.float64).index_add_(0, self.pairs.fact, reach)
         found = torch.zeros(n_fact, n_fact, dtype=torch.float64).index_add_(1, self.pairs.fact, rows)
         return found / self.system.ridge
 
     def correction(self, layer: int, cost: Tensor, rank: int) -> LayerUpdate:
-        """X of this layer, cut to a rank."""
+        """Return this layer's X, truncated to a rank."""
         left = -cost[self.pairs.fact, None] * self.slopes.double() / self.system.ridge
         right = self.system.metric.lift(self.apart.double())
         left, right = _cut(left, right, rank)
@@ -215,10 +215,10 @@ class _Reached:
 
 
 def _cut(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Factors of ``leftᵀ right`` of at most `rank` rows, the nearest to it; 0: as they are."""
+    """Truncate the factors of ``leftᵀ right`` to the nearest matrix of at most `rank`; 0: leave them as they are."""
     if not rank or left.shape[0] <= rank:
         return left, right
-    # Its columns lie in a space of min(n_row, d_model) dimensions; eigenvectors there are far cheaper than an SVD.
+    # The columns span at most min(n_row, d_model) dimensions; eigenvectors there are far cheaper than an SVD.
     basis, core = (None, left.T) if left.shape[0] > left.shape[1] else torch.linalg.qr(left.T)
     matrix = core @ right
     chosen = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]

@@ -1,4 +1,4 @@
-"""`ResidualSchedule`: how much of what is still missing each layer takes on."""
+"""`ResidualSchedule`: the share of the remaining residual that each layer takes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _HALVINGS = 80
 
 
 class ResidualSchedule(Enum):
-    """Share of the remaining residual, low layers first. The last layer always takes all that is left."""
+    """Shares of the remaining residual, low layers first. The last layer always takes all that is left."""
 
     EVEN = "1/remaining"
-    """MEMIT (arXiv:2210.07229): every layer adds about the same."""
+    """MEMIT (arXiv:2210.07229): every layer adds about the same amount."""
     FRONT = "1/sqrt(remaining)"
     """AlphaEdit and KGMET as published: the first of five layers takes 45 %, the last 3 %."""
     LAST = "last"
     """One layer only: the last of the list takes everything."""
 
     def shares(self, layers: Sequence[int]) -> Iterator[tuple[int, float]]:
-        """(layer, share of the residual measured before writing to it), ascending.
+        """Yield (layer, share of the residual measured before writing to it), ascending.
 
         Raises:
             ConfigError: if there is no layer.
@@ -45,16 +45,16 @@ class ResidualSchedule(Enum):
 
 
 def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
-    """Return what to add before an RMS normalisation so that what comes out of it changes by a residual.
+    """Return what to add before an RMS normalisation so that its output changes by a residual.
 
-    With gain g the normalisation gives n(y) = g ⊙ y/rms(y), whatever the length of y. So y' = rms(y) · u comes out at
-    w = n(y) + r for u = w/g if that has rms 1. Where it is longer, w is further than the normalisation reaches; then u
-    is the vector of rms 1 whose g ⊙ u is nearest to w. (Its direction alone is not enough: where some gains are small,
-    w/g lies along these few entries, and all others would come out as nothing.)
+    With gain g the normalisation gives n(y) = g ⊙ y/rms(y), whatever the length of y. So y' = rms(y) · u gives w = n(y)
+    + r for u = w/g, if that has rms 1. Where it is longer, w is out of the normalisation's reach; then u is the vector
+    of rms 1 whose g ⊙ u is nearest to w. (Rescaling w/g is not enough: where some gains are small, w/g lies along these
+    few entries, and all others would vanish.)
 
     Args:
         norm: the module between a down-projection and the residual stream.
-        outputs: (n_row, d_model) what the down-projection gives now.
+        outputs: (n_row, d_model) present outputs of the down-projection.
         residuals: (n_row, d_model) wanted change after the normalisation.
 
     Returns:
@@ -62,7 +62,7 @@ def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
     """
     device = execution_device(norm)
     with torch.no_grad():
-        # At this length the module's ε is nothing, and what comes out is the gain itself.
+        # At this length the module's ε is negligible, and the output is the gain itself.
         gain = norm(torch.full_like(outputs[:1], 1e3, device=device)).to(outputs).double()
     size = outputs.double().pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-30)
     now = outputs.double() / size
@@ -72,9 +72,9 @@ def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
 
 
 def _nearest_unit(gain: Tensor, wanted: Tensor, fixed: Tensor) -> Tensor:
-    """U of rms at most 1 with `fixed` for which gain ⊙ u is nearest to `wanted` (n_row, d_model).
+    """Return u (rms at most 1, together with `fixed`) with gain ⊙ u nearest to `wanted` (n_row, d_model).
 
-    The method of Lagrange: u = g w/(g² + μ), with the μ ≥ 0 that makes it short enough, found by halving.
+    Lagrange multiplier: u = g w/(g² + μ), with the smallest μ ≥ 0 that satisfies the bound, found by bisection.
     """
     room = (1 - fixed.pow(2).mean(-1, keepdim=True)).clamp(min=0)
 

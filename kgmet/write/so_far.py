@@ -1,4 +1,4 @@
-"""`EditsSoFar`: the patches that a new edit comes after, with the keys they have written."""
+"""`EditsSoFar`: the earlier patches of a new edit, with the keys they wrote."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["EditsSoFar"]
 class EditsSoFar:
     """Earlier edits, oldest first. Appending returns a new value; the old one stays valid.
 
-    `ledger` holds the keys of `patches`. Keep one value along a sequence instead of making it again: the systems that
-    the ledger has solved are extended, not solved from the start.
+    `ledger` holds the keys of `patches`. Keep one value along a sequence: then the ledger's systems are extended, not
+    solved from scratch.
     """
 
     patches: tuple[EditPatch, ...] = ()
@@ -31,5 +31,5 @@ class EditsSoFar:
         return found
 
     def then(self, patch: EditPatch) -> EditsSoFar:
-        """These edits and those of one more patch."""
+        """Append the edits of one more patch."""
         return EditsSoFar(patches=(*self.patches, patch), ledger=self.ledger.appended(patch.id, patch.keys))

@@ -1,12 +1,12 @@
-"""`solve_layer_update`: which change of one weight sends each key where it should go. Algebra only; knows no model.
+"""`solve_layer_update`: the update of one weight that moves each key's output by its residual. Linear algebra only.
 
 AlphaEdit (arXiv:2410.02355), transposed because our batches are rows:
 keys → K₁ᵀ, residuals → Rᵀ, free.project → P, written → K_pᵀ, ridge → λ,
 ``(P (K₁K₁ᵀ + K_pK_pᵀ) + λI) ΔWᵀ = P K₁ Rᵀ``.
 
-With K = [K_p, K₁] and E choosing the new columns, the push-through identity gives
-``ΔWᵀ = P K (KᵀPK + λI)⁻¹ E Rᵀ``: a system as small as there are keys instead of d_key², and the factors directly. When
-there are more keys than free directions the same is solved in d_key dimensions.
+With K = [K_p, K₁] and E choosing the new columns, the push-through identity gives ``ΔWᵀ = P K (KᵀPK + λI)⁻¹ E Rᵀ``: a
+system of size n_key instead of d_key, which yields the factors directly. With more keys than free directions the same
+is solved in d_key dimensions.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from kgmet.base.shapes import check_finite, check_shape
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
 
 _OLDEST_INVERSE = 256
-"""Appends after which an inverse is worked out again, so that rounding does not add up."""
+"""Appends after which an inverse is recomputed, so that rounding errors do not accumulate."""
 _MOST_CONDITION = 1e8
-"""Largest ratio of the sum's trace to λ at which an inverse is kept at all; beyond it every solve factorises."""
+"""Largest ratio of the sum's trace to λ at which an inverse is kept; beyond it every solve factorises."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerUpdate:
-    """What is added to one down-projection: ``x ↦ (x · input_factorᵀ) · output_factor``.
+    """Low-rank update of one down-projection: ``x ↦ (x · input_factorᵀ) · output_factor``.
 
-    `output_factor` (n_key, d_model) and `input_factor` (n_key, d_key) are float32 on the CPU and finite. The matrix
-    they stand for, always (out, in), is ``output_factorᵀ · input_factor``.
+    `output_factor` (n_key, d_model) and `input_factor` (n_key, d_key) are float32 on the CPU and finite. Their product,
+    always (out, in), is ``output_factorᵀ · input_factor``.
     """
 
     layer: int
@@ -49,13 +49,13 @@ class LayerUpdate:
         check_finite(f"The update of layer {self.layer}", self.input_factor)
 
     def dense(self, device: torch.device | None = None) -> Tensor:
-        """The whole matrix, (d_model, d_key), worked out on the CPU or on another device."""
+        """Return the full matrix, (d_model, d_key), computed on the CPU or on another device."""
         where = device or self.output_factor.device
         return self.output_factor.to(where).T @ self.input_factor.to(where)
 
     @property
     def is_whole(self) -> bool:
-        """Whether `input_factor` is the whole matrix, `output_factor` being the identity."""
+        """Whether `input_factor` is the full matrix and `output_factor` the identity."""
         n_row, d_model = self.output_factor.shape
         return n_row == d_model and torch.equal(
             self.output_factor, torch.eye(d_model, dtype=self.output_factor.dtype, device="cpu")
@@ -63,13 +63,13 @@ class LayerUpdate:
 
     @property
     def norm(self) -> float:
-        """Frobenius norm of the whole matrix, without making it."""
+        """Frobenius norm of the full matrix, computed from the factors."""
         gram_out = self.output_factor.double() @ self.output_factor.double().T
         gram_in = self.input_factor.double() @ self.input_factor.double().T
         return float((gram_out * gram_in).sum().clamp(min=0).sqrt())
 
     def compacted(self) -> LayerUpdate:
-        """The same update with at most d_model rows: once there are more keys, the matrix itself is smaller."""
+        """Return the same update with at most d_model rows; with more keys the full matrix is smaller."""
         d_model = self.output_factor.shape[1]
         if self.output_factor.shape[0] <= d_model:
             return self
@@ -80,7 +80,7 @@ class LayerUpdate:
 
 
 class KeyMetric(Protocol):
-    """What makes some directions of the key space dear and others free to write in: a symmetric matrix M = FᵀF.
+    """Cost of writing in each direction of the key space: a symmetric matrix M = FᵀF.
 
     `NullSpace` is the projector P; `Whitening` is the inverse of the second moment, C⁻¹.
     """
@@ -91,28 +91,28 @@ class KeyMetric(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes: keys are brought there, and a system of keys is kept there."""
+        """Device of the computation; keys are moved there, and a system of keys is kept there."""
 
     @property
     def rank(self) -> int:
-        """How many directions can be written in."""
+        """Number of writable directions."""
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits for M."""
 
     def project(self, rows: Tensor) -> Tensor:
-        """F applied to each row of (n, d_key)."""
+        """Apply F to each row of (n, d_key)."""
 
     def lift(self, rows: Tensor) -> Tensor:
-        """Fᵀ applied to each row of (n, d_key)."""
+        """Apply Fᵀ to each row of (n, d_key)."""
 
 
 class KeySystem:
-    """``KᵀMK + λI`` for keys that only ever grow in number, with its Cholesky factor kept up to date.
+    """``KᵀMK + λI`` for a growing set of keys, with an incrementally updated Cholesky factor.
 
-    Appending m keys to n costs O(n² m), not (n + m)³. Once there are more keys than free directions the same is solved
-    in d_key dimensions, from the sum FKKᵀFᵀ alone: the thousandth edit costs what the first did.
+    Appending m keys to n costs O(n² m), not (n + m)³. With more keys than free directions the same is solved in d_key
+    dimensions from the sum FKKᵀFᵀ alone, so the cost per edit stays constant.
     """
 
     def __init__(self, metric: KeyMetric, ridge: float) -> None:
@@ -122,20 +122,20 @@ class KeySystem:
         self.ridge = ridge
         self._n_key = 0
         self._projected = torch.zeros(0, metric.d_key, dtype=torch.float64, device=metric.device)
-        """F of every key; of those appended last, once the sum has taken over."""
+        """F of every key; only of the keys appended last, once the sum is used."""
         self._factor: Tensor | None = torch.zeros(0, 0, dtype=torch.float64, device=metric.device)
         self._sum: Tensor | None = None
         self._inverse: Tensor | None = None
-        """Of ``sum + λI``, brought forward from append to append where that is accurate."""
+        """Inverse of ``sum + λI``, updated at each append where that is accurate."""
         self._age = 0
-        """Appends since the inverse was worked out from the sum."""
+        """Appends since the inverse was computed from the sum."""
 
     def __len__(self) -> int:
-        """How many keys it holds."""
+        """Return the number of keys."""
         return self._n_key
 
     def appended(self, keys: Tensor) -> KeySystem:
-        """A new system with more keys, (n_new, d_key); this one stays as it is."""
+        """Return a new system with more keys, (n_new, d_key)."""
         new = KeySystem(self.metric, self.ridge)
         projected = self._project(keys)
         new._n_key = self._n_key + keys.shape[0]
@@ -149,10 +149,10 @@ class KeySystem:
         return new
 
     def directions(self, n_last: int) -> Tensor:
-        """Columns of ``M K (KᵀMK + λI)⁻¹`` that belong to the last `n_last` keys, as rows (n_last, d_key), float64.
+        """Return ``M K (KᵀMK + λI)⁻¹`` for the last `n_last` keys, as rows (n_last, d_key), float64.
 
         Raises:
-            ValueError: if the system has outgrown the free directions and `n_last` is more than was appended last.
+            ValueError: if there are more keys than free directions and `n_last` exceeds the number appended last.
         """
         n_held = self._projected.shape[0]
         if n_last > n_held:
@@ -168,10 +168,10 @@ class KeySystem:
         return self.metric.lift(torch.cholesky_solve(chosen, self._factor).T @ self._projected)
 
     def directions_of(self, keys: Tensor, n_last: int) -> Tensor:
-        """``appended(keys).directions(n_last)``, n_last ≤ n_new, without making the larger system.
+        """Return ``appended(keys).directions(n_last)``, n_last ≤ n_new, without building the larger system.
 
-        With U for the new keys' projections: ``(UA + λI)⁻¹ A``, A = λU(FKKᵀFᵀ + λI)⁻¹ being what of them lies apart
-        from the keys that are held. No d_key² or n_key² is written, only read.
+        With U for the new keys' projections it is ``(UA + λI)⁻¹ A``, where A = λU(FKKᵀFᵀ + λI)⁻¹ is their part apart
+        from the stored keys. No d_key² or n_key² matrix is written, only read.
         """
         if keys.shape[0] > self.metric.rank or (self._sum is not None and self._inverse is None):
             return self.appended(keys).directions(n_last)
@@ -183,9 +183,10 @@ class KeySystem:
         return self.metric.lift(torch.cholesky_solve(chosen, _cholesky(small, self.ridge)).T @ apart)
 
     def apart(self, projected: Tensor) -> Tensor:
-        """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key), float64; lifted and over λ it is A⁻¹ of what u is F of.
+        """Return ``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key), float64.
 
-        A = λM⁻¹ + KKᵀ is what a change costs: λ for its size, and the keys it moves.
+        Lifted and divided by λ this is A⁻¹ k for u = F k. A = λM⁻¹ + KKᵀ is the cost of a change: λ for its size, plus
+        the keys it moves.
         """
         if self._sum is not None and self._inverse is None:
             solved: Tensor = torch.cholesky_solve(projected.T, _summed_factor(self._sum, self.ridge))
@@ -196,7 +197,7 @@ class KeySystem:
         return self.metric.project(keys.to(self.metric.device).double())
 
     def _apart(self, projected: Tensor) -> Tensor:
-        """``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""
+        """Return ``λ u (FKKᵀFᵀ + λI)⁻¹`` for each row u of (n, d_key)."""
         if self._inverse is not None:
             return self.ridge * (projected @ self._inverse)
         assert self._factor is not None
@@ -206,7 +207,7 @@ class KeySystem:
         return projected - held.T @ self._projected
 
     def _next_inverse(self, projected: Tensor, total: Tensor) -> tuple[Tensor | None, int]:
-        """The inverse with more keys in it, by Woodbury's identity: d_key² a key instead of d_key³; and its age."""
+        """Return the inverse with more keys, by Woodbury's identity (d_key² per key instead of d_key³), and its age."""
         if float(total.trace()) > _MOST_CONDITION * self.ridge:
             return None, 0
         if self._inverse is None or self._age >= _OLDEST_INVERSE:
@@ -255,12 +256,12 @@ def solve_layer_update(
     layer: int,
     weight_name: str = "",
 ) -> LayerUpdate:
-    """The update confined to the free directions that moves each key's output by its residual.
+    """Solve for the update, confined to the free directions, that moves each key's output by its residual.
 
     Args:
-        keys: (n_key, d_key) keys to be moved.
-        residuals: (n_key, d_model) by how much.
-        written: the keys of earlier edits, which must stay where they are, with the free directions and λ.
+        keys: (n_key, d_key) keys of the edits.
+        residuals: (n_key, d_model) wanted change of each key's output.
+        written: the system of earlier edits' keys, which must stay, with the free directions and λ.
         protected: (n_protected, d_key) further keys that must stay, for example those of the graph's neighbours.
         layer: for the result.
         weight_name: for the result.

@@ -1,8 +1,8 @@
-"""`KeySpectrum`: eigenvalues and eigenvectors of a key second moment, worked out once and kept on disk.
+"""`KeySpectrum`: eigenvalues and eigenvectors of a key second moment, computed once and cached on disk.
 
-d_key³ is half a second a layer at width 1,536; at 14,336 it is a minute on sixteen threads and seconds on a GPU that
-computes in float64. It is worked out on such a GPU, else on the CPU, and kept beside the moments, by fingerprint, where
-that took longer than reading it would, or where the file is small.
+The decomposition costs d_key³: half a second per layer at width 1,536, and at 14,336 a minute on sixteen threads or
+seconds on a GPU with float64. It runs on such a GPU, else on the CPU. The result is cached beside the moments, by
+fingerprint, if computing it took longer than reading it would, or if the file is small.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
 from kgmet.base.memory import is_out_of_memory
-from kgmet.base.progress import Progress, Silent, note
+from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 
 __all__ = ["KeySpectrum", "spectrum_of"]
 
 _SMALL = 64 << 20
-"""Bytes of eigenvectors that are kept however quickly they were worked out."""
+"""Size in bytes up to which eigenvectors are always cached."""
 _LONG = 10.0
-"""Seconds of work that are worth any file."""
+"""Computation time in seconds from which eigenvectors are always cached."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,7 +50,7 @@ class KeySpectrum:
             raise ValueError("eigenvalues must ascend")
 
     def to(self, device: torch.device) -> KeySpectrum:
-        """The same on a device that computes in float64."""
+        """Return the spectrum on a device that supports float64."""
         return KeySpectrum(values=self.values.to(device), vectors=self.vectors.to(device))
 
     @classmethod
@@ -69,14 +69,14 @@ class KeySpectrum:
 def spectrum_of(
     moment: KeyMoment, *, device: torch.device | None = None, progress: Progress | None = None
 ) -> KeySpectrum:
-    """Eigenvalues and eigenvectors of a moment: from disk where they are, else worked out.
+    """Return the spectrum of a moment, from disk or computed.
 
-    A file that is damaged, or of another moment than its name says, is replaced.
+    A file that is damaged, or belongs to another moment, is replaced.
 
     Args:
-        moment: whose spectrum.
-        device: where it is worked out, and where the result is; by default the CPU.
-        progress: hears if memory does not do there, and the CPU takes over.
+        moment: the second moment.
+        device: device of the computation and the result; by default the CPU.
+        progress: receives a remark if memory runs out there and the CPU is used.
     """
     path, where = spectrum_path(moment), device or torch.device("cpu")
     if path.is_file():
@@ -96,7 +96,7 @@ def spectrum_of(
 
 
 def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> KeySpectrum:
-    """The spectrum, worked out on the device or, where its memory does not do, on the CPU."""
+    """Compute the spectrum on the device or, if its memory runs out, on the CPU."""
     second = moment.second_moment
     if device.type != "cpu":
         try:
@@ -105,7 +105,7 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
             if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):  # type: ignore[attr-defined]
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
-            note(progress, "spectrum", text)
+            note(progress, Stage.SPECTRUM, text)
     return _spectrum(*torch.linalg.eigh(second))
 
 
@@ -114,7 +114,7 @@ def _spectrum(values: Tensor, vectors: Tensor) -> KeySpectrum:
 
 
 def spectrum_path(moment: KeyMoment) -> Path:
-    """Where a moment's spectrum is kept; named by its values, so that an estimate from other text has its own."""
+    """Return the cache path of a moment's spectrum, named by the moment's values."""
     exact = moment.second_moment.diagonal().contiguous().numpy().tobytes()
     name = digest("spectrum", moment.fingerprint, str(moment.n_token), exact)[:16]
     return cache_dir() / "moments" / f"spectrum-{name}.safetensors"

@@ -1,6 +1,6 @@
-"""`KeyStatistics`: the key moments and free directions of one resident model, read or estimated when first asked for.
+"""`KeyStatistics`: key moments and free directions of one model, loaded or estimated on first use.
 
-A value with a clear owner: whoever holds the model holds this beside it. Nothing is remembered at module level.
+The owner of the model keeps this value beside it; nothing is cached at module level.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from kgmet.base.memory import is_out_of_memory
-from kgmet.base.progress import Progress, Silent, note
+from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import write_device
 from kgmet.write.moments import (
@@ -33,7 +33,7 @@ Free = TypeVar("Free", NullSpace, DampedNullSpace)
 
 
 class KeyStatistics:
-    """Moments by layer and free directions by (layer, cutoff) of one model and one corpus; safe to share by threads."""
+    """Moments by layer and free directions by (layer, cutoff) of one model and one corpus; thread-safe."""
 
     def __init__(self, lm: LoadedLM, corpus: Corpus | None = None) -> None:
         self.lm = lm
@@ -46,7 +46,7 @@ class KeyStatistics:
         self._remember_lock = Lock()
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Something else that belongs to this model, such as its index of known facts: made when first asked for."""
+        """Return another value of this model, such as its index of known facts; made on first use."""
         with self._remember_lock:
             if key not in self._remembered:
                 self._remembered[key] = make()
@@ -54,11 +54,11 @@ class KeyStatistics:
             return found
 
     def is_ready(self, layers: Sequence[int]) -> bool:
-        """Whether nothing would have to be estimated."""
+        """Return whether everything is on disk, so that nothing must be estimated."""
         return moments_ready(self.lm, [layer for layer in layers if layer not in self._moments], self.corpus)
 
     def moments(self, layers: Sequence[int], *, progress: Progress | None = None) -> dict[int, KeyMoment]:
-        """Layer → second moment of its keys."""
+        """Return layer → second moment of its keys."""
         with self._lock:
             missing = [layer for layer in layers if layer not in self._moments]
             if missing:
@@ -66,7 +66,7 @@ class KeyStatistics:
             return {layer: self._moments[layer] for layer in layers}
 
     def free(self, layers: Sequence[int], cutoff: Cutoff, *, progress: Progress | None = None) -> dict[int, NullSpace]:
-        """Layer → free directions under this cutoff, on the layer's device."""
+        """Return layer → free directions under this cutoff, on the layer's device."""
 
         def make(moment: KeyMoment, device: torch.device) -> NullSpace:
             return NullSpace.from_moment(moment, cutoff, device=device, progress=progress)
@@ -76,7 +76,7 @@ class KeyStatistics:
     def damped(
         self, layers: Sequence[int], cutoff: Cutoff, *, ratio: float, progress: Progress | None = None
     ) -> dict[int, DampedNullSpace]:
-        """Layer → free directions on its device, each penalised by how strongly ordinary keys use it."""
+        """Return layer → free directions on its device, each penalised by how strongly ordinary keys use it."""
 
         def make(moment: KeyMoment, device: torch.device) -> DampedNullSpace:
             return DampedNullSpace.from_moment(moment, cutoff, ratio=ratio, device=device, progress=progress)
@@ -91,7 +91,7 @@ class KeyStatistics:
         make: Callable[[KeyMoment, torch.device], Free],
         progress: Progress | None,
     ) -> dict[int, Free]:
-        """What is held for these layers under a setting; a moment is in memory only while its layer is made."""
+        """Return the cached values of these layers under a setting; a moment is in memory only while it is needed."""
         with self._lock:
             missing = [layer for layer in layers if (layer, setting) not in held]
             unread = [layer for layer in missing if layer not in self._moments]
@@ -102,7 +102,7 @@ class KeyStatistics:
             return {layer: held[layer, setting] for layer in layers}
 
     def _placed(self, make: Callable[[KeyMoment, torch.device], Free], moment: KeyMoment, progress: Progress) -> Free:
-        """Made on the layer's device; where that is full, after other settings' have left it, else on the CPU."""
+        """Make a value on the layer's device; if memory runs out, drop other settings' values, then use the CPU."""
         device = write_device(self.lm, moment.layer)
         for last_try in (False, True):
             try:
@@ -114,13 +114,13 @@ class KeyStatistics:
                 self._forget_on(device, moment.layer)
         note(
             progress,
-            "spectrum",
+            Stage.SPECTRUM,
             f"The free directions of layer {moment.layer} do not fit on {device}; the CPU keeps them and solves there.",
         )
         return make(moment, torch.device("cpu"))
 
     def _forget_on(self, device: torch.device, layer: int) -> None:
-        """Drop what this layer has on a device under other settings: it can be made again."""
+        """Drop this layer's values under other settings from a device; they can be recomputed."""
         for held in (self._free, self._damped):
             for key in [key for key, value in held.items() if key[0] == layer and value.device == device]:
                 del held[key]

@@ -1,4 +1,4 @@
-"""`Writer`: how one layer is written, once its keys and residuals are known. The null-space writer is here."""
+"""`Writer`: the protocol that solves one layer from keys and residuals; the null-space writer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["MetricWriter", "NullSpaceWriter", "WriteRequest", "Writer"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class WriteRequest:
-    """What one layer is to do; keys and residuals lie on its `write_device`.
+    """Keys and residuals of one layer, on its `write_device`.
 
-    `keys` (n_key, d_key) are to move their output by `residuals` (n_key, d_model). The keys in `written` (earlier
-    edits') and `protected` (n_protected, d_key) are to stay. `weight` gives the layer's unedited weight (d_model,
-    d_key); a function, because few writers look at it and a quantised or offloaded one must be made first.
+    The outputs of `keys` (n_key, d_key) must move by `residuals` (n_key, d_model). The keys in `written` (of earlier
+    edits) and `protected` (n_protected, d_key) must stay. `weight` returns the layer's unedited weight (d_model,
+    d_key); it is a function because few writers need it and a quantised or offloaded weight must be computed first.
     """
 
     layer: int
@@ -36,10 +36,10 @@ class WriteRequest:
     protected: Tensor
     weight: Callable[[], Tensor]
     model_fingerprint: str | None = None
-    """Whose keys these are; statistics of another model are refused."""
+    """Fingerprint of the model the keys come from; statistics of another model are refused."""
 
     def check_model(self, fingerprint: str | None) -> None:
-        """Raise `StaleArtifactError` if statistics of the model with this fingerprint do not belong to these keys."""
+        """Raise `StaleArtifactError` if statistics with this model fingerprint do not belong to these keys."""
         if None not in (fingerprint, self.model_fingerprint) and fingerprint != self.model_fingerprint:
             raise StaleArtifactError(
                 f"The key statistics of layer {self.layer} are of model {fingerprint}; the model that is edited is "
@@ -48,34 +48,34 @@ class WriteRequest:
 
 
 class Writer(Protocol):
-    """Turns keys and residuals into an update of one layer."""
+    """A method that turns keys and residuals into an update of one layer."""
 
     @property
     def name(self) -> str:
         """For tables and saved artefacts."""
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer."""
+        """Solve for the update of one layer."""
 
 
 class MetricWriter(ABC):
-    """A writer that solves least squares in a key metric, so that what else moves can be priced in the same measure.
+    """A writer that solves least squares in a key metric, in which changes of known facts can be priced too.
 
-    Protected keys stay, and with `keeps_earlier` those of earlier edits do too.
+    Protected keys stay; with `keeps_earlier` so do those of earlier edits.
     """
 
     keeps_earlier: bool
 
     @abstractmethod
     def measure(self, request: WriteRequest) -> tuple[KeyMetric, float, float]:
-        """Return the layer's key metric, λ, and how much the key of an earlier edit counts.
+        """Return the layer's key metric, λ, and the weight of an earlier edit's key.
 
         Raises:
             StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
         """
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """Return the update of one layer, factors of n_key rows; raises as `measure`."""
+        """Solve for the update of one layer, factors of n_key rows; raises as `measure`."""
         system, kept = self._kept(request)
         return solve_layer_update(
             request.keys,
@@ -92,7 +92,7 @@ class MetricWriter(ABC):
         return system.appended(torch.cat([kept, request.keys]))
 
     def _kept(self, request: WriteRequest) -> tuple[KeySystem, Tensor]:
-        """Return the system of the older written keys, and the other keys that are to stay."""
+        """Return the system of the older written keys, and the other keys that must stay."""
         metric, ridge, weight = self.measure(request)
         written = request.written if self.keeps_earlier else WrittenKeys(names=(), keys=request.keys[:0].cpu())
         _, protected = written.fresh(request.protected_names, request.protected)
@@ -102,10 +102,10 @@ class MetricWriter(ABC):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NullSpaceWriter(MetricWriter):
-    """AlphaEdit's (arXiv:2410.02355): confined to the free directions, earlier and protected keys kept.
+    """Writer of AlphaEdit (arXiv:2410.02355): confined to the free directions, with earlier and protected keys kept.
 
-    With damped directions ordinary keys count within them too, as in MEMIT. `earlier_weight`, above 0, is how much the
-    key of an earlier edit counts.
+    With damped directions ordinary keys count within them too, as in MEMIT. `earlier_weight`, above 0, is the weight of
+    an earlier edit's key.
     """
 
     free: Mapping[int, NullSpace | DampedNullSpace]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kgmet.__main__ import COMMANDS
+from kgmet.__main__ import COMMANDS, module_of
 
 __all__ = ["commands", "commands_page", "options_of"]
 
@@ -18,7 +18,7 @@ def commands() -> dict[str, tuple[argparse.ArgumentParser, str]]:
     parser = argparse.ArgumentParser(prog="kgmet")
     subparsers = parser.add_subparsers()
     for name in COMMANDS:
-        importlib.import_module(f"kgmet.cli.{name}").add_parser(subparsers)
+        importlib.import_module(module_of(name)).add_parser(subparsers)
     helps = {action.dest: action.help or "" for action in subparsers._choices_actions}
     return {name: (command, helps.get(name, "")) for name, command in subparsers.choices.items()}
 

@@ -14,6 +14,7 @@ from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
+from kgmet.measure.columns import COLUMNS, Counts
 
 CATALOGUE = RelationCatalogue.load()
 
@@ -99,12 +100,12 @@ def test_every_editor_gets_as_many_variants_and_each_is_another(load) -> None:
 
 
 def test_a_line_cut_off_is_passed_over_and_the_best_settings_are_taken(load, tmp_path: Path) -> None:
-    tune, measure = load("tune"), load("measure")
+    tune = load("tune")
     editor = EDITORS["MEMIT"]
     lines = []
     for reached in (1, 3, 2):
         config = config_from_mapping({"write": {"moment_weight": 10.0 * reached}}, base=editor.config)
-        columns = {kind: measure.Counts(n=4, preferred=reached, first=0) for kind in measure.COLUMNS}
+        columns = {kind: Counts(n=4, preferred=reached, first=0) for kind in COLUMNS}
         variant = tune.Variant(
             editor=editor.name,
             text="",

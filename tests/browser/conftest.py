@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.browser.running import FLAGS, Server, Watched, linked_cache
+from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def visit(chromium: Browser, server: Server) -> Iterator[Any]:
         made = Watched(context=context, page=page, url=server.url)
         context.on("request", lambda request: made.asked.append(request.url))
         page.goto(server.url)
-        page.get_by_role("textbox", name="Subject", exact=True).wait_for(timeout=90_000)
+        page.get_by_role("textbox", name="Subject", exact=True).wait_for(timeout=PATIENCE)
         made.settle()
         return made
 

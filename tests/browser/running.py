@@ -90,12 +90,12 @@ class Watched:
     def go(self, name: str) -> None:
         """To another page of the app, by its link in the sidebar."""
         self.page.get_by_role("link", name=name, exact=True).click()
-        self.page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+        self.page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
         self.settle()
 
     def settle(self) -> None:
         """Wait until no script runs any more."""
-        self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=60_000)
+        self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=PATIENCE)
         self.page.wait_for_timeout(300)
         expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
 
@@ -113,13 +113,13 @@ class Watched:
         self.page.get_by_role("textbox", name="New object").fill(new)
         self.page.get_by_role("textbox", name="Prompt, with").fill(prompt)
         self.page.keyboard.press("Enter")
-        self.page.get_by_text("What the graph says").wait_for(timeout=60_000)
+        self.page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
         self.settle()
 
     def apply(self) -> None:
         """Press Apply and wait for the result."""
         self.page.get_by_role("button", name="Apply the edit").click()
-        self.page.get_by_role("button", name="Stop").wait_for(timeout=30_000)
+        self.page.get_by_role("button", name="Stop").wait_for(timeout=PATIENCE)
         self.page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)
         self.settle()
 

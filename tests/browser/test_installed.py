@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.running import Server, linked_cache
+from tests.browser.running import PATIENCE, Server, linked_cache
 from tests.package.installed import Installed
 
 
@@ -24,10 +24,10 @@ def test_an_installed_app_shows_its_pages_in_its_own_colours(app: Server, chromi
     context = chromium.new_context(color_scheme="dark")
     page = context.new_page()
     page.goto(f"{app.url}/method")
-    expect(page.get_by_role("heading", name="Method", exact=True, level=1)).to_be_visible(timeout=90_000)
+    expect(page.get_by_role("heading", name="Method", exact=True, level=1)).to_be_visible(timeout=PATIENCE)
     expect(page.locator(".st-key-pipeline img")).to_have_js_property("complete", True)
     expect(page.locator('[data-testid="stApp"]')).to_have_css("background-color", "rgb(17, 24, 31)")
     page.goto(f"{app.url}/edit")
-    expect(page.get_by_role("textbox", name="Subject", exact=True)).to_be_visible(timeout=90_000)
+    expect(page.get_by_role("textbox", name="Subject", exact=True)).to_be_visible(timeout=PATIENCE)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     context.close()

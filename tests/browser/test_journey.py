@@ -34,7 +34,7 @@ def wait_for_drawn_graph(page: Page) -> None:
             const seen = new Set();
             for (let i = 0; i < data.length; i += 4) seen.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
             seen.size > 20 ? done() : setTimeout(look, 200); }; look(); })""",
-        timeout=60_000,
+        timeout=PATIENCE,
     )
 
 
@@ -58,13 +58,13 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     expect(page.locator(".kg-table .kg-chip.good").nth(2)).to_be_visible()
 
     page.get_by_role("button", name="Undo").click()
-    expect(page.get_by_text("bit for bit")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("bit for bit")).to_be_visible(timeout=PATIENCE)
     person.settle()
     was, now = exact_numbers(page, 0), exact_numbers(page, 1)
     assert was == now and len(was) == 2
     expect(page.locator(".kg-bars")).to_have_text(before, use_inner_text=True)
     page.get_by_role("button", name="Redo").click()
-    expect(page.get_by_text("now goes on with")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("now goes on with")).to_be_visible(timeout=PATIENCE)
 
     look_at_the_graph(person)
     ask_the_probes(person)
@@ -88,7 +88,7 @@ def look_at_the_graph(person: Watched) -> None:
     expect(page.get_by_text(re.compile(r"\d+ entities"))).not_to_have_text(count)
     page.get_by_text("clickable", exact=True).click()
     person.settle()
-    expect(page.locator('[data-testid="stEChartsChart"] canvas').first).to_be_visible(timeout=30_000)
+    expect(page.locator('[data-testid="stEChartsChart"] canvas').first).to_be_visible(timeout=PATIENCE)
 
 
 def ask_the_probes(person: Watched) -> None:
@@ -117,8 +117,8 @@ def keep_it_over_a_restart(person: Watched, server: Server) -> None:
     server.stop()
     server.start()
     page.reload()
-    page.get_by_role("heading", name="Ledger", exact=True).wait_for(timeout=90_000)
-    page.get_by_text("1 in the ledger").wait_for(timeout=90_000)
+    page.get_by_role("heading", name="Ledger", exact=True).wait_for(timeout=PATIENCE)
+    page.get_by_text("1 in the ledger").wait_for(timeout=PATIENCE)
     expect(page.get_by_role("textbox", name="Name")).to_have_value("my tower")
     page.get_by_role("button", name="Measure all").click()
     expect(page.locator(".kg-table")).to_contain_text("Tokyo", timeout=PATIENCE)
@@ -147,7 +147,7 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
 def test_every_page_has_an_address(visit: Visit, name: str) -> None:
     page = visit().page
     page.goto(page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&prompt=The capital of {{}} is&new=Rome")
-    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
     expect(page.get_by_text("Page not found")).to_have_count(0)
     expect(page).to_have_title(f"{name} · KGMET Workbench")
     if name == "Edit":
@@ -159,11 +159,11 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
     person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = person.page
     page.goto(f"{person.url}/?subject=The Eiffel Tower&prompt={{}} is located in the city of&new=Tokyo")
-    page.get_by_text("What the graph says").wait_for(timeout=60_000)
+    page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
     person.settle()
     person.fits()
     for path in ("graph", "models", "ledger"):
         page.goto(f"{person.url}/{path}")
-        page.get_by_role("heading", level=1).wait_for(timeout=60_000)
+        page.get_by_role("heading", level=1).wait_for(timeout=PATIENCE)
         person.settle()
         person.fits()

@@ -43,7 +43,7 @@ def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit) -> N
         page.set_viewport_size(size)  # type: ignore[arg-type]
         for name in PAGES:
             page.goto(f"{person.url}/{name.casefold()}")
-            page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=60_000)
+            page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
             person.settle()
             person.fits()
     assert person.outside() == []
@@ -61,7 +61,7 @@ def click_a_cell(person: Watched) -> None:
     cells = figure.locator(".nsewdrag").first
     area = sized(cells)
     cells.click(position={"x": 0.02 * area["width"], "y": 0.98 * area["height"]})
-    expect(page.get_by_text("What layer 0 would say here")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("What layer 0 would say here")).to_be_visible(timeout=PATIENCE)
     person.settle()
     area = sized(cells)
     cells.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
@@ -88,7 +88,7 @@ def see_what_is_protected(person: Watched) -> None:
     expect(metric(page, "Update in protected space")).to_have_text("0 %")
     page.get_by_role("slider", name="Free directions").focus()
     page.keyboard.press("ArrowLeft")
-    expect(page.get_by_text(re.compile("With 1 fewer free directions"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("With 1 fewer free directions"))).to_be_visible(timeout=PATIENCE)
     page.get_by_text("Drift", exact=True).click()
     person.settle()
     expect(page.get_by_text("protected neighbours should stay near 0")).to_be_visible()
@@ -110,9 +110,9 @@ def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
     table = page.get_by_role("table").first
     for name in ("KGMET", "AlphaEdit", "MEMIT", "random", "★"):
         expect(table).to_contain_text(name)
-    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=30_000)
+    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=PATIENCE)
     page.reload()
-    expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=60_000)
+    expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=PATIENCE)
     assert person.outside() == []
 
 
@@ -127,7 +127,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visit: Visit, tmp_path
     page.keyboard.press("Enter")
     person.settle()
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.get_by_text("is still loaded; nothing was lost")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("is still loaded; nothing was lost")).to_be_visible(timeout=PATIENCE)
     expect(page.locator('[data-testid="stSidebar"]')).to_contain_text("bundled:smollm2")
     assert person.outside() == []
 
@@ -143,9 +143,9 @@ def test_a_small_benchmark_runs_to_its_end(visit: Visit, tmp_path: Path) -> None
     expect(page.get_by_text("two.json")).to_be_visible()
     person.settle()
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("heading", name="KGMET on 2 cases")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("heading", name="KGMET on 2 cases")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=PATIENCE)
     person.settle()
     expect(page.get_by_text("KGMET/run_000 · two.json · 2 cases")).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=30_000)
+    expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=PATIENCE)
     assert person.outside() == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ArtifactError, Cancelled, NonFiniteError
-from kgmet.base.progress import ProgressEvent, Silent
+from kgmet.base.progress import ProgressEvent, Silent, Stage
 from kgmet.calibrate import measuring
 from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate, kept_profile
 from kgmet.calibrate.cases import build_cases, usable_relations
@@ -25,9 +25,11 @@ from kgmet.editing.defaults import SettingsSource, default_settings, uncalibrate
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.profile import load_profile, profile_path, save_profile
 from kgmet.forecast.known import known_facts
+from kgmet.inspect.causal_trace import causal_trace
+from kgmet.inspect.sweep import Part
+from kgmet.inspect.traced_prompt import TracedPrompt
 from kgmet.lm.load.loaded import wrap_lm
 from kgmet.lm.run.spans import Phrase
-from kgmet.lm.say.score import score_answers
 from kgmet.measure.columns import COLUMNS, Counts
 from kgmet.measure.question import QuestionKind
 from kgmet.write.statistics import KeyStatistics
@@ -36,6 +38,7 @@ from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 
 LM = tiny_lm("llama", seed=1)
 EDITOR = EDITORS["MEMIT"]
+LOUVRE = TracedPrompt(phrase=Phrase(template="{} is located in the city of", subject="The Louvre"), answer="Paris")
 CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
 
 
@@ -53,7 +56,7 @@ class Heard:
 
     @property
     def done(self) -> int:
-        return max((e.done for e in self.events if e.stage == "calibrate" and "note" not in e.detail), default=0)
+        return max((e.done for e in self.events if e.stage is Stage.CALIBRATE and "note" not in e.detail), default=0)
 
     def report(self, event: ProgressEvent) -> None:
         self.events.append(event)
@@ -218,7 +221,7 @@ def test_a_model_or_keys_that_are_not_finite_are_named() -> None:
         model.model.layers[1].mlp.up_proj.weight.fill_(float("nan"))
     broken = wrap_lm(model, tiny_tokenizer(), name="broken")
     with pytest.raises(NonFiniteError, match="broken gives NaN"):
-        measure_layers(broken, [Phrase(template="{} is in", subject="Big Ben", target="London")])
+        measure_layers(broken, [LOUVRE])
     with open_book(broken) as book:
         runner = CaseRunner(
             broken, knowing_store(LM), CATALOGUE, statistics=KeyStatistics(broken), book=book, progress=Silent()
@@ -255,23 +258,28 @@ def test_two_processes_do_not_calibrate_one_model() -> None:
         pass
 
 
-def test_what_is_put_back_is_what_was_there() -> None:
-    phrases = [Phrase(template="{} is located in the city of", subject="The Louvre", target="Paris")]
-    found = measure_layers(LM, phrases)
+def test_the_trace_is_averaged_at_the_subjects_last_token() -> None:
+    found = measure_layers(LM, [LOUVRE])
     assert found.n == 1
     assert len(found.restored) == LM.n_layer
-    assert found == measure_layers(LM, phrases)
-    assert found != measure_layers(LM, phrases, seed=1)
-    text = phrases[0].prompt, "Paris"
-    assert found.clean == pytest.approx(score_answers(LM, [text])[0].probability, rel=1e-4)
-    assert found.disturbed != pytest.approx(found.clean, rel=1e-3)
+    assert found == measure_layers(LM, [LOUVRE])
+    assert found != measure_layers(LM, [LOUVRE], seed=1)
+    single = causal_trace(LM, LOUVRE, part=Part.MLP)
+    assert (found.clean, found.disturbed) == pytest.approx((single.clean, single.corrupted))
+    assert found.restored == pytest.approx(single.restored[:, single.source.subject.stop - 1].tolist())
+    other = TracedPrompt(phrase=Phrase(template="The capital of {} is", subject="Italy"), answer="Rome")
+    both = measure_layers(LM, [LOUVRE, other])
+    assert both.n == 2
+    assert both.restored == pytest.approx(
+        [(a + b) / 2 for a, b in zip(found.restored, measure_layers(LM, [other]).restored, strict=True)]
+    )
 
 
 def test_the_layer_around_which_most_comes_back_is_proposed() -> None:
     effects = LayerEffects(n=9, clean=0.5, disturbed=0.1, restored=(0.1, 0.15, 0.3, 0.4, 0.2, 0.45), window=1)
     found = propose_layers(effects, (0, 1), 6)
     assert found.layers == (2, 3)  # after the last layer nothing can be searched
-    assert "layers 2 to 4 returns 30 of the 40 points" in found.reason
+    assert "in 1 layers around layer 3 returns 30 of the 40 points" in found.reason
     low = propose_layers(replace(effects, restored=(0.4, 0.1, 0.1, 0.1, 0.1, 0.1)), (2, 3, 4), 6)
     assert low.layers == (0, 1, 2)
     nothing = propose_layers(replace(effects, restored=(0.1,) * 6), (0, 1), 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tomllib
 from pathlib import Path
@@ -11,8 +12,9 @@ from streamlit.config import get_config_options
 from streamlit.web.cli import main_run
 
 from kgmet.__main__ import main
+from kgmet.base.errors import ConfigError
 from kgmet.base.shipped import shipped
-from kgmet.cli.app import settings
+from kgmet.cli.app import add_parser, settings, visitors
 
 FILE = shipped(".streamlit", package="workbench") / "config.toml"
 
@@ -60,3 +62,34 @@ def test_what_is_shipped_lies_beside_the_package_in_a_checkout(tmp_path: Path, m
     assert shipped("pages", package="workbench") == tmp_path / "pages"
     (tmp_path / "workbench" / "shipped" / "pages").mkdir(parents=True)
     assert shipped("pages", package="workbench") == tmp_path / "workbench" / "shipped" / "pages"
+
+
+def told(*arguments: str) -> dict[str, str]:
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    return visitors(parser.parse_args(["app", *arguments]))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
+def test_on_this_machine_alone_nobody_is_asked(address: str) -> None:
+    assert told("--address", address) == {}
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "lab.example.org"])
+def test_where_others_reach_the_server_somebody_must_say_whether_they_may(address: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--password-file"):
+        told("--address", address)
+    assert told("--address", address, "--no-password") == {"KGMET_SHARED": "1"}
+    file = tmp_path / "password"
+    with pytest.raises(ConfigError, match="There is no file"):
+        told("--address", address, "--password-file", str(file))
+    file.write_text("correct horse")
+    assert told("--address", address, "--password-file", str(file)) == {
+        "KGMET_SHARED": "1",
+        "KGMET_PASSWORD_FILE": str(file),
+    }
+
+
+def test_behind_a_proxy_the_lists_hold_too() -> None:
+    found = told("--shared", "--allow-model", "a/b", "--allow-model", "/m", "--allow-endpoint", "https://x/sparql")
+    assert found == {"KGMET_SHARED": "1", "KGMET_MODELS": "a/b\n/m", "KGMET_ENDPOINTS": "https://x/sparql"}

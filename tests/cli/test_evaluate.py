@@ -52,7 +52,19 @@ def test_summarize_shows_and_compares_what_evaluate_made(
     found = json.loads(capsys.readouterr().out)
     assert len(found["rows"]) == 1
     assert found["latex"].startswith("\\begin{tabular}")
-    assert all(Path(path).is_file() for path in found["figures"])
+    assert len(found["figures"]) == 3 and all(Path(path).is_file() for path in found["figures"])
+
+
+def test_summarize_shows_its_table_where_plotly_is_missing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert evaluate(world, tmp_path, "--alg_name", "random") == 0
+    monkeypatch.setattr("kgmet.evaluate.tables.figures.has_plotly", lambda: False)
+    capsys.readouterr()
+    assert main(["summarize", "--dir_name", "random", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "| random | after |" in shown.out
+    assert "pip install 'kgmet-workbench[app]'" in shown.err
 
 
 @pytest.mark.parametrize(

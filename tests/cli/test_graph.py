@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kgmet.cli import graph
+from kgmet.__main__ import main
 from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt
 from kgmet.graph.reading.retrieve import Subgraph
@@ -27,17 +26,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    graph.add_parser(parser.add_subparsers(required=True))
-    args = parser.parse_args(["graph", *words])
-    code: int = args.run(args)
-    return code
+    return main(["graph", *words])
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert call(*words, "--json") == 0
     out = capsys.readouterr().out
-    assert out.count("\n") == 1
     result: dict[str, Any] = json.loads(out)
     return result
 
@@ -92,14 +86,16 @@ def test_size_and_switched_off_relations_are_obeyed(capsys: pytest.CaptureFixtur
     ("words", "said"),
     [
         (("--subject", "Rome", "--target", "Tokyo"), "Neither a relation nor a prompt"),
-        (("--subject", "Rome", "--target", "Tokyo", "--relation", "qqq"), "No relation is called 'qqq'"),
+        (("--subject", "Rome", "--target", "Tokyo", "--relation", "qqq"), "There is no relation 'qqq'"),
         (("--subject", " ", "--target", "Tokyo", "--relation", "P36"), "subject is empty"),
         (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--graph", "/no/such.tsv"), "such.tsv"),
         (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--hops", "9"), "hops"),
         (
             ("--subject", "a", "--target", "b", "--relation", "P36", "--graph", "x", "--endpoint", "http://y"),
-            "not both",
+            "not all of --graph, --endpoint",
         ),
+        (("--subject", "a", "--target", "b", "--relation", "P36", "--no-graph"), "Leave --no-graph out"),
+        (("--subject", "a", "--target", "b", "--relation", "P36", "--entities", "x"), "Give the files with --graph"),
     ],
 )
 def test_what_cannot_be_done_is_said_on_stderr(

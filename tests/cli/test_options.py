@@ -21,7 +21,7 @@ def test_a_number_that_is_none_is_refused(option: str, value: str, capsys: pytes
     with pytest.raises(SystemExit) as stopped:
         main(["probe", "--patch", "nowhere", "--prompt", "Rome is", f"{option}={value}"])
     assert stopped.value.code == 2
-    assert "is no whole number from 1 up" in capsys.readouterr().err
+    assert "is not a whole number of at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["foo", "cuda:99", "mps:7", "meta", "cpu:x", "\ud800"])

@@ -103,7 +103,8 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
 
 
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
-    from kgmet.editing.context import build_problem, prepare_edit, protected_facts
+    from kgmet.editing.context import prepare_edit
+    from kgmet.editing.problem import build_problem, protected_facts
 
     prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
     asked = {prompt.text for prompt in prompts if prompt.kind is not QuestionKind.REWRITE}

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from kgmet.editing.context import EditContext, prepare_edit, protected_facts
+from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import EDITORS
+from kgmet.editing.problem import protected_facts
 from kgmet.fact import FactEdit
 from kgmet.inspect.texts import UNRELATED_TEXTS, TextKind, drift_texts, shift_texts
 from kgmet.write.patch import EditPatch

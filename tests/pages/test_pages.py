@@ -10,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
-from workbench.running import jobs, resources
+from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
+from workbench.screens.models import actions as model_actions
 from workbench.shared import actions
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
@@ -345,3 +346,51 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     page.selectbox(key="fact-example").select_index(0).run()
     assert page.text_input(key="fact-subject").value == actions.examples()[0].subject
     assert page.text_input(key="fact-subject").proto.set_value
+
+
+@pytest.fixture
+def guarded(resident: Resident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A server that others reach, with a password, which lets one session's model be chosen from a list."""
+    (tmp_path / "password").write_text("correct horse\n")
+    monkeypatch.setenv("KGMET_PASSWORD_FILE", str(tmp_path / "password"))
+    monkeypatch.setenv("KGMET_SHARED", "1")
+    monkeypatch.setattr("workbench.running.access.time.sleep", lambda seconds: None)
+    for cached in (access.access, access.door):
+        cached.cache_clear()
+    yield
+    for cached in (access.access, access.door):
+        cached.cache_clear()
+
+
+def test_nothing_is_shown_before_the_password(guarded: None, resident: Resident) -> None:
+    app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=60)
+    app.session_state[SESSION_KEY] = edited(state_of(), resident).session_id
+    app.run()
+    assert [item.label for item in app.text_input] == ["Password"]
+    assert not app.sidebar.caption and "Tokyo" not in words(app)
+    app.text_input[0].set_value("correct mule")
+    app.button[0].click().run()
+    assert "not the password" in words(app) and not app.sidebar.caption
+    app.text_input[0].set_value("correct horse")
+    app.button[0].click().run()
+    assert not app.exception
+    assert "Password" not in [item.label for item in app.text_input]
+    assert app.sidebar.caption
+
+
+def test_visitors_of_a_shared_server_name_no_folder(guarded: None) -> None:
+    page = shown("models", state_of())
+    (way,) = [item for item in page.segmented_control if item.key == "from"]
+    assert way.options == ["bundled", "allowed here"]
+    holder = resources.model_holder()
+    said = model_actions.load_model(state_of(), holder, "/etc", device="cpu", dtype="float32")
+    assert said is not None and "may not be loaded on this shared server" in said
+
+
+def test_a_password_that_cannot_be_read_opens_nothing(guarded: None, tmp_path: Path) -> None:
+    (tmp_path / "password").unlink()
+    app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=60)
+    app.session_state[SESSION_KEY] = state_of().session_id
+    app.run()
+    assert not app.exception and not app.sidebar.caption
+    assert "The password cannot be read" in words(app)

@@ -20,7 +20,7 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import CancelFlag, Progress, ProgressEvent
+from kgmet.base.progress import CancelFlag, Progress, ProgressEvent, Stage
 
 __all__ = [
     "BusyError",
@@ -106,7 +106,7 @@ class _Recorder:
         """Keep the event where pages look for it."""
         self._job.events.pop(event.stage, None)
         self._job.events[event.stage] = event
-        if event.stage == "search" and "total" in event.detail and len(self._job.curve) < _MOST_EVENTS:
+        if event.stage is Stage.SEARCH and "total" in event.detail and len(self._job.curve) < _MOST_EVENTS:
             self._job.curve.append(event.detail)
 
     def check(self) -> None:

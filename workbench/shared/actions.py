@@ -22,7 +22,6 @@ from kgmet.lm.say.score import NextToken, generate, next_tokens
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import ask
 from kgmet.measure.question import Form
-from kgmet.measure.verdict import judged_text, names_only
 from kgmet.write.patch import attached
 from workbench import wording
 from workbench.running import jobs
@@ -246,9 +245,8 @@ def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:
     """Whether a continuation names the edit's old object (or its new one), under any of its names."""
-    question = own_question(context.edit, context)
-    names = question.expected_names if new else question.rejected_names
-    return names_only(judged_text(text, Form.CLOZE, names), names)
+    answer = Answer(question=own_question(context.edit, context), said=text, form=Form.CLOZE)
+    return answer.says if new else answer.says_rejected
 
 
 @dataclass(frozen=True, kw_only=True)

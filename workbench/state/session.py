@@ -24,7 +24,7 @@ from workbench.running.resources import model_holder
 from workbench.state.values import FactDraft, Result, StackEntry
 from workbench.state.vault import SessionRecord, vault
 
-__all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "default_of"]
+__all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "default_of", "known_id"]
 
 COOKIE = "kgmet_session"
 """Name of the cookie with the session's id; the port is appended, for cookies do not tell ports apart."""
@@ -185,6 +185,13 @@ class WorkbenchState:
 def cookie_name() -> str:
     """The cookie of this server."""
     return f"{COOKIE}_{st.get_option('server.port')}"
+
+
+def known_id() -> str | None:
+    """The id of the session whose script is running, if it already has one; none is made."""
+    if SESSION_KEY in st.session_state:
+        return str(st.session_state[SESSION_KEY])
+    return st.context.cookies.get(cookie_name())
 
 
 def current() -> WorkbenchState:

@@ -1,1 +1,1 @@
-"""Public data sets and your own, read as `EvalCase` values."""
+"""Readers of public and own data sets as `EvalCase` values."""

@@ -1,4 +1,4 @@
-"""`EvalCase`: one record of a data set, whatever its schema, as edits and the prompts that are asked about them."""
+"""`EvalCase`: one record of a data set, of any schema, as edits and the prompts asked about them."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ __all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "find
 
 
 class AskKind(Enum):
-    """What a prompt is for; the values are the keys of the result tables."""
+    """Purpose of a prompt; the values are the keys of the result tables."""
 
     EFFICACY = "efficacy"
     """The edit's own prompt."""
     PARAPHRASE = "paraphrase"
-    """The edited fact in other words."""
+    """A paraphrase of the edited fact."""
     NEIGHBORHOOD = "neighborhood"
     """The same relation of other subjects: the true answer is expected."""
     CONSEQUENCES = "consequences"
-    """What follows from the edit."""
+    """A consequence of the edit."""
     PORTABILITY = "portability"
-    """zsRE as in KnowEdit: what can be reasoned from the edit."""
+    """zsRE as in KnowEdit: a consequence by reasoning."""
     LOCALITY = "locality"
-    """zsRE: what must stay."""
+    """zsRE: a fact that must stay."""
     HOP = "hop"
     """MQuAKE: one link of the chain, asked alone."""
     MULTI_HOP = "multi_hop"
     """MQuAKE: the whole chain in one question, after worked examples."""
     MULTI_HOP_CHAT = "multi_hop_chat"
-    """A question over several facts, asked as a person asks: in the chat template where the model has one."""
+    """A question over several facts, in the chat template if the model has one."""
 
     @property
     def should_stay(self) -> bool:
-        """Whether the edit must leave the answer as it was."""
+        """Whether the edit must not change the answer."""
         return self in (AskKind.NEIGHBORHOOD, AskKind.LOCALITY)
 
 
@@ -46,9 +46,9 @@ class AskKind(Enum):
 class Ask:
     """One prompt of a case.
 
-    `expected` is right after the edit, `rejected` would be wrong. `aliases` are other names of the expected answer,
-    `rejected_aliases` of the rejected one. A prompt ``is_question`` if it wants an answer and not a continuation. `hop`
-    counts the links of a chain from 1.
+    `expected` is right after the edit, `rejected` wrong. `aliases` are other names of the expected answer,
+    `rejected_aliases` of the rejected one. ``is_question`` marks a prompt that is answered, not continued. `hop` counts
+    the links of a chain from 1.
     """
 
     kind: AskKind
@@ -72,7 +72,7 @@ class CaseTriple:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Why a record cannot or should not be used; `number` counts records from 1."""
+    """Reason why a record cannot or should not be used; `number` counts records from 1."""
 
     number: int
     case_id: str
@@ -81,10 +81,10 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCase:
-    """One record: `edits` are made together, then everything in `asks` is asked.
+    """One record: its `edits` are made together, then all of `asks` are asked.
 
     `generation_prompts` are continued freely for fluency and consistency; `references` are texts about the new object
-    the continuations should resemble. `n_hop` is the length of the chain of an MQuAKE case. `relation` names the edited
+    that the continuations should resemble. `n_hop` is the chain length of an MQuAKE case. `relation` names the edited
     relation in tables.
     """
 
@@ -98,15 +98,15 @@ class EvalCase:
     relation: str = ""
 
     def of(self, kind: AskKind) -> tuple[Ask, ...]:
-        """The prompts of one kind."""
+        """Return the prompts of one kind."""
         return tuple(ask for ask in self.asks if ask.kind is kind)
 
 
 def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
-    """The cases without neighbours that another of them edits.
+    """Drop neighbours that another of the cases edits.
 
-    Where all cases are in the model together, a neighbour of one whose same relation another changes has no true answer
-    any more. A neighbour is known by its name in the prompt, as whole words.
+    If all cases are in the model together, a neighbour whose relation another case edits no longer has its true answer.
+    Neighbours are identified by name in the prompt, as whole words.
     """
     cases = list(cases)
     edited: dict[str, set[str]] = {}
@@ -130,9 +130,9 @@ def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:
 
 
 def find_contradictions(cases: Mapping[int, EvalCase]) -> list[Fault]:
-    """Cases (by record number) that change a fact which an earlier one changes to something else.
+    """Find cases (by record number) that change a fact that an earlier case changes differently.
 
-    Where all are in the model together, the later edit overwrites the earlier one, whose prompts then score as wrong.
+    If all are in the model together, the later edit overwrites the earlier one, whose prompts then score as wrong.
     """
     said: dict[tuple[str, str], tuple[int, str]] = {}
     found = []
@@ -152,16 +152,16 @@ def _folded(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Cases in the order of their file, the records that were left out, and what to know about some that were not."""
+    """Cases in file order, the records left out, and remarks on some that were kept."""
 
     name: str
     cases: tuple[EvalCase, ...]
     path: Path | None = None
     left_out: tuple[Fault, ...] = field(default=())
     notes: tuple[Fault, ...] = field(default=())
-    """Records that are used although an earlier one changes the same fact to something else."""
+    """Used records that change a fact an earlier record changes differently."""
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over every text that is used."""
+        """16 hex digits over every used text."""
         return fingerprint_value([self.name, list(self.cases)])

@@ -1,7 +1,7 @@
-"""`load_dataset`: CounterFact, zsRE, MQuAKE and files of your own, checked record by record.
+"""`load_dataset`: CounterFact, zsRE, MQuAKE and own files, checked record by record.
 
-A record that breaks the schema is an error that names the record and the key. A record that keeps the schema but whose
-fact cannot be edited (its subject is not in its prompt, old and new object are one) is left out and listed.
+A record that violates the schema is an error that names the record and the key. A valid record whose fact cannot be
+edited (subject not in the prompt, old and new object equal) is left out and listed.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from kgmet.fact import FactEdit
 __all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset", "rows_of"]
 
 DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
-"""``cf`` and ``mcf`` are CounterFact's schema; the public code allows one edit at a time with the first."""
+"""``cf`` and ``mcf`` are CounterFact's schema; the ROME code allows one edit at a time with ``cf``."""
 
 _DATA = Limits(n_bytes=1 << 30)
 
 OWN_CASES = shipped("sample_data") / "cases.json"
-"""The cases that come with the program."""
+"""The bundled cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaultyRecords:
-    """Whether faulty records are `dropped`, and whether cases are in the model `together`, which makes more faulty."""
+    """Whether faulty records are `dropped`, and whether cases are in the model `together`, which causes more faults."""
 
     dropped: bool = True
     together: bool = True
@@ -57,16 +57,16 @@ def load_dataset(
     references_path: Path | None = None,
     faulty: FaultyRecords | None = None,
 ) -> Dataset:
-    """Read a data set.
+    """Load a data set.
 
     Args:
         name: one of `DATASETS`.
-        path: the file; ``own`` without one is the sample that comes with the program.
-        limit: use this many records, the first ones.
-        graph_path: a file ``[{case_id, triples}]``; without one, ``*graph*`` beside the data with the same beginning.
+        path: the file; ``own`` without one is the bundled sample.
+        limit: number of records to use, from the first.
+        graph_path: a file ``[{case_id, triples}]``; by default ``*graph*`` beside the data with the same name prefix.
         references_path: CounterFact's ``attribute_snippets.json``, for consistency.
-        faulty: what is done with MQuAKE's faulty records (see `find_faults`); they are listed either way. Where cases
-            are in the model together, neighbours that another case edits are not asked (see `without_contested`).
+        faulty: treatment of MQuAKE's faulty records (see `find_faults`); they are listed in any case. If cases are in
+            the model together, neighbours that another case edits are not asked (see `without_contested`).
 
     Raises:
         ConfigError: if there is no such data set, or no file for it.
@@ -77,7 +77,7 @@ def load_dataset(
         raise ConfigError(f"There is no data set {name!r}; there are {', '.join(DATASETS)}.")
     if path is None:
         if name != "own":
-            raise ConfigError(f"{name} does not come with the program. Give its file with --ds_path.")
+            raise ConfigError(f"The data set {name} is not bundled. Give its file with --ds_path.")
         path = OWN_CASES
     if limit is not None and limit < 1:
         raise ConfigError(f"dataset_size_limit must be at least 1, got {limit}")
@@ -107,7 +107,7 @@ def load_dataset(
 
 
 def read_counterfact(record: Record) -> EvalCase:
-    """A record in CounterFact's schema, full or compact, with the optional keys of our own data."""
+    """Read a record in CounterFact's schema, full or compact, with the optional keys of our own data."""
     if "requested_rewrite" not in record:
         return _read_compact(record)
     rewrite = record.object("requested_rewrite")
@@ -146,7 +146,7 @@ def read_counterfact(record: Record) -> EvalCase:
 
 
 def _neighbours(record: Record, *, new: str, true: str) -> list[Ask]:
-    """Neighbours share the old object; with our key ``neighborhood_answers`` each may have an answer of its own."""
+    """Read the neighbours; they share the old object unless our key ``neighborhood_answers`` gives their answers."""
     prompts = record.texts("neighborhood_prompts")
     answers = record.texts("neighborhood_answers") or (true,) * len(prompts)
     if len(answers) != len(prompts):
@@ -161,7 +161,7 @@ def _neighbours(record: Record, *, new: str, true: str) -> list[Ask]:
 
 
 def read_triples(record: Record) -> tuple[CaseTriple, ...]:
-    """The optional key ``triples``."""
+    """Read the optional key ``triples``."""
     return tuple(
         CaseTriple(subject=item.text("subject"), relation=item.text("relation"), target=item.text("target"))
         for item in record.objects("triples")
@@ -169,7 +169,7 @@ def read_triples(record: Record) -> tuple[CaseTriple, ...]:
 
 
 def _read_compact(record: Record) -> EvalCase:
-    """The compact schema: one paraphrase, one neighbour, the subject spelled out in the prompt."""
+    """Read the compact schema: one paraphrase, one neighbour, and the subject spelled out in the prompt."""
     new, true = record.text("target_new"), record.text("ground_truth")
     edit = FactEdit.from_prompt(record.text("prompt"), subject=record.text("subject"), new_object=new, old_object=true)
     asks = [Ask(kind=AskKind.EFFICACY, prompt=edit.prompt, expected=new, rejected=true)]
@@ -183,10 +183,10 @@ def _read_compact(record: Record) -> EvalCase:
 
 
 def rows_of(data: bytes, *, where: str) -> list[Any]:
-    """The records of a data file: a JSON list, or JSON lines, one record a line.
+    """Return the records of a data file: a JSON list, or JSON lines with one record per line.
 
     Raises:
-        BrokenArtifactError: if it is neither, or holds no record.
+        BrokenArtifactError: if it is neither, or has no record.
     """
     text = decode_text(data, where=where).lstrip()
     if where.lower().endswith((".jsonl", ".ndjson")) or (text.startswith("{") and "\n{" in text):
@@ -196,7 +196,7 @@ def rows_of(data: bytes, *, where: str) -> list[Any]:
     if not isinstance(rows, list):
         raise BrokenArtifactError(f"{where} must hold a JSON list of records, got {type(rows).__name__}.")
     if not rows:
-        raise BrokenArtifactError(f"{where} holds no record: the list is empty. Give at least one.")
+        raise BrokenArtifactError(f"{where} has no record: the list is empty. Give at least one.")
     return rows
 
 
@@ -207,7 +207,7 @@ def _rows(path: Path) -> list[Any]:
 def _read(
     rows: Sequence[Any], path: Path, reader: Callable[[Record], EvalCase], limit: int | None
 ) -> tuple[dict[int, EvalCase], list[Fault]]:
-    """Cases by record number, and what was left out."""
+    """Read cases by record number, and the records left out."""
     cases: dict[int, EvalCase] = {}
     left_out: list[Fault] = []
     seen: set[str] = set()
@@ -219,16 +219,16 @@ def _read(
             left_out.append(Fault(number=number, case_id=record.case_id, reason=str(error)))
             continue
         if case.case_id in seen:
-            # MQuAKE's two parts number their records from 1, and people put them into one file.
+            # MQuAKE's two parts both number their records from 1, and are often joined in one file.
             case = replace(case, case_id=f"{case.case_id}#{number}")
         seen.add(case.case_id)
-        # A question that a record holds several times counts once.
+        # A question that occurs several times in a record counts once.
         cases[number] = replace(case, asks=tuple(dict.fromkeys(case.asks)))
     return cases, left_out
 
 
 def _beside(path: Path) -> Path | None:
-    """``counterfact_graph_dev.json`` beside ``counterfact_dev.json``."""
+    """Return the graph file beside the data: ``counterfact_graph_dev.json`` for ``counterfact_dev.json``."""
     stem, _, rest = path.stem.partition("_")
     for name in (f"{path.stem}_graph.json", f"{stem}_graph_{rest}.json" if rest else f"{stem}_graph.json"):
         if (path.parent / name).is_file():
@@ -245,7 +245,7 @@ def _with_triples(cases: Sequence[EvalCase], path: Path) -> list[EvalCase]:
 
 
 def _with_references(cases: Sequence[EvalCase], rows: Sequence[Any], path: Path) -> list[EvalCase]:
-    """CounterFact's snippets: ``[{relation_id, target_id, samples: [{text}]}]`` by relation and new object."""
+    """Add CounterFact's snippets ``[{relation_id, target_id, samples: [{text}]}]`` by relation and new object."""
     texts: dict[tuple[str, str], tuple[str, ...]] = {}
     for number, row in enumerate(_rows(path), start=1):
         record = Record(row, where=f"{path.name}, record {number}", number=number)

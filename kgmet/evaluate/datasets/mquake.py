@@ -1,9 +1,8 @@
-"""MQuAKE (Zhong et al. 2023, arXiv:2305.14795): several edits a case, chains of 2 to 4 hops, answers with aliases.
+"""MQuAKE (Zhong et al. 2023, arXiv:2305.14795): several edits per case, chains of 2 to 4 hops, answers with aliases.
 
-The published data is known to hold records that cannot be right: chains that do not end in the stated answer, edits
-that contradict each other, and, once many cases are edited together, chains that rest on a fact another case changes
-(MQuAKE-Remastered, ICLR 2025). `find_faults` finds them by rule, from the records themselves, so every exclusion has a
-reason that can be read and checked.
+The published data has inconsistent records: chains that do not end in the stated answer, edits that contradict each
+other, and, when many cases are edited together, chains that use a fact another case changes (MQuAKE-Remastered, ICLR
+2025). `find_faults` finds them by rule from the records themselves, so every exclusion has a checkable reason.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ PLAIN_SHOTS = (
     "Q: On which continent lies the country whose capital is Nairobi?\nA: Africa\n\n"
     "Q: Who is the author of the book in which Sherlock Holmes first appears?\nA: Arthur Conan Doyle\n\n"
 )
-"""Questions and answers put before a multi-hop question, as the paper does; these four are our own."""
+"""Worked examples put before a multi-hop question, as in the paper; these four are our own."""
 
 COT_SHOTS = (
     "Question: What is the capital of the country where the Sagrada Família stands?\n"
@@ -33,11 +32,11 @@ COT_SHOTS = (
     "Question: On which continent lies the country whose capital is Nairobi?\n"
     "Thoughts: Nairobi is the capital of Kenya. Kenya lies in Africa.\nAnswer: Africa\n\n"
 )
-"""The same with the links of the chain said one by one (chain of thought)."""
+"""The same examples with the links of the chain spelled out (chain of thought)."""
 
 
 def read_mquake(record: Record) -> EvalCase:
-    """One record: its edits, each link of the new chain, and the questions over the whole chain."""
+    """Read one record: its edits, each link of the new chain, and the questions over the whole chain."""
     edits = tuple(_edit(item) for item in record.objects("requested_rewrite", required=True))
     asks = [
         Ask(kind=AskKind.EFFICACY, prompt=edit.prompt, expected=edit.new_object, rejected=edit.old_object)
@@ -78,12 +77,12 @@ def read_mquake(record: Record) -> EvalCase:
 
 
 def find_faults(rows: Sequence[Any], *, together: bool = True) -> list[Fault]:
-    """Records that cannot be scored as they stand.
+    """Find records that cannot be scored as published.
 
     Args:
         rows: the records.
-        together: whether the edits of several records are in the model at once. Then a record that needs a fact to be
-            otherwise than an earlier record does is faulty too; the first of each clash is spared.
+        together: whether the edits of several records are in the model at once. Then a record that contradicts an
+            earlier one is faulty too; the first of each conflict is kept.
     """
     faults = []
     index: dict[tuple[str, str], str] = {}
@@ -99,7 +98,7 @@ def find_faults(rows: Sequence[Any], *, together: bool = True) -> list[Fault]:
 
 
 class _Facts:
-    """What one record edits, and what its chain needs to be true: (subject, relation) → object, folded."""
+    """Edits of one record and facts its chain needs: (subject, relation) → object, folded."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -126,7 +125,7 @@ class _Facts:
             yield (_fold(str(named[0])), str(coded[1])), _fold(str(named[2]))
 
     def inner_fault(self) -> str:
-        """Why the record cannot be right by itself; empty where it can."""
+        """Return why the record is inconsistent in itself; empty if it is consistent."""
         record = self._record
         answer = record.text("new_answer")
         names = {_fold(name) for name in (answer, *record.texts("new_answer_alias"))}
@@ -147,7 +146,7 @@ class _Facts:
         return ""
 
     def clash(self, index: dict[tuple[str, str], str]) -> str:
-        """Why the record cannot be true together with earlier ones; empty where it can."""
+        """Return why the record conflicts with earlier ones; empty if it does not."""
         for key, target in self.needs.items():
             if index.get(key, target) != target:
                 return f"it needs {key[0]!r} ({key[1]}) to be {target!r}; an earlier record needs {index[key]!r}"

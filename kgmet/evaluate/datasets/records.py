@@ -1,4 +1,4 @@
-"""`Record`: one JSON object of a data file, read key by key with errors that say where."""
+"""`Record`: one JSON object of a data file, read key by key with errors that give the position."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Record"]
 
 
 class Record:
-    """A JSON object with its place in the file.
+    """A JSON object with its position in the file.
 
     Raises:
-        BrokenArtifactError: if the value is no object.
+        BrokenArtifactError: if the value is not an object.
     """
 
     def __init__(self, row: Any, *, where: str, number: int) -> None:
@@ -26,7 +26,7 @@ class Record:
 
     @property
     def case_id(self) -> str:
-        """The record's ``case_id`` as text; its number where it has none."""
+        """The record's ``case_id`` as text; its number if it has none."""
         value = self._row.get("case_id")
         if value is None:
             return str(self.number)
@@ -38,29 +38,29 @@ class Record:
         return key in self._row
 
     def keys(self) -> tuple[str, ...]:
-        """All keys, in order."""
+        """Return all keys, in order."""
         return tuple(self._row)
 
     def get(self, key: str) -> Any:
-        """Whatever stands there, or ``None``."""
+        """Return the raw value, or ``None``."""
         return self._row.get(key)
 
     def text(self, key: str) -> str:
-        """Text that must be there and not blank."""
+        """Return a required, non-blank text."""
         value = self._row.get(key)
         if not isinstance(value, str) or not value.strip():
             raise self.wrong(key, "text")
         return value
 
     def optional_text(self, key: str) -> str | None:
-        """Text, or ``None`` where the key is missing, null or blank."""
+        """Return a text, or ``None`` if the key is missing, null or blank."""
         value = self._row.get(key)
         if value is not None and not isinstance(value, str):
             raise self.wrong(key, "text")
         return value if value and value.strip() else None
 
     def texts(self, key: str, *, required: bool = False) -> tuple[str, ...]:
-        """A list of texts; empty where the key is missing or null."""
+        """Return a list of texts; empty if the key is missing or null."""
         value = self._row.get(key)
         value = [] if value is None and not required else value
         if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
@@ -68,14 +68,14 @@ class Record:
         return tuple(value)
 
     def object(self, key: str) -> Record:
-        """A nested object that must be there."""
+        """Return a required nested object."""
         value = self._row.get(key)
         if not isinstance(value, Mapping):
             raise self.wrong(key, "an object")
         return Record(value, where=f"{self.where}, {key}", number=self.number)
 
     def objects(self, key: str, *, required: bool = False) -> tuple[Record, ...]:
-        """A list of nested objects; empty where the key is missing or null."""
+        """Return a list of nested objects; empty if the key is missing or null."""
         value = self._row.get(key)
         value = [] if value is None and not required else value
         if not isinstance(value, list) or (required and not value):
@@ -86,7 +86,7 @@ class Record:
         )
 
     def wrong(self, key: str, wanted: str) -> BrokenArtifactError:
-        """The error to raise where `key` does not hold what is `wanted`."""
+        """Make the error for a `key` that does not hold what is `wanted`."""
         if key not in self._row:
             return BrokenArtifactError(f"{self.where} lacks {key!r}; it must be {wanted}.")
         return BrokenArtifactError(f"{self.where}: {key!r} must be {wanted}, got {str(self._row[key])[:80]!r}.")

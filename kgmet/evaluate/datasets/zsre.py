@@ -1,7 +1,7 @@
-"""zsRE in both public shapes: KnowEdit's (with portability) and the one of MEND and MEMIT.
+"""zsRE in both published formats: KnowEdit's (with portability), and that of MEND and MEMIT.
 
-Teacher-forced accuracy is the share of an answer's tokens that are the likeliest where they stand, given the right
-tokens before them (Mitchell et al. 2022; Meng et al. 2023, arXiv:2210.07229). It is kinder than what a person sees.
+Teacher-forced accuracy is the share of an answer's tokens that are the likeliest at their position, given the right
+tokens before them (Mitchell et al. 2022; Meng et al. 2023, arXiv:2210.07229). It is more lenient than free generation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["read_zsre"]
 
 
 def read_zsre(record: Record) -> EvalCase:
-    """One record: efficacy, paraphrase, locality, and portability where there is some."""
+    """Read one record: efficacy, paraphrase, locality, and portability if present."""
     if "src" in record:
         return _read_mend(record)
     new, old = record.text("target_new"), _answers(record, "ground_truth")
@@ -32,9 +32,9 @@ def read_zsre(record: Record) -> EvalCase:
 
 
 def _read_mend(record: Record) -> EvalCase:
-    """``{subject, src, rephrase, alt, answers, loc, loc_ans}``; locality prompts begin with ``nq question:``.
+    """Read ``{subject, src, rephrase, alt, answers, loc, loc_ans}``; locality prompts begin with ``nq question:``.
 
-    The file with portability (Yao et al. 2023, arXiv:2305.13172) adds one question that follows from the edit, as
+    The file with portability (Yao et al. 2023, arXiv:2305.13172) adds one question about a consequence, as
     ``{"portability": {"New Question": …, "New Answer": …}}``.
     """
     new, old = record.text("alt"), _answers(record, "answers")
@@ -63,7 +63,7 @@ def _question(kind: AskKind, prompt: str, answers: tuple[str, ...], rejected: st
 
 
 def _groups(record: Record, kind: AskKind) -> Iterator[Ask]:
-    """``{"Reasoning": [{prompt, ground_truth}], …}``; items without an answer say nothing and are passed over.
+    """Yield the items of ``{"Reasoning": [{prompt, ground_truth}], …}``; items without an answer are skipped.
 
     A group may also be one object, with one prompt or with lists of prompts and answers, as EasyEdit writes them.
     """
@@ -78,7 +78,7 @@ def _groups(record: Record, kind: AskKind) -> Iterator[Ask]:
 
 
 def _parallel(item: Record, kind: AskKind) -> Iterator[Ask]:
-    """``{prompt: "…", ground_truth: "…"}``, or both as lists of the same length."""
+    """Yield the pairs of ``{prompt: "…", ground_truth: "…"}``, or of two lists of equal length."""
     if isinstance(item.get("prompt"), str):
         answers = _answers(item, "ground_truth")
         if answers:
@@ -94,7 +94,7 @@ def _parallel(item: Record, kind: AskKind) -> Iterator[Ask]:
 
 
 def _answers(record: Record, key: str) -> tuple[str, ...]:
-    """Answers as text, as a list, or as a list of lists of aliases; null and blank ones do not count."""
+    """Return the answers from a text, a list, or a list of lists of aliases, without null and blank ones."""
     return tuple(_flat(record.get(key), record, key))
 
 

@@ -1,1 +1,1 @@
-"""Runs over many edits: scored, kept on disk, resumable."""
+"""Runs over many edits: scored, saved and resumable."""

@@ -1,4 +1,4 @@
-"""`BeforeScores`: what the unedited model says to each case, kept for every run over the same data and model."""
+"""`BeforeScores`: the unedited model's scores, shared by all runs over the same data and model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Kept:
 
 
 class BeforeScores:
-    """Scores by case; without a file they last as long as this value."""
+    """Scores by case; without a file they are kept in memory only."""
 
     def __init__(self, table: Table | None) -> None:
         self._table = table
@@ -37,17 +37,17 @@ class BeforeScores:
     def for_run(
         cls, folder: Path | None, *, lm: LoadedLM, dataset: Dataset, config: ScoreConfig, graph: str = ""
     ) -> BeforeScores:
-        """Those of this model, data, way of scoring and graph that questions are made from."""
+        """Return the scores for this model, data, scoring and graph."""
         if folder is None:
             return cls(None)
         key = digest(lm.fingerprint, dataset.fingerprint, fingerprint_value(config), graph)[:16]
         return cls(Table(folder / f"{key}.jsonl", is_shared=True))
 
     def of(self, cases: Sequence[EvalCase], measure: Callable[[], Sequence[CaseScore]]) -> list[CaseScore]:
-        """The scores of these cases; `measure` makes all of them if one is missing."""
+        """Return the scores of these cases; if one is missing, `measure` computes all of them."""
         missing = self._missing(cases)
         if missing and self._table is not None:
-            # Another run over the same data may be a few cases ahead of this one.
+            # Another run over the same data may be a few cases ahead.
             self._table.reload()
             self._take_over()
             missing = self._missing(cases)
@@ -66,6 +66,6 @@ class BeforeScores:
         for row in self._table.rows if self._table is not None else ():
             try:
                 kept = msgspec.convert(row, _Kept)
-            except msgspec.ValidationError:  # what another version wrote is measured again
+            except msgspec.ValidationError:  # written by another version: measured again
                 continue
             self._known.setdefault(kept.case_id, kept.score)

@@ -1,4 +1,4 @@
-"""`Checkpointer`: how a model does at some point of a long run, apart from the final scores."""
+"""`Checkpointer`: general ability and edit quality at points of a long run."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ UNRELATED = (
     "The recipe says to stir the soup for ten",
     "He could not open the door because he had lost his",
 )
-"""Prompts that no fact edit should touch; their hidden states measure drift."""
+"""Prompts unrelated to any fact edit; their hidden states measure drift."""
 
 
 class Checkpointer:
-    """Made while nothing is attached: it remembers where the unedited model's states are."""
+    """Measurements during a run, relative to the unedited model's states, which are recorded at creation."""
 
     def __init__(self, lm: LoadedLM, settings: RunSettings) -> None:
         self._lm = lm
@@ -47,9 +47,9 @@ class Checkpointer:
         self._tasks = find_tasks(folder) if folder is not None and settings.downstream_eval_steps else {}
 
     def measure(self, edited: Sequence[EvalCase]) -> dict[str, Any]:
-        """Perplexity, drift, the six tasks where there are files, and a few of the edited cases asked again.
+        """Measure perplexity, drift, the tasks with files, and a few of the edited cases.
 
-        Drift is the mean over prompts of ‖moved‖ / ‖before‖ at the middle and the last layer, and the largest of all.
+        Drift is the mean over prompts of ‖after − before‖ / ‖before‖ at the middle and the last layer, and the maximum.
         """
         value, n_token = perplexity(self._lm, self._passages)
         moved = drift_states(self._lm, UNRELATED) - self._states
@@ -72,7 +72,7 @@ class Checkpointer:
         return asdict(run_task(self._lm, TASKS[name], self._tasks[name], limit=limit))
 
     def _quality(self, edited: Sequence[EvalCase]) -> dict[str, dict[str, int]]:
-        """By kind: how many prompts, of how many the expected answer is preferred and first."""
+        """Count by kind: prompts, and those whose expected answer is preferred and first."""
         wanted = self._settings.checkpoint_cases
         if not edited or not wanted:
             return {}

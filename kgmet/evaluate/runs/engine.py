@@ -1,4 +1,4 @@
-"""`run_jobs`: the runs of a sweep, one after the other in this process. What a job is, other engines share."""
+"""`run_jobs`: the runs of a sweep, one after the other in this process; `Job` is shared by all engines."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["Job", "JobOptions", "Resources", "run_jobs"]
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions:
-    """Everything a run is told from outside, in plain values that can travel to another process.
+    """Options of a run as plain values that can be sent to another process.
 
-    Names are those of the command's options; `ds_path` and the like are paths, `graph` the files of the store.
+    Names are those of the command-line options; `graph` lists the files of the store.
     """
 
     model: str = DEFAULT_MODEL
@@ -58,7 +58,7 @@ class JobOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run of a sweep. `folder` is fixed once the job was begun."""
+    """One run of a sweep. `folder` is set when the job begins."""
 
     editor: str
     options: JobOptions
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def dataset(self) -> Dataset:
-        """The data, read again."""
+        """Load the data set."""
         given = self.options
         return load_dataset(
             given.ds_name,
@@ -79,7 +79,7 @@ class Job:
 
     @property
     def settings(self) -> RunSettings:
-        """The settings of the run."""
+        """Return the settings of the run."""
         given = self.options
         config = editor_named(self.editor).config
         if given.hparams_fname:
@@ -97,7 +97,7 @@ class Job:
         )
 
     def begun(self) -> Job:
-        """Return the job with its folder: ``OUT/EDITOR/run_NNN``, a new one unless a run is continued."""
+        """Return the job with its folder ``OUT/EDITOR/run_NNN``; a new one unless a run is continued."""
         if self.folder is not None:
             return self
         directory = self.options.out / self.editor
@@ -105,17 +105,17 @@ class Job:
 
 
 class Resources:
-    """What a process keeps between jobs: the model with its statistics, and the graph, those of the last job."""
+    """The model with its statistics and the graph of the last job, kept between jobs."""
 
     def __init__(self, *, lm: LoadedLM | None = None) -> None:
-        """Start with nothing, or with a model that is loaded already and then serves every job."""
+        """Start empty, or with a loaded model that is used for every job."""
         self._lm, self._given = lm, lm is not None
         self._model_key: tuple[Any, ...] = ()
         self._statistics = KeyStatistics(lm) if lm else None
         self._stores: dict[tuple[Any, ...], TripleStore | None] = {}
 
     def model(self, options: JobOptions, progress: Progress) -> tuple[LoadedLM, KeyStatistics]:
-        """Return the model a job names; one at a time is resident."""
+        """Load the model of a job; one at a time is resident."""
         key = options.model, options.device, options.dtype
         if self._lm is None or self._statistics is None or (key != self._model_key and not self._given):
             self._lm = self._statistics = None
@@ -125,15 +125,15 @@ class Resources:
         return self._lm, self._statistics
 
     def store(self, options: JobOptions) -> TripleStore | None:
-        """Return the store a job names: its files, the sample graph, or ``None``."""
+        """Load the store of a job: its files, the sample graph, or ``None``."""
         key = options.graph, options.no_graph
         if key not in self._stores:
             self._stores = {key: _open_store(options)}
         return self._stores[key]
 
     def do(self, job: Job, progress: Progress | None = None) -> Path:
-        """Do a job that has a folder, or go on with it; returns the folder."""
-        # Settings and data first: what is wrong with them is said before a folder is made or a model loaded.
+        """Run or continue a job that has a folder, and return the folder."""
+        # Settings and data come first, so that errors appear before a folder is made or a model loaded.
         settings, dataset = job.settings, job.dataset
         job = job.begun()
         assert job.folder is not None
@@ -156,10 +156,10 @@ class Resources:
 
 
 def run_jobs(jobs: Sequence[Job], *, lm: LoadedLM | None = None, progress: Progress | None = None) -> list[Path]:
-    """Do all jobs in this process; returns their folders, in order.
+    """Run all jobs in this process and return their folders, in order.
 
     Raises:
-        KgmetError: if settings, data or model do not fit; what was done stays.
+        KgmetError: if settings, data or model are invalid; finished work stays.
     """
     resources = Resources(lm=lm)
     return [resources.do(job, progress) for job in jobs]
@@ -180,24 +180,24 @@ def _open_store(options: JobOptions) -> TripleStore | None:
     if options.graph:
         from kgmet.graph.stores.readers import load_graph
 
-        return load_graph(list(options.graph) if len(options.graph) > 1 else options.graph[0])
+        return load_graph(options.graph)
     from kgmet.graph.stores.sample import sample_store
 
     return sample_store()
 
 
 class _Named:
-    """Adds to each event which run it is of."""
+    """Progress that adds the run's name to each event."""
 
     def __init__(self, outer: Progress, name: str) -> None:
         self._outer = outer
         self._name = name
 
     def report(self, event: ProgressEvent) -> None:
-        """Pass it on with the run's name."""
+        """Pass the event on with the run's name."""
         detail: Mapping[str, float | str] = {**event.detail, "run": self._name}
         self._outer.report(replace(event, detail=detail))
 
     def check(self) -> None:
-        """Ask the outer one."""
+        """Check the outer progress."""
         self._outer.check()

@@ -1,7 +1,7 @@
-"""`RunFolder`: a run on disk that survives being killed at any moment.
+"""`RunFolder`: a run on disk that survives being killed at any time.
 
-Tables are JSON lines that are only ever appended to, each append one write followed by a flush to the disk; a last line
-that was cut off is dropped when the folder is opened again. Patches are put in place whole or not at all.
+Tables are JSON lines that are only appended to, each append one write followed by a flush to disk. A truncated last
+line is dropped when the folder is opened again. Patches are written atomically.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _HEADER = Limits(n_bytes=64 << 20)
 
 
 class Table:
-    """JSON lines, appended to and never rewritten. Opening it mends a last line that was cut off.
+    """An append-only file of JSON lines. Opening it drops a truncated last line.
 
-    A table that is only `looked_at`, or `is_shared` between processes, is never mended, since its last line may be one
-    another process is just writing. In a shared one, every line that cannot be read is passed over.
+    A table that is only `looked_at`, or `is_shared` between processes, is never repaired, because another process may
+    be writing its last line. In a shared table, unreadable lines are skipped.
 
     Raises:
-        BrokenArtifactError: if a line is damaged that is not the last.
+        BrokenArtifactError: if a line other than the last is damaged.
     """
 
     def __init__(self, path: Path, *, is_shared: bool = False, looked_at: bool = False) -> None:
@@ -41,7 +41,7 @@ class Table:
         self.reload()
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add rows; once this returns they are on the disk.
+        """Append rows; they are on disk when this returns.
 
         Raises:
             UnwritableError: if the place is read-only, full or gone.
@@ -58,13 +58,13 @@ class Table:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UnwritableError(
-                f"{self._path} cannot be written: {error.strerror or error}. Free some room there; what was written "
-                "before stays, and the run can be continued."
+                f"{self._path} cannot be written: {error.strerror or error}. Free some room and continue the run; "
+                "rows written before are kept."
             ) from error
         self.rows += added
 
     def reload(self) -> None:
-        """Read again what other processes may have added."""
+        """Read rows that other processes may have added."""
         self.rows = []
         if self._path.exists() or self._path.is_symlink():
             self._read()
@@ -101,7 +101,7 @@ class RunFolder:
     """``settings.json``, ``cases.jsonl``, ``batches.jsonl``, ``checkpoints.jsonl`` and ``patches/``."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        """Open the folder, or make it.
+        """Open or make the folder.
 
         Raises:
             StaleArtifactError: if it belongs to a run with other settings, data or model.
@@ -119,11 +119,11 @@ class RunFolder:
         self.checkpoints = Table(path / "checkpoints.jsonl")
 
     def save_patch(self, number: int, patch: EditPatch) -> None:
-        """Keep the patch of one batch."""
+        """Save the patch of one batch."""
         save_patch(patch, self._patch_folder(number))
 
     def load_patch(self, number: int) -> EditPatch | None:
-        """The patch of one batch; ``None`` if there is none, or it was not finished."""
+        """Load the patch of one batch; ``None`` if there is none."""
         folder = self._patch_folder(number)
         return load_patch(folder) if (folder / "patch.json").is_file() else None
 
@@ -132,7 +132,7 @@ class RunFolder:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The header of a run.
+    """Read the header of a run.
 
     Raises:
         BrokenArtifactError: if there is none.
@@ -140,11 +140,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         return read_json_object(path / "settings.json", limits=_HEADER, within=path)
     except FileError as error:
-        raise BrokenArtifactError(f"{path} is no run folder: {error} Give a folder that evaluate made.") from error
+        raise BrokenArtifactError(f"{path} is not a run folder: {error} Give a folder that evaluate made.") from error
 
 
 def new_run(directory: Path, name: str | None = None) -> Path:
-    """The next free ``run_NNN`` in a folder, made at once so that nobody else takes it; or the one with this name.
+    """Make the next free ``run_NNN`` in a folder, or return the run with this name.
 
     Raises:
         ConfigError: if there is no run with this name.
@@ -179,7 +179,7 @@ def _check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path)
 
 
 def _differences(before: Any, now: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """(name with its parts, value before, value now) of every leaf that differs."""
+    """Yield (dotted name, value before, value now) of every leaf that differs."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for key in sorted({*before, *now}):
             yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else str(key))

@@ -1,4 +1,4 @@
-"""`case_contexts`: what the graph says about a case's edits, from the store or from the case's own triples."""
+"""`case_contexts`: graph contexts of a case's edits, from the store or from the case's own triples."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["GraphSource", "case_contexts", "store_of_case"]
 
 
 class GraphSource(Enum):
-    """Where a case's graph comes from."""
+    """Source of a case's graph."""
 
     AUTO = "auto"
-    """The store where it knows the subject, else the case's own triples."""
+    """The store if it knows the subject, else the case's own triples."""
     CASE = "case"
-    """The case's own triples."""
+    """The case's own triples only."""
     STORE = "store"
-    """The store."""
+    """The store only."""
     NONE = "none"
-    """No graph takes part."""
+    """No graph."""
 
 
 def case_contexts(
@@ -43,13 +43,13 @@ def case_contexts(
 ) -> tuple[EditContext, ...]:
     """Return one context per edit of the case.
 
-    Whatever the case asks about as a neighbour is left unprotected, so that what is measured was not put in by hand.
+    Neighbours that the case asks about are not protected, so that the measurement stays independent.
     """
     return tuple(_apart_from_test(case, _context(case, edit, store, catalogue, config, source)) for edit in case.edits)
 
 
 def store_of_case(case: EvalCase, edit: FactEdit, catalogue: RelationCatalogue) -> MemoryStore:
-    """Return the case's triples as a store, without its new edge and with the old one: the world before the edit."""
+    """Return the case's triples as a store of the world before the edit: with the old edge, without the new one."""
     triples = [
         Triple(
             subject=_entity(t.subject),
@@ -114,7 +114,7 @@ def _relation(label: str, catalogue: RelationCatalogue) -> Relation:
 
 
 def _edited(edit: FactEdit, catalogue: RelationCatalogue) -> Relation | None:
-    """The edit's relation by its name or wording; a name of its own would be one that nothing else here knows."""
+    """Return the edit's relation by name or wording, because a new name would match nothing else."""
     known = catalogue.named(edit.relation) if edit.relation else None
     if known is None:
         guesses = guess_relation(catalogue, edit.template)

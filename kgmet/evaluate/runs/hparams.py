@@ -1,7 +1,7 @@
-"""`load_hparams`: settings files of the public code (`Llama3-8B.json`) and of ours (`.toml`) as an `EditConfig`.
+"""`load_hparams`: settings files of the AlphaEdit code (`Llama3-8B.json`) and of ours (`.toml`) as `EditConfig`.
 
-Every key of the public files is either translated, or accepted and reported with the reason why it has no effect here;
-any other key is an error. Seven of the public keys are read by nobody in the public code either.
+Every key of the published files is either translated, or accepted and reported with the reason why it has no effect
+here; any other key is an error. Seven of those keys are unused in the AlphaEdit code too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LIVE: Mapping[str, tuple[str, ...]] = {
     "subgraph_size": ("subgraph", "max_triples"),
     "get_repr_layer": ("direction", "feature_layer"),
 }
-"""Public key → place in `EditConfig`."""
+"""Published key → path in `EditConfig`."""
 
 _DEAD: Mapping[str, str] = {
     **dict.fromkeys(
@@ -56,15 +56,15 @@ _DEAD: Mapping[str, str] = {
     "device": "--device says where",
     "batch_size": "batches are --num_edits",
 }
-"""Public key → why it has no effect."""
+"""Published key → reason why it has no effect."""
 
 _FIXED: Mapping[str, tuple[Any, ...]] = {"fact_token": ("subject_last",), "layer_selection": ("all",)}
-"""Public keys of which only one value can be had."""
+"""Published keys with only one supported value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """Settings read from a file. `model_name` is the model they were meant for; `without_effect` maps key → reason."""
+    """Settings read from a file. `model_name` is their intended model; `without_effect` maps key → reason."""
 
     config: EditConfig
     model_name: str | None
@@ -72,15 +72,15 @@ class Hparams:
 
 
 def shipped_hparams() -> tuple[str, ...]:
-    """Names of the files that come with the program."""
+    """Return the names of the bundled files."""
     return tuple(sorted(item.name for item in _FOLDER.iterdir() if item.name.endswith(".json")))
 
 
 def load_hparams(name: str | Path, *, base: EditConfig) -> Hparams:
-    """Read a settings file; what it leaves out is as in `base`.
+    """Read a settings file; missing settings come from `base`.
 
     Args:
-        name: a path, or the name of a file that comes with the program, with or without the folder of an editor.
+        name: a path, or the name of a bundled file, with or without the folder of an editor.
         base: usually the editor's own settings.
 
     Raises:
@@ -132,7 +132,7 @@ def _translated(data: Mapping[str, Any], name: str, base: EditConfig) -> Hparams
 
 
 def _moment_weight(settings: dict[str, Any], without: dict[str, str], value: Any, base: EditConfig) -> None:
-    """MEMIT's λ, where this version's editors have such a setting."""
+    """Set MEMIT's λ in editors that have this setting."""
     if hasattr(base.write, "moment_weight"):
         _put(settings, ("write", "moment_weight"), value)
     else:

@@ -1,4 +1,4 @@
-"""`with_multi_hop`: a case with questions over several facts, asked as a person asks."""
+"""`with_multi_hop`: add questions over several facts, asked in chat, to a case."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["with_multi_hop"]
 def with_multi_hop(case: EvalCase, *, store: TripleStore | None, catalogue: RelationCatalogue, most: int) -> EvalCase:
     """Add at most `most` questions to a case, asked in chat.
 
-    MQuAKE's cases bring their questions. For others they come from what follows from the edit in `store`. They serve
-    no search, so an editor without a graph is asked them too.
+    MQuAKE's cases have their own questions. For others they come from the edit's consequences in `store`. No search
+    uses them, so editors without a graph are asked them too.
     """
     if not most:
         return case

@@ -1,7 +1,7 @@
-"""`run_on_ray`: the runs of a sweep on a Ray cluster. Each worker holds a model; a lost worker's run is taken over.
+"""`run_on_ray`: the runs of a sweep on a Ray cluster; the run of a lost worker is continued by another.
 
-A run lives in its folder, so whoever takes it over goes on after the last case that reached the disk: nothing is
-repeated, and what was under way is done again. The output folder must be one all machines see.
+A run is stored in its folder, so another worker continues after the last case on disk and repeats only unfinished work.
+All machines must see the output folder.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import ConfigError, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.evaluate.runs.engine import Job, Resources
 
 __all__ = ["run_on_ray"]
 
 _POLL_SECONDS = 1.0
 _MAX_LOSSES = 5
-"""Of one job; more often it is the job that kills its workers."""
+"""Most lost workers per job; beyond that the job itself is the likely cause."""
 
 
 def run_on_ray(
     jobs: Sequence[Job], *, address: str | None = None, n_worker: int = 2, progress: Progress | None = None
 ) -> list[Path]:
-    """Do all jobs on a cluster; returns their folders, in order.
+    """Run all jobs on a cluster and return their folders, in order.
 
     Args:
-        jobs: what to do; their output folder must be visible to every worker.
+        jobs: the jobs; their output folder must be visible to every worker.
         address: of a running cluster; without one a local cluster is started and stopped again. A cluster this process
             is connected to already is used and left running.
         n_worker: most workers at a time.
-        progress: hears how many cases all jobs have finished, and can cancel between polls.
+        progress: receives the number of finished cases of all jobs, and can cancel between polls.
 
     Raises:
         ConfigError: if Ray is not installed, or a job has lost five workers.
         KgmetError: what a job raised.
     """
     try:
-        # By name, because Ray is an extra: whoever installs the workbench does without.
+        # Imported by name because Ray is an optional dependency.
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigError("Ray is not installed. Install it with 'pip install ray', or use --engine local.") from error
@@ -60,22 +60,22 @@ def run_on_ray(
 
 
 class _Worker:
-    """Lives in a process of its own and keeps its model between jobs."""
+    """A worker process that keeps its model between jobs."""
 
     def __init__(self) -> None:
         self._resources = Resources()
 
     def do(self, job: Job) -> str:
-        """Do a job, or go on with it."""
+        """Run or continue a job."""
         return str(self._resources.do(job))
 
     def pid(self) -> int:
-        """Of its process."""
+        """Return the process id."""
         return os.getpid()
 
 
 class _Pool:
-    """Hands jobs to workers until all are done."""
+    """Scheduler that gives jobs to workers."""
 
     def __init__(self, ray: Any, jobs: Sequence[Job], n_worker: int, progress: Progress) -> None:
         self._ray = ray
@@ -87,7 +87,7 @@ class _Pool:
         self._running: dict[Any, tuple[int, Any]] = {}
 
     def go(self) -> list[Path]:
-        """Until every job is done."""
+        """Run until every job is done."""
         idle = [self._new_worker() for _ in range(self._n_worker)]
         while self._waiting or self._running:
             while self._waiting and idle:
@@ -101,7 +101,7 @@ class _Pool:
         return [job.folder for job in self._jobs if job.folder is not None]
 
     def _finished(self, reference: Any) -> Any:
-        """Return a free worker: the one that did the job, or a new one in place of one that was lost."""
+        """Return a free worker: the one that finished the job, or a replacement for a lost one."""
         number, worker = self._running.pop(reference)
         try:
             self._ray.get(reference)
@@ -130,4 +130,4 @@ class _Pool:
             "run": f"{len(self._running)} workers",
             "workers_lost": float(sum(self._losses)),
         }
-        self._progress.report(ProgressEvent(stage="evaluate", done=done, detail=detail))
+        self._progress.report(ProgressEvent(stage=Stage.EVALUATE, done=done, detail=detail))

@@ -1,4 +1,4 @@
-"""One line of ``cases.jsonl``, and the progress that keeps the stages of an edit out of a run's."""
+"""Lines of ``cases.jsonl``, and a progress that hides the stages of single edits in a run."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class _CaseRow(TypedDict):
 
 
 def check_case_row(row: Mapping[str, Any], *, where: str) -> None:
-    """Make sure that a line of ``cases.jsonl`` is what `case_row` writes.
+    """Check that a line of ``cases.jsonl`` has the form that `case_row` writes.
 
     Raises:
-        BrokenArtifactError: if a key is missing or of the wrong type, or a score is no finite number; says which.
+        BrokenArtifactError: if a key is missing or has the wrong type, or a score is not finite; says which.
     """
     try:
         read = msgspec.convert(row, _CaseRow)
@@ -62,7 +62,7 @@ def check_case_row(row: Mapping[str, Any], *, where: str) -> None:
 
 
 def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: int, batch: int) -> dict[str, Any]:
-    """One line of ``cases.jsonl``."""
+    """Make one line of ``cases.jsonl``."""
     asks = [
         {
             "kind": ask.kind.value,
@@ -92,21 +92,21 @@ def case_row(case: EvalCase, before: CaseScore, after: CaseScore, *, position: i
 
 
 def _unchanged(ask: Ask, was: AskScore, now: AskScore) -> bool | None:
-    """Whether what must stay is said as by the unedited model, or truly; ``None`` where nothing was written."""
+    """Return whether a kept fact's answer is unchanged or true; ``None`` if no text was generated."""
     if not ask.kind.should_stay or was.text is None or now.text is None:
         return None
     return bool(now.said) or is_unchanged(was.text, now.text)
 
 
 class Quiet:
-    """Lets the stages of an edit be cancelled but not drawn: the run's own progress is what is shown."""
+    """Progress that can cancel an edit's stages but does not report them; only the run's own progress is shown."""
 
     def __init__(self, outer: Progress) -> None:
         self._outer = outer
 
     def report(self, event: ProgressEvent) -> None:
-        """Keep it to itself."""
+        """Do nothing."""
 
     def check(self) -> None:
-        """Ask the run's."""
+        """Check the run's progress."""
         self._outer.check()

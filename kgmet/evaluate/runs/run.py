@@ -1,4 +1,4 @@
-"""`run_evaluation`: many edits, batch after batch, scored, kept, and resumed where they were stopped."""
+"""`run_evaluation`: edits in batches, scored, saved and resumable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.context import EditContext
 from kgmet.editing.graph_part import graph_part
 from kgmet.editing.plan import plan_edits
@@ -34,11 +34,11 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["RunResources", "plan_batches", "run_evaluation"]
 
 _CHUNK = 32
-"""Cases scored together, and scored again if a run is killed. Fixed, so that a resumed run meets the same batches."""
+"""Cases scored together, and again if a run is killed; fixed, so that a resumed run has the same batches."""
 
 
 def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, ...]]:
-    """Places of the cases of each batch, in order; a case that contradicts one of its batch opens the next batch."""
+    """Return the case indices of each batch; a case that contradicts its batch starts the next one."""
     batches: list[tuple[int, ...]] = []
     current: list[int] = []
     said: dict[tuple[str, str], str] = {}
@@ -55,11 +55,10 @@ def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, .
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunResources:
-    """What runs share and do not change.
+    """Read-only resources shared by runs.
 
-    `store` is the graph, or ``None``; `catalogue` the wordings of relations; `statistics` the key statistics of the
-    model, made again by default; `before` the folder in which scores of the unedited model are kept for other runs on
-    the same data.
+    `store` is the graph, or ``None``; `catalogue` the wordings of relations; `statistics` the model's key statistics,
+    computed by default; `before` the folder of the unedited model's scores, shared by runs on the same data.
     """
 
     store: TripleStore | None
@@ -77,14 +76,14 @@ def run_evaluation(
     resources: RunResources,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Make every edit, score every case, and keep all of it in `folder`; goes on where it was stopped.
+    """Make every edit, score every case and save the results in `folder`; continue an interrupted run.
 
     Args:
         lm: the model, with nothing attached. No weight of it changes.
         dataset: the cases.
-        settings: what to do.
-        folder: of this run; one that was begun with the same settings is continued.
-        resources: the graph and what else is shared with other runs.
+        settings: settings of the run.
+        folder: folder of the run; one begun with the same settings is continued.
+        resources: the graph and other resources shared with other runs.
         progress: receives edits and cases with ``seconds_left``; can cancel between them.
 
     Raises:
@@ -92,7 +91,7 @@ def run_evaluation(
         Cancelled: if asked to stop; the run can be continued.
     """
     store, catalogue = resources.store, resources.catalogue
-    # Editors without a graph are asked the same questions as the others.
+    # Editors without a graph get the same questions as the others.
     asked_from = store or sample_store()
     header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue)
     run = _Run(
@@ -117,7 +116,7 @@ def run_evaluation(
 
 @dataclass(eq=False, kw_only=True)
 class _Run:
-    """What one run holds while it goes on."""
+    """State of a run."""
 
     lm: LoadedLM
     cases: tuple[EvalCase, ...]
@@ -134,7 +133,7 @@ class _Run:
     spent: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def go(self) -> None:
-        """Edit and score whatever is not done yet."""
+        """Edit and score what is not done yet."""
         self.batches = plan_batches(self.cases, self.settings.num_edits)
         self.scored = {row["case_id"] for row in self.folder.cases.rows}
         self._report("edit")
@@ -149,7 +148,7 @@ class _Run:
         self._checkpoint((), 0)
         for number in range(len(self.batches)):
             if patch := self._batch(number, so_far):
-                # Put together as they come: as many factors as edits in every `with` would cost more each time.
+                # Merged as they come: attaching one patch per edit would cost more each time.
                 merged = merged_patch([*so_far.patches, patch], self.lm)
                 so_far = replace(so_far.then(patch), patches=(merged,))
             self._checkpoint(so_far.patches, number + 1)
@@ -169,7 +168,7 @@ class _Run:
             self._checkpoint(patches, number + 1)
 
     def _batch(self, number: int, so_far: EditsSoFar) -> EditPatch | None:
-        """Return the patch of one batch, from disk or made now; ``None`` where the edits failed."""
+        """Return the patch of one batch, from disk or new; ``None`` if the edits failed."""
         done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
         patch = self.folder.load_patch(number)
         if done is not None and (patch is not None or done["failed"]):
@@ -192,11 +191,11 @@ class _Run:
                 progress=Quiet(self.progress),
             )
             patch = plan.patch
-            # Estimated once per model, not per edit: the first batch is not to pay for it in the table.
+            # Estimated once per model, so its time must not count for the first batch.
             statistics = plan.seconds.get("statistics", 0.0)
             self.folder.save_patch(number, plan.patch)
         except (SearchError, RequestError, GraphError) as error:
-            # One edit that cannot be made is a result; hours of others must not be lost over it.
+            # A failed edit is a result; it must not end a run of many hours.
             patch, failed = None, f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - start - statistics
         row = {
@@ -213,7 +212,7 @@ class _Run:
         return patch
 
     def _graph_parts(self, contexts: Sequence[EditContext]) -> list[dict[str, Any] | None]:
-        """Return what each edit of a case takes from the graph; ``None`` where there is none."""
+        """Return the graph's contribution to each edit of a case; ``None`` without a graph."""
         parts = [graph_part(context, self.settings.edit_config) for context in contexts]
         return [None if part is None else part.to_json() for part in parts]
 
@@ -227,7 +226,7 @@ class _Run:
         )
 
     def _score(self, places: Sequence[int], patches: Sequence[EditPatch], *, batch: int | None) -> None:
-        """Score some cases before and after, and keep those that were not kept yet."""
+        """Score cases before and after, and save those not saved yet."""
         cases = [self.cases[place] for place in places]
         if all(case.case_id in self.scored for case in cases):
             return
@@ -268,7 +267,7 @@ class _Run:
             return False
         total = len(self.batches)
         if self.settings.mode is RunMode.ALONE:
-            # Perplexity after single batches: a mean over ten of them, evenly spread.
+            # Perplexity after single batches is a mean over ten of them, evenly spread.
             return n_batches % max(1, total // 10) == 0
         steps = self.settings.downstream_eval_steps
         return n_batches in (0, total) or bool(steps and n_batches % steps == 0)
@@ -277,7 +276,7 @@ class _Run:
         return next(number for number, places in enumerate(self.batches) if place in places)
 
     def _n_edits(self, number: int) -> int:
-        """Edits made once batch `number` is done."""
+        """Return the number of edits after batch `number`."""
         return sum(len(self.cases[place].edits) for places in self.batches[: number + 1] for place in places)
 
     def _count(self, what: str, seconds: float, n: int = 1) -> None:
@@ -290,8 +289,8 @@ class _Run:
         detail: dict[str, float | str] = {"doing": doing}
         if all(what in self.spent or not left[what] for what in left):
             detail["seconds_left"] = sum(self.spent[w][0] / self.spent[w][1] * n for w, n in left.items() if n)
-        done = n_done + len(self.scored)
-        self.progress.report(ProgressEvent(stage="evaluate", done=done, total=n_batch + len(self.cases), detail=detail))
+        done, total = n_done + len(self.scored), n_batch + len(self.cases)
+        self.progress.report(ProgressEvent(stage=Stage.EVALUATE, done=done, total=total, detail=detail))
 
 
 def _chunks(places: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -1,6 +1,6 @@
-"""`score_cases`: ask everything about some cases once, of the model as it is.
+"""`score_cases`: all measurements of some cases on the model with its attached patches.
 
-Teacher-forced probabilities of both answers, a free continuation beside them, and longer texts for fluency and
+These are teacher-forced probabilities of both answers, a free continuation, and longer texts for fluency and
 consistency. Prompts of all cases share batches; a prompt is encoded once for all its answers.
 """
 
@@ -18,42 +18,43 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.continue_texts import Continuation, continue_texts
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding
 from kgmet.measure.ask import ask as ask_questions
 from kgmet.measure.metrics import TfIdf, n_gram_entropy
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.measure.verdict import judged_text, names_only, prefers
+from kgmet.measure.verdict import prefers
 
 __all__ = ["AskScore", "CaseScore", "ScoreConfig", "question_of", "says_expected", "score_cases"]
 
 _BATCH = 64
-"""Texts continued at once: a step reads every weight, for however many."""
+"""Texts continued in one batch; a step reads every weight once per batch."""
 _STAYING_TOKENS = 8
-"""Longest continuation where only the first clause is compared with the unedited model's."""
+"""Longest continuation, in tokens, if only its first clause is compared with the unedited model's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """What is asked beyond probabilities."""
+    """Measurements beyond probabilities."""
 
     free_tokens: int = 12
-    """Length of the free continuations; 0 leaves them out."""
+    """Length of the free continuations in tokens; 0 leaves them out."""
     n_generation: int = 2
-    """Most generation prompts of a case that are continued for fluency; 0 leaves fluency and consistency out."""
+    """Most generation prompts per case that are continued; 0 leaves out fluency and consistency."""
     generation_tokens: int = 100
-    """Their length, in tokens; the public code's is 100."""
+    """Length of these texts in tokens; the ROME code uses 100."""
     generation_top_k: int = 5
-    """The public code draws from the five likeliest tokens."""
+    """Sampling from the k likeliest tokens; the ROME code uses 5."""
     generation_interval: int = 1
     """Generate text for every N-th case only."""
     n_multi_hop: int = 4
-    """Most questions over several facts a case is asked in chat; 0 leaves them out."""
+    """Most multi-hop questions per case, asked in chat; 0 leaves them out."""
     answer_tokens: int = 32
-    """Longest answer to such a question."""
+    """Longest answer to such a question, in tokens."""
     chain_of_thought: bool = True
-    """Ask MQuAKE's questions with worked-out examples too."""
+    """Whether MQuAKE's questions are also asked with chain-of-thought examples."""
     seed: int = 0
-    """Of the sampling."""
+    """Seed of the sampling."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -73,13 +74,13 @@ class ScoreConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AskScore:
-    """One prompt's result.
+    """Result of one prompt.
 
-    `preferred`: the expected answer is likelier per token than the rejected one, as the public code compares; ``None``
+    `preferred`: the expected answer is likelier per token than the rejected one, as in CounterFact's code; ``None``
     without a rejected one. `first`: greedy decoding gives exactly the expected answer. `accuracy`: share of its tokens
     that are likeliest after the right ones. Log-probabilities are in nats per token. `said`: the free continuation
-    names the expected answer and not the rejected one; `said_cot` the same with chain of thought.
-    ``None`` where it was not asked.
+    names the expected answer and not the rejected one; `said_cot`: the same with chain of thought. ``None`` if not
+    asked.
     """
 
     preferred: bool | None
@@ -98,7 +99,7 @@ class AskScore:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseScore:
-    """A case's results, `asks` in the order of the case's; `texts` are the longer continuations."""
+    """Results of a case, `asks` in the case's order; `texts` are the longer continuations."""
 
     asks: tuple[AskScore, ...]
     texts: tuple[str, ...]
@@ -117,11 +118,11 @@ def score_cases(
     """Score cases in order.
 
     Args:
-        lm: the model with whatever is attached.
-        cases: what to ask.
-        config: what is asked beyond probabilities.
-        tfidf: word weights for consistency; without them there is none.
-        positions: place of each case in its data set, for `config.generation_interval`.
+        lm: the model, with any attached patches.
+        cases: the cases.
+        config: measurements beyond probabilities.
+        tfidf: word weights for consistency; ``None`` leaves it out.
+        positions: position of each case in its data set, for `config.generation_interval`.
     """
     asks = [ask for case in cases for ask in case.asks]
     scores = iter(_ask_scores(lm, asks, config))
@@ -134,17 +135,16 @@ def score_cases(
 
 
 def says_expected(text: str, ask: Ask) -> bool:
-    """Return whether a free continuation says what is expected, by the rule of `kgmet.measure`."""
+    """Return whether a free continuation says the expected answer, by the rule of `kgmet.measure`."""
     question = question_of(ask)
     form = Form.QUESTION_AND_ANSWER if ask.is_question else Form.CLOZE
-    answer = judged_text(text, form, (*question.expected_names, *question.rejected_names))
-    return names_only(answer, question.expected_names, question.rejected_names)
+    return Answer(question=question, said=text, form=form).says
 
 
 def question_of(ask: Ask) -> Question:
-    """Return the prompt as a question of `kgmet.measure`; only those over several facts are asked in chat.
+    """Return the prompt as a `Question`; only those over several facts are asked in chat.
 
-    The others keep the form of their data set's own code, so that shares can be compared with published ones.
+    The others keep the form of their data set's code, so that shares are comparable with published ones.
     """
     is_chat = ask.kind is AskKind.MULTI_HOP_CHAT
     return Question(
@@ -159,7 +159,7 @@ def question_of(ask: Ask) -> Question:
 
 
 def _ask_scores(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> list[AskScore]:
-    """Scores in order: questions in chat by `kgmet.measure`, the others in the form of their data set."""
+    """Score in order: chat questions by `kgmet.measure`, the others in the form of their data set."""
     chat = [n for n, item in enumerate(asks) if item.kind is AskKind.MULTI_HOP_CHAT]
     rest = [n for n, item in enumerate(asks) if item.kind is not AskKind.MULTI_HOP_CHAT]
     plain = [asks[n] for n in rest]
@@ -185,7 +185,7 @@ def _answers(lm: LoadedLM, asks: Sequence[Ask]) -> list[AnswerScore]:
 
 
 def _said(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, str]:
-    """Free continuations by place of the prompt."""
+    """Generate free continuations, by prompt index."""
     if not config.free_tokens:
         return {}
     groups: dict[tuple[str, int], list[int]] = {}
@@ -198,14 +198,14 @@ def _said(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, s
         ending = "\nA:" if before else ""
         prompts = [f"{before}{asks[n].prompt}{ending}" for n in members]
         how = Continuation(max_new_tokens=length, stop="\n" if before else None)
-        # Worked examples stand before every text of a batch, each time with keys and values of their own.
+        # Worked examples precede every text of a batch, each with its own keys and values.
         size = _BATCH if before != PLAIN_SHOTS + "Q: " else _BATCH // 2
         found |= dict(zip(members, continue_texts(lm, prompts, how=how, batch_size=size), strict=True))
     return found
 
 
 def _said_with_thoughts(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) -> dict[int, str]:
-    """Answers after worked-out thoughts, by place of the prompt; empty where no answer was reached."""
+    """Generate chain-of-thought answers, by prompt index; empty if no answer was reached."""
     members = [n for n, ask in enumerate(asks) if ask.kind is AskKind.MULTI_HOP]
     if not members or not config.chain_of_thought:
         return {}
@@ -218,7 +218,7 @@ def _said_with_thoughts(lm: LoadedLM, asks: Sequence[Ask], config: ScoreConfig) 
 def _texts(
     lm: LoadedLM, cases: Sequence[EvalCase], places: Sequence[int], config: ScoreConfig
 ) -> list[tuple[tuple[str, str], ...]]:
-    """(prompt, continuation) pairs of each case; each distinct prompt is continued once."""
+    """Generate the (prompt, continuation) pairs of each case; each distinct prompt is continued once."""
     if not config.n_generation or not config.generation_tokens:
         return [()] * len(cases)
     how = Continuation(max_new_tokens=config.generation_tokens, top_k=config.generation_top_k)

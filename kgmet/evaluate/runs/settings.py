@@ -1,4 +1,4 @@
-"""`RunSettings`: everything that decides what a run over a data set gives."""
+"""`RunSettings`: everything that determines the results of a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["RunMode", "RunSettings", "run_header"]
 
 
 class RunMode(Enum):
-    """What stays when the next batch comes."""
+    """Treatment of earlier batches."""
 
     SEQUENTIAL = "sequential"
-    """Every batch is added to those before; everything is scored once all edits are in, as the public code does."""
+    """Every batch is added to the earlier ones; all cases are scored after all edits, as in the MEMIT code."""
     ALONE = "alone"
-    """Every batch starts from the unedited model and is scored at once."""
+    """Every batch starts from the unedited model and is scored immediately."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +39,18 @@ class RunSettings:
     editor: str
     config: EditConfig | None = None
     num_edits: int = 1
-    """Cases that are edited together."""
+    """Cases edited together."""
     mode: RunMode = RunMode.SEQUENTIAL
     graph: GraphSource = GraphSource.AUTO
     score: ScoreConfig = field(default_factory=ScoreConfig)
     downstream_eval_steps: int = 0
-    """Measure general ability every so many batches; 0 measures perplexity and drift before and after only."""
+    """Batches between measurements of general ability; 0 measures only perplexity and drift, before and after."""
     downstream_folder: Path | None = None
-    """Where cola.json, mrpc.json, rte.json, sst2.json, nli.json, mmlu.json are."""
+    """Folder of cola.json, mrpc.json, rte.json, sst2.json, nli.json and mmlu.json."""
     downstream_limit: int = 100
-    """Most examples of a task, as the public code has it."""
+    """Most examples per task; the default is the AlphaEdit code's."""
     checkpoint_cases: int = 20
-    """Most edited cases that are asked again at a checkpoint, spread evenly over those so far."""
+    """Most edited cases asked again at a checkpoint, spread evenly over those so far."""
 
     def __post_init__(self) -> None:
         """Check the ranges and the editor's name."""
@@ -70,7 +70,7 @@ class RunSettings:
 
     @property
     def edit_config(self) -> EditConfig:
-        """The settings edits are made with."""
+        """The settings of the edits."""
         return self.config or self.method.config
 
 
@@ -82,7 +82,7 @@ def run_header(
     store: TripleStore | None,
     catalogue: RelationCatalogue,
 ) -> dict[str, Any]:
-    """What is written into ``settings.json``: settings, fingerprints, versions, what was left out."""
+    """Return the contents of ``settings.json``: settings, fingerprints, versions, records left out."""
     return {
         "settings": {
             "editor": settings.editor,

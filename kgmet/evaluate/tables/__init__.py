@@ -1,1 +1,1 @@
-"""Summaries of runs as tables and figures."""
+"""Run summaries as tables and figures."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kgmet.base.errors import ConfigError
 from kgmet.evaluate.tables.summary import RunSummary
 
-__all__ = ["figures_of", "general_figure", "quality_figure", "relation_figure", "write_figures"]
+__all__ = ["figures_of", "general_figure", "has_plotly", "quality_figure", "relation_figure", "write_figures"]
 
 _KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences")
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -16,11 +18,11 @@ _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
     *("#000000", "#999999", "#882255", "#44AA99", "#117733", "#AA4499"),
 )
-"""Okabe and Ito's colours first: they can be told apart without red and green."""
+"""Line colours; Okabe and Ito's come first, which are safe for colour-blind readers."""
 
 
 def quality_figure(summaries: Sequence[RunSummary]) -> Any:
-    """Share of edited cases whose expected answer is preferred, at each checkpoint; lines are kinds, colours runs."""
+    """Draw the share of preferred answers at each checkpoint; lines are kinds, colours are runs."""
     figure = _figure("Quality of the edits so far", "expected answer preferred, %")
     for number, summary in enumerate(summaries):
         for dash, kind in zip(_DASHES, _KINDS, strict=True):
@@ -36,7 +38,7 @@ def quality_figure(summaries: Sequence[RunSummary]) -> Any:
 
 
 def general_figure(summaries: Sequence[RunSummary]) -> Any:
-    """Perplexity (right axis) and the accuracy of each task against the number of edits: the collapse curve."""
+    """Draw perplexity (right axis) and task accuracies against the number of edits: the collapse curve."""
     figure = _figure("General ability", "accuracy, %")
     for number, summary in enumerate(summaries):
         tasks = sorted({task for row in summary.checkpoints for task in row["tasks"]})
@@ -55,7 +57,7 @@ def general_figure(summaries: Sequence[RunSummary]) -> Any:
 
 
 def relation_figure(summaries: Sequence[RunSummary]) -> Any:
-    """Return, by relation, the share of consequences and paraphrases that prefer the expected answer after the edit."""
+    """Draw, by relation, the share of consequences and paraphrases that prefer the expected answer after the edit."""
     figure = _figure("By relation", "expected answer preferred, %", x="edited relation")
     relations = sorted({relation for summary in summaries for relation in summary.by_relation})
     for number, summary in enumerate(summaries):
@@ -81,7 +83,13 @@ def figures_of(summaries: Sequence[RunSummary]) -> Mapping[str, Any]:
 
 
 def write_figures(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
-    """Write each figure as HTML that needs no network; returns the files."""
+    """Write each figure as a self-contained HTML file, and return the files.
+
+    Raises:
+        ConfigError: if plotly is not installed.
+    """
+    if not has_plotly():
+        raise ConfigError("Figures need plotly. Install it with: pip install 'kgmet-workbench[app]'.")
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures_of(summaries).items():
@@ -89,6 +97,11 @@ def write_figures(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
         figure.write_html(path, include_plotlyjs="directory", full_html=True)
         paths.append(path)
     return paths
+
+
+def has_plotly() -> bool:
+    """Whether figures can be drawn."""
+    return importlib.util.find_spec("plotly") is not None
 
 
 def _figure(title: str, y: str, *, x: str = "edits") -> Any:

@@ -1,4 +1,4 @@
-"""In how many cases of a run the graph took part, and what to say where it seldom did."""
+"""The share of a run's cases in which the graph took part, and a warning if it is low."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from kgmet.measure.metrics import MetricValue, share_value
 __all__ = ["ENOUGH", "graph_line", "graph_share"]
 
 ENOUGH = 0.9
-"""Below this share a run says more about its graph than about its editor."""
+"""Below this share a run measures its graph rather than its editor."""
 
 
 def graph_share(rows: Sequence[Mapping[str, Any]]) -> MetricValue | None:
-    """Return the share of the cases of which every edit holds or protects something of the graph.
+    """Return the share of cases in which every edit uses a consequence or neighbour of the graph.
 
-    ``None`` where the editor takes nothing from a graph, none was given, or the run is of an earlier version.
+    ``None`` if the editor uses no graph, none was given, or the run is of an earlier version.
     """
     wanted = [row["graph"] for row in rows if any(part and part["is_wanted"] for part in row.get("graph", []))]
     if not wanted:
@@ -26,7 +26,7 @@ def graph_share(rows: Sequence[Mapping[str, Any]]) -> MetricValue | None:
 
 
 def graph_line(name: str, share: Mapping[str, Any]) -> str:
-    """Say the share in one line; below `ENOUGH` with a warning that says where to look."""
+    """Describe the share in one line, with a warning and advice below `ENOUGH`."""
     line = f"{name}: the graph took part in {100 * share['value']:.1f} % of {share['n']} cases"
     if share["value"] < ENOUGH:
         line += (

@@ -1,4 +1,4 @@
-"""Run summaries as Markdown and LaTeX, and runs compared case by case with paired tests."""
+"""Run summaries as Markdown and LaTeX, and paired tests between runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COMPARED = (AskKind.EFFICACY, AskKind.PARAPHRASE, AskKind.NEIGHBORHOOD, AskKind
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """Two runs on the prompts both of them asked.
+    """Comparison of two runs on the prompts both asked.
 
     `difference` is share(second) − share(first) with a bootstrap interval over cases. `only_first` and `only_second`
-    count prompts that only one of them got right; `p` is McNemar's exact two-sided probability of such a split.
+    count prompts that only one of them got right; `p` is McNemar's exact two-sided p-value.
     """
 
     first: str
@@ -45,7 +45,7 @@ class PairedTest:
 
 
 def markdown_table(summaries: Sequence[RunSummary]) -> str:
-    """Return one line per run and state, then what the columns mean."""
+    """Return a Markdown table with one line per run and state, and a legend of its columns."""
     header, lines = _cells(summaries)
     rule = ["---", "---", *["---:"] * (len(header) - 2)]
     body = "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *lines))
@@ -70,7 +70,7 @@ def latex_table(summaries: Sequence[RunSummary]) -> str:
 
 
 def compare_runs(first: RunSummary, second: RunSummary) -> list[PairedTest]:
-    """Paired tests on the prompts that both runs asked, for each kind that both of them have."""
+    """Run paired tests on the prompts that both runs asked, one for each common kind."""
     tests = []
     for kind in _COMPARED:
         one, other = _preferred(first, kind), _preferred(second, kind)
@@ -81,7 +81,7 @@ def compare_runs(first: RunSummary, second: RunSummary) -> list[PairedTest]:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test (McNemar 1947): the probability of a split at least this uneven by chance."""
+    """Return the p-value of the exact two-sided McNemar test (McNemar 1947)."""
     n = only_first + only_second
     tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
     return min(1.0, float(2 * tail / 2**n))
@@ -112,7 +112,7 @@ def _paired(
 
 
 def _preferred(summary: RunSummary, kind: AskKind) -> dict[tuple[str, str, str], bool]:
-    """(case, prompt, expected) → whether the expected answer is preferred after the edit."""
+    """Map (case, prompt, expected) to whether the expected answer is preferred after the edit."""
     return {
         (row["case_id"], ask["prompt"], ask["expected"]): bool(ask["after"]["preferred"])
         for row in summary.rows
@@ -162,7 +162,7 @@ def _shares(found: Mapping[str, Any] | None, *, intervals: bool) -> str:
 
 
 def _kind(found: Mapping[str, Any], state: str, *, intervals: bool) -> str:
-    """Return one cell; of what must stay, the third number is the share unchanged once there is an edit."""
+    """Return one cell; for kinds that must stay, the third number is the share unchanged after the edit."""
     shares = found.get(state)
     if shares and state == "after" and "unchanged" in found and shares["n_generated"]:
         shares = {**shares, "generated": found["unchanged"]["value"]}

@@ -1,4 +1,4 @@
-"""`running_shares`: how a run's shares settle as more and more of its cases are scored."""
+"""`running_shares`: a run's shares as a function of the number of scored cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RunningShare", "running_shares"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunningShare:
-    """After `n_case` cases: share of `n_ask` prompts of one kind that prefer the expected answer, 95 % interval."""
+    """Share of `n_ask` prompts of one kind that prefer the expected answer after `n_case` cases, with 95 % interval."""
 
     n_case: int
     share: float
@@ -25,10 +25,10 @@ class RunningShare:
 def running_shares(
     rows: Sequence[Mapping[str, Any]], *, state: str = "after", most: int = 200
 ) -> dict[AskKind, tuple[RunningShare, ...]]:
-    """By kind of prompt, one point a case in the order in which they were edited; kinds nobody asked are left out.
+    """Return, by kind of prompt, one point per case in editing order; kinds without prompts are left out.
 
     Args:
-        rows: cases of a run, as in its ``cases.jsonl``.
+        rows: cases of a run, as in ``cases.jsonl``.
         state: ``after`` or ``before``.
         most: most points of a curve; evenly thinned above that, the last one kept.
     """

@@ -1,4 +1,4 @@
-"""`summarize_run`: the table of one run, from what lies in its folder."""
+"""`summarize_run`: the table of one run, from its folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STATES = ("before", "after")
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """One run as a row of a table. `rows` are its cases, `checkpoints` the points of its curves."""
+    """One run as a table row. `rows` are its cases, `checkpoints` the points of its curves."""
 
     name: str
     editor: str
@@ -46,12 +46,12 @@ class RunSummary:
     checkpoints: tuple[Row, ...]
     fingerprints: Mapping[str, Any]
     left_out: tuple[str, ...] = ()
-    """Records that were not used, each with its reason, as sentences."""
+    """Unused records with their reasons, as sentences."""
     notes: tuple[str, ...] = ()
-    """Records that were used and contradict an earlier one, as sentences."""
+    """Used records that contradict an earlier one, as sentences."""
 
     def to_json(self) -> dict[str, Any]:
-        """The row as plain JSON, without the single cases."""
+        """Return the row as plain JSON, without the cases."""
         return {
             "run": self.name,
             "editor": self.editor,
@@ -76,7 +76,7 @@ def summarize_run(folder: Path) -> RunSummary:
     """Read a run folder, finished or not.
 
     Raises:
-        BrokenArtifactError: if it is no run folder, or damaged.
+        BrokenArtifactError: if it is not a run folder, or is damaged.
     """
     header = read_settings(folder)
     tables = [Table(folder / f"{name}.jsonl", looked_at=True).rows for name in ("cases", "batches", "checkpoints")]
@@ -120,7 +120,7 @@ def _sentence(fault: Row) -> str:
 
 
 def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequential: bool) -> dict[str, Any]:
-    """Every metric of the cases, before and after, under its usual name."""
+    """Compute every metric of the cases, before and after, under its usual name."""
     found: dict[str, Any] = {}
     for kind in (
         *_SCORED,
@@ -151,7 +151,7 @@ def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequentia
 
 
 def kind_metrics(rows: Iterable[Row], kind: AskKind, state: str) -> dict[str, Any]:
-    """Shares of the prompts of one kind: preferred, first, said freely; n, and the intervals."""
+    """Compute the shares of one kind's prompts: preferred, first and said, with n and intervals."""
     asks = [ask[state] for ask in _asks(rows, kind)]
     compared = [ask for ask in asks if ask["preferred"] is not None]
     said = [ask for ask in asks if ask["said"] is not None]
@@ -175,7 +175,7 @@ def kind_metrics(rows: Iterable[Row], kind: AskKind, state: str) -> dict[str, An
 
 
 def _seconds_per_edit(batches: Sequence[Row]) -> float | None:
-    """Wall clock of planning over the edits that were made."""
+    """Return wall-clock seconds of planning per edit."""
     if not batches:
         return None
     ordered = sorted(batches, key=lambda row: int(row["batch"]))
@@ -183,7 +183,7 @@ def _seconds_per_edit(batches: Sequence[Row]) -> float | None:
 
 
 def _score(rows: Sequence[Row], state: str) -> MetricValue:
-    """Harmonic mean of the three shares, its interval by resampling cases."""
+    """Return the harmonic mean of the three shares, with an interval from resampled cases."""
     table = np.array(
         [
             [count for kind in _SCORED for count in _hits(row, kind, state)]
@@ -209,9 +209,9 @@ def _hits(row: Row, kind: AskKind, state: str) -> tuple[int, int]:
 
 
 def _unchanged(rows: Sequence[Row], kind: AskKind) -> MetricValue:
-    """What must stay and is answered after the edit as before it, or truly.
+    """Return the share of kept facts whose answer is unchanged or true after the edit.
 
-    Without free continuations: prompts whose expected answer is greedy after the edit just as it was before.
+    Without free continuations: the share with the same status (greedy or not) of the expected answer as before.
     """
     asks = list(_asks(rows, kind))
     written = [bool(ask["unchanged"]) for ask in asks if ask.get("unchanged") is not None]
@@ -220,7 +220,7 @@ def _unchanged(rows: Sequence[Row], kind: AskKind) -> MetricValue:
 
 
 def _multi_hop(rows: Sequence[Row]) -> dict[str, Any]:
-    """Shares of cases: whole chains, links one by one, for all chains and by their length."""
+    """Return shares of cases: whole chains and single links, for all chains and by length."""
     lengths = sorted({int(row["n_hop"]) for row in rows if row["n_hop"] is not None})
     return {
         **{state: _chain_shares(rows, state) for state in _STATES},
@@ -253,7 +253,7 @@ def _chain_shares(rows: Sequence[Row], state: str) -> dict[str, Any]:
 
 
 def _by_link(rows: Sequence[Row], state: str) -> dict[str, Any]:
-    """Where chains break: share of first, second, … links answered right when asked alone."""
+    """Return the share of first, second, … links answered right when asked alone."""
     asks = list(_asks(rows, AskKind.HOP))
     return {
         str(hop): share_value(
@@ -281,7 +281,7 @@ def _by_relation(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _perplexity(checkpoints: Sequence[Row], is_sequential: bool) -> dict[str, Any]:
-    """Before any edit, and after all of them; where edits were made alone, the mean over those that were measured."""
+    """Return the perplexity before and after all edits; for edits made alone, the mean over measured ones."""
     before = [row["perplexity"] for row in checkpoints if row["n_batches"] == 0]
     after = [row["perplexity"] for row in checkpoints if row["n_batches"] > 0]
     n_token = int(checkpoints[0]["n_token"]) if checkpoints else 0

@@ -1,1 +1,1 @@
-"""What a graph says about an edit: its subgraph, its consequences, and what must stay."""
+"""Reading an edit in a graph: its subgraph, its consequences, and the facts that must stay."""

@@ -1,4 +1,4 @@
-"""Chains of relations through a store: who stands at the end when one follows them, and by which triples."""
+"""Chains of relations through a store: the entities at their ends and the triples that lead there."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["Chain", "GraphReader", "closure", "grow_chains"]
 class Chain:
     """Relations followed one after the other from one entity.
 
-    `paths` holds, per entity at the end, the triples that lead there from the edit's subject; `composed` is the one
-    relation that says the edited relation and this chain in one, where the catalogue names one.
+    `paths` holds, per end entity, the triples that lead there from the edit's subject. `composed` is the single
+    relation equivalent to the edited relation followed by this chain, if the catalogue has one.
     """
 
     relations: tuple[str, ...]
@@ -30,7 +30,7 @@ class Chain:
 
 
 class GraphReader:
-    """Asks a store each question once; does not see self-loops, nor what a person switched off."""
+    """A store reader with a cache; it skips self-loops and whatever the user switched off."""
 
     def __init__(self, store: TripleStore, *, limit: int, exclude: Collection[Switch] = ()) -> None:
         self.store = store
@@ -39,7 +39,7 @@ class GraphReader:
         self._facts: dict[tuple[str, tuple[str, ...] | None], tuple[Triple, ...]] = {}
 
     def facts(self, entity: Entity, relations: Collection[str] | None = None) -> tuple[Triple, ...]:
-        """Outgoing triples."""
+        """Return the outgoing triples of an entity."""
         key = entity.id, None if relations is None else tuple(sorted(relations))
         if key not in self._facts:
             found = self.store.outgoing(entity.id, relations=key[1], limit=self._limit)
@@ -47,7 +47,7 @@ class GraphReader:
         return self._facts[key]
 
     def about(self, entity: Entity, relation: str, *, limit: int) -> tuple[Triple, ...]:
-        """Incoming triples of one relation."""
+        """Return the incoming triples of one relation."""
         found = self.store.incoming(entity.id, relations=[relation], limit=limit)
         return self._seen(found)
 
@@ -56,13 +56,14 @@ class GraphReader:
         return tuple(t for t in triples if t.subject != t.object and t.key not in off and t.relation.id not in off)
 
     def objects(self, entity: Entity, relation: str) -> tuple[Entity, ...]:
-        """What stands at the other end of one relation, best known first."""
+        """Return the objects of one relation, best known first."""
         return tuple(sorted((triple.object for triple in self.facts(entity, [relation])), key=self.by_fame))
 
     def by_fame(self, entity: Entity) -> tuple[int, int, str]:
-        """Sort key, best known first: many facts (where the store counts them), then low Wikidata numbers, then mixed.
+        """Return a sort key, best known first: number of facts (if counted by the store), Wikidata number, hash.
 
-        Low numbers went to what people know best. Mixed, not by id: the first in the alphabet are no fair sample.
+        Low Wikidata numbers belong to well-known entities. Ties are broken by a hash, because the first in the alphabet
+        are not a fair sample.
         """
         degree = self.store.degree(entity.id) if isinstance(self.store, KnowsDegrees) else 0
         is_item = entity.id[:1] == "Q" and entity.id[1:].isdecimal()
@@ -71,14 +72,14 @@ class GraphReader:
 
 @runtime_checkable
 class KnowsDegrees(Protocol):
-    """A store that can say at once how many triples an entity takes part in."""
+    """A store with a fast count of an entity's triples."""
 
     def degree(self, entity_id: str) -> int:
-        """Number of triples at this entity."""
+        """Return the number of triples at this entity."""
 
 
 def closure(catalogue: RelationCatalogue, relation: str) -> frozenset[str]:
-    """The relations that may follow from this one by composition: with the city, the country and the continent."""
+    """Return the relations implied by this one through composition: from the city to country and continent."""
     found: set[str] = set()
     waiting = [relation]
     while waiting:
@@ -99,11 +100,11 @@ def grow_chains(
     length: int,
     welcome: Sequence[str] = (),
 ) -> dict[tuple[str, ...], Chain]:
-    """Every chain of up to `length` relations from `starts`, which themselves stand at the end of relation `after`.
+    """Return every chain of up to `length` relations from `starts`, the objects of relation `after`.
 
-    A relation may follow another where the catalogue says that they compose, or where it is one of `welcome`, but never
-    so as to say what holds of anything: that the capital of France is the capital of France, or lies in France. A
-    relation with several objects there ends its chain: nothing follows by way of one neighbour among many.
+    A relation may follow another if the catalogue lists them as composing, or if it is in `welcome`. Tautologies are
+    excluded: that the capital of France is the capital of France, or lies in France. A relation with several objects
+    ends its chain: nothing follows through one neighbour among many.
     """
     if after not in catalogue:
         return {}
@@ -130,7 +131,7 @@ def _longer(
     allowed = _followers(catalogue, last, chain.composed) | {r for r in welcome if r in catalogue}
     allowed -= {last.inverse}
     if chain.relations and not last.is_functional and len(chain.paths) > 1:
-        # Which of its neighbours' currencies? A country has one, its neighbours have many.
+        # "The currency of its neighbour" is ambiguous: a country has many neighbours.
         return
     by_relation: dict[str, dict[Entity, tuple[Triple, ...]]] = {}
     for end, path in chain.paths.items():

@@ -1,4 +1,4 @@
-"""`find_consequences`: what else changes if an edit is true, and what must stay as it is."""
+"""`find_consequences`: what else changes if an edit is true, and what must stay."""
 
 from __future__ import annotations
 
@@ -33,14 +33,13 @@ def find_consequences(
     config: ConsequenceConfig,
     exclude: Collection[Switch] = (),
 ) -> EditConsequences:
-    """Everything `store` and `catalogue` say about what an edit entails.
+    """Find everything that an edit entails according to `store` and `catalogue`.
 
-    Forward: chains s –r→ o* –r'→ x whose end was another one with the old object (all of them where that object is
-    unknown). Inverse: what is now also true of o*, and no longer of o. Later hops: chains y –q→ s –r→ o*. Kept: facts
-    of s that none of this touches, and facts of other subjects of r, those that share the old object first. Facts about
-    which the graph cannot tell are none of these and listed apart. Nothing follows by way of what a person switched
-    off (`exclude`: triples by their keys, relations by their ids). What the store does not know leads to fewer
-    consequences, never to an error; deterministic.
+    Forward: chains s –r→ o* –r'→ x with another end under the old object (all chains if that object is unknown).
+    Inverse: facts gained by o* and lost by o. Later hops: chains y –q→ s –r→ o*. Kept: unaffected facts of s, and facts
+    of other subjects of r, those with the old object first. Facts on which the graph is silent are listed separately.
+    Triples (by key) and relations (by id) in `exclude` are ignored. Missing knowledge gives fewer consequences, never
+    an error. Deterministic.
     """
     worlds = EditWorlds(store, catalogue, edit, config=config, exclude=exclude)
     forward = _forward(worlds)
@@ -77,7 +76,7 @@ def _forward(worlds: EditWorlds) -> tuple[Consequence, ...]:
         templates, questions = worlds.words((worlds.ends.relation.id, *key))
         if change is None or not templates:
             continue
-        # With a known old object, an old end that the graph does not give may be the new one as well.
+        # With a known old object, an old end missing from the graph may equal the new one.
         if change.old is None and worlds.ends.old is not None:
             continue
         path_new = chain.paths[change.new]
@@ -102,7 +101,7 @@ def _forward(worlds: EditWorlds) -> tuple[Consequence, ...]:
 
 
 def _chosen(worlds: EditWorlds, candidates: Sequence[Consequence]) -> tuple[Consequence, ...]:
-    # The continent of the city and the continent of its country are one change; the shortest chain stands for it.
+    # The continent of the city and the continent of its country are one change; the shortest chain represents it.
     def said_by(item: Consequence) -> str:
         return item.relation or item.path_new[-1].relation.id
 
@@ -166,7 +165,7 @@ def _inverse(worlds: EditWorlds) -> tuple[tuple[Consequence, ...], tuple[Consequ
 
 
 def _mirrors(worlds: EditWorlds, lost: Sequence[Consequence]) -> list[Triple]:
-    """Return what the store says of the lost inverse facts, where it holds the inverse relation too."""
+    """Return the store's own triples of the lost inverse facts, if it has the inverse relation."""
     held = [worlds.reader.facts(item.subject, [item.relation]) for item in lost if item.relation is not None]
     return [triple for facts in held for triple in facts if triple.object == worlds.ends.subject]
 

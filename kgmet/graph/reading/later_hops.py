@@ -1,4 +1,4 @@
-"""Consequences in which the edited fact is a later hop: the capital of the country that Picasso is a citizen of."""
+"""Consequences with the edited fact as a later hop: the capital of the country that Picasso is a citizen of."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from kgmet.graph.triple import Entity, Triple
 __all__ = ["find_later_hops"]
 
 _FAR_STARTS = 4
-"""At how many of the nearest starting points one more step back is taken; each asks the store a dozen questions."""
+"""Number of nearest starting points from which one more step back is taken; each costs a dozen store queries."""
 _FORWARD_TAILS = 2
-"""How many forward consequences are asked about from afar."""
+"""Number of forward consequences that are extended by a later hop."""
 
 
 def find_later_hops(worlds: EditWorlds, forward: Sequence[Consequence]) -> tuple[Consequence, ...]:
-    """Chains y –q→ s –r→ o*, also with one more hop before (z –p→ y) or after (o* –r'→ x); 2 to 4 hops.
+    """Find chains y –q→ s –r→ o*, also with one more hop before (z –p→ y) or after (o* –r'→ x); 2 to 4 hops.
 
-    The edit's subject stays implicit in their wording. Only those y take part that have s as their single q, the best
-    known first, in turns over the relations.
+    The edit's subject stays implicit in their wording. Only y with s as their single q take part: best known first,
+    alternating over the relations.
     """
     if worlds.spec is None or worlds.ends.old is None or len(worlds.remaining) >= worlds.config.max_values:
         return ()
@@ -42,7 +42,7 @@ def find_later_hops(worlds: EditWorlds, forward: Sequence[Consequence]) -> tuple
 
 
 def _leading_to(worlds: EditWorlds, entity: Entity, following: str) -> Iterator[Triple]:
-    """Yield triples y –q→ `entity` where q may stand before `following`, one relation after the other in turns."""
+    """Yield triples y –q→ `entity` where q may precede `following`, alternating over the relations."""
     by_relation = []
     for spec in worlds.catalogue:
         if following not in spec.composes:
@@ -59,7 +59,7 @@ def _leading_to(worlds: EditWorlds, entity: Entity, following: str) -> Iterator[
 
 
 def _further(worlds: EditWorlds, first: Triple) -> Iterator[tuple[Triple, Triple]]:
-    """Yield triples z –p→ y before y –q→ s, where no one relation says p and q: else it is the same question again."""
+    """Yield triples z –p→ y before y –q→ s, unless a single relation composes p and q (a duplicate question)."""
     for step in _leading_to(worlds, first.subject, first.relation.id):
         if worlds.catalogue.compose(step.relation.id, first.relation.id) is None:
             yield step, first

@@ -1,4 +1,4 @@
-"""What a deep write must leave alone: chains through other subjects, and other facts seen from the same start."""
+"""Facts that a deep write must preserve: chains through other subjects, and other facts from the same start."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["find_kept_later", "share_later_hops"]
 def share_later_hops(
     later: Sequence[Consequence], edited: tuple[str, str, str]
 ) -> tuple[tuple[Consequence, ...], tuple[Consequence, ...]]:
-    """(may be written, are only measured): every second starting point of each leading relation, none in both.
+    """Split later hops into (may be written, only measured): every second starting point of each leading relation.
 
-    Written are chains of two hops that end with the edited fact, whose triple has the key `edited`; longer ones from
-    the same start are in neither.
+    Only chains of two hops that end with the edited fact (triple key `edited`) are written; longer ones from the same
+    start are in neither.
     """
     starts: dict[str, list[str]] = {}
     seen: set[str] = set()
@@ -35,7 +35,7 @@ def share_later_hops(
 def find_kept_later(
     worlds: EditWorlds, later: Sequence[Consequence], neighbours: Sequence[KeptFact], own: Sequence[KeptFact]
 ) -> tuple[KeptFact, ...]:
-    """Return facts over two hops that the edit does not touch, worded as its later hops are.
+    """Return facts over two hops that the edit does not change, worded like its later hops.
 
     For chains y –q→ s –r→ o* in `later`: the same chain from the `neighbours`, y' –q→ s' –r→ o', and other facts of s
     (`own`) from the same start, y –q→ s –r'→ x. In turns, the edit's own neighbours first.
@@ -64,7 +64,7 @@ def _elsewhere(worlds: EditWorlds, leading: Sequence[str], fact: KeptFact) -> li
 
 
 def _beside(worlds: EditWorlds, item: Consequence, own: Sequence[KeptFact], *, turn: int) -> list[KeptFact]:
-    """Other facts of the edit's subject, from the start of one later hop; `turn` says with which to begin."""
+    """Return other facts of the edit's subject, from the start of one later hop; `turn` selects the first."""
     first = item.path_new[0]
     allowed = worlds.catalogue.spec(first.relation.id).composes
     facts = [fact for fact in own if fact.triple.relation.id in allowed]
@@ -109,4 +109,4 @@ def _turns(lists: Sequence[Sequence[KeptFact]]) -> list[KeptFact]:
 
 
 _TRIED = 10
-"""How many of the best-known starting points are tried before a neighbour is passed over."""
+"""Number of best-known starting points tried before a neighbour is skipped."""

@@ -1,4 +1,4 @@
-"""What an edit must leave alone: the subject's other facts, and the same relation of other subjects."""
+"""Facts that an edit must preserve: the subject's other facts, and the same relation of other subjects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["OwnFacts", "find_kept_neighbours", "sort_own_facts"]
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFacts:
-    """The subject's own facts, sorted by what the edit does to them."""
+    """The subject's own facts, grouped by the edit's effect on them."""
 
     kept: tuple[KeptFact, ...]
     outdated: tuple[Triple, ...]
@@ -26,12 +26,11 @@ class OwnFacts:
 
 
 def sort_own_facts(worlds: EditWorlds) -> OwnFacts:
-    """Each fact of the subject is outdated by the edit, kept, or nobody can tell.
+    """Sort the subject's facts into outdated, kept and undecided.
 
-    Outdated: the replaced ones, and those a chain through the new object contradicts (the city becomes Tokyo, so the
-    country is no longer France). Undecided: facts of a relation that depends on the edited one where the graph does
-    not say what follows, facts from which the old object would follow again (in Paris, therefore in France), and
-    other ties to the old object.
+    Outdated: the replaced facts, and those a chain through the new object contradicts (the city becomes Tokyo, so the
+    country is no longer France). Undecided: facts of a dependent relation for which the graph gives no new value, facts
+    that would imply the old object again (in Paris, therefore in France), and other links to the old object.
     """
     outdated = list(worlds.ends.replaced)
     undecided: list[Triple] = []
@@ -58,11 +57,10 @@ def sort_own_facts(worlds: EditWorlds) -> OwnFacts:
 
 
 def find_kept_neighbours(worlds: EditWorlds) -> tuple[KeptFact, ...]:
-    """The edited relation at other subjects: up to half of them share the old object, the rest are spread over others.
+    """Find other subjects of the edited relation: up to half share the old object, the others vary.
 
-    Left out are subjects whose own answer the edit changes (what stands in the moved city moves along) or puts in
-    doubt, and those whose name says the answer (Chicago Midway Airport). Those of the same kind as the edit's subject
-    come first.
+    Subjects whose answer the edit changes (a building in the moved city) or puts in doubt are left out, and so are
+    those whose name gives away the answer (Chicago Midway Airport). Subjects of the same type as the edit's come first.
     """
     spec, ends, limit = worlds.spec, worlds.ends, worlds.config.max_neighbours
     if limit == 0 or worlds.edit.relation is None:
@@ -101,7 +99,7 @@ def find_kept_neighbours(worlds: EditWorlds) -> tuple[KeptFact, ...]:
 
 
 def _fitting(worlds: EditWorlds, candidates: Sequence[Triple], *, room: int) -> tuple[list[Triple], list[Triple]]:
-    """Candidates that the edit does not touch, in order: up to `room` of the subject's kind, and others met before."""
+    """Return unaffected candidates in order: up to `room` of the subject's type, and others met before."""
     relation = worlds.ends.relation.id
     profile = {triple.relation.id for triple in worlds.reader.facts(worlds.ends.subject)}
     alike: list[Triple] = []
@@ -122,7 +120,7 @@ def _fitting(worlds: EditWorlds, candidates: Sequence[Triple], *, room: int) -> 
 
 
 def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[Triple]) -> bool:
-    """Whether two subjects are of one kind, as far as their types say, else by the relations they have."""
+    """Return whether two subjects are of one type, judged by their types or else by their relations."""
     if first.type and second.type:
         return first.type == second.type
     other = {fact.relation.id for fact in facts}
@@ -130,15 +128,15 @@ def _is_alike(first: Entity, profile: set[str], second: Entity, facts: Sequence[
 
 
 def _depends(worlds: EditWorlds, facts: Iterable[Triple]) -> bool:
-    """Whether a subject with these facts gets the edited relation's answer through the edit's subject."""
+    """Return whether these facts derive the edited relation's answer through the edit's subject."""
     relation, changed = worlds.ends.relation.id, worlds.ends.subject
     return any(t.object == changed and worlds.catalogue.compose(t.relation.id, relation) == relation for t in facts)
 
 
 def _is_denied(worlds: EditWorlds, triple: Triple) -> bool:
-    """Whether another relation of the edit's family says of the subject what the edit denies: lies in Japan.
+    """Return whether another relation of the edit's family states what the edit denies.
 
-    The family says one thing of different kinds of object, so only an object of the new one's kind is denied.
+    Relations of a family say the same of different types of object, so only an object of the new one's type is denied.
     """
     family = worlds.catalogue.family_of(worlds.ends.relation.id)
     if triple.relation.id not in {spec.id for spec in family} or triple.object == worlds.ends.new:
@@ -147,7 +145,7 @@ def _is_denied(worlds: EditWorlds, triple: Triple) -> bool:
 
 
 def _contradicts(worlds: EditWorlds, triple: Triple) -> bool:
-    """Whether this fact says otherwise than the edit: in Paris, so in France; in the Alps, so in Europe."""
+    """Return whether this fact contradicts the edit: in Paris, so in France; in the Alps, so in Europe."""
     if triple.relation.id not in worlds.catalogue:
         return False
     spec = worlds.catalogue.spec(triple.relation.id)

@@ -1,7 +1,7 @@
-"""`generate_probes`: a complete probe set for any edit, read from its consequences.
+"""`generate_probes`: a complete probe set for any edit, generated from its consequences.
 
-Prompts to continue and questions to answer in the manner of CounterFact (Meng et al. 2022, arXiv:2202.05262) and
-MQuAKE (Zhong et al. 2023, arXiv:2305.14795). Nothing that `split_templates` gives to the search is asked here.
+Prompts to continue and questions to answer, modelled on CounterFact (Meng et al. 2022, arXiv:2202.05262) and MQuAKE
+(Zhong et al. 2023, arXiv:2305.14795). No template that `split_templates` gives to the search is used here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.fact import FactEdit
 from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
 from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
-from kgmet.graph.phrasing import in_slot, says, split_templates
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, in_slot, says, split_templates
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -35,28 +35,28 @@ __all__ = [
 PromptKind = Literal[
     "rewrite", "paraphrase", "consequence", "multi_hop", "later_hop", "inverse", "neighbour", "control"
 ]
-"""What a prompt asks for: the edit, the edit in other words, what follows, what follows as a question, what follows
-from afar, the mirror fact, another subject's fact, the subject's other facts."""
+"""Kind of prompt: the edit, a paraphrase, a consequence, a consequence as a question, a later hop, the inverse fact, a
+neighbour's fact, another fact of the subject."""
 PROMPT_KINDS: tuple[PromptKind, ...] = (
     *("rewrite", "paraphrase", "consequence", "multi_hop"),
     *("later_hop", "inverse", "neighbour", "control"),
 )
-"""All kinds, in the order in which they are shown."""
+"""All kinds, in display order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionConfig:
-    """How many probes of each kind."""
+    """Number of probes of each kind."""
 
-    n_probe_only: int = 2
-    """Wordings per fact (of the edit too) that are kept for the probes and out of every search; at least 1. Whoever
-    searches must leave out as many."""
+    n_probe_only: int = N_PROBE_WORDINGS
+    """Wordings per fact (and of the edit) held out from every search for the probes; at least 1. The search must use
+    the same number."""
     n_questions: int = 3
-    """Most questions per consequence; MQuAKE asks three."""
+    """Most questions per consequence; MQuAKE has three."""
     n_later_hops: int = 12
     """Most probes with an implicit subject."""
     n_neighbours: int = 10
-    """Most neighbourhood probes; CounterFact has ten. Each asks another subject."""
+    """Most neighbourhood probes, each of another subject; CounterFact has ten."""
     n_controls: int = 10
     """Most probes of the subject's other facts."""
 
@@ -70,12 +70,11 @@ class QuestionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedPrompt:
-    """One prompt and what a model should answer once the edit is in.
+    """One prompt with the answer expected after the edit.
 
-    `text` is complete; `template` has ``{}`` where `subject` stands in it. `form` says whether `text` is to be
-    continued or is a question. `aliases` are other right answers and names of the right answer, `rejected_aliases`
-    those of the answer that would be wrong. `path` is the chain behind it, and `source_id` the consequence or kept
-    fact it was made from.
+    `text` is complete; `template` has ``{}`` in place of `subject`. `form` says whether `text` is continued or
+    answered. `aliases` are other right answers and names of the right answer, `rejected_aliases` those of the wrong
+    one. `path` is the supporting chain of triples, and `source_id` the consequence or kept fact it was made from.
     """
 
     kind: PromptKind
@@ -99,7 +98,7 @@ class GeneratedPrompt:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GeneratedPrompt:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if it is not a generated prompt.
@@ -128,11 +127,11 @@ def generate_probes(
     *,
     config: QuestionConfig,
 ) -> tuple[GeneratedPrompt, ...]:
-    """Probes of all kinds for one edit, by kind, each text once per kind.
+    """Generate probes of all kinds for one edit, sorted by kind, each text once per kind.
 
-    Of the edit, every consequence and every kept fact only the probe templates are asked, those that
-    ``split_templates(templates, config.n_probe_only)`` keeps from the search. Of the neighbours only those are asked
-    that no solve protects. Questions serve no search and are free.
+    For the edit, every consequence and every kept fact, only the templates that ``split_templates(templates,
+    config.n_probe_only)`` holds out from the search are used. Only neighbours that no solve protects are used.
+    Questions are never part of a search.
     """
     ends = find_ends(store, edit)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
@@ -154,7 +153,7 @@ def generate_probes(
 
 
 def paraphrases(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]:
-    """The catalogue's other prompts for the edit's relation, each with one ``{}``; the edit's own is not among them."""
+    """Return the catalogue's prompts for the edit's relation, each with one ``{}``, without the edit's own."""
     if edit.relation is None or edit.relation not in catalogue:
         return ()
     own = " ".join(edit.template.casefold().split())
@@ -187,7 +186,7 @@ def _paraphrased(
 
 
 def first_questions(consequences: EditConsequences) -> list[tuple[Consequence, GeneratedPrompt]]:
-    """Return the first question of each forward consequence, as a person asks it."""
+    """Return the first question of each forward consequence, for the chat form."""
     return [
         (item, prompt)
         for item in consequences.forward
@@ -198,7 +197,7 @@ def first_questions(consequences: EditConsequences) -> list[tuple[Consequence, G
 def prompts_of(
     kind: PromptKind, item: Consequence, templates: Iterable[str], *, form: Literal["cloze", "question"] = "cloze"
 ) -> Iterator[GeneratedPrompt]:
-    """Yield the prompts a consequence gives with these templates; none where nothing is true after the edit."""
+    """Yield a consequence's prompts with these templates; none if it has no new answer."""
     if item.new is None:
         return
     right = {entity.id for entity in (item.new, *item.also)}
@@ -222,7 +221,7 @@ def prompts_of(
 
 
 def _later(items: Sequence[Consequence], config: QuestionConfig) -> list[GeneratedPrompt]:
-    # One prompt and one question of each before the second of any: many starting points tell more than many wordings.
+    # One prompt and one question of each before the second of any: many starting points inform more than many wordings.
     found: list[GeneratedPrompt] = []
     for number in range(max(config.n_probe_only, 1)):
         for item in items:
@@ -241,7 +240,7 @@ def _kept(
             continue
         if says(fact.triple.subject.label, fact.triple.object.label):
             continue
-        # One prompt each, in turns, so that a set of ten holds ten subjects and several wordings.
+        # One prompt each, alternating, so that a set of ten has ten subjects and several wordings.
         template = held[number % len(held)]
         subject = in_slot(template, fact.triple.subject)
         yield GeneratedPrompt(

@@ -1,4 +1,4 @@
-"""`EditEnds`: the nodes and the edge of the graph that an edit speaks of, known to the store or not."""
+"""`EditEnds`: the nodes and the edge of the graph that an edit refers to, known to the store or not."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from kgmet.graph.triple import Entity, Relation, Triple
 __all__ = ["TYPED", "EditEnds", "find_ends"]
 
 TYPED = "typed:"
-"""Ids of entities and relations that exist only because somebody typed them start so."""
+"""Prefix of ids for entities and relations that were typed and are not in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditEnds:
-    """What an edit's words mean in a store.
+    """An edit resolved in a store.
 
-    `subject`, `relation` and `new` always exist: what the store does not know gets an id that starts with ``typed:``.
-    `replaced` are the store's edges that the edit takes away.
+    `subject`, `relation` and `new` always exist: an unknown one gets an id that starts with ``typed:``. `replaced` are
+    the store's edges that the edit removes.
     """
 
     subject: Entity
@@ -31,12 +31,12 @@ class EditEnds:
 
     @property
     def edge(self) -> Triple:
-        """The edge the edit puts into the graph."""
+        """The edge the edit adds to the graph."""
         return Triple(subject=self.subject, relation=self.relation, object=self.new, source="edit")
 
     @property
     def old_edge(self) -> Triple | None:
-        """The edge that stood there before, as far as anybody knows."""
+        """The edge before the edit, if known."""
         if self.old is None:
             return None
         known = [triple for triple in self.replaced if triple.object == self.old]
@@ -46,10 +46,10 @@ class EditEnds:
 
 
 def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False) -> EditEnds:
-    """EditWorlds up the edit's ids in `store`; what it does not know becomes an ad-hoc node, never an error.
+    """Look up the edit's ids in `store`; unknown ones become ad-hoc nodes, never an error.
 
     Without an old object in the edit, the relation's first edge at the subject (by id) gives it. Only the old object's
-    edge is replaced, and the others stay beside the new one, unless the relation `is_functional`.
+    edge is replaced, unless the relation `is_functional`; the others stay beside the new one.
     """
     subject = _entity(store, edit.subject_id, edit.subject)
     new = _entity(store, edit.new_object_id, edit.new_object)

@@ -1,4 +1,4 @@
-"""`retrieve_subgraph`: what a graph says around an edit, before or after it, as one `Subgraph`."""
+"""`retrieve_subgraph`: the part of a graph around an edit, before or after it, as a `Subgraph`."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from kgmet.graph.triple import Entity, Triple
 __all__ = ["NO_EDGE", "State", "Subgraph", "SubgraphConfig", "Switch", "expand", "retrieve_subgraph", "without"]
 
 State = Literal["after", "before"]
-"""Which world is drawn: the one the edit makes true, or the one it found."""
+"""The state of the world: after the edit, or before it."""
 Switch = tuple[str, str, str] | str
-"""What can be switched off: one triple by its key, or a relation by its id."""
+"""An exclusion: one triple by its key, or a relation by its id."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubgraphConfig:
-    """How much of the graph around an edit takes part."""
+    """Size limits of the subgraph."""
 
     max_triples: int = 35
-    """Most triples kept, the edited one included; at least 1. 35 is the paper's setting."""
+    """Most triples, including the edited one; at least 1. 35 is the paper's setting."""
     hops: int = 2
-    """How many edges are followed from the object of the edited fact; 0 to 3."""
+    """Number of edges followed from the object of the edited fact; 0 to 3."""
     include_incoming: bool = True
-    """Whether facts *about* the subject, of which it is the object, take part."""
+    """Whether incoming triples of the subject are included."""
     include_literals: bool = False
-    """Whether values (calling codes, years) take part beside things."""
+    """Whether literal values (calling codes, years) are included."""
     max_per_relation: int = 6
-    """Most triples of one relation at one node in one direction, so that no list crowds out the rest; at least 1."""
+    """Most triples of one relation at one node in one direction, so that no list fills the graph; at least 1."""
     read_limit: int = 200
-    """Most triples read at one node and in one direction; bounds the time at a hub. At least 1."""
+    """Most triples read at one node in one direction, which bounds the time at hubs; at least 1."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -57,24 +57,24 @@ def retrieve_subgraph(
     state: State = "after",
     consequences: EditConsequences | None = None,
 ) -> Subgraph:
-    """Return the triples around an edit (METHOD.md §1.2), at most `config.max_triples` of them.
+    """Retrieve at most `config.max_triples` triples around an edit.
 
-    After the edit: the new edge in place of the old, the subject's own facts, and the facts of the new object,
-    `config.hops` edges far. Before it: the same with the old object. They are taken ring by ring, within a ring by
-    relation, then object; the subject's own facts get at most half of the places while the object's facts want the
-    rest. Deterministic; the edited edge always takes part.
+    After the edit: the new edge in place of the old, the subject's own facts, and the facts of the new object, up to
+    `config.hops` edges away. Before it: the same with the old object. They are taken ring by ring, within a ring by
+    relation, then object. The subject's own facts get at most half of the places as long as the object's facts fill the
+    rest. Deterministic; the edited edge is always included.
 
     Args:
-        store: where to ask.
-        edit: with the ids that are known; what `store` does not know becomes a node of its own (``typed:…``).
-        config: how much.
-        exclude: triples (keys) and relations (ids) a person switched off; they end in `Subgraph.switched_off`.
+        store: the graph.
+        edit: the edit with its known ids; anything unknown to `store` becomes an ad-hoc node (``typed:…``).
+        config: size limits.
+        exclude: triples (keys) and relations (ids) the user switched off; they end in `Subgraph.switched_off`.
         state: the world after the edit, or before it.
-        consequences: the edit's consequences where they are known: own facts that the edit makes untrue are then
-            replaced by those that follow from it, so that the graph does not contradict itself.
+        consequences: the edit's consequences, if known: outdated facts of the subject are then replaced by the implied
+            ones, so that the graph does not contradict itself.
 
     Returns:
-        A graph that has at least the anchor, and the edited edge wherever it exists.
+        A graph with at least the anchor, and the edited edge if it exists.
     """
     ends = find_ends(store, edit)
     world = _World(store, ends, config=config, exclude=exclude)
@@ -104,7 +104,7 @@ def retrieve_subgraph(
 
 
 class _World:
-    """Reads triples of one state of the graph, and remembers what it passed over."""
+    """Reader of one state of the graph, which records what it leaves out."""
 
     def __init__(
         self, store: TripleStore, ends: EditEnds, *, config: SubgraphConfig, exclude: Collection[Switch]
@@ -123,7 +123,7 @@ class _World:
         return found
 
     def follow(self, start: Entity, *, hops: int) -> list[Triple]:
-        """Rings of outgoing facts from `start`, nearest first; reading ends where the cap is certainly full."""
+        """Return rings of outgoing facts from `start`, nearest first; reading stops once the cap is reached."""
         seen, ring, found = {start}, [start], list[Triple]()
         for _ in range(hops):
             following: list[Entity] = []
@@ -157,8 +157,8 @@ class _World:
 
 
 def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Triple]:
-    # A country has some forty facts of its own. Without a share for the new object's facts the graph would not show
-    # the very thing that the edit brings in.
+    # A country has some forty facts of its own. Without a share for the new object's facts, the graph would not show
+    # what the edit adds.
     own = list({triple.key: triple for triple in own}.values())
     keys = {triple.key for triple in own}
     further = list({triple.key: triple for triple in further if triple.key not in keys}.values())
@@ -169,17 +169,15 @@ def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Tripl
 def expand(
     subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12, read_limit: int = 200
 ) -> Subgraph:
-    """Return the subgraph with up to `limit` more triples at one of its entities, in both directions.
+    """Add up to `limit` triples at one of the subgraph's entities, in both directions.
 
-    What was switched off or replaced stays away; what does not fit is counted in `n_left_out`.
+    Switched-off and replaced triples stay out; triples above the limit are counted in `n_left_out`.
 
     Raises:
         UnknownEntityError: if `entity_id` is not in the subgraph.
     """
     if entity_id not in {entity.id for entity in subgraph.entities}:
-        raise UnknownEntityError(
-            f"{entity_id!r} is not in this graph, so it cannot be opened. Choose one of its nodes."
-        )
+        raise UnknownEntityError(f"{entity_id!r} is not in this graph and cannot be expanded. Choose one of its nodes.")
     away = {triple.key for triple in (*subgraph.triples, *subgraph.replaced, *subgraph.switched_off)}
     around = (*store.outgoing(entity_id, limit=read_limit), *store.incoming(entity_id, limit=read_limit))
     fresh = {t.key: t for t in around if t.key not in away and t.subject != t.object and not t.object.is_literal}
@@ -188,10 +186,10 @@ def expand(
 
 
 def without(subgraph: Subgraph, off: Collection[Switch]) -> Subgraph:
-    """Return the subgraph with these triples (keys) and relations (ids) switched off; the edited edge always stays.
+    """Switch triples (keys) and relations (ids) off in the subgraph; the edited edge always stays.
 
-    What hangs on the anchor only through them goes too. To switch something on again, retrieve it again with fewer
-    exclusions.
+    Nodes connected to the anchor only through them are removed too. To switch something on again, retrieve the subgraph
+    with fewer exclusions.
     """
     edited = subgraph.edited
     dropped = [

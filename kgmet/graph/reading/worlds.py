@@ -1,4 +1,4 @@
-"""`EditWorlds`: the two worlds of one edit, before and after it, side by side."""
+"""`EditWorlds`: what a store says before and after one edit."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ KNOWN_RELATIONS = (
     *("P17", "P30", "P37", "P38", "P36", "P27", "P103", "P1412", "P19", "P106"),
     *("P641", "P159", "P112", "P50", "P140", "P452", "P495", "P407"),
 )
-"""Relations that small models know, the best known first: country, continent, language, currency, capital, …"""
+"""Relations that small models know, best known first: country, continent, language, currency, capital, …"""
 
 Paths = dict[Entity, tuple[Triple, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsequenceConfig:
-    """Which consequences are looked for, and how many."""
+    """Kinds and numbers of consequences to find."""
 
     max_hops: int = 3
-    """Longest chain that starts with the edited fact, that fact included; 2 to 4."""
+    """Longest chain that starts with the edited fact, counting that fact; 2 to 4."""
     max_consequences: int = 12
     """Most forward consequences."""
     max_later_hops: int = 12
     """Most consequences in which the edited fact is a later hop."""
     max_inverse: int = 4
-    """Most inverse facts lost (one is gained at most)."""
+    """Most lost inverse facts (at most one is gained)."""
     max_kept_own: int = 12
     """Most facts of the subject that must stay."""
     max_neighbours: int = 24
     """Most facts of other subjects that must stay; half of them are protected, half measured."""
     max_kept_later: int = 0
-    """Most facts over two hops that must stay, once to protect and once to measure; needed for deep writes only."""
+    """Most facts over two hops that must stay, to protect and again to measure; for deep writes only."""
     max_values: int = 3
-    """A relation with more objects than this at one subject is not asked about: any answer would do. At least 1."""
+    """A relation with more objects than this at one subject is skipped, because any answer would do. At least 1."""
     max_templates: int = 8
-    """Most prompts per consequence or kept fact; at least 2, one to search with and one to probe with."""
+    """Most prompts per consequence or kept fact; at least 2, one for the search and one for the probes."""
     max_questions: int = 6
     """Most questions per consequence."""
     relations: tuple[str, ...] = KNOWN_RELATIONS
-    """Relations in the order in which they are preferred, short chains before long ones; others follow by id."""
+    """Relations in order of preference; short chains come before long ones, other relations follow by id."""
     include_literals: bool = False
-    """Whether values (calling codes, years) count as ends."""
+    """Whether literal values (calling codes, years) count as ends of chains."""
     read_limit: int = 200
-    """Most triples read by one question to the store; at least 1."""
+    """Most triples read per store query; at least 1."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -81,7 +81,7 @@ class ConsequenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One answer that becomes another: the first of each side, and further right answers."""
+    """A changed answer: the main one before and after, and further right answers."""
 
     new: Entity
     old: Entity | None
@@ -90,7 +90,7 @@ class Change:
 
 
 class EditWorlds:
-    """What a store says for one edit: its ends, and every chain of relations from the new and from the old object."""
+    """One edit resolved in a store, with every chain of relations from its new and from its old object."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class EditWorlds:
         self.dependent = frozenset() if self.spec is None else closure(catalogue, self.spec.id) - {self.spec.id}
 
     def _remaining(self) -> Paths:
-        """Return the further objects of the edited relation, which it keeps: the other languages of Switzerland."""
+        """Return the other objects of the edited relation, which stay: the other languages of Switzerland."""
         away = {*self.ends.replaced, self.ends.edge}
         facts = () if self.edit.relation is None else self.reader.facts(self.ends.subject, [self.edit.relation])
         return {triple.object: (triple,) for triple in facts if triple not in away}
@@ -132,17 +132,17 @@ class EditWorlds:
         )
 
     def _returns(self, chain: Chain) -> bool:
-        # The country of the capital of Spain is Spain. To ask for it again after an edit of the capital is a play on
-        # words, and so is everything that is asked by way of it.
+        # The country of the capital of Spain is Spain. After an edit of the capital this and every chain through it is
+        # circular.
         return any(triple.object == self.ends.subject for path in chain.paths.values() for triple in path)
 
     def rank(self, relation: str) -> tuple[int, str]:
-        """Sort key: the place in `config.relations`, then the id."""
+        """Return a sort key: the position in `config.relations`, then the id."""
         order = self.config.relations
         return (order.index(relation) if relation in order else len(order)), relation
 
     def ends_by(self, relation: str, *, new: bool) -> Paths:
-        """Ends of all chains that compose to this one relation of the subject, in the new or the old world."""
+        """Return the ends of all chains that compose to this relation of the subject, in the new or the old world."""
         found: Paths = {}
         chains = self.new_chains if new else self.old_chains
         for key in sorted(chains, key=lambda relations: (len(relations), relations)):
@@ -152,11 +152,11 @@ class EditWorlds:
         return found
 
     def stored(self, relation: str) -> Paths:
-        """Return what the store says directly of the subject."""
+        """Return the store's direct objects of the subject."""
         return {triple.object: (triple,) for triple in self.reader.facts(self.ends.subject, [relation])}
 
     def change(self, new_ends: Iterable[Entity], old_ends: Iterable[Entity]) -> Change | None:
-        """Return how the answer changes, or nothing where it does not clearly do so."""
+        """Return the changed answer, or ``None`` if the change is not clear."""
         new, old = sorted(set(new_ends), key=self.reader.by_fame), sorted(set(old_ends), key=self.reader.by_fame)
         gained = [entity for entity in new if entity not in old]
         lost = [entity for entity in old if entity not in new]
@@ -185,7 +185,7 @@ class EditWorlds:
     def make(
         self, kind: ConsequenceKind, *, path_new: tuple[Triple, ...], path_old: tuple[Triple, ...], **rest: Any
     ) -> Consequence:
-        """Return a consequence with its id, which depends on the edit and the chain alone."""
+        """Make a consequence; its id depends only on the edit and the chain."""
         chain = path_new or path_old
         parts = [part for triple in chain for part in triple.key]
         name = digest("consequence", self.edit.id, kind, *parts)[:12]
@@ -202,7 +202,7 @@ class EditWorlds:
         return f"the {triple.relation.label} of {name}"
 
     def explain(self, path_new: Sequence[Triple], path_old: Sequence[Triple]) -> str:
-        """Why the end changes, in plain words."""
+        """Explain in words why the end of the chain changes."""
         links = []
         for triple in path_new:
             verb = "becomes" if triple.key == self.ends.edge.key else "is"

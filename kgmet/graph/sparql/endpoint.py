@@ -1,8 +1,8 @@
 """`EndpointClient`: one SPARQL 1.1 endpoint over HTTP, with rate limits and checked replies.
 
-Polite: an honest User-Agent, few retries, Retry-After obeyed, answers kept on disk and asked for once. On guard: a
-reply is read in pieces and cut off at a limit of bytes, rows and time; redirects leave neither host nor port; what is
-no well-formed result is an `EndpointError` and never a fact.
+Etiquette: an honest User-Agent, few retries, Retry-After obeyed, replies cached on disk. Safety: a reply is read in
+pieces and cut off at a limit of bytes, rows and time; redirects stay on the same host and port; a malformed result is
+an `EndpointError`, never a fact.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointSettings:
-    """How long, how often and how much an endpoint is asked.
+    """Limits on time, retries and size of requests to an endpoint.
 
     Raises:
         ConfigError: if a number is out of range.
     """
 
     timeout_s: float = 20.0
-    """Longest silence of the server, in seconds."""
+    """Longest wait for the server's next bytes, in seconds."""
     deadline_s: float = 60.0
     """Longest time for one reply from first to last byte, in seconds."""
     retries: int = 2
-    """How often a busy or unreachable server is asked again."""
+    """Number of retries of a busy or unreachable server."""
     max_wait_s: float = 10.0
-    """Longest wait a server may ask for before the question is given up, in seconds."""
+    """Longest Retry-After that is obeyed before the query is abandoned, in seconds."""
     max_bytes: int = 8 * 2**20
     """Longest reply, in bytes after decompression."""
     max_rows: int = 20_000
     """Most rows of a reply."""
     cache_days: float = 30.0
-    """Answers younger than this are not asked for again, in days; older ones serve if the endpoint fails."""
+    """Age in days up to which a cached reply is used; older ones are used if the endpoint fails."""
     max_cache_bytes: int = 200 * 2**20
-    """Size of the folder of answers, in bytes."""
+    """Largest size of the reply cache, in bytes."""
     offline: bool = False
-    """Ask nobody: answer from the folder alone."""
+    """Send no requests: answer from the cache alone."""
     contact: str = ""
-    """Address the operator may write to; part of the User-Agent, as some operators ask for."""
+    """Contact address in the User-Agent, which some operators require."""
 
     def __post_init__(self) -> None:
         """Check every number."""
@@ -74,7 +74,7 @@ class EndpointSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointReply:
-    """Rows of one SELECT, variable → term; `fetched` is when the endpoint gave them (UTC)."""
+    """Rows of one SELECT, variable → term; `fetched` is the time of the reply (UTC)."""
 
     rows: tuple[Mapping[str, Term], ...]
     fetched: datetime
@@ -82,20 +82,20 @@ class EndpointReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointStatus:
-    """Origin of the answers so far, and the last error."""
+    """Origin of the replies so far, and the last error."""
 
     asked: int
-    """Questions the endpoint answered now."""
+    """Queries answered by the endpoint."""
     from_cache: int
-    """Questions answered from the folder."""
+    """Queries answered from the cache."""
     oldest: datetime | None
-    """Date of the oldest answer used."""
+    """Date of the oldest cached reply used."""
     problem: str | None
-    """Why the endpoint was not asked or did not answer last time; ``None`` if it did."""
+    """Why the endpoint did not answer the last query; ``None`` if it did."""
 
 
 class EndpointClient:
-    """Client of one endpoint; may be shared by threads."""
+    """Thread-safe client of one endpoint."""
 
     def __init__(
         self,
@@ -124,23 +124,23 @@ class EndpointClient:
             transport=transport,
             timeout=settings.timeout_s,
             follow_redirects=False,
-            # A proxy of the environment has no business with a server on this machine.
+            # Proxies from the environment do not apply to a server on this machine.
             trust_env=self._url.host not in _LOOPBACK,
             headers={"User-Agent": user_agent(settings.contact), "Accept": "application/sparql-results+json"},
         )
 
     @property
     def status(self) -> EndpointStatus:
-        """Where the answers so far came from."""
+        """Origin of the replies so far."""
         return EndpointStatus(
             asked=self._asked, from_cache=self._from_cache, oldest=self._oldest, problem=self._problem
         )
 
     def select(self, query: str) -> EndpointReply:
-        """Answer a SELECT query from the folder if it is young enough, else by asking, else from the folder at any age.
+        """Answer a SELECT query from a recent cached reply, else from the endpoint, else from any cached reply.
 
         Raises:
-            EndpointError: if the endpoint fails, lies or may not be asked, and the folder has no answer.
+            EndpointError: if the endpoint fails, sends invalid data or is not allowed, and the cache has no reply.
         """
         kept = self._cache.get(str(self._url), query)
         young = kept is not None and datetime.now(UTC) - kept.fetched <= timedelta(days=self._settings.cache_days)
@@ -194,9 +194,9 @@ class EndpointClient:
         return tuple(rows)
 
     def _fetch(self, query: str) -> str:
-        """Return the body of the reply; waits and asks again where that helps."""
+        """Return the body of the reply, with retries where they help."""
         if self._settings.offline:
-            raise EndpointError(f"{self._url} is not asked in offline mode, and no answer to this question is kept.")
+            raise EndpointError(f"{self._url} is not asked in offline mode, and no reply to this query is cached.")
         if (left := self._closed_until - time.monotonic()) > 0:
             raise EndpointError(f"{self._url} did not answer; it is asked again in {left:.0f} s. Last: {self._problem}")
         problem = ""
@@ -215,7 +215,7 @@ class EndpointClient:
                 wait = retry_after(headers.get("Retry-After"), default=wait)
             if wait > self._settings.max_wait_s:
                 self._closed_until = time.monotonic() + wait
-                raise EndpointError(f"{problem} It asks to be left alone for {wait:.0f} s; try again after that.")
+                raise EndpointError(f"{problem} It asks for a pause of {wait:.0f} s; try again after that.")
             if attempt < self._settings.retries:
                 self._sleep(wait)
         self._closed_until = time.monotonic() + _PAUSE_S

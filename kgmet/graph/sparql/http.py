@@ -1,4 +1,4 @@
-"""HTTP etiquette for SPARQL endpoints: User-Agent, address check, Retry-After."""
+"""HTTP etiquette for SPARQL endpoints: User-Agent, URL validation, Retry-After."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def user_agent(contact: str = "") -> str:
 
 
 def checked_url(address: str) -> httpx.URL:
-    """Return the address of an endpoint.
+    """Check the address of an endpoint and return it.
 
     Raises:
         EndpointError: if it is not http or https, or holds a password.
@@ -49,7 +49,7 @@ def checked_url(address: str) -> httpx.URL:
 
 
 def retry_after(value: str | None, *, default: float) -> float:
-    """Return the seconds a server asks to wait; it may say so in seconds or as a date."""
+    """Return the seconds to wait from a Retry-After header, given in seconds or as a date."""
     if not value:
         return default
     if value.strip().isdigit():

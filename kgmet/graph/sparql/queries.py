@@ -1,6 +1,6 @@
-"""The SPARQL texts `SparqlStore` asks with.
+"""The SPARQL queries of `SparqlStore`.
 
-Terms come in as terms and are written by pyoxigraph's serialiser, so none of them can end a query early.
+Terms are passed as terms and written by pyoxigraph's serialiser, so none of them can inject query text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 LANGUAGES = ("en", "mul", "")
-"""Languages of labels, best first; Wikidata keeps names that are the same everywhere under ``mul``."""
+"""Languages of labels, best first; Wikidata uses ``mul`` for names that are the same in all languages."""
 
 _SITELINKS = ox.NamedNode("http://wikiba.se/ontology#sitelinks")
 _NO_NAMES = f"FILTER(?p NOT IN ({terms.LABEL}, {terms.ALIAS}, {terms.DESCRIPTION}))"
@@ -37,7 +37,7 @@ _SPOKEN = ", ".join(str(ox.Literal(language)) for language in LANGUAGES)
 
 
 def spellings(text: str) -> list[str]:
-    """`text` as labels usually write it: as typed, without article, with capitals."""
+    """Return usual spellings of `text` as a label: as typed, without article, with capitals."""
     line = terms.literal_text(text, longest=MAX_FIELD)
     bare = without_article(line)
     if not bare:
@@ -47,16 +47,16 @@ def spellings(text: str) -> list[str]:
 
 
 def all_relations() -> str:
-    """?p: predicates of facts."""
+    """Return a query for ?p: the predicates of facts."""
     return f"SELECT DISTINCT ?p WHERE {{ ?s ?p ?o . {_NO_NAMES} }} LIMIT 2000"
 
 
 def around(
     here: Term, *, way: Literal["out", "in"], relations: Sequence[Term] | None, limit: int, wikidata: bool
 ) -> str:
-    """?p, ?e, ?l: predicate, other end and its labels; at most `limit` triples.
+    """Return a query for ?p, ?e, ?l: predicate, other end and its labels; at most `limit` triples.
 
-    Names are no facts; of Wikidata only direct statements between entities are.
+    Names do not count as facts; in Wikidata only direct statements between entities do.
     """
     chosen = "" if relations is None else f"VALUES ?p {{ {_list(relations)} }} "
     pattern = f"{here} ?p ?e" if way == "out" else f"?e ?p {here}"
@@ -66,13 +66,13 @@ def around(
 
 
 def with_relation(relation: Term, *, limit: int) -> str:
-    """?s, ?o, ?sl, ?ol: both ends and their labels; at most `limit` triples."""
+    """Return a query for ?s, ?o, ?sl, ?ol: both ends and their labels; at most `limit` triples."""
     facts = f"SELECT DISTINCT ?s ?o WHERE {{ ?s {relation} ?o }} LIMIT {limit}"
     return f"SELECT ?s ?o ?sl ?ol WHERE {{ {{ {facts} }} {_label('s', 'sl')} {_label('o', 'ol')} }}"
 
 
 def bearing(names: Sequence[str], *, limit: int) -> str:
-    """?e, ?p, ?m, ?n: entities of these names, label or alias, the name, and how many Wikipedias write about it."""
+    """Return a query for ?e, ?p, ?m, ?n: entity, label or alias, matched name, number of Wikipedia articles."""
     written = _list(
         ox.Literal(name, language=language) if language else ox.Literal(name)
         for name in names
@@ -86,7 +86,7 @@ def bearing(names: Sequence[str], *, limit: int) -> str:
 
 
 def describe(wanted: Sequence[Term]) -> str:
-    """?e, ?p, ?t: labels, aliases and descriptions of these entities."""
+    """Return a query for ?e, ?p, ?t: labels, aliases and descriptions of these entities."""
     kinds = _list([terms.LABEL, terms.ALIAS, terms.DESCRIPTION])
     return (
         f"SELECT ?e ?p ?t WHERE {{ VALUES ?e {{ {_list(wanted)} }} VALUES ?p {{ {kinds} }} ?e ?p ?t . "
@@ -95,12 +95,12 @@ def describe(wanted: Sequence[Term]) -> str:
 
 
 def labels(wanted: Sequence[Term]) -> str:
-    """?e, ?l: these terms with their labels."""
+    """Return a query for ?e, ?l: these terms with their labels."""
     return f"SELECT ?e ?l WHERE {{ VALUES ?e {{ {_list(wanted)} }} {_label('e', 'l')} }}"
 
 
 def mention(term: Term) -> str:
-    """Return one row if any triple has this term at an end."""
+    """Return a query with one row if any triple has this term as subject or object."""
     return f"SELECT ?p WHERE {{ {{ {term} ?p ?o }} UNION {{ ?s ?p {term} }} }} LIMIT 1"
 
 

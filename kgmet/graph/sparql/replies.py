@@ -1,4 +1,4 @@
-"""Replies of an endpoint, kept on disk: one JSON file each, saying what was asked, of whom and when."""
+"""Disk cache of endpoint replies: one JSON file each, with query, endpoint and time."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _REPLY = Limits(n_bytes=512 << 20)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredReply:
-    """`body` is the endpoint's JSON as it came; `fetched` is when (UTC)."""
+    """One reply: `body` is the endpoint's JSON unchanged; `fetched` its time (UTC)."""
 
     body: str
     fetched: datetime
 
 
 class ReplyCache:
-    """A folder of replies that never outgrows `max_bytes`: the longest unused go first."""
+    """A folder of replies limited to `max_bytes`; the least recently used are deleted first."""
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
 
     def get(self, endpoint: str, query: str) -> StoredReply | None:
-        """What this endpoint answered to this query; ``None`` if nothing readable is kept."""
+        """Return this endpoint's cached reply to this query; ``None`` if none is readable."""
         path = self._path(endpoint, query)
         try:
             kept = read_json_object(path, limits=_REPLY)
-            # The key is a hash: the file must say that it holds the answer to this very question.
+            # The key is a hash, so the file must name its own endpoint and query.
             if (kept["endpoint"], kept["query"]) != (endpoint, query) or not isinstance(kept["body"], str):
                 return None
             fetched = datetime.fromisoformat(kept["fetched"])
@@ -53,7 +53,7 @@ class ReplyCache:
         return StoredReply(body=kept["body"], fetched=fetched)
 
     def put(self, endpoint: str, query: str, body: str) -> StoredReply:
-        """Store a reply. A folder that cannot be written to is no error; nothing is stored then."""
+        """Store a reply; if the folder cannot be written, do nothing."""
         reply = StoredReply(body=body, fetched=datetime.now(UTC))
         kept = {"endpoint": endpoint, "query": query, "fetched": reply.fetched.isoformat(), "body": body}
         with suppress(OSError):

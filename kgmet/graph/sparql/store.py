@@ -1,7 +1,7 @@
-"""`SparqlStore`: any SPARQL 1.1 endpoint behind the protocol every other store has.
+"""`SparqlStore`: any SPARQL 1.1 endpoint behind the `TripleStore` protocol.
 
-This is how a graph that outgrows the machine is used: the engine stays where it is, and only the neighbourhoods an edit
-needs come over. Every term in a query is written by pyoxigraph's serialiser.
+Use it for graphs larger than the machine: only the neighbourhoods that an edit needs are transferred. Every term in a
+query is written by pyoxigraph's serialiser.
 """
 
 from __future__ import annotations
@@ -38,14 +38,13 @@ _MANY_SITELINKS = 400
 
 
 class SparqlStore:
-    """A remote graph. Only the parts asked for are fetched, and kept on disk.
+    """A remote graph; only the requested parts are fetched and cached on disk.
 
-    `wikidata` says that the data are Wikidata's: then only direct statements between entities count, not the thousands
-    of identifiers. Left open, it is taken from the address. Search finds whole labels and aliases, no beginnings: a
-    public endpoint cannot search its literals in reasonable time. Where an answer is cut at `limit`, `outgoing` keeps
-    the first by IRI; `incoming` and `with_relation` leave it to the server which triples those are, because sorting
-    millions of them would exceed its time. The answer is kept, so it does not change from one run to the next. Blank
-    nodes cannot be asked for and are left out.
+    With `wikidata` only direct statements between entities count, not the thousands of identifiers; by default it is
+    inferred from the address. Search matches whole labels and aliases, not prefixes, because a public endpoint cannot
+    search its literals in reasonable time. When a result is cut at `limit`, `outgoing` keeps the first by IRI.
+    `incoming` and `with_relation` keep whichever the server returns, because sorting millions would exceed its time
+    limit; the reply is cached, so it does not change between runs. Blank nodes cannot be queried and are left out.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class SparqlStore:
         wikidata: bool | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """Prepare to ask `endpoint`; nothing is sent yet. `cache_dir` defaults to the user's cache folder.
+        """Prepare the client of `endpoint`; nothing is sent yet. `cache_dir` defaults to the user's cache folder.
 
         Raises:
             EndpointError: if `endpoint` is not an http(s) address.
@@ -80,12 +79,12 @@ class SparqlStore:
 
     @property
     def fingerprint(self) -> str:
-        """Address and day: a remote graph may change from one day to the next."""
+        """Address and date, because a remote graph may change from one day to the next."""
         return digest("endpoint", self._name, self._opened)[:16]
 
     @property
     def status(self) -> EndpointStatus:
-        """Where the answers came from, and what went wrong last."""
+        """Origin of the replies so far, and the last error."""
         return self._client.status
 
     def close(self) -> None:
@@ -97,11 +96,11 @@ class SparqlStore:
         return 0
 
     def __bool__(self) -> bool:
-        """Be true: the size of a remote store is unknown."""
+        """Return true: the size of a remote store is unknown."""
         return True
 
     def entity(self, entity_id: str) -> Entity:
-        """The entity with this id.
+        """Return the entity with this id.
 
         Raises:
             UnknownEntityError: if the endpoint has no triple with it.
@@ -118,7 +117,7 @@ class SparqlStore:
         return self._asked_for[entity_id]
 
     def relation(self, relation_id: str) -> Relation:
-        """The relation with this id.
+        """Return the relation with this id.
 
         Raises:
             UnknownRelationError: if no triple has it.
@@ -130,7 +129,7 @@ class SparqlStore:
         return found
 
     def relations(self) -> Sequence[Relation]:
-        """All relations that occur, sorted by id; of Wikidata those the catalogue has words for."""
+        """Return all relations that occur, sorted by id; for Wikidata those in the catalogue."""
         if self._is_wikidata:
             return tuple(sorted(relation for relation in self._known.values() if relation.id[1:].isdigit()))
         reply = self._client.select(queries.all_relations())
@@ -140,17 +139,17 @@ class SparqlStore:
     def outgoing(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
+        """Return triples whose subject is this entity, sorted by (relation, object); empty for an unknown entity."""
         return self._around(entity_id, "out", relations=relations, limit=limit)
 
     def incoming(
         self, entity_id: str, *, relations: Collection[str] | None = None, limit: int = 1000
     ) -> Sequence[Triple]:
-        """Triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
+        """Return triples whose object is this entity, sorted by (relation, subject); empty for an unknown entity."""
         return self._around(entity_id, "in", relations=relations, limit=limit)
 
     def with_relation(self, relation_id: str, *, limit: int = 1000) -> Sequence[Triple]:
-        """Triples of this relation, sorted by (subject, object)."""
+        """Return triples of this relation, sorted by (subject, object)."""
         if limit < 1:
             return ()
         reply = self._client.select(queries.with_relation(terms.relation_term(relation_id), limit=limit))
@@ -162,7 +161,7 @@ class SparqlStore:
         return tuple(sorted(found, key=lambda triple: (triple.subject.id, triple.object.id)))
 
     def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
-        """Entities whose label or alias is `text`, in one of its usual spellings; best first."""
+        """Return entities with the label or alias `text` in one of its usual spellings, best first."""
         names = queries.spellings(text)
         if not names or limit < 1:
             return ()
@@ -197,7 +196,7 @@ class SparqlStore:
         if relations is not None:
             pairs = {pair for pair in pairs if pair[0] in relations}
         named = self._named(sorted({relation for relation, _ in pairs}))
-        # A node met before has its label already; asking for each one's description would double the questions.
+        # A node met before has its label already; fetching descriptions would double the number of queries.
         self._seen |= {entity.id: entity for entity in others.values()}
         centre = self._asked_for.get(entity_id) or self._seen.get(entity_id)
         if pairs and centre is None:
@@ -205,14 +204,14 @@ class SparqlStore:
         source = self._source(reply)
         found = []
         for relation, other in pairs:
-            assert centre is not None  # there are pairs
+            assert centre is not None  # because there are pairs
             ends = (centre, others[other]) if way == "out" else (others[other], centre)
             found.append(Triple(subject=ends[0], relation=named[relation], object=ends[1], source=source))
         found.sort(key=lambda t: (t.relation.id, t.object.id if way == "out" else t.subject.id))
         return tuple(found[:limit])
 
     def _named(self, ids: Sequence[str]) -> dict[str, Relation]:
-        """The relations with these ids, in their order; the endpoint names those the catalogue does not."""
+        """Return the relations with these ids, in their order; labels not in the catalogue come from the endpoint."""
         unknown = [relation for relation in ids if relation not in self._known]
         if unknown:
             # Wikidata labels the property's page (…/entity/P36), not the predicate (…/prop/direct/P36).
@@ -230,7 +229,7 @@ class SparqlStore:
         return {relation: self._known[relation] for relation in ids}
 
     def _describe(self, wanted: Sequence[Term]) -> dict[str, Entity]:
-        """Labels, descriptions and aliases of these terms, by id; those without any are left out."""
+        """Fetch labels, descriptions and aliases of these terms, by id; terms without any are left out."""
         if not wanted:
             return {}
         reply = self._client.select(queries.describe(wanted))
@@ -268,7 +267,7 @@ def _entity(term: Term, texts: Mapping[Term, Sequence[ox.Literal]]) -> Entity:
 
 
 def _by_term(reply: EndpointReply, variable: str, label: str) -> dict[Term, Entity]:
-    """The entities bound to `variable`, each with the best of its labels; blank nodes are left out."""
+    """Return the entities bound to `variable`, each with the best of its labels; blank nodes are left out."""
     labels: dict[Term, list[ox.Literal]] = {}
     for row in reply.rows:
         term, text = row.get(variable), row.get(label)

@@ -1,1 +1,1 @@
-"""Triples in memory and in files, behind one protocol."""
+"""Local stores and file readers behind the `TripleStore` protocol."""

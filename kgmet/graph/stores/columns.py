@@ -1,8 +1,8 @@
-"""`GraphBuilder` → `GraphColumns`: a graph as sorted integer columns, the form every local store works on.
+"""`GraphBuilder` → `GraphColumns`: a graph as sorted integer columns, the representation of every local store.
 
 A million triples as Python objects cost gigabytes and seconds; as three columns of numbers they cost 12 MB, and every
-question of `TripleStore` becomes a bisection. Entities and relations are numbered in the order of their ids, so the
-order of numbers is the order of ids, and the same triples give the same columns whatever order they came in.
+`TripleStore` query becomes a bisection. Entities and relations are numbered in the order of their ids, so the same
+triples give the same columns in any input order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VALUE = re.compile(r"lit:(?:[a-z_]+:(?!//))?(?=.)")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GraphColumns:
-    """Entities and relations sorted by id, triples sorted by (subject, relation, object), none twice.
+    """Entities and relations sorted by id, distinct triples sorted by (subject, relation, object).
 
     Raises:
         ValueError: if the columns are not equally long.
@@ -36,7 +36,7 @@ class GraphColumns:
     entity_ids: Sequence[str]
     labels: Sequence[str]
     details: dict[int, Entity]
-    """What is known beyond the label; entities that have nothing more are left out."""
+    """Further fields of entities beyond the label; entities without any are left out."""
     relations: tuple[Relation, ...]
     subject: Ints
     """(n_edge)"""
@@ -69,9 +69,9 @@ class GraphColumns:
 
 
 class GraphBuilder:
-    """Collects triples in any order; `build` sorts them and merges what came twice.
+    """Collector of triples in any order; `build` sorts them and merges duplicates.
 
-    Self-loops and cycles are facts like others and are kept; who cannot use them (`retrieve_subgraph`) leaves them out.
+    Self-loops and cycles are kept; `retrieve_subgraph` leaves self-loops out.
     """
 
     def __init__(self) -> None:
@@ -84,18 +84,18 @@ class GraphBuilder:
         self._columns = tuple(array("i") for _ in range(4))
 
     def __len__(self) -> int:
-        """Return triples taken so far, repetitions included."""
+        """Return the number of triples so far, including duplicates."""
         return len(self._columns[0])
 
     def describe(self, entity: Entity) -> int:
-        """Take what is known about an entity; the first label that is not its id wins. Returns its number."""
+        """Add an entity's fields and return its number; the first label that is not its id wins."""
         number = self.entity(entity.id, entity.label)
         if entity.description or entity.aliases or entity.article or entity.type:
             self._details.setdefault(number, entity)
         return number
 
     def entity(self, entity_id: str, label: str = "") -> int:
-        """Return the number of this entity, made if it is new."""
+        """Return the number of this entity, adding it if it is new."""
         number = self._entities.get(entity_id)
         if number is None:
             number = self._entities[entity_id] = len(self._labels)
@@ -105,7 +105,7 @@ class GraphBuilder:
         return number
 
     def relation(self, relation_id: str, label: str = "") -> int:
-        """Return the number of this relation, made if it is new."""
+        """Return the number of this relation, adding it if it is new."""
         number = self._relations.get(relation_id)
         if number is None:
             number = self._relations[relation_id] = len(self._relation_labels)
@@ -115,18 +115,18 @@ class GraphBuilder:
         return number
 
     def take(self, triple: Triple) -> None:
-        """Take one triple with all that its entities say about themselves."""
+        """Add one triple with the fields of its entities."""
         subject, obj = self.describe(triple.subject), self.describe(triple.object)
         self.triple(subject, self.relation(triple.relation.id, triple.relation.label), obj, triple.source)
 
     def triple(self, subject: int, relation: int, obj: int, source: str = "") -> None:
-        """Take one triple of numbers given by `entity` and `relation`."""
+        """Add one triple of numbers returned by `entity` and `relation`."""
         code = self._sources.setdefault(source, len(self._sources))
         for column, value in zip(self._columns, (subject, relation, obj, code), strict=True):
             column.append(value)
 
     def build(self) -> GraphColumns:
-        """Sort, number by id, merge repetitions; their sources are joined with ``; ``."""
+        """Sort, number by id and merge duplicates; their sources are joined with ``; ``."""
         entity_ids, entity_rank = _ranked(self._entities)
         relation_ids, relation_rank = _ranked(self._relations)
         subject, relation, obj, source = (np.frombuffer(column, dtype=np.int32) for column in self._columns)
@@ -159,13 +159,13 @@ def _with_label(entity: Entity, label: str) -> Entity:
 
 
 def _fallback_label(entity_id: str) -> str:
-    """A value is its own name, without its kind (``lit:code:US``); a thing without a label is called by its id."""
+    """Return a name for an entity without a label: a literal's value (of ``lit:code:US``: ``US``), else the id."""
     value = _VALUE.match(entity_id)
     return entity_id[value.end() :] if value else entity_id
 
 
 def _ranked(numbers: dict[str, int]) -> tuple[list[str], Ints]:
-    """Return ids in order, and for each old number the new one."""
+    """Return the sorted ids, and the new number of each old one."""
     ids = sorted(numbers)
     rank = np.empty(len(ids), dtype=np.int32)
     rank[np.fromiter((numbers[i] for i in ids), dtype=np.int64, count=len(ids))] = np.arange(len(ids), dtype=np.int32)
@@ -173,7 +173,7 @@ def _ranked(numbers: dict[str, int]) -> tuple[list[str], Ints]:
 
 
 def _merge_sources(source: Ints, fresh: npt.NDArray[np.bool_], names: list[str]) -> tuple[str, ...]:
-    """Write the joined source of each repeated triple to its first row; returns the names, joined ones added."""
+    """Write the joined sources of duplicate triples to their first row; return the names with the joined ones added."""
     codes = {name: code for code, name in enumerate(names)}
     for row in np.flatnonzero(fresh & ~np.append(fresh[1:], True)):
         last = row + 1

@@ -1,4 +1,4 @@
-"""`MemoryStore`: triples in memory, up to some millions."""
+"""`MemoryStore`: up to some millions of triples in memory."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Rows = npt.NDArray[np.int64]
 class MemoryStore:
     """A `TripleStore` over `GraphColumns`; read-only, so threads may share it.
 
-    Every answer is a slice found by bisection, whatever the number of edges at a node: a hub with a million of them
-    answers as fast as a leaf. Repeated triples are merged; self-loops are kept. Names are indexed at the first search.
+    Every answer is a slice found by bisection, so a hub with a million edges is as fast as a leaf. Duplicate triples
+    are merged; self-loops are kept. Names are indexed at the first search.
     """
 
     def __init__(
         self, triples: Iterable[Triple] = (), *, entities: Iterable[Entity] = (), name: str = "memory"
     ) -> None:
-        """Take `triples`; `entities` adds descriptions and aliases, also of entities without a fact."""
+        """Build from `triples`; `entities` adds descriptions and aliases, also of entities without a triple."""
         builder = GraphBuilder()
         for entity in entities:
             builder.describe(entity)
@@ -43,7 +43,7 @@ class MemoryStore:
 
     @classmethod
     def from_columns(cls, columns: GraphColumns, *, name: str) -> Self:
-        """Return a store over columns made elsewhere, as readers do."""
+        """Make a store over existing columns."""
         store = cls.__new__(cls)
         store._set(columns, name)
         return store
@@ -62,7 +62,7 @@ class MemoryStore:
         self._lock = threading.Lock()
 
     def extended(self, triples: Iterable[Triple], *, name: str | None = None) -> Self:
-        """Return a new store that also has `triples`, for example those of another store; this one stays as it is."""
+        """Return a new store with `triples` added."""
         builder = GraphBuilder()
         for entity in self.entities():
             builder.describe(entity)
@@ -72,17 +72,17 @@ class MemoryStore:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Display name."""
         return self._name
 
     @property
     def columns(self) -> GraphColumns:
-        """The graph itself, for whoever exports or indexes all of it."""
+        """The whole graph as columns, for export and indexing."""
         return self._columns
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over ids, labels and triples; the order they came in does not matter."""
+        """16 hex digits over ids, labels and triples; independent of input order."""
         return self._columns.fingerprint()
 
     def __len__(self) -> int:
@@ -124,7 +124,7 @@ class MemoryStore:
         if number is None:
             some = ", ".join(f"{r.id} ({r.label})" for r in self._columns.relations[:5]) or "none at all"
             raise UnknownRelationError(
-                f"The graph {self._name!r} has no relation {relation_id!r}. Among the ones it has: {some}."
+                f"The graph {self._name!r} has no relation {relation_id!r}. Some that it has: {some}."
             )
         return self._columns.relations[number]
 
@@ -133,7 +133,7 @@ class MemoryStore:
         return self._columns.relations
 
     def degree(self, entity_id: str) -> int:
-        """Return the number of triples this entity takes part in; 0 for an unknown one."""
+        """Return the number of triples at this entity; 0 for an unknown one."""
         number = self._number.get(entity_id)
         return 0 if number is None else int(self._degrees[number])
 
@@ -166,7 +166,7 @@ class MemoryStore:
         return tuple(self._triple(int(row)) for row in self._by_relation[low : min(high, low + max(limit, 0))])
 
     def count(self, entity_id: str, *, direction: Literal["out", "in"] = "out", relation: str | None = None) -> int:
-        """Return how many triples leave or enter this entity, without building them."""
+        """Count the triples that leave or enter this entity, without building them."""
         number = self._number.get(entity_id)
         if number is None:
             return 0

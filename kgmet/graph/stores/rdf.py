@@ -1,7 +1,7 @@
-"""`RdfStore`: the embedded store that also answers SPARQL 1.1, and the reader of RDF files.
+"""`RdfStore`: a local store that also answers SPARQL 1.1, and the reader of RDF files.
 
-Questions of the protocol are answered by the sorted columns of `MemoryStore`; SPARQL by pyoxigraph, in this process,
-over the same triples. The RDF copy is made at the first SPARQL query, because most sessions ask none and it costs more
+The `TripleStore` protocol is answered by the sorted columns of `MemoryStore`, SPARQL by pyoxigraph, in this process,
+over the same triples. The RDF copy is made at the first SPARQL query, because most sessions need none and it is larger
 than the graph itself. The source of a triple is its named graph; names and descriptions are in the default graph.
 """
 
@@ -53,7 +53,7 @@ class RdfStore(MemoryStore):
         graph is the union of all graphs. Rows beyond `limit` are left out.
 
         Raises:
-            GraphError: if the query is no SPARQL, asks another server (``SERVICE``), or is no SELECT or ASK.
+            GraphError: if the query is invalid, calls another server (``SERVICE``), or is neither SELECT nor ASK.
         """
         if re.search(r"\bservice\b", _ESCAPE.sub(_unescape, query), re.IGNORECASE):
             raise GraphError(
@@ -144,10 +144,10 @@ _TEXTS = {
 
 
 def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str, str]) -> None:
-    """Take every triple of an RDF file; the English (or plain, or first) label names, the others become aliases.
+    """Add every triple of an RDF file; the English (or plain, or first) label is the name, the others become aliases.
 
     Raises:
-        GraphFileError: at the first thing that is no RDF, with its line.
+        GraphFileError: at the first invalid statement, with its line.
     """
     texts: dict[str, dict[str, list[tuple[str, str]]]] = {}
     relations: dict[str, int] = {}
@@ -174,18 +174,18 @@ def read_rdf(path: Path, builder: GraphBuilder, *, relation_labels: Mapping[str,
         builder.triple(ends[0], relations[predicate], ends[1], _source(quad.graph_name, path))
     _name(builder, texts, relations)
     for relation in map(terms.relation_id, map(ox.NamedNode, relations)):
-        # Only where the file had no name for it.
+        # Only if the file had no name for it.
         builder.relation(relation, relation_labels.get(relation, ""))
 
 
 def _parsed(path: Path) -> Iterator[ox.Quad]:
-    """The file's triples as they come; its suffix, without ``.gz``, says in which format."""
+    """Yield the file's triples in file order; the suffix, without ``.gz``, gives the format."""
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     with open_text_bytes(path, limits=GRAPH_FILE, error=GraphFileError) as stream:
         try:
             yield from ox.parse(stream, format=RDF_FORMATS[suffix], base_iri="urn:kgmet:base:")
         except SyntaxError as error:
-            raise GraphFileError(f"{path}, line {error.lineno}: no valid {suffix} ({error.msg}).") from error
+            raise GraphFileError(f"{path}, line {error.lineno}: invalid {suffix} ({error.msg}).") from error
         except MemoryError as error:
             raise GraphFileError(f"{path} holds one name or text of more than 16 MB. That is no {suffix}.") from error
         except (OSError, ValueError) as error:
@@ -197,7 +197,7 @@ def _parsed(path: Path) -> Iterator[ox.Quad]:
 def _name(
     builder: GraphBuilder, texts: Mapping[str, Mapping[str, list[tuple[str, str]]]], relations: Mapping[str, int]
 ) -> None:
-    """Give entities and relations the names the file had for them."""
+    """Set the names of entities and relations from the file."""
     predicates = {terms.relation_id(ox.NamedNode(iri)) for iri in relations}
     for named, found in texts.items():
         labels = sorted(found.get("label", []), key=_by_language)
@@ -223,7 +223,7 @@ def _by_language(text: tuple[str, str]) -> tuple[int, str, str]:
 
 
 class _Subjects:
-    """Ids of terms; blank nodes are counted, because two files may both have a ``_:b0`` and parsers invent names."""
+    """Ids of terms; blank nodes are numbered, because two files may both have a ``_:b0`` and parsers invent names."""
 
     def __init__(self, path: Path) -> None:
         self._file = digest("blank", path.name)[:8]
@@ -254,7 +254,7 @@ def _bound(value: Entity | Relation | str) -> terms.Term:
 
 
 def _id(term: object) -> str:
-    """A predicate's id where the IRI is one, else the entity's."""
+    """Return the relation id if the IRI is a predicate, else the entity id."""
     if isinstance(term, ox.NamedNode):
         relation = terms.relation_id(term)
         return relation if relation != term.value else terms.entity_id(term)

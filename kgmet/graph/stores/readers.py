@@ -1,4 +1,4 @@
-"""Files of triples → stores.
+"""Readers of triple files.
 
 ===================  =================================================================================================
 ``.tsv``, ``.csv``   one triple a line under a header with ``subject_id, subject, relation_id, relation, object_id,
@@ -8,10 +8,10 @@
                      ``skos:altLabel``
 ===================  =================================================================================================
 
-A separate file of entities (``id, label, type, description, aliases, article``; aliases separated by ``|``) names what
-the triples only number. A label without an id means the one entity of that file which bears it; otherwise its id is
-``K-`` + the folded label, so the same name is the same node in every file. Nothing is repaired in silence: a line that
-cannot be right is refused with its number.
+A separate file of entities (``id, label, type, description, aliases, article``; aliases separated by ``|``) names
+entities that the triples only number. A label without an id means the one entity of that file with this label;
+otherwise its id is ``K-`` + the folded label, so the same name is the same node in every file. Nothing is repaired
+silently: an invalid line is refused with its number.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TRIPLE_COLUMNS = frozenset({*_PARTS, *(f"{part}_id" for part in _PARTS), "sourc
 
 
 def entity_id_for(label: str) -> str:
-    """The id of a thing of which only the label is known: ``K-`` and the folded label."""
+    """Return the id of an entity known only by its label: ``K-`` and the folded label."""
     return "K-" + fold(label).replace(" ", "-")
 
 
@@ -51,11 +51,11 @@ def load_graph(
 ) -> RdfStore:
     """Read one or several files into one store.
 
-    `entities` names a file of entities. `relation_labels` (id → label) names relations that files only number, and
-    gives relations that files only name their id; without it the bundled catalogue serves.
+    `entities` names a file of entities. `relation_labels` (id → label) supplies missing labels and ids of relations; by
+    default the bundled catalogue is used.
 
     Raises:
-        GraphFileError: if a file is missing, malformed or in no format known here; says the line and what was expected.
+        GraphFileError: if a file is missing, malformed or of an unknown format; gives the line and what was expected.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     if not paths:
@@ -71,10 +71,10 @@ def load_graph(
 
 
 def load_case_graphs(path: Path) -> dict[str, tuple[Triple, ...]]:
-    """KGMET's JSON: case id → the triples of that case, in the file's order, repetitions left out.
+    """Read KGMET's JSON: case id → distinct triples of that case, in file order.
 
     Raises:
-        GraphFileError: if the file is not of that form, or a case comes twice; says which entry.
+        GraphFileError: if the file is malformed, or a case occurs twice; gives the entry.
     """
     names = {label: relation_id for relation_id, label in _catalogue_labels().items()}
     graphs: dict[str, tuple[Triple, ...]] = {}
@@ -100,7 +100,7 @@ def load_case_graphs(path: Path) -> dict[str, tuple[Triple, ...]]:
 
 
 class _Loader:
-    """One builder and the names that lines refer to."""
+    """A graph builder with the names that lines refer to."""
 
     def __init__(self, relation_labels: Mapping[str, str]) -> None:
         self.builder = GraphBuilder()
@@ -110,7 +110,7 @@ class _Loader:
         self._named: dict[str, str | None] = {}
 
     def file(self, path: Path) -> None:
-        """Take every triple of `path`."""
+        """Add every triple of `path`."""
         readers: dict[str, Callable[[Path], None]] = {
             ".tsv": self._table,
             ".csv": self._table,
@@ -120,7 +120,7 @@ class _Loader:
         suffix = Path(path.name.lower().removesuffix(".gz")).suffix
         if suffix not in readers:
             raise GraphFileError(
-                f"{path} ends in {suffix or 'nothing'!r}, which is no format known here. Known are "
+                f"{path} ends in {suffix or 'nothing'!r}, which is not a known format. Known are "
                 f"{', '.join(readers)}, and all but .json also compressed (.gz)."
             )
         if suffix == ".json" and path.name.lower().endswith(".gz"):
@@ -128,11 +128,11 @@ class _Loader:
         readers[suffix](path)
 
     def entities(self, path: Path) -> None:
-        """Take every entity of `path`."""
+        """Add every entity of `path`."""
         for line, row in read_rows(path, known=_ENTITY_COLUMNS, required=("id", "label")):
             if not row["id"] or not row["label"]:
                 raise GraphFileError(f"{path}, line {line}: an entity needs an id and a label, found {row!r}.")
-            # A name two entities bear says nothing about which of them a line means.
+            # A name that two entities share does not identify either.
             folded = fold(row["label"])
             self._named[folded] = row["id"] if self._named.get(folded, row["id"]) == row["id"] else None
             self.builder.describe(
@@ -191,12 +191,12 @@ class _Loader:
 
 
 def _catalogue_labels() -> dict[str, str]:
-    """Relation id → label, of the bundled catalogue."""
+    """Return relation id → label, of the bundled catalogue."""
     return {spec.id: spec.label for spec in RelationCatalogue.load()}
 
 
 def _read_cases(path: Path) -> list[dict[str, Any]]:
-    """The cases of a KGMET JSON file, each checked to have an id and triples of three texts."""
+    """Return the cases of a KGMET JSON file, each checked to have an id and triples of three texts."""
     cases = read_json(path, limits=_CASES, error=GraphFileError)
     expected = 'Expected [{"case_id": 1, "triples": [{"subject": "…", "relation": "…", "target": "…"}]}].'
     if not isinstance(cases, list):

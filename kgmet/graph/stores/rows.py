@@ -1,4 +1,4 @@
-"""Lines of a table, each checked and numbered: what every reader of TSV and CSV stands on."""
+"""Checked and numbered table rows, shared by all readers of TSV and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["GRAPH_FILE", "MAX_FIELD", "MAX_LINE", "check_text", "read_rows"]
 GRAPH_FILE = Limits(n_bytes=64 << 30)
 
 MAX_LINE = 100_000
-"""Longest line, in bytes; a longer one is no line of triples but a file of another kind."""
+"""Longest line, in bytes; a longer one means that the file is not a table of triples."""
 MAX_FIELD = 2_000
 """Longest label, alias list or description, in characters."""
 
@@ -23,14 +23,14 @@ _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_text(text: str, *, where: str, what: str) -> str:
-    """`text` itself, if a page and a prompt can show it.
+    """Return `text` if it is safe for pages and prompts.
 
     Raises:
         GraphFileError: if it is too long or holds a line break or control character.
     """
     if len(text) > MAX_FIELD:
         raise GraphFileError(
-            f"{where}: the {what} has {len(text)} characters; at most {MAX_FIELD} are taken. Shorten it."
+            f"{where}: the {what} has {len(text)} characters; at most {MAX_FIELD} are allowed. Shorten it."
         )
     bad = _CONTROL.search(text) if not text.isprintable() else None
     if bad:
@@ -42,12 +42,12 @@ def check_text(text: str, *, where: str, what: str) -> str:
 
 
 def read_rows(path: Path, *, known: Collection[str], required: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, column → stripped text) for each line under the header; blank lines are left out.
+    """Yield (line number, column → stripped text) for each non-blank line under the header.
 
-    Tab-separated files are taken literally, quotation marks included; comma-separated ones follow RFC 4180.
+    Tab-separated files are read literally, including quotation marks; comma-separated ones follow RFC 4180.
 
     Raises:
-        GraphFileError: at the first thing that is wrong, naming file and line.
+        GraphFileError: at the first invalid line, with file and line number.
     """
     name = path.name.lower().removesuffix(".gz")
     tabs = name.endswith(".tsv")
@@ -95,7 +95,7 @@ def _header(
             f"{', '.join(sorted(known))}."
         )
     if len(set(header)) != len(header):
-        raise GraphFileError(f"{path}, line 1: a column comes twice in {header!r}.")
+        raise GraphFileError(f"{path}, line 1: a column occurs twice in {header!r}. Keep one.")
     missing = [column for column in required if column not in header]
     if not required:
         missing = [part for part in ("subject", "relation", "object") if not {part, f"{part}_id"} & set(header)]
@@ -105,7 +105,7 @@ def _header(
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Decoded lines, however long the file; each bounded, each of them UTF-8."""
+    """Yield decoded UTF-8 lines of bounded length."""
     number = 0
     try:
         with open_text_bytes(path, limits=GRAPH_FILE, error=GraphFileError) as stream:

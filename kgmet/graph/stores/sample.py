@@ -1,4 +1,4 @@
-"""The graph that comes with the program."""
+"""The bundled sample graph."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SAMPLE_FOLDER = shipped("sample_data")
 
 
 def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
-    """Return the embedded graph: `triples.tsv` and `entities.tsv` of `folder`.
+    """Load the sample graph: `triples.tsv` and `entities.tsv` of `folder`.
 
-    Read once per process as long as the files hold the same bytes.
+    It is read once per process unless the files change.
 
     Raises:
         GraphFileError: if the files are missing or malformed.
@@ -36,5 +36,5 @@ def sample_store(folder: Path = SAMPLE_FOLDER) -> RdfStore:
 
 @lru_cache(maxsize=2)
 def _load(folder: Path, contents: str) -> RdfStore:
-    # `contents` is the key that makes a changed file be read again.
+    # `contents` is the cache key, so that a changed file is read again.
     return load_graph(folder / "triples.tsv", entities=folder / "entities.tsv", name="sample")

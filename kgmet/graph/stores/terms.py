@@ -1,4 +1,4 @@
-"""Ids ↔ RDF terms. The only place that knows how a graph's ids are written as IRIs.
+"""Conversion between ids and RDF terms; the only place that maps a graph's ids to IRIs.
 
 ===============  ==============================================
 ``Q90``          ``http://www.wikidata.org/entity/Q90``
@@ -9,8 +9,7 @@
 anything else    encoded under ``urn:kgmet:e:`` or, as a relation, ``urn:kgmet:r:``; ``=3E`` stands for ``>``
 ===============  ==============================================
 
-Terms are built by pyoxigraph, which refuses what is no IRI and escapes what is text: nothing a person typed ever
-becomes part of a query by being pasted.
+Terms are built by pyoxigraph, which refuses invalid IRIs and escapes text, so user input is never pasted into a query.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def entity_id(term: object) -> str:
     """Return the id of an entity's term; inverse of `entity_term`.
 
     Raises:
-        ValueError: for a term that can be no entity, such as a quoted triple.
+        ValueError: for a term that cannot be an entity, such as a quoted triple.
     """
     if isinstance(term, ox.NamedNode):
         iri = term.value
@@ -102,7 +101,7 @@ def relation_id(term: ox.NamedNode) -> str:
 
 
 def literal_text(text: str, *, longest: int) -> str:
-    """Text of a literal as one line for people: control characters become blanks, long text ends in an ellipsis."""
+    """Return a literal's text as one display line: control characters become blanks, long text is cut."""
     line = _UNSHOWN.sub(" ", text).strip()
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
@@ -117,7 +116,7 @@ def _named(text: str, *, own: str) -> ox.NamedNode:
 
 
 def _encoded(text: str) -> str:
-    # Not by percent signs: there are servers that decode a query twice, and a decoded ">" would end the IRI.
+    # Not percent-encoded: some servers decode a query twice, and a decoded ">" would end the IRI.
     return quote(text, safe="").replace("%", "=")
 
 

@@ -1,1 +1,1 @@
-"""From typed text to entities and relations."""
+"""Linking of typed text to entities and relations."""

@@ -1,4 +1,4 @@
-"""Which relation an edit is about: the one it names, or the one its wording and what stands at its ends speak for."""
+"""The choice of an edit's relation: the named one, or the best guess from its wording and its entities."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from kgmet.graph.wording.guess_relation import SURE, guess_relation
 __all__ = ["Evidence", "Origin", "RelationChoice", "choose_relation", "relation_named"]
 
 Origin = Literal["given", "guessed", "unknown"]
-"""Where an edit's relation comes from."""
+"""Origin of an edit's relation."""
 _FROM_NAME = 0.4
-"""Share of a name that no relation bears in a guess; the rest is the prompt's."""
+"""Weight of an unknown relation name in a guess; the rest is the prompt's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelationChoice:
     """The relation of an edit, and how it was found.
 
-    `id` is ``None`` where none fits; `spec` is ``None`` there too, and where only the store knows the relation. `score`
-    is 1 for a given relation, that of the guess for a guessed one and 0 for an unknown one. `guesses` are best first.
-    `asked` is what the edit calls its relation, ``None`` where it names none.
+    `id` is ``None`` if none fits; `spec` is also ``None`` if only the store knows the relation. `score` is 1 for a
+    given relation, the guess's score for a guessed one and 0 for an unknown one. `guesses` are best first. `asked` is
+    the edit's own name for its relation, ``None`` if it names none.
     """
 
     id: str | None
@@ -40,9 +40,9 @@ class RelationChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the graph knows of an edit's ends, for the choice of its relation.
+    """The graph's evidence on an edit's entities, for the choice of its relation.
 
-    `held` are the ids of the relations that the subject has facts of, `object_relations` the share of each relation in
+    `held` are the ids of the relations of the subject's facts; `object_relations` is the share of each relation among
     the facts that end at the object.
     """
 
@@ -52,7 +52,7 @@ class Evidence:
     object_relations: Mapping[str, float] = field(default_factory=dict)
 
     def guess(self, catalogue: RelationCatalogue, text: str) -> tuple[tuple[RelationSpec, float], ...]:
-        """Return the relations that a text may be about."""
+        """Return the relations that a text may express."""
         return guess_relation(
             catalogue,
             text,
@@ -66,10 +66,10 @@ class Evidence:
 def choose_relation(
     catalogue: RelationCatalogue, store: TripleStore, *, asked: str | None, template: str, evidence: Evidence
 ) -> RelationChoice:
-    """Return the relation called `asked`, or else the one that `template` speaks of.
+    """Choose the relation named `asked`, or else the one that `template` expresses.
 
-    A name that neither catalogue nor store knows is guessed from its words and those of the template. Of relations of
-    one family, one that the subject has a fact of is taken, if it goes with the new object.
+    A name unknown to catalogue and store is guessed from its words and those of the template. Within a family, a
+    relation of the subject's own facts is preferred, if it fits the new object.
     """
     spec = None if asked is None else catalogue.named(asked)
     if spec is not None:
@@ -94,10 +94,10 @@ def choose_relation(
 
 
 def relation_named(catalogue: RelationCatalogue, text: str, *, store: TripleStore | None = None) -> str:
-    """Return the id of the relation a person asks for by id, label, another name or in other words.
+    """Return the id of the relation that a user names by id, label, alias or description.
 
     Raises:
-        UnknownRelationError: if neither catalogue nor store has one; the message names some that are near.
+        UnknownRelationError: if neither catalogue nor store has one; the message names similar ones.
     """
     spec = catalogue.named(text)
     if spec is not None:
@@ -110,12 +110,12 @@ def relation_named(catalogue: RelationCatalogue, text: str, *, store: TripleStor
     labels = [spec.label for spec in catalogue]
     near = difflib.get_close_matches(spelled(text), labels, n=3, cutoff=0.4) or labels[:3]
     raise UnknownRelationError(
-        f"No relation is called {text!r}. Near it: {', '.join(near)}. Or give an id such as P36."
+        f"There is no relation {text!r}. Similar ones: {', '.join(near)}. Or give an id such as P36."
     )
 
 
 def _of_family(choice: RelationChoice, catalogue: RelationCatalogue, evidence: Evidence) -> RelationChoice:
-    """Return the choice, or one of its family that the subject has a fact of."""
+    """Return the choice, or a relation of its family that occurs in the subject's facts."""
     spec, kinds = choice.spec, evidence.object_types
     if spec is None or spec.id in evidence.held:
         return choice
@@ -138,7 +138,7 @@ def _of_family(choice: RelationChoice, catalogue: RelationCatalogue, evidence: E
 def _mixed(
     first: tuple[tuple[RelationSpec, float], ...], second: tuple[tuple[RelationSpec, float], ...]
 ) -> tuple[tuple[RelationSpec, float], ...]:
-    """Guesses from the prompt and from a name, as one list."""
+    """Merge guesses from the prompt and from a name."""
     if not first or not second:
         return first or second
     scores = {spec.id: score * (1 - _FROM_NAME) for spec, score in first}

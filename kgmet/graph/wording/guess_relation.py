@@ -1,4 +1,4 @@
-"""Which relation a prompt speaks of, by its words and by what stands at its ends."""
+"""The relation a prompt expresses, guessed from its words and its entities."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from kgmet.graph.wording.stems import pairs, stems
 __all__ = ["SURE", "guess_relation"]
 
 SURE = 0.25
-"""A guess is taken from this score on: nine in ten at this score are right, and nearly all above 0.5."""
+"""Smallest score of an accepted guess: nine in ten at this score are right, and nearly all above 0.5."""
 
 _LEAST = 0.1
-"""Guesses below this are noise."""
+"""Guesses below this score are dropped as noise."""
 _HELD, _OBJECT, _SUBJECT, _ROLE = 0.15, 0.6, 0.15, 0.2
-"""How much it counts that the subject has such a fact, that the kinds of object and subject fit, and that the object is
-already the object of such facts."""
+"""Bonuses: the subject has such a fact, the types of object and subject fit, the object already ends such facts."""
 _WRONG_KIND = 0.5
-"""Share of a bonus that is taken off where the kind is known and is another."""
+"""Share of a bonus that is subtracted if the type is known and wrong."""
 _FUNCTION = frozenset(
     {"be", "do", "have", "of", "in", "at", "on", "to", "by", "from", "for", "with", "as", "and", "it", "they", "their"}
     | {"who", "whom", "which", "what", "that", "where", "when"}
 )
-"""Words (as stems) that name no relation by themselves."""
+"""Stems that name no relation by themselves."""
 _WORDLESS = 0.15
-"""Overlap of a relation without a word in common; it is a guess only if all else speaks for it."""
+"""Overlap of a relation without a common word; it is a guess only if all other evidence supports it."""
 _ENOUGH = 0.6
 _REGULAR = 0.15
-"""Share of the facts that end at an object from which on their relation counts in full."""
+"""Share of an object's facts at which their relation gets the full bonus."""
 _PLACES = frozenset({"city", "state", "country", "landmark", "island"})
-"""Kinds that stand for one another: who was born in a city was born in a country."""
+"""Interchangeable types: a person born in a city was born in a country."""
 _ASKED = {
     "person": ("who", "whom"),
     "city": ("where", "place"),
     "country": ("where", "place"),
     "year": ("when",),
 }
-"""Words that ask for a kind of thing."""
+"""Words that ask for a type of object."""
 _PAIR = 0.3
-"""Weight of two words in a row, against that of each alone."""
+"""Weight of a word pair, relative to a single word."""
 
 
 def guess_relation(
@@ -55,12 +54,12 @@ def guess_relation(
     object_types: Collection[str] = (),
     object_relations: Mapping[str, float] | None = None,
 ) -> tuple[tuple[RelationSpec, float], ...]:
-    """Return relations that `template` may express, with scores in [0, 1], best first; those far from it are left out.
+    """Guess the relations that `template` may express, with scores in [0, 1], best first.
 
-    The score is the overlap of its words with the nearest wording, name or cue of the relation, rare words counting
-    more, and a bonus for each of: the subject has such a fact (`subject_relations`, ids), the object is of the right
-    kind, the subject is, the object stands at the end of such facts elsewhere (`object_relations`: share of them by
-    relation). A known kind of the wrong sort counts against it. A template that is one of the relation's own scores 1.
+    The score is the overlap of its words with the nearest wording, name or cue of the relation (rare words count more),
+    plus a bonus for each of: the subject has such a fact (`subject_relations`, ids); object and subject have the right
+    types; the object ends such facts elsewhere (`object_relations`: their share by relation). A known wrong type counts
+    against it. One of the relation's own templates scores 1.
     """
     known = _words_of(catalogue)
     overlaps, literal = known.overlaps(_tokens(template)), _spelled(template)
@@ -83,14 +82,14 @@ def guess_relation(
 
 
 def _fit(weight: float, wanted: Collection[str], kinds: Collection[str]) -> float:
-    """`weight` if one of `kinds` is wanted, minus a part of it if none is, 0 if no kind is known or all are places."""
+    """Return `weight` if one of `kinds` fits, a penalty if none does, 0 if no kind is known or all are places."""
     if set(kinds) & set(wanted):
         return weight
     return 0.0 if not kinds or (_PLACES & set(kinds) and _PLACES & set(wanted)) else -weight * _WRONG_KIND
 
 
 def _tokens(text: str) -> frozenset[str]:
-    """Stems of the words, and each two in a row, the place of the subject counting as one.
+    """Return the stems of the words and of adjacent pairs; the subject's slot counts as a word.
 
     The pairs tell "the capital of {}" from "{} is the capital of".
     """
@@ -104,24 +103,24 @@ def _spelled(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Words:
-    """Words of a catalogue, prepared once: `weights` is how telling each is (inverse relation frequency)."""
+    """Words of a catalogue, prepared once, with `weights` by inverse relation frequency."""
 
     expected: Mapping[str, frozenset[str]]
-    """By relation the words for its kinds of subject and object: they may stand in any sentence about it."""
+    """By relation, the words for its types of subject and object, which may occur in any sentence about it."""
     relation_of: tuple[str, ...]
     """The relation of each wording."""
     totals: tuple[float, ...]
-    """The weight of all words of each wording."""
+    """Total word weight of each wording."""
     postings: Mapping[str, tuple[int, ...]]
-    """The wordings that hold a word."""
+    """The wordings that contain a word."""
     own: Mapping[str, frozenset[str]]
     weights: Mapping[str, float]
 
     def overlaps(self, asked: frozenset[str]) -> dict[str, tuple[float, bool]]:
-        """By relation the largest weighted Dice overlap with one of its wordings, in [0, 1], and if it means anything.
+        """Return, by relation, the largest weighted Dice overlap with a wording, in [0, 1], and if it is meaningful.
 
-        Words that no relation uses weigh nothing, words for the kinds of the ends are missed by no wording, and an
-        overlap in function words alone means nothing.
+        Words that no relation uses have weight 0, words for the types of the entities may be missing from a wording,
+        and an overlap in function words alone is not meaningful.
         """
         shared: dict[int, float] = defaultdict(float)
         free: dict[int, float] = defaultdict(float)

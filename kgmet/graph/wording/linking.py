@@ -1,7 +1,7 @@
-"""From typed text to the graph: which node is meant, which relation, and what the graph holds for it now.
+"""Entity linking: the nodes, the relation and the current facts that a typed edit refers to.
 
-Nothing is decided behind a person's back: every choice comes with the candidates it was chosen from, and every doubt
-with a sentence in `LinkedEdit.notes`. What the model itself answers is compared elsewhere; here only the graph speaks.
+Every choice comes with its candidates, and every doubt with a sentence in `LinkedEdit.notes`. Only the graph is used
+here; the model's own answer is compared elsewhere.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ __all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
 
 _HINT = re.compile(r"^(.*\S)\s*[(\[]([^()\[\]]+)[)\]]$")
 _TYPE_WEIGHT = 0.12
-"""Lifts an alias of the right kind over a label of the wrong one ("Apple" the company over the fruit), never a mere
-beginning of a name over a whole name."""
+"""Bonus that ranks an alias of the right type above a label of the wrong one ("Apple" the company over the fruit), but
+never a prefix above a whole name."""
 _VALUE_WEIGHT = 0.35
-"""Undoes that search puts values after things, where a value is what is expected: the code "US", not the country."""
+"""Bonus for literal values where a value is expected: the code "US", not the country."""
 _BEARERS = 3
-"""How many things of one name are asked for the facts that end at them."""
+"""Number of entities with the same name whose incoming facts are queried."""
 _NEAR_WEIGHT = 0.06
-"""Decides between things of one name; a neighbour of what else the edit speaks of is likelier meant."""
+"""Bonus among entities of one name for a neighbour of the edit's other entities."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkedEdit:
-    """An edit with what the graph makes of it. Candidates are best first; a chosen id is the first candidate's.
+    """An edit linked to the graph. Candidates are best first; a chosen id is the first candidate's.
 
-    An id of `edit` is ``None`` where no candidate bears the typed name in full: a beginning is a proposal, no choice.
+    An id of `edit` is ``None`` if no candidate has the full typed name: a prefix match is only a proposal.
     """
 
     edit: FactEdit
-    """The edit as typed, with the ids that were found."""
+    """The edit as typed, with the linked ids."""
     subject: tuple[Match, ...]
     new_object: tuple[Match, ...]
     old_object: tuple[Match, ...]
-    """What the graph holds for this subject and relation; after it, what the typed old object may mean."""
+    """The graph's objects of this subject and relation, then candidates for the typed old object."""
     relation: RelationChoice
-    """The relation and where it comes from."""
+    """The relation and its origin."""
     notes: tuple[str, ...]
-    """Doubts in plain words, for the page to show."""
+    """Doubts in plain words, for display."""
 
     @property
     def relations(self) -> tuple[tuple[RelationSpec, float], ...]:
-        """Guesses with scores in [0, 1]; if the edit named a known relation, that one alone with score 1."""
+        """Guesses with scores in [0, 1]; a named known relation alone, with score 1."""
         return self.relation.guesses
 
     @property
     def line(self) -> str:
-        """The linking in one line: ``Eiffel Tower · located in city (guessed, 0.94) · Paris → Rome ✓ change``."""
+        """One-line summary: ``Eiffel Tower · located in city (guessed, 0.94) · Paris → Rome ✓ change``."""
         edit, choice = self.edit, self.relation
         named = choice.spec.label if choice.spec else choice.id or "relation unknown"
         if choice.origin == "guessed":
@@ -75,10 +75,10 @@ class LinkedEdit:
 def link_entity(
     store: TripleStore, text: str, *, expected_types: Collection[str] = (), near: Collection[str] = (), limit: int = 10
 ) -> tuple[Match, ...]:
-    """Return entities that `text` may name, best first, at most `limit`.
+    """Return at most `limit` entities that `text` may name, best first.
 
-    `expected_types` are kinds of thing (`Entity.type`) that fit; `near` are ids the entity is probably connected to. A
-    remark in brackets, as in "Georgia (country)", chooses by type and description and need not be part of the name.
+    `expected_types` are fitting types (`Entity.type`); `near` are ids the entity is probably connected to. A remark in
+    brackets, as in "Georgia (country)", selects by type and description and need not be part of the name.
     """
     found = list(store.search(text, limit=max(4 * limit, 20)))
     hint = _HINT.match(text.strip())
@@ -102,10 +102,10 @@ def link_entity(
 
 
 def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, *, limit: int = 5) -> LinkedEdit:
-    """Find the edit's subject, relation, new and old object in `store`; ids the edit already has are kept.
+    """Link the edit's subject, relation, new and old object to `store`; ids that the edit already has are kept.
 
-    `edit.relation` may be anything `RelationCatalogue.named` knows or the id of a relation of the store; what neither
-    knows is guessed from the wording, as if nothing were given, and a note says so.
+    `edit.relation` may be any name that `RelationCatalogue.named` knows or a relation id of the store. An unknown one
+    is guessed from the wording, and a note says so.
     """
     evidence = Evidence(
         object_types=_types(store, edit.new_object, given=edit.new_object_id), object_relations=_roles(store, edit)
@@ -150,7 +150,7 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
 
 
 def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str]:
-    """Return every kind of thing that bears this name in full."""
+    """Return the types of all entities with exactly this name."""
     if given is not None:
         matches: Sequence[Match] = _candidates(store, text, given=given, expected_types=(), near=(), limit=1)
     else:
@@ -159,7 +159,7 @@ def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str
 
 
 def _roles(store: TripleStore, edit: FactEdit) -> dict[str, float]:
-    """Of the facts that end at the new and at the old object, the share of each relation."""
+    """Return the share of each relation among the facts that end at the new and at the old object."""
     counts: Counter[str] = Counter()
     for text in (edit.new_object, edit.old_object):
         if text is None:
@@ -216,7 +216,7 @@ def _neighbours(store: TripleStore, near: Collection[str]) -> frozenset[str]:
 def _held(
     store: TripleStore, subject: Entity | None, relation: str | None, *, besides: str | None
 ) -> tuple[Match, ...]:
-    """Return what the graph holds for (subject, relation), the new object left out."""
+    """Return the graph's objects for (subject, relation), without the new object."""
     if subject is None or relation is None:
         return ()
     facts = store.outgoing(subject.id, relations=[relation], limit=20)
@@ -226,7 +226,7 @@ def _held(
 def _old_object(
     edit: FactEdit, held: tuple[Match, ...], typed: tuple[Match, ...]
 ) -> tuple[tuple[Match, ...], str | None, list[str]]:
-    """Return candidates for the old object, the chosen id, and whether the person and the graph disagree."""
+    """Return candidates for the old object, the chosen id, and whether the user and the graph disagree."""
     held_ids = {match.entity.id for match in held}
     candidates = (*held, *(match for match in typed if match.entity.id not in held_ids))
     if edit.old_object is None:

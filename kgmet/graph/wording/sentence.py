@@ -1,4 +1,4 @@
-"""`read_sentence`: a fact written as one sentence, as an edit."""
+"""`read_sentence`: parse a fact written as one sentence."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from kgmet.graph.wording.guess_relation import guess_relation
 __all__ = ["EXAMPLE", "read_sentence"]
 
 EXAMPLE = "The Eiffel Tower is in Rome, not in Paris."
-"""A sentence that can be read."""
+"""An example sentence."""
 _LONGEST = 400
 _MOST_SUBJECT, _MOST_MIDDLE, _MOST_OBJECT = 10, 12, 8
-"""Words a subject, what stands between, and an object may have."""
+"""Most words of the subject, the middle part and the object."""
 _OLD = re.compile(r"\s*,?\s+(?:and\s+)?(?:(?:is\s+)?not|instead\s+of|rather\s+than|no\s+longer)\s+(?P<old>.+)$", re.I)
 _VERBS = frozenset({"is", "are", "was", "were", "has", "have", "had", "does", "did"})
-"""Words that begin what stands between; no subject ends in one."""
+"""Words that begin the middle part; no subject ends in one."""
 _KNOWN, _CAPITAL = 1.0, 0.3
-"""How much it counts that an end is an entity of the graph, or begins with a capital letter or digit."""
+"""Bonuses for an end that is an entity of the graph, or begins with a capital letter or digit."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class _Split:
 def read_sentence(text: str, *, catalogue: RelationCatalogue, store: TripleStore | None = None) -> FactEdit:
     """Split a sentence into subject, prompt and new object; the old object may follow after "not" or "instead of".
 
-    The split is the one whose ends are known to the graph or are names, and whose words between are nearest to a
-    wording of the catalogue.
+    The best split has ends that are known to the graph or are names, and a middle part nearest to a catalogue wording.
 
     Raises:
         RequestError: if no fact can be read from the sentence.
@@ -72,9 +71,9 @@ def read_sentence(text: str, *, catalogue: RelationCatalogue, store: TripleStore
         for name in (split.subject, split.new_object):
             bare = name.removeprefix("the ").removeprefix("The ")
             score += _KNOWN * is_known(name) + _CAPITAL * (bare[:1].isupper() or bare[:1].isdigit())
-        # What begins with a capital between the ends is the rest of a name: "The Eiffel" – "Tower is located in".
+        # A capital letter in the middle part belongs to a name: "The Eiffel" – "Tower is located in".
         score -= _CAPITAL * sum(word[:1].isupper() for word in split.middle.split())
-        # Of equal splits the one with the longest names: "New York City" rather than "City".
+        # Ties go to the longest names: "New York City" rather than "City".
         return score, len(split.subject) + len(split.new_object)
 
     best = max(splits, key=fit)
@@ -83,7 +82,7 @@ def read_sentence(text: str, *, catalogue: RelationCatalogue, store: TripleStore
 
 
 def _splits(sentence: str) -> Iterator[_Split]:
-    """Yield every way to cut the sentence: an optional lead that ends in "of", subject, words between, new object."""
+    """Yield every split of the sentence: optional lead ending in "of", subject, middle part, new object."""
     words = sentence.split()
     if "{" in sentence:
         return
@@ -100,7 +99,7 @@ def _splits(sentence: str) -> Iterator[_Split]:
 
 
 def _old_object(phrase: str, middle: str) -> str:
-    """Return the old object without the words it shares with the end of what stands between: "in Paris" → "Paris"."""
+    """Drop the words that the old object shares with the end of the middle part: "in Paris" → "Paris"."""
     words, between = phrase.strip(" ,.").split(), [word.casefold() for word in middle.split()]
     for length in range(min(len(words) - 1, len(between)), 0, -1):
         if [word.casefold() for word in words[:length]] == between[-length:]:

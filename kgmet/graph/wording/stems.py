@@ -1,4 +1,4 @@
-"""Words by their stems, so that founded, founder and founding are one word, and production and product are two."""
+"""Word stemming: founded, founder and founding share a stem; production and product do not."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ _SAME = {
     "own": ("owner", "owners", "owned", "owns", "ownership"),
     "year": ("date", "when"),
 }
-"""Words that stand for one in what people ask, and those whose forms no rule of endings gives."""
+"""Synonyms in prompts, and irregular forms."""
 _CANON = {form: word for word, forms in _SAME.items() for form in forms}
 _ENDINGS = ("ations", "ation", "ions", "ion", "ings", "ing", "ed", "ers", "er", "ors", "or", "es", "s", "e")
 _SHORTEST = 3
-"""Letters that must be left of a word whose ending is taken off."""
+"""Fewest letters left after an ending is removed."""
 
 
 def stems(text: str) -> tuple[str, ...]:
-    """Return the stems of a text's words in order; ``{}`` stays and stands for the subject."""
+    """Return the stems of a text's words in order; ``{}`` stays as the subject's slot."""
     parts = text.replace("’", "'").split("{}")
     row: list[str] = []
     for number, part in enumerate(parts):
@@ -68,7 +68,7 @@ _EMPTY = frozenset({"the", "a", "an", "s", "name", "names"})
 
 
 def pairs(row: Sequence[str]) -> tuple[str, ...]:
-    """Return each two words in a row, as one."""
+    """Return adjacent words as pairs."""
     return tuple(f"{first} {second}" for first, second in pairwise(row))
 
 

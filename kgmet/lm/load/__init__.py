@@ -1,1 +1,1 @@
-"""Model families, loading, and the bundled models."""
+"""Model families, loading and the bundled models."""

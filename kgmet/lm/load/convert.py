@@ -1,8 +1,8 @@
-"""GGUF file → folder of safetensors and tokenizer files; run as a process of its own.
+"""Conversion of a GGUF file to safetensors and tokenizer files, run as a subprocess.
 
-Its own process because reading a GGUF file takes 20 s and a gigabyte that are then given back at once, draws bars of
-its own, and can be ended in the middle only from outside. Usage: ``python -m kgmet.lm.load.convert FILE.gguf FOLDER``;
-each finished step is one line on the standard output.
+Reading a GGUF file takes 20 s and a gigabyte of memory, draws its own progress bars, and can only be stopped from
+outside; a subprocess releases all of it at the end. Usage: ``python -m kgmet.lm.load.convert FILE.gguf FOLDER``; each
+finished step is one line on standard output.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 __all__ = ["STEPS", "convert_gguf", "main"]
 
 STEPS = ("tokenizer", "weights", "write")
-"""What is done, in this order."""
+"""Steps of a conversion, in order."""
 
 _NOT_OURS = ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version")
 
 
 def convert_gguf(gguf: Path, folder: Path, *, done: Callable[[str], None]) -> None:
-    """Write `folder` so that transformers loads from it what it would load from `gguf`, twenty times faster.
+    """Convert `gguf` to a `folder` from which transformers loads the same model twenty times faster.
 
-    Weights are kept as dequantised, in float32: any narrower type would change them. An output matrix tied to the
-    embedding is left out, as transformers itself does, and is tied again on loading.
+    Weights are stored as dequantised, in float32, because any narrower type would change them. An output matrix tied to
+    the embedding is left out, as transformers does, and is tied again on loading.
 
     Args:
         gguf: a file of an architecture transformers can read.
-        folder: exists and is empty.
-        done: called with each of `STEPS` when it is finished.
+        folder: an existing, empty folder.
+        done: called with each of `STEPS` when it finishes.
     """
-    # Heavy and needed here only: the module is also imported for its names.
+    # Imported here because it is slow and the module is also imported for its names.
     from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -56,10 +56,10 @@ def _fact(reader: Any, key: str, *, default: Any) -> Any:
 
 
 def _restore_pre_tokenizer(tokenizer: Any, kind: str) -> None:
-    """Give back the splitting rule that transformers drops when it reads a GGUF tokenizer.
+    """Restore the pre-tokenizer rule that transformers drops when it reads a GGUF tokenizer.
 
     SmolLM was trained with every digit split off before the byte-level rule (llama.cpp, `LLAMA_VOCAB_PRE_TYPE_SMOLLM`);
-    without it blanks before a number become other tokens.
+    without it, blanks before a number become different tokens.
     """
     if kind == "smollm":
         from tokenizers import pre_tokenizers
@@ -87,7 +87,7 @@ def _write_weights(model: Any, path: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Command of the process: two paths."""
+    """Run the conversion from two command-line paths."""
     gguf, folder = map(Path, arguments)
 
     def say(step: str) -> None:

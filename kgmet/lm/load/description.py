@@ -1,4 +1,4 @@
-"""What a model is said to be, checked before memory is taken: its config, and the headers of its weight files."""
+"""Checks of a model's config and weight-file headers before memory is allocated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 __all__ = ["TEXT_KEYS", "check_files", "check_layers", "check_room", "n_parameters", "read_config"]
 
 MOST_LAYERS = 512
-"""Published models have at most about 130."""
+"""Most decoder layers; published models have at most about 130."""
 _SIZES = {
     "hidden_size": 1 << 17,
     "intermediate_size": 1 << 20,
@@ -30,7 +30,7 @@ _SIZES = {
     "max_position_embeddings": 1 << 30,
     "head_dim": 1 << 16,
 }
-"""The largest value of each that is believed; the least is 1."""
+"""Largest accepted value of each config field; the smallest is 1."""
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 _STATES = ("state_size", "ssm_state_size", "mamba_d_state", "ssm_cfg", "d_state", "lru_width", "linear_num_value_heads")
 _SPARSE = ("mixtral", "moe", "dbrx", "deepseek", "llama4", "gpt_oss", "grok", "olmoe")
@@ -38,22 +38,22 @@ _RECURRENT = ("mamba", "rwkv", "zamba", "bamba", "jamba", "recurrent_gemma", "xl
 _OF_OTHER_PARTS = re.compile("vision|visual|audio|image|mtp")
 _OF_A_LAYER = re.compile(r"(?:^|\.)(?:layers|h)\.(\d{1,9})\.")
 _TEXT_PARTS = {"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen3_vl_text": "qwen3"}
-"""Text parts that transformers gives no model of its own, and which model they are: the positions of a text that holds
-no picture are the same on all three axes, so nothing differs from the model the part was made of."""
+"""Text parts for which transformers has no model class, and the equivalent model. Positions of a text without images
+are the same on all three axes, so the part equals the model it was made from."""
 TEXT_KEYS = {
     r"^language_model\.lm_head\.": "lm_head.",
     r"^(?:model\.)?language_model\.(?:model\.)?(?!lm_head)": "model.",
 }
-"""Names of the text part's weights in the files of a model that also sees, and their names in the text model."""
+"""Weight-name prefixes of the text part in a multimodal model's files, and their names in the text model."""
 
 
 def read_config(folder: str) -> tuple[Any, bool]:
-    """The config of the text model in a folder or of a hub id, and whether it is a part of one that also sees.
+    """Return the text model's config from a folder or hub id, and whether it is part of a multimodal model.
 
     Raises:
-        BrokenModelError: if a value is of the wrong type, or of a size that no model has.
-        UnsupportedModelError: if it is no decoder of a supported family; says why.
-        OSError: if there is no config; so says transformers.
+        BrokenModelError: if a value has the wrong type or an implausible size.
+        UnsupportedModelError: if it is not a decoder of a supported family; says why.
+        OSError: if there is no config (raised by transformers).
     """
     from transformers import AutoConfig
 
@@ -61,7 +61,7 @@ def read_config(folder: str) -> tuple[Any, bool]:
         whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except OSError:
         raise
-    except Exception as error:  # each config class checks in its own way, with errors of many kinds
+    except Exception as error:  # config classes validate in their own ways and raise many types
         said = " ".join(str(error).split())[:200]
         if "does not recognize this architecture" in said or "Unrecognized model" in said:
             raise UnsupportedModelError(
@@ -73,7 +73,7 @@ def read_config(folder: str) -> tuple[Any, bool]:
     refuse_other_kinds(whole)
     refuse_other_kinds(config)
     config = _text_model(config)
-    if is_part:  # whole and part may say different things of it; where the files hold a head, it is taken all the same
+    if is_part:  # whole and part may disagree on this; a head in the files is used in any case
         config.tie_word_embeddings = True
     family_of(config)
     _check_sizes(config, folder)
@@ -81,7 +81,7 @@ def read_config(folder: str) -> tuple[Any, bool]:
 
 
 def refuse_other_kinds(config: Any) -> None:
-    """Refuse what no row of the table of families could describe.
+    """Refuse architectures that no row of the family table can describe.
 
     Raises:
         UnsupportedModelError: for a mixture of experts, a state-space model, or an encoder-decoder; says why.
@@ -99,17 +99,17 @@ def refuse_other_kinds(config: Any) -> None:
 
 
 def n_parameters(config: Any) -> int:
-    """Parameters of a checked config's model, without memory for any of them."""
+    """Count the parameters of a checked config's model without allocating them."""
     return sum(parameter.numel() for parameter in _outline(config).parameters())
 
 
 def check_files(folder: Path, config: Any, *, n_parameter: int | None) -> None:
-    """Check that the weight files can hold the model the config describes; reads their headers alone.
+    """Check from the headers that the weight files can hold the model the config describes.
 
-    `n_parameter` are the parameters the files must hold, ``None`` where their numbers do not tell.
+    `n_parameter` is the number of parameters the files must hold, ``None`` if it cannot be derived.
 
     Raises:
-        BrokenModelError: if there are more layers in the files than in the config, or fewer numbers than it takes.
+        BrokenModelError: if the files have more layers than the config, or fewer values than it needs.
         SafetensorError: if a file is damaged.
     """
     from safetensors import safe_open
@@ -130,10 +130,10 @@ def check_files(folder: Path, config: Any, *, n_parameter: int | None) -> None:
 
 
 def check_layers(names: Iterable[str], config: Any, folder: str) -> None:
-    """Refuse weights of more layers than the config has: the rest would be left out, and another model be edited.
+    """Refuse weights of more layers than the config has; the rest would be dropped, giving another model.
 
     Raises:
-        BrokenModelError: says both numbers.
+        BrokenModelError: if so; gives both numbers.
     """
     numbers = [
         int(found[1]) for name in names if not _OF_OTHER_PARTS.search(name) and (found := _OF_A_LAYER.search(name))
@@ -147,10 +147,10 @@ def check_layers(names: Iterable[str], config: Any, folder: str) -> None:
 
 
 def check_room(n_bytes: int, *, device: torch.device, name: str) -> None:
-    """Refuse weights that do not fit, before they are read.
+    """Refuse weights that do not fit into memory, before they are read.
 
     Raises:
-        MemoryLimitError: says what is needed and what there is.
+        MemoryLimitError: if they do not fit; gives needed and free memory.
     """
     free = free_memory(device)
     if free is not None and n_bytes > free:
@@ -161,7 +161,7 @@ def check_room(n_bytes: int, *, device: torch.device, name: str) -> None:
 
 
 def _text_model(config: Any) -> Any:
-    """The config as that of a model that transformers has."""
+    """Return the config as that of a model class in transformers."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = _TEXT_PARTS.get(str(getattr(config, "model_type", "")))
@@ -190,7 +190,7 @@ def _check_sizes(config: Any, folder: str) -> None:
 
 
 def _outline(config: Any) -> nn.Module:
-    """The model without values; its weights take no memory."""
+    """Build the model on the meta device, without memory for weights."""
     from transformers import AutoModelForCausalLM
 
     causal: Any = AutoModelForCausalLM
@@ -201,7 +201,7 @@ def _outline(config: Any) -> nn.Module:
         return model
     except KgmetError:
         raise
-    except Exception as error:  # a value of a config is first used here: by modules of many kinds
+    except Exception as error:  # config values are first used here, by modules of many kinds
         raise BrokenModelError(f"config.json describes no model that can be built: {error!r}"[:300]) from error
 
 

@@ -1,7 +1,7 @@
-"""`ModelFamily`: where a decoder keeps the parts that editing touches. A table, one row per family.
+"""`ModelFamily`: the table of module paths that editing uses, one row per model family.
 
-Adding a model is adding a row here and its config to the conformance test. Nothing else in the project asks for a
-model's name or guesses from shapes.
+To add a model, add a row here and its config to the conformance test. No other code depends on a model's name or
+guesses from shapes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PROBED_AT_ONCE = 512
 
 
 class Layout(Enum):
-    """How a projection stores its matrix."""
+    """Storage order of a projection's weight matrix."""
 
     OUT_IN = "out, in"
     """`torch.nn.Linear`: weight is (d_model, d_key)."""
@@ -36,16 +36,20 @@ class ModelFamily:
 
     name: str
     model_types: tuple[str, ...]
-    """Values of ``config.model_type`` that belong here."""
+    """Values of ``config.model_type`` in this family."""
     layers: str
     """Path of the list of decoder layers."""
     write: str
-    """Path, inside a layer, of the MLP's down-projection: the module an edit is written to."""
+    """Path, inside a layer, of the MLP's down-projection, to which edits are written."""
+    attend: str
+    """Path, inside a layer, of the attention's output projection; its input is the concatenated heads."""
     final_norm: str
     """Path of the normalisation before the vocabulary projection."""
     layout: Layout = Layout.OUT_IN
     write_norm: str | None = None
-    """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if there is one."""
+    """Path, inside a layer, of a normalisation between the down-projection and the residual stream, if any."""
+    attend_norm: str | None = None
+    """The same between the attention's output projection and the residual stream."""
 
     def decoder_layers(self, model: nn.Module) -> nn.ModuleList:
         """Return the decoder layers, lowest first."""
@@ -59,27 +63,37 @@ class ModelFamily:
         return _submodule(self.decoder_layers(model)[layer], self.write, self.name)
 
     def norm_after_write(self, model: nn.Module, layer: int) -> nn.Module | None:
-        """The normalisation that what is written passes before it reaches the residual stream, if there is one."""
+        """Return the normalisation between the down-projection and the residual stream, or ``None``."""
         if self.write_norm is None:
             return None
         return _submodule(self.decoder_layers(model)[layer], self.write_norm, self.name)
 
+    def attend_module(self, model: nn.Module, layer: int) -> nn.Module:
+        """Return the attention's output projection of one layer."""
+        return _submodule(self.decoder_layers(model)[layer], self.attend, self.name)
+
+    def norm_after_attend(self, model: nn.Module, layer: int) -> nn.Module | None:
+        """Return the normalisation between the attention and the residual stream, or ``None``."""
+        if self.attend_norm is None:
+            return None
+        return _submodule(self.decoder_layers(model)[layer], self.attend_norm, self.name)
+
     def write_name(self, layer: int) -> str:
-        """Full dotted name of the down-projection, as in the state dict without ``.weight``."""
+        """Return the full dotted name of the down-projection, as in the state dict without ``.weight``."""
         return f"{self.layers}.{layer}.{self.write}"
 
     def key_width(self, model: nn.Module) -> int:
-        """Width of the down-projection's input, whatever form its weight is stored in."""
+        """Return the width of the down-projection's input, for any weight format."""
         module = self.write_module(model, 0)
-        width = getattr(module, "in_features", None)  # a packed 4-bit weight has another shape
+        width = getattr(module, "in_features", None)  # packed 4-bit weights have another shape
         if width is None:
             width = module.weight.shape[1 if self.layout is Layout.OUT_IN else 0]  # type: ignore[index]
         return int(width)
 
     def weight_out_in(self, model: nn.Module, layer: int) -> Tensor:
-        """Return the down-projection's weight as (d_model, d_key), detached: a view of it where it is stored as floats.
+        """Return the down-projection's weight as (d_model, d_key), detached; a view if it is stored as floats.
 
-        A quantised or offloaded weight is read off from what the module does to the unit vectors.
+        A quantised or offloaded weight is computed from the module's outputs for the unit vectors.
         """
         module = self.write_module(model, layer)
         weight = getattr(module, "weight", None)
@@ -93,7 +107,7 @@ class ModelFamily:
 
 
 def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
-    """A linear module's matrix (d_model, d_key), from its outputs. Hooks, hence attached patches, take no part."""
+    """Compute a linear module's matrix (d_model, d_key) from its outputs, without hooks (attached patches)."""
     embedding = model.get_input_embeddings()  # type: ignore[operator]
     columns = []
     with torch.no_grad():
@@ -101,13 +115,13 @@ def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
             count = min(_PROBED_AT_ONCE, d_key - begin)
             unit = torch.zeros(count + 1, d_key, dtype=embedding.weight.dtype, device=execution_device(embedding))
             unit[torch.arange(count), begin + torch.arange(count)] = 1
-            output = module.forward(unit)  # the last row is 0 and gives the bias
+            output = module.forward(unit)  # the last row is 0, so its output is the bias
             columns.append((output[:-1] - output[-1]).detach())
     return torch.cat(columns).T
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """Return where a module computes: where its parameters are, or where Accelerate brings them when it is called."""
+    """Return a module's device: that of its parameters, or the one Accelerate moves them to for a call."""
     hook = getattr(module, "_hf_hook", None)
     for one in getattr(hook, "hooks", (hook,)):
         device = getattr(one, "execution_device", None)
@@ -126,14 +140,16 @@ def _submodule(model: nn.Module, path: str, family: str) -> nn.Module:
         ) from error
 
 
-def _llama_like(name: str, *model_types: str, write_norm: str | None = None) -> ModelFamily:
+def _llama_like(name: str, *model_types: str, has_norms_after: bool = False) -> ModelFamily:
     return ModelFamily(
         name=name,
         model_types=model_types,
         layers="model.layers",
         write="mlp.down_proj",
+        attend="self_attn.o_proj",
         final_norm="model.norm",
-        write_norm=write_norm,
+        write_norm="post_feedforward_layernorm" if has_norms_after else None,
+        attend_norm="post_attention_layernorm" if has_norms_after else None,
     )
 
 
@@ -141,14 +157,15 @@ FAMILIES: tuple[ModelFamily, ...] = (
     _llama_like("Llama", "llama"),
     _llama_like("Mistral", "mistral"),
     _llama_like("Qwen", "qwen2", "qwen3"),
-    _llama_like("Gemma", "gemma2", "gemma3_text", write_norm="post_feedforward_layernorm"),
+    _llama_like("Gemma", "gemma2", "gemma3_text", has_norms_after=True),
     _llama_like("OLMo", "olmo"),
-    _llama_like("OLMo 2", "olmo2", write_norm="post_feedforward_layernorm"),
+    _llama_like("OLMo 2", "olmo2", has_norms_after=True),
     ModelFamily(
         name="GPT-2",
         model_types=("gpt2",),
         layers="transformer.h",
         write="mlp.c_proj",
+        attend="attn.c_proj",
         final_norm="transformer.ln_f",
         layout=Layout.IN_OUT,
     ),
@@ -157,6 +174,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("gptj",),
         layers="transformer.h",
         write="mlp.fc_out",
+        attend="attn.out_proj",
         final_norm="transformer.ln_f",
     ),
     ModelFamily(
@@ -164,6 +182,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("gpt_neox",),
         layers="gpt_neox.layers",
         write="mlp.dense_4h_to_h",
+        attend="attention.dense",
         final_norm="gpt_neox.final_layer_norm",
     ),
     ModelFamily(
@@ -171,6 +190,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         model_types=("phi",),
         layers="model.layers",
         write="mlp.fc2",
+        attend="self_attn.dense",
         final_norm="model.final_layernorm",
     ),
     _llama_like("Phi-3", "phi3"),

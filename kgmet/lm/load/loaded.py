@@ -1,4 +1,4 @@
-"""`load_lm`: the only place where a device or a dtype is chosen."""
+"""`load_lm`: loading a model; the only place where device and dtype are chosen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kgmet.base.errors import (
     UnsupportedModelError,
 )
 from kgmet.base.fingerprint import fingerprint_model
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, check_room, n_parameters, read_config
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
 
 DEFAULT_MODEL = "bundled:smollm2"
-"""The embedded default: SmolLM2-135M-Instruct."""
+"""The bundled default model: SmolLM2-135M-Instruct."""
 
 MOST_TOKENS = 4096
-"""Longest text that is read, in tokens, where the model itself reads more: a longer one takes minutes on a CPU."""
+"""Longest accepted text in tokens, even if the model reads more; longer ones take minutes on a CPU."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
@@ -47,7 +47,7 @@ THREE_WAYS_OUT = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LoadedLM:
-    """A causal language model that stays resident. Nothing in this project writes to its weights."""
+    """A resident causal language model. Nothing in this project writes to its weights."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerFast
@@ -62,12 +62,12 @@ class LoadedLM:
 
     @property
     def device(self) -> torch.device:
-        """Where token ids have to be: the device of the embedding."""
+        """Device for token ids: that of the embedding."""
         return execution_device(self.embedding)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the embedding, hence of the residual stream."""
+        """Dtype of the embedding, and so of the residual stream."""
         return self.embedding.weight.dtype
 
     @property
@@ -88,7 +88,7 @@ class LoadedLM:
 
     @property
     def n_layer(self) -> int:
-        """How many decoder layers there are."""
+        """Number of decoder layers."""
         return len(self.layers)
 
     @property
@@ -101,20 +101,25 @@ class LoadedLM:
         """Width of the keys: the input of the MLP's down-projection."""
         return self.family.key_width(self.model)
 
+    @property
+    def n_head(self) -> int:
+        """Attention heads of a layer, as many as there are queries."""
+        return int(self.config.num_attention_heads)
+
     @functools.cached_property
     def n_token(self) -> int:
-        """Rows of the embedding: how many tokens the model knows, whatever the tokenizer says."""
+        """Rows of the embedding: the number of tokens the model knows, whatever the tokenizer says."""
         return int(self.embedding.weight.shape[0])
 
     @functools.cached_property
     def context(self) -> int:
-        """Longest text that is read, in tokens."""
+        """Longest accepted text, in tokens."""
         stated = getattr(self.config, "max_position_embeddings", None)
         return min(stated, MOST_TOKENS) if isinstance(stated, int) and stated > 0 else MOST_TOKENS
 
     @functools.cached_property
     def control_tokens(self) -> frozenset[int]:
-        """Tokens that steer the model and stand for no text; that for what the tokenizer does not know does not."""
+        """Control tokens, which stand for no text; without the tokenizer's unknown token."""
         tokenizer = self.tokenizer
         found = {*tokenizer.all_special_ids, *(n for n, one in tokenizer.added_tokens_decoder.items() if one.special)}
         steering = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -126,13 +131,13 @@ class LoadedLM:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def normed(self, states: Tensor) -> Tensor:
-        """Last-layer states (…, d_model) after the final norm: what the vocabulary projection is given."""
+        """Apply the final norm to last-layer states (…, d_model), giving the input of the vocabulary projection."""
         normed: Tensor = self.family.norm(self.model)(states)
         return normed
 
     @property
     def linear_head(self) -> LinearHead | None:
-        """The vocabulary projection as a matrix, or ``None`` where there is more to it or it is not kept as such."""
+        """The vocabulary projection as a matrix, or ``None`` if it does more or is stored otherwise."""
         head: nn.Module = self.model.get_output_embeddings()  # type: ignore[operator]
         if type(head) is not nn.Linear or head.weight.dtype not in (torch.float32, torch.float64):
             return None
@@ -141,7 +146,7 @@ class LoadedLM:
         return LinearHead(weight=head.weight, bias=head.bias)
 
     def vocabulary_logits(self, states: Tensor) -> Tensor:
-        """Logits (…, d_vocab), float32, of last-layer states (…, d_model) before the final norm."""
+        """Compute logits (…, d_vocab), float32, from last-layer states (…, d_model) before the final norm."""
         normed = self.normed(states)
         logits = self.model.get_output_embeddings()(normed).float()  # type: ignore[operator]
         cap = getattr(self.config, "final_logit_softcapping", None)
@@ -149,7 +154,7 @@ class LoadedLM:
 
 
 def wrap_lm(model: nn.Module, tokenizer: Any, *, name: str) -> LoadedLM:
-    """Make a `LoadedLM` of a model and tokenizer at hand; puts the model in inference mode.
+    """Wrap a model and tokenizer as a `LoadedLM`, and put the model in inference mode.
 
     Raises:
         UnsupportedModelError: if the family is not in the table, or the tokenizer cannot give character offsets.
@@ -175,12 +180,12 @@ def load_lm(
     device_map: str | dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> LoadedLM:
-    """Load ``bundled:NAME``, a local folder or a Hugging Face id.
+    """Load a model from ``bundled:NAME``, a local folder or a Hugging Face id.
 
     Args:
-        source: what to load.
-        device: where to; by default CUDA if there is one, else Apple's MPS, else the CPU.
-        dtype: of the weights; by default float32 on the CPU and bfloat16 elsewhere.
+        source: the model's name, folder or id.
+        device: the device; by default CUDA if available, else Apple's MPS, else the CPU.
+        dtype: dtype of the weights; by default float32 on the CPU and bfloat16 elsewhere.
         device_map: passed to Accelerate to spread a model over devices; `device` is then ignored.
         progress: receives the steps.
 
@@ -195,16 +200,16 @@ def load_lm(
     target = checked_device(device) if device is not None else best_device()
     chosen = dtype or (torch.float32 if target.type == "cpu" else torch.bfloat16)
     folder = _resolve(source, progress)
-    progress.report(ProgressEvent(stage="load model", done=0, total=2, detail={"source": source}))
+    progress.report(ProgressEvent(stage=Stage.LOAD_MODEL, done=0, total=2, detail={"source": source}))
     keep_default_dtype()
     with uncollected(), building, torch.device("cpu"), built_in(torch.float32):
         model, tokenizer = _read(folder, source, dtype=chosen, device=target, device_map=device_map)
-    progress.report(ProgressEvent(stage="load model", done=2, total=2, detail={"source": source}))
+    progress.report(ProgressEvent(stage=Stage.LOAD_MODEL, done=2, total=2, detail={"source": source}))
     return wrap_lm(model, tokenizer, name=source)
 
 
 def best_device() -> torch.device:
-    """CUDA if there is one, else Apple's MPS, else the CPU."""
+    """Return CUDA if available, else Apple's MPS, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -213,7 +218,7 @@ def best_device() -> torch.device:
 
 
 def checked_device(device: str | torch.device) -> torch.device:
-    """The device of this name, if this machine has it.
+    """Return the device of this name, if this machine has it.
 
     Raises:
         ConfigError: if there is no such device; names those there are.
@@ -250,7 +255,7 @@ def _read(
     try:
         config, is_part = read_config(folder)
         if Path(folder).is_dir():
-            # Of quantised weights neither the numbers in the files nor their bytes follow from the parameters.
+            # For quantised weights, neither the values in the files nor their bytes follow from the parameters.
             count = n_parameters(config) if getattr(config, "quantization_config", None) is None else None
             check_files(Path(folder), config, n_parameter=count)
             if device_map is None and count is not None:
@@ -280,7 +285,7 @@ def _read(
 def _read_any(
     folder: str, config: Any, *, dtype: torch.dtype, device_map: str | dict[str, Any] | None, is_part: bool
 ) -> nn.Module:
-    """By transformers' own loader: a hub id, several files, older names, packed weights, several devices."""
+    """Load with transformers: a hub id, several files, older names, packed weights, several devices."""
     from transformers import AutoModelForCausalLM
 
     causal: Any = AutoModelForCausalLM
@@ -296,7 +301,7 @@ def _read_any(
     )
     check_layers(found["unexpected_keys"], config, folder)
     missing = sorted(found["missing_keys"])
-    if missing:  # it would be left at random
+    if missing:  # they would keep random values
         raise BrokenModelError(
             f"The files of {folder!r} lack {len(missing)} of the model's weights, {missing[0]} for one. Were all of "
             f"them copied, and is config.json of this model? {THREE_WAYS_OUT}"
@@ -320,7 +325,7 @@ def _read_tokenizer(folder: str, source: str) -> Any:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except OSError:
         raise
-    except Exception as error:  # the reader of tokenizer.json raises nothing more specific
+    except Exception as error:  # the tokenizers library raises nothing more specific
         raise BrokenModelError(
             f"The tokenizer of {source!r} cannot be read: {' '.join(str(error).split())[:200]}. Is it damaged, or made "
             f"by a newer version? {THREE_WAYS_OUT}"
@@ -328,14 +333,14 @@ def _read_tokenizer(folder: str, source: str) -> Any:
 
 
 def _check_finite(model: nn.Module, source: str) -> None:
-    """Refuse weights that are no numbers: every answer would be nonsense, and no edit could be solved."""
+    """Refuse NaN or infinite weights, with which no answer or edit would be meaningful."""
     for name, weight in model.named_parameters():
         if weight.is_meta or not weight.is_floating_point() or weight.element_size() < 2 or not weight.numel():
             continue
         low, high = torch.aminmax(weight.detach())
         if not (torch.isfinite(low) and torch.isfinite(high)):
             raise BrokenModelError(
-                f"The weight {name} of {source!r} holds numbers that are not finite. Get the model anew, or load it in "
+                f"The weight {name} of {source!r} holds NaN or infinity. Download the model again, or load it in "
                 f"another dtype than {str(weight.dtype).removeprefix('torch.')}."
             )
 

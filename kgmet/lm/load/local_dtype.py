@@ -1,7 +1,7 @@
-"""`keep_default_dtype`: a model is built in the dtype asked for, and no other thread notices.
+"""`keep_default_dtype`: build models in a requested dtype without affecting other threads.
 
-While transformers builds a model it sets torch's default dtype for the whole process. What another thread computes
-meanwhile, an edit for one, would take its dtype from there. A mode of the building thread alone does the same job.
+While transformers builds a model it sets torch's default dtype for the whole process, which would change what other
+threads compute, such as an edit. Here a mode of the building thread alone replaces that.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["built_in", "building", "keep_default_dtype"]
 
 building = threading.RLock()
-"""Held while a model is built. Meanwhile transformers exchanges functions of its own classes for the whole process: two
-threads that do so at once leave the wrong ones behind."""
+"""Lock held while a model is built. Transformers patches its own classes meanwhile, for the whole process; two threads
+doing so at once would restore the wrong functions."""
 
 _ALWAYS_FLOAT = frozenset(
     (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.eye, torch.linspace, torch.logspace)
 )
-"""Their results are of the default dtype unless another is named."""
+"""Functions whose results have the default dtype unless one is given."""
 _FLOAT_OF_FLOATS = frozenset((torch.tensor, torch.full, torch.arange, torch.as_tensor, torch.scalar_tensor))
-"""Theirs are, where the numbers given are no integers."""
+"""Functions whose results have the default dtype if their arguments are not integers."""
 _QUOTIENTS = frozenset((torch.div, torch.true_divide, torch.Tensor.div, torch.Tensor.true_divide))
 _QUOTIENTS |= {torch.Tensor.__truediv__, torch.Tensor.__rtruediv__}
-"""Quotients of whole numbers are too."""
+"""Division functions: quotients of integers have the default dtype."""
 
 
 class _BuiltIn(TorchFunctionMode):
-    """New tensors are of one dtype, in this thread, unless another is named."""
+    """Torch function mode: new tensors of this thread get one dtype unless another is given."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _BuiltIn(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Name the dtype where none is."""
+        """Add the dtype where none is given."""
         named = dict(kwargs or {})
         is_open = named.get("dtype") is None and "out" not in named
         if is_open and (func in _ALWAYS_FLOAT or (func in _FLOAT_OF_FLOATS and _is_of_floats(func, args, named))):
@@ -59,29 +59,29 @@ def _as_float(value: Any) -> Any:
 def _is_of_floats(func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> bool:
     given = (*args, *named.values())
     if any(isinstance(value, torch.Tensor) or hasattr(value, "__array__") for value in given):
-        return False  # they keep the dtype they have
+        return False  # they keep their dtype
     return bool(func(*args, **{**named, "device": "meta"}).is_floating_point())
 
 
 @contextmanager
 def built_in(dtype: torch.dtype, model_class_name: str | None = None) -> Iterator[None]:
-    """New tensors of this thread are of `dtype` inside the ``with``, as under `torch.set_default_dtype`.
+    """Make `dtype` the default dtype of new tensors for the length of a ``with``, in this thread only.
 
-    Quotients of whole numbers are float32, whatever `dtype` is: tables of angles need it.
+    Quotients of integers stay float32, because rotary tables of angles need it.
 
     Raises:
-        ValueError: if `dtype` is no floating-point one; names `model_class_name`.
+        ValueError: if `dtype` is not a floating-point dtype; names `model_class_name`.
     """
     if not dtype.is_floating_point:
         raise ValueError(
-            f"{model_class_name or 'A model'} cannot be built in {dtype}, which is no floating-point dtype"
+            f"{model_class_name or 'A model'} cannot be built in {dtype}, which is not a floating-point dtype"
         )
     with _BuiltIn(dtype):
         yield
 
 
 def keep_default_dtype() -> None:
-    """Have transformers build models under `built_in` from now on, instead of changing the process's default dtype."""
+    """Make transformers build models under `built_in` from now on, instead of changing the default dtype."""
     from transformers import modeling_utils
 
     if hasattr(modeling_utils, "local_torch_dtype"):

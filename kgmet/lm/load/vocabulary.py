@@ -1,9 +1,8 @@
-"""`LinearHead`: log Σ exp of all logits with its gradient, quickly where there are few states.
+"""`LinearHead`: the log-partition of the vocabulary and its gradient, fast for a few states.
 
-Of the whole vocabulary a likelihood needs only the log-partition A(h) = log Σ_v exp(h·w_v + b_v), whose gradient is the
-mean row Σ_v p_v w_v. Both are found in one go, and nothing of the vocabulary's size is kept for the way back. One
-product of a few states with the whole matrix is not shared out over threads; a batch of products with pieces of it is,
-and each piece fits the cache.
+A likelihood needs only the log-partition A(h) = log Σ_v exp(h·w_v + b_v), whose gradient is the mean row Σ_v p_v w_v.
+Both are computed in one pass, and nothing of the vocabulary's size is stored for the backward pass. The matrix is
+processed in pieces: a batch of small products uses all threads, and each piece fits the CPU cache.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from torch.autograd.function import once_differentiable
 __all__ = ["LinearHead"]
 
 _ROWS = 512
-"""Tokens in a piece."""
+"""Tokens per piece."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LinearHead:
-    """A vocabulary projection that is nothing but ``states · weightᵀ + bias``: (d_vocab, d_model) and (d_vocab,)."""
+    """A purely linear vocabulary projection ``states · weightᵀ + bias``: (d_vocab, d_model) and (d_vocab,)."""
 
     weight: Tensor
     bias: Tensor | None
@@ -34,12 +33,12 @@ class LinearHead:
         return logit if self.bias is None else logit + self.bias[tokens]
 
     def log_partition(self, states: Tensor) -> Tensor:
-        """A(h), (n,), of states (n, d_model); differentiable once in the states."""
+        """Return A(h), (n,), of states (n, d_model); differentiable once in the states."""
         value: Tensor = _LogPartition.apply(states, self)  # type: ignore[no-untyped-call]
         return value
 
     def partition_and_slope(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """A(h), (n,), and its gradient, (n, d_model), of states (n, d_model); neither is differentiable."""
+        """Return A(h), (n,), and its gradient, (n, d_model), of states (n, d_model); neither is differentiable."""
         with torch.no_grad():
             pieces = _pieces(self.weight)
             logits = [torch.bmm(states.expand(len(piece), *states.shape), piece.mT) for piece in pieces]
@@ -61,7 +60,7 @@ def _pieces(table: Tensor) -> list[Tensor]:
 
 
 class _LogPartition(torch.autograd.Function):
-    """A(h), with its gradient found on the way."""
+    """Autograd function for A(h), with its gradient computed in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, head: LinearHead) -> Tensor:

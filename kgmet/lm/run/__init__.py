@@ -1,1 +1,1 @@
-"""Running a model: token positions, hooks, shared prefixes."""
+"""Running a model: token positions, hooks and shared prefixes."""

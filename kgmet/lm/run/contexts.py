@@ -1,4 +1,4 @@
-"""Neutral texts put before a prompt, so that a shift or key does not depend on one position or one neighbour."""
+"""Neutral prefixes of a prompt, so that a shift or key does not depend on one position or one preceding text."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ NEUTRAL_PREFIXES: tuple[str, ...] = (
     "Question and answer. ",
     "As the guide said, ",
 )
-"""In the order of use: the bare prompt first."""
+"""Prefixes in the order of use; the first is empty (the bare prompt)."""

@@ -1,7 +1,7 @@
-"""`encode_texts`: texts to tokens, for every kind of tokenizer. Text is data: nothing a person types steers the model.
+"""`encode_texts`: tokenisation for every kind of tokenizer, in which user text never becomes control tokens.
 
-A tokenizer takes ``</s>`` in a text for its control token, puts an end token after every text if it was made for
-training, and may know tokens that the model has no row for. All of that is dealt with here and nowhere else.
+A tokenizer reads ``</s>`` in a text as its control token, may append an end token to every text, and may know tokens
+that the model has no row for. All of that is handled here and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ __all__ = ["ChatText", "Encoded", "encode_texts", "room_after", "shortened"]
 
 
 class ChatText(str):
-    """A chat template filled in: its control tokens are meant, but none in `message` is, nor in what follows it all.
+    """A filled chat template: its own control tokens are kept, those in `message` and after it are plain text.
 
-    `n_template` is the number of characters up to the answer, where one is joined on.
+    `n_template` is the number of characters before an appended answer.
     """
 
     message: str
     n_template: int
 
     def __new__(cls, text: str, *, message: str, n_template: int | None = None) -> ChatText:
-        """Remember which part of the text is data."""
+        """Store which part of the text is user data."""
         made = super().__new__(cls, text)
         made.message = message
         made.n_template = len(text) if n_template is None else n_template
         return made
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
-        """Copies and pickles know their message too."""
+        """Keep the message in copies and pickles."""
         return (str(self),), {"message": self.message, "n_template": self.n_template}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A text's tokens and, for each, which characters it stands for; (n, n) for a token the tokenizer has added."""
+    """A text's tokens with their character ranges; (n, n) for a token that the tokenizer added."""
 
     ids: tuple[int, ...]
     offsets: tuple[tuple[int, int], ...]
 
 
 def encode_texts(lm: LoadedLM, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[Encoded]:
-    """Tokens of each text, with the tokens that go before every text, without those that go after.
+    """Tokenise each text, with the tokenizer's leading special tokens and without its trailing ones.
 
     Args:
         lm: the model.
-        texts: taken for data throughout, but for the template of a `ChatText`.
-        add_special_tokens: whether the tokenizer puts its own tokens before each text.
+        texts: treated as data throughout, except the template of a `ChatText`.
+        add_special_tokens: whether the tokenizer adds its leading tokens.
 
     Raises:
-        TextError: if a text is longer than the model reads, has a token that the model does not know, or holds a
-            control token that the tokenizer can read in no other way.
+        TextError: if a text is longer than the model reads, has a token unknown to the model, or contains a control
+            token that the tokenizer cannot read as plain text.
     """
     if not texts:
         return []
@@ -70,7 +70,7 @@ def encode_texts(lm: LoadedLM, texts: Sequence[str], *, add_special_tokens: bool
 
 
 def room_after(lm: LoadedLM, n_token: int) -> int:
-    """How many tokens can be written after so many."""
+    """Return how many tokens can still be generated after so many."""
     return max(0, lm.context - n_token)
 
 
@@ -85,11 +85,11 @@ def _tokenized(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool
 
 
 def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int], add_special_tokens: bool) -> Encoded:
-    """The text anew, in pieces, where a control token was found in what is data."""
+    """Tokenise the text again, in pieces, if a control token was found in user data."""
     data = _data_of(text)
     if not _held(lm, text, encoded, data):
         return encoded
-    # How a tokenizer reads is a state that threads would share, so this is done by a copy.
+    # A tokenizer's options are shared between threads, so a copy is used.
     plain = copy.deepcopy(lm.tokenizer)
     ids: list[int] = []
     offsets: list[tuple[int, int]] = []
@@ -114,10 +114,10 @@ def _as_data(lm: LoadedLM, text: str, encoded: Encoded, control: frozenset[int],
 
 
 def _data_of(text: str) -> list[tuple[int, int]]:
-    """Which parts of a text are data: (first, last) characters."""
+    """Return the user-data parts of a text as (first, last) character positions."""
     if not isinstance(text, ChatText):
         return [(0, len(text))]
-    message = text.message.strip()  # as most templates put it
+    message = text.message.strip()  # as most templates do
     begin = text.find(message)
     if begin < 0:
         raise TextError(f"The model's chat template does not hold the message {shortened(message)!r} as it is.")
@@ -126,7 +126,7 @@ def _data_of(text: str) -> list[tuple[int, int]]:
 
 
 def _held(lm: LoadedLM, text: str, encoded: Encoded, data: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where control tokens were read in data. What a tokenizer does not know is one of them only if it is typed."""
+    """Return the positions of control tokens in user data; the unknown token counts only if it was typed."""
     control, unknown, name = lm.control_tokens, lm.tokenizer.unk_token_id, lm.tokenizer.unk_token
     return [
         (first, last)
@@ -146,7 +146,7 @@ def _plain(tokenizer: Any, text: str, *, add_special_tokens: bool) -> Encoded:
 
 
 def _without_end(lm: LoadedLM, encoded: Encoded, control: frozenset[int]) -> Encoded:
-    """Without control tokens after the last token of the text itself: nothing can follow an end token."""
+    """Drop control tokens after the last token of the text, because nothing can follow an end token."""
     n = len(encoded.ids)
     has_text = any(last > first for first, last in encoded.offsets)
     begin = lm.tokenizer.bos_token_id
@@ -173,5 +173,5 @@ def _checked(lm: LoadedLM, text: str, encoded: Encoded) -> Encoded:
 
 
 def shortened(text: str, longest: int = 60) -> str:
-    """The beginning of a text, for a message."""
+    """Shorten a text for a message."""
     return text if len(text) <= longest else text[: longest - 2] + " …"

@@ -1,4 +1,4 @@
-"""`make_room`: a key/value cache that is written into as a text grows, instead of being copied for every token."""
+"""`make_room`: a preallocated key/value cache, so that generation does not copy it for every token."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["make_room"]
 
 
 def make_room(cache: DynamicCache, n_token: int) -> None:
-    """Give a filled cache room for `n_token` more tokens. Layers with a sliding window stay as they are."""
+    """Extend a filled cache by room for `n_token` tokens; sliding-window layers stay as they are."""
     for number, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
             cache.layers[number] = _RoomyLayer(layer, n_token)
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values are the filled beginnings of two larger tensors."""
+    """Cache layer whose keys and values are the filled beginnings of two larger tensors."""
 
     def __init__(self, filled: DynamicLayer, n_token: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -30,7 +30,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._show(keys.shape[-2])
 
     def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Put the new tokens behind those there are."""
+        """Append the new tokens."""
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
         if end > self._stores[0].shape[-2]:
@@ -40,7 +40,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self._show(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows only."""
+        """Keep only these rows."""
         length = self.get_seq_length()
         self._stores = [store[indices] for store in self._stores]
         self._show(length)

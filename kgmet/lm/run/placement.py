@@ -1,4 +1,4 @@
-"""Where things of one layer are worked out: on the layer's own device, and in which of its precisions."""
+"""Device and precision of the computations for one layer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["exact_device", "has_double", "layer_device", "write_device"]
 
 
 def layer_device(lm: LoadedLM, layer: int) -> torch.device:
-    """Where a decoder layer computes; in a model that is spread over devices each layer has its own."""
+    """Return the device of a decoder layer; layers differ in a model spread over devices."""
     return execution_device(lm.layers[layer])
 
 
 def write_device(lm: LoadedLM, layer: int) -> torch.device:
-    """Where the update of a layer's down-projection is worked out: beside it, or on the CPU if it has no float64."""
+    """Return the device for computing a layer's update: the layer's own, or the CPU if it has no float64."""
     return exact_device(execution_device(lm.family.write_module(lm.model, layer)))
 
 
 def has_double(device: torch.device) -> bool:
-    """Whether the device computes in float64; Apple's MPS does not."""
+    """Return whether the device supports float64; Apple's MPS does not."""
     return device.type != "mps"
 
 
 def exact_device(device: torch.device) -> torch.device:
-    """The device itself where it computes in float64, else the CPU."""
+    """Return the device if it supports float64, else the CPU."""
     return device if has_double(device) else torch.device("cpu")

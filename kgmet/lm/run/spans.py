@@ -1,6 +1,6 @@
-"""`locate`: where in the tokens the subject and the target are, by the tokenizer's own character offsets.
+"""`locate`: token positions of subject and target, from the tokenizer's character offsets.
 
-Never by encoding pieces and subtracting lengths: that is wrong for BOS tokens, merged blanks and subjects inside words.
+Encoding pieces and subtracting lengths would be wrong for BOS tokens, merged blanks and subjects inside words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["EditSpan", "LookupToken", "Phrase", "join_answer", "locate", "locate
 
 @dataclass(frozen=True, kw_only=True)
 class LookupToken:
-    """The token whose state is edited: `position` counts from 0, unpadded; `text` is what it stands for."""
+    """The token whose state is edited: its unpadded `position`, from 0, and its `text`."""
 
     position: int
     text: str
@@ -26,7 +26,7 @@ class LookupToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Phrase:
-    """A text to be located: ``prefix + template`` with the subject at ``{}``, then the target if there is one.
+    """A text to locate: ``prefix + template`` with the subject at ``{}``, then the target if there is one.
 
     A template without ``{}`` has no subject; its last token is the lookup token.
     """
@@ -64,24 +64,24 @@ class EditSpan:
 
 
 def join_answer(prompt: str, answer: str) -> str:
-    """Prompt and answer as one text: with a blank between them, except between letters of scripts that use none."""
+    """Join prompt and answer with a blank, or without one in scripts that use none."""
     if not prompt or prompt[-1].isspace() or (_is_wide(prompt[-1]) and _is_wide(answer[:1])):
         return prompt + answer
     return f"{prompt} {answer}"
 
 
 def locate(lm: LoadedLM, phrase: Phrase) -> EditSpan:
-    """Token positions of one text; see `locate_all`."""
+    """Locate one text; see `locate_all`."""
     return locate_all(lm, [phrase])[0]
 
 
 def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
-    """Token positions of subject, lookup token and target in each text.
+    """Locate subject, lookup token and target in the tokens of each text.
 
     Raises:
         SubjectNotFoundError: if the subject has no token of its own.
         EmptyTextError: if a target has no token of its own after the prompt.
-        TextError: as `encode_texts` does, or if one token holds the end of the subject and the answer's beginning.
+        TextError: as `encode_texts`, or if one token spans the end of the subject and the start of the answer.
     """
     for phrase in phrases:
         if phrase.target is not None and not phrase.target.strip():
@@ -116,7 +116,7 @@ def _span(phrase: Phrase, text: str, encoded: Encoded) -> EditSpan:
         covering = [position for position in own if offsets[position][1] > first and offsets[position][0] < last]
         if not covering:
             raise SubjectNotFoundError(
-                f"Subject {phrase.subject!r} has no token of its own in {phrase.prompt!r}. Write it otherwise."
+                f"Subject {phrase.subject!r} has no token of its own in {phrase.prompt!r}. Write it differently."
             )
         subject = range(covering[0], covering[-1] + 1)
     else:

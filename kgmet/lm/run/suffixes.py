@@ -1,11 +1,10 @@
-"""`encode_suffixes`: do once what does not depend on the shift, and resume from there.
+"""`encode_suffixes`: compute once what does not depend on the shift, and resume from there.
 
-A shift at the lookup token after layer L cannot change anything before that token, nor anything in layers up to L. So
-the tokens before it are encoded once into a key/value cache, the tokens from it on are run once up to layer L, and what
-is left for every step of a search is the layers above L on a few tokens. Texts of one edit begin alike, before the
-lookup token and after it, so both parts are laid out as trees (`token_tree`) in which every common beginning
-stands once. This works for every family alike because the arguments each layer is called with are recorded and
-replayed, whatever they are called.
+A shift at the lookup token after layer L changes nothing before that token and nothing in layers up to L. So the tokens
+before it are encoded once into a key/value cache, and the tokens from it on are run once up to layer L. Each search
+step then runs only the layers above L on a few tokens. Texts of one edit share beginnings, before the lookup token and
+after it, so both parts are laid out as trees (`token_tree`) with every common beginning once. This works for every
+family because the call arguments of each layer are recorded and replayed.
 """
 
 from __future__ import annotations
@@ -22,22 +21,38 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.token_tree import TokenLayout, lay_out, lowest_where_unseen
 from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls
 
-__all__ = ["Suffixes", "base_states", "encode_suffixes", "left_padded", "replayable", "trees_fit"]
+__all__ = [
+    "FrozenPast",
+    "Suffixes",
+    "base_states",
+    "encode_suffixes",
+    "frozen_past",
+    "left_padded",
+    "replayable",
+    "trees_fit",
+]
 
 
-class _FrozenPast:
-    """Keys and values of the tokens before, handed to attention without ever being added to."""
+class FrozenPast:
+    """Read-only cache layer with the keys and values of the preceding tokens.
+
+    A batch with a multiple of the rows gets one copy after the other.
+    """
 
     def __init__(self, layers: list[tuple[Tensor, Tensor] | None]) -> None:
         self._layers = layers
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keys and values of all tokens of one layer: those before, then these."""
         past = self._layers[layer_idx]
         if past is None:
             return keys, values
-        return torch.cat([past[0], keys], dim=-2), torch.cat([past[1], values], dim=-2)
+        times = keys.shape[0] // past[0].shape[0]
+        before = past if times == 1 else tuple(part.repeat(times, 1, 1, 1) for part in past)
+        return torch.cat([before[0], keys], dim=-2), torch.cat([before[1], values], dim=-2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
+        """How many tokens there are before."""
         past = self._layers[layer_idx]
         return 0 if past is None else int(past[0].shape[-2])
 
@@ -46,9 +61,9 @@ class _FrozenPast:
 class Suffixes:
     """Texts that can be resumed after decoder layer `layer`.
 
-    `hidden` (n_tree, n_node, d_model) is that layer's output; text `row` lies in tree `tree_of[row]`, its tokens from
-    the start token on at `paths[row]`. Texts of one tree share the nodes of a common beginning, the start token among
-    them. `final`, of the same shape, is the last layer's output before the final norm, unshifted.
+    `hidden` (n_tree, n_node, d_model) is that layer's output; text `row` is in tree `tree_of[row]`, with its tokens
+    from the start token on at `paths[row]`. Texts of one tree share the nodes of a common beginning, including the
+    start token. `final`, of the same shape, is the last layer's output before the final norm, unshifted.
     """
 
     lm: LoadedLM
@@ -60,7 +75,7 @@ class Suffixes:
     calls: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
 
     def resume(self, hidden: Tensor) -> Tensor:
-        """Run the layers above on other states; differentiable in `hidden`.
+        """Run the layers above on the given states; differentiable in `hidden`.
 
         Args:
             hidden: (n_tree, n_node, d_model), in place of `self.hidden`.
@@ -81,15 +96,15 @@ def encode_suffixes(
     layer: int,
     together: Sequence[int] | None = None,
 ) -> Suffixes:
-    """Encode the tokens before each text's start once, and the rest once up to `layer`.
+    """Encode the tokens before each text's start token, and the rest up to `layer`.
 
     Args:
         lm: the model.
         rows: token ids, unpadded.
         starts: position of the start token of each text.
         layer: the decoder layer after which texts can be resumed; not the last one.
-        together: for each text, which tree it goes into: 0, 1, …; by default each into its own. Where a sliding window
-            is too short for that, each goes into its own all the same.
+        together: the tree of each text: 0, 1, …; by default one tree per text, as also where a sliding window is too
+            short for trees.
 
     Raises:
         ConfigError: if `layer` is out of range or the last.
@@ -107,7 +122,7 @@ def encode_suffixes(
 
 
 def trees_fit(lm: LoadedLM, n_node: int) -> bool:
-    """Whether trees of so many tokens are read as texts are: a sliding window counts places, which are not depths."""
+    """Return whether trees of so many tokens fit a sliding window, which counts positions, not depths."""
     window = getattr(lm.config, "sliding_window", None)
     return window is None or n_node <= window
 
@@ -129,7 +144,7 @@ def _encode_trees(lm: LoadedLM, past: TokenLayout, layout: TokenLayout, layer: i
 
 
 def _seen_before(past: TokenLayout, layout: TokenLayout) -> Tensor:
-    """(n_tree, n_node, n_past) bool: which of the cached tokens each token follows."""
+    """Return a mask (n_tree, n_node, n_past) of the cached tokens that each token follows."""
     seen = torch.zeros(*layout.ids.shape, past.ids.shape[1], dtype=torch.bool)
     for number, tree in enumerate(layout.trees):
         for node, origin in enumerate(tree.origins):
@@ -139,7 +154,7 @@ def _seen_before(past: TokenLayout, layout: TokenLayout) -> Tensor:
 
 
 def _encode_padded(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence[int], layer: int) -> Suffixes:
-    """Every text on its own, under the masks the model makes itself."""
+    """Encode every text separately, with the model's own masks."""
     device = lm.device
     past_ids, past_mask = left_padded([row[:start] for row, start in zip(rows, starts, strict=True)], device=device)
     ids, lengths = _right_padded([row[start:] for row, start in zip(rows, starts, strict=True)], device=device)
@@ -167,7 +182,7 @@ def _recorded(
     paths: tuple[tuple[int, ...], ...],
     inputs: dict[str, Tensor],
 ) -> Suffixes:
-    frozen = _frozen(cache)
+    frozen = frozen_past(cache)
     with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
         final = base_states(lm, ids, past_key_values=cache, use_cache=cache is not None, **inputs)
     first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
@@ -183,7 +198,7 @@ def _recorded(
 
 
 def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
-    """The last layer's output before the final norm, (n_row, pos, d_model)."""
+    """Return the last layer's output before the final norm, (n_row, pos, d_model)."""
     with recorded([lm.layers[-1]]) as seen:
         lm.base(ids, **inputs)
     assert seen[0] is not None
@@ -191,7 +206,7 @@ def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
 
 
 def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids (n_row, pos) padded on the left with 0, and their mask, 1 where a token is."""
+    """Return the token ids (n_row, pos) padded on the left with 0, and their mask, 1 where a token is."""
     width = max((len(row) for row in rows), default=0)
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     mask = torch.zeros(len(rows), width, dtype=torch.long)
@@ -210,17 +225,17 @@ def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tup
     return ids.to(device), tuple(len(row) for row in rows)
 
 
-def _frozen(cache: Any) -> _FrozenPast | None:
-    """Keys and values of the prefix, taken before the suffix is appended: a sliding window then drops the oldest."""
+def frozen_past(cache: Any) -> FrozenPast | None:
+    """Copy the prefix's keys and values before the suffix is appended, when a sliding window drops the oldest."""
     if cache is None:
         return None
-    return _FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
+    return FrozenPast([(entry.keys, entry.values) for entry in cache.layers])
 
 
 def replayable(
-    args: tuple[Any, ...], kwargs: dict[str, Any], past: _FrozenPast | None = None
+    args: tuple[Any, ...], kwargs: dict[str, Any], past: FrozenPast | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a layer was called with besides its hidden states, to be called with others; the cache becomes `past`."""
+    """Return a layer's recorded call arguments for replay with other hidden states; the cache becomes `past`."""
     from transformers.cache_utils import Cache
 
     def swap(value: Any) -> Any:

@@ -1,8 +1,7 @@
-"""`TokenLayout`: many texts in few rows, each common beginning once.
+"""`TokenLayout`: many texts in few rows, with each common beginning once.
 
-Texts that go together are laid out as a tree of tokens in one row. A token sees its ancestors only, by a mask, and
-stands at its depth, so it has the states it would have in a text of its own; hardly anything is padded and nothing is
-computed twice.
+Texts are laid out as a tree of tokens in one row. By a mask a token sees only its ancestors, and its position is its
+depth, so it has the same states as in a separate text. There is little padding, and nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ __all__ = ["TokenLayout", "TokenTree", "lay_out", "lowest_where_unseen", "share_
 
 @dataclass
 class TokenTree:
-    """Tokens of one row: what each is, whom it follows, how deep it stands, and where its text began.
+    """Tokens of one row, with parent, depth and origin of each.
 
-    `origins` tells beginnings apart that lie outside the tree (a cached prefix): texts of different origin share
-    nothing. `parents` holds -1 for a first token.
+    `origins` identifies beginnings outside the tree (a cached prefix): texts of different origin share nothing.
+    `parents` is -1 for a first token.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -40,7 +39,7 @@ class TokenTree:
         return 0
 
     def add(self, ids: Sequence[int], *, origin: int = -1, depth: int = 0) -> tuple[int, ...]:
-        """Lay out `ids`, the first of them at `depth`; the places of its tokens."""
+        """Add a text with its first token at `depth`, and return the positions of its tokens."""
         node = -1
         path: list[int] = []
         for token in ids:
@@ -56,7 +55,7 @@ class TokenTree:
         return tuple(path)
 
     def sees(self) -> Tensor:
-        """(n, n) bool: whether a token sees another: itself and its ancestors."""
+        """Return the mask (n, n): a token sees itself and its ancestors."""
         n = len(self.tokens)
         seen = torch.eye(n, dtype=torch.bool)
         for node, parent in enumerate(self.parents):
@@ -67,10 +66,10 @@ class TokenTree:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TokenLayout:
-    """Trees side by side, padded to the widest with tokens that see only themselves and are seen by none.
+    """Trees in one batch, padded to the widest with tokens that see only themselves and are seen by none.
 
-    `ids` and `positions` (n_tree, n_node), `sees` (n_tree, n_node, n_node) bool; for each text, `tree_of` says in which
-    tree it is and `paths` at which places.
+    `ids` and `positions` (n_tree, n_node), `sees` (n_tree, n_node, n_node) bool; for each text, `tree_of` is its tree
+    and `paths` its positions there.
     """
 
     ids: Tensor
@@ -84,13 +83,13 @@ class TokenLayout:
 def lay_out(
     rows: Sequence[Sequence[int]], together: Sequence[int], *, origins: Sequence[int] = (), starts: Sequence[int] = ()
 ) -> TokenLayout:
-    """Lay out token ids, those with the same number in `together` in one tree.
+    """Lay out token ids; rows with the same number in `together` share a tree.
 
     Args:
         rows: token ids.
-        together: for each row, which tree it goes into: 0, 1, …
-        origins: for each row, which beginning outside the tree it follows; by default none.
-        starts: for each row, at what depth its first token stands; by default 0.
+        together: the tree of each row: 0, 1, …
+        origins: the beginning outside the tree that each row follows; by default none.
+        starts: the depth of each row's first token; by default 0.
     """
     trees = [TokenTree() for _ in range(max(together) + 1)]
     paths = tuple(
@@ -113,7 +112,7 @@ def lay_out(
 
 
 def share_out(rows: Sequence[Sequence[int]], max_node: int) -> list[int]:
-    """Which tree each row goes into, in order: as many rows to a tree as have at most `max_node` tokens together."""
+    """Assign rows to trees in order, with at most `max_node` tokens per tree."""
     numbers: list[int] = []
     tree = TokenTree()
     for row in rows:
@@ -127,6 +126,6 @@ def share_out(rows: Sequence[Sequence[int]], max_node: int) -> list[int]:
 
 
 def lowest_where_unseen(sees: Tensor, *, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The mask that attention adds, (n_tree, 1, n, m): 0 where a token sees another, the lowest number elsewhere."""
+    """Return the additive attention mask (n_tree, 1, n, m): 0 where visible, the lowest number elsewhere."""
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
     return mask[:, None].to(device)

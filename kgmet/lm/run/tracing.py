@@ -1,7 +1,7 @@
-"""The only forward hooks in the project: read, shift or add to activations for the length of a ``with``.
+"""All forward hooks of the project: record, shift or add to activations for the length of a ``with``.
 
-Every hook belongs to the thread that opened the ``with``. Another thread that runs the same resident model at the
-same time sees none of it, so one person's edit cannot leak into another's answer.
+Every hook belongs to the thread that opened the ``with``. Another thread that runs the same model is not affected, so
+one user's edit cannot leak into another user's answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["StopForward", "added", "hooked", "recorded", "recorded_calls", "shif
 
 
 class StopForward(Exception):
-    """Raised inside a forward pass once everything wanted has been seen; caught by `stopped_after`."""
+    """Raised inside a forward pass to end it early; caught by `stopped_after`."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def hooked(module: nn.Module, change: Callable[[tuple[Any, ...], Any], Any]) -> 
 
 @contextmanager
 def recorded(modules: Sequence[nn.Module], *, inputs: bool = False) -> Iterator[list[Tensor | None]]:
-    """Record what comes out of each module (or goes in, with `inputs`): a list in the order of `modules`.
+    """Record the output (or, with `inputs`, the input) of each module, in the order of `modules`.
 
     The tensors are those of the last forward pass, not detached: gradients flow through them.
     """
@@ -100,16 +100,16 @@ def shifted(lm: LoadedLM, *, layer: int, positions: Tensor, by: Tensor) -> Itera
 def added(
     module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None, row: int | None = None
 ) -> Iterator[None]:
-    """Add ``(x · input_factorᵀ) · output_factor`` to what `module` gives for x.
+    """Add ``(x · input_factorᵀ) · output_factor`` to the output of `module` for x.
 
-    The factors are used in their own dtype, on whatever device the output turns out to be: where the weight lives, and
-    whether it is a float at all, says nothing once a model is quantised or offloaded.
+    The factors are used in their own dtype on the output's device, because the weight of a quantised or offloaded model
+    gives neither device nor dtype.
 
     Args:
         module: a projection (d_key → d_model).
         input_factor: (n_key, d_key).
         output_factor: (n_key, d_model); ``None`` stands for the identity.
-        row: the only row of a batch that it is added to; by default all are.
+        row: the only row of a batch it is added to; by default all rows.
     """
     placed: dict[torch.device, tuple[Tensor, Tensor | None]] = {}
 
@@ -133,7 +133,7 @@ def added(
 
 @contextmanager
 def stopped_after(lm: LoadedLM, layer: int) -> Iterator[None]:
-    """Leave the forward pass once decoder layer `layer` is done; the model call has no result then."""
+    """End the forward pass after decoder layer `layer`; the model call then has no result."""
 
     def stop(_inputs: tuple[Any, ...], _output: Any) -> None:
         raise StopForward

@@ -1,1 +1,1 @@
-"""What a model says: probabilities of answers and generated text."""
+"""Model outputs: answer probabilities and generated text."""

@@ -1,7 +1,7 @@
-"""`continue_texts`: many texts continued at once, each as if it were alone.
+"""`continue_texts`: batched generation with the same result as text by text.
 
-What prompts begin with in common (worked examples, for instance) is encoded once. Sampling draws from a generator of
-its own for every text, so a text does not depend on the batch it happens to be in.
+A common prefix of the prompts (such as worked examples) is encoded once. Each text samples from its own generator, so
+it does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["Continuation", "continue_texts", "encode_prompts"]
 
 @dataclass(frozen=True, kw_only=True)
 class Continuation:
-    """How texts are continued.
+    """Length and decoding of continuations.
 
-    `top_k` 0 is greedy; above 0 one of the k likeliest tokens is drawn, as the public code does with 5. A text ends at
-    the model's end token or once it holds `stop`.
+    `top_k` 0 is greedy; above 0 one of the k likeliest tokens is sampled (the ROME code uses 5). A text ends at the
+    model's end token or once it contains `stop`.
     """
 
     max_new_tokens: int
@@ -51,10 +51,10 @@ def continue_texts(
     seeds: Sequence[int] | None = None,
     batch_size: int = 32,
 ) -> list[str]:
-    """What the model adds to each prompt, without special tokens, cut before `how.stop`.
+    """Continue each prompt; return the added text without special tokens, cut before `how.stop`.
 
     Args:
-        lm: the model with whatever is attached.
+        lm: the model, with any attached patches.
         prompts: texts to continue.
         how: length and decoding.
         seeds: one per prompt, for sampling; by default 0.
@@ -62,7 +62,7 @@ def continue_texts(
     """
     seeds = seeds or [0] * len(prompts)
     rows = [list(encoded.ids) for encoded in encode_texts(lm, prompts)]
-    # Texts of a length side by side: less padding.
+    # Texts of similar length share a batch, for less padding.
     order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
     texts: dict[int, str] = {}
     for begin in range(0, len(order), batch_size):
@@ -72,11 +72,11 @@ def continue_texts(
 
 
 def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, DynamicCache]:
-    """Last states (n_row, d_model) before the final norm, attention mask (n_row, pos) and key/value cache.
+    """Return last states (n_row, d_model) before the final norm, attention mask (n_row, pos) and key/value cache.
 
-    The longest beginning all rows share is run once, for one row.
+    The longest prefix that all rows share is run once, for one row.
     """
-    # A sliding window counts places, and the padding between what is shared and what is not would use them up.
+    # A sliding window counts positions, and the padding after the shared prefix would use them up.
     is_sliding = getattr(lm.config, "sliding_window", None) is not None
     shared = 0 if is_sliding else _n_shared(rows)
     cache = None
@@ -109,7 +109,7 @@ def _continued(lm: LoadedLM, prompts: Sequence[list[int]], seeds: Sequence[int],
     ends = end_tokens(lm)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     added: list[list[int]] = [[] for _ in prompts]
-    rows = list(range(len(prompts)))  # of the texts that go on, in the order of the batch
+    rows = list(range(len(prompts)))  # unfinished texts, in batch order
     with torch.no_grad():
         states, mask, cache = encode_prompts(lm, prompts)
         make_room(cache, how.max_new_tokens - 1)
@@ -137,7 +137,7 @@ def _is_ended(lm: LoadedLM, tokens: list[int], ends: set[int], stop: str | None)
 
 
 def _chosen(logits: Tensor, generators: Sequence[torch.Generator], top_k: int) -> list[int]:
-    """One token id per row of (n_row, d_vocab): the likeliest, or one of the k likeliest by its probability."""
+    """Choose one token id per row of (n_row, d_vocab): the likeliest, or a sample from the k likeliest."""
     if not top_k:
         return [int(token) for token in logits.argmax(-1)]
     top = logits.topk(min(top_k, logits.shape[-1]))
@@ -149,7 +149,7 @@ def _chosen(logits: Tensor, generators: Sequence[torch.Generator], top_k: int) -
 
 
 def _n_shared(rows: Sequence[Sequence[int]]) -> int:
-    """Length of the beginning all rows share; every row keeps a token of its own."""
+    """Return the length of the common prefix of all rows; every row keeps at least one own token."""
     shortest = min(len(row) for row in rows)
     first = rows[0]
     count = 0

@@ -1,7 +1,7 @@
-"""`ask_packed`: everything that is asked of some prompts from one pass over them, and what follows each written out.
+"""`ask_packed`: next-token logits, answer scores and continuations of many prompts from one pass.
 
-Prompts and answers are laid out as trees of tokens (`token_tree`): no padding, and nothing is computed twice.
-What is written grows on the same trees, a token of every text at a time, so a step reads the weights once for all.
+Prompts and answers are laid out as trees of tokens (`token_tree`), without padding or repeated computation.
+Continuations grow on the same trees, one token of every text per step, so a step reads the weights once for all.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchanged"]
 
 Side = Callable[[int | None], AbstractContextManager[None]]
-"""Attaches something for the length of a ``with``: to one row of a batch, or to all."""
+"""A context manager factory that attaches a change to one row of a batch, or to all (``None``)."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Asked:
-    """What the model says to some prompts.
+    """A model's outputs for some prompts.
 
-    `logits` (n_prompt, d_vocab), float32 on the CPU, are those of the token after each prompt; `texts` its greedy
-    continuations, without special tokens; `scores` those of the (prompt, answer) pairs asked with them.
+    `logits` (n_prompt, d_vocab), float32 on the CPU, belong to the token after each prompt. `texts` are greedy
+    continuations without special tokens; `scores` belong to the (prompt, answer) pairs.
     """
 
     logits: Tensor
@@ -45,7 +45,7 @@ class Asked:
 
 
 def unchanged(_row: int | None) -> AbstractContextManager[None]:
-    """The side on which nothing is attached."""
+    """Return the side without any change."""
     return nullcontext()
 
 
@@ -57,14 +57,14 @@ def ask_packed(
     max_new_tokens: int = 0,
     max_token: int = 768,
 ) -> Asked:
-    """Ask prompts and (prompt, answer) pairs together; the same numbers as one by one, up to rounding.
+    """Ask prompts and (prompt, answer) pairs together, with the same results as one by one, up to rounding.
 
     Args:
         lm: the model with whatever is attached.
-        prompts: texts whose next token is read, and which are continued.
-        pairs: prompts, these or others, with an answer to score.
+        prompts: texts whose next token is read and which are continued.
+        pairs: prompts (these or others) with an answer to score.
         max_new_tokens: length of the continuations; 0 leaves them empty.
-        max_token: most tokens laid out together; attention takes their square.
+        max_token: most tokens per tree; attention is quadratic in them.
 
     Raises:
         EmptyTextError: if a prompt has no token, or an answer has none of its own after its prompt.
@@ -81,21 +81,21 @@ def ask_sides(
     max_new_tokens: int | Sequence[int] = 0,
     max_token: int = 768,
 ) -> list[Asked]:
-    """As `ask_packed`, of several changed models at once: each is a row of the batch, so a step reads the weights once.
+    """Do `ask_packed` for several changed models at once, each as a row of the batch.
 
     Args:
-        lm: the model with whatever is attached to all sides.
-        prompts: texts whose next token is read, and which are continued.
-        pairs: prompts, these or others, with an answer to score.
-        sides: for each, what changes the model: called with the row to change, or ``None`` for every row.
+        lm: the model, with any patches attached to all sides.
+        prompts: texts whose next token is read and which are continued.
+        pairs: prompts (these or others) with an answer to score.
+        sides: the change of each model: called with the row to change, or ``None`` for every row.
         max_new_tokens: length of the continuations, of all prompts or of each; 0 leaves them empty.
-        max_token: most tokens laid out together; attention takes their square.
+        max_token: most tokens per tree; attention is quadratic in them.
     """
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
     spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
     lengths = [min(length, room_after(lm, len(head))) for length, head in zip(lengths, heads, strict=True)]
-    # In the order of their tokens, texts that begin alike stand side by side and come into one tree.
+    # Sorted by tokens, texts with a common beginning are adjacent and share a tree.
     rows = sorted({*heads, *map(_asked, spans)})
     if not trees_fit(lm, max([max_token, *map(len, rows)]) + sum(lengths)):
         return [_ask_apart(lm, prompts, pairs, lengths, side) for side in sides]
@@ -130,7 +130,7 @@ def ask_sides(
 
 
 def score_packed(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, max_token: int = 256) -> list[AnswerScore]:
-    """Score each (prompt, answer), in order; the same numbers as `score_answers` up to rounding.
+    """Score each (prompt, answer) pair, with the same results as `score_answers` up to rounding.
 
     Args:
         lm: the model with whatever is attached.
@@ -144,7 +144,7 @@ def score_packed(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, max_token: i
 
 
 def _asked(span: EditSpan) -> tuple[int, ...]:
-    """The tokens without the last of the answer, which nothing follows."""
+    """Return the tokens without the answer's last one, which predicts nothing."""
     assert span.target is not None
     return span.input_ids[: span.target.stop - 1]
 
@@ -152,10 +152,10 @@ def _asked(span: EditSpan) -> tuple[int, ...]:
 def _ask_tree(
     lm: LoadedLM, heads: Sequence[tuple[int, ...]], spans: Sequence[EditSpan], lengths: Sequence[int], n_side: int
 ) -> list[tuple[Tensor, list[list[int]], list[Tensor]]]:
-    """All texts in one tree, a row for each side; at most `lengths` tokens are written after each head.
+    """Run all texts of one tree, a row for each side, and generate at most `lengths` tokens after each head.
 
     Returns:
-        For each side: logits (n_head, d_vocab) of the token after each head; the tokens written after each; for each
+        For each side: logits (n_head, d_vocab) of the token after each head; the tokens generated after each; for each
         span the log-probabilities (n_token, d_vocab) at its answer's tokens.
     """
     from transformers import DynamicCache
@@ -191,7 +191,7 @@ def _written(
     logits: Tensor,
     lengths: Sequence[int],
 ) -> list[list[list[int]]]:
-    """For each side what follows each text greedily, up to an end token or the text's own length.
+    """Generate greedily after each text on each side, up to an end token or the text's own length.
 
     `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
     """
@@ -206,7 +206,7 @@ def _written(
         for side, tokens in zip(added, chosen.tolist(), strict=True):
             for text, token in zip(texts, tokens, strict=True):
                 side[text].append(token)
-        # A text goes on for all sides until it has ended for each.
+        # A text continues for all sides until it has ended on each.
         going = [
             n
             for n, text in enumerate(texts)
@@ -222,12 +222,12 @@ def _written(
 
 
 def _ended(tokens: list[int], ends: set[int]) -> list[int]:
-    """The tokens up to the first end token, with it."""
+    """Return the tokens up to and including the first end token."""
     return next((tokens[: n + 1] for n, token in enumerate(tokens) if token in ends), tokens)
 
 
 def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | None) -> Tensor:
-    """The last layer's output (n_side, n_node, d_model) of new nodes, which join the cache if there is one.
+    """Return the last layer's output (n_side, n_node, d_model) of new nodes, and add them to the cache if given.
 
     `ids` (n_side, n_node); `positions` (1, n_node) and `sees` (1, n_node, n_seen) are the same for all sides.
     """
@@ -245,7 +245,7 @@ def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: D
 def _ask_apart(
     lm: LoadedLM, prompts: Sequence[str], pairs: Sequence[tuple[str, str]], lengths: Sequence[int], side: Side
 ) -> Asked:
-    """The same where a sliding window is too short for trees: every text in a row of its own, one side at a time."""
+    """Do the same without trees, where a sliding window is too short: one text per row, one side at a time."""
     with side(None):
         written = [""] * len(prompts)
         for length in sorted({length for length in lengths if length}):

@@ -1,7 +1,7 @@
-"""`Sampling`: draws tokens by their probabilities, from random numbers of its own.
+"""`Sampling`: token sampling with its own random generator.
 
-The likeliest of ``logits / temperature + Gumbel noise`` is a token drawn by its probability (arXiv:1611.01144, §2). So
-drawing is greedy decoding of other logits, and nothing reads or sets the process's random generator.
+The argmax of ``logits / temperature + Gumbel noise`` is a sample by probability (arXiv:1611.01144, §2). So sampling is
+greedy decoding of other logits and does not touch the global random generator.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ __all__ = ["Sampling"]
 
 
 class Sampling:
-    """Puts noise on logits so that greedy decoding samples.
+    """Logits processor that adds noise, so that greedy decoding samples.
 
-    Every row has a generator of its own, on the CPU and with the same seed: a text depends neither on the texts beside
-    it nor on the device.
+    Every row has its own generator, on the CPU and with the same seed, so a text depends neither on its batch nor on
+    the device.
 
     Args:
         n_row: number of texts.
         temperature: above 0.
-        seed: of every row's noise.
+        seed: seed of every row's noise.
     """
 
     def __init__(self, n_row: int, *, temperature: float, seed: int) -> None:
@@ -29,7 +29,7 @@ class Sampling:
         self._temperature = temperature
 
     def __call__(self, _ids: Tensor, logits: Tensor) -> Tensor:
-        """Logits (n_row, d_vocab) with the next step's noise, float32."""
+        """Add the next step's noise to logits (n_row, d_vocab), in float32."""
         waits = torch.empty(logits.shape, dtype=torch.float64, device="cpu")
         for row, generator in zip(waits, self._generators, strict=True):
             row.exponential_(generator=generator)

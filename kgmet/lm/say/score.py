@@ -1,6 +1,6 @@
-"""`score_answers` and `generate`: what the model says, measured and written out.
+"""`score_answers` and `generate`: answer probabilities and generated text.
 
-Both see whatever patch is attached at the time; they do not know of patches.
+Both use the model with the patches attached at the time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerScore:
-    """How likely an answer is after a prompt.
+    """Likelihood of an answer after a prompt.
 
     `logprob` is in nats, summed over the answer's `n_token` tokens. `is_first` says whether greedy decoding gives
-    exactly these tokens, `n_hit` how many of them are the likeliest token where they stand (teacher-forced). `rank` is
-    that of the answer's first token among all, from 1.
+    exactly these tokens, `n_hit` how many of them are the likeliest at their position (teacher-forced). `rank` is the
+    rank of the answer's first token, from 1.
     """
 
     prompt: str
@@ -55,7 +55,7 @@ class AnswerScore:
 
     @property
     def mean_logprob(self) -> float:
-        """In nats per token; compares answers of different length."""
+        """Log-probability per token in nats, for comparing answers of different length."""
         return self.logprob / self.n_token
 
 
@@ -68,9 +68,9 @@ class NextToken:
 
 
 def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32) -> list[AnswerScore]:
-    """Score each (prompt, answer), in order.
+    """Score each (prompt, answer) pair, in order.
 
-    Prompts that occur several times are encoded once, and so is what answers have in common with their prompt.
+    Repeated prompts are encoded once, and so are the tokens that answers share with their prompt.
 
     Raises:
         EmptyTextError: if an answer has no token of its own after its prompt.
@@ -93,12 +93,12 @@ def score_answers(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, batch_size:
 
 
 def next_tokens(lm: LoadedLM, prompts: Sequence[str], *, k: int = 10) -> list[list[NextToken]]:
-    """The `k` likeliest next tokens after each prompt, best first."""
+    """Return the `k` likeliest next tokens after each prompt, best first."""
     return likeliest(lm, next_logits(lm, prompts), k=k)
 
 
 def next_logits(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
-    """Logits (n_prompt, d_vocab), float32 on the CPU, of the token after each prompt."""
+    """Return logits (n_prompt, d_vocab), float32 on the CPU, of the token after each prompt."""
     spans = locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])
     with torch.no_grad():
         ids, mask = left_padded([span.input_ids for span in spans], device=lm.device)
@@ -107,7 +107,7 @@ def next_logits(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
 
 
 def likeliest(lm: LoadedLM, logits: Tensor, *, k: int = 10) -> list[list[NextToken]]:
-    """The `k` likeliest tokens, best first, by each row of logits (n_row, d_vocab)."""
+    """Return the `k` likeliest tokens, best first, by each row of logits (n_row, d_vocab)."""
     top = logits.softmax(-1).topk(k)
     return [
         [
@@ -133,12 +133,12 @@ def generate(
         lm: the model.
         prompts: texts to continue; with `chat`, messages of a user.
         max_new_tokens: length of an answer, in tokens; less where the model can read no more.
-        chat: put each prompt into the model's chat template.
+        chat: whether to put each prompt into the model's chat template.
         temperature: 0 is greedy; above 0 samples.
-        seed: of the sampling; the same seed gives the same text, whatever is asked beside it or in other threads.
+        seed: seed of the sampling; the same seed gives the same text in any batch and thread.
 
     Returns:
-        Only what was added, without special tokens.
+        The added text of each prompt, without special tokens.
     """
     texts = [chat_text(lm, prompt) if chat else prompt for prompt in prompts]
     rows = [encoded.ids for encoded in encode_texts(lm, texts, add_special_tokens=not chat)]
@@ -164,7 +164,7 @@ def generate(
 
 
 def chat_text(lm: LoadedLM, message: str) -> str:
-    """The message as the model's chat template puts it; the bare message where there is no template."""
+    """Put the message into the model's chat template; return it unchanged if there is none."""
     if not getattr(lm.tokenizer, "chat_template", None):
         return message
     turns = [{"role": "user", "content": message}]
@@ -175,7 +175,7 @@ def chat_text(lm: LoadedLM, message: str) -> str:
 def _target_logprobs(
     lm: LoadedLM, heads: Sequence[tuple[int, ...]], members: Sequence[tuple[int, EditSpan]]
 ) -> list[Tensor]:
-    """For each member: log-probabilities (n_target, d_vocab) at the positions that predict its target."""
+    """Return each member's log-probabilities (n_target, d_vocab) at the positions that predict its target."""
     with torch.no_grad():
         ids, mask = left_padded(heads, device=lm.device)
         needs_more = any(len(span.target_ids) > 1 for _, span in members)
@@ -195,7 +195,7 @@ def _target_logprobs(
 
 
 def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple[int, int, EditSpan]]) -> list[Tensor]:
-    """Log-probabilities after each token of the targets but the last, resumed from the prompts' cache."""
+    """Return log-probabilities after every target token except the last, resumed from the prompts' cache."""
     rows = torch.tensor([row for _, row, _ in longer], dtype=torch.long, device=mask.device)
     cache.batch_select_indices(rows)  # type: ignore[attr-defined]
     heads = [span.target_ids[:-1] for _, _, span in longer]
@@ -217,7 +217,7 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
 
 
 def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerScore:
-    """The score of a (prompt, answer) from log-probabilities (n_target, d_vocab) where its answer is predicted."""
+    """Score an answer from the log-probabilities (n_target, d_vocab) that predict its tokens."""
     target = torch.tensor(span.target_ids, dtype=torch.long)
     chosen = table.gather(1, target[:, None])[:, 0]
     hits = table.argmax(-1) == target
@@ -237,7 +237,7 @@ def _positions(mask: Tensor) -> Tensor:
 
 
 def end_tokens(lm: LoadedLM) -> set[int]:
-    """The tokens after which nothing is written any more."""
+    """Return the tokens that end a generated text."""
     config = getattr(lm.model, "generation_config", None)
     named = getattr(config, "eos_token_id", None)
     ends = set(named) if isinstance(named, (list, tuple)) else {named}
@@ -245,7 +245,7 @@ def end_tokens(lm: LoadedLM) -> set[int]:
 
 
 def literal(prompt: str) -> str:
-    """A prompt that holds '{}' is no template here; keep `locate` from filling it."""
+    """Escape '{}' in a prompt, which is not a template here, so that `locate` does not fill it."""
     if "{}" not in prompt:
         return prompt  # a `ChatText` as it is
     changed = prompt.replace("{}", "{ }")

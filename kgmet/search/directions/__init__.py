@@ -1,1 +1,1 @@
-"""In which direction the hidden state is pushed: learned from the graph, free, or a control."""
+"""Direction sources of the shift: learned from the graph, free, or a control."""

@@ -11,48 +11,48 @@ __all__ = ["DirectionConfig", "SourceKind"]
 
 
 class SourceKind(Enum):
-    """Where a direction comes from."""
+    """The kinds of direction source."""
 
     FREE = "free"
     """Every coordinate free: ROME, MEMIT, AlphaEdit."""
     GRAPH = "graph"
-    """Graph encoder, unit direction times a learned length: KGMET."""
+    """Graph encoder; a unit direction times a learned length: KGMET."""
     GRAPH_FREE_LENGTH = "graph, free length"
-    """Graph encoder whose output is the shift: GLAME."""
+    """Graph encoder; its output is the shift: GLAME."""
     NO_GRAPH = "no graph"
-    """Control: the same encoder, only the subject's node."""
+    """Control: the same encoder on the subject's node alone."""
     SHUFFLED = "shuffled graph"
-    """Control: the same triples with other entities' labels."""
+    """Control: the same triples with the labels of other entities."""
     RANDOM = "random"
-    """Control: a fixed random direction, only its length learned."""
+    """Control: a fixed random direction; only its length is learned."""
 
     @property
     def uses_graph(self) -> bool:
-        """Whether an encoder takes part."""
+        """Whether the source uses a graph encoder."""
         return self not in (SourceKind.FREE, SourceKind.RANDOM)
 
     @property
     def is_shuffled(self) -> bool:
-        """Whether the graph's entities bear other entities' labels."""
+        """Whether the entities carry the labels of other entities."""
         return self is SourceKind.SHUFFLED
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectionConfig:
-    """Where the direction comes from, and the shape of the encoder."""
+    """The direction source and the shape of its encoder."""
 
     source: SourceKind = SourceKind.FREE
     """One of `SourceKind`."""
     feature_layer: int = 3
-    """Decoder layer whose states are the features of names; from 0."""
+    """Decoder layer whose hidden states are the node and relation features; from 0."""
     drop_sink: bool = True
-    """Leave out position 0, the attention sink, whose state hides everything else."""
+    """Leave out position 0, the attention sink, whose state dominates every mean."""
     centre: bool = True
-    """Subtract the mean over the subgraph's names."""
+    """Subtract the mean feature of the subgraph's names."""
     n_layer: int = 2
-    """Relational layers; at least 1."""
+    """Number of relational layers; at least 1."""
     length_factor: float = 1.0
-    """The constant in front of the learned length, in units of the hidden state's length; above 0."""
+    """Constant factor of the learned length, in units of the hidden state's length; above 0."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -5,7 +5,7 @@ Two relational layers, messages along edges::
     h_v ← act( (1/indegree v) Σ over (u, r) → v of (h_u + r) W_n  +  h_v W_s )
 
 h (n_node, d_model) are node vectors, r the vector of an edge's relation; W_n and W_s are (d_model, d_model). act is
-RReLU with its slope fixed at the mean, and there is no dropout, so that what is searched is what is written. KGMET
+RReLU with its slope fixed at the mean, and there is no dropout, so the searched shift is the one that is written. KGMET
 (2025.findings-emnlp.261). Self-loops are W_s and have no relation of their own.
 """
 
@@ -23,7 +23,7 @@ _SLOPE = (1 / 8 + 1 / 3) / 2
 
 
 class RelationalEncoder(nn.Module):
-    """See the module. Parameters have unit variance; 1/√d_model is applied in use, so one rate fits every width."""
+    """Graph neural network of the module's formula, with unit-variance parameters scaled by 1/√d_model in use."""
 
     def __init__(self, d_model: int, *, n_layer: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class RelationalEncoder(nn.Module):
         Returns:
             (n_node, d_model).
         """
-        # The dgl that pip installs knows no device but the CPU.
+        # The dgl wheel from pip runs on the CPU only.
         messages = mean_messages_dgl if nodes.device.type == "cpu" and has_dgl() else mean_messages
         hidden = nodes
         for number, weight in enumerate(self.weights):
@@ -56,7 +56,7 @@ class RelationalEncoder(nn.Module):
 
 
 def mean_messages(nodes: Tensor, edges: Tensor, edge_index: Tensor) -> Tensor:
-    """Mean over incoming edges of (node at the other end + edge), 0 where there is none.
+    """Return, for each node, the mean over incoming edges of (source node + edge); 0 without edges.
 
     Args:
         nodes: (n_node, d_model).
@@ -73,7 +73,7 @@ def mean_messages(nodes: Tensor, edges: Tensor, edge_index: Tensor) -> Tensor:
 
 
 def mean_messages_dgl(nodes: Tensor, edges: Tensor, edge_index: Tensor) -> Tensor:
-    """`mean_messages` by dgl."""
+    """Compute `mean_messages` with dgl."""
     import dgl
     import dgl.function as fn
 
@@ -86,7 +86,7 @@ def mean_messages_dgl(nodes: Tensor, edges: Tensor, edge_index: Tensor) -> Tenso
 
 
 def has_dgl() -> bool:
-    """Whether dgl can be imported; it installs for Python 3.11 and older only."""
+    """Return whether dgl can be imported; it exists for Python 3.11 and older only."""
     try:
         import dgl  # noqa: F401
     except (ImportError, OSError):

@@ -1,4 +1,4 @@
-"""`encode_subgraph`: names as states of the language model, so that graph and model share one space."""
+"""`encode_subgraph`: node and relation features from the language model's hidden states of their names."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from kgmet.search.directions.config import DirectionConfig
 __all__ = ["GraphFeatures", "encode_labels", "encode_subgraph", "only_anchor"]
 
 _FRAME = "This text is about {}"
-"""Put around a name so that its first token is not at position 0, where the attention sink is: that state is 6 to 9
-times longer than any other and makes all names look alike."""
+"""Frame around a name, so that its first token is not at position 0 (the attention sink). That state is 6 to 9 times
+longer than any other and makes all names look alike."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GraphFeatures:
-    """Vectors for one subgraph: `nodes` (n_node, d_model) and `relations` (n_rel, d_model).
+    """Features of one subgraph: `nodes` (n_node, d_model) and `relations` (n_rel, d_model).
 
-    They are states after decoder layer `layer`; centred if the config says so, not normalised.
+    They are hidden states after decoder layer `layer`; centred if the config says so, not normalised.
     """
 
     nodes: Tensor
@@ -39,19 +39,19 @@ class GraphFeatures:
         check_shape("relations", self.relations, None, self.nodes.shape[1])
 
     def to(self, device: torch.device) -> GraphFeatures:
-        """The same on a device."""
+        """Return the features on a device."""
         return replace(self, nodes=self.nodes.to(device), relations=self.relations.to(device))
 
 
 def encode_subgraph(
     lm: LoadedLM, subgraph: Subgraph, *, config: DirectionConfig, labels: Sequence[str] | None = None
 ) -> GraphFeatures:
-    """Features of every entity and relation of a subgraph.
+    """Return the features of every entity and relation of a subgraph.
 
     Args:
         lm: the model.
-        subgraph: whose names are encoded.
-        config: layer, sink and centring.
+        subgraph: the subgraph whose names are encoded.
+        config: feature layer, attention sink and centring.
         labels: names to use instead of the entities' own, one per node: for the shuffled control.
     """
     names = [entity.label for entity in subgraph.entities] if labels is None else list(labels)
@@ -64,10 +64,10 @@ def encode_subgraph(
 
 
 def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfig) -> Tensor:
-    """Mean state over each label's own tokens, (n_label, d_model), float32, on the device of the feature layer.
+    """Return the mean hidden state over each label's tokens, (n_label, d_model), float32, on the layer's device.
 
-    With `config.drop_sink` the label stands in a short frame, so that none of its tokens is at position 0; without, it
-    stands alone, as published.
+    With `config.drop_sink` the label stands in a short frame, so none of its tokens is at position 0. Without it the
+    label stands alone, as published.
     """
     frame = _FRAME if config.drop_sink else "{}"
     spans = locate_all(lm, [Phrase(template=frame, subject=label) for label in labels])
@@ -88,5 +88,5 @@ def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfi
 
 
 def only_anchor(features: GraphFeatures, anchor: int) -> GraphFeatures:
-    """Features of the subject's node alone: for the no-graph control."""
+    """Return the features of the subject's node alone, for the no-graph control."""
     return replace(features, nodes=features.nodes[anchor : anchor + 1], relations=features.relations[:0])

@@ -17,13 +17,14 @@ __all__ = ["GraphDirection"]
 
 
 class GraphDirection:
-    """A fresh encoder per edit, seeded: the same edit gives the same direction, alone or in a batch, on any device.
+    """A graph encoder made and trained for one edit.
 
-    It is trained where its features are.
+    It is seeded by the edit, so the same edit gives the same direction, alone or in a batch, on any device. It computes
+    on the device of its features.
 
-    KGMET learns a unit direction and a length apart; GLAME (arXiv:2402.13593) lets the encoder's output be the shift.
-    With ``SourceKind.NO_GRAPH`` the subject's node is all the encoder sees; for the shuffled control give it features
-    of other names.
+    KGMET learns a unit direction and a length separately; in GLAME (arXiv:2402.13593) the encoder's output is the
+    shift. With ``SourceKind.NO_GRAPH`` the encoder sees the subject's node only. For the shuffled control, pass
+    features of other names.
     """
 
     def __init__(self, subgraph: Subgraph, features: GraphFeatures, *, config: DirectionConfig, seed: int) -> None:
@@ -33,7 +34,7 @@ class GraphDirection:
             features = only_anchor(features, subgraph.anchor)
             edges, kinds, self._anchor = subgraph.edge_index[:, :0], subgraph.edge_relation[:0], 0
         else:
-            # Messages run both ways: the subject's vector must hear of what its facts point to.
+            # Messages run both ways, so that the objects of the subject's facts reach its vector.
             edges = torch.cat([subgraph.edge_index, subgraph.edge_index.flip(0)], dim=1)
             kinds = torch.cat([subgraph.edge_relation, subgraph.edge_relation])
             self._anchor = subgraph.anchor
@@ -48,17 +49,17 @@ class GraphDirection:
         self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device))
 
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The encoder's weights, and the length where it is learned apart."""
+        """Return the encoder's weights, and the length if it is learned separately."""
         if self._config.source is SourceKind.GRAPH_FREE_LENGTH:
             return list(self._encoder.parameters())
         return [*self._encoder.parameters(), self._length]
 
     def shift(self) -> Tensor:
-        """(d_model,) in units of ‖h‖/√d_model."""
+        """Return the shift, (d_model,), in units of ‖h‖/√d_model."""
         return self._shift(self._nodes)
 
     def influence(self) -> Tensor | None:
-        """Share of each node in the shift: |gradient · value| of its features along the shift, normalised to 1."""
+        """Return each node's share in the shift: |gradient · value| of its features along it, normalised to sum 1."""
         nodes = self._nodes.clone().requires_grad_()
         with torch.enable_grad():
             shift = self._shift(nodes)

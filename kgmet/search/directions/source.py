@@ -1,7 +1,7 @@
-"""`DirectionSource`: what a search may turn and stretch. The free shift and the random control are here.
+"""`DirectionSource`: the trainable parametrisation of a shift; the free shift and the random control.
 
-A source gives the shift in units of its scale, ‖h‖/√d_model: one such unit in every coordinate is as long as the hidden
-state. That makes a learning rate mean the same on every model.
+A source gives the shift in units of ‖h‖/√d_model: one unit in every coordinate is as long as the hidden state. So a
+learning rate means the same on every model.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Direction:
-    """Where a shift points: `unit` (d_model,) of length 1, and the name of its `source`.
+    """The direction of a shift: `unit` (d_model,) of length 1, and the name of its `source`.
 
-    Where a graph took part, `influence` (n_node,) is the share of each node in it; it sums to 1.
+    With a graph, `influence` (n_node,) is the share of each node in it; it sums to 1.
     """
 
     unit: Tensor
@@ -41,23 +41,23 @@ class Direction:
 
 
 class DirectionSource(Protocol):
-    """One edit's shift before its length is limited, as something that can be learned.
+    """Trainable shift of one edit, before its length is limited.
 
-    It lies where the search does, on the device of the layer that is shifted; `influence` is on the CPU.
+    Its tensors are on the device of the shifted layer; `influence` is on the CPU.
     """
 
     @property
     def name(self) -> str:
-        """For tables and saved artefacts."""
+        """Name in tables and saved artefacts."""
 
     def parameters(self) -> Sequence[nn.Parameter]:
-        """What the search may change."""
+        """Return the trainable parameters."""
 
     def shift(self) -> Tensor:
-        """(d_model,) in units of ‖h‖/√d_model, differentiable in the parameters."""
+        """Return the shift, (d_model,), in units of ‖h‖/√d_model, differentiable in the parameters."""
 
     def influence(self) -> Tensor | None:
-        """(n_node,) share of each node of the subgraph in the shift, or ``None`` where no graph took part."""
+        """Return each node's share in the shift, (n_node,), or ``None`` without a graph."""
 
 
 class FreeDirection:
@@ -69,20 +69,20 @@ class FreeDirection:
         self._shift = nn.Parameter(torch.zeros(d_model, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The shift itself."""
+        """Return the shift itself."""
         return [self._shift]
 
     def shift(self) -> Tensor:
-        """The shift itself."""
+        """Return the shift itself."""
         return self._shift
 
     def influence(self) -> Tensor | None:
-        """No graph took part."""
+        """Return no graph took part."""
         return None
 
 
 class RandomDirection:
-    """The control: one random direction, fixed by the seed; only its length is learned."""
+    """Control: one random direction, fixed by the seed; only its length is learned."""
 
     name = "random"
 
@@ -94,14 +94,14 @@ class RandomDirection:
         self._length = nn.Parameter(torch.full((), 0.1, dtype=torch.float32, device=device or _CPU))
 
     def parameters(self) -> Sequence[nn.Parameter]:
-        """The length."""
+        """Return the length."""
         return [self._length]
 
     def shift(self) -> Tensor:
-        """Length times the fixed direction; 1 is the length of the hidden state."""
+        """Return the learned length times the fixed direction; 1 is the length of the hidden state."""
         shift: Tensor = self._length * math.sqrt(self._unit.numel()) * self._unit
         return shift
 
     def influence(self) -> Tensor | None:
-        """No graph took part."""
+        """Return no graph took part."""
         return None

@@ -1,11 +1,11 @@
-"""`ConditionedWriter`: PRUNE, which holds the singular values of all updates so far near those of the weight.
+"""`ConditionedWriter`: PRUNE, which keeps the singular values of the accumulated update near those of the weight.
 
 PRUNE (arXiv:2405.16821): with σ the largest singular value of the weight, a singular value σ̂ ≥ σ of the accumulated
-update becomes ``F(σ̂) = log_α(σ̂) − log_α(σ) + σ``, all others stay. Checked against the authors' code
-(mjy1111/PRUNE, easyeditor/editors/bi_editor_loadw.py, `func_logn`; α is e, 2, 1.5 or 1.2). What is different here:
+update becomes ``F(σ̂) = log_α(σ̂) − log_α(σ) + σ``, all others stay. Checked against the authors' code (mjy1111/PRUNE,
+easyeditor/editors/bi_editor_loadw.py, `func_logn`; α is e, 2, 1.5 or 1.2). Differences here:
 
-- Where σ < 1/ln α the formula enlarges what lies just above σ, and the authors' code does so. It is meant as a
-  restraint, so nothing is ever enlarged here.
+- Where σ < 1/ln α the formula, and the authors' code, enlarge values just above σ. The formula is meant as a
+  restraint, so no value is enlarged here.
 - The authors restrain the sum once, after the last edit. Here every edit can be used as soon as it is made, so the sum
   of what is attached, restrained already, and the new update is restrained each time. For a first edit it is the same.
 - The baseline in jianghoucheng/AlphaEdit (experiments/evaluate.py, MEMIT_prune; α = e) adds the restrained sum to
@@ -33,7 +33,7 @@ _CHECK_EVERY = 8
 
 
 def factored_svd(output_factor: Tensor, input_factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Singular value decomposition of ``output_factorᵀ · input_factor`` without making that matrix.
+    """Compute the singular value decomposition of ``output_factorᵀ · input_factor`` from the factors.
 
     Args:
         output_factor: (n_key, d_model).
@@ -50,9 +50,9 @@ def factored_svd(output_factor: Tensor, input_factor: Tensor) -> tuple[Tensor, T
 
 
 def largest_singular_value(weight: Tensor, *, tolerance: float = 1e-6, max_steps: int = 500) -> float:
-    """‖W‖₂ of a matrix, by power iteration on WᵀW in float64 until it changes by less than `tolerance` of itself.
+    """Return ‖W‖₂ by power iteration on WᵀW in float64, to a relative change below `tolerance`.
 
-    It is worked out where the matrix is, which is waited for every `_CHECK_EVERY` steps.
+    It runs on the matrix's device, with one synchronisation every `_CHECK_EVERY` steps.
     """
     matrix = weight.to(device=exact_device(weight.device), dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
@@ -70,7 +70,7 @@ def largest_singular_value(weight: Tensor, *, tolerance: float = 1e-6, max_steps
 
 
 def damped(values: Tensor, largest: float, base: float) -> Tensor:
-    """PRUNE's restraint of singular values (n,): those above `largest` are brought near it, others stay."""
+    """Apply PRUNE's restraint to singular values (n,): those above `largest` are brought near it, others stay."""
     if largest <= 0:
         return values
     above = torch.log(values.clamp(min=largest) / largest) / math.log(base) + largest
@@ -85,9 +85,9 @@ def conditioned(
     base: float,
     device: torch.device | None = None,
 ) -> LayerUpdate:
-    """The update that, together with the earlier ones, is their restrained sum; `update` itself if nothing exceeds.
+    """Return the update that makes the sum with earlier ones the restrained sum; `update` itself if none exceeds.
 
-    It is worked out on the CPU, or on another device that knows float64.
+    It is computed on the CPU, or on another device with float64.
     """
     together = [*earlier, update]
     left, values, right = factored_svd(
@@ -96,7 +96,7 @@ def conditioned(
     )
     if not bool((values > largest).any()):
         return update
-    # What is written is the sum restrained, less what is attached already.
+    # The update is the restrained sum minus what is already attached.
     restrained = (damped(values, largest, base)[:, None] * left).cpu()
     output_factor = torch.cat([restrained, *(-e.output_factor for e in earlier)])
     input_factor = torch.cat([right.cpu(), *(e.input_factor for e in earlier)])
@@ -112,7 +112,7 @@ def conditioned(
 class ConditionedWriter:
     """PRUNE: another writer's update, restrained together with those attached already.
 
-    `base` is α, above 1: larger restrains more (e is 2.718). `earlier` holds, by layer, the updates that are attached.
+    `base` is α, above 1; larger restrains more (e is 2.718). `earlier` holds, by layer, the attached updates.
     """
 
     inner: Writer
@@ -131,7 +131,7 @@ class ConditionedWriter:
         return f"{self.inner.name}, conditioned"
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer."""
+        """Return the update of one layer."""
         layer = request.layer
         if layer not in self._largest:
             self._largest[layer] = largest_singular_value(request.weight())

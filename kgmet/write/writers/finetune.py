@@ -1,8 +1,8 @@
-"""`finetune_updates`: constrained fine-tuning (FT), the baseline without a hidden state to aim at.
+"""`finetune_updates`: constrained fine-tuning (FT), the baseline without a target hidden state.
 
 FT-L as compared against in ROME (arXiv:2202.05262, §3.4): gradient steps on the answer's likelihood, in the
-down-projections only, with every entry of the change, or its norm, held below a bound. The change is learned beside the
-weight: the weight itself is never written to.
+down-projections only, with every entry of the change, or its norm, kept below a bound. The change is learned beside the
+weight, which is never written to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, RequestError
-from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.suffixes import base_states, left_padded
@@ -32,7 +32,7 @@ __all__ = ["Bound", "FineTuneConfig", "finetune_updates"]
 
 
 class Bound(Enum):
-    """What is held below the bound."""
+    """The bounded quantity."""
 
     ENTRY = "entry"
     """Every entry's absolute value (L∞), as published."""
@@ -42,14 +42,14 @@ class Bound(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneConfig:
-    """How long and how far the weights are tuned."""
+    """Step count, bound and stopping rule of fine-tuning."""
 
     steps: int = 25
     """Most gradient steps; at least 1."""
     rate: float = 2e-3
     """Adam's learning rate, in units of the weights; above 0. The default model needs more than GPT-2 XL (5e-4)."""
     kind: Bound = Bound.ENTRY
-    """What the bound is about."""
+    """The bounded quantity."""
     bound: float = 2e-2
     """The bound, in units of the weights; above 0. 5e-4 as published leaves the default model as it is."""
     stop_nll: float = 1e-2
@@ -83,7 +83,7 @@ def finetune_updates(
     config: FineTuneConfig,
     progress: Progress | None = None,
 ) -> tuple[LayerUpdate, ...]:
-    """Tune the down-projections of `layers` until every rewriting prompt's answer follows.
+    """Tune the down-projections of `layers` until every rewriting prompt gives its answer.
 
     Args:
         lm: the model, with whatever earlier patches attached; its weights stay as they are.
@@ -93,8 +93,7 @@ def finetune_updates(
         progress: receives every step and can cancel between steps.
 
     Returns:
-        One update a layer, ascending: factors identity × matrix of d_model rows. It is what the last loss was measured
-        with.
+        One update per layer, ascending: factors identity × matrix of d_model rows. The last loss was measured with it.
 
     Raises:
         ConfigError: if a layer is out of range.
@@ -120,7 +119,7 @@ def finetune_updates(
                     f"The fine-tuning loss became {loss} at step {step}. Load the model in float32 or use a smaller "
                     "finetune.rate."
                 )
-            progress.report(ProgressEvent(stage="search", done=step, total=config.steps, detail={"total": loss}))
+            progress.report(ProgressEvent(stage=Stage.SEARCH, done=step, total=config.steps, detail={"total": loss}))
             if step == config.steps or float(nll.detach().max()) <= config.stop_nll:
                 break
             optimizer.zero_grad()
@@ -136,7 +135,7 @@ def finetune_updates(
 
 
 class _Answers:
-    """The rewriting prompts with their answers, and where these are asked for."""
+    """The rewriting prompts with their answers and answer positions."""
 
     def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], n_context: int) -> None:
         phrases = [prompt.phrase(p.edit.subject) for p in problems for prompt in p.of(Term.REWRITE)[:n_context]]
@@ -156,7 +155,7 @@ class _Answers:
         self._n_row = len(spans)
 
     def nll(self, changes: dict[int, nn.Parameter]) -> Tensor:
-        """Negative log-likelihood per answer token of each row, (n_row,), with the changes in place."""
+        """Return the negative log-likelihood per answer token of each row, (n_row,), with the changes in place."""
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             for layer, change in changes.items():

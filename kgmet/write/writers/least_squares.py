@@ -1,11 +1,11 @@
-"""`LeastSquaresWriter`: MEMIT's update, which may go anywhere but pays for every direction ordinary keys use.
+"""`LeastSquaresWriter`: MEMIT's update, unconstrained but penalised in the directions that ordinary keys use.
 
 MEMIT (arXiv:2210.07229, eq. 14), transposed because our batches are rows:
 keys → K₁ᵀ, residuals → Rᵀ, second moment → C, weight → λ, written → K_pᵀ (MEMIT-seq),
 ``(λC + K₁K₁ᵀ + K_pK_pᵀ) ΔWᵀ = K₁ Rᵀ``.
 
 With K = [K_p, K₁] and C = LLᵀ this is ``ΔWᵀ = C⁻¹K (KᵀC⁻¹K + λI)⁻¹ E Rᵀ``: the null-space solve with C⁻¹ in place of
-the projector, so earlier keys are carried in the same growing system.
+the projector, so earlier keys are kept in the same growing system.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Whitening:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
         return self.factor.device
 
     @property
     def rank(self) -> int:
-        """Every direction can be written in."""
+        """Number of writable directions: all."""
         return self.d_key
 
     @property
@@ -60,20 +60,20 @@ class Whitening:
         return digest("whitening", self.moment_fingerprint)[:16]
 
     def project(self, rows: Tensor) -> Tensor:
-        """L⁻¹k for each row k of (n, d_key)."""
+        """Return L⁻¹k for each row k of (n, d_key)."""
         white: Tensor = torch.linalg.solve_triangular(self.factor, rows.double().T, upper=False)
         return white.T
 
     def lift(self, rows: Tensor) -> Tensor:
-        """L⁻ᵀw for each row w of (n, d_key)."""
+        """Return L⁻ᵀw for each row w of (n, d_key)."""
         lifted: Tensor = torch.linalg.solve_triangular(self.factor.T, rows.double().T, upper=True)
         return lifted.T
 
     @classmethod
     def from_moment(cls, moment: KeyMoment, *, device: torch.device | None = None) -> Whitening:
-        """Cholesky factor of the second moment, d_key³/3 once per layer.
+        """Compute the Cholesky factor of the second moment; d_key³/3, once per layer.
 
-        Directions no token has used make the moment singular. Then the smallest of 1e-12 … 1e-6 times the mean
+        Directions that no token uses make the moment singular. Then the smallest of 1e-12 … 1e-6 times the mean
         eigenvalue that makes it definite is added to the diagonal.
 
         Raises:
@@ -84,7 +84,7 @@ class Whitening:
 
 
 def definite_cholesky(moment: Tensor) -> Tensor:
-    """Lower Cholesky factor of a second moment (n, n), float64; see `Whitening.from_moment`."""
+    """Compute the lower Cholesky factor of a second moment (n, n), float64; see `Whitening.from_moment`."""
     scale = float(moment.diagonal().mean())
     for jitter in _JITTERS:
         system = moment.clone()
@@ -93,11 +93,11 @@ def definite_cholesky(moment: Tensor) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(system)
         if not bool(failed):
             return factor
-    raise ConfigError("The key statistics are no second moment: they have negative eigenvalues. Estimate them again.")
+    raise ConfigError("The key statistics have negative eigenvalues and are damaged. Estimate them again.")
 
 
 def moment_for(request: WriteRequest, moments: Mapping[int, KeyMoment]) -> KeyMoment:
-    """The moment of the layer that is written.
+    """Return the moment of the written layer.
 
     Raises:
         StaleArtifactError: if there is none, or it is of another model.
@@ -112,7 +112,7 @@ def moment_for(request: WriteRequest, moments: Mapping[int, KeyMoment]) -> KeyMo
 def metric_for(
     request: WriteRequest, moments: Mapping[int, KeyMoment], made: MutableMapping[int, Whitening]
 ) -> Whitening:
-    """C⁻¹ of the layer that is written, made once, where its keys are, and kept in `made`."""
+    """Return C⁻¹ of the written layer, computed once on its keys' device and cached in `made`."""
     moment = moment_for(request, moments)
     if request.layer not in made:
         made[request.layer] = Whitening.from_moment(moment, device=request.keys.device)
@@ -123,7 +123,7 @@ def metric_for(
 class LeastSquaresWriter(MetricWriter):
     """Writer of MEMIT, and of MEMIT-seq with `keeps_earlier`. Protected keys of a request count like earlier ones.
 
-    `weight` is λ, above 0: how much ordinary keys count against the edit's. 15,000 in the paper for GPT-J; 1,500 for
+    `weight` is λ, above 0: the weight of ordinary keys relative to the edit's. 15,000 in the paper for GPT-J; 1,500 for
     the default model.
     """
 

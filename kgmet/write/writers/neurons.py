@@ -1,18 +1,18 @@
-"""`NeuronWriter`: NSE's update, MEMIT's confined to the neurons that fire most on the edited keys.
+"""`NeuronWriter`: NSE, MEMIT's update confined to the neurons most active on the edited keys.
 
 NSE (arXiv:2410.04045, eqs. 6 to 9): for each key the fewest neurons whose absolute activations add up to a share p of
 the total; for several keys, the union. On these columns of the weight MEMIT-seq's system is solved; all others stay.
 The paper repeats over the layers until the residual is small: ``WriteConfig.repeats`` and ``tolerance``.
 
 Compared with the baseline in jianghoucheng/AlphaEdit (nse/nse_main.py), by the same authors. The system solved is the
-same: ``λC + K_pK_pᵀ + KKᵀ`` on the chosen rows and columns. What is different there:
+same: ``λC + K_pK_pᵀ + KKᵀ`` on the chosen rows and columns. Differences in that code:
 
-- For a batch the absolute activations are summed over the edits first and one set is chosen for the sum; here each key
-  has its own and the union is taken. Alike for one edit.
-- The largest set that carries at most the share is chosen; here the smallest that carries at least the share: one
+- For a batch it sums absolute activations over the edits and chooses one set; here each key has its own set and the
+  union is taken. The two agree for one edit.
+- It chooses the largest set that carries at most the share; here the smallest that carries at least the share: one
   neuron more. (Its settings for Llama 3 have a share of 1, every neuron.)
-- A further pass takes only the edits whose residual is between two bounds in absolute length; here all edits, until
-  each one's is a small enough part of its shift.
+- Its further passes take only edits whose residual length is between two bounds; here all edits take part until each
+  residual is a small enough part of its shift.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["NeuronWriter", "loudest_neurons"]
 
 
 def loudest_neurons(keys: Tensor, share: float) -> Tensor:
-    """Neurons, ascending, that carry at least `share` of the absolute activation of some key of (n_key, d_key).
+    """Return the neurons, ascending, that carry at least `share` of the absolute activation of any key (n_key, d_key).
 
-    For each key these are the fewest that suffice.
+    For each key the smallest sufficient set is taken.
     """
     loud, order = keys.double().abs().sort(dim=1, descending=True)
     before = loud.cumsum(1) - loud
@@ -62,7 +62,7 @@ class NeuronWriter:
             raise ConfigError(f"write.neuron_share must be above 0 and at most 1, got {self.share}")
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer, factors of n_key rows; zero outside the chosen neurons.
+        """Solve for the update of one layer, factors of n_key rows; zero outside the chosen neurons.
 
         Raises:
             StaleArtifactError: if there are no key statistics for this layer, or they are of another model.

@@ -1,13 +1,13 @@
-"""`RankOneWriter`: ROME's update, which moves the key exactly and ordinary keys as little as it can.
+"""`RankOneWriter`: ROME's update, exact on the key and minimal on ordinary keys.
 
 ROME (arXiv:2202.05262, eq. 2), transposed: ``ΔWᵀ = C⁻¹k (kᵀC⁻¹k)⁻¹ rᵀ`` with C the second moment of the keys. For
 several keys the same problem, least change of what ordinary keys give subject to ΔW K = R, has the solution
 ``ΔWᵀ = C⁻¹K (KᵀC⁻¹K)⁻¹ Rᵀ``.
 
-As in the paper k is one key, the mean over contexts. The public code (kmeng01/rome, rome/compute_u.py and compute_v.py;
-the same in jianghoucheng/AlphaEdit) takes that mean for the direction C⁻¹k, but divides by its product with the key of
-the bare prompt and takes that prompt's residual: exact there, not at the mean. It also searches the MLP's output at the
-layer itself, where our shift is of the residual stream after it.
+As in the paper k is one key, the mean over contexts. The ROME code (kmeng01/rome, rome/compute_u.py and compute_v.py;
+the same in jianghoucheng/AlphaEdit) uses that mean for the direction C⁻¹k, but divides by its product with the key of
+the bare prompt and takes that prompt's residual. So it is exact there, not at the mean. It also searches for the MLP's
+output at the layer itself, while our shift is of the residual stream after it.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _DEPENDENT = 1e-10
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RankOneWriter:
-    """Writer of ROME: rank one for one key. Knows nothing of earlier edits; protected keys are moved by nothing."""
+    """Writer of ROME: rank one for one key. It ignores earlier edits; protected keys get a zero residual."""
 
     moments: Mapping[int, KeyMoment]
     name: str = "rank one"
     _metrics: dict[int, Whitening] = field(default_factory=dict, repr=False)
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer, factors of n_key rows.
+        """Solve for the update of one layer, factors of n_key rows.
 
-        Independent keys reach their residuals exactly; equal keys the mean of theirs.
+        Independent keys reach their residuals exactly; equal keys reach the mean of theirs.
 
         Raises:
             StaleArtifactError: if there are no key statistics for this layer, or they are of another model.
@@ -51,7 +51,7 @@ class RankOneWriter:
         metric = metric_for(request, self.moments, self._metrics)
         n_key = request.keys.shape[0]
         white = metric.project(torch.cat([request.keys, request.protected.to(request.keys)]).double())
-        # Equal keys make the Gram matrix singular; the pseudo-inverse then asks for the mean of their residuals.
+        # Equal keys make the Gram matrix singular; the pseudo-inverse then gives the mean of their residuals.
         inverse = torch.linalg.pinv(white @ white.T, rtol=_DEPENDENT, hermitian=True)
         return LayerUpdate(
             layer=request.layer,

@@ -1,14 +1,14 @@
-"""`SparseWriter`: RECT, which keeps the entries an update changes most for their size, and drops the rest.
+"""`SparseWriter`: RECT, which keeps the entries with the largest relative change and drops the rest.
 
 RECT (arXiv:2401.04700). Checked against the authors' code (JasonForJoy/Model-Editing-Hurt,
 easyeditor/models/rome/rome_main.py: ROME, a fifth is kept) and the baseline MEMIT_rect of jianghoucheng/AlphaEdit
-(memit/memit_rect_main.py: 40 % is kept, our default). Both rank by ``|ΔW / W|``, as here. What is different here:
+(memit/memit_rect_main.py: 40 % is kept, our default). Both rank by ``|ΔW / W|``, as here. Differences here:
 
-- Exactly the share is kept; there everything from the threshold on, which is one entry more.
-- ``W`` is the unedited weight; there it holds the earlier edits. There 1e-8 is added to it, here a zero weight counts
-  as changed without bound.
-- A layer is sparsified before the next one is solved, which then makes up for what was dropped; there all layers are
-  solved with whole updates and sparsified at the end, so that what is written is not what was measured.
+- Exactly the share is kept; that code keeps everything from the threshold on, one entry more.
+- ``W`` is the unedited weight; there it includes the earlier edits. That code adds 1e-8 to it; here a zero weight
+  counts as an infinite relative change.
+- A layer is sparsified before the next one is solved, which compensates for what was dropped. That code solves all
+  layers with full updates and sparsifies at the end, so the written update is not the measured one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["SparseWriter", "largest_relative"]
 
 
 def largest_relative(update: Tensor, weight: Tensor, share: float) -> Tensor:
-    """The entries of `update` with the largest |ΔW/W|, all others zero; both (d_model, d_key).
+    """Return the entries of `update` with the largest |ΔW/W|, all others zero; both (d_model, d_key).
 
     Exactly ``round(share · size)`` entries are kept; of equal ones those that come first.
     """
     check_shape("weight", weight, *update.shape)
     size = weight.abs().to(update.dtype)
-    # Where the weight is 0 any change is infinitely large, and no change is none.
+    # Where the weight is 0, any change is infinitely large; no change counts as 0.
     relative = torch.where(update == 0, 0.0, update.abs() / size).flatten()
     order = relative.argsort(descending=True, stable=True)
     kept = torch.zeros_like(relative, dtype=torch.bool)
@@ -45,7 +45,7 @@ def largest_relative(update: Tensor, weight: Tensor, share: float) -> Tensor:
 class SparseWriter:
     """RECT: another writer's update, of which the share of relatively largest entries is kept.
 
-    `share` is above 0 and at most 1. The result has no low rank: its factors are the identity and the matrix.
+    `share` is above 0 and at most 1. The result is not low-rank: its factors are the identity and the matrix.
     """
 
     inner: Writer
@@ -62,7 +62,7 @@ class SparseWriter:
         return f"{self.inner.name}, sparse"
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
-        """The update of one layer, factors of d_model rows."""
+        """Solve for the update of one layer, factors of d_model rows."""
         update = self.inner.solve(request)
         device = request.keys.device
         weight = request.weight().to(device=device, dtype=torch.float32)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kgmet.base.errors import Cancelled, StaleArtifactError
-from kgmet.base.progress import ProgressEvent
+from kgmet.base.progress import ProgressEvent, Stage
 from kgmet.evaluate.datasets.cases import EvalCase
 from kgmet.evaluate.runs.engine import Resources, run_jobs
 from kgmet.evaluate.runs.folder import Table
@@ -176,7 +176,7 @@ def test_a_cancelled_run_goes_on_later_and_says_how_long_it_takes(world: Path, t
     heard = Stopper(at=10_000)
     (folder,) = run_jobs([tiny_job(world, tmp_path, continue_from_run="run_000")], progress=heard)
     assert_same_table(folder, whole_run(world))
-    own = [event for event in heard.events if event.stage == "evaluate"]
+    own = [event for event in heard.events if event.stage is Stage.EVALUATE]
     assert [event.done for event in own] == sorted(event.done for event in own)
     assert own[-1].done == own[-1].total
     assert own[-1].detail["seconds_left"] == 0

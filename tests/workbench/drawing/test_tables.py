@@ -131,9 +131,3 @@ def test_the_script_holds_names_as_data_only() -> None:
     steps = json.loads(ast.literal_eval(loads.args[0]))
     assert steps[0]["config"]["note"] == hostile
     assert steps[0]["edits"][0]["subject"] == "Paris 1"
-
-
-def test_progress_counts_steps_and_megabytes() -> None:
-    assert wording.progress_line("search", 3, 25).endswith("· 3 of 25")
-    assert wording.progress_line("download", 5_000_000, 10_000_000).endswith("· 5 of 10 MB")
-    assert wording.progress_line("something new", 1, None) == "Something new · 1"

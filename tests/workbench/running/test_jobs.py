@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from workbench.running.jobs import BusyError, Job, JobRegistry, JobState
 
 
@@ -27,9 +27,9 @@ def test_a_job_leaves_its_value_and_what_it_reported() -> None:
     registry = JobRegistry()
 
     def work(progress: Progress) -> str:
-        progress.report(ProgressEvent(stage="search", done=1, total=2, detail={"total": 3.0}))
-        progress.report(ProgressEvent(stage="write", done=0, total=5))
-        progress.report(ProgressEvent(stage="search", done=2, total=2, detail={"total": 2.0}))
+        progress.report(ProgressEvent(stage=Stage.SEARCH, done=1, total=2, detail={"total": 3.0}))
+        progress.report(ProgressEvent(stage=Stage.WRITE, done=0, total=5))
+        progress.report(ProgressEvent(stage=Stage.SEARCH, done=2, total=2, detail={"total": 2.0}))
         return "made"
 
     job = ended(registry, registry.submit("edit", work, "one"))

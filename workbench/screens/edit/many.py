@@ -11,7 +11,7 @@ import streamlit as st
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.files import decode_text
 from kgmet.base.fingerprint import digest
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.fact import FactEdit
 from kgmet.fact_table import ParsedFacts, parse_facts
 from kgmet.graph.wording.sentence import read_sentence
@@ -109,7 +109,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
     def work(progress: Progress) -> int:
         rows: list[RowResult] = []
         for number, fact in enumerate(facts):
-            progress.report(ProgressEvent(stage="edits", done=number, total=len(facts)))
+            progress.report(ProgressEvent(stage=Stage.EDITS, done=number, total=len(facts)))
             progress.check()
             based_on = tuple(patch.id for patch in session.patches)
             try:
@@ -131,7 +131,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
                     )
                 )
             state.keep(_KIND, tuple(rows), made_from=made_from)
-        progress.report(ProgressEvent(stage="edits", done=len(facts), total=len(facts)))
+        progress.report(ProgressEvent(stage=Stage.EDITS, done=len(facts), total=len(facts)))
         return len(rows)
 
     return jobs.start(_KIND, work, state.session_id, title=f"{len(facts)} edits")

@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.editing.context import EditContext, held_consequences, protected_facts
+from kgmet.editing.context import EditContext
+from kgmet.editing.problem import held_consequences, protected_facts
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import path_label
 from kgmet.graph.reading.consequences import Consequence, KeptFact

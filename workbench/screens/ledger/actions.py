@@ -13,7 +13,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
 from kgmet.base.files import Limits, unpack_zip
 from kgmet.base.fingerprint import digest
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.editing.report import own_question
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.answer import Answer
@@ -79,7 +79,7 @@ def measure(state: WorkbenchState, resident: Resident) -> str | None:
     patches, made_from = state.live_patches(lm), state.fingerprint(lm.fingerprint, [entry.id for entry in entries])
 
     def work(progress: Progress) -> None:
-        progress.report(ProgressEvent(stage="measure", done=0, total=1))
+        progress.report(ProgressEvent(stage=Stage.MEASURE, done=0, total=1))
         edits = [entry.edit for entry in entries if entry.edit is not None]
         with attached(patches, lm):
             now = ask(lm, [own_question(edit) for edit in edits])
@@ -95,7 +95,7 @@ def export(state: WorkbenchState, resident: Resident, entries: Sequence[StackEnt
     make = EXPORTS[way][1]
 
     def work(progress: Progress) -> Export:
-        progress.report(ProgressEvent(stage="export", done=0, total=1))
+        progress.report(ProgressEvent(stage=Stage.EXPORT, done=0, total=1))
         return make(entries, resident.lm, progress)
 
     return jobs.start("export", work, state.session_id, title=f"Export as {EXPORTS[way][0]}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.editing.editors import EDITORS, editor_named
 from kgmet.editing.plan import plan_edits
 from kgmet.editing.report import report_edit
@@ -68,7 +68,7 @@ def recompute(state: WorkbenchState, resident: Resident) -> str | None:
         under: list[StackEntry] = []
         for entry in live:
             if entry.id in old:
-                progress.report(ProgressEvent(stage="recompute", done=len(made), total=len(old)))
+                progress.report(ProgressEvent(stage=Stage.RECOMPUTE, done=len(made), total=len(old)))
                 progress.check()
                 made[entry.id] = _made_anew(resident, entry, under, progress)
             under.append(made.get(entry.id, entry))

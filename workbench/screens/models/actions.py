@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.errors import ConfigError
+from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
 from kgmet.lm.load.description import n_parameters as count_of
 from kgmet.lm.load.description import read_config
 from workbench.running import jobs
+from workbench.running.access import access
 from workbench.running.resources import ModelHolder, Resident, check_fits
 from workbench.state.session import WorkbenchState
 
@@ -66,6 +68,10 @@ def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, devic
     complaint = complaint_about(source)
     if complaint is not None:
         return complaint
+    try:
+        access().check_model(source)
+    except ConfigError as error:
+        return str(error)
     wanted = DTYPES[dtype]
 
     def work(progress: Progress) -> str:
@@ -82,7 +88,7 @@ def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequen
     """Start the job ``statistics``: key moments of these layers, kept on disk for good."""
 
     def work(progress: Progress) -> None:
-        progress.report(ProgressEvent(stage="moments", done=0))
+        progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=0))
         resident.statistics.moments(layers, progress=progress)
 
     return jobs.start("statistics", work, state.session_id, title="Measure key statistics")

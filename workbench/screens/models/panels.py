@@ -10,6 +10,7 @@ from kgmet.base.memory import free_memory
 from kgmet.lm.load.bundled import BUNDLED
 from kgmet.lm.load.family import FAMILIES
 from workbench import wording
+from workbench.running.access import access
 from workbench.running.jobs import JobState
 from workbench.running.resources import ModelHolder, Resident, threads
 from workbench.screens.models import actions as model_actions
@@ -75,15 +76,17 @@ def statistics(state: WorkbenchState, resident: Resident) -> None:
 
 def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> None:
     """Choose a model, see what it needs, load it."""
-    way = st.segmented_control(
-        "From", ["bundled", "Hugging Face id or folder"], default="bundled", required=True, key="from"
-    )
+    other = "allowed here" if access().is_shared else "Hugging Face id or folder"
+    way = st.segmented_control("From", ["bundled", other], default="bundled", required=True, key="from")
     if way == "bundled":
         names = {row.name: row for row in BUNDLED.values()}
         source = str(
             st.selectbox("Model", list(names), format_func=lambda key: f"{names[key].title} · {key}", key="bundled")
         )
         st.caption(wording.safe(f"{names[source].licence}. {names[source].notice}".strip(". ") + "."))
+    elif access().is_shared:
+        source = str(st.selectbox("Model", sorted(access().models), key="allowed-model", placeholder="none") or "")
+        st.caption("Others use this server too, so only these models can be loaded. Who runs it can allow more.")
     else:
         source = st.text_input(
             "Id or folder", key="source", placeholder="Qwen/Qwen2.5-0.5B or ~/models/mine", max_chars=400

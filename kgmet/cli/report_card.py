@@ -1,0 +1,146 @@
+"""``python -m kgmet report-card``: everything reviewers ask of an edit, beside telling the model the fact."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kgmet.cli.common import (
+    StderrProgress,
+    add_graph_options,
+    add_model_options,
+    load_model,
+    open_store,
+    positive,
+    print_json,
+)
+
+__all__ = ["add_parser", "run"]
+
+_FORMATS = (".json", ".md", ".tex", ".html")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("report-card", help="what an edit does to a model, row by row, with baselines")
+    made = parser.add_mutually_exclusive_group()
+    made.add_argument("--patch", type=Path, metavar="DIR", action="append", help="folder that `edit --save` made")
+    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter on the down-projections, as PEFT saves")
+    made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
+    made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
+    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
+    parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
+    parser.add_argument("--prompt", help='with {} for the subject: "{} is located in the city of"')
+    parser.add_argument("--target", help="the new object: Rome")
+    parser.add_argument("--old", help="the old object; by default what the graph holds")
+    parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
+    parser.add_argument("--text-tokens", type=positive, default=600, help="tokens of text (default: %(default)s)")
+    parser.add_argument(
+        *("--out", "-o"), type=Path, action="append", metavar="FILE", help=".json, .md, .tex or .html; several times"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    add_graph_options(parser)
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score, print and write the card."""
+    from kgmet.evaluate.card.asked import CardConfig
+    from kgmet.evaluate.card.make import make_card
+    from kgmet.evaluate.card.render import card_text
+
+    outputs: list[Path] = options.out or []
+    _check_outputs(outputs)
+    graph, progress = open_store(options), StderrProgress()
+    facts = _facts(options, graph)
+    edited = _edited(options, facts, graph, progress)
+    config = CardConfig(text_tokens=options.text_tokens)
+    card = make_card(edited, edits=facts, store=graph, config=config, progress=progress)
+    for path in outputs:
+        _write(card, path)
+    if options.json:
+        print_json(card.to_json())
+    else:
+        print(f"\n{card_text(card)}")
+    return 0
+
+
+def _check_outputs(paths: list[Path]) -> None:
+    from kgmet.base.cache import check_writable
+    from kgmet.base.errors import ConfigError
+
+    for path in paths:
+        if path.suffix.lower() not in _FORMATS:
+            raise ConfigError(f"--out {path} ends in {path.suffix!r}. Choose one of {', '.join(_FORMATS)}.")
+        if path.is_dir():
+            raise ConfigError(f"--out {path} is a folder. Give a file.")
+        check_writable(path.parent, advice="Give --out another place.")
+
+
+def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
+    """The facts that are typed or in a file; none where the patch or the adapter is to say them."""
+    import kgmet
+    from kgmet.base.errors import ConfigError
+    from kgmet.graph.relations import RelationCatalogue
+    from kgmet.graph.wording.choose_relation import relation_named
+
+    typed = (options.subject, options.prompt, options.target)
+    if options.edits:
+        if any(typed):
+            raise ConfigError("Give either --edits or --subject, --prompt and --target.")
+        return kgmet.load_edits(options.edits)
+    if not any(typed):
+        return ()
+    if not all(typed):
+        raise ConfigError("A fact needs --subject, --prompt and --target, all three.")
+    named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
+    return (
+        kgmet.FactEdit.from_prompt(
+            options.prompt,
+            subject=options.subject,
+            new_object=options.target,
+            old_object=options.old,
+            relation=named,
+        ),
+    )
+
+
+def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress) -> Any:
+    """The model before and after, however it was edited."""
+    import kgmet
+    from kgmet.base.errors import ConfigError
+    from kgmet.evaluate.card.edited import EditedModel
+
+    if not facts and not options.patch and not options.adapter:
+        raise ConfigError("It is not known which fact to ask about. Give --subject, --prompt and --target, or --edits.")
+    if options.patch:
+        patches = [kgmet.load_patch(folder) for folder in options.patch]
+        return EditedModel.of_patches(load_model(options, progress), patches)
+    editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
+    lm = load_model(options, progress)
+    if options.adapter:
+        return EditedModel.of_patches(lm, [kgmet.import_lora(options.adapter, lm)], name=f"adapter {options.adapter}")
+    if options.base:
+        base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
+        return EditedModel.of_models(base, lm, edits=facts)
+    assert editor is not None
+    session = kgmet.EditSession(lm, editor=editor, graph=graph)
+    return EditedModel.of_patches(lm, [session.edit_many(facts, progress=progress).patch])
+
+
+def _write(card: Any, path: Path) -> None:
+    from kgmet.base.cache import written_whole
+    from kgmet.evaluate.card.html import card_html
+    from kgmet.evaluate.card.render import card_latex, card_markdown
+
+    made = {
+        ".json": lambda: json.dumps(card.to_json(), ensure_ascii=False, indent=1) + "\n",
+        ".md": lambda: card_markdown(card),
+        ".tex": lambda: card_latex(card),
+        ".html": lambda: card_html(card),
+    }
+    with written_whole(path) as temporary:
+        temporary.write_text(made[path.suffix.lower()](), encoding="utf-8")

@@ -1,0 +1,111 @@
+"""`EditedModel`: a model and the same model edited, however it was edited, asked side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from kgmet.base.errors import StaleArtifactError
+from kgmet.base.progress import Progress
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import Side, unchanged
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import Decoding, ask_each_side
+from kgmet.measure.question import Question
+from kgmet.write.patch import EditPatch, attached_updates, check_patch
+
+__all__ = ["EditedModel"]
+
+_BATCH, _TREE = 256, 1280
+"""Questions asked together, and most tokens of a tree of them: few trees, because a step of writing reads every weight,
+however few tokens it writes."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EditedModel:
+    """The model as it was (`base`), and the one to be judged: `lm` with `side` attached.
+
+    `name` says what was done, `edits` which facts it carries out where that is known. For a patch `lm` is `base`.
+    """
+
+    base: LoadedLM
+    lm: LoadedLM
+    name: str
+    side: Side = unchanged
+    edits: tuple[FactEdit, ...] = ()
+
+    @classmethod
+    def of_patches(cls, lm: LoadedLM, patches: Sequence[EditPatch], *, name: str = "") -> EditedModel:
+        """Judge patches that are attached together.
+
+        Raises:
+            StaleArtifactError: if one was made for another model.
+            BrokenArtifactError: if a layer or a shape does not fit.
+        """
+        for patch in patches:
+            check_patch(patch, lm)
+        updates = [update for patch in patches for update in patch.updates]
+
+        def side(row: int | None) -> AbstractContextManager[None]:
+            return attached_updates(updates, lm, row=row)
+
+        return cls(
+            base=lm,
+            lm=lm,
+            side=side,
+            name=name or ", ".join(dict.fromkeys(patch.editor for patch in patches)) or "nothing",
+            edits=tuple(edit for patch in patches for edit in patch.edits),
+        )
+
+    @classmethod
+    def of_models(cls, base: LoadedLM, edited: LoadedLM, *, edits: Sequence[FactEdit]) -> EditedModel:
+        """Judge a checkpoint beside the one it was made from.
+
+        Raises:
+            StaleArtifactError: if the two do not read texts as the same tokens.
+        """
+        text = "The Eiffel Tower, 1889: “Où?” – here. 東京"
+        vocabularies = [(one.n_token, _tokens(one.tokenizer, text)) for one in (base, edited)]
+        if vocabularies[0] != vocabularies[1]:
+            raise StaleArtifactError(
+                f"{edited.name} and {base.name} have different tokenizers, so one was not made from the other. Give "
+                "--base the model that was edited."
+            )
+        return cls(base=base, lm=edited, name=edited.name, edits=tuple(edits))
+
+    def attached(self) -> AbstractContextManager[None]:
+        """The edited model, `lm`, for the length of a ``with``."""
+        return self.side(None)
+
+    def answers(
+        self, questions: Sequence[Question], *, decoding: Decoding, progress: Progress | None = None
+    ) -> Sequence[list[Answer]]:
+        """Return what the model answers before and after; one model's two sides share each pass."""
+        if self.lm is self.base:
+            return _asked(self.base, questions, [unchanged, self.side], decoding, progress)
+        return [
+            *_asked(self.base, questions, [unchanged], decoding, progress),
+            *_asked(self.lm, questions, [self.side], decoding, progress),
+        ]
+
+    def unedited_answers(
+        self, questions: Sequence[Question], *, decoding: Decoding, progress: Progress | None = None
+    ) -> list[Answer]:
+        """Return what the unedited model answers."""
+        return _asked(self.base, questions, [unchanged], decoding, progress)[0]
+
+
+def _asked(
+    lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding, progress: Progress | None
+) -> list[list[Answer]]:
+    found = ask_each_side(
+        lm, questions, sides, decoding=decoding, progress=progress, batch_size=_BATCH, max_token=_TREE
+    )
+    return [side.answers for side in found]
+
+
+def _tokens(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text)["input_ids"])

@@ -1,0 +1,76 @@
+"""A report card as one HTML file that opens without a network; every text in it is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from kgmet.evaluate.card.render import cell_text, example_lines, intro_lines, n_text
+from kgmet.evaluate.card.value import COLUMNS, Example, ReportCard, Row
+
+__all__ = ["card_html"]
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #d5d9de; --faint: #5b6470; }
+@media (prefers-color-scheme: dark) { :root { --line: #3a414a; --faint: #a3acb8; } }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
+p { margin: .3rem 0; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; width: 100%; }
+th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
+td { font-variant-numeric: tabular-nums; }
+td small, p small { color: var(--faint); }
+details { margin: .15rem 0; }
+summary { cursor: pointer; }
+ul { margin: .3rem 0; padding-left: 1.2rem; }
+"""
+
+
+def card_html(card: ReportCard) -> str:
+    """Return the page: the table, and behind each row's name what it measures and its worst answers."""
+    head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in COLUMNS)
+    body = "".join(_row(row) for row in card.rows)
+    intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
+    columns = "".join(f"<li><b>{_text(c.label)}</b>: {_text(c.definition)}.</li>" for c in COLUMNS)
+    told = "".join(f"<li>{_text(' '.join(facts))}</li>" for facts in card.facts)
+    texts = f"<p>Divergence and perplexity are measured on {_text(card.texts)}.</p>" if card.texts else ""
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Report card: {_text('; '.join(card.edits)[:200])}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>Report card</h1>{intro}"
+        f"<div class='wide'><table><thead><tr><th scope='col'>Row</th>{head}<th scope='col'>n</th></tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+        "<p>Shares in % with 95 % intervals (Wilson), then the number of answers said / preferred / no: the greedy "
+        "answer names what is right and not what is wrong; it is only likelier per token; neither.</p>"
+        f"{texts}<ul>{columns}</ul><details><summary>What is said before the prompts in context</summary>"
+        f"<ol>{told}</ol></details></body></html>\n"
+    )
+
+
+def _row(row: Row) -> str:
+    cells = "".join(
+        f"<td>{_text(cell_text(row, row.cells[c.key]))}{_small(row.cells[c.key].note)}</td>" for c in COLUMNS
+    )
+    condition = f"<p>Counted are only {_text(row.spec.condition)}.</p>" if row.spec.condition else ""
+    worst = "".join(_example(example) for example in row.worst)
+    listed = f"<p>Worst answers:</p><ul>{worst}</ul>" if worst else ""
+    return (
+        f"<tr><th scope='row'><details><summary>{_text(row.spec.label)}</summary><p>{_text(row.spec.definition)}</p>"
+        f"{condition}{listed}</details></th>{cells}<td>{_text(n_text(row))}</td></tr>"
+    )
+
+
+def _example(example: Example) -> str:
+    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
+    answers = "".join(f"<li>{_text(line)}</li>" for line in example_lines(example))
+    return f"<li>{_text(example.prompt)} → <b>{_text(wanted)}</b><ul>{answers}</ul></li>"
+
+
+def _small(note: str) -> str:
+    return f"<br><small>{_text(note)}</small>" if note else ""
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=True)

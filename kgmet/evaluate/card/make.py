@@ -1,0 +1,205 @@
+"""`make_card`: ask everything, in as few passes as it takes, and put the answers into a `ReportCard`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from kgmet.base.errors import RequestError
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
+from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
+from kgmet.evaluate.card.edited import EditedModel
+from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses
+from kgmet.evaluate.card.value import ROWS, Cell, ReportCard, Row
+from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import Decoding, worded
+from kgmet.measure.question import Question
+
+__all__ = ["make_card"]
+
+_SHORT_TOKENS = 4
+"""Enough for a letter, or for yes or no."""
+_STAYING_TOKENS = 8
+"""Only the first clause of what must stay is compared."""
+_ROOM_TO_ANSWER = 16
+"""Tokens that must be left for an answer."""
+_OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CardDecoding(Decoding):
+    """Greedy, and no longer than each row needs."""
+
+    lengths: Mapping[Question, int] = field(default_factory=dict)
+
+    def longest(self, question: Question) -> int:
+        return self.lengths.get(question, super().longest(question))
+
+
+def make_card(
+    edited: EditedModel,
+    *,
+    edits: Sequence[FactEdit] = (),
+    store: TripleStore | None,
+    catalogue: RelationCatalogue | None = None,
+    config: CardConfig | None = None,
+    progress: Progress | None = None,
+) -> ReportCard:
+    """Score one edit, or several that are in the model together, beside telling the model the fact.
+
+    Args:
+        edited: the model before and after.
+        edits: the facts to ask about; by default those that `edited` knows of.
+        store: the graph that consequences and neighbours come from; without one most rows are empty.
+        catalogue: the relations' wordings; by default the bundled ones.
+        config: how much is asked.
+        progress: receives the steps; can cancel.
+
+    Raises:
+        RequestError: if no fact is known.
+        Cancelled: if asked to stop.
+    """
+    started = time.perf_counter()
+    edits, config, progress = tuple(edits) or edited.edits, config or CardConfig(), progress or Silent()
+    catalogue = catalogue or RelationCatalogue.load()
+    if not edits:
+        raise RequestError("It is not known which fact this changes. Give --subject, --prompt and --target.")
+    contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=EditConfig()) for edit in edits]
+    facts = tuple(told_sentences(context, catalogue) for context in contexts)
+    every = _items(contexts, store, catalogue, config)
+    items = _fitting(edited, every, facts)
+    columns = _columns(edited, items, facts, config, progress)
+    progress.report(ProgressEvent(stage=Stage.CARD, done=0, total=1))
+    progress.check()
+    texts, where = chosen_texts(edited.base, config.text_tokens) if config.text_tokens else ([], "")
+    losses = text_losses(edited, texts) if texts else []
+    sentences = tuple(f"{edit.prompt} → {edit.new_object}" for edit in edits)
+    rows = _rows(items, columns, losses, sentences, config)
+    progress.report(ProgressEvent(stage=Stage.CARD, done=1, total=1))
+    return ReportCard(
+        model=edited.base.name,
+        edited=edited.name,
+        edits=sentences,
+        facts=facts,
+        rows=rows,
+        texts=f"{sum(loss.n for loss in losses)} tokens: {where}" if losses else "",
+        notes=_notes(contexts, store, n_left_out=len(every) - len(items)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _items(
+    contexts: Sequence[EditContext], store: TripleStore | None, catalogue: RelationCatalogue, config: CardConfig
+) -> list[AskedItem]:
+    subjects = [context.subject.label.casefold().removeprefix("the ") for context in contexts]
+    return [
+        item
+        for number, context in enumerate(contexts)
+        for item in card_questions(
+            context,
+            store=store,
+            catalogue=catalogue,
+            config=config,
+            number=number,
+            edited=frozenset(subjects[:number] + subjects[number + 1 :]),
+        )
+    ]
+
+
+def _columns(
+    edited: EditedModel,
+    items: Sequence[AskedItem],
+    facts: Sequence[tuple[str, ...]],
+    config: CardConfig,
+    progress: Progress,
+) -> dict[str, list[Answer | None]]:
+    """The answers of each column to all items; ``None`` where a column is not asked."""
+    questions = [item.question for item in items]
+    lengths = {item.question: _length(item, config) for item in items}
+    decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
+    before, after = edited.answers(questions, decoding=decoding, progress=progress)
+    asked = [n for n, item in enumerate(items) if item.row not in _OF_TEXT]
+    told_to = [
+        [told(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
+        for with_graph in (False, True)
+    ]
+    lengths = {question: lengths[questions[n]] for group in told_to for n, question in zip(asked, group, strict=True)}
+    decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
+    asked_told = [question for group in told_to for question in group]
+    answers = edited.unedited_answers(asked_told, decoding=decoding, progress=progress)
+    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
+    for key, found in (("in_context", answers[: len(asked)]), ("in_context_graph", answers[len(asked) :])):
+        by_place = dict(zip(asked, found, strict=True))
+        columns[key] = [by_place.get(n) for n in range(len(items))]
+    return columns
+
+
+def _length(item: AskedItem, config: CardConfig) -> int:
+    if item.row == "fluency":
+        return config.continued_tokens
+    if item.row.startswith(("yes_no", "choice")):
+        return _SHORT_TOKENS
+    if item.question.kind.should_stay:
+        return _STAYING_TOKENS
+    return Decoding(max_answer_tokens=config.answer_tokens).longest(item.question)
+
+
+def _rows(
+    items: Sequence[AskedItem],
+    columns: Mapping[str, Sequence[Answer | None]],
+    losses: Sequence[TextLoss],
+    sentences: Sequence[str],
+    config: CardConfig,
+) -> tuple[Row, ...]:
+    rows = []
+    for key in ROWS:
+        if key in _OF_TEXT:
+            continue
+        places = [n for n, item in enumerate(items) if item.row == key]
+        mine = {
+            column: [answer for n in places if (answer := answers[n]) is not None]
+            for column, answers in columns.items()
+        }
+        asked = [items[n] for n in places]
+        rows.append(answer_row(key, asked, mine, edits=sentences, n_worst=config.n_worst))
+    places = [n for n, item in enumerate(items) if item.row == "fluency"]
+    written = {
+        column: [answer.said for n in places if (answer := columns[column][n]) is not None]
+        for column in ("unedited", "after")
+    }
+    rows += [entropy_row(written), repetition_row(written)]
+    for key, cell in (("divergence", divergence_cell), ("perplexity", perplexity_cell)):
+        cells = {column: cell(losses, is_after=column == "after") for column in ("unedited", "after")}
+        rows.append(Row(key=key, cells=cells, n_asked=len(losses)))
+    order = list(ROWS)
+    return tuple(
+        replace(row, cells={key: row.cells.get(key, Cell()) for key in columns})
+        for row in sorted(rows, key=lambda row: order.index(row.key))
+    )
+
+
+def _fitting(edited: EditedModel, items: Sequence[AskedItem], facts: Sequence[tuple[str, ...]]) -> list[AskedItem]:
+    """The items that the models can read with all sentences before them and an answer after them."""
+    longest = [worded(edited.base, told(item.question, facts[item.edit])) for item in items]
+    sizes = [len(ids) for ids in edited.base.tokenizer(longest)["input_ids"]] if longest else []
+    room = min(edited.base.context, edited.lm.context) - _ROOM_TO_ANSWER
+    return [item for item, size in zip(items, sizes, strict=True) if size <= room]
+
+
+def _notes(contexts: Sequence[EditContext], store: TripleStore | None, *, n_left_out: int) -> tuple[str, ...]:
+    unknown = [context.edit.prompt for context in contexts if not context.has_graph]
+    notes = []
+    if store is None:
+        notes.append("No graph was given: consequences, neighbours, other facts, chains and choices are not asked.")
+    elif unknown:
+        notes.append(f"The graph knows nothing of: {'; '.join(unknown)}.")
+    if n_left_out:
+        notes.append(f"Left out: {n_left_out} questions that are longer than the model reads.")
+    return tuple(notes)

@@ -1,0 +1,170 @@
+"""A report card as lines of text, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from kgmet.evaluate.card.value import COLUMNS, Cell, Example, ReportCard, Row
+
+__all__ = ["card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines"]
+
+_DASH = "–"
+_SCALE = (
+    "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
+    "names what is right and not what is wrong; it is only likelier per token; neither."
+)
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "→": r"$\rightarrow$",
+    "‖": r"$\Vert$",
+    "·": r"$\cdot$",
+    "×": r"$\times$",
+    "“": "``",
+    "”": "''",
+    "…": r"\dots{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_"},
+}
+
+
+def cell_text(row: Row, cell: Cell) -> str:
+    """Return one cell: ``75 % (30–95) · 3/1/0``, ``612 (590–640)``, or a dash where nothing was measured."""
+    if cell.value is None:
+        return _DASH
+    is_share = row.spec.unit.startswith("share")
+    scale = 100.0 if is_share else 1.0
+    text = f"{_number(scale * cell.value, is_share)}{' %' if is_share else ''}"
+    if cell.interval is not None:
+        low, high = (_number(scale * end, is_share) for end in cell.interval)
+        text += f" ({low}–{high})"
+    if cell.said is not None:
+        text += f" · {cell.said}/{cell.preferred}/{cell.no}"
+    return text
+
+
+def n_text(row: Row) -> str:
+    """Return how many prompts, texts or tokens a row rests on; with a condition, of how many."""
+    n = max((cell.n for cell in row.cells.values()), default=0)
+    return f"{n} of {row.n_asked}" if row.spec.condition else str(n)
+
+
+def intro_lines(card: ReportCard) -> list[str]:
+    """Return what was judged, and what stands before the prompts in the in-context columns."""
+    lines = [f"Model: {card.model}. Edited by: {card.edited}. Scored in {card.seconds:.1f} s."]
+    lines += [f"Fact: {edit}." for edit in card.edits]
+    return [*lines, *card.notes]
+
+
+def card_text(card: ReportCard) -> str:
+    """Return the card for a terminal."""
+    table = _table(card)
+    widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    notes = [f"  {row.spec.label}: {note}" for row in card.rows if (note := _notes(row))]
+    return "\n".join([*intro_lines(card), "", *lines, "", _SCALE, *notes, *_about_texts(card)])
+
+
+def card_markdown(card: ReportCard) -> str:
+    """Return the card as Markdown: the table, what its rows and columns mean, and the worst answers."""
+    header, *body = _table(card)
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    table = ["| " + " | ".join(_cell_escaped(cell) for cell in line) + " |" for line in (header, rule, *body)]
+    meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row))}" for row in card.rows]
+    columns = [f"- *{column.label}*: {column.definition}." for column in COLUMNS]
+    told = [
+        f"{number}. {_escaped(' '.join(facts))}" for number, facts in enumerate(card.facts, start=1) if len(facts) > 1
+    ]
+    parts = [
+        "# Report card",
+        "\n\n".join(_escaped(line) for line in intro_lines(card)),
+        "\n".join(table),
+        "\n".join([_SCALE, *(_escaped(line) for line in _about_texts(card))]),
+        "\n".join(columns),
+        *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
+        "\n".join(meanings),
+    ]
+    for row in card.rows:
+        if row.worst:
+            parts += [f"## {row.spec.label}: worst answers", "\n".join(_listed(example) for example in row.worst)]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_latex(card: ReportCard) -> str:
+    """Return the table as a LaTeX tabular (booktabs)."""
+    header, *body = _table(card)
+    lines = [" & ".join(_latex(cell) for cell in line) + r" \\" for line in (header, *body)]
+    rows = "\n".join(lines[1:])
+    return (
+        f"% {_latex(' '.join(intro_lines(card)))}\n\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n"
+        f"{lines[0]}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def example_lines(example: Example) -> list[str]:
+    """Return what each column answers to one prompt."""
+    return [
+        f"{column.label}: {example.answers[column.key] or '(nothing)'} ({example.verdicts[column.key]}, "
+        f"p {example.probabilities.get(column.key, 0.0):.2g})"
+        for column in COLUMNS
+        if column.key in example.answers
+    ]
+
+
+def _table(card: ReportCard) -> list[list[str]]:
+    header = ["", *(column.label for column in COLUMNS), "n"]
+    return [
+        header,
+        *(
+            [row.spec.label, *(cell_text(row, row.cells[column.key]) for column in COLUMNS), n_text(row)]
+            for row in card.rows
+        ),
+    ]
+
+
+def _meaning(row: Row) -> str:
+    parts = [row.spec.definition]
+    parts += [f"Counted are only {row.spec.condition}."] if row.spec.condition else []
+    parts += [f"Here: {note}."] if (note := _notes(row)) else []
+    return " ".join(parts)
+
+
+def _notes(row: Row) -> str:
+    return "; ".join(
+        f"{column.label.lower()}: {row.cells[column.key].note}" for column in COLUMNS if row.cells[column.key].note
+    )
+
+
+def _about_texts(card: ReportCard) -> list[str]:
+    return [f"Divergence and perplexity are measured on {card.texts}."] if card.texts else []
+
+
+def _listed(example: Example) -> str:
+    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
+    prompt = _escaped(" ".join(example.prompt.split()))
+    head = f"- {prompt} → {_escaped(wanted)}"
+    return "\n".join([head, *(f"    - {_escaped(line)}" for line in example_lines(example))])
+
+
+def _number(value: float, is_share: bool) -> str:
+    if is_share:
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _escaped(text: str) -> str:
+    """A text as it stands, wherever it comes from: no sign of it means anything in Markdown or HTML."""
+    for sign in "\\`*_{}[]<>#|~":
+        text = text.replace(sign, f"&#{ord(sign)};" if sign in "<>" else f"\\{sign}")
+    return text
+
+
+def _cell_escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _latex(text: str) -> str:
+    return "".join(_SPECIAL.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,0 +1,296 @@
+"""`ReportCard`: rows, columns and cells as plain values, and the table that says what each row measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError
+
+__all__ = ["COLUMNS", "ROWS", "Cell", "Column", "Example", "ReportCard", "Row", "RowSpec"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One model, or one way of telling it the fact."""
+
+    key: str
+    label: str
+    definition: str
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(key="unedited", label="Unedited", definition="the model as it was"),
+    Column(key="after", label="Edited", definition="the model with the edit"),
+    Column(
+        key="in_context",
+        label="In context",
+        definition="the unedited model with the fact as a sentence before every prompt; nothing is written",
+    ),
+    Column(
+        key="in_context_graph",
+        label="In context, graph",
+        definition="the same with the sentences that the graph retrieves for the edit after the fact",
+    ),
+)
+"""In the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSpec:
+    """What a row measures. `unit` is ``share`` where answers are counted, `better` is ``higher`` or ``lower``.
+
+    `condition` says which prompts are counted, where not all are.
+    """
+
+    key: str
+    label: str
+    definition: str
+    unit: str = "share"
+    better: str = "higher"
+    condition: str = ""
+
+
+_CONTEXTS = (
+    ("", "plain", ""),
+    ("_agrees", "context agrees", " A sentence before the question states the new fact."),
+    (
+        "_contradicts",
+        "context contradicts",
+        " A sentence before the question states the old fact; a model that believes what it reads scores low.",
+    ),
+    ("_irrelevant", "irrelevant context", " A sentence about something else stands before the question."),
+)
+_YES_NO = (
+    "Yes/no questions about the new object (yes) and the old one (no); said: the answer begins with the right word."
+)
+_CHOICE = (
+    "Four-way choices between the new object, the old one, another object of the relation and “I am not sure”; the new "
+    "object stands at each of the first three places once, or, with a context, at one of them in turn."
+)
+
+ROWS: Mapping[str, RowSpec] = {
+    spec.key: spec
+    for spec in (
+        RowSpec(
+            key="efficacy",
+            label="Efficacy",
+            definition="The edit's own prompt goes on with the new object and not with the old one.",
+        ),
+        RowSpec(
+            key="paraphrase",
+            label="Paraphrase",
+            definition="The same fact in wordings that no search saw.",
+        ),
+        RowSpec(
+            key="consequences",
+            label="Consequences",
+            definition="What follows from the edit by the graph, as text to continue, in wordings that no search saw.",
+        ),
+        RowSpec(
+            key="reversal",
+            label="Reversal",
+            definition="Asked from the new object, the model names the subject (o* → s); others may be right as well.",
+        ),
+        RowSpec(
+            key="negation",
+            label="Negation",
+            definition="“X is not …” does not go on with the new object, which is at most 0.01 nats per token likelier "
+            "than in the unedited model.",
+        ),
+        *(
+            RowSpec(key=f"yes_no{key}", label=f"Yes/no, {label}", definition=_YES_NO + more)
+            for key, label, more in _CONTEXTS
+        ),
+        *(
+            RowSpec(key=f"choice{key}", label=f"Choice, {label}", definition=_CHOICE + more)
+            for key, label, more in _CONTEXTS
+        ),
+        RowSpec(
+            key="other_facts",
+            label="Subject's other facts",
+            definition="Facts of the subject that the edit leaves true: answered as by the unedited model, or truly.",
+        ),
+        RowSpec(
+            key="neighbours",
+            label="Neighbours",
+            definition="The same relation of other subjects is answered as by the unedited model, or truly; none of "
+            "these subjects was protected.",
+        ),
+        RowSpec(
+            key="later_hops",
+            label="Later hops",
+            definition="Chains that reach the edited fact from another subject end in the new answer.",
+            condition="chains that the unedited model answers with the old end",
+        ),
+        RowSpec(
+            key="multi_hop",
+            label="Multi-hop, asked in chat",
+            definition="Questions over two to four facts that name the subject, in the chat template: the answer names "
+            "the new end and not the old one.",
+        ),
+        RowSpec(
+            key="fluency",
+            label="Fluency",
+            definition="100 × mean of 2/3 · bigram and 4/3 · trigram entropy (bits) of greedy continuations.",
+            unit="bits × 100",
+        ),
+        RowSpec(
+            key="repetition",
+            label="Repetition",
+            definition="Share of the trigrams of greedy continuations that occur earlier in the same continuation.",
+            unit="share of trigrams",
+            better="lower",
+        ),
+        RowSpec(
+            key="divergence",
+            label="Divergence on text",
+            definition="KL(unedited ‖ this model) of the next token, mean over the tokens of texts that have nothing "
+            "to do with the edit.",
+            unit="nats per token",
+            better="lower",
+        ),
+        RowSpec(
+            key="perplexity",
+            label="Perplexity on text",
+            definition="exp of the mean negative log-likelihood per token of the same texts; interval over texts.",
+            unit="per token",
+            better="lower",
+        ),
+    )
+}
+"""By key, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A number, how many prompts, texts or tokens it rests on, and its 95 % interval.
+
+    `value` is ``None`` where nothing was measured. Of rows that count answers, `said`, `preferred` and `no` are the
+    counts of the three verdicts, and `value` is the share said. `note` adds what does not fit into a number.
+    """
+
+    value: float | None = None
+    n: int = 0
+    interval: tuple[float, float] | None = None
+    said: int | None = None
+    preferred: int | None = None
+    no: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One prompt and what each column answers, for people to read. `verdicts` and `answers` are by column."""
+
+    edit: str
+    prompt: str
+    expected: str
+    rejected: str
+    answers: Mapping[str, str]
+    verdicts: Mapping[str, str]
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: what it measures, a cell for each column, and the worst answers of the edited model.
+
+    `n_asked` counts the prompts before the condition.
+    """
+
+    key: str
+    cells: Mapping[str, Cell]
+    worst: tuple[Example, ...] = ()
+    n_asked: int = 0
+
+    @property
+    def spec(self) -> RowSpec:
+        """What the row measures."""
+        return ROWS[self.key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCard:
+    """The report card of one edit or of several that are in the model together.
+
+    `model` and `edited` name the model and what was done to it; `edits` are the facts as sentences; `facts` are the
+    sentences put before the prompts in the in-context columns, one tuple an edit, the fact itself first. `texts` says
+    on what divergence and perplexity were measured, `seconds` how long scoring took.
+    """
+
+    model: str
+    edited: str
+    edits: tuple[str, ...]
+    rows: tuple[Row, ...]
+    facts: tuple[tuple[str, ...], ...] = ()
+    texts: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def row(self, key: str) -> Row:
+        """Return one row."""
+        return next(row for row in self.rows if row.key == key)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, with what rows and columns mean written out."""
+        return {
+            "format": _FORMAT,
+            "model": self.model,
+            "edited": self.edited,
+            "edits": list(self.edits),
+            "facts": [list(facts) for facts in self.facts],
+            "texts": self.texts,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "columns": [asdict(column) for column in COLUMNS],
+            "rows": [
+                {
+                    **asdict(row.spec),
+                    "n_asked": row.n_asked,
+                    "cells": {key: asdict(cell) for key, cell in row.cells.items()},
+                    "worst": [asdict(example) for example in row.worst],
+                }
+                for row in self.rows
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ReportCard:
+        """Read what `to_json` made.
+
+        Raises:
+            BrokenArtifactError: if the mapping is no report card of this version.
+        """
+        try:
+            if data["format"] != _FORMAT or any(row["key"] not in ROWS for row in data["rows"]):
+                raise BrokenArtifactError("This report card is of another version. Make it again.")
+            return cls(
+                model=str(data["model"]),
+                edited=str(data["edited"]),
+                edits=tuple(str(text) for text in data["edits"]),
+                facts=tuple(tuple(str(text) for text in facts) for facts in data["facts"]),
+                texts=str(data["texts"]),
+                notes=tuple(str(text) for text in data["notes"]),
+                seconds=float(data["seconds"]),
+                rows=tuple(_row_from(row) for row in data["rows"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BrokenArtifactError(f"This is no report card: {error!r}. Make it again.") from error
+
+
+def _row_from(data: Mapping[str, Any]) -> Row:
+    return Row(
+        key=str(data["key"]),
+        n_asked=int(data["n_asked"]),
+        cells={str(key): _cell_from(cell) for key, cell in data["cells"].items()},
+        worst=tuple(Example(**example) for example in data["worst"]),
+    )
+
+
+def _cell_from(data: Mapping[str, Any]) -> Cell:
+    interval = data["interval"]
+    return Cell(**{**data, "interval": None if interval is None else (float(interval[0]), float(interval[1]))})

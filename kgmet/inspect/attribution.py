@@ -1,0 +1,209 @@
+"""`attribute`: what each attention head and each MLP contributes to the answer, to first order; `take_out` checks it.
+
+Gradient × activation: with z what a head or an MLP adds to the residual stream and m the measure (the logit of the
+answer minus that of its rival), the contribution is Σ over tokens of ⟨∂m/∂z, z⟩. It estimates how far m would fall
+without the part. The measure is not linear in z, so contributions need not add up to it, and `take_out` says what
+really happens (Nanda 2023, "Attribution patching"; Syed et al. 2023, arXiv:2310.10348).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kgmet.base.shapes import check_shape
+from kgmet.inspect.sweep import Part, embedded, part_module
+from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import hooked, recorded
+from kgmet.write.patch import EditPatch, attached
+
+__all__ = ["Attribution", "Component", "Removal", "attribute", "largest", "take_out"]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Component:
+    """One attention head of a layer, or, without a `head`, its MLP."""
+
+    layer: int
+    head: int | None = None
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"layer {self.layer}, MLP" if self.head is None else f"layer {self.layer}, head {self.head}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Attribution:
+    """Contributions to the measure, in its unit, summed over tokens.
+
+    `heads` (n_layer, n_head), `attention` (n_layer) of the whole attention output, its bias included, `mlps`
+    (n_layer), `embedding` of the token embeddings. `measure` is the logit of the answer minus that of its rival;
+    without a rival, the answer's log-probability in nats.
+    """
+
+    source: LocatedPrompt
+    heads: Tensor
+    attention: Tensor
+    mlps: Tensor
+    embedding: float
+    measure: float
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        check_shape("attention", self.attention, self.heads.shape[0])
+        check_shape("mlps", self.mlps, self.heads.shape[0])
+
+    @property
+    def total(self) -> float:
+        """All contributions together; equal to `measure` only if that were linear in each of them."""
+        return float(self.attention.sum() + self.mlps.sum()) + self.embedding
+
+    def of(self, component: Component) -> float:
+        """One part's contribution."""
+        values = self.mlps[component.layer] if component.head is None else self.heads[component.layer, component.head]
+        return float(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What really happens to the measure when a component adds nothing, beside the first-order estimate.
+
+    `fall` is the measure with the component minus the measure without it; both are in the unit of the measure.
+    """
+
+    component: Component
+    estimate: float
+    fall: float
+
+
+def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()) -> Attribution:
+    """Contribution of every head and MLP, by one forward and one backward pass.
+
+    A normalisation between attention and residual stream keeps its scale while the output is split among the heads.
+
+    Args:
+        lm: the model; nothing needs to be attached.
+        prompt: the text, the answer and its rival.
+        patches: edits that are on; what they add counts for the MLP.
+
+    Raises:
+        StaleArtifactError: if a patch was made for another model.
+    """
+    where = locate_prompt(lm, prompt)
+    layers = range(lm.n_layer)
+    attend = [part_module(lm, Part.ATTENTION, layer) for layer in layers]
+    added_attend = [lm.family.norm_after_attend(lm.model, layer) or attend[layer] for layer in layers]
+    added_mlp = [lm.family.norm_after_write(lm.model, layer) or part_module(lm, Part.MLP, layer) for layer in layers]
+    embeddings = embedded(lm, where.ids).requires_grad_()
+    with torch.enable_grad(), attached(patches, lm), recorded([*attend, *added_attend, *added_mlp]) as outputs:
+        with recorded(attend, inputs=True) as inputs, recorded([lm.layers[-1]]) as last:
+            lm.base(inputs_embeds=embeddings, use_cache=False)
+        measure = _measure(lm, where, _there(last[0]))
+        out = [_there(output) for output in outputs]
+        n = lm.n_layer
+        projected, to_residual, mlp = out[:n], out[n : 2 * n], out[2 * n :]
+        slopes = torch.autograd.grad(measure, [embeddings, *to_residual, *mlp], retain_graph=True)
+        heads = [
+            _by_head(lm, _there(inputs[layer]), projected[layer], to_residual[layer], slopes[1 + layer])
+            for layer in layers
+        ]
+    return Attribution(
+        source=where,
+        heads=torch.stack(heads),
+        attention=torch.stack([_sum(slopes[1 + layer], to_residual[layer]) for layer in layers]),
+        mlps=torch.stack([_sum(slopes[1 + n + layer], mlp[layer]) for layer in layers]),
+        embedding=float(_sum(slopes[0], embeddings)),
+        measure=float(measure.detach()),
+    )
+
+
+def largest(attribution: Attribution, n: int) -> tuple[Component, ...]:
+    """The components with the largest contributions in size, largest first."""
+    n_layer, n_head = attribution.heads.shape
+    every = [Component(layer=layer, head=head) for layer in range(n_layer) for head in (*range(n_head), None)]
+    return tuple(sorted(every, key=lambda one: (-abs(attribution.of(one)), one.layer, one.head or 0))[:n])
+
+
+def take_out(
+    lm: LoadedLM,
+    attribution: Attribution,
+    components: Sequence[Component],
+    *,
+    patches: EditPatch | Sequence[EditPatch] = (),
+) -> tuple[Removal, ...]:
+    """Run the text once more for each component, which adds nothing to the residual stream then.
+
+    Args:
+        lm: the model; nothing needs to be attached.
+        attribution: made with the same patches.
+        components: what is taken out, each on its own.
+        patches: edits that are on.
+
+    Raises:
+        IndexError: if the model has no such component.
+        StaleArtifactError: if a patch was made for another model.
+    """
+    where = attribution.source
+    embeddings = embedded(lm, where.ids)
+    found = []
+    for component in components:
+        if not (0 <= component.layer < lm.n_layer and 0 <= (component.head or 0) < lm.n_head):
+            raise IndexError(f"The model has no {component.label}.")
+        part = Part.MLP if component.head is None else Part.ATTENTION
+        module = part_module(lm, part, component.layer)
+        with torch.no_grad(), attached(patches, lm), hooked(module, _without(module, lm.n_head, component.head)):
+            with recorded([lm.layers[-1]]) as last:
+                lm.base(inputs_embeds=embeddings, use_cache=False)
+            left = float(_measure(lm, where, _there(last[0])))
+        estimate = attribution.of(component)
+        found.append(Removal(component=component, estimate=estimate, fall=attribution.measure - left))
+    return tuple(found)
+
+
+def _measure(lm: LoadedLM, where: LocatedPrompt, states: Tensor) -> Tensor:
+    logits = lm.vocabulary_logits(states[0, -1])
+    if where.rival is None:
+        return logits[where.answer] - logits.logsumexp(-1)
+    return logits[where.answer] - logits[where.rival]
+
+
+def _by_head(lm: LoadedLM, given: Tensor, projected: Tensor, to_residual: Tensor, slope: Tensor) -> Tensor:
+    """(n_head,) of one layer; `given` are the heads side by side, (1, pos, n_head · d_head)."""
+    if to_residual is not projected:
+        # ⟨slope, norm(z)⟩ with the norm's scale held: norm(z) is z times that scale, element by element.
+        safe = torch.where(projected == 0, torch.ones_like(projected), projected)
+        slope = slope * (to_residual / safe).detach()
+    (to_heads,) = torch.autograd.grad(projected, given, grad_outputs=slope, retain_graph=True)
+    products = to_heads.detach().double() * given.detach().double()
+    return products.reshape(*products.shape[:-1], lm.n_head, -1).sum((0, 1, 3)).float().cpu()
+
+
+def _sum(slope: Tensor, value: Tensor) -> Tensor:
+    return (slope.detach().double() * value.detach().double()).sum().float().cpu()
+
+
+def _without(module: nn.Module, n_head: int, head: int | None) -> Any:
+    """Replace a module's output by what it is without one head, or by nothing at all."""
+
+    def change(inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        if head is None:
+            return torch.zeros_like(output)
+        given = inputs[0]
+        width = given.shape[-1] // n_head
+        alone = torch.zeros_like(given)
+        alone[..., head * width : (head + 1) * width] = given[..., head * width : (head + 1) * width]
+        part: Tensor = module.forward(alone) - module.forward(torch.zeros_like(given))
+        return output - part
+
+    return change
+
+
+def _there(state: Tensor | None) -> Tensor:
+    assert state is not None
+    return state

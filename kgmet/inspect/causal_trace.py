@@ -1,0 +1,189 @@
+"""`causal_trace`: which states carry a fact: the subject is made unreadable, and one state at a time is restored.
+
+Causal tracing (Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv:2202.05262, section 2).
+Noise is added to the embeddings of the subject's tokens; what a single clean state brings back of the answer's
+probability is that state's indirect effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError, SubjectNotFoundError, TextError
+from kgmet.base.progress import Progress, Silent
+from kgmet.base.shapes import check_shape
+from kgmet.inspect.sweep import Part, embedded, run_from, swept
+from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.patch import EditPatch, attached
+
+__all__ = ["CausalTrace", "TraceConfig", "causal_trace", "check_length"]
+
+MOST_TOKENS = 160
+"""Most tokens that are traced: the work grows with their square."""
+_ROWS_AT_ONCE = 8192
+_TOKENS_FOR_SPREAD = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceConfig:
+    """How the subject is made unreadable, and what is restored."""
+
+    n_sample: int = 2
+    """Draws of noise that are averaged; at least 1."""
+    noise: float = 3.0
+    """Standard deviation of the noise, in standard deviations of the embeddings; above 0."""
+    seed: int = 0
+    """Of the noise."""
+    window: int | None = None
+    """Layers over which MLP or attention outputs are restored together; by default a fifth of the depth."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.n_sample < 1:
+            raise ConfigError(f"n_sample must be at least 1, got {self.n_sample}.")
+        if not 0 < self.noise < float("inf"):
+            raise ConfigError(f"noise must be above 0, got {self.noise}.")
+        if self.window is not None and self.window < 1:
+            raise ConfigError(f"window must be at least 1 layer, got {self.window}.")
+
+    def layers(self, n_layer: int) -> int:
+        """Layers of the window in a model of this depth."""
+        return self.window or max(1, round(n_layer / 5))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CausalTrace:
+    """What each restored state brings back.
+
+    `clean` is the answer's probability on the text as it is, `corrupted` that under noise, mean of `n_sample` draws
+    with standard deviation `sigma` each. `restored` (n_layer, pos), float32, is the mean with one state restored;
+    before the subject nothing is corrupted, so it is `corrupted` there. `window` is the number of layers restored
+    together, 1 for hidden states.
+    """
+
+    source: LocatedPrompt
+    part: Part
+    window: int
+    n_sample: int
+    sigma: float
+    clean: float
+    corrupted: float
+    restored: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        check_shape("restored", self.restored, None, len(self.source.tokens))
+
+    @property
+    def effect(self) -> Tensor:
+        """(n_layer, pos): indirect effect, `restored` − `corrupted`."""
+        return self.restored - self.corrupted
+
+    @property
+    def strongest(self) -> tuple[int, int]:
+        """(layer, position) of the largest effect before the last token; of all, if the text has only one."""
+        n = max(1, self.effect.shape[1] - 1)
+        place = int(self.effect[:, :n].argmax())
+        return place // n, place % n
+
+
+def causal_trace(
+    lm: LoadedLM,
+    prompt: TracedPrompt,
+    *,
+    patches: EditPatch | Sequence[EditPatch] = (),
+    part: Part = Part.STATE,
+    config: TraceConfig | None = None,
+    progress: Progress | None = None,
+) -> CausalTrace:
+    """Trace the answer of a prompt through every layer and token.
+
+    Args:
+        lm: the model; nothing needs to be attached.
+        prompt: the text; its phrase must have a subject.
+        patches: edits that are on.
+        part: what is restored.
+        config: noise and number of draws.
+        progress: receives every token; can cancel.
+
+    Raises:
+        SubjectNotFoundError: if no subject is marked in the prompt.
+        TextError: if the text is too long for this.
+        StaleArtifactError: if a patch was made for another model.
+        Cancelled: if asked to stop.
+    """
+    config, progress = config or TraceConfig(), progress or Silent()
+    where = locate_prompt(lm, prompt)
+    if not where.subject:
+        raise SubjectNotFoundError(
+            f"No subject is marked in {prompt.text!r}, so there is nothing to make unreadable. Name the subject."
+        )
+    positions = range(where.subject.start, len(where.ids))
+    check_length(len(positions))
+    window = 1 if part is Part.STATE else config.layers(lm.n_layer)
+    clean_embeddings = embedded(lm, where.ids)
+    sigma = config.noise * _spread(lm)
+    with attached(patches, lm):
+        clean = run_from(lm, clean_embeddings)
+        base = run_from(lm, _with_noise(clean_embeddings, where.subject, sigma, config))
+        at_once = max(1, _ROWS_AT_ONCE // (lm.n_layer * len(positions)))
+        parts = [
+            swept(
+                lm,
+                base.rows(slice(begin, begin + at_once)),
+                clean,
+                part=part,
+                positions=positions,
+                tokens=[where.answer],
+                window=window,
+                progress=progress,
+            )
+            for begin in range(0, config.n_sample, at_once)
+        ]
+    corrupted = float(base.logits.softmax(-1)[:, where.answer].mean())
+    restored = torch.full((lm.n_layer, len(where.ids)), corrupted)
+    restored[:, positions.start :] = torch.cat(parts, dim=2)[..., 0].mean(-1)
+    return CausalTrace(
+        source=where,
+        part=part,
+        window=window,
+        n_sample=config.n_sample,
+        sigma=sigma,
+        clean=float(clean.logits.softmax(-1)[0, where.answer]),
+        corrupted=corrupted,
+        restored=restored,
+    )
+
+
+def check_length(n_position: int) -> None:
+    """Refuse a text for which a sweep takes minutes.
+
+    Raises:
+        TextError: if there are too many tokens.
+    """
+    if n_position > MOST_TOKENS:
+        raise TextError(
+            f"{n_position} tokens would have to be traced; at most {MOST_TOKENS} are, for each state is tried on its "
+            "own. Shorten the text."
+        )
+
+
+def _spread(lm: LoadedLM) -> float:
+    """Standard deviation of the embeddings, over tokens spread evenly over the vocabulary."""
+    n = min(lm.n_token, _TOKENS_FOR_SPREAD)
+    ids = torch.linspace(0, lm.n_token - 1, n).long().tolist()
+    return float(embedded(lm, ids).float().std())
+
+
+def _with_noise(embeddings: Tensor, subject: range, sigma: float, config: TraceConfig) -> Tensor:
+    """(n_sample, pos, d_model): the text with noise on the subject's tokens, drawn from a generator of its own."""
+    draw = torch.Generator().manual_seed(config.seed)
+    noise = sigma * torch.randn(config.n_sample, len(subject), embeddings.shape[-1], generator=draw)
+    noisy = embeddings.repeat(config.n_sample, 1, 1)
+    noisy[:, subject.start : subject.stop] += noise.to(noisy)
+    return noisy

@@ -1,0 +1,157 @@
+"""`patch_states`: a state of the edited model put into the unedited one, or the reverse, and what it says then.
+
+Activation patching between two models that differ by a patch, on one and the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kgmet.base.progress import Progress, Stage
+from kgmet.inspect.causal_trace import check_length
+from kgmet.inspect.shift import token_texts
+from kgmet.inspect.sweep import Part, embedded, replaced, run_from, swept
+from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import NextToken
+from kgmet.write.patch import EditPatch, attached
+
+__all__ = ["Said", "PatchedStates", "PatchMap", "map_patches", "patch_states"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a run says at its end: its likeliest tokens and the probabilities of answer and rival, ``None`` without."""
+
+    top: tuple[NextToken, ...]
+    answer: float
+    rival: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchedStates:
+    """What the receiving side says by itself, what the giving side says, and the receiver with the states put in."""
+
+    source: LocatedPrompt
+    cells: tuple[tuple[int, int], ...]
+    part: Part
+    receiver: Said
+    giver: Said
+    patched: Said
+
+    @property
+    def share(self) -> float | None:
+        """How far the answer's probability went from the receiver's to the giver's; ``None`` if those are alike."""
+        way = self.giver.answer - self.receiver.answer
+        return None if abs(way) < 1e-9 else (self.patched.answer - self.receiver.answer) / way
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PatchMap:
+    """The answer's probability with each single state put in: `patched` (n_layer, pos), float32."""
+
+    source: LocatedPrompt
+    part: Part
+    receiver: float
+    giver: float
+    patched: Tensor
+
+
+def patch_states(
+    lm: LoadedLM,
+    prompt: TracedPrompt,
+    cells: Sequence[tuple[int, int]],
+    *,
+    receiver: Sequence[EditPatch] = (),
+    giver: Sequence[EditPatch] = (),
+    part: Part = Part.STATE,
+    k: int = 3,
+) -> PatchedStates:
+    """Run the text with the patches of `receiver`, with the states at some (layer, position) of the other side.
+
+    Args:
+        lm: the model; nothing needs to be attached.
+        prompt: the text.
+        cells: (layer, position) from 0.
+        receiver: patches that are on where the states are put in.
+        giver: patches that are on where they are taken from.
+        part: what is put in.
+        k: how many likeliest tokens are kept.
+
+    Raises:
+        IndexError: if there is no such layer or position.
+        StaleArtifactError: if a patch was made for another model.
+    """
+    where = locate_prompt(lm, prompt)
+    for layer, position in cells:
+        if not (0 <= layer < lm.n_layer and 0 <= position < len(where.ids)):
+            raise IndexError(f"There is no layer {layer} with a token {position} here.")
+    embeddings = embedded(lm, where.ids)
+    with attached(list(giver), lm):
+        given = run_from(lm, embeddings)
+    with attached(list(receiver), lm):
+        own = run_from(lm, embeddings)
+        with replaced(lm, given, cells, part=part):
+            patched = run_from(lm, embeddings)
+    return PatchedStates(
+        source=where,
+        cells=tuple(cells),
+        part=part,
+        receiver=_said(lm, where, own.logits, k),
+        giver=_said(lm, where, given.logits, k),
+        patched=_said(lm, where, patched.logits, k),
+    )
+
+
+def map_patches(
+    lm: LoadedLM,
+    prompt: TracedPrompt,
+    *,
+    receiver: Sequence[EditPatch] = (),
+    giver: Sequence[EditPatch] = (),
+    part: Part = Part.STATE,
+    progress: Progress | None = None,
+) -> PatchMap:
+    """Put each single state of the other side in, one at a time: see `patch_states`.
+
+    Raises:
+        TextError: if the text is too long for this.
+        StaleArtifactError: if a patch was made for another model.
+        Cancelled: if asked to stop.
+    """
+    where = locate_prompt(lm, prompt)
+    positions = range(len(where.ids))
+    check_length(len(positions))
+    embeddings = embedded(lm, where.ids)
+    with attached(list(giver), lm):
+        given = run_from(lm, embeddings)
+    with attached(list(receiver), lm):
+        own = run_from(lm, embeddings)
+        found = swept(
+            lm,
+            own,
+            given,
+            part=part,
+            positions=positions,
+            tokens=[where.answer],
+            progress=progress,
+            stage=Stage.PATCHING,
+        )
+    before, after = (float(run.logits.softmax(-1)[0, where.answer]) for run in (own, given))
+    return PatchMap(source=where, part=part, receiver=before, giver=after, patched=found[:, :, 0, 0])
+
+
+def _said(lm: LoadedLM, where: LocatedPrompt, logits: Tensor, k: int) -> Said:
+    probabilities = logits[0].double().softmax(-1).cpu()
+    top = probabilities.topk(k)
+    texts = token_texts(lm, top.indices.tolist())
+    return Said(
+        top=tuple(
+            NextToken(text=text, probability=float(value)) for text, value in zip(texts, top.values, strict=True)
+        ),
+        answer=float(probabilities[where.answer]),
+        rival=None if where.rival is None else float(probabilities[where.rival]),
+    )

@@ -1,0 +1,62 @@
+"""`kgmet cache` counts what is kept, clears only what can be computed again, and follows no link."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kgmet.__main__ import main
+from kgmet.base.kept import KINDS
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KGMET_CACHE", str(folder))
+    for kind in KINDS:
+        (folder / kind.name / "deep").mkdir(parents=True)
+        (folder / kind.name / "deep" / "file").write_bytes(b"12345")
+    return folder
+
+
+def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, tuple[int, int]]:
+    assert main(["cache", "--json", *arguments]) == 0
+    rows = json.loads(capsys.readouterr().out)["kept"]
+    return {row["kind"]: (row["files"], row["bytes"]) for row in rows}
+
+
+def test_everything_is_counted(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys) == {kind.name: (1, 5) for kind in KINDS}
+    assert main(["cache"]) == 0
+    assert "sessions" in capsys.readouterr().out
+
+
+def test_an_empty_cache_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "none"))
+    assert set(listed(capsys, "--clear", "all").values()) == {(0, 0)}
+
+
+def test_only_what_was_asked_for_is_cleared(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys, "--clear", "moments") == {k.name: (0, 0) if k.name == "moments" else (1, 5) for k in KINDS}
+
+
+def test_a_users_work_is_never_cleared(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = listed(capsys, "--clear", "all")
+    assert {name for name, size in left.items() if size != (0, 0)} == {"sessions", "runs", "exports"}
+    for name in ("sessions", "runs", "exports", "../outside", "."):
+        assert main(["cache", "--clear", name]) == 2
+        assert "Choose one of: models, moments, forecast, sparql" in capsys.readouterr().err
+    assert listed(capsys)["sessions"] == (1, 5)
+
+
+def test_no_link_is_followed(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").write_text("years")
+    (cache / "moments" / "link").symlink_to(tmp_path / "mine")
+    listed(capsys, "--clear", "moments")
+    assert (tmp_path / "mine" / "thesis").read_text() == "years"
+    assert not (cache / "moments" / "link").exists()

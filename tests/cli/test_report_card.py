@@ -1,0 +1,145 @@
+"""The report-card command: patches, adapters that peft made, checkpoints; what is refused, and by what name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
+from kgmet.cli import report_card
+from kgmet.fact import save_edits
+from kgmet.lm.load.loaded import LoadedLM, wrap_lm
+from kgmet.write.export import export_lora, export_merged
+from kgmet.write.patch import save_patch
+from tests.graph.small_world import edit, world
+from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
+from tests.write.tiny_edits import random_patch
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+FACT = ("--subject", "The Eiffel Tower", "--prompt", "{} is located in the city of", "--target", "Rome")
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_card, "load_model", lambda options, _: loaded(options.model))
+    monkeypatch.setattr(report_card, "open_store", lambda options: None if options.no_graph else world())
+
+
+def loaded(name: str) -> LoadedLM:
+    if name in ("bundled:smollm2", "base"):
+        return tiny_lm()
+    from kgmet.lm.load.loaded import load_lm
+
+    return load_lm(name, device="cpu")
+
+
+def call(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    report_card.add_parser(parser.add_subparsers(required=True))
+    options = parser.parse_args(["report-card", "--text-tokens", "40", *words])
+    return int(options.run(options))
+
+
+def peft_adapter(folder: Path, modules: list[str]) -> Path:
+    """An adapter that peft made and saved; it changes what the model says."""
+    from peft import LoraConfig, get_peft_model
+
+    model: Any = get_peft_model(tiny_model("llama"), LoraConfig(r=4, lora_alpha=10, target_modules=modules))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_patch_says_itself_what_it_changes_and_every_form_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_patch(random_patch(tiny_lm()), tmp_path / "patch")
+    outputs = [tmp_path / "new" / f"card{ending}" for ending in (".json", ".md", ".tex", ".html")]
+    words = [word for path in outputs for word in ("--out", str(path))]
+    assert call("--patch", str(tmp_path / "patch"), "--json", *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["edits"] == ["The Eiffel Tower is located in the city of → Rome"]
+    assert json.loads(outputs[0].read_text(encoding="utf-8")) == found
+    for path in outputs[1:]:
+        assert "Efficacy" in path.read_text(encoding="utf-8")
+    assert call("--patch", str(tmp_path / "patch")) == 0
+    assert "Efficacy" in capsys.readouterr().out
+
+
+def test_an_adapter_that_peft_made_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = peft_adapter(tmp_path / "adapter", ["down_proj"])
+    assert call("--adapter", str(folder), *FACT, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    (moved,) = (row for row in found["rows"] if row["key"] == "divergence")
+    assert moved["cells"]["after"]["value"] > 0
+    with pytest.raises(RequestError, match="not known which fact"):
+        call("--adapter", str(folder))
+
+
+def test_an_exported_adapter_knows_its_fact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export_lora(random_patch(tiny_lm()), tiny_lm(), tmp_path / "adapter")
+    assert call("--adapter", str(folder), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["edits"] == ["The Eiffel Tower is located in the city of → Rome"]
+
+
+def test_an_adapter_of_another_base_or_other_modules_is_refused_by_name(tmp_path: Path) -> None:
+    other = export_lora(random_patch(tiny_lm(seed=1)), tiny_lm(seed=1), tmp_path / "other")
+    with pytest.raises(StaleArtifactError, match=r"made for model [0-9a-f]+; loaded is tiny llama"):
+        call("--adapter", str(other), *FACT)
+    attention = peft_adapter(tmp_path / "attention", ["q_proj"])
+    with pytest.raises(BrokenArtifactError, match=r"q_proj.*only change the down-projections"):
+        call("--adapter", str(attention), *FACT)
+
+
+def test_an_edited_checkpoint_is_scored_beside_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    patch = random_patch(tiny_lm())
+    export_merged(patch, tiny_lm(), tmp_path / "merged")
+    assert call("--model", str(tmp_path / "merged"), "--base", "base", *FACT, "--json") == 0
+    merged = json.loads(capsys.readouterr().out)
+    save_patch(patch, tmp_path / "patch")
+    assert call("--patch", str(tmp_path / "patch"), *FACT, "--json") == 0
+    attached = json.loads(capsys.readouterr().out)
+    for one, other in zip(merged["rows"], attached["rows"], strict=True):
+        assert one["cells"]["after"]["said"] == other["cells"]["after"]["said"], one["key"]
+    wrong = wrap_lm(tiny_model("llama"), tiny_tokenizer(bos=True), name="wrong")
+    wrong.model.save_pretrained(tmp_path / "wrong")  # type: ignore[operator]
+    wrong.tokenizer.save_pretrained(tmp_path / "wrong")
+    with pytest.raises(StaleArtifactError, match="different tokenizers"):
+        call("--model", str(tmp_path / "wrong"), "--base", "base", *FACT)
+
+
+def test_several_facts_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_patch(random_patch(tiny_lm()), tmp_path / "patch")
+    save_edits([edit("Eiffel Tower", "P131", "Rome"), edit("Spain", "P36", "Paris")], tmp_path / "edits.json")
+    assert call("--patch", str(tmp_path / "patch"), "--edits", str(tmp_path / "edits.json"), "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["edits"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "which fact to ask about"),
+        (("--subject", "Rome"), "all three"),
+        (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
+        (("--edits", "edits.json", *FACT), "either --edits or"),
+        (("--editor", "NOPE", *FACT), "NOPE"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said_before_a_model_is_loaded(
+    words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report_card, "load_model", unwanted)
+    with pytest.raises((ConfigError, RequestError), match=message):
+        call(*words)

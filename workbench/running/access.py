@@ -1,0 +1,143 @@
+"""Who may use this server, and what its visitors may name: a password, and allow-lists where others reach it."""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kgmet.base.errors import ConfigError
+from kgmet.lm.load.bundled import is_bundled
+
+__all__ = ["Access", "Door", "access", "door"]
+
+PASSWORD_FILE = "KGMET_PASSWORD_FILE"
+"""The environment variable that names a file with the password; `kgmet app --password-file` sets it."""
+SHARED = "KGMET_SHARED"
+"""``1`` where others reach this server; `kgmet app` sets it for every address but loopback."""
+MODELS = "KGMET_MODELS"
+"""Models and folders that visitors of a shared server may load besides the bundled ones, one a line."""
+ENDPOINTS = "KGMET_ENDPOINTS"
+"""SPARQL endpoints that visitors of a shared server may ask, one a line."""
+_LEAST_PASSWORD = 8
+_PAUSE = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What visitors may do. Where the server is not shared, they are the person at the machine and may do all."""
+
+    password: str | None = field(default=None, repr=False)
+    is_shared: bool = False
+    models: frozenset[str] = frozenset()
+    endpoints: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Access:
+        """Read what `kgmet app` was told.
+
+        Raises:
+            ConfigError: if the password cannot be read, or is too short.
+        """
+        file = environment.get(PASSWORD_FILE, "").strip()
+        return cls(
+            password=_password(Path(file).expanduser()) if file else None,
+            is_shared=environment.get(SHARED, "").strip() == "1",
+            models=_lines(environment.get(MODELS, "")),
+            endpoints=_lines(environment.get(ENDPOINTS, "")),
+        )
+
+    def check_model(self, source: str) -> None:
+        """Refuse a model that is not on the list.
+
+        Raises:
+            ConfigError: names what may be loaded here.
+        """
+        if self.is_shared and not is_bundled(source) and source not in self.models:
+            raise ConfigError(
+                f"{source!r} may not be loaded on this shared server. Choose a bundled model"
+                + (f" or one of: {', '.join(sorted(self.models))}." if self.models else ".")
+                + " Who runs the server can allow more with --allow-model."
+            )
+
+    def check_folder(self, path: str) -> None:
+        """Refuse to read a file or folder of the server's machine that a visitor names.
+
+        Raises:
+            ConfigError: says to upload the file.
+        """
+        if self.is_shared:
+            raise ConfigError(f"{path!r} is on the server. On a shared server files are uploaded, not named.")
+
+    def check_endpoint(self, url: str) -> None:
+        """Refuse an endpoint that is not on the list, so that no visitor sends requests into the server's network.
+
+        Raises:
+            ConfigError: names what may be asked here.
+        """
+        if self.is_shared and url not in self.endpoints:
+            allowed = f" Allowed here: {', '.join(sorted(self.endpoints))}." if self.endpoints else ""
+            raise ConfigError(
+                f"{url!r} may not be asked from this shared server.{allowed} Who runs the server can allow it with "
+                "--allow-endpoint."
+            )
+
+
+class Door:
+    """Remembers which sessions gave the password; one wrong try a second is answered, whoever makes it."""
+
+    def __init__(self, password: str | None) -> None:
+        self._password = password
+        self._lock = threading.Lock()
+        self._inside: set[str] = set()
+
+    def is_open_to(self, session_id: str | None) -> bool:
+        """Whether this session may enter without a password."""
+        return self._password is None or (session_id is not None and session_id in self._inside)
+
+    def fits(self, typed: str) -> bool:
+        """Whether this is the password. Tries are answered one after the other, wrong ones slowly."""
+        if self._password is None:
+            return True
+        with self._lock:
+            does_fit = hmac.compare_digest(typed.encode("utf-8", "replace"), self._password.encode("utf-8"))
+            if not does_fit:
+                time.sleep(_PAUSE)
+        return does_fit
+
+    def let_in(self, session_id: str) -> None:
+        """Remember that this session gave the password, until the server stops."""
+        self._inside.add(session_id)
+
+
+@functools.cache
+def access() -> Access:
+    """What this process's visitors may do."""
+    return Access.from_environment(os.environ)
+
+
+@functools.cache
+def door() -> Door:
+    """Return this process's door."""
+    return Door(access().password)
+
+
+def _password(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The password cannot be read from {file}: {error}. Name a text file with one line."
+        ) from error
+    if len(text) < _LEAST_PASSWORD or "\n" in text:
+        raise ConfigError(f"{file} must hold one line of at least {_LEAST_PASSWORD} characters: the password.")
+    return text
+
+
+def _lines(text: str) -> frozenset[str]:
+    return frozenset(line.strip() for line in text.splitlines() if line.strip())
