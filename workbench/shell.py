@@ -17,7 +17,7 @@ from workbench.state.session import WorkbenchState
 __all__ = ["PAGES", "run"]
 
 PAGES = {
-    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub")),
+    "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
     "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
     "Check": (
         ("probe", "Probe", "quiz"),

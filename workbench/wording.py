@@ -24,6 +24,7 @@ STAGES: dict[Stage, str] = {
     Stage.LAYER_EFFECTS: "Measuring around which layers facts are kept",
     Stage.CALIBRATE: "Trying settings on facts the model knows",
     Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.CHECK_FORECAST: "Asking the forecast facts",
     Stage.SEARCH: "Searching the shift",
     Stage.WRITE: "Writing into the free directions",
     Stage.MEASURE: "Asking before and after",

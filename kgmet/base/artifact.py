@@ -27,6 +27,7 @@ __all__ = [
     "Artifact",
     "digest_tensors",
     "load_artifact",
+    "load_header",
     "load_tensors",
     "save_artifact",
     "write_tensors",
@@ -89,6 +90,20 @@ def load_artifact(
     if DIGEST in header and header[DIGEST] != _digest_of(tensors, own):
         raise BrokenArtifactError(f"{path} was changed after it was saved. {advice}")
     return Artifact(header=own, tensors=tensors)
+
+
+def load_header(path: Path, *, what: str, advice: str, limits: Limits = TENSOR_FILE) -> dict[str, str]:
+    """The header alone, without reading or checking a value: to say what a file holds, never to use it.
+
+    Raises:
+        BrokenArtifactError: if the file is missing or no safetensors file.
+    """
+    check_file(path, limits=limits)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenArtifactError(f"{path} holds no {what} that can be read ({error}). {advice}") from error
 
 
 def load_tensors(

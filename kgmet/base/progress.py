@@ -28,6 +28,7 @@ class Stage(StrEnum):
     LAYER_EFFECTS = "layer effects"
     CALIBRATE = "calibrate"
     FACT_INDEX = "fact index"
+    CHECK_FORECAST = "check forecast"
     SEARCH = "search"
     WRITE = "write"
     MEASURE = "measure"

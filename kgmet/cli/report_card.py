@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("report-card", help="what an edit does to a model, row by row, with baselines")
     made = parser.add_mutually_exclusive_group()
     made.add_argument("--patch", type=Path, metavar="DIR", action="append", help="folder that `edit --save` made")
-    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter on the down-projections, as PEFT saves")
+    made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
     parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
@@ -36,7 +36,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--target", help="the new object: Rome")
     parser.add_argument("--old", help="the old object; by default what the graph holds")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--text-tokens", type=positive, default=600, help="tokens of text (default: %(default)s)")
+    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument(
+        "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
+    )
     parser.add_argument(
         *("--out", "-o"), type=Path, action="append", metavar="FILE", help=".json, .md, .tex or .html; several times"
     )
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     graph, progress = open_store(options), StderrProgress()
     facts = _facts(options, graph)
     edited = _edited(options, facts, graph, progress)
-    config = CardConfig(text_tokens=options.text_tokens)
+    config = CardConfig(text_tokens=options.text_tokens, in_context=not options.no_context)
     card = make_card(edited, edits=facts, store=graph, config=config, progress=progress)
     for path in outputs:
         _write(card, path)
@@ -122,7 +125,7 @@ def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, pro
     editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
     lm = load_model(options, progress)
     if options.adapter:
-        return EditedModel.of_patches(lm, [kgmet.import_lora(options.adapter, lm)], name=f"adapter {options.adapter}")
+        return EditedModel.of_adapter(lm, options.adapter)
     if options.base:
         base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
         return EditedModel.of_models(base, lm, edits=facts)

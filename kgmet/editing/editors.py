@@ -57,6 +57,11 @@ class Editor:
     """The paper, as an arXiv or ACL Anthology id."""
 
     @property
+    def can_price(self) -> bool:
+        """Whether its write can price facts (`write.price`): only least squares in a key metric can."""
+        return self.writer in (WriterKind.NULL_SPACE, WriterKind.LEAST_SQUARES)
+
+    @property
     def uses_graph(self) -> bool:
         """Whether the method uses the graph at all."""
         hold = self.config.hold

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kgmet.base.artifact import load_artifact, save_artifact
+from kgmet.base.artifact import load_artifact, load_header, save_artifact
 from kgmet.base.cache import cache_dir
-from kgmet.base.errors import BrokenArtifactError, ConfigError, StaleArtifactError
+from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
@@ -32,11 +32,14 @@ from kgmet.write.layers import check_layers
 from kgmet.write.priced import FactPairs, FactPrice, PriceConfig
 
 __all__ = [
+    "EVERYTHING",
     "MOST_BYTES",
     "PAIRS_PER_FACT",
     "FactIndex",
+    "FactScope",
     "IndexedFact",
     "build_index",
+    "facts_on_disk",
     "index_bytes",
     "index_folder",
     "measured_index",
@@ -194,13 +197,54 @@ def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int | None = None) -> in
     return n_fact * (per_fact or pairs_that_fit(lm, n_fact)) * 2 * (lm.d_key + lm.d_model)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FactScope:
+    """Which facts of a graph an index asks: of these relations, about these subjects (ids); empty means all.
+
+    `per_round` facts of every relation are asked before what is known of them is kept: few, where few are wanted of
+    many relations.
+    """
+
+    relations: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    per_round: int = _ROUND
+
+    def takes(self, relation: str, subject: str) -> bool:
+        """Whether a fact of this relation about this subject is asked."""
+        return (not self.relations or relation in self.relations) and (not self.subjects or subject in self.subjects)
+
+
+EVERYTHING = FactScope()
+"""All facts there are words for."""
+
+
 def index_folder(
-    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, layers: Sequence[int], *, per_fact: int
+    lm: LoadedLM,
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    layers: Sequence[int],
+    *,
+    per_fact: int,
+    scope: FactScope = EVERYTHING,
 ) -> Path:
-    """Return the cache folder of an index, named by model, graph, wordings, layers and pairs per fact."""
+    """Return the cache folder of an index, named by model, graph, wordings, layers, pairs per fact and scope."""
     parts = [lm.fingerprint, store.fingerprint, catalogue.fingerprint, json.dumps(list(layers))]
+    if scope != EVERYTHING:
+        parts.append(json.dumps([sorted(scope.relations), sorted(scope.subjects), scope.per_round]))
     name = digest("fact index", str(_VERSION), str(per_fact), *parts)[:16]
     return cache_dir() / "forecast" / name
+
+
+def facts_on_disk(folder: Path) -> list[str]:
+    """Ids of the facts that the finished parts in a folder hold, in order; a part that cannot be read holds none."""
+    found: list[str] = []
+    for path in sorted(folder.glob("part-*.safetensors")):
+        try:
+            header = parse_json(load_header(path, what="index of facts", advice="Delete it.")["index"], where=str(path))
+            found += [IndexedFact.from_json(row).prompt.id for row in header["facts"]]
+        except (KgmetError, KeyError, TypeError, ValueError):
+            continue
+    return found
 
 
 def measured_index(
@@ -241,6 +285,7 @@ def build_index(
     limit: int,
     own: Sequence[FactPrompt] = (),
     per_fact: int | None = None,
+    scope: FactScope = EVERYTHING,
     progress: Progress | None = None,
 ) -> FactIndex:
     """Build an index of up to `limit` facts of a graph that the model knows, using cached parts.
@@ -253,6 +298,7 @@ def build_index(
         limit: most facts of the graph.
         own: the user's own facts, which count whether the model knows them or not.
         per_fact: most pairs kept of a fact; by default `pairs_that_fit`.
+        scope: which facts of the graph are asked; by default all.
         progress: receives every round and can cancel; finished rounds are kept for the next call.
 
     Raises:
@@ -262,9 +308,9 @@ def build_index(
     progress, layers = progress or Silent(), tuple(sorted(layers))
     check_layers(lm, layers)
     per_fact = per_fact or pairs_that_fit(lm, limit)
-    folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact)
+    folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact, scope=scope)
     parts: list[FactIndex] = []
-    asking = _Asking(store, catalogue)
+    asking = _Asking(store, catalogue, scope)
     number = 0
     while sum(map(len, parts)) < limit:
         size = index_bytes(lm, limit, per_fact=per_fact)
@@ -290,11 +336,11 @@ def build_index(
 class _Asking:
     """Choice of the next facts to ask: some of every relation of which the model knows anything."""
 
-    def __init__(self, store: TripleStore, catalogue: RelationCatalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, store: TripleStore, catalogue: RelationCatalogue, scope: FactScope) -> None:
+        self._catalogue, self._scope = catalogue, scope
         self._queues: dict[str, Iterator[FactPrompt]] = {}
         for relation in store.relations():
-            if relation.id in catalogue:
+            if relation.id in catalogue and (not scope.relations or relation.id in scope.relations):
                 self._queues[relation.id] = self._prompts(store, relation.id)
         self._asked: dict[str, int] = dict.fromkeys(self._queues, 0)
         self._known: dict[str, int] = dict.fromkeys(self._queues, 0)
@@ -307,7 +353,7 @@ class _Asking:
             if self._asked[relation] >= _PATIENCE and self._known[relation] < _FEWEST * self._asked[relation]:
                 del self._queues[relation]
                 continue
-            found = [prompt for _, prompt in zip(range(_ROUND), queue, strict=False)]
+            found = [prompt for _, prompt in zip(range(self._scope.per_round), queue, strict=False)]
             self._asked[relation] += len(found)
             self._round += found
             if not found:
@@ -321,7 +367,8 @@ class _Asking:
 
     def _prompts(self, store: TripleStore, relation: str) -> Iterator[FactPrompt]:
         for _, subject, objects in facts_of(store, self._catalogue, relations=[relation]):
-            yield from prompts_of(self._catalogue.spec(relation), subject, objects)[:1]
+            if self._scope.takes(relation, subject.id):
+                yield from prompts_of(self._catalogue.spec(relation), subject, objects)[:1]
 
 
 def _part(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
 from kgmet.lm.say.score import chat_text, generate, likeliest
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Form, Question
+from kgmet.measure.verdict import judged_text
 
 __all__ = ["Decoding", "SideAnswers", "ask", "ask_each_side", "form_of", "worded"]
 
@@ -32,6 +33,8 @@ class Decoding:
     seed: int = 0
     top_k: int = 10
     """Number of next-token candidates to return."""
+    only_judged: bool = False
+    """Stop a greedy cloze once its sentence has ended: what follows is not judged."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -44,6 +47,10 @@ class Decoding:
     def longest(self, question: Question) -> int:
         """Return the most tokens generated for this question."""
         return self.max_new_tokens if question.is_cloze else self.max_answer_tokens
+
+    def stops(self, question: Question) -> bool:
+        """Whether the answer to this question stops where its sentence ends."""
+        return self.only_judged and question.is_cloze
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,11 +147,23 @@ def _batch(
     # A greedy answer continues from the same pass that gives the probabilities.
     is_greedy = decoding.temperature == 0
     lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
-    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths, max_token=max_token)
+    done = [_sentence_ends(question) if decoding.stops(question) else None for question in questions]
+    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths, is_done=done, max_token=max_token)
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
         for side, one in zip(sides, asked, strict=True)
     ]
+
+
+def _sentence_ends(question: Question) -> Callable[[str], bool]:
+    """Whether a text holds all that is judged, whatever follows: "3." may be the beginning of "3.5"."""
+    names = (*question.expected_names, *question.rejected_names)
+
+    def ends(text: str) -> bool:
+        going_on = f"{text}x"
+        return len(judged_text(going_on, Form.CLOZE, names)) < len(going_on.strip())
+
+    return ends
 
 
 def _sampled(lm: LoadedLM, questions: Sequence[Question], side: Side, decoding: Decoding) -> Sequence[str]:

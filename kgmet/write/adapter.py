@@ -1,31 +1,122 @@
-"""`import_lora`: read a LoRA adapter on the down-projections as a patch. Nothing in the file is executed."""
+"""LoRA adapters, made here or elsewhere, none of which is executed.
+
+`import_lora` reads one on the down-projections as a patch. `read_lora` reads one of any linear modules, to be attached.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kgmet.base.artifact import load_tensors
 from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import Limits, failures_as, read_json_object
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import added
 from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
 from kgmet.write.patch import MAX_BYTES, EditPatch, check_patch
 from kgmet.write.solve import LayerUpdate
 
-__all__ = ["import_lora"]
+__all__ = ["LoraAdapter", "LoraFactors", "attached_lora", "import_lora", "read_lora"]
 
 _JSON = Limits(n_bytes=64 << 20)
 _TENSORS = Limits(n_bytes=MAX_BYTES)
 _ADVICE = "Choose a folder with a LoRA adapter on the down-projections."
+_ANY_ADVICE = "Choose a folder with a LoRA adapter, as PEFT saves it."
 _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
 """Settings that make an adapter more than B · A, and the only value of each that can be read."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoraFactors:
+    """What an adapter adds to one linear module: `output` (d_out rank) · `input` (rank d_in), its scaling included."""
+
+    module: str
+    input: Tensor
+    output: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoraAdapter:
+    """An adapter of any linear modules.
+
+    `made_for` is the model it names. `edits` are the facts it carries out, where `export_lora` noted them.
+    """
+
+    factors: tuple[LoraFactors, ...]
+    made_for: str
+    edits: tuple[FactEdit, ...] = ()
+
+
+def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
+    """Read an adapter folder, whichever linear modules it changes.
+
+    Args:
+        folder: holds adapter_config.json and adapter_model.safetensors.
+        lm: the model the adapter is for.
+
+    Raises:
+        BrokenArtifactError: if a file is missing, damaged or too large, or if the model has no such module, or one of
+            another shape; names the module and the model that the adapter was made for.
+        StaleArtifactError: if it says that it was made for another model.
+    """
+    config, noted, tensors = _files(folder)
+    base = str(config.get("base_model_name_or_path") or "a model that it does not name")[:200]
+    with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ANY_ADVICE):
+        _check_made_for(noted, lm, folder)
+        _check_settings(config, folder)
+        pairs: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            module, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            if part not in ("A.weight", "B.weight"):
+                raise BrokenArtifactError(
+                    f"The adapter in {folder} holds {key!r}, which is no factor of a linear module."
+                )
+            pairs.setdefault(module, {})[part[0]] = tensor
+        if not pairs:
+            raise BrokenArtifactError(f"The adapter in {folder} changes nothing.")
+        return LoraAdapter(
+            factors=tuple(_factors(lm, name, (pair["A"], pair["B"]), config, base) for name, pair in pairs.items()),
+            made_for=base,
+            edits=tuple(FactEdit.from_json(row) for row in noted.get("edits", [])),
+        )
+
+
+@contextmanager
+def attached_lora(factors: Sequence[LoraFactors], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
+    """Add the factors to their modules' outputs, of one row of a batch or of all, for the length of a ``with``."""
+    with ExitStack() as stack:
+        for one in factors:
+            module = lm.model.get_submodule(one.module)
+            stack.enter_context(added(module, input_factor=one.input, output_factor=one.output.T, row=row))
+        yield
+
+
+def _factors(lm: LoadedLM, name: str, pair: tuple[Tensor, Tensor], config: Mapping[str, Any], base: str) -> LoraFactors:
+    module = dict(lm.model.named_modules()).get(name)
+    weight = getattr(module, "weight", None)
+    if not isinstance(module, nn.Module) or not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise BrokenArtifactError(
+            f"The adapter changes {name[:200]!r}, and {lm.name} has no linear module of that name. It was made for "
+            f"{base}."
+        )
+    scaling = _scaling(name, pair, config)
+    a, b = pair
+    shape = (b.shape[0], a.shape[1])
+    if tuple(weight.shape) not in (shape, shape[::-1]) or isinstance(module, nn.Embedding):
+        raise BrokenArtifactError(
+            f"The adapter changes {name} as if it were {shape[0]} x {shape[1]}; in {lm.name} it is "
+            f"{weight.shape[0]} x {weight.shape[1]}. It was made for {base}."
+        )
+    return LoraFactors(module=name, input=a.float(), output=scaling * b.float())
 
 
 def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
@@ -43,16 +134,9 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
             does not fit the model.
         StaleArtifactError: if it names another model.
     """
-    config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
-    noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
-    _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=_ADVICE, limits=_TENSORS, within=folder)
+    config, noted, tensors = _files(folder)
     with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ADVICE):
-        made_for = str(noted.get("model_fingerprint", lm.fingerprint))
-        if made_for != lm.fingerprint:
-            raise StaleArtifactError(
-                f"The adapter in {folder} was made for model {made_for}; loaded is {lm.name} ({lm.fingerprint}). "
-                "Load the model it was made for."
-            )
+        _check_made_for(noted, lm, folder)
         _check_settings(config, folder)
         pairs = _pairs(tensors, lm, folder)
         patch = EditPatch(
@@ -64,6 +148,23 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
         )
     check_patch(patch, lm)
     return patch
+
+
+def _files(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Tensor]]:
+    """The adapter's settings, what `export_lora` noted beside them, and its tensors."""
+    config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
+    noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
+    _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=_ADVICE, limits=_TENSORS, within=folder)
+    return config, noted, tensors
+
+
+def _check_made_for(noted: Mapping[str, Any], lm: LoadedLM, folder: Path) -> None:
+    made_for = str(noted.get("model_fingerprint", lm.fingerprint))
+    if made_for != lm.fingerprint:
+        raise StaleArtifactError(
+            f"The adapter in {folder} was made for model {made_for}; loaded is {lm.name} ({lm.fingerprint}). "
+            "Load the model it was made for."
+        )
 
 
 def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
@@ -97,6 +198,13 @@ def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[in
 def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) -> LayerUpdate:
     a, b = pair
     name = lm.family.write_name(layer)
+    scaling = _scaling(name, pair, config)
+    return LayerUpdate(layer=layer, weight_name=name, output_factor=scaling * b.float().T, input_factor=a.float())
+
+
+def _scaling(name: str, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) -> float:
+    """What B · A is multiplied with; makes sure that the two fit each other and the stated rank."""
+    a, b = pair
     if a.ndim != 2 or b.ndim != 2 or not a.numel() or a.shape[0] != b.shape[1]:
         raise BrokenArtifactError(f"The adapter's factors of {name} have shapes {tuple(a.shape)} and {tuple(b.shape)}.")
     rank = a.shape[0]
@@ -104,8 +212,7 @@ def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mappi
     if stated != rank:
         raise BrokenArtifactError(f"The adapter says rank {stated:g} for {name}, but its factors have {rank}.")
     alpha = _setting(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", 8))
-    scaling = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return LayerUpdate(layer=layer, weight_name=name, output_factor=scaling * b.float().T, input_factor=a.float())
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _setting(pattern: Mapping[str, Any], name: str, default: Any) -> float:

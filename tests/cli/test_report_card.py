@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
 from kgmet.cli import report_card
@@ -45,11 +46,11 @@ def call(*words: str) -> int:
     return int(options.run(options))
 
 
-def peft_adapter(folder: Path, modules: list[str]) -> Path:
+def peft_adapter(folder: Path, modules: list[str], *, kind: str = "llama") -> Path:
     """An adapter that peft made and saved; it changes what the model says."""
     from peft import LoraConfig, get_peft_model
 
-    model: Any = get_peft_model(tiny_model("llama"), LoraConfig(r=4, lora_alpha=10, target_modules=modules))
+    model: Any = get_peft_model(tiny_model(kind), LoraConfig(r=4, lora_alpha=10, target_modules=modules))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -74,8 +75,17 @@ def test_a_patch_says_itself_what_it_changes_and_every_form_is_written(
     assert "Efficacy" in capsys.readouterr().out
 
 
-def test_an_adapter_that_peft_made_is_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = peft_adapter(tmp_path / "adapter", ["down_proj"])
+def rename(folder: Path, old: str, new: str) -> None:
+    """Give an adapter's tensors other names."""
+    path = folder / "adapter_model.safetensors"
+    save_file({key.replace(old, new): value for key, value in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize("modules", [["down_proj"], ["q_proj", "v_proj"], ["gate_proj", "o_proj"]], ids=str)
+def test_an_adapter_that_peft_made_is_scored(
+    modules: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = peft_adapter(tmp_path / "adapter", modules)
     assert call("--adapter", str(folder), *FACT, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     (moved,) = (row for row in found["rows"] if row["key"] == "divergence")
@@ -94,9 +104,18 @@ def test_an_adapter_of_another_base_or_other_modules_is_refused_by_name(tmp_path
     other = export_lora(random_patch(tiny_lm(seed=1)), tiny_lm(seed=1), tmp_path / "other")
     with pytest.raises(StaleArtifactError, match=r"made for model [0-9a-f]+; loaded is tiny llama"):
         call("--adapter", str(other), *FACT)
-    attention = peft_adapter(tmp_path / "attention", ["q_proj"])
-    with pytest.raises(BrokenArtifactError, match=r"q_proj.*only change the down-projections"):
-        call("--adapter", str(attention), *FACT)
+    absent = peft_adapter(tmp_path / "absent", ["down_proj"], kind="qwen2")
+    rename(absent, "mlp.down_proj", "mlp.c_proj")
+    with pytest.raises(BrokenArtifactError, match=r"mlp\.c_proj.*tiny llama has no linear module of that name"):
+        call("--adapter", str(absent), *FACT)
+    wider = peft_adapter(tmp_path / "wider", ["down_proj"])
+    rename(wider, "mlp.down_proj", "self_attn.q_proj")
+    with pytest.raises(BrokenArtifactError, match=r"q_proj as if it were 32 x 48; in tiny llama it is 32 x 32"):
+        call("--adapter", str(wider), *FACT)
+    words = export_lora(random_patch(tiny_lm()), tiny_lm(), tmp_path / "words")
+    rename(words, "model.layers.1.mlp.down_proj", "model.embed_tokens")
+    with pytest.raises(BrokenArtifactError, match=r"embed_tokens"):
+        call("--adapter", str(words), *FACT)
 
 
 def test_an_edited_checkpoint_is_scored_beside_its_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

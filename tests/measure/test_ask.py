@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import StaleArtifactError
-from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.lm.say.packed import Side
 from kgmet.lm.say.score import generate, next_logits, next_tokens, score_answers
 from kgmet.measure.answer import Answer
@@ -20,8 +20,9 @@ from kgmet.measure.divergence import divergences
 from kgmet.measure.question import Form, Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.write.patch import attached
-from tests.tiny_models import tiny_lm
+from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.workbench.sessions import patch_for
+from tests.write.tiny_edits import random_patch
 
 PLAIN: tuple[Side, ...] = (lambda _row: nullcontext(),)
 PROMPTS = (
@@ -139,3 +140,28 @@ def test_questions_may_be_answered_at_greater_length_than_clozes_are_continued()
     cloze, question = ask(lm, [PROMPTS[0], MULTI_HOP], decoding=how)
     assert cloze.said == generate(lm, [PROMPTS[0].text], max_new_tokens=3)[0]
     assert question.said == generate(lm, [worded(lm, MULTI_HOP)], max_new_tokens=9)[0]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral-sliding"])
+def test_a_cloze_that_stops_where_its_sentence_ends_is_judged_the_same(kind: str) -> None:
+    """Names with dots and questions are among them. What is written is the beginning of the longer text."""
+    module = tiny_model(kind)
+    newline = tiny_tokenizer()("\n")["input_ids"][0]
+    module.get_output_embeddings().weight.data[newline] *= 4  # a model that ends sentences
+    lm = wrap_lm(module, tiny_tokenizer(), name=kind)
+    starts = [f"{name} {verb}" for name in ("The Eiffel Tower", "Big Ben", "A river", "3") for verb in ("is", "has")]
+    questions = [
+        Question(kind=QuestionKind.OWN, text=text, expected="D.C. x" if number % 2 else "Rome", rejected="Paris")
+        for number, text in enumerate(starts)
+    ]
+    questions.append(Question.typed("Where is it?", expected="Rome"))
+    sides = before_and_after(random_patch(lm), lm)
+    whole = ask_each_side(lm, questions, sides, decoding=Decoding(max_new_tokens=30))
+    judged = ask_each_side(lm, questions, sides, decoding=Decoding(max_new_tokens=30, only_judged=True))
+    shorter = 0
+    for side, other in zip(whole, judged, strict=True):
+        for one, short in zip(side.answers, other.answers, strict=True):
+            assert one.said.startswith(short.said)
+            assert (one.text, one.verdict, one.expected) == (short.text, short.verdict, short.expected)
+            shorter += len(short.said) < len(one.said)
+    assert shorter or kind == "mistral-sliding"  # a window too short for trees: every text is written alone

@@ -23,7 +23,7 @@ from kgmet.base.errors import (
 )
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
-from kgmet.write.adapter import import_lora
+from kgmet.write.adapter import attached_lora, import_lora, read_lora
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
@@ -105,6 +105,35 @@ def test_an_adapter_that_peft_made_is_read_with_its_scaling(kind: str, rslora: b
     torch.testing.assert_close(
         attached_logits(patch, lm), peft_logits(kind, tmp_path / "adapter"), rtol=1e-4, atol=1e-4
     )
+
+
+ATTENTION = {"llama": "q_proj", "gpt2": "c_attn", "gpt_neox": "query_key_value", "gemma2": "v_proj"}
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_an_adapter_of_other_modules_says_attached_what_peft_says(kind: str, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    lm = tiny_lm(kind)
+    modules = [ATTENTION[kind], lm.family.write_name(1)]
+    config = LoraConfig(r=4, lora_alpha=10, target_modules=modules, fan_in_fan_out=kind == "gpt2")
+    model: Any = get_peft_model(tiny_model(kind), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    model.save_pretrained(tmp_path / "adapter")
+    adapter = read_lora(tmp_path / "adapter", lm)
+    text, expected = "The Eiffel Tower is located in the city of", peft_logits(kind, tmp_path / "adapter")
+    plain = logits_of(lm, text)
+    with attached_lora(adapter.factors, lm):
+        torch.testing.assert_close(logits_of(lm, text), expected, rtol=1e-4, atol=1e-4)
+    ids = torch.tensor([lm.tokenizer(text)["input_ids"]] * 3)
+    with torch.no_grad(), attached_lora(adapter.factors, lm, row=1):
+        rows = lm.model(input_ids=ids, use_cache=False).logits.float()  # type: ignore[operator]
+    for row, wanted in zip(rows, (plain, expected, plain), strict=True):
+        torch.testing.assert_close(row, wanted, rtol=1e-4, atol=1e-4)
+    assert torch.equal(logits_of(lm, text), plain)
 
 
 @every_family

@@ -58,7 +58,9 @@ class CardConfig:
     """Longest answer in chat."""
     continued_tokens: int = 60
     """Length of the continuations for fluency and repetition; 0 leaves both out."""
-    text_tokens: int = 600
+    in_context: bool = True
+    """Whether the two baselines that only tell the model the fact are asked: about as much again."""
+    text_tokens: int = 300
     """About how many tokens of text divergence and perplexity are measured on; 0 leaves both out."""
     n_worst: int = 5
     """Most examples kept for a row."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import StaleArtifactError
@@ -15,6 +16,7 @@ from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.question import Question
+from kgmet.write.adapter import attached_lora, read_lora
 from kgmet.write.patch import EditPatch, attached_updates, check_patch
 
 __all__ = ["EditedModel"]
@@ -59,6 +61,22 @@ class EditedModel:
             name=name or ", ".join(dict.fromkeys(patch.editor for patch in patches)) or "nothing",
             edits=tuple(edit for patch in patches for edit in patch.edits),
         )
+
+    @classmethod
+    def of_adapter(cls, lm: LoadedLM, folder: Path) -> EditedModel:
+        """Judge a LoRA adapter of any linear modules, as PEFT saves it.
+
+        Raises:
+            BrokenArtifactError: if it is damaged, or the model has no such module; names it.
+            StaleArtifactError: if it says that it was made for another model.
+        """
+        adapter = read_lora(folder, lm)
+
+        def side(row: int | None) -> AbstractContextManager[None]:
+            return attached_lora(adapter.factors, lm, row=row)
+
+        name = f"the adapter in {folder.name}, made for {adapter.made_for}"
+        return cls(base=lm, lm=lm, side=side, name=name, edits=adapter.edits)
 
     @classmethod
     def of_models(cls, base: LoadedLM, edited: LoadedLM, *, edits: Sequence[FactEdit]) -> EditedModel:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from kgmet.evaluate.card.render import cell_text, example_lines, intro_lines, n_text
-from kgmet.evaluate.card.value import COLUMNS, Example, ReportCard, Row
+from kgmet.evaluate.card.value import Column, Example, ReportCard, Row
 
 __all__ = ["card_html"]
 
@@ -28,10 +29,10 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 
 def card_html(card: ReportCard) -> str:
     """Return the page: the table, and behind each row's name what it measures and its worst answers."""
-    head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in COLUMNS)
-    body = "".join(_row(row) for row in card.rows)
+    head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
+    body = "".join(_row(row, card.columns) for row in card.rows)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
-    columns = "".join(f"<li><b>{_text(c.label)}</b>: {_text(c.definition)}.</li>" for c in COLUMNS)
+    columns = "".join(f"<li><b>{_text(c.label)}</b>: {_text(c.definition)}.</li>" for c in card.columns)
     told = "".join(f"<li>{_text(' '.join(facts))}</li>" for facts in card.facts)
     texts = f"<p>Divergence and perplexity are measured on {_text(card.texts)}.</p>" if card.texts else ""
     return (
@@ -49,9 +50,9 @@ def card_html(card: ReportCard) -> str:
     )
 
 
-def _row(row: Row) -> str:
+def _row(row: Row, columns: Sequence[Column]) -> str:
     cells = "".join(
-        f"<td>{_text(cell_text(row, row.cells[c.key]))}{_small(row.cells[c.key].note)}</td>" for c in COLUMNS
+        f"<td>{_text(cell_text(row, row.cells[c.key]))}{_small(row.cells[c.key].note)}</td>" for c in columns
     )
     condition = f"<p>Counted are only {_text(row.spec.condition)}.</p>" if row.spec.condition else ""
     worst = "".join(_example(example) for example in row.worst)

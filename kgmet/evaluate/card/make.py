@@ -14,7 +14,7 @@ from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, tol
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses
-from kgmet.evaluate.card.value import ROWS, Cell, ReportCard, Row
+from kgmet.evaluate.card.value import COLUMNS, ROWS, Cell, ReportCard, Row
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -37,10 +37,14 @@ _OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
 class _CardDecoding(Decoding):
     """Greedy, and no longer than each row needs."""
 
+    only_judged: bool = True
     lengths: Mapping[Question, int] = field(default_factory=dict)
 
     def longest(self, question: Question) -> int:
         return self.lengths.get(question, super().longest(question))
+
+    def stops(self, question: Question) -> bool:
+        return question.expected is not None and super().stops(question)
 
 
 def make_card(
@@ -125,6 +129,9 @@ def _columns(
     lengths = {item.question: _length(item, config) for item in items}
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     before, after = edited.answers(questions, decoding=decoding, progress=progress)
+    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
+    if not config.in_context:
+        return columns
     asked = [n for n, item in enumerate(items) if item.row not in _OF_TEXT]
     told_to = [
         [told(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
@@ -134,7 +141,6 @@ def _columns(
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
     asked_told = [question for group in told_to for question in group]
     answers = edited.unedited_answers(asked_told, decoding=decoding, progress=progress)
-    columns: dict[str, list[Answer | None]] = {"unedited": list(before), "after": list(after)}
     for key, found in (("in_context", answers[: len(asked)]), ("in_context_graph", answers[len(asked) :])):
         by_place = dict(zip(asked, found, strict=True))
         columns[key] = [by_place.get(n) for n in range(len(items))]
@@ -180,7 +186,7 @@ def _rows(
         rows.append(Row(key=key, cells=cells, n_asked=len(losses)))
     order = list(ROWS)
     return tuple(
-        replace(row, cells={key: row.cells.get(key, Cell()) for key in columns})
+        replace(row, cells={column.key: row.cells.get(column.key, Cell()) for column in COLUMNS})
         for row in sorted(rows, key=lambda row: order.index(row.key))
     )
 

@@ -74,7 +74,7 @@ def card_markdown(card: ReportCard) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
     table = ["| " + " | ".join(_cell_escaped(cell) for cell in line) + " |" for line in (header, rule, *body)]
     meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row))}" for row in card.rows]
-    columns = [f"- *{column.label}*: {column.definition}." for column in COLUMNS]
+    columns = [f"- *{column.label}*: {column.definition}." for column in card.columns]
     told = [
         f"{number}. {_escaped(' '.join(facts))}" for number, facts in enumerate(card.facts, start=1) if len(facts) > 1
     ]
@@ -115,11 +115,11 @@ def example_lines(example: Example) -> list[str]:
 
 
 def _table(card: ReportCard) -> list[list[str]]:
-    header = ["", *(column.label for column in COLUMNS), "n"]
+    header = ["", *(column.label for column in card.columns), "n"]
     return [
         header,
         *(
-            [row.spec.label, *(cell_text(row, row.cells[column.key]) for column in COLUMNS), n_text(row)]
+            [row.spec.label, *(cell_text(row, row.cells[column.key]) for column in card.columns), n_text(row)]
             for row in card.rows
         ),
     ]

@@ -231,6 +231,11 @@ class ReportCard:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns in which anything was measured."""
+        return tuple(column for column in COLUMNS if any(row.cells[column.key].value is not None for row in self.rows))
+
     def row(self, key: str) -> Row:
         """Return one row."""
         return next(row for row in self.rows if row.key == key)
@@ -246,7 +251,7 @@ class ReportCard:
             "texts": self.texts,
             "notes": list(self.notes),
             "seconds": self.seconds,
-            "columns": [asdict(column) for column in COLUMNS],
+            "columns": [asdict(column) for column in self.columns],
             "rows": [
                 {
                     **asdict(row.spec),

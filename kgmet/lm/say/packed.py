@@ -28,6 +28,8 @@ __all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchange
 
 Side = Callable[[int | None], AbstractContextManager[None]]
 """A context manager factory that attaches a change to one row of a batch, or to all (``None``)."""
+_ROOM = 8
+"""Tokens a text for which the cache has room from the start; it grows where they are not enough."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
 
 
@@ -79,6 +81,7 @@ def ask_sides(
     *,
     sides: Sequence[Side],
     max_new_tokens: int | Sequence[int] = 0,
+    is_done: Sequence[Callable[[str], bool] | None] = (),
     max_token: int = 768,
 ) -> list[Asked]:
     """Do `ask_packed` for several changed models at once, each as a row of the batch.
@@ -89,6 +92,8 @@ def ask_sides(
         pairs: prompts (these or others) with an answer to score.
         sides: the change of each model: called with the row to change, or ``None`` for every row.
         max_new_tokens: length of the continuations, of all prompts or of each; 0 leaves them empty.
+        is_done: for each prompt, whether the text generated so far is enough; by default only the length counts. A
+            text may still continue where another side needs it.
         max_token: most tokens per tree; attention is quadratic in them.
     """
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
@@ -102,6 +107,9 @@ def ask_sides(
     longest: dict[tuple[int, ...], int] = {}
     for head, length in zip(heads, lengths, strict=True):
         longest[head] = max(length, longest.get(head, 0))
+    enough: dict[tuple[int, ...], Callable[[str], bool] | None] = {}
+    for head, done in zip(heads, is_done or [None] * len(heads), strict=True):
+        enough[head] = done if head not in enough or enough[head] is done else None
     found: list[_Found] = [({}, {}) for _ in sides]
     with ExitStack() as stack:
         for row, side in enumerate(sides):
@@ -111,7 +119,12 @@ def ask_sides(
             mine = [head for head in dict.fromkeys(heads) if tree_of[head] == tree]
             asked = [number for number, span in enumerate(spans) if tree_of[_asked(span)] == tree]
             answers = _ask_tree(
-                lm, mine, [spans[number] for number in asked], [longest[head] for head in mine], len(sides)
+                lm,
+                mine,
+                [spans[number] for number in asked],
+                [longest[head] for head in mine],
+                [enough[head] for head in mine],
+                len(sides),
             )
             for (texts, scores), (logits, written, tables) in zip(found, answers, strict=True):
                 texts |= zip(mine, zip(logits, written, strict=True), strict=True)
@@ -150,7 +163,12 @@ def _asked(span: EditSpan) -> tuple[int, ...]:
 
 
 def _ask_tree(
-    lm: LoadedLM, heads: Sequence[tuple[int, ...]], spans: Sequence[EditSpan], lengths: Sequence[int], n_side: int
+    lm: LoadedLM,
+    heads: Sequence[tuple[int, ...]],
+    spans: Sequence[EditSpan],
+    lengths: Sequence[int],
+    enough: Sequence[Callable[[str], bool] | None],
+    n_side: int,
 ) -> list[tuple[Tensor, list[list[int]], list[Tensor]]]:
     """Run all texts of one tree, a row for each side, and generate at most `lengths` tokens after each head.
 
@@ -159,6 +177,8 @@ def _ask_tree(
         span the log-probabilities (n_token, d_vocab) at its answer's tokens.
     """
     from transformers import DynamicCache
+
+    from kgmet.lm.run.growing_kv_cache import make_room
 
     layout = lay_out([*heads, *map(_asked, spans)], [0] * (len(heads) + len(spans)))
     last = torch.tensor([path[-1] for path in layout.paths[: len(heads)]], dtype=torch.long)
@@ -172,10 +192,12 @@ def _ask_tree(
     cache = DynamicCache(config=lm.config) if any(lengths) else None
     with torch.no_grad():
         states = _states(lm, layout.ids.repeat(n_side, 1), layout.positions, layout.sees, cache)
+        if cache is not None:
+            make_room(cache, _ROOM * len(heads))
         logits = lm.vocabulary_logits(states[:, wanted])
         first = logits[:, torch.tensor([place[node] for node in last.tolist()], dtype=torch.long)]
         depths = [len(head) for head in heads]
-        written = _written(lm, cache, layout.sees[0, last], depths, first, lengths)
+        written = _written(lm, cache, layout.sees[0, last], depths, first, lengths, enough)
         tables = logits.log_softmax(-1).cpu()
     return [
         (first[side].cpu(), written[side], [tables[side, [place[node] for node in path]] for path in answers])
@@ -190,8 +212,9 @@ def _written(
     depths: Sequence[int],
     logits: Tensor,
     lengths: Sequence[int],
+    enough: Sequence[Callable[[str], bool] | None],
 ) -> list[list[list[int]]]:
-    """Generate greedily after each text on each side, up to an end token or the text's own length.
+    """Generate greedily after each text on each side, up to an end token, the text's own length or what is enough.
 
     `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
     """
@@ -199,6 +222,11 @@ def _written(
     if not any(lengths):
         return added
     ends = end_tokens(lm)
+
+    def is_over(text: int, tokens: list[int]) -> bool:
+        done = enough[text]
+        return bool(ends & set(tokens)) or (done is not None and done(str(lm.tokenizer.decode(tokens))))
+
     texts = [text for text, length in enumerate(lengths) if length]
     sees, logits = sees[texts], logits[:, texts]
     for step in range(max(lengths)):
@@ -210,7 +238,7 @@ def _written(
         going = [
             n
             for n, text in enumerate(texts)
-            if step + 1 < lengths[text] and not all(ends & set(side[text]) for side in added)
+            if step + 1 < lengths[text] and not all(is_over(text, side[text]) for side in added)
         ]
         if not going:
             break

@@ -1,0 +1,194 @@
+"""`foresee`: an edit searched and written but not attached, with the forecast of what else it moves; and protected.
+
+The search is done once. `protect` writes the same shifts again with a price on chosen facts, so that both forecasts can
+be compared before either patch is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from kgmet.base.errors import ConfigError, RequestError
+from kgmet.base.progress import Progress
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext
+from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.plan import EditPlan, SearchedEdits, search_edits, write_edits
+from kgmet.fact import FactEdit
+from kgmet.forecast.forecast import FactForecast, forecast
+from kgmet.forecast.index import FactIndex
+from kgmet.forecast.leave_out import unpriced
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import score_answers
+from kgmet.write.patch import EditPatch, attached
+from kgmet.write.so_far import EditsSoFar
+from kgmet.write.statistics import KeyStatistics
+
+__all__ = ["PROTECTING_WEIGHT", "Foreseen", "foresee", "foresee_patch", "protect"]
+
+PROTECTING_WEIGHT = EDITORS["KGMET-priced"].config.write.price.weight
+"""μ of a protected write where the settings have none."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Foreseen:
+    """A patch with the forecast of every known fact it should not change, in the order of the index.
+
+    `plan` and `searched` are ``None`` where the patch was there already. `p_new` are the new objects' probabilities
+    without and with the patch, by edit: really asked, not forecast. `protected` are the ids of the facts with a price.
+    """
+
+    patch: EditPatch
+    forecasts: tuple[FactForecast, ...]
+    p_new: tuple[tuple[float, float], ...]
+    plan: EditPlan | None = None
+    searched: SearchedEdits | None = None
+    protected: frozenset[str] = frozenset()
+
+    @property
+    def edits(self) -> tuple[FactEdit, ...]:
+        """The edits of the patch."""
+        return self.patch.edits
+
+    @property
+    def strongest_first(self) -> tuple[FactForecast, ...]:
+        """The forecasts, the largest change first, whichever way it goes."""
+        return tuple(sorted(self.forecasts, key=lambda item: -abs(item.change)))
+
+    def losing(self, nats: float = 0.5) -> int:
+        """How many facts lose more than so many nats, as forecast."""
+        return sum(item.change < -nats for item in self.forecasts)
+
+    def mean_change(self, only: Collection[str] | None = None) -> float:
+        """Mean absolute forecast change in nats, of all facts or of those with these ids; 0 of none."""
+        chosen = [abs(item.change) for item in self.forecasts if only is None or item.fact.prompt.id in only]
+        return sum(chosen) / len(chosen) if chosen else 0.0
+
+
+def foresee(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    index: FactIndex,
+    config: EditConfig | None = None,
+    earlier: EditsSoFar | None = None,
+    progress: Progress | None = None,
+) -> Foreseen:
+    """Search and write the edits, attach nothing, and forecast what the patch does to known facts.
+
+    Args:
+        lm: the model, with nothing attached.
+        contexts: the edits with what the graph says (`prepare_edit`).
+        editor: the method.
+        statistics: key statistics of this model.
+        index: known facts, with the layers that are written (`near_index`).
+        config: settings; by default the editor's own.
+        earlier: edits these come after; the forecast is of what is added to them.
+        progress: receives every stage; can cancel.
+
+    Raises:
+        KgmetError: as `plan_edits`; if the index is of another model or lacks a layer.
+    """
+    searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    plan = write_edits(
+        lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress
+    )
+    return _foreseen(lm, plan, searched, index, earlier)
+
+
+def protect(
+    lm: LoadedLM,
+    foreseen: Foreseen,
+    facts: Collection[str],
+    *,
+    editor: Editor,
+    statistics: KeyStatistics,
+    index: FactIndex,
+    earlier: EditsSoFar | None = None,
+    progress: Progress | None = None,
+) -> Foreseen:
+    """Write the shifts of `foresee` again with a price on moving some facts, and forecast the same facts with it.
+
+    Args:
+        lm: the model, with nothing attached.
+        foreseen: what `foresee` returned.
+        facts: ids of the facts (`FactPrompt.id`) whose change costs something; others cost nothing.
+        editor: the method, as it was.
+        statistics: key statistics of this model.
+        index: the index that `foresee` had.
+        earlier: the edits these come after, as they were.
+        progress: receives every layer; can cancel.
+
+    Raises:
+        ConfigError: if the editor's write cannot price facts.
+        RequestError: if no fact of the index is named, or the patch came without its search.
+    """
+    if foreseen.searched is None:
+        raise RequestError("This edit is written already. Type it again on the Edit page to protect facts from it.")
+    if not editor.can_price:
+        raise ConfigError(f"{editor.name} cannot protect known facts: its write has no key metric to price them in.")
+    rows = [number for number, fact in enumerate(index.facts) if fact.prompt.id in facts]
+    if not rows:
+        raise RequestError("None of these facts is in the index. Choose facts from the list.")
+    price = foreseen.searched.config.write.price
+    price = replace(price, weight=price.weight or PROTECTING_WEIGHT, active=max(price.active, len(rows)))
+    write = replace(foreseen.searched.config.write, price=price)
+    searched = replace(foreseen.searched, config=replace(foreseen.searched.config, write=write))
+    plan = write_edits(
+        lm,
+        searched,
+        editor=editor,
+        statistics=statistics,
+        earlier=earlier,
+        index=index.only(rows),
+        progress=progress,
+    )
+    found = _foreseen(lm, plan, foreseen.searched, index, earlier)
+    return replace(found, protected=frozenset(index.facts[row].prompt.id for row in rows))
+
+
+def foresee_patch(
+    lm: LoadedLM,
+    patch: EditPatch,
+    contexts: Sequence[EditContext],
+    *,
+    index: FactIndex,
+    earlier: Sequence[EditPatch] = (),
+) -> Foreseen:
+    """Forecast what a patch that is there already does to known facts.
+
+    Args:
+        lm: the model, with nothing attached.
+        patch: the patch.
+        contexts: its edits with what the graph says.
+        index: known facts, with the layers that it writes.
+        earlier: patches under it.
+
+    Raises:
+        KgmetError: if the patch or the index is of another model, or the index lacks a layer.
+    """
+    kept = unpriced(index, [(context.edit, context.consequences, context.left) for context in contexts])
+    found = forecast(patch, kept)
+    forecasts = tuple(found.of(number) for number in range(len(kept)))
+    return Foreseen(patch=patch, forecasts=forecasts, p_new=_p_new(lm, patch, earlier))
+
+
+def _foreseen(
+    lm: LoadedLM, plan: EditPlan, searched: SearchedEdits, index: FactIndex, earlier: EditsSoFar | None
+) -> Foreseen:
+    patches = () if earlier is None else earlier.patches
+    found = foresee_patch(lm, plan.patch, plan.contexts, index=index, earlier=patches)
+    return replace(found, plan=plan, searched=searched)
+
+
+def _p_new(lm: LoadedLM, patch: EditPatch, earlier: Sequence[EditPatch]) -> tuple[tuple[float, float], ...]:
+    asked = [(edit.prompt, edit.new_object) for edit in patch.edits]
+    with attached(list(earlier), lm):
+        before = score_answers(lm, asked)
+    with attached([*earlier, patch], lm):
+        after = score_answers(lm, asked)
+    return tuple((math.exp(was.logprob), math.exp(now.logprob)) for was, now in zip(before, after, strict=True))

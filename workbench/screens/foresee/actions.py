@@ -1,0 +1,250 @@
+"""What the Foresee page asks for: a forecast, the same edit protected, applying either, and asking what came true."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from kgmet.base.errors import RequestError
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.editing.context import EditContext
+from kgmet.editing.foresee import Foreseen, foresee, foresee_patch, protect
+from kgmet.editing.report import report_edit
+from kgmet.editing.session import Edited
+from kgmet.forecast.check import check_forecast
+from kgmet.forecast.index import FactIndex
+from kgmet.forecast.near import Linked, near_facts_on_disk, near_index
+from kgmet.inspect.settings import settings_of
+from kgmet.write.patch import EditPatch
+from kgmet.write.so_far import EditsSoFar
+from workbench.running import jobs
+from workbench.running.resources import Resident, catalogue, store
+from workbench.shared import actions, inspect_actions
+from workbench.state.session import WorkbenchState
+from workbench.state.values import Result, StackEntry
+
+__all__ = [
+    *("CHECKED", "FORESEEN", "KIND", "PROTECTED", "TICKED"),
+    *("Question", "apply", "begin", "choices", "protect_ticked", "protected_of", "question_of", "tick", "ticked"),
+]
+
+KIND = "foresee"
+"""Jobs of this page."""
+FORESEEN, PROTECTED, CHECKED, TICKED = "foresee", "foresee-protected", "foresee-checked", "foresee-ticked"
+_CONTEXTS = "foresee-contexts"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Question:
+    """What a forecast is asked of: the typed fact (`entry` is ``None``) or an applied edit, and how many facts.
+
+    `made_from` is the fingerprint of everything the forecast depends on.
+    """
+
+    contexts: tuple[EditContext, ...]
+    layers: tuple[int, ...]
+    n_fact: int
+    made_from: str
+    entry: StackEntry | None = None
+    earlier: tuple[EditPatch, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What its job is called."""
+        edit = self.contexts[0].edit
+        more = f" and {len(self.contexts) - 1} more" if len(self.contexts) > 1 else ""
+        return f"Foresee {edit.subject} → {edit.new_object}{more}"
+
+    def on_disk(self, resident: Resident) -> int:
+        """How many of its facts are measured already."""
+        return near_facts_on_disk(
+            resident.lm, store(), catalogue(), self.layers, edits=_linked(self.contexts), limit=self.n_fact
+        )
+
+
+def choices(state: WorkbenchState, resident: Resident) -> dict[str, str]:
+    """What can be foreseen: choice → what it is called. The empty choice is the typed fact, if it is not applied."""
+    found: dict[str, str] = {}
+    if inspect_actions.is_new(state, state.draft):
+        found[""] = f"Typed: {state.draft.subject} → {state.draft.new_object}"
+    for entry in reversed(state.stack):
+        if entry.edit is not None and entry.patch.model_fingerprint == resident.lm.fingerprint:
+            found[entry.id] = f"Applied: {entry.name}" + ("" if entry.is_on else " (off)")
+    return found
+
+
+def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: int) -> Question:
+    """The question of a choice.
+
+    Raises:
+        RequestError: if the typed fact is none, or the chosen edit is gone.
+    """
+    lm = resident.lm
+    if not chosen:
+        message = actions.prepare(state)
+        if message is not None or state.context is None:
+            raise RequestError(message or "The typed fact is no edit yet. Mend it on the Edit page.")
+        made_from = state.fingerprint(lm.fingerprint, actions.context_fingerprint(state), n_fact)
+        return Question(
+            contexts=(state.context,),
+            layers=state.config.write.layers,
+            n_fact=n_fact,
+            made_from=made_from,
+            earlier=tuple(state.live_patches(lm)),
+        )
+    entry = state.entry(chosen)
+    if entry is None:
+        raise RequestError("This edit is not in the ledger any more. Choose another one.")
+    return _question_of_entry(state, resident, entry, n_fact)
+
+
+def _question_of_entry(state: WorkbenchState, resident: Resident, entry: StackEntry, n_fact: int) -> Question:
+    return Question(
+        contexts=_contexts(state, entry),
+        layers=tuple(update.layer for update in entry.patch.updates),
+        n_fact=n_fact,
+        made_from=_entry_fingerprint(state, resident, entry, n_fact),
+        entry=entry,
+        earlier=tuple(state.live_patches(resident.lm, before=entry.id)),
+    )
+
+
+def _entry_fingerprint(state: WorkbenchState, resident: Resident, entry: StackEntry, n_fact: int) -> str:
+    return inspect_actions.seen_from(state, resident, entry, "foresee", n_fact, store().fingerprint)
+
+
+def _contexts(state: WorkbenchState, entry: StackEntry) -> tuple[EditContext, ...]:
+    """What the graph says about every edit of an entry; asked once."""
+    made_from = fingerprint_value([entry.id, store().fingerprint])
+    known = state.result(_CONTEXTS)
+    if known is None or known.is_stale(made_from):
+        config = settings_of(entry.patch)
+        found = tuple(actions.context_of(entry, config, edit) for edit in entry.patch.edits)
+        state.keep(_CONTEXTS, found, made_from=made_from)
+        return found
+    kept: tuple[EditContext, ...] = known.value
+    return kept
+
+
+def begin(state: WorkbenchState, resident: Resident, question: Question) -> str | None:
+    """Start the job: make or read the index, search and write the typed edit, forecast; ask, where it is applied."""
+    lm, editor, config = resident.lm, state.editor, state.config
+
+    def work(progress: Progress) -> None:
+        index = _index(resident, question, progress)
+        if question.entry is None:
+            found = foresee(
+                lm,
+                question.contexts,
+                editor=editor,
+                config=config,
+                statistics=resident.statistics,
+                index=index,
+                earlier=EditsSoFar.of(question.earlier),
+                progress=progress,
+            )
+        else:
+            patch = question.entry.patch
+            found = foresee_patch(lm, patch, question.contexts, index=index, earlier=question.earlier)
+            checked = check_forecast(lm, found.forecasts, patch, earlier=question.earlier, progress=progress)
+            state.keep(CHECKED, checked, made_from=question.made_from)
+        state.keep(FORESEEN, found, made_from=question.made_from)
+
+    return jobs.start(KIND, work, state.session_id, title=question.title)
+
+
+def protect_ticked(state: WorkbenchState, resident: Resident, question: Question, facts: Collection[str]) -> str | None:
+    """Start the job: write the foreseen edit again with a price on these facts, and forecast it."""
+    foreseen = _current(state.result(FORESEEN), question.made_from)
+    if foreseen is None:
+        return "Something changed since the forecast. Make it again, then protect."
+    made_from, editor, chosen = _protected_from(question, facts), state.editor, frozenset(facts)
+
+    def work(progress: Progress) -> None:
+        found = protect(
+            resident.lm,
+            foreseen,
+            chosen,
+            editor=editor,
+            statistics=resident.statistics,
+            index=_index(resident, question, progress),
+            earlier=EditsSoFar.of(question.earlier),
+            progress=progress,
+        )
+        state.keep(PROTECTED, found, made_from=made_from)
+
+    return jobs.start(KIND, work, state.session_id, title=f"{question.title}, {len(chosen)} facts protected")
+
+
+def apply(state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen) -> str | None:
+    """Start the job: measure a foreseen edit before and after, ask the facts with it, and put it on the stack."""
+    plan = foreseen.plan
+    if plan is None or _current(state.result(FORESEEN), question.made_from) is None:
+        return "Something changed since the forecast. Make it again, then apply."
+    lm, record, n_fact = resident.lm, state.record, question.n_fact
+    based_on = tuple(patch.id for patch in question.earlier)
+
+    def work(progress: Progress) -> None:
+        progress.report(ProgressEvent(stage=Stage.MEASURE, done=0, total=1))
+        progress.check()
+        report = report_edit(lm, plan, earlier=question.earlier)
+        checked = check_forecast(lm, foreseen.forecasts, plan.patch, earlier=question.earlier, progress=progress)
+        progress.check()
+        with record.lock:
+            if tuple(patch.id for patch in state.live_patches(lm)) != based_on:
+                raise RequestError("Edits were switched or undone meanwhile, so nothing was applied. Foresee again.")
+            entry = actions.entry_of(Edited(plan=plan, reports=(report,)), based_on=based_on)
+            record.push(entry)
+        made_from = _entry_fingerprint(state, resident, entry, n_fact)
+        state.keep(CHECKED, checked, made_from=made_from)
+        state.keep(FORESEEN, replace(foreseen, plan=None, searched=None), made_from=made_from)
+
+    return jobs.start(KIND, work, state.session_id, title=actions.title_of(question.contexts[0].edit))
+
+
+def protected_of(state: WorkbenchState, question: Question) -> Foreseen | None:
+    """The edit with the facts protected that are ticked now, if that was asked for."""
+    return _current(state.result(PROTECTED), _protected_from(question, ticked(state, question)))
+
+
+def tick(state: WorkbenchState, question: Question, facts: Collection[str]) -> None:
+    """Remember which facts are to be protected."""
+    state.keep(TICKED, frozenset(facts), made_from=_ticked_from(question))
+
+
+def ticked(state: WorkbenchState, question: Question) -> frozenset[str]:
+    """Ids of the facts that are to be protected; none for another edit."""
+    known = state.result(TICKED)
+    if known is None or known.is_stale(_ticked_from(question)):
+        return frozenset()
+    found: frozenset[str] = known.value
+    return found
+
+
+def _ticked_from(question: Question) -> str:
+    return fingerprint_value([context.edit.id for context in question.contexts])
+
+
+def _protected_from(question: Question, facts: Collection[str]) -> str:
+    return fingerprint_value([question.made_from, sorted(facts)])
+
+
+def _current(result: Result | None, made_from: str) -> Foreseen | None:
+    return None if result is None or result.is_stale(made_from) else result.value
+
+
+def _index(resident: Resident, question: Question, progress: Progress) -> FactIndex:
+    return near_index(
+        resident.lm,
+        store(),
+        catalogue(),
+        question.layers,
+        edits=_linked(question.contexts),
+        limit=question.n_fact,
+        progress=progress,
+    )
+
+
+def _linked(contexts: Collection[EditContext]) -> list[Linked]:
+    return [(context.edit, context.consequences) for context in contexts]

@@ -1,0 +1,190 @@
+"""What the Foresee page shows in words and tables; no Streamlit here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+from kgmet.editing.foresee import Foreseen
+from kgmet.forecast.check import CheckedForecast
+from kgmet.forecast.forecast import FactForecast
+from workbench import wording
+
+__all__ = [
+    *("ALL", "GAIN", "LOSE", "SIZES", "WAYS"),
+    *("READ_CHECK", "READ_FACTS", "READ_MEASURED", "READ_PROTECTED", "READ_RELATIONS"),
+    *("alt", "check_alt", "check_sentence", "chosen_ways", "earlier_note", "estimate", "fact_line", "full_table"),
+    *("headline", "protected_table", "span", "time_left"),
+]
+
+LOSS = 0.5
+"""Nats from which on a fact counts as moved: its answer keeps less than 61 % of its probability."""
+SIZES = (60, 120, 300, 600)
+"""Known facts that a forecast can be asked of."""
+ALL, LOSE, GAIN = "Move most", "Lose most", "Gain most"
+WAYS = (ALL, LOSE, GAIN)
+READ_FACTS = (
+    "How to read it: the open circle is the right answer's probability in the unedited model, the triangle what it is "
+    "forecast to be with the edit: to the left (orange) it loses, to the right (green) it gains."
+)
+READ_PROTECTED = " A diamond is the forecast of the protected edit."
+READ_MEASURED = " A cross is what was measured with the edit attached."
+READ_RELATIONS = (
+    "How to read it: every triangle is a known fact at its forecast change, one line a relation. −0.5 nats means that "
+    "61 % of the answer's probability remain; near 0 nothing happens."
+)
+READ_CHECK = (
+    "How to read it: every dot is a fact. Across: the forecast, made before anything was attached. Up: what really "
+    "happened to the answer's log-probability. On the dotted line they agree; the rank correlation (Spearman) is 1 if "
+    "the order is right, whatever the size, and 0 for a forecast that says nothing."
+)
+
+
+def chosen_ways(foreseen: Foreseen, way: str, n: int) -> tuple[FactForecast, ...]:
+    """The `n` facts that move most, that lose most or that gain most."""
+    items = foreseen.strongest_first
+    if way == LOSE:
+        items = tuple(item for item in items if item.change < 0)
+    elif way == GAIN:
+        items = tuple(item for item in items if item.change > 0)
+    return items[:n]
+
+
+def estimate(n_fact: int, on_disk: int, seconds: float, *, n_bytes: int, is_cpu: bool) -> str:
+    """How long the facts take to ask and measure, before that starts."""
+    left = n_fact - on_disk
+    if left <= 0:
+        return f"All {n_fact} facts are measured already and on disk; what is left takes seconds."
+    there = f" {on_disk} of them are on disk already." if on_disk else ""
+    took = f"about {_rounded(seconds)} on one CPU thread" if is_cpu else "seconds to a minute on this device"
+    return (
+        f"{n_fact} known facts, those near the edit first.{there} Asking and measuring the other {left} takes {took}, "
+        f"once for this model: they are kept on disk (at most {n_bytes / 1e6:.0f} MB), also if you stop half-way."
+    )
+
+
+def _rounded(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return f"{round(seconds / 60)} minutes"
+
+
+def time_left(done: int, total: int | None, seconds: float) -> str:
+    """How long the measuring goes on, from how fast it was; empty as long as nobody can tell."""
+    if not total or done < 5 or done >= total:
+        return ""
+    return f"about {_rounded(seconds * (total - done) / done)} left"
+
+
+def fact_line(item: FactForecast, relation: str, *, measured: float | None = None) -> str:
+    """One fact as Markdown: subject, relation, answer, now → forecast, direction, and what was measured if it was."""
+    arrow = "▲" if item.change > 0 else "▼"
+    about = f" · {wording.safe(relation)}" if relation else ""
+    return (
+        f"**{wording.safe(wording.short(item.fact.prompt.subject, 50))}**{about}: "
+        f"{wording.safe(wording.short(item.fact.answer, 40))} {_percent(item.before)} → {_percent(item.after)} "
+        f"{arrow} {wording.safe(f'{item.change:+.2f}')}"
+        + ("" if measured is None else f"; measured {_percent(measured)}")
+    )
+
+
+def headline(foreseen: Foreseen) -> str:
+    """What the forecast says in one sentence, as Markdown."""
+    n, losing = len(foreseen.forecasts), foreseen.losing(LOSS)
+    if not n:
+        return "The model knows none of the facts that this edit should leave alone, so there is nothing to forecast."
+    many = f"**{losing} of {n}** known facts that this edit should not change are forecast to lose more than 0\\.5 nats"
+    return (
+        f"{many} (less than 61 % of the answer's probability remains). "
+        f"Mean change, either way: {wording.safe(f'{foreseen.mean_change():.3f}')} nats."
+    )
+
+
+def protected_table(plain: Foreseen, protected: Foreseen, ticked: Collection[str]) -> pd.DataFrame:
+    """The edit as it is beside the protected one: what is asked, and what is forecast."""
+    others = {item.fact.prompt.id for item in plain.forecasts} - set(ticked)
+    pairs = (plain, protected)
+    rows = [
+        ("probability of the new object, asked", *(wording.percent(one.p_new[0][1]) for one in pairs)),
+        (
+            f"facts losing more than 0.5 nats, forecast, of {len(plain.forecasts)}",
+            *(str(o.losing(LOSS)) for o in pairs),
+        ),
+        (
+            f"mean change of the {len(ticked)} protected, nats, forecast",
+            *(f"{o.mean_change(ticked):.3f}" for o in pairs),
+        ),
+        (f"mean change of the other {len(others)}, nats, forecast", *(f"{o.mean_change(others):.3f}" for o in pairs)),
+    ]
+    return pd.DataFrame(rows, columns=["", "as it is", "protected"]).set_index("")
+
+
+def full_table(
+    foreseen: Foreseen, labels: Mapping[str, str], *, protected: Foreseen | None, checked: CheckedForecast | None
+) -> pd.DataFrame:
+    """Every fact, the largest change first."""
+    other = {} if protected is None else {item.fact.prompt.id: item for item in protected.forecasts}
+    measured = {}
+    if checked is not None:
+        measured = {
+            item.fact.prompt.id: value for item, value in zip(checked.forecasts, checked.measured.tolist(), strict=True)
+        }
+    rows = []
+    for item in foreseen.strongest_first:
+        prompt = item.fact.prompt
+        row: dict[str, object] = {
+            "subject": prompt.subject,
+            "relation": labels.get(prompt.relation, prompt.relation),
+            "answer": item.fact.answer,
+            "now": wording.percent(item.before),
+            "forecast": wording.percent(item.after),
+            "change, nats": round(item.change, 3),
+        }
+        if prompt.id in other:
+            row["protected, nats"] = round(other[prompt.id].change, 3)
+        if prompt.id in measured:
+            row["measured, nats"] = round(measured[prompt.id], 3)
+        rows.append({**row, "prompt": prompt.text})
+    return pd.DataFrame(rows)
+
+
+def check_sentence(checked: CheckedForecast) -> str:
+    """How good the forecast was, in words."""
+    n, found = len(checked.forecasts), checked.rank_correlation
+    said = "not defined" if found is None else f"{found:.2f}"
+    foretold = sum(item.change < -LOSS for item in checked.forecasts)
+    return (
+        f"Rank correlation (Spearman) of forecast and measured change: {said}, n = {n}. Facts that lost more than "
+        f"0.5 nats: {checked.losing(LOSS)}; forecast: {foretold}."
+    )
+
+
+def earlier_note(n: int) -> str:
+    """What earlier edits mean for the comparison."""
+    return (
+        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is around the unedited "
+        "model and gets poorer as edits pile up."
+    )
+
+
+def alt(items: Sequence[FactForecast]) -> str:
+    """The picture of single facts in words."""
+    return "Forecast probability of the right answer, now and with the edit. " + "; ".join(map(str, items))
+
+
+def check_alt(checked: CheckedForecast) -> str:
+    """The scatter in words."""
+    return f"Scatter of measured over forecast change. {check_sentence(checked)}"
+
+
+def span(layers: Sequence[int]) -> str:
+    """Layers in words: ``layers 3 to 8``, ``layers 2, 5``."""
+    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"layers {layers[0]} to {layers[-1]}"
+    return f"layer{'' if len(layers) == 1 else 's'} {', '.join(map(str, layers))}"
+
+
+def _percent(value: float) -> str:
+    """Whole per cents where they say enough, for a line must stay short; its blank must not break."""
+    return f"{100 * value:.0f}\u00a0%" if value >= 0.1 else wording.percent(value)
