@@ -1,7 +1,7 @@
-"""What `tune.py` tries of each editor: three rounds, each from the best of the last, `BUDGET` variants in all.
+"""Variants that `tune.py` tries: three rounds per editor, each from the best of the last, `BUDGET` in total.
 
-First how the shift is searched, then where it is written, then how. Every editor gets the same number of variants; what
-they vary is what matters to its writer.
+The rounds vary the search, then the written layers, then the write. Every editor gets the same number of variants; the
+last round depends on its writer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _SCHEDULE = {"1/remaining": "1/sqrt(remaining)", "1/sqrt(remaining)": "1/remaini
 
 
 def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Sequence[Changes]]:
-    """The three rounds of an editor."""
+    """Return the three rounds of an editor."""
     kind = editor.writer
     if kind is WriterKind.FINE_TUNE:
         return (

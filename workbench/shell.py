@@ -1,4 +1,4 @@
-"""What surrounds every page: navigation, style sheet, the sidebar with model and edits, the first-visit guide."""
+"""Frame of every page: navigation, style sheet, the sidebar with model and edits, the first-visit guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ __all__ = ["PAGES", "run"]
 
 PAGES = {
     "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
-    "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
+    "Look inside": (
+        ("shift", "Shift", "moving"),
+        ("trace", "Trace", "timeline"),
+        ("orthogonality", "Orthogonality", "grid_on"),
+    ),
     "Check": (
         ("probe", "Probe", "quiz"),
         ("compare", "Compare", "compare"),
@@ -27,18 +31,18 @@ PAGES = {
     "Keep": (("ledger", "Ledger", "history"),),
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
-"""Section → (script in `pages/`, title, icon). What is not on disk is not listed."""
+"""Section → (script in `pages/`, title, icon). Missing scripts are not listed."""
 
 
 def run(root: Path) -> None:
-    """Run one page with everything around it."""
-    # Before the pages are named: else the browser fetches a page's symbol from another machine for its tab.
+    """Run one page inside the frame."""
+    # Before the pages are declared; otherwise the browser fetches the tab's icon from another server.
     st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
     listed = _pages(root)
     page = st.navigation({"": [start], **listed}, expanded=True)
     if page == start:
-        # The default page has no address but the root. So none of ours is it: a link to /edit must work, too.
+        # The default page has only the root address, so it is none of ours: a link to /edit must work too.
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
@@ -52,12 +56,14 @@ def run(root: Path) -> None:
         return
     threads()
     state = session.current()
-    # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
+    # These slots are always there: were they to come and go, all that follows would be another element to the browser,
     # and what is being typed into it would be lost.
     with st.container(key="remember"):
         _remember(state)
     if _asset(root, "logo.svg"):
         st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
+    with st.container(key="session-notes"):
+        _session_notes(state)
     with st.container(key="guide-slot"):
         if not state.is_guide_seen:
             _guide(state)
@@ -80,7 +86,7 @@ def _pages(root: Path) -> dict[str, list[st.Page]]:
 
 
 def _start() -> None:
-    """Nothing: the root leads on to the first page."""
+    """Show nothing: the root redirects to the first page."""
 
 
 def _asset(root: Path, name: str) -> str | None:
@@ -97,9 +103,9 @@ def _style(root: Path) -> None:
     )
     colours = zip(names, dark if is_dark else light, strict=True)
     st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
-    sheet = root / "assets" / "style.css"
-    if sheet.is_file():
-        st.html(sheet)
+    for sheet in ("style.css", "answers.css"):
+        if _asset(root, sheet):
+            st.html(root / "assets" / sheet)
 
 
 def _ask_password() -> None:
@@ -120,6 +126,19 @@ def _remember(state: WorkbenchState) -> None:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
     st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+
+
+def _session_notes(state: WorkbenchState) -> None:
+    """Say what of this session is not saved, or could not be read back."""
+    if state.unsaved:
+        st.error(f"**Not saved:** {wording.safe(state.unsaved)}\n\n{wording.UNSAVED}", icon=":material/cloud_off:")
+        st.button("Save again", on_click=state.save_again, icon=":material/save:", key="save-again")
+    if state.damage:
+        lines = wording.at_most([*state.damage, wording.kept_aside(state.damaged_folder)], 12)
+        st.warning(
+            f"{wording.DAMAGED}\n\n" + "\n".join(f"- {wording.safe(line)}" for line in lines), icon=":material/healing:"
+        )
+        st.button("Close this note", on_click=state.close_damage, icon=":material/check:", key="close-damage")
 
 
 def _guide(state: WorkbenchState) -> None:

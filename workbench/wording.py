@@ -1,10 +1,13 @@
-"""Every label, help text and number format that more than one place shows."""
+"""Labels, help texts and number formats shared by several places."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from kgmet.base.progress import Stage
 
-__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
+__all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -12,6 +15,11 @@ PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then t
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
+UNSAVED = (
+    "Everything works on, but what changed since the last save is lost when the server stops. Free some room or make "
+    "the folder writable, then press Save again. The Ledger page exports your edits."
+)
+DAMAGED = "Part of this session could not be read. The rest is here."
 
 STAGES: dict[Stage, str] = {
     Stage.WAIT: "Waiting for another process that prepares the same model",
@@ -41,7 +49,7 @@ STAGES: dict[Stage, str] = {
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people."""
+"""Display names of stages."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -65,7 +73,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
+"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
@@ -73,7 +81,7 @@ VERDICTS = {
     "no": ("no", "bad"),
     None: ("no expectation", "none"),
 }
-"""Verdict on a fact that is to change → (words, class of the chip)."""
+"""Verdict on a fact that should change → (words, class of the chip)."""
 STAYS = {
     "says": ("unchanged", "good"),
     "prefers": ("changed, the true one still likelier", "near"),
@@ -96,7 +104,7 @@ OUTCOMES = {
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:
-    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    """Format the progress of a stage: steps, or megabytes if bytes are counted."""
     name = STAGES[stage]
     if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
@@ -104,10 +112,10 @@ def progress_line(stage: Stage, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability for people: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
+    """Format a probability: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
 
-    Always in percent, so that two of them can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank does not
-    break, so that number and sign stay on one line in a narrow table.
+    Always in percent, so that two values can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank is
+    non-breaking, so that number and sign stay on one line.
     """
     if value is None:
         return NOT_MEASURED
@@ -120,12 +128,12 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits."""
+    """Format a number with so many significant digits."""
     return NOT_MEASURED if value is None else f"{value:.{digits}g}"
 
 
 def short(text: str, longest: int = 60) -> str:
-    """Text cut to a length, with an ellipsis where something is missing."""
+    """Shorten the text to a length, with an ellipsis if something was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -133,8 +141,20 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 
 
 def safe(text: str) -> str:
-    """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
+    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
+
+
+def kept_aside(folder: Path | None) -> str:
+    """Return where the damaged parts of a session are."""
+    return "The damaged parts are where they were." if folder is None else f"The damaged parts were moved to {folder}."
+
+
+def at_most(lines: Sequence[str], count: int) -> list[str]:
+    """Return so many of the lines, the first and the last; between them, how many are left out."""
+    if len(lines) <= count:
+        return list(lines)
+    return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]
 
 
 def _superscript(value: int) -> str:

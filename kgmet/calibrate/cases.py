@@ -17,7 +17,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
 from kgmet.forecast.facts import FactPrompt, facts_of
 from kgmet.forecast.known import AskedFact
-from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, in_slot, says
+from kgmet.graph.phrasing import fill, in_slot, says
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, QuestionConfig, generate_probes
 from kgmet.graph.relations import RelationCatalogue
@@ -176,7 +176,7 @@ class _CaseMaker:
                 new_object_id=new.id,
             )
             consequences = find_consequences(self._store, self._catalogue, edit, config=EditConfig().consequences)
-            config = QuestionConfig(n_probe_only=N_PROBE_WORDINGS, n_neighbours=4 * _MOST["neighbour"])
+            config = QuestionConfig(n_neighbours=4 * _MOST["neighbour"])
             probes = generate_probes(self._store, self._catalogue, edit, consequences, config=config)
         except KgmetError:  # a name that no prompt can carry
             return None

@@ -120,7 +120,7 @@ def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> 
     taken = 100 * (effects.clean - effects.disturbed)
     reason = (
         f"Restoring the subject's MLP outputs in {effects.window} layers around layer {peak} returns "
-        f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged over "
-        f"{effects.n} facts: more than around any other layer, so layer {peak} is proposed as L*."
+        f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged "
+        f"over {effects.n} facts: more than around any other layer, so layer {peak} is proposed as L*."
     )
     return LayerProposal(layers=tuple(range(top - len(span) + 1, top + 1)), reason=reason)

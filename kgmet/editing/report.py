@@ -61,7 +61,7 @@ class EditReport:
     several facts, asked in chat. `settings` says in words where the editor's settings come from.
     """
 
-    edit: Mapping[str, Any]
+    edit: FactEdit
     editor: str
     graph: Mapping[str, Any]
     before: Answer
@@ -79,8 +79,8 @@ class EditReport:
 
     def __str__(self) -> str:
         """Return the edit, the graph's contribution and the answers before and after, as lines of text."""
-        edit, graph = self.edit, self.graph
-        lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
+        graph = self.graph
+        lines = [f"{self.edit.prompt} → {self.edit.new_object}   ({self.editor})"]
         if "triples" in graph:
             lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
         if graph.get("part"):
@@ -90,7 +90,7 @@ class EditReport:
         lines += [f"  {note}" for note in graph["notes"]]
         lines += [self.verdict.headline, *(f"  {reason.value}" for reason in self.verdict.reasons)]
         lines += [f"  before  {self.before}", f"  after   {self.after}"]
-        lines += _listed("Multi-hop questions, asked as a person asks", self.multi_hop)
+        lines += _listed("Multi-hop questions, asked in chat", self.multi_hop)
         lines += _listed("Consequences, in words that were not optimised", self.consequences)
         lines += [f"Settings: {self.settings}."] if self.settings else []
         lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
@@ -99,7 +99,7 @@ class EditReport:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "edit": dict(self.edit),
+            "edit": self.edit.to_json(),
             "editor": self.editor,
             "graph": dict(self.graph),
             "before": self.before.to_json(),
@@ -119,8 +119,8 @@ class EditReport:
             BrokenArtifactError: if the mapping is not a report of this version.
         """
         try:
-            return cls(
-                edit=dict(data["edit"]),
+            report = cls(
+                edit=FactEdit.from_json(data["edit"]),
                 editor=str(data["editor"]),
                 graph=dict(data["graph"]),
                 before=Answer.from_json(data["before"]),
@@ -131,8 +131,10 @@ class EditReport:
                 seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
                 settings=str(data.get("settings", "")),  # not in reports of earlier versions
             )
+            str(report)  # what cannot be printed holds something else
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenArtifactError(f"This is not a report of an edit: {error!r}. Make the edit again.") from error
+        return report
 
 
 def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:
@@ -195,7 +197,7 @@ def report_edit(
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
     return EditReport(
-        edit=context.edit.to_json(),
+        edit=context.edit,
         editor=plan.patch.editor,
         graph=graph_summary(context, config_from_mapping(plan.patch.config)),
         before=before[0],

@@ -1,8 +1,8 @@
-"""`read_recall`: how high answer and bridge rank in every state of a text; `find_break`: where a chain ends.
+"""`read_recall`: ranks of answer and bridge in every state of a text; `find_break`: where a chain of facts ends.
 
-The logit lens at all positions. A prompt of several hops asks for its answer by way of another entity, the bridge: the
-tower is in *Rome*, so its country is *Italy*. Where the bridge ranks high and the answer does not, the second hop
-failed; where the bridge does not, the first (Yao et al. 2025, "CaKE", arXiv:2503.16356, look at it like this).
+It applies the logit lens at all positions. A multi-hop prompt reaches its answer through another entity, the bridge:
+the tower is in *Rome*, so its country is *Italy*. If the bridge ranks high and the answer does not, the second hop
+failed; if the bridge does not rank high, the first hop failed (as in Yao et al. 2025, "CaKE", arXiv:2503.16356).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from kgmet.write.patch import EditPatch, attached
 __all__ = ["ChainBreak", "Followed", "Outcome", "Recall", "find_break", "read_recall"]
 
 RECALLED = 10
-"""An entity counts as recalled where its first token ranks at least so high among all tokens."""
+"""Lowest rank of an entity's first token at which the entity counts as recalled."""
 
 
 class Followed(Enum):
-    """Which first token is followed."""
+    """The tracked first tokens."""
 
     BRIDGE = "bridge"
     ANSWER = "answer"
@@ -36,7 +36,7 @@ class Followed(Enum):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recall:
-    """The followed tokens in every layer's state: `rank` from 1 and `logprob` in nats, (n_layer, pos) each."""
+    """Tracked tokens in every layer's state: `rank` from 1 and `logprob` in nats, (n_layer, pos) each."""
 
     source: LocatedPrompt
     rank: dict[Followed, Tensor]
@@ -48,7 +48,7 @@ class Recall:
             check_shape("ranks and log-probabilities", values, None, len(self.source.tokens))
 
     def best(self, followed: Followed, position: int | None = None) -> tuple[int, int, int]:
-        """(rank, layer, position) of the highest rank, at one position or at any; the lowest layer of equal ones."""
+        """Return (rank, layer, position) of the best rank, at one position or at any; ties go to the lowest layer."""
         ranks = self.rank[followed]
         chosen = ranks if position is None else ranks[:, position : position + 1]
         place = int(chosen.flatten().argmin())
@@ -68,9 +68,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ChainBreak:
-    """What was found at the last token: highest rank and its layer for answer and bridge, and the answer's last rank.
+    """Best rank and layer of answer and bridge at the last token, and the answer's last rank.
 
-    `bridge` is ``None`` for a prompt without one. `bridge_anywhere` is (rank, layer, position) at whichever token.
+    `bridge` is ``None`` for a prompt without one. `bridge_anywhere` is the best (rank, layer, position) at any token.
     """
 
     source: LocatedPrompt
@@ -82,7 +82,7 @@ class ChainBreak:
 
     @property
     def sentence(self) -> str:
-        """What was measured, and what that is called here."""
+        """The measured ranks and the resulting conclusion, as one sentence."""
         prompt = self.source.source
         at_end = f"at the last token “{prompt.answer}” {_best(self.answer)}"
         if self.outcome is Outcome.SAID:
@@ -112,12 +112,12 @@ class ChainBreak:
 
 
 def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()) -> Recall:
-    """Rank and log-probability of answer, rival and bridge in each layer's state at each token.
+    """Compute rank and log-probability of answer, rival and bridge in each layer's state at each token.
 
     Args:
         lm: the model; nothing needs to be attached.
-        prompt: the text and what is followed.
-        patches: edits that are on.
+        prompt: the text and the tracked answers.
+        patches: attached edits.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
@@ -145,7 +145,7 @@ def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequ
 
 
 def find_break(recall: Recall) -> ChainBreak:
-    """Read off where the chain ends. Thresholds: rank 1 is said, rank 10 or better is recalled."""
+    """Find where the chain ends. Thresholds: rank 1 is said, rank 10 or better is recalled."""
     last = len(recall.source.ids) - 1
     answer = recall.best(Followed.ANSWER, last)
     last_rank = int(recall.rank[Followed.ANSWER][-1, last])

@@ -14,6 +14,7 @@ from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.models import actions as model_actions
 from workbench.shared import actions
+from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
 
@@ -199,6 +200,51 @@ def test_apply_undo_and_redo_by_button(resident: Resident) -> None:
     assert not state.stack
     page.button(key="redo").click().run()
     assert len(state.stack) == 1
+
+
+def test_the_unedited_model_is_told_the_fact_beside_the_result(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    entry = state.stack[-1]
+    page = shown("edit", state)
+    assert not any("kg-told" in str(item.proto.body) for item in page.get("html"))
+    page.button(key=f"tell-now-{entry.id}").click().run()
+    assert wait_for(state.job("told").id).error == ""  # type: ignore[union-attr]
+    page.run()
+    assert not page.exception
+    assert any("kg-told" in str(item.proto.body) for item in page.get("html"))
+    told = state.result("told").value.told  # type: ignore[union-attr]
+    assert told.sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
+    assert [answer.question for answer in told.answers] == [
+        answer.question
+        for answer in entry.report.before_answers  # type: ignore[union-attr]
+    ]
+
+
+def test_probe_asks_before_after_and_told_and_draws_the_chains(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    page = shown("probe", state)
+    page.button(key="ask").click().run()
+    assert wait_for(state.job("probe").id).error == ""  # type: ignore[union-attr]
+    page.run()
+    assert not page.exception
+    run = state.result("probe").value  # type: ignore[union-attr]
+    assert run.told.sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
+    assert len(run.told.answers) == len(run.comparison.pairs)
+    drawn = "".join(str(item.proto.body) for item in page.get("html"))
+    assert 'class="kg-hops"' in drawn and "all in one question" in drawn and ">told</th>" in drawn
+    page.segmented_control(key="probe-told").set_value(Telling.NOTHING).run()
+    assert "Made before something changed" in words(page)
+
+
+def test_what_is_told_grows_with_the_choice(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(EIFFEL)
+    assert actions.prepare(state) is None and state.context is not None
+    fact, graph, follows, nothing = (what_is_told([state.context], telling) for telling in Telling)
+    assert nothing == () and fact == ("The Eiffel Tower is located in the city of Tokyo.",)
+    assert "Tokyo is located in the country of Japan." in graph
+    assert any(sentence.startswith("The Eiffel Tower") and "Japan" in sentence for sentence in follows)
+    assert max(len(graph), len(follows)) <= 13
 
 
 def test_leaving_a_consequence_out_is_kept(resident: Resident) -> None:

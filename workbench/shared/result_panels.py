@@ -1,19 +1,23 @@
-"""What an edit did, and taking it back: the result in words and side by side, undo, redo, and the proof of an undo."""
+"""Result of an edit in words and side by side, undo, redo, and the check after an undo."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from kgmet.editing.report import EditReport
+from kgmet.editing.report import ConsequenceReport, EditReport
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import Outcome
 from workbench import wording
 from workbench.drawing import curves, tables
+from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
 from workbench.shared import actions
-from workbench.shared.panels import message
+from workbench.shared.panels import job_panel, job_result, message
+from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -21,7 +25,7 @@ __all__ = ["details", "history", "result", "undo_buttons", "undone"]
 
 
 def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
-    """Undo and redo, with what they would act on."""
+    """Show Undo and Redo, with the edits they act on."""
 
     def take_off() -> None:
         st.session_state["undo-said"] = actions.undo(state)
@@ -53,7 +57,7 @@ def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
 
 
 def history(state: WorkbenchState, lm: LoadedLM) -> None:
-    """The newest edit's result; after an undo, the proof that everything is as it was."""
+    """Show the newest edit's result or, after an undo, the check that every answer is unchanged."""
     if st.session_state.get("undo-shown") and state.redo:
         undone(state, lm)
         return
@@ -63,11 +67,11 @@ def history(state: WorkbenchState, lm: LoadedLM) -> None:
     is_other = state.context is None or entry.edit is None or state.context.edit.id != entry.edit.id
     with st.container(border=True, key="stale-result" if is_other else "result"):
         st.subheader("Result" if not is_other else "Result of the newest edit, not of the fact above", anchor=False)
-        result(entry)
+        result(state, lm, entry)
 
 
-def result(entry: StackEntry) -> None:
-    """An applied edit in plain words, before and after beside each other, its consequences and its search."""
+def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
+    """Show an applied edit: a summary, answers before and after, and the answers of the told model."""
     report = entry.report
     if report is None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
@@ -75,31 +79,56 @@ def result(entry: StackEntry) -> None:
     st.markdown(_in_words(report))
     for reason in report.verdict.reasons:
         st.caption(f":material/info: {wording.safe(reason.value)}")
-    before, after = tables.marked_difference(report.before.said.strip(), report.after.said.strip())
-    st.html(
-        '<div class="kg-sides">'
-        + tables.answer_side("before", before, report.before)
-        + tables.answer_side("after", after, report.after)
-        + "</div>"
-    )
+    told = told_of(state, lm, entry)
+    sides = [
+        tables.answer_side("before", marked_names(report.before), report.before),
+        tables.answer_side("after", marked_names(report.after), report.after),
+        *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
+    ]
+    st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
+    _tell(state, lm, entry, told)
 
 
-def details(state: WorkbenchState) -> None:
-    """What follows from the newest edit, clause by clause, and its search."""
+def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit | None) -> None:
+    """Show the third column: the model without this edit, told the fact."""
+    job = state.job("told")
+    if job is not None and not job.is_finished:
+        job_panel(job)
+        return
+    job_result(job)
+    with st.popover(
+        "Tell it instead", icon=":material/chat:", type="tertiary", help="Ask the unedited model, told the fact"
+    ):
+        telling = choose_telling(f"tell-{entry.id}", offers=(Telling.FACT, Telling.GRAPH, Telling.FOLLOWS))
+        if st.button("Ask", key=f"tell-now-{entry.id}", disabled=state.is_busy, type="primary"):
+            said = tell(state, lm, entry, telling)
+            message(said, kind="warning")
+            if said is None:
+                st.rerun()
+        if told is not None:
+            form_caption(told.told.sentences)
+
+
+def details(state: WorkbenchState, lm: LoadedLM) -> None:
+    """Show the newest edit's consequences and its search."""
     entry = state.stack[-1] if state.stack else None
     if entry is None or entry.report is None or (st.session_state.get("undo-shown") and state.redo):
         return
     with st.expander(f"More about {wording.safe(entry.name)}", icon=":material/fact_check:", expanded=True):
-        _details(entry, entry.report)
+        _details(state, lm, entry, entry.report)
 
 
-def _details(entry: StackEntry, report: EditReport) -> None:
+def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: EditReport) -> None:
+    told = told_of(state, lm, entry)
+    # In the order in which `EditReport.before_answers` has them, which is the order of what was told.
+    n = 1 + len(report.consequences)
+    answers: Sequence[Answer | None] = [None] * len(report.before_answers) if told is None else told.told.answers
     if report.multi_hop:
-        st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
-        st.html(tables.consequence_table(report.multi_hop))
+        st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
+        st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
     if report.consequences:
         st.caption("What follows, as a text to continue, in words that were not optimised.")
-        st.html(tables.consequence_table(report.consequences))
+        st.html(answer_table(_rows(report.consequences, answers[1:n])))
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
     if entry.curve:
@@ -109,6 +138,10 @@ def _details(entry: StackEntry, report: EditReport) -> None:
             key=f"curve-{entry.id}",
             alt="The terms of the loss by step of the search",
         )
+
+
+def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> list[AnswerRow]:
+    return [AnswerRow(pair=item.pair, told=answer, about=item.reason) for item, answer in zip(items, told, strict=True)]
 
 
 def _in_words(report: EditReport) -> str:
@@ -128,12 +161,12 @@ def _in_words(report: EditReport) -> str:
 
 
 def percent_of(value: float | None) -> str:
-    """A probability inside Markdown."""
+    """Format a probability for Markdown."""
     return wording.safe(wording.percent(value))
 
 
 def undone(state: WorkbenchState, lm: LoadedLM) -> None:
-    """After an undo: the same questions again, and whether each number is the very one of before."""
+    """Show, after an undo, the same questions again and whether each number is identical."""
     if not state.redo:
         return
     entry = state.redo[-1]

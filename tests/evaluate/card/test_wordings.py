@@ -8,17 +8,16 @@ import pytest
 
 from kgmet.evaluate.card.wordings import (
     choice_question,
-    fact_sentence,
     negated_prompts,
     old_sentence,
     plain_question,
     reversed_question,
-    triple_sentence,
     yes_no_question,
 )
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
+from kgmet.measure.told import fact_sentence, triple_sentence
 from tests.graph.small_world import CATALOGUE, fact, thing
 
 TOWER = Entity(id="tower", label="Eiffel Tower", article="the")

@@ -47,7 +47,7 @@ def show() -> None:
         with typed:
             edit_panels.present_answers(state, lm, context.edit)
         _graph(state, lm, context)
-    result_panels.details(state)
+    result_panels.details(state, lm)
     _more(state, resident)
 
 

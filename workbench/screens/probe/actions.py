@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
+from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.phrasing import fill
-from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
+from kgmet.graph.reading.probe_prompts import QuestionConfig, first_questions, generate_probes
+from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding, SideAnswers, ask_each_side
 from kgmet.measure.compare import Comparison, compare_answers
 from kgmet.measure.divergence import divergences
 from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.sides import before_and_after
+from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
@@ -37,7 +40,8 @@ def generated(context: EditContext, config: QuestionConfig | None = None) -> tup
 
 
 def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
-    """The forward consequences as chains; a hop no wording is known for ends its chain before it."""
+    """The forward consequences as chains; one with a hop that has no wording is left out."""
+    wholes = {} if context.consequences is None else dict(_whole_questions(context.consequences))
     chains = []
     for item in context.consequences.forward if context.consequences is not None else ():
         hops = []
@@ -45,24 +49,38 @@ def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
             if triple.relation.id not in catalogue():
                 break
             is_edit = triple.relation.id == context.edit.relation and triple.subject == item.subject
-            text = (
-                context.edit.prompt if is_edit else fill(catalogue().spec(triple.relation.id).cloze[0], triple.subject)
-            )
-            aliases = (triple.object.in_text, *triple.object.aliases)
-            prompt = Question(
-                kind=QuestionKind.OWN, text=text, expected=triple.object.label, aliases=aliases, source_id=item.id
-            )
-            hops.append((triple, prompt))
+            hops.append((triple, own_question(context.edit, context) if is_edit else _hop_question(triple)))
         if len(hops) == len(item.path_new):
-            chains.append(Chain(consequence=item, hops=tuple(hops)))
+            chains.append(Chain(consequence=item, hops=tuple(hops), whole=wholes.get(item.id)))
     return tuple(chains)
 
 
+def _whole_questions(found: EditConsequences) -> Iterator[tuple[str, Question]]:
+    for item, made in first_questions(found):
+        yield item.id, Question.from_generated(made)
+
+
+def _hop_question(triple: Triple) -> Question:
+    return Question(
+        kind=QuestionKind.OWN,
+        text=fill(catalogue().spec(triple.relation.id).cloze[0], triple.subject),
+        expected=triple.object.label,
+        aliases=(triple.object.in_text, *triple.object.aliases),
+        source_id=" ".join(triple.key),
+    )
+
+
 def probe_fingerprint(
-    state: WorkbenchState, lm: LoadedLM, entry: StackEntry, prompts: Sequence[Question], decoding: Decoding
+    state: WorkbenchState,
+    lm: LoadedLM,
+    entry: StackEntry,
+    prompts: Sequence[Question],
+    decoding: Decoding,
+    *,
+    told: Sequence[str] = (),
 ) -> str:
     """Of everything the answers depend on."""
-    return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding)
+    return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding, list(told))
 
 
 def probe(
@@ -73,17 +91,22 @@ def probe(
     chains: Sequence[Chain],
     *,
     decoding: Decoding,
+    told: Sequence[str] = (),
 ) -> str | None:
-    """Start the job ``probe``: the prompts and the hops of the chains, without and with one edit."""
+    """Start the job ``probe``: the prompts and the chains, without and with one edit, and without it but told.
+
+    `told` are the sentences it is told instead of being edited; without any, that is not asked.
+    """
     lm = resident.lm
     earlier = state.live_patches(lm, before=entry.id)
-    made_from = probe_fingerprint(state, lm, entry, prompts, decoding)
-    hops = list(dict.fromkeys(prompt for chain in chains for _, prompt in chain.hops))
+    made_from = probe_fingerprint(state, lm, entry, prompts, decoding, told=told)
+    hops = list(dict.fromkeys(question for chain in chains for question in chain.questions))
 
     def work(progress: Progress) -> None:
         begin = time.perf_counter()
         with attached(earlier, lm):
             (before, after), hop_by_hop = _asked(lm, entry.patch, prompts, hops, decoding, progress)
+            answers = ask_told(lm, prompts, told, decoding=decoding, progress=progress) if told else None
         progress.check()
         run = ProbeRun(
             entry_id=entry.id,
@@ -92,6 +115,7 @@ def probe(
             chains=tuple(chains),
             hops=hop_by_hop,
             decoding=decoding,
+            told=answers,
             seconds=time.perf_counter() - begin,
         )
         state.keep("probe", run, made_from=made_from)

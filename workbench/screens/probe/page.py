@@ -8,6 +8,7 @@ from workbench import wording
 from workbench.screens.probe import actions as probe_actions
 from workbench.screens.probe import panels as probe_panels
 from workbench.shared import actions, panels
+from workbench.shared.told import choose_telling, what_is_told
 from workbench.state import session
 
 __all__ = ["show"]
@@ -29,15 +30,17 @@ def show() -> None:
         kinds, _ = probe_panels.choose_kinds(probe_actions.generated(context))
         own = probe_panels.typed_prompts()
         decoding = probe_panels.choose_decoding()
+        told = what_is_told([context], choose_telling("probe-told"))
     prompts = (*kinds, *own)
     chains = probe_actions.chain_prompts(context)
-    made_from = probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding)
+    made_from = probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding, told=told)
 
     job = state.job("probe")
     is_running = job is not None and not job.is_finished
-    label = f"Ask {len(prompts)} prompts before and after"
+    label = f"Ask {len(prompts)} prompts before and after" + (", and told" if told else "")
     if st.button(label, type="primary", icon=":material/quiz:", disabled=not prompts, key="ask"):
-        panels.message(probe_actions.probe(state, resident, entry, prompts, chains, decoding=decoding), kind="warning")
+        said = probe_actions.probe(state, resident, entry, prompts, chains, decoding=decoding, told=told)
+        panels.message(said, kind="warning")
         job = state.job("probe")
         is_running = job is not None and not job.is_finished
     if job is not None and is_running:
@@ -52,4 +55,4 @@ def show() -> None:
     is_stale = kept.is_stale(made_from)
     panels.stale_note(is_stale)
     with st.container(key="stale-probe" if is_stale else "probe-result"):
-        probe_panels.show(kept.value)
+        probe_panels.show(kept.value, edit=f"{context.edit.prompt} → {context.edit.new_object}")

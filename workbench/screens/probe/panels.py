@@ -9,13 +9,16 @@ import streamlit as st
 from kgmet.base.errors import KgmetError
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding
-from kgmet.measure.compare import AnswerPair
 from kgmet.measure.question import Form, Question, QuestionKind
 from workbench import wording
+from workbench.drawing.answers import AnswerRow, answer_table
+from workbench.drawing.hop_line import HopLine, State, hop_line_html, hop_line_sentence
+from workbench.drawing.hop_svg import hop_line_svg
 from workbench.screens.probe import tables as probe_tables
 from workbench.screens.probe.tables import KINDS
 from workbench.screens.probe.values import ProbeRun
-from workbench.shared.panels import message
+from workbench.shared.panels import message, theme
+from workbench.shared.told import form_caption
 from workbench.state.values import StackEntry
 
 __all__ = ["choose_decoding", "choose_kinds", "fits", "own_prompts", "show", "typed_prompts"]
@@ -109,47 +112,85 @@ def choose_decoding() -> Decoding:
     )
 
 
-def show(run: ProbeRun) -> None:
-    """Summary, chains, the prompts kind by kind, and files to take away."""
+def show(run: ProbeRun, *, edit: str) -> None:
+    """The chains, the summary, the prompts kind by kind, and files to take away."""
+    if run.chains:
+        _hop_by_hop(run, edit)
     st.subheader("By kind", anchor=False)
     st.caption(f"{wording.VERDICT_HELP} With few prompts the interval is wide.")
-    frame = probe_tables.summary_frame(run.comparison.summaries())
     share = st.column_config.ProgressColumn("said or unchanged", format="%.0f %%", min_value=0, max_value=100)
     st.dataframe(
-        frame, hide_index=True, column_config={"said or unchanged": share}, alt="How many prompts of each kind are said"
+        probe_tables.summary_frame(run),
+        hide_index=True,
+        column_config={"said or unchanged": share},
+        alt="How many prompts of each kind are said",
     )
-    if run.chains:
-        st.subheader("Hop by hop", anchor=False)
-        st.caption("Each fact of a chain asked on its own, with the edit on. The first ✗ is where the chain breaks.")
-        for chain in run.chains:
-            st.html(probe_tables.chain_html(run, chain)[0])
     st.subheader("Prompt by prompt", anchor=False)
-    asked = f"{len(run.comparison.pairs)} prompts before and after in {run.seconds:.1f} s"
+    sides = "before and after" if run.told is None else "before, after and told"
     is_silent = any(not pair.after.said.strip() for pair in run.comparison.pairs)
     silent = " ∅: the model ends its text at once." if is_silent else ""
-    st.caption(f"{asked}. Words that differ are marked. {wording.VERDICT_HELP}{silent}")
-    pairs = list(zip(run.comparison.pairs, run.divergence, strict=True))
+    st.caption(
+        f"{len(run.comparison.pairs)} prompts {sides} in {run.seconds:.1f} s. Names of the expected and the rejected "
+        f"answer are marked. {wording.VERDICT_HELP}{silent}"
+    )
+    if run.told is not None:
+        form_caption(run.told.sentences)
     for kind, (name, about) in KINDS.items():
-        mine = [(pair, value) for pair, value in pairs if pair.after.question.kind is kind]
-        if mine:
-            with st.expander(f"{name}: {_counted(kind, [pair for pair, _ in mine])}", expanded=kind in _OPEN):
+        rows = probe_tables.answer_rows(run, kind)
+        if rows:
+            with st.expander(f"{name}: {_counted(kind, rows)}", expanded=kind in _OPEN):
                 st.caption(about)
-                st.html(probe_tables.pair_table(mine))
+                st.html(answer_table(rows))
     _downloads(run)
+
+
+def _hop_by_hop(run: ProbeRun, edit: str) -> None:
+    lines = [line for chain in run.chains if (line := probe_tables.hop_line(run, chain)) is not None]
+    if not lines:
+        return
+    st.subheader("Hop by hop", anchor=False)
+    st.caption("Each fact of a chain asked on its own, then all of them in one question, without and with the edit.")
+    longest = max(range(len(lines)), key=lambda number: len(lines[number].stations))
+    chosen = st.selectbox(
+        "Chain", range(len(lines)), index=longest, format_func=lambda n: _chain_name(lines[n]), key="probe-chain"
+    )
+    line = lines[chosen]
+    st.markdown(wording.safe(hop_line_sentence(line)))
+    st.html(hop_line_html(line))
+    st.download_button(
+        "SVG",
+        hop_line_svg(line, title=edit, theme=theme()),
+        "hop-by-hop.svg",
+        "image/svg+xml",
+        icon=":material/download:",
+        on_click="ignore",
+        key="get-hops",
+        help="The line as a picture, with the edit's sentence and what the signs mean",
+    )
+
+
+def _chain_name(line: HopLine) -> str:
+    ends = " → ".join([line.start, *(station.name for station in line.stations)])
+    holds = line.whole is not None and line.whole.state is State.HELD
+    where = "every hop is said" if line.breaks_at is None else f"breaks at hop {line.breaks_at}"
+    whole = "" if line.whole is None else f", the whole question {'is answered' if holds else 'is not'}"
+    return f"{ends}: {where}{whole}"
 
 
 _OPEN = (QuestionKind.MULTI_HOP, QuestionKind.REWRITE, QuestionKind.OWN)
 
 
-def _counted(kind: QuestionKind, pairs: Sequence[AnswerPair]) -> str:
-    """How many of a kind are said, before and after."""
-    judged = [pair for pair in pairs if pair.holds is not None]
+def _counted(kind: QuestionKind, rows: Sequence[AnswerRow]) -> str:
+    """How many of a kind are said: before, after, told."""
+    judged = [row for row in rows if row.pair.holds is not None]
     if not judged:
-        return f"{len(pairs)} asked"
-    said = sum(pair.holds is True for pair in judged)
+        return f"{len(rows)} asked"
+    said = sum(row.pair.holds is True for row in judged)
+    pairs = [row.told_pair for row in judged if row.told_pair is not None]
+    told = f", {sum(pair.holds is True for pair in pairs)} told" if pairs else ""
     if kind.should_stay:
-        return f"{said} of {len(judged)} unchanged"
-    return f"says {said} of {len(judged)}, {sum(pair.before.says for pair in judged)} before"
+        return f"{said} of {len(judged)} unchanged{told}"
+    return f"says {said} of {len(judged)}, {sum(row.pair.before.says for row in judged)} before{told}"
 
 
 def _downloads(run: ProbeRun) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 
-from kgmet.lm.say.score import AnswerScore
-from kgmet.measure.compare import AnswerPair, KindSummary
+from kgmet.measure.answer import Answer
+from kgmet.measure.compare import AnswerPair
 from kgmet.measure.metrics import wilson_interval
-from kgmet.measure.question import QuestionKind
-from workbench.drawing.tables import chip, marked_difference
+from kgmet.measure.question import Form, QuestionKind
+from kgmet.measure.verdict import Verdict, judged_text
+from workbench.drawing.answers import AnswerRow
+from workbench.drawing.hop_line import HopLine, Station, mark_of
 from workbench.screens.probe.values import Chain, ProbeRun
-from workbench.wording import percent, short
+from workbench.wording import safe, short
 
-__all__ = ["KINDS", "chain_html", "pair_table", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
+__all__ = ["KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
 
 KINDS = {
     QuestionKind.MULTI_HOP: (
@@ -36,42 +37,64 @@ KINDS = {
 """Kind → (heading, what it asks)."""
 
 
-def pair_table(pairs: Sequence[tuple[AnswerPair, float]]) -> str:
-    """Prompt by prompt, before and after side by side; with each pair its KL in nats."""
-    rows = []
-    for pair, divergence in pairs:
-        prompt = pair.after.question
-        before, after = marked_difference(pair.before.said.strip(), pair.after.said.strip())
-        about = f"expects {prompt.expected}" if prompt.expected else "nothing expected"
-        about += f", not {prompt.rejected}" if prompt.rejected else ""
-        path = f"<small>{html.escape(prompt.path)}</small>" if prompt.path else ""
-        rows.append(
-            f"<tr><td>{html.escape(prompt.text)}<small>{html.escape(about)}</small>{path}</td>"
-            f"<td>{before or '∅'}</td><td>{after or '∅'}</td>"
-            f'<td class="num">{_moved(pair.before.expected, pair.after.expected)}</td>'
-            f'<td class="num">{_moved(pair.before.rejected, pair.after.rejected)}</td>'
-            f'<td class="num">{_ranks(pair)}</td><td class="num">{divergence:.3g}</td><td>{chip(pair)}</td></tr>'
-        )
-    names = ("prompt", "before", "after", "p expected", "p rejected", "rank", "KL, nats", "verdict")
-    head = "".join(f"<th>{name}</th>" for name in names)
-    return f'<div class="kg-table-wrap"><table class="kg-table kg-probes"><tr>{head}</tr>{"".join(rows)}</table></div>'
+def answer_rows(run: ProbeRun, kind: QuestionKind) -> list[AnswerRow]:
+    """The prompts of one kind with their answers, and how far the next token's probabilities moved."""
+    pairs = run.comparison.pairs
+    told: Sequence[Answer | None] = [None] * len(pairs) if run.told is None else run.told.answers
+    return [
+        AnswerRow(pair=pair, told=answer, about=pair.after.question.path, note=f"KL {divergence:.3g} nats")
+        for pair, answer, divergence in zip(pairs, told, run.divergence, strict=True)
+        if pair.after.question.kind is kind
+    ]
 
 
-def _moved(before: AnswerScore | None, after: AnswerScore | None) -> str:
-    if before is None or after is None:
-        return "–"
-    return f"{percent(before.probability)}<br>→ {percent(after.probability)}"
+def hop_line(run: ProbeRun, chain: Chain) -> HopLine | None:
+    """One chain as a line of stations; ``None`` if a hop of it was not asked."""
+    stations = []
+    for triple, question in chain.hops:
+        pair = run.hop(question)
+        if pair is None:
+            return None
+        is_edited = question.kind is QuestionKind.REWRITE
+        stations.append(_station(pair, relation=triple.relation.label, is_known=is_edited or pair.before.says))
+    whole = None if chain.whole is None else run.hop(chain.whole)
+    knew = whole is not None and (whole.before.says or whole.before.says_rejected)
+    return HopLine(
+        start=chain.hops[0][0].subject.label,
+        stations=tuple(stations),
+        whole=None if whole is None else _station(whole, relation="", is_known=knew),
+    )
 
 
-def _ranks(pair: AnswerPair) -> str:
-    if pair.before.expected is None or pair.after.expected is None:
-        return "–"
-    return f"{pair.before.expected.rank} → {pair.after.expected.rank}"
+def _station(pair: AnswerPair, *, relation: str, is_known: bool) -> Station:
+    before, after = mark_of(pair)
+    return Station(
+        name=pair.after.question.expected or "",
+        relation=relation,
+        asked=pair.after.question.text + (" …" if pair.after.question.is_cloze else ""),
+        before=_brief(pair.before),
+        after=_brief(pair.after),
+        mark_before=before,
+        mark_after=after,
+        is_known=is_known,
+    )
 
 
-def summary_frame(summaries: Sequence[KindSummary]) -> pd.DataFrame:
+def _brief(answer: Answer) -> str:
+    """The first sentence, where it alone would be judged as the whole answer is; else as much as there is room for."""
+    text, question = " ".join(answer.text.split()), answer.question
+    sentence = judged_text(text, Form.CLOZE, (*question.expected_names, *question.rejected_names))
+    alone = replace(answer, said=sentence)
+    if (alone.says, alone.says_rejected) == (answer.says, answer.says_rejected):
+        return short(sentence, 160)
+    return short(text, 240)
+
+
+def summary_frame(run: ProbeRun) -> pd.DataFrame:
     """One row per kind: how many are said and how many only preferred, and the share said with its 95 % interval."""
     rows = []
+    told = {item.kind: item for item in (run.told_comparison.summaries() if run.told_comparison else ())}
+    summaries = run.comparison.summaries()
     for item in sorted(summaries, key=lambda one: list(KINDS).index(one.kind)):
         low, high = wilson_interval(item.says_after, item.n)
         rows.append(
@@ -80,6 +103,7 @@ def summary_frame(summaries: Sequence[KindSummary]) -> pd.DataFrame:
                 "n": item.n,
                 "says before": f"{item.says_before}/{item.n}",
                 "says after": f"{item.says_after}/{item.n}",
+                **({"says when told": f"{told[item.kind].says_after}/{item.n}"} if told else {}),
                 "only prefers before": f"{item.prefers_before}/{item.n}",
                 "only prefers after": f"{item.prefers_after}/{item.n}",
                 "said or unchanged": 100 * item.says_after / item.n,
@@ -89,70 +113,65 @@ def summary_frame(summaries: Sequence[KindSummary]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def chain_html(run: ProbeRun, chain: Chain) -> tuple[str, int | None]:
-    """One chain with every hop's answer after the edit, and the position (from 1) where it breaks, if it does."""
-    item = chain.consequence
-    parts = [f'<span class="node held">{html.escape(chain.hops[0][0].subject.label)}</span>']
-    broken: int | None = None
-    for number, (triple, prompt) in enumerate(chain.hops, start=1):
-        pair = run.hop(prompt)
-        said = "not asked" if pair is None else short(pair.after.said.strip().split("\n")[0], 40)
-        score = None if pair is None or pair.after.expected is None else pair.after.expected
-        does_hold = pair is not None and pair.after.says
-        if not does_hold and broken is None:
-            broken = number
-        shown = percent(None if score is None else score.probability)
-        tail = "" if does_hold else f" – says “{html.escape(said)}”"
-        parts.append(f'<span class="edge">–{html.escape(triple.relation.label)}→</span>')
-        kind = "held" if does_hold else "broken"
-        mark = "✓" if does_hold else "✗"
-        parts.append(f'<span class="node {kind}">{mark} {html.escape(triple.object.label)} {shown}{tail}</span>')
-    whole = [pair for pair in run.comparison.pairs if pair.after.question.source_id == item.id]
-    said_now, said_before = sum(pair.after.says for pair in whole), sum(pair.before.says for pair in whole)
-    if broken is not None:
-        parts.append(f'<span class="edge">breaks at hop {broken} of {len(chain.hops)}</span>')
-    if whole:
-        parts.append(
-            f'<span class="edge">asked as a whole: says {said_now} of {len(whole)}, {said_before} before</span>'
-        )
-    return f'<div class="kg-chain">{"".join(parts)}</div>', broken
-
-
 def probe_frame(run: ProbeRun) -> pd.DataFrame:
-    """Everything a run found, one row per prompt, as plain values for a file."""
-    rows = []
-    for pair, divergence in zip(run.comparison.pairs, run.divergence, strict=True):
-        prompt = pair.after.question
-        row: dict[str, object] = {
-            "kind": prompt.kind.value,
-            "prompt": prompt.text,
-            "expected": prompt.expected,
-            "rejected": prompt.rejected,
-            "path": prompt.path,
-            "answer before": pair.before.said,
-            "answer after": pair.after.said,
-        }
-        for side, result in (("before", pair.before), ("after", pair.after)):
-            for which, score in (("expected", result.expected), ("rejected", result.rejected)):
-                row[f"p {which} {side}"] = None if score is None else score.probability
-            row[f"rank {side}"] = None if result.expected is None else result.expected.rank
-        row |= {
-            "KL nats": divergence,
-            "form": pair.after.form.value,
-            "verdict before": None if pair.before.verdict is None else pair.before.verdict.value,
-            "verdict after": None if pair.verdict is None else pair.verdict.value,
-        }
-        rows.append(row)
+    """Everything a run found, one row per prompt, then one per hop of a chain, as plain values for a file."""
+    told: Sequence[Answer | None] = [None] * len(run.comparison.pairs) if run.told is None else run.told.answers
+    rows = [
+        {"kind": pair.after.question.kind.value, **_values(pair), "KL nats": divergence, **_told_values(pair, answer)}
+        for pair, answer, divergence in zip(run.comparison.pairs, told, run.divergence, strict=True)
+    ]
+    rows += [{"kind": "hop", **_values(pair)} for pair in run.hops.pairs]
     return pd.DataFrame(rows)
 
 
+def _values(pair: AnswerPair) -> dict[str, object]:
+    prompt = pair.after.question
+    row: dict[str, object] = {
+        "prompt": prompt.text,
+        "expected": prompt.expected,
+        "rejected": prompt.rejected,
+        "path": prompt.path,
+        "answer before": pair.before.said,
+        "answer after": pair.after.said,
+    }
+    for side, result in (("before", pair.before), ("after", pair.after)):
+        row |= _scores(side, result)
+    return row | {
+        "form": pair.after.form.value,
+        "verdict before": _verdict(pair.before.verdict),
+        "verdict after": _verdict(pair.verdict),
+    }
+
+
+def _told_values(pair: AnswerPair, answer: Answer | None) -> dict[str, object]:
+    if answer is None:
+        return {}
+    judged = AnswerPair(before=pair.before, after=answer)
+    return {"answer told": answer.said, **_scores("told", answer), "verdict told": _verdict(judged.verdict)}
+
+
+def _scores(side: str, answer: Answer) -> dict[str, object]:
+    return {
+        f"p expected {side}": answer.p_expected,
+        f"p rejected {side}": answer.p_rejected,
+        f"rank {side}": None if answer.expected is None else answer.expected.rank,
+    }
+
+
+def _verdict(verdict: Verdict | None) -> str | None:
+    return None if verdict is None else verdict.value
+
+
 def probe_json(run: ProbeRun) -> str:
-    """The comparison as JSON, with KL and decoding."""
+    """The comparison as JSON, with KL, decoding, what was told and answered then, and the chains hop by hop."""
     pairs = zip(run.comparison.to_json(), run.divergence, strict=True)
+    told = None if run.told is None else [answer.to_json() for answer in run.told.answers]
     data = {
         "entry": run.entry_id,
         "decoding": asdict(run.decoding),
         "pairs": [{**pair, "kl_nats": divergence} for pair, divergence in pairs],
+        "told": None if run.told is None else {"sentences": list(run.told.sentences), "answers": told},
+        "hops": run.hops.to_json(),
     }
     return json.dumps(data, ensure_ascii=False, indent=1)
 
@@ -165,12 +184,19 @@ def probe_markdown(run: ProbeRun) -> str:
         "prompt",
         "answer before",
         "answer after",
+        *(["answer told"] if run.told is not None else []),
         "p expected before",
         "p expected after",
         "verdict after",
+        *(["verdict told"] if run.told is not None else []),
     ]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for _, row in frame[columns].iterrows():
-        cells = [f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in row]
-        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else safe(str(value))

@@ -7,23 +7,37 @@ from dataclasses import dataclass
 from kgmet.graph.reading.consequences import Consequence
 from kgmet.graph.triple import Triple
 from kgmet.measure.ask import Decoding
-from kgmet.measure.compare import AnswerPair, Comparison
+from kgmet.measure.compare import AnswerPair, Comparison, compare_answers
 from kgmet.measure.question import Question
+from kgmet.measure.told import Told
 
 __all__ = ["Chain", "ProbeRun"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object."""
+    """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object.
+
+    `whole` is the question over all of them, as a person asks it; ``None`` where no wording is known.
+    """
 
     consequence: Consequence
     hops: tuple[tuple[Triple, Question], ...]
+    whole: Question | None = None
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """Everything that is asked along the chain."""
+        return (*(question for _, question in self.hops), *(() if self.whole is None else (self.whole,)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbeRun:
-    """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains."""
+    """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains.
+
+    `told` holds the answers of the model before the edit to the same prompts, told the facts first; ``None`` if that
+    was not asked.
+    """
 
     entry_id: str
     comparison: Comparison
@@ -31,7 +45,15 @@ class ProbeRun:
     chains: tuple[Chain, ...]
     hops: Comparison
     decoding: Decoding
+    told: Told | None = None
     seconds: float = 0.0
+
+    @property
+    def told_comparison(self) -> Comparison | None:
+        """The same prompts, without the edit and told."""
+        if self.told is None:
+            return None
+        return compare_answers([pair.before for pair in self.comparison.pairs], self.told.answers)
 
     def hop(self, prompt: Question) -> AnswerPair | None:
         """The answers to one hop's prompt."""

@@ -1,0 +1,65 @@
+"""An address that fills the Edit form with a fact: made from a draft, and read back as nothing but text.
+
+It holds the texts and the relation, never whose session it was. What is read is checked and put into the form; whether
+it is applied is up to the person who sees it there.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from kgmet.fact import MAX_OBJECT, MAX_SUBJECT, MAX_TEMPLATE
+from workbench.state.values import FactDraft
+
+__all__ = ["LinkedFact", "link_to", "read_link"]
+
+_NAMES = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object", "relation": "relation"}
+"""Name in the address → field of the draft."""
+_LONGEST = {
+    "subject": MAX_SUBJECT,
+    "prompt": MAX_TEMPLATE,
+    "new_object": MAX_OBJECT,
+    "old_object": MAX_OBJECT,
+    "relation": 80,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedFact:
+    """What an address says: a draft for the form, ``None`` if it holds none, and what of it was not taken and why."""
+
+    draft: FactDraft | None
+    refused: tuple[str, ...] = ()
+
+
+def link_to(address: str, draft: FactDraft) -> str:
+    """Return the address, from that of the page it is made on, that fills the form with this draft."""
+    texts = {name: getattr(draft, field) for name, field in _NAMES.items()}
+    base = address.split("?")[0].split("#")[0]
+    return f"{base}?{urlencode({name: text for name, text in texts.items() if text})}"
+
+
+def read_link(parameters: Mapping[str, str]) -> LinkedFact:
+    """Read the parameters of an address; unknown ones are nobody's business and are left alone."""
+    taken: dict[str, Any] = {}
+    refused: list[str] = []
+    for name, field in _NAMES.items():
+        text = parameters.get(name, "").strip()
+        fault = _fault(text, _LONGEST[field])
+        if fault:
+            refused.append(f"The link's “{name}” {fault}, so it was left out.")
+        elif text:
+            taken[field] = text
+    return LinkedFact(draft=replace(FactDraft(), **taken) if taken else None, refused=tuple(refused))
+
+
+def _fault(text: str, longest: int) -> str:
+    if len(text) > longest:
+        return f"has {len(text):,} characters, and at most {longest:,} are read"
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        return "holds line breaks or control characters"
+    return ""
