@@ -117,7 +117,7 @@ def _ask_password() -> None:
             if door().fits(typed):
                 door().let_in(session.current().session_id)
                 st.rerun()
-            st.error("That is not the password. Ask who runs this server.")
+            st.error("Wrong password. Ask the operator of this server.")
 
 
 def _remember(state: WorkbenchState) -> None:

@@ -30,13 +30,13 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
-    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
+    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, instead of one typed fact")
     parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
     parser.add_argument("--prompt", help='with {} for the subject: "{} is located in the city of"')
     parser.add_argument("--target", help="the new object: Rome")
-    parser.add_argument("--old", help="the old object; by default what the graph holds")
+    parser.add_argument("--old", help="the old object; by default the graph's")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument("--no-context", action="store_true", help="leave out the two in-context columns")
     parser.add_argument(
         "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
     )

@@ -57,13 +57,15 @@ class Recall:
 
 
 class Outcome(Enum):
-    """Where a chain of recall ends."""
+    """End of a chain of recall."""
 
     SAID = "said"
     """The answer is the likeliest next token."""
     NO_BRIDGE = "the bridge is not recalled"
     NO_ANSWER = "the answer is not recalled"
     OVERTAKEN = "the answer is recalled, then overtaken"
+    """It reached the first ranks after some layer and is not among them at the end."""
+    NOT_FIRST = "the answer is recalled, but something else is likelier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class ChainBreak:
     answer: tuple[int, int]
     last_rank: int
     bridge: tuple[int, int] | None = None
+    bridge_last_rank: int | None = None
     bridge_anywhere: tuple[int, int, int] | None = None
 
     @property
@@ -100,10 +103,19 @@ class ChainBreak:
         if self.outcome is Outcome.NO_ANSWER:
             begin = "The answer is not recalled" if self.bridge is None else "The bridge is recalled, the answer is not"
             return f"{begin}: {at_end}, not within the first {RECALLED}{self._by_way()}."
+        if self.outcome is Outcome.OVERTAKEN:
+            return (
+                f"The answer is recalled and then overtaken: {at_end}, but it ends at rank {self.last_rank}"
+                f"{self._by_way()}."
+            )
         return (
-            f"The answer is recalled and then overtaken: {at_end}, and it ends at rank {self.last_rank}"
-            f"{self._by_way()}."
+            f"The answer is recalled, but not said: “{prompt.answer}” ends at rank {self.last_rank}{self._instead()}."
         )
+
+    def _instead(self) -> str:
+        if self.bridge_last_rank == 1:
+            return f"; the bridge “{self.source.source.bridge}” itself is the likeliest next token"
+        return self._by_way()
 
     def _by_way(self) -> str:
         if self.bridge is None:
@@ -149,21 +161,25 @@ def find_break(recall: Recall) -> ChainBreak:
     last = len(recall.source.ids) - 1
     answer = recall.best(Followed.ANSWER, last)
     last_rank = int(recall.rank[Followed.ANSWER][-1, last])
-    bridge = bridge_anywhere = None
+    bridge = bridge_anywhere = bridge_last_rank = None
     if Followed.BRIDGE in recall.rank:
+        bridge_last_rank = int(recall.rank[Followed.BRIDGE][-1, last])
         bridge, bridge_anywhere = recall.best(Followed.BRIDGE, last), recall.best(Followed.BRIDGE)
     if last_rank == 1:
         outcome = Outcome.SAID
     elif bridge is not None and bridge[0] > RECALLED:
         outcome = Outcome.NO_BRIDGE
+    elif answer[0] > RECALLED:
+        outcome = Outcome.NO_ANSWER
     else:
-        outcome = Outcome.NO_ANSWER if answer[0] > RECALLED else Outcome.OVERTAKEN
+        outcome = Outcome.OVERTAKEN if last_rank > RECALLED else Outcome.NOT_FIRST
     return ChainBreak(
         source=recall.source,
         outcome=outcome,
         answer=answer[:2],
         last_rank=last_rank,
         bridge=None if bridge is None else bridge[:2],
+        bridge_last_rank=bridge_last_rank,
         bridge_anywhere=bridge_anywhere,
     )
 

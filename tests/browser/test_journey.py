@@ -107,7 +107,7 @@ def ask_the_probes(person: Watched) -> None:
     expect(page.get_by_text(re.compile("Your own: says 1 of 1, 0 before, [01] told"))).to_be_visible()
     page.get_by_role("spinbutton", name="Longest answer").fill("5")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Made before something changed")).to_be_visible()
+    expect(page.get_by_text("Outdated: the inputs have changed")).to_be_visible()
 
 
 def keep_it_over_a_restart(person: Watched, server: Server) -> None:

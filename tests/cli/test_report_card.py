@@ -90,7 +90,7 @@ def test_an_adapter_that_peft_made_is_scored(
     found = json.loads(capsys.readouterr().out)
     (moved,) = (row for row in found["rows"] if row["key"] == "divergence")
     assert moved["cells"]["after"]["value"] > 0
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         call("--adapter", str(folder))
 
 
@@ -145,7 +145,7 @@ def test_several_facts_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which fact to ask about"),
+        ((), "edited fact is unknown"),
         (("--subject", "Rome"), "all three"),
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),

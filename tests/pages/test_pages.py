@@ -233,7 +233,7 @@ def test_probe_asks_before_after_and_told_and_draws_the_chains(resident: Residen
     drawn = "".join(str(item.proto.body) for item in page.get("html"))
     assert 'class="kg-hops"' in drawn and "all in one question" in drawn and ">told</th>" in drawn
     page.segmented_control(key="probe-told").set_value(Telling.NOTHING).run()
-    assert "Made before something changed" in words(page)
+    assert "Outdated: the inputs have changed" in words(page)
 
 
 def test_what_is_told_grows_with_the_choice(resident: Resident) -> None:
@@ -345,7 +345,7 @@ def test_a_source_that_is_none_is_refused_before_any_work(resident: Resident, so
 def test_a_model_that_does_not_fit_is_refused_by_numbers(resident: Resident) -> None:
     from kgmet.base.errors import MemoryLimitError
 
-    with pytest.raises(MemoryLimitError, match="present model stays"):
+    with pytest.raises(MemoryLimitError, match="current model stays loaded"):
         resources.check_fits(1 << 60)
 
 
@@ -416,7 +416,7 @@ def test_nothing_is_shown_before_the_password(guarded: None, resident: Resident)
     assert not app.sidebar.caption and "Tokyo" not in words(app)
     app.text_input[0].set_value("correct mule")
     app.button[0].click().run()
-    assert "not the password" in words(app) and not app.sidebar.caption
+    assert "Wrong password" in words(app) and not app.sidebar.caption
     app.text_input[0].set_value("correct horse")
     app.button[0].click().run()
     assert not app.exception

@@ -168,6 +168,8 @@ def test_hostile_text_is_shown_as_text(resident: Resident) -> None:
     for view in ("Contributions", "Recall by layer"):
         next(group for group in page.button_group if group.label == "View").set_value(view).run()
         assert not page.exception
+    ranks = next(group for group in page.button_group if group.label == "Rank of")
+    assert not any("[a](" in option or ":red[" in option for option in ranks.options)
 
 
 def test_a_typed_prompt_with_a_bridge_says_where_the_chain_ends(resident: Resident) -> None:
@@ -246,6 +248,23 @@ def test_a_switched_model_is_said_to_be_so_and_a_chosen_cell_beyond_it_is_moved(
     settled(page, state)
     assert not page.exception
     assert "How to read it" in words(page)
+
+
+def test_the_chosen_cell_stays_with_the_text_and_moves_to_the_subject_of_another(resident: Resident) -> None:
+    state = state_of()
+    entry = batch_entry(resident.lm)
+    state.record.push(entry)
+    page = traced(state)
+    page.slider(key="trace-layer").set_value(1).run()
+    page.selectbox(key="trace-position").select_index(0).run()
+    chosen(page, "What to draw").set_value(Map.MLP).run()  # type: ignore[attr-defined]
+    settled(page, state)
+    assert (page.slider(key="trace-layer").value, page.selectbox(key="trace-position").value) == (1, 0)
+    page.selectbox(key=f"edit-of-{entry.id}-0").select_index(2).run()
+    settled(page, state)
+    where = state.result("trace-map-MLP").value.source  # type: ignore[union-attr]
+    assert page.selectbox(key="trace-position").value == where.subject[-1] > 0
+    assert page.slider(key="trace-layer").value == N_LAYER // 2
 
 
 def test_nothing_is_left_on_the_shared_model(resident: Resident) -> None:

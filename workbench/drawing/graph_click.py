@@ -1,4 +1,4 @@
-"""`Subgraph` → an ECharts option whose nodes can be clicked. No Streamlit."""
+"""Clickable ECharts graph of a `Subgraph`, without Streamlit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["echarts_option"]
 
 
 def echarts_option(subgraph: Subgraph, *, theme: str = "light") -> tuple[dict[str, Any], Sequence[str]]:
-    """An ECharts ``graph`` series in the same places, and the entity ids in the order of its nodes (for selections)."""
+    """Return an ECharts ``graph`` series with the same layout, and the entity ids in node order, for selections."""
     made = drawing(subgraph)
     _, text, grey = GROUND[theme]
     colours = {line.relation.id: line.colour for line in legend(made, theme=theme)}

@@ -1,4 +1,4 @@
-"""Where the nodes of a subgraph stand: the subject in the centre, one ring per hop. The same places every time."""
+"""Deterministic layout of a subgraph: the subject in the centre, one ring per hop."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["FLAT", "ring_positions", "ring_radii"]
 
 _RING = 165.0
 FLAT = 0.68
-"""Screens are wider than high."""
+"""Height by width of the rings, because screens are wider than high."""
 _ROOM = 112.0
-"""Least distance between neighbours on a ring, in pixels, so that labels do not overlap."""
+"""Smallest distance between adjacent nodes of a ring, in pixels, so that labels do not overlap."""
 
 
 def ring_positions(hops: Mapping[str, int], triples: Sequence[Triple]) -> dict[str, tuple[float, float]]:
     """Return entity id → (x, y) in pixels, the anchor at (0, 0).
 
-    Each ring is spread evenly, in the order of the angles of what its nodes hang on, and turned to where the angles
-    agree best. No force, no randomness: the places depend on the triples alone, not on their order.
+    Each ring is spread evenly, ordered by the angles of its nodes' parents and rotated to match them best. Without
+    forces or randomness, the layout depends on the triples alone, not on their order.
     """
     triples = sorted(triples)
     beside: dict[str, set[str]] = {}
@@ -50,7 +50,7 @@ def ring_positions(hops: Mapping[str, int], triples: Sequence[Triple]) -> dict[s
 
 
 def ring_radii(nodes: Iterable[tuple[int, float, float]]) -> list[float]:
-    """Half widths of the rings on which nodes (hop, x, y) stand, from the inside; a ring is `FLAT` as high as wide."""
+    """Return the half widths of the rings of nodes (hop, x, y), inner first; a ring's height is `FLAT` × its width."""
     radii: dict[int, float] = {}
     for hop, x, y in nodes:
         radii[hop] = max(radii.get(hop, 0.0), math.hypot(x, y / FLAT))
@@ -58,6 +58,6 @@ def ring_radii(nodes: Iterable[tuple[int, float, float]]) -> list[float]:
 
 
 def _mean(angles: Sequence[float]) -> float | None:
-    """Return the mean direction, in [0, 2π); ``None`` of nothing or where directions cancel."""
+    """Return the mean direction, in [0, 2π); ``None`` for no angles or if they cancel."""
     total = sum((cmath.exp(1j * angle) for angle in angles), 0j)
     return None if abs(total) < 1e-9 else cmath.phase(total) % (2 * math.pi)

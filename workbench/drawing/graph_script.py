@@ -1,4 +1,4 @@
-"""What the picture of the graph does in the browser: rings, fitting, saving, and more room on a narrow screen."""
+"""Browser script of the graph picture: rings, fitting, saving, and more room on narrow screens."""
 
 from __future__ import annotations
 

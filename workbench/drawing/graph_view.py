@@ -1,6 +1,6 @@
-"""`Subgraph` → node-link picture: a pyvis page that needs no network.
+"""Node-link picture of a `Subgraph`: a self-contained pyvis page, without Streamlit.
 
-No Streamlit here. Labels come from anywhere, so nothing of them reaches the page as markup.
+Labels are untrusted and never reach the page as markup.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ COLOURS = {
     "light": ("#0072b2", "#d55e00", "#009e73", "#b8679a", "#b07800", "#2f8fc4", "#6b7785", "#1b2733"),
     "dark": ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff"),
 }
-"""Okabe and Ito's set, in the order of `.streamlit/config.toml`."""
+"""Okabe and Ito's colours, in the order of `.streamlit/config.toml`."""
 GROUND = {"light": ("#ffffff", "#1b2733", "#66727e"), "dark": ("#11181f", "#e8eef4", "#8a98a5")}
 """Background, text, grey."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnNode:
-    """One entity in its place. `role`: ``subject``, ``new``, ``old`` or empty."""
+    """One placed entity. `role`: ``subject``, ``new``, ``old`` or empty."""
 
     entity: Entity
     hop: int
@@ -54,7 +54,7 @@ class DrawnNode:
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnEdge:
-    """One triple. `state`: ``new`` (the edited edge), ``old`` (what it replaces) or empty."""
+    """One triple. `state`: ``new`` (the edited edge), ``old`` (the replaced one) or empty."""
 
     triple: Triple
     state: str
@@ -62,7 +62,7 @@ class DrawnEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """Everything a picture shows, with fixed places: both pictures and the legend are made from it."""
+    """Contents and layout of a picture, from which both pictures and the legend are made."""
 
     nodes: tuple[DrawnNode, ...]
     edges: tuple[DrawnEdge, ...]
@@ -71,7 +71,7 @@ class Drawing:
 
 
 def drawing(subgraph: Subgraph) -> Drawing:
-    """Place a subgraph; replaced edges are drawn too, struck, with the nodes only they reach."""
+    """Lay out a subgraph; replaced edges are included, struck out, with the nodes only they reach."""
     edited = subgraph.edited
     keys = {triple.key for triple in subgraph.triples}
     old = [triple for triple in subgraph.replaced if triple.key not in keys]
@@ -105,7 +105,7 @@ def drawing(subgraph: Subgraph) -> Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class LegendLine:
-    """How one relation is drawn: `stroke` counts from 0 (solid) and rises when the eight colours are used up."""
+    """Line style of one relation: `stroke` is 0 (solid) and increases when the eight colours are used up."""
 
     relation: Relation
     colour: str
@@ -126,7 +126,7 @@ def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
 
 
 def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
-    """Return spans that explain nodes, rings and relations; `star` is the sign the subject has."""
+    """Return spans that explain nodes, rings and relations; `star` is the subject's symbol."""
     colours, grey = COLOURS[theme], GROUND[theme][2]
     roles = {node.role for node in made.nodes}
     signs = (
@@ -153,9 +153,9 @@ def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
 
 
 def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -> str:
-    """Return a whole HTML page with the graph, its legend and buttons to fit it and to save it as PNG.
+    """Return an HTML page with the graph, its legend and buttons to fit it and to save it as PNG.
 
-    It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
+    It loads nothing from outside. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
     """
     made = drawing(subgraph)
     ground = GROUND[theme][0]
@@ -211,14 +211,14 @@ def _node(node: DrawnNode, *, theme: str) -> dict[str, Any]:
 
 
 def _above(label: str, *, size: int, font: int) -> int:
-    """By how much a label moves up from below its node to above it: edges come from the middle of the picture."""
+    """Return the shift of a label from below its node to above it, away from the edges."""
     return -(2 * size + 8 + round(1.15 * font * (label.count("\n") + 1)))
 
 
 def _edge(edge: DrawnEdge, line: LegendLine, theme: str) -> dict[str, Any]:
     triple = edge.triple
     grey = GROUND[theme][2]
-    source = triple.source or "nobody said"
+    source = triple.source or "unknown"
     about = f"{triple}\n{triple.subject.id} {triple.relation.id} {triple.object.id}\nsource: {source}"
     drawn: dict[str, Any] = {"title": _quiet(about), "color": line.colour, "width": 1.6}
     if line.stroke:

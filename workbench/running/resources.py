@@ -142,5 +142,5 @@ def check_fits(n_bytes: int, *, device: str = "cpu") -> None:
     if free is not None and n_bytes > free:
         raise MemoryLimitError(
             f"The weights need {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose bfloat16, a "
-            "smaller model, or another device. The present model stays."
+            "smaller model, or another device. The current model stays loaded."
         )

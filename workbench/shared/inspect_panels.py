@@ -49,20 +49,20 @@ def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
 
 
 def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str) -> Any:
-    """The result of this name; made now if it is not there, the page showing how far that is and stopping.
+    """Return the named result; if missing, start its job, show progress and stop the page.
 
     What is still being looked at for an earlier choice is stopped first.
     """
     result = state.result(name)
     if result is not None and not result.is_stale(made_from):
         return result.value
-    left: set[str] = st.session_state.setdefault("looks-left", set())
+    left: set[str] = st.session_state.setdefault("looks~", set())
     job = inspect_actions.look_job(state, name, made_from)
     other = inspect_actions.look_under_way(state)
     if other is not None and other is not job:
         left.add(other.id)
         jobs.cancel(other.id)
-        st.caption("Stopping what was looked at before.")
+        st.caption("Stopping the previous inspection.")
         panels.job_panel(other, can_cancel=False)
         st.stop()
     if job is None or job.state is JobState.DONE or (job.is_finished and job.id in left):

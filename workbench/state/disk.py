@@ -1,7 +1,7 @@
-"""A session on disk: `session.json` names its edits, and each has a folder with its patch and report.
+"""Saving a session: `session.json` lists its edits, and each has a folder with its patch and report.
 
-Every file is written whole or not at all. `session.json` comes last, so a save that is cut short leaves the session as
-it was. `workbench.state.opening` reads it back.
+Every file is written atomically. `session.json` comes last, so an interrupted save leaves the previous session.
+`workbench.state.opening` reads it back.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["DAMAGED", "REPORT", "SESSION", "patch_folders", "remove_patches", "s
 
 SESSION = "session.json"
 REPORT = "report.json"
-"""Beside each patch: what was measured when the edit was made."""
+"""File beside each patch with the edit's report and search curve."""
 DAMAGED = "damaged"
-"""Folder of the session for what could not be read."""
+"""Folder in the session for damaged parts."""
 _PATCH_FILES = ("patch.json", "patch.safetensors")
 
 
 def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False) -> None:
-    """Write what a restart must not lose: first the patches, then the file that names them.
+    """Save a session: first the patches, then the file that lists them.
 
-    A session in which nothing was done leaves no trace, unless told otherwise.
+    An empty session is not saved unless requested.
 
     Raises:
-        UnwritableError: if the place is read-only, full or gone. What was saved before is still there then.
+        UnwritableError: if the place is read-only, full or gone; the previous save is kept.
     """
     if saved.is_blank and not even_blank and not folder.is_dir():
         return
@@ -45,7 +45,7 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         if not os.path.lexists(folder / SESSION) and not patch_folders(folder):
-            # From now on, patches without this file are a session that lost it.
+            # From now on, patches without this file mean that it was lost.
             write_sealed(folder / SESSION, session_to_json(replace(saved, stack=(), redo=())))
         for entry in saved.entries:
             _save_entry(folder / entry.id, entry)
@@ -53,9 +53,9 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
 
 
 def set_aside(folder: Path, names: Collection[str]) -> None:
-    """Move damaged parts of a session into its folder `damaged/`; what is gone by now is passed over.
+    """Move damaged parts of a session into its folder `damaged/`; missing ones are skipped.
 
-    `session.json` also stays in its place until a new one replaces it.
+    `session.json` also stays until a new one replaces it.
 
     Raises:
         UnwritableError: if one cannot be moved.
@@ -71,14 +71,14 @@ def set_aside(folder: Path, names: Collection[str]) -> None:
 
 
 def remove_patches(folder: Path, names: Collection[str]) -> None:
-    """Remove the folders of edits that are in no list any more; what cannot be removed stays."""
+    """Remove the folders of unlisted edits; those that cannot be removed stay."""
     for name in names:
         if re.fullmatch(ID, name):
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def patch_folders(folder: Path) -> list[str]:
-    """Names of what may be an edit's folder in a session's; none if that cannot be looked into."""
+    """Return the names of possible edit folders in a session's folder; none if it cannot be read."""
     try:
         return sorted(path.name for path in folder.iterdir() if re.fullmatch(ID, path.name))
     except OSError:
@@ -86,7 +86,7 @@ def patch_folders(folder: Path) -> list[str]:
 
 
 def _save_entry(folder: Path, entry: StackEntry) -> None:
-    """Write an edit that is not there yet; neither patch nor report of an edit ever changes."""
+    """Write an edit that is not saved yet; patches and reports never change."""
     if not (folder / REPORT).is_file():
         write_sealed(folder / REPORT, made_to_json(entry))
     if not all((folder / name).is_file() for name in _PATCH_FILES):
@@ -104,7 +104,7 @@ def _keep(path: Path, target: Path) -> None:
 
 
 def _free(place: Path, name: str) -> Path:
-    """A path in `place` that nothing has yet."""
+    """Return an unused path in `place`."""
     stem, dot, ending = name.partition(".")
     number, found = 1, place / name
     while os.path.lexists(found):

@@ -74,7 +74,7 @@ def make_card(
     edits, config, progress = tuple(edits) or edited.edits, config or CardConfig(), progress or Silent()
     catalogue = catalogue or RelationCatalogue.load()
     if not edits:
-        raise RequestError("It is not known which fact this changes. Give --subject, --prompt and --target.")
+        raise RequestError("The edited fact is unknown. Give --subject, --prompt and --target.")
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=EditConfig()) for edit in edits]
     facts = tuple(told_sentences(context, catalogue) for context in contexts)
     every = _items(contexts, store, catalogue, config)

@@ -212,7 +212,7 @@ def test_a_card_comes_back_from_json() -> None:
     made = EditedModel.of_patches(lm, [random_patch(lm)])
     card = make_card(made, edits=[ROME], store=STORE, catalogue=CATALOGUE, config=SMALL)
     assert ReportCard.from_json(json.loads(json.dumps(card.to_json()))) == card
-    with pytest.raises(BrokenArtifactError, match="no report card"):
+    with pytest.raises(BrokenArtifactError, match="not a report card"):
         ReportCard.from_json({"format": 1, "rows": [{"key": "efficacy"}]})
     with pytest.raises(BrokenArtifactError, match="another version"):
         ReportCard.from_json({**card.to_json(), "format": 0})
@@ -227,7 +227,7 @@ def test_questions_that_are_longer_than_the_model_reads_are_left_out_and_that_is
 
 def test_what_cannot_be_scored_is_refused() -> None:
     lm = roomy_lm()
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         make_card(same(lm), store=STORE)
     with pytest.raises(StaleArtifactError, match="different tokenizers"):
         EditedModel.of_models(lm, tiny_lm(bos=True), edits=[ROME])

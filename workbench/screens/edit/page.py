@@ -1,4 +1,4 @@
-"""Type or choose a fact, see what will change, apply it, undo it: form, Apply, progress and answers in one view."""
+"""Edit page: type or choose a fact, see its consequences, apply and undo it, in one view."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Edit", "Change one fact, see what follows from it, and take it back whenever you like.")
+    panels.title("Edit", "Change one fact, see its consequences, and undo it at any time.")
     resident = panels.require_model()
     lm = resident.lm
     typed, now = st.columns([5, 4], gap="large")
@@ -52,18 +52,18 @@ def show() -> None:
 
 
 def _progress(job: panels.Job) -> None:
-    """How far the edit is, with the search's curve."""
+    """Show the edit's progress with the search curve."""
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            alt = "The terms of the loss by step, so far"
+            alt = "Loss terms by step"
             st.plotly_chart(curves.search_curve(running.curve), key=f"live-{running.id}", alt=alt)
 
     panels.job_panel(job, draw=draw)
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """The subgraph beside what follows from the edit."""
+    """Show the subgraph beside the edit's consequences."""
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
         edit_panels.doubts(state, lm, context)

@@ -1,4 +1,4 @@
-"""The blocks of the Edit page: the form, what the graph makes of it, what follows, the settings, the result."""
+"""Blocks of the Edit page: form, linking, consequences, settings and result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOWHERE = "not in the graph"
 
 
 def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
-    """The tokens with the edited position, and what the model answers now."""
+    """Show the tokens with the edited position, and the model's present answer."""
     try:
         strip = actions.token_strip(lm, edit)
         tokens = actions.answers_now(state, lm, edit.prompt)
@@ -47,7 +47,7 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
 
 
 def linking_line(state: WorkbenchState, context: EditContext | None, complaint: str | None) -> None:
-    """One line: what is missing, what is wrong, or what the graph takes the fact for; a popover corrects it."""
+    """Show one line with missing input, an error, or the linked entities; a popover corrects the linking."""
     draft = state.draft
     if draft.is_incomplete:
         names = (("subject", draft.subject), ("prompt", draft.prompt), ("new object", draft.new_object))
@@ -67,7 +67,7 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
 
 
 def candidates(state: WorkbenchState, context: EditContext) -> None:
-    """What the graph found for the typed words, each to be corrected."""
+    """Show the linked entities and relation, each with a correction."""
     linked = context.linked
     if linked is None or not (linked.subject or linked.new_object or linked.relations):
         return
@@ -133,14 +133,14 @@ def _relation(state: WorkbenchState, place: Any, context: EditContext) -> None:
 
 
 def consequences(state: WorkbenchState, context: EditContext) -> None:
-    """What changes with the edit and what must not; unticked ones are left out of search and write."""
+    """Show consequences and kept facts; unticked ones are left out of search and write."""
     found = context.consequences
     if found is None or not (found.changed or found.kept):
-        st.caption("Nothing follows from this edit that the graph would know of.")
+        st.caption("The graph knows no consequence of this edit.")
         return
     held = {item.id for item in held_consequences(context, state.config)}
     st.markdown("**What else becomes true**")
-    st.caption("Ticked: the search makes it hold. Asked only: the settings hold fewer, or it has too few wordings.")
+    st.caption("Ticked: the search optimises it. Asked only: the settings optimise fewer, or it has too few wordings.")
     for item in found.forward:
         _consequence(state, item, is_held=item.id in held)
     others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)
@@ -192,7 +192,7 @@ def _kept(state: WorkbenchState, fact: KeptFact, *, is_protected: bool) -> None:
 
 
 def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """What the graph was not sure of, and whether the model believes another old object than the graph holds."""
+    """Show doubts of the linking, and whether model and graph disagree on the old object."""
     for note in context.linked.notes if context.linked else ():
         message(note, kind="warning")
     said = actions.greedy_now(state, lm, context.edit.prompt)

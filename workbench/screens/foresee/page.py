@@ -1,4 +1,4 @@
-"""Foresee: which other known facts an edit will move, before anything is applied; protect them; see what came true."""
+"""Foresee page: forecast which known facts an edit will change, protect them, and check the forecast."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show() -> None:
 
 
 def _question(state: WorkbenchState, resident: Resident) -> Question | None:
-    """The edit that is looked at and how many facts are asked; ``None`` while there is none, with a hint."""
+    """Let the user choose the edit and the number of facts; ``None``, with a hint, if there is no edit."""
     choices = foresee_actions.choices(state, resident)
     if not choices:
         if state.stack:
@@ -84,7 +84,7 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
 
 
 def _begin(state: WorkbenchState, resident: Resident, question: Question, *, is_running: bool) -> None:
-    """The button, and what it costs."""
+    """Show the button and its cost."""
     lm, on_disk = resident.lm, question.on_disk(resident)
     label = "Foresee" if question.entry is None else "Foresee and ask"
     with st.container(horizontal=True, vertical_alignment="center"):

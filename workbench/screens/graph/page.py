@@ -17,7 +17,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Graph", "What the knowledge graph says around the edit, and which of it takes part.")
+    panels.title("Graph", "The knowledge graph around the edit, and the triples in use.")
     if state.draft.is_blank:
         st.info(wording.NO_CONTEXT, icon=":material/edit:")
         panels.page_link("edit", "Go to Edit", icon="edit")

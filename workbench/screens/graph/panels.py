@@ -1,4 +1,4 @@
-"""The blocks of the Graph page: the picture, the clickable graph, the table of triples with switches."""
+"""Blocks of the Graph page: the picture, the clickable graph, the table of triples with switches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HEIGHT = 620
 
 
 def expanded(state: WorkbenchState, subgraph: Subgraph, made_from: str) -> Subgraph:
-    """The subgraph with the nodes a person opened; opened nodes are forgotten when the subgraph is another one."""
+    """Return the subgraph with the expanded nodes; they are forgotten when the subgraph changes."""
     kept = state.result("graph-opened")
     opened: tuple[str, ...] = () if kept is None or kept.is_stale(made_from) else kept.value
     for entity_id in opened:
@@ -47,7 +47,7 @@ def expanded(state: WorkbenchState, subgraph: Subgraph, made_from: str) -> Subgr
 
 
 def open_node(state: WorkbenchState, entity_id: str, made_from: str) -> None:
-    """Remember that a node was opened."""
+    """Record that a node was expanded."""
     kept = state.result("graph-opened")
     opened: tuple[str, ...] = () if kept is None or kept.is_stale(made_from) else kept.value
     if entity_id not in opened:
@@ -55,12 +55,12 @@ def open_node(state: WorkbenchState, entity_id: str, made_from: str) -> None:
 
 
 def picture(subgraph: Subgraph, *, about: str) -> None:
-    """The pyvis page."""
+    """Show the pyvis page."""
     st.iframe(graph_html(subgraph, theme=theme(), height=_HEIGHT), height=_HEIGHT, alt=about)
 
 
 def clickable(subgraph: Subgraph, *, key: str, about: str) -> str | None:
-    """The same graph with nodes to click; returns the id of the chosen one."""
+    """Show the graph with clickable nodes and return the id of the chosen one."""
     option, ids = echarts_option(subgraph, theme=theme())
     chosen = st.echarts_chart(option, height=_HEIGHT, key=key, on_select="rerun", alt=about)
     st.html(f'<div class="kg-legend">{legend_html(drawing(subgraph), theme=theme(), star="◆")}</div>')
@@ -68,7 +68,7 @@ def clickable(subgraph: Subgraph, *, key: str, about: str) -> str | None:
 
 
 def selected_node(event: Any, ids: Any) -> str | None:
-    """The entity id of the selected node in what `st.echarts_chart` returns; ``None`` without one."""
+    """Return the entity id of the selected node from the value of `st.echarts_chart`; ``None`` without one."""
     try:
         for group in event["selection"]["selected"]:
             for index in group["data_indices"]:
@@ -80,12 +80,10 @@ def selected_node(event: Any, ids: Any) -> str | None:
 
 
 def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame:
-    """Every triple as a row with a switch; returns the table as it stands now."""
+    """Show every triple as a row with a switch, and return the edited table."""
     frame = tables.triple_frame(subgraph)
     columns = {
-        "on": st.column_config.CheckboxColumn(
-            "on", help="Off: this triple takes no part when you recompute.", width=70
-        ),
+        "on": st.column_config.CheckboxColumn("on", help="Off: this triple is left out when you recompute.", width=70),
         "state": st.column_config.TextColumn("", help="new: the edited fact, always on", width=50),
         "hop": st.column_config.NumberColumn("hop", help="Edges between the subject and the nearer end", width=45),
         "source": st.column_config.TextColumn("source", help="Where the triple was read"),
@@ -103,16 +101,16 @@ def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.Da
 
 
 def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
-    """Keys of the triples that are switched off in the table; the edited one cannot be."""
+    """Return the keys of the triples switched off in the table; the edited one cannot be."""
     triples = tables.listed_triples(subgraph)
     off = zip(triples, frame["on"], strict=True)
     return tuple(sorted(triple.key for triple, is_on in off if not is_on and triple != subgraph.edited))
 
 
 def switched(state: WorkbenchState, off: tuple[Switch, ...], subgraph: Subgraph) -> None:
-    """Take the switches over into the typed fact: the next preparation leaves these triples out.
+    """Store the switches in the typed fact, so that the next preparation leaves these triples out.
 
-    What was switched off elsewhere (a relation, a triple of the other world) stays so.
+    Exclusions made elsewhere (a relation, a triple of the other world) stay.
     """
     listed = {triple.key for triple in tables.listed_triples(subgraph)}
     others = tuple(item for item in state.draft.exclude if item not in listed)
@@ -120,7 +118,7 @@ def switched(state: WorkbenchState, off: tuple[Switch, ...], subgraph: Subgraph)
 
 
 def counts(subgraph: Subgraph) -> str:
-    """What the picture holds, in one line."""
+    """Describe the picture's contents in one line."""
     parts = [f"{subgraph.n_node} entities", f"{subgraph.n_edge} triples", f"{len(subgraph.relations)} relations"]
     if subgraph.switched_off:
         parts.append(f"{len(subgraph.switched_off)} switched off")
@@ -132,7 +130,7 @@ def counts(subgraph: Subgraph) -> str:
 
 
 def node_panel(state: WorkbenchState, subgraph: Subgraph, clicked: str | None, made_from: str) -> None:
-    """What is known about one node, chosen by click or from the list, and a button to open it."""
+    """Show details of one node, chosen by click or from the list, and a button to expand it."""
     entities = {entity.id: entity for entity in subgraph.entities}
     ids = sorted(entities, key=lambda key: entities[key].label.casefold())
     if clicked in entities and st.session_state.get("graph-clicked") != clicked:

@@ -1,4 +1,4 @@
-"""Trace: which states carry a fact, what each part contributes to the answer, and where a chain of facts ends."""
+"""Trace page: states that carry a fact, contributions to the answer, and the end of a chain of facts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kgmet.inspect.causal_trace import CausalTrace, TraceConfig
 from kgmet.inspect.patching import PatchMap
 from kgmet.inspect.recall import RECALLED, Followed
 from kgmet.inspect.settings import settings_of
+from kgmet.inspect.traced_prompt import LocatedPrompt
 from workbench import wording
 from workbench.drawing.contributions import layer_bars, rank_lines, rank_map
 from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
@@ -35,7 +36,7 @@ VIEWS = ("Causal trace", "Contributions", "Recall by layer")
 MAPS: Sequence[Map] = tuple(Map)
 DRAWS = (2, 5, 10)
 MAP_HEIGHT = 400
-"""Of a map's cells, in pixels, where the model is not too deep for that."""
+"""Height of a map's cells in pixels, unless the model is too deep."""
 PLAIN = {"displayModeBar": False}
 
 
@@ -65,11 +66,11 @@ def show() -> None:
     elif shown == VIEWS[1]:
         _contributions(state, resident, entry, reading.contributions)
     else:
-        _ranks(reading)
+        _ranks(entry, reading)
 
 
 def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) -> Choice:
-    """A prompt of the edit, or one that is typed; stops the page until that is complete."""
+    """Let the user choose a prompt of the edit or type one; stop the page until it is complete."""
     offered = trace_view.choices(edit, actions.context_of(entry, settings_of(entry.patch), edit))
     number = column.selectbox(
         "Prompt",
@@ -127,7 +128,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         title="Trying one state at a time",
     )
     where = found.source
-    _settle(resident.lm.n_layer, len(where.tokens), where.subject[-1] if where.subject else len(where.tokens) - 1)
+    _settle(where, resident.lm.n_layer)
     st.markdown(wording.safe(trace_view.map_sentence(found, side)))
     map_side, cell_side = st.columns([3, 2], gap="large")
     with map_side:
@@ -236,7 +237,7 @@ def _contributions(
             ),
         )
     with part_side:
-        st.selectbox("Part", range(len(parts)), key=PART, format_func=lambda index: parts[index].label.capitalize())
+        st.selectbox("Part", range(len(parts)), key=PART, format_func=lambda index: _capital(parts[index].label))
         component = parts[st.session_state[PART]]
         removals = trace_actions.removed(state, resident, entry, found, component)
         st.table(trace_view.component_figures(found, component, removals), border="horizontal")
@@ -249,7 +250,7 @@ def _contributions(
     )
 
 
-def _ranks(reading: trace_actions.Reading) -> None:
+def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
     before, after = reading.before, reading.after
     where = after.source
     last = st.session_state.get("trace-followed")
@@ -260,7 +261,7 @@ def _ranks(reading: trace_actions.Reading) -> None:
         left.segmented_control(
             "Rank of",
             known,
-            format_func=lambda item: trace_view.name_of(after, item),
+            format_func=lambda item: wording.safe(trace_view.name_of(after, item)),
             key="trace-followed",
             required=True,
         )
@@ -270,7 +271,7 @@ def _ranks(reading: trace_actions.Reading) -> None:
         "Edit", [Shown.BEFORE, Shown.AFTER], default=Shown.AFTER, format_func=lambda item: item.value, required=True
     )
     n_layer = len(after.rank[followed])
-    _settle(n_layer, len(where.tokens), len(where.tokens) - 1)
+    _settle(where, n_layer)
     map_side, cell_side = st.columns([3, 2], gap="large")
     recall = before if when is Shown.BEFORE else after
     ranks = recall.rank[followed].tolist()
@@ -282,10 +283,7 @@ def _ranks(reading: trace_actions.Reading) -> None:
                 columns=list(where.tokens),
                 n_token=reading.n_token,
                 row_height=_row_height(n_layer),
-                marks=Marks(
-                    chosen=Cell(row=st.session_state[LAYER], column=st.session_state[POSITION]),
-                    column=where.subject[-1] if where.subject else None,
-                ),
+                marks=_marks(entry, where.subject),
                 dark=is_dark(),
             ),
             key=RANKS,
@@ -295,6 +293,7 @@ def _ranks(reading: trace_actions.Reading) -> None:
             alt=f"Rank of {trace_view.name_of(after, followed)} by layer and token, {when.value}: best is rank "
             f"{best[0]} after layer {best[1]} at token {token_label(where.tokens[best[2]])}.",
         )
+        reading_help(trace_view.READ_RANKS)
     with cell_side:
         _cell_choice(where.tokens, n_layer)
         layer, position = st.session_state[LAYER], st.session_state[POSITION]
@@ -303,13 +302,14 @@ def _ranks(reading: trace_actions.Reading) -> None:
             hide_index=True,
             alt="Rank and log-probability in this state, before and after",
         )
-        st.plotly_chart(
-            rank_lines(trace_view.curves(before, after, position), recalled=RECALLED, dark=is_dark(), marker=layer),
-            key="trace-rank-lines",
-            config=PLAIN,
-            alt=f"Ranks by layer at token {token_label(where.tokens[position])}, before and after",
-        )
-    reading_help(trace_view.READ_RANKS)
+    token = where.tokens[position].strip() or token_label(where.tokens[position])
+    st.subheader(f"Ranks at “{wording.safe(token)}”", anchor=False)
+    st.plotly_chart(
+        rank_lines(trace_view.curves(before, after, position), recalled=RECALLED, dark=is_dark(), marker=layer),
+        key="trace-rank-lines",
+        config=PLAIN,
+        alt=f"Ranks by layer at token {token_label(where.tokens[position])}, before and after",
+    )
 
 
 def _row_height(n_layer: int) -> int:
@@ -334,18 +334,25 @@ def _marks(entry: StackEntry, subject: range) -> Marks:
     )
 
 
-def _settle(n_layer: int, n_token: int, position: int) -> None:
-    """Make sure the chosen cell lies in this text; else choose this token in the middle of the model.
+def _settle(where: LocatedPrompt, n_layer: int) -> None:
+    """Keep the chosen cell while the text is the same; else choose the subject's last token in the middle layer.
 
-    Both are written every time: a slider that was away for a run shows its lowest value else.
+    Both are written every time, because a slider that was hidden for a run would show its lowest value.
     """
-    for key, count, default in ((LAYER, n_layer, n_layer // 2), (POSITION, n_token, position)):
-        value = st.session_state.get(key, -1)
+    is_same = st.session_state.get(f"{POSITION}~") == where.ids
+    st.session_state[f"{POSITION}~"] = where.ids
+    position = where.subject[-1] if where.subject else len(where.ids) - 1
+    for key, count, default in ((LAYER, n_layer, n_layer // 2), (POSITION, len(where.ids), position)):
+        value = st.session_state.get(key, -1) if is_same else -1
         st.session_state[key] = value if 0 <= value < count else default
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _take(key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+    """Choose the clicked cell; an empty selection changes nothing."""
     cell = chosen_cell(st.session_state.get(key))
     if cell is not None:
         st.session_state[LAYER], st.session_state[POSITION] = cell.row, cell.column
