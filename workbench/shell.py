@@ -25,6 +25,7 @@ PAGES = {
     ),
     "Check": (
         ("probe", "Probe", "quiz"),
+        ("report_card", "Report card", "fact_check"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
     ),

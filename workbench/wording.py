@@ -7,7 +7,18 @@ from pathlib import Path
 
 from kgmet.base.progress import Stage
 
-__all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent", "progress_line", "safe", "short"]
+__all__ = [
+    "NOT_MEASURED",
+    "STAGES",
+    "at_most",
+    "count",
+    "kept_aside",
+    "number",
+    "percent",
+    "progress_line",
+    "safe",
+    "short",
+]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -26,6 +37,7 @@ STAGES: dict[Stage, str] = {
     Stage.DOWNLOAD: "Downloading the model",
     Stage.CONVERT: "Converting the model, once",
     Stage.EDITS: "Editing fact after fact",
+    Stage.GRAPH: "Reading the graph",
     Stage.LOAD_MODEL: "Reading the model",
     Stage.KEY_STATISTICS: "Measuring key statistics, once per model",
     Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
@@ -66,7 +78,6 @@ ORDER_HELP = (
     "All that is on adds up, so the order does not change what the model answers. It says what "
     "counts as before on the other pages, what Undo takes first, and what an edit is made again with."
 )
-VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
 
 EXAMPLES = (
     ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
@@ -105,6 +116,11 @@ OUTCOMES = {
     "did not take": "Did not take.",
 }
 """Outcome of an edit → the headline's first words."""
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: ``1 job``, ``3 jobs``."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of,
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.models import actions as model_actions
-from workbench.shared import actions
+from workbench.shared import actions, graph_panels
 from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
@@ -392,6 +393,18 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     page.selectbox(key="fact-example").select_index(0).run()
     assert page.text_input(key="fact-subject").value == actions.examples()[0].subject
     assert page.text_input(key="fact-subject").proto.set_value
+
+
+def test_opening_a_name_keeps_it_chosen_and_adds_to_the_picture(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(replace(EIFFEL, new_object="Rome"))
+    page = shown("graph", state)
+    page.selectbox(key="graph-node").set_value("Q38").run()
+    page.button(key="graph-open").click().run()
+    assert not page.exception
+    assert page.selectbox(key="graph-node").value == "Q38"
+    opened = graph_panels.opened_triples(state, actions.context_fingerprint(state))
+    assert opened and all("Q38" in triple.key for triple in opened)
 
 
 @pytest.fixture

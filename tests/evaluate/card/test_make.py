@@ -14,7 +14,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.editing.context import prepare_edit
 from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
 from kgmet.evaluate.card.edited import EditedModel
-from kgmet.evaluate.card.make import make_card
+from kgmet.evaluate.card.make import card_from, make_card, score_edits
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
 from kgmet.evaluate.card.value import COLUMNS, ROWS, ReportCard
 from kgmet.fact import FactEdit
@@ -187,6 +187,27 @@ def test_several_edits_share_one_card_and_each_is_told_its_own_fact() -> None:
         "The Eiffel Tower is located in the city of Rome.",
         "The capital of Spain is Paris.",
     ]
+
+
+def test_edits_scored_apart_are_counted_together() -> None:
+    lm = roomy_lm()
+    edited = EditedModel.of_patches(lm, [random_patch(lm)])
+    given = {"store": STORE, "catalogue": CATALOGUE, "config": SMALL}
+    parts = [score_edits(one, edits=[fact], **given) for one, fact in ((edited, ROME), (same(lm), SPAIN))]
+    card = card_from(parts, config=SMALL)
+    alone = [card_from([part], config=SMALL) for part in parts]
+    for row in card.rows:
+        for column, cell in row.cells.items():
+            cells = [one.row(row.key).cells[column] for one in alone]
+            if cell.said is not None:
+                assert cell.said == sum(one.said or 0 for one in cells), (row.key, column)
+                assert cell.n == sum(one.n for one in cells)
+    values = [one.row("divergence").cells["after"].value or 0.0 for one in alone]
+    assert card.row("divergence").cells["after"].value == pytest.approx(sum(values) / 2)
+    assert card.row("divergence").cells["after"].n == alone[0].row("divergence").cells["after"].n
+    assert len(card.edits) == len(card.facts) == 2
+    assert "2 models" in card.notes[0]
+    assert {example.edit for row in card.rows for example in row.worst} <= set(card.edits)
 
 
 def test_without_a_graph_the_edits_own_prompt_and_its_forms_are_asked() -> None:

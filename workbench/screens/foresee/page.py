@@ -73,8 +73,8 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         view.SIZES,
         key=SIZE,
         required=True,
-        help="Half are of the edit's relation; the others are about its entities, of the relations of what follows, "
-        "and of everything else. Only facts that the model answers rightly take part.",
+        help="Half are of the edit's relation; the others are about its entities, of its consequences' relations, "
+        "or of any other relation. Only facts that the model answers right are used.",
     )
     try:
         return foresee_actions.question_of(state, resident, chosen or "", n_fact or NEAR_FACTS)

@@ -24,8 +24,8 @@ FIVE_LINES = (
     "**Search the shift** δ by gradient: the new object and its consequences become likely, kept facts stay, and "
     f"‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
     "its direction from a graph encoder.",
-    "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, leaving "
-    "alone the keys of earlier edits and of the graph's neighbours.",
+    "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, "
+    "protecting the keys of earlier edits and of the graph's neighbours.",
     "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is "
     "bit-exact, and before and after are the same model with the patch off and on.",
 )
@@ -42,7 +42,7 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
     ("G", "the subgraph, n_edge triples over n_node entities", "Subgraph", "graph/reading/retrieve.py"),
     (
         "s –r→ o* –r′→ o′*",
-        "a consequence: what follows from the new fact",
+        "a consequence of the new fact",
         "Consequence",
         "graph/reading/consequences.py",
     ),
@@ -77,7 +77,7 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "K_p",
-        "keys of earlier edits and of protected neighbours: they stay where they are",
+        "keys of earlier edits and of protected neighbours, which must not move",
         "EditLedger",
         "write/ledger.py",
     ),

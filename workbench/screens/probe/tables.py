@@ -23,11 +23,11 @@ __all__ = ["KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "pro
 KINDS = {
     QuestionKind.MULTI_HOP: (
         "Multi-hop questions",
-        "what follows from the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
+        "a consequence of the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
     ),
     QuestionKind.REWRITE: ("The edit", "the edit's own prompt"),
     QuestionKind.PARAPHRASE: ("Other words", "the same fact, worded differently from anything that was optimised"),
-    QuestionKind.CONSEQUENCE: ("Consequences", "what follows from the edit, as a sentence to continue"),
+    QuestionKind.CONSEQUENCE: ("Consequences", "a consequence of the edit, as a text to continue"),
     QuestionKind.LATER_HOP: ("Edited fact later", "chains that start elsewhere and reach the edited fact"),
     QuestionKind.INVERSE: ("Read backwards", "the inverse fact"),
     QuestionKind.NEIGHBOUR: ("Neighbours", "the same relation of other subjects: must not change"),

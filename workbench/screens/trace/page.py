@@ -77,7 +77,7 @@ def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) ->
         range(len(offered) + 1),
         format_func=lambda index: offered[index].label if index < len(offered) else "Type a prompt …",
         key=f"trace-prompt-{entry.id}-{edit.id}",
-        help="The edit's own prompt, what follows from it, or any other text.",
+        help="The edit's own prompt, one of its consequences, or any other text.",
     )
     if number < len(offered):
         return offered[number]
