@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.running import PATIENCE, Server, Watched
 
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
-OTHERS = ("Shift", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
+OTHERS = ("Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
 
 Visit = Callable[..., Watched]
 

@@ -106,6 +106,10 @@ def rank_lines(curves: Sequence[Line], *, recalled: int, dark: bool = False, mar
     """Draw ranks by layer at one token, the best rank on top, with a line at the rank that counts as recalled."""
     figure = lines(curves, axes=("layer", "rank"), dark=dark, log=True, marker=marker, height=300)
     highest = max((value for curve in curves for value in curve.y if value is not None), default=10)
-    figure.update_yaxes(range=[math.log10(max(highest, 20)) + 0.1, -0.1], tickvals=list(_RANKS))
+    figure.update_yaxes(
+        range=[math.log10(max(highest, 20)) + 0.1, -0.1],
+        tickvals=list(_RANKS),
+        ticktext=[f"{rank:,}" for rank in _RANKS],
+    )
     figure.add_hline(y=recalled, line={"width": 1, "dash": "dot", "color": "#8a8f98"})
     return figure

@@ -64,7 +64,7 @@ class Story:
     links: tuple[Link, ...]
     sentence: str
     old: str
-    """The old object as it is shown; empty where nobody knows one."""
+    """The old object as it is shown; empty where it is unknown."""
     new: str
 
     def spot_of(self, entity_id: str) -> Spot | None:

@@ -104,7 +104,7 @@ def stroke(link: Link, world: World) -> tuple[float, str]:
 def about_link(link: Link) -> str:
     """What the tooltip of a line says."""
     triple = link.triple
-    source = triple.source or "nobody said"
+    source = triple.source or "no source given"
     return f"{_state(link)}{plain(str(triple))}\n{plain(' '.join(triple.key))}\nsource: {plain(source)}"
 
 

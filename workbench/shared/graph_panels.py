@@ -35,7 +35,7 @@ _OPENED = "graph-opened"
 
 @st.cache_resource(show_spinner=False)
 def _drawn() -> Any:
-    """The component that draws a story; registered once, or its elements on the pages would be made anew."""
+    """The component that draws a story; registered once, or its elements on the pages would be made again."""
     folder = shipped("assets")
     script, style = ((folder / f"graph.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     return st.components.v2.component("kgmet_story", html=_HTML, css=style, js=script)

@@ -15,13 +15,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from kgmet.base.errors import UnwritableError
+from kgmet.base.errors import FileError, UnwritableError
+from kgmet.base.files import read_bytes
+from kgmet.base.fingerprint import digest
 from kgmet.write.patch import save_patch
 from workbench.state.codec import ID, made_to_json, session_to_json
-from workbench.state.sealed import write_sealed
+from workbench.state.sealed import STATE_FILE, write_sealed
 from workbench.state.values import SavedSession, StackEntry
 
-__all__ = ["DAMAGED", "REPORT", "SESSION", "patch_folders", "remove_patches", "save_session", "set_aside"]
+__all__ = [
+    "DAMAGED",
+    "REPORT",
+    "SESSION",
+    "check_unchanged",
+    "patch_folders",
+    "remove_patches",
+    "save_session",
+    "set_aside",
+    "stamp",
+]
 
 SESSION = "session.json"
 REPORT = "report.json"
@@ -50,6 +62,27 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
         for entry in saved.entries:
             _save_entry(folder / entry.id, entry)
         write_sealed(folder / SESSION, session_to_json(saved))
+
+
+def stamp(folder: Path) -> str:
+    """A digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
+    try:
+        return digest(read_bytes(folder / SESSION, limits=STATE_FILE, within=folder))
+    except FileError:
+        return ""
+
+
+def check_unchanged(folder: Path, known: str) -> None:
+    """Make sure that the session on disk is the one this process knows, or none.
+
+    Raises:
+        UnwritableError: if another process saved it since.
+    """
+    if stamp(folder) not in ("", known):
+        raise UnwritableError(
+            f"Another server on the same cache folder saved this session, and nothing is written over it ({folder}). "
+            "Export your edits on the Ledger page, and run one server for one cache folder."
+        )
 
 
 def set_aside(folder: Path, names: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
-from workbench.state.disk import remove_patches, save_session, set_aside
+from workbench.state.disk import check_unchanged, remove_patches, save_session, set_aside, stamp
 from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
@@ -50,6 +50,7 @@ class SessionRecord:
     unsaved: str = ""
     """Why the last change is not on disk; empty if it is."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _stamp: str = ""
     _aside: tuple[str, ...] = ()
     _dropped: set[str] = field(default_factory=set)
     _is_comparison_new: bool = False
@@ -57,9 +58,10 @@ class SessionRecord:
     @classmethod
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
         """Read the intact part of a session, and move damaged parts aside if possible."""
+        known = stamp(folder)
         opened = open_session(folder)
         record = cls(session_id, folder, opened.saved, damage=opened.damage)
-        record._aside, record._dropped = opened.aside, set(opened.leftovers)
+        record._stamp, record._aside, record._dropped = known, opened.aside, set(opened.leftovers)
         try:
             compared = load_compared(folder)
         except BrokenArtifactError as error:
@@ -82,9 +84,11 @@ class SessionRecord:
         """Save to disk. If that fails, everything continues in memory and `unsaved` holds the reason."""
         with self.lock:
             try:
+                check_unchanged(self.folder, self._stamp)
                 set_aside(self.folder, self._aside)
                 self._aside = ()
                 save_session(self.folder, self.saved, even_blank=even_blank)
+                self._stamp = stamp(self.folder)
                 if self._is_comparison_new and self.folder.is_dir():
                     save_compared(self.folder, self.results["compare"])
                     self._is_comparison_new = False

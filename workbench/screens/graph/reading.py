@@ -104,7 +104,7 @@ def ask_endpoint(address: str) -> Reading:
     """Ask a SPARQL endpoint which relations it has, and for a few triples of one of them.
 
     Raises:
-        EndpointError: if it is no address, or nobody answers there as an endpoint does.
+        EndpointError: if it is not an address, or no endpoint answers there.
     """
     graph = SparqlStore(address)
     relations = graph.relations()

@@ -33,6 +33,7 @@ LINKS = (
     ("edit", "Edit a fact", "edit"),
     ("graph", "See the subgraph", "hub"),
     ("shift", "See the shift", "moving"),
+    ("trace", "See why", "timeline"),
     ("orthogonality", "See what is protected", "grid_on"),
     ("probe", "Ask before and after", "quiz"),
     ("compare", "Compare editors", "compare"),

@@ -333,7 +333,7 @@ def name_of(recall: Recall, followed: Followed) -> str:
     prompt = recall.source.source
     text = {Followed.BRIDGE: prompt.bridge, Followed.ANSWER: prompt.answer, Followed.RIVAL: prompt.rival}[followed]
     role = {Followed.BRIDGE: "bridge", Followed.ANSWER: "answer", Followed.RIVAL: "rival"}[followed]
-    return f"{role}: {text}"
+    return f"{role}: {wording.short(text or '', 40)}"
 
 
 def curves(before: Recall, after: Recall, position: int) -> list[Line]:
