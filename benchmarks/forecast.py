@@ -31,9 +31,9 @@ from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, build_cases, context_of
-from measure import COLUMNS, Table, machine, measured
-from tune_grids import Changes, changes_text
+from measure import Table, machine, measured
 
+from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.cli.common import StderrProgress
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS, Editor, editor_named
@@ -47,6 +47,7 @@ from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.run.spans import Phrase
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import literal
+from kgmet.measure.columns import COLUMNS
 from kgmet.write.keys import key_rows, measure_keys
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar

@@ -12,25 +12,10 @@ from edit_set import Case, TestPrompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import AnswerScore
+from kgmet.measure.columns import Counts
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.verdict import prefers
 from kgmet.write.patch import EditPatch, attached
-
-COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")
-"""The kinds of test, in table order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Numbers of prompts, of preferred answers and of greedy first answers."""
-
-    n: int
-    preferred: int
-    first: int
-
-    def to_json(self) -> dict[str, int]:
-        """Return plain JSON values; ``Counts(**…)`` reads them."""
-        return {"n": self.n, "preferred": self.preferred, "first": self.first}
 
 
 @dataclass(frozen=True, kw_only=True)

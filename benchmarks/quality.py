@@ -24,7 +24,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import SPLITS, Case, build_cases, measured_on, undisturbed
-from measure import COLUMNS, Counts, Share, Table, interval_text, machine, measured, measured_together
+from measure import Share, Table, interval_text, machine, measured, measured_together
 from runner import Runner
 from tune import best_editor, read_variants
 
@@ -34,6 +34,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.run.spans import Phrase, locate_all
+from kgmet.measure.columns import COLUMNS, Counts
 from kgmet.write.corpus import bundled_corpus
 from kgmet.write.patch import EditPatch, attached
 

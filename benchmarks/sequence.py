@@ -29,9 +29,9 @@ from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import Table, machine
-from tune_grids import Changes, changes_text
 
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.cli.common import StderrProgress
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import editor_named

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,19 +24,21 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, build_cases, measured_on
-from measure import COLUMNS, Counts, Table, machine, measured
+from measure import Table, machine, measured
 from runner import Runner
-from tune_grids import BUDGET, Changes, changes_text, rounds_for
+from tune_grids import BUDGET, rounds_for
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.settings import Changes, changes_text, merged_changes
 from kgmet.editing.config import config_from_mapping, config_to_mapping
 from kgmet.editing.editors import EDITORS, Editor, editor_named
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.measure.columns import COLUMNS, Counts, score_of
 
-__all__ = ["Variant", "best_editor", "read_variants", "score_of"]
+__all__ = ["Variant", "best_editor", "read_variants"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Tuner:
         best: Changes = {}
         tried: list[Variant] = []
         for alternatives in rounds_for(editor):
-            tried += [self._variant(editor, _merged(best, changes)) for changes in alternatives]
+            tried += [self._variant(editor, merged_changes(best, changes)) for changes in alternatives]
             best = max(tried, key=lambda variant: variant.score).changes
         return tried
 
@@ -143,14 +144,6 @@ class Tuner:
         except KgmetError as error:
             return {}, str(error)
         return {kind: share.counts for kind, share in shares.items()}, ""
-
-
-def score_of(columns: Mapping[str, Counts]) -> float:
-    """Return the harmonic mean over the four columns of (preferred + first) / 2; 0 if one is missing."""
-    if any(kind not in columns for kind in COLUMNS):
-        return 0.0
-    found = [columns[kind] for kind in COLUMNS]
-    return statistics.harmonic_mean([(counts.preferred + counts.first) / (2 * counts.n) for counts in found])
 
 
 def read_variants(file: Path) -> list[Variant]:
@@ -189,10 +182,6 @@ def print_grids() -> None:
         print(f"{name}: {BUDGET} variants")
         for title, alternatives in zip(("search", "where", "how"), rounds_for(editor), strict=True):
             print(f"  {title}: " + "; ".join(changes_text(changes) for changes in alternatives))
-
-
-def _merged(first: Changes, second: Changes) -> Changes:
-    return {stage: {**first.get(stage, {}), **second.get(stage, {})} for stage in (*first, *second)}
 
 
 def _key(editor: str, config: Mapping[str, Any]) -> str:

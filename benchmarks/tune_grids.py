@@ -6,15 +6,13 @@ last round depends on its writer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from kgmet.calibrate.settings import Changes
 from kgmet.editing.editors import Editor, WriterKind
 
-__all__ = ["BUDGET", "Changes", "changes_text", "rounds_for"]
-
-Changes = Mapping[str, Mapping[str, Any]]
-"""Changed settings by stage, as `kgmet.editing.config.config_from_mapping` reads them."""
+__all__ = ["BUDGET", "rounds_for"]
 
 BUDGET = 14
 """Variants per editor: 8 + 2 + 4; the editor's present settings are the first of them."""
@@ -91,9 +89,3 @@ def _writer_changes(editor: Editor) -> list[Changes]:
         WriterKind.NEURONS: [{"neuron_share": 0.6}, {"neuron_share": 0.95}, *weight[:2]],
     }
     return [{"write": change} for change in options[editor.writer]]
-
-
-def changes_text(changes: Changes) -> str:
-    """Format changes as ``target.max_norm_ratio 1.3, write.ridge 2.0``."""
-    parts = [f"{stage}.{name} {value}" for stage, settings in changes.items() for name, value in settings.items()]
-    return ", ".join(parts) or "as it is"

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
-COMMANDS = ("edit", "forecast", "probe", "report-card", "graph", "models", "cache", "evaluate", "summarize", "app")
+COMMANDS = (
+    *("edit", "calibrate", "forecast", "probe", "report-card", "graph"),
+    *("models", "cache", "evaluate", "summarize", "app"),
+)
 
 
 def module_of(command: str) -> str:

@@ -25,7 +25,7 @@ ORDER = (
     "measure",
     "forecast",
     "editing",
-    "inspect", "research",
+    "inspect", "calibrate", "research",
     "evaluate.datasets", "evaluate.runs", "evaluate.tables", "evaluate.card",
     "cli", "__main__",
 )  # fmt: skip

@@ -41,6 +41,8 @@ STAGES: dict[Stage, str] = {
     Stage.LOAD_MODEL: "Reading the model",
     Stage.KEY_STATISTICS: "Measuring key statistics, once per model",
     Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
+    Stage.LAYER_EFFECTS: "Measuring around which layers facts are kept",
+    Stage.CALIBRATE: "Trying settings on facts the model knows",
     Stage.FACT_INDEX: "Measuring the sensitivity of each known fact, once per model",
     Stage.CHECK_FORECAST: "Asking the forecast facts",
     Stage.SEARCH: "Searching the shift",

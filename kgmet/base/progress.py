@@ -26,6 +26,8 @@ class Stage(StrEnum):
     LOAD_MODEL = "load model"
     KEY_STATISTICS = "key statistics"
     KNOWN_FACTS = "known facts"
+    LAYER_EFFECTS = "layer effects"
+    CALIBRATE = "calibrate"
     FACT_INDEX = "fact index"
     CHECK_FORECAST = "check forecast"
     SEARCH = "search"

@@ -29,6 +29,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
     parser.add_argument("--editor", default="KGMET", help="one of the editors `python -m kgmet models` lists")
     parser.add_argument("--config", type=Path, help="TOML file with settings that replace the editor's")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="settings calibrated for this model (default: what `calibrate` kept)",
+    )
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the patch in this folder")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
@@ -39,6 +45,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the edit and print its report."""
     import kgmet
+    from kgmet.editing.profile import load_profile
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.wording.choose_relation import relation_named
 
@@ -54,11 +61,17 @@ def run(options: argparse.Namespace) -> int:
         relation=named,
     )
     editor = kgmet.editor_named(options.editor)
-    config = kgmet.load_config(options.config, base=editor.config) if options.config else None
+    if options.config:
+        kgmet.load_config(options.config, base=editor.config)  # what is wrong with it is said before a model is loaded
+    profile = load_profile(options.profile) if options.profile else None
     if options.save:
         check_new_patch(options.save)
     lm = load_model(options, progress)
-    edited = kgmet.edit(lm, fact, editor=editor, config=config, graph=graph, progress=progress)
+    session = kgmet.EditSession(lm, editor=editor, profile=profile, graph=graph)
+    if options.config:
+        config = kgmet.load_config(options.config, base=session.config)
+        session = kgmet.EditSession(lm, editor=editor, config=config, settings=f"from {options.config}", graph=graph)
+    edited = session.edit(fact, progress=progress)
     report = edited.report
     if options.save:
         kgmet.save_patch(edited.patch, options.save)

@@ -58,7 +58,7 @@ class EditReport:
     """One edit before and after.
 
     `before` and `after` answer the edit's own prompt. `consequences` are clozes; `multi_hop` are a few questions over
-    several facts, asked in chat.
+    several facts, asked in chat. `settings` says in words where the editor's settings come from.
     """
 
     edit: FactEdit
@@ -70,6 +70,7 @@ class EditReport:
     consequences: tuple[ConsequenceReport, ...]
     multi_hop: tuple[ConsequenceReport, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    settings: str = ""
 
     @property
     def before_answers(self) -> tuple[Answer, ...]:
@@ -91,6 +92,7 @@ class EditReport:
         lines += [f"  before  {self.before}", f"  after   {self.after}"]
         lines += _listed("Multi-hop questions, asked in chat", self.multi_hop)
         lines += _listed("Consequences, in wordings that were not optimised", self.consequences)
+        lines += [f"Settings: {self.settings}."] if self.settings else []
         lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
         return "\n".join(lines)
 
@@ -106,6 +108,7 @@ class EditReport:
             "consequences": [item.to_json() for item in self.consequences],
             "multi_hop": [item.to_json() for item in self.multi_hop],
             "seconds": dict(self.seconds),
+            "settings": self.settings,
         }
 
     @classmethod
@@ -126,6 +129,7 @@ class EditReport:
                 consequences=tuple(ConsequenceReport.from_json(item) for item in data["consequences"]),
                 multi_hop=tuple(ConsequenceReport.from_json(item) for item in data["multi_hop"]),
                 seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
+                settings=str(data.get("settings", "")),  # not in reports of earlier versions
             )
             str(report)  # what cannot be printed holds something else
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -167,7 +171,9 @@ def own_question(edit: FactEdit, context: EditContext | None = None) -> Question
     )
 
 
-def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0) -> EditReport:
+def report_edit(
+    lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0, settings: str = ""
+) -> EditReport:
     """Ask the edit's prompt, its consequences and a few multi-hop questions, with the patch off and on.
 
     Args:
@@ -175,6 +181,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
         plan: the plan with the patch.
         earlier: patches that stay attached in both cases.
         position: the edit's position in the plan.
+        settings: where the settings come from, in words.
     """
     context = plan.contexts[position]
     clozes, questions = _consequences(context), _multi_hop(context)
@@ -199,6 +206,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
         consequences=tuple(items[: len(clozes)]),
         multi_hop=tuple(items[len(clozes) :]),
         seconds=dict(plan.seconds),
+        settings=settings,
     )
 
 

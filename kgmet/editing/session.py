@@ -15,8 +15,10 @@ from kgmet.base.files import failures_as, parse_json, read_text
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import DEFAULT_EDITOR, Editor, editor_named
 from kgmet.editing.plan import EditPlan, plan_edits
+from kgmet.editing.profile import ModelProfile
 from kgmet.editing.report import EditReport, report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.retrieve import Switch
@@ -76,6 +78,7 @@ def edit(
     *,
     editor: str | Editor = DEFAULT_EDITOR,
     config: EditConfig | None = None,
+    profile: ModelProfile | None = None,
     graph: Graph = SAMPLE,
     progress: Progress | None = None,
 ) -> Edited:
@@ -85,7 +88,8 @@ def edit(
         lm: the model (`load_lm`).
         fact: the fact to change.
         editor: the method, by name or as a value (`EDITORS`).
-        config: settings; by default the editor's own.
+        config: settings; by default those for this model (`default_settings`).
+        profile: settings calibrated for this model; by default those in the cache folder, if it was calibrated here.
         graph: source of consequences and neighbours; by default the sample graph, ``None`` for no graph.
         progress: receives every stage; can cancel.
 
@@ -94,7 +98,8 @@ def edit(
 
     For several edits of one model use `EditSession`, which also reuses the model's statistics.
     """
-    return EditSession(lm, editor=editor, config=config, graph=graph).edit(fact, progress=progress)
+    session = EditSession(lm, editor=editor, config=config, profile=profile, graph=graph)
+    return session.edit(fact, progress=progress)
 
 
 class EditSession:
@@ -110,6 +115,8 @@ class EditSession:
         *,
         editor: str | Editor = DEFAULT_EDITOR,
         config: EditConfig | None = None,
+        profile: ModelProfile | None = None,
+        settings: str = "",
         graph: Graph = SAMPLE,
         catalogue: RelationCatalogue | None = None,
         statistics: KeyStatistics | None = None,
@@ -117,7 +124,8 @@ class EditSession:
     ) -> None:
         self.lm = lm
         self.editor = editor_named(editor) if isinstance(editor, str) else editor
-        self.config = config or self.editor.config
+        self.profile = profile
+        self._choose(config, settings)
         self.graph: TripleStore | None = sample_store() if graph == SAMPLE else graph
         self.catalogue = catalogue or RelationCatalogue.load()
         self.statistics = statistics or KeyStatistics(lm)
@@ -141,13 +149,23 @@ class EditSession:
 
         Args:
             editor: the method, by name or as a value.
-            settings: changes to its settings, nested as in `EditPatch.config`.
+            settings: changes to its settings for this model, nested as in `EditPatch.config`.
 
         Raises:
             ConfigError: if the editor or a setting is unknown or out of range.
         """
         self.editor = editor_named(editor) if isinstance(editor, str) else editor
-        self.config = config_from_mapping(settings or {}, base=self.editor.config)
+        self._choose(None)
+        if settings:
+            self._choose(config_from_mapping(settings, base=self.config), f"{self.settings}; changed")
+
+    def _choose(self, config: EditConfig | None, settings: str = "") -> None:
+        """Take settings and words for where they come from; by default those for this model."""
+        if config is not None:
+            self.config, self.settings = config, settings or "as given"
+            return
+        found = default_settings(self.editor, self.lm, profile=self.profile)
+        self.config, self.settings = found.config, found.sentence
 
     def prepare(self, fact: FactEdit, *, exclude: Collection[Switch] = (), leave: Collection[str] = ()) -> EditContext:
         """Retrieve a fact's subgraph, its consequences and the facts that must stay.
@@ -198,7 +216,9 @@ class EditSession:
         for position in range(len(plan.contexts)):
             progress.report(ProgressEvent(stage=Stage.MEASURE, done=position, total=len(plan.contexts)))
             progress.check()
-            reports.append(report_edit(self.lm, plan, earlier=earlier.patches, position=position))
+            reports.append(
+                report_edit(self.lm, plan, earlier=earlier.patches, position=position, settings=self.settings)
+            )
         progress.report(ProgressEvent(stage=Stage.MEASURE, done=len(reports), total=len(reports)))
         return tuple(reports)
 

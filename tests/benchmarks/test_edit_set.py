@@ -14,6 +14,7 @@ from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
+from kgmet.measure.columns import COLUMNS, Counts
 
 CATALOGUE = RelationCatalogue.load()
 
@@ -98,22 +99,13 @@ def test_every_editor_gets_as_many_variants_and_each_is_another(load) -> None:
         assert all(config not in others[:n] for n, config in enumerate(others)), editor.name
 
 
-def test_the_score_is_the_harmonic_mean_of_both_shares(load) -> None:
-    tune, measure = load("tune"), load("measure")
-    full = {kind: measure.Counts(n=4, preferred=4, first=4) for kind in measure.COLUMNS}
-    assert tune.score_of(full) == 1
-    half = {**full, "neighbour": measure.Counts(n=4, preferred=4, first=0)}
-    assert tune.score_of(half) == pytest.approx(4 / (1 + 1 + 2 + 1))
-    assert tune.score_of({}) == 0
-
-
 def test_a_line_cut_off_is_passed_over_and_the_best_settings_are_taken(load, tmp_path: Path) -> None:
-    tune, measure = load("tune"), load("measure")
+    tune = load("tune")
     editor = EDITORS["MEMIT"]
     lines = []
     for reached in (1, 3, 2):
         config = config_from_mapping({"write": {"moment_weight": 10.0 * reached}}, base=editor.config)
-        columns = {kind: measure.Counts(n=4, preferred=reached, first=0) for kind in measure.COLUMNS}
+        columns = {kind: Counts(n=4, preferred=reached, first=0) for kind in COLUMNS}
         variant = tune.Variant(
             editor=editor.name,
             text="",

@@ -149,6 +149,7 @@ def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
         resident.lm,
         editor=state.editor,
         config=state.config,
+        settings=state.settings_words,
         graph=store(),
         catalogue=catalogue(),
         statistics=resident.statistics,

@@ -15,16 +15,18 @@ import streamlit as st
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext
+from kgmet.editing.defaults import DefaultSettings, SettingsSource, default_settings
 from kgmet.editing.editors import EDITORS, Editor
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
 from workbench.running import jobs
+from workbench.running.resources import model_holder
 from workbench.state.disk import DAMAGED
 from workbench.state.values import FactDraft, Result, StackEntry
 from workbench.state.vault import SessionRecord, vault
 
-__all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "known_id"]
+__all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "default_of", "known_id"]
 
 T = TypeVar("T")
 COOKIE = "kgmet_session"
@@ -68,8 +70,14 @@ class WorkbenchState:
 
     @property
     def config(self) -> EditConfig:
-        """The editor's settings with the user's changes."""
-        return config_from_mapping(self.settings, base=self.editor.config)
+        """The editor's settings for the resident model with the user's changes."""
+        return config_from_mapping(self.settings, base=default_of(self.editor).config)
+
+    @property
+    def settings_words(self) -> str:
+        """Where the settings come from, in words."""
+        words = default_of(self.editor).sentence
+        return f"{words}; changed by you" if self.settings else words
 
     def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> bool:
         """Choose a method and changes to its settings (nested as in `config_to_mapping`); return whether that is new.
@@ -78,7 +86,7 @@ class WorkbenchState:
             ConfigError: if a setting is unknown or out of range; nothing changes then.
         """
         settings = dict(settings or {})
-        config_from_mapping(settings, base=EDITORS[name].config)
+        config_from_mapping(settings, base=default_of(EDITORS[name]).config)
         is_new = (name, settings) != (self.record.saved.editor, self.record.saved.settings)
         if is_new:
             self.record.change(editor=name, settings=settings)
@@ -237,6 +245,14 @@ def current() -> WorkbenchState:
         record = known.find(st.context.cookies.get(cookie_name())) or known.new()
         st.session_state[SESSION_KEY] = record.session_id
     return WorkbenchState(record)
+
+
+def default_of(editor: Editor) -> DefaultSettings:
+    """The settings an editor has for the resident model; its own while none is loaded."""
+    resident = model_holder().resident
+    if resident is None:
+        return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's own")
+    return default_settings(editor, resident.lm)
 
 
 def retyped(draft: FactDraft, **values: Any) -> FactDraft:

@@ -13,7 +13,7 @@ from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state import session
-from workbench.state.session import WorkbenchState
+from workbench.state.session import WorkbenchState, default_of
 
 __all__ = ["show"]
 
@@ -79,7 +79,7 @@ def show() -> None:
         )
     try:
         typed = compare_view.plain_rows(rows.to_dict("records"))
-        candidates = compare_view.candidates_from_rows(typed)
+        candidates = compare_view.candidates_from_rows(typed, config_of=lambda editor: default_of(editor).config)
     except ConfigError as error:
         panels.message(str(error))
         return

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from kgmet.base.errors import ConfigError
-from kgmet.editing.config import config_from_mapping
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.config import EditConfig, config_from_mapping
+from kgmet.editing.editors import EDITORS, Editor
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from workbench import wording
 
@@ -32,8 +32,10 @@ DEFAULT_ROWS: tuple[Mapping[str, Any], ...] = tuple(
 """Initial rows of the form."""
 
 
-def candidates_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """Return the candidates from the rows of the form; an empty cell means the editor's own setting.
+def candidates_from_rows(
+    rows: Sequence[Mapping[str, Any]], *, config_of: Callable[[Editor], EditConfig] = lambda editor: editor.config
+) -> list[Candidate]:
+    """Return the candidates from the rows of the form; an empty cell means the editor's setting by `config_of`.
 
     Raises:
         ConfigError: if a row has no editor or a value out of range, or there is no row; says which.
@@ -46,7 +48,7 @@ def candidates_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
                 continue
             raise ConfigError(f"Row {number} names no editor. Choose one, or delete the row.")
         try:
-            config = config_from_mapping(_settings(row), base=EDITORS[name].config)
+            config = config_from_mapping(_settings(row), base=config_of(EDITORS[name]))
         except ConfigError as error:
             raise ConfigError(f"Row {number}: {error}") from error
         found.append(Candidate(label=_label(row, found), editor=EDITORS[name], config=config))

@@ -14,7 +14,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.nullspace import CutoffKind
 from workbench import wording
 from workbench.shared.panels import message
-from workbench.state.session import WorkbenchState
+from workbench.state.session import WorkbenchState, default_of
 
 __all__ = ["changed_settings", "settings_panel"]
 
@@ -45,7 +45,9 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
         editor = EDITORS[name]
         st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
         is_same = name == state.editor.name
-        settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
+        own = default_of(editor)
+        st.caption(wording.safe(f"Settings: {own.sentence}."))
+        settings = _widgets(state.config if is_same else own.config, own.config, lm, key=name)
         if is_same:
             settings = _with_others(settings, state.settings)
         is_new = False

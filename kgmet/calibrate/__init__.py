@@ -1,0 +1,1 @@
+"""Settings for one model, chosen on facts that this model knows."""

@@ -1,0 +1,134 @@
+"""`CaseRunner`: makes the edits of cases with an editor's settings and asks the model before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kgmet.base.errors import Cancelled, KgmetError
+from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.calibrate.cases import CalibrationCase
+from kgmet.calibrate.trials import Trial, TrialBook, trial_key
+from kgmet.editing.config import EditConfig
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.editors import Editor
+from kgmet.editing.plan import search_edits, write_edits
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import ask
+from kgmet.measure.columns import count_pairs
+from kgmet.measure.compare import compare_answers
+from kgmet.write.moments import make_key_moments
+from kgmet.write.patch import attached
+from kgmet.write.statistics import KeyStatistics
+
+__all__ = ["CaseRunner"]
+
+_AT_ONCE = 8
+"""Edits whose shifts are searched together."""
+
+
+class CaseRunner:
+    """One model and graph; asks each question of the unedited model once."""
+
+    def __init__(
+        self,
+        lm: LoadedLM,
+        store: TripleStore,
+        catalogue: RelationCatalogue,
+        *,
+        statistics: KeyStatistics,
+        book: TrialBook,
+        progress: Progress,
+    ) -> None:
+        self._lm, self._store, self._catalogue = lm, store, catalogue
+        self._statistics, self._book, self._progress = statistics, book, progress
+        self._before: dict[str, list[Answer]] = {}
+        self._contexts: dict[tuple[str, object], EditContext] = {}
+        self.n_done = 0
+        """Edits measured or read back so far."""
+
+    def prepare(self, layers: Sequence[int]) -> None:
+        """Estimate the key moments of these layers where they are not on disk.
+
+        Raises:
+            NonFiniteError: if a key is NaN or infinite; names the layer.
+        """
+        make_key_moments(self._lm, layers, corpus=self._statistics.corpus, progress=self._progress)
+
+    def trials(
+        self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase], *, total: int
+    ) -> list[Trial]:
+        """Each case edited on its own; what the book has is not measured again.
+
+        Args:
+            editor: the method.
+            config: its settings.
+            cases: the facts.
+            total: edits that the whole calibration takes at most, for the progress.
+
+        Raises:
+            Cancelled: if asked to stop; what was measured is in the book.
+        """
+        keys = [trial_key(editor.name, config, case.id) for case in cases]
+        missing = [n for n, key in enumerate(keys) if self._book.find(key) is None]
+        self.n_done += len(cases) - len(missing)
+        for begin in range(0, len(missing), _AT_ONCE):
+            chunk = missing[begin : begin + _AT_ONCE]
+            self._report(total)
+            for number, trial in zip(chunk, self._measured(editor, config, [cases[n] for n in chunk]), strict=True):
+                self._book.add(keys[number], trial)
+                self.n_done += 1
+                self._report(total)
+        found = [self._book.find(key) for key in keys]
+        return [trial for trial in found if trial is not None]
+
+    def _measured(self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase]) -> list[Trial]:
+        quiet = _Quiet(self._progress)
+        try:
+            contexts = [self._context(case, config) for case in cases]
+            apart = search_edits(self._lm, contexts, editor=editor, config=config, progress=quiet).apart()
+            found = []
+            for case, searched in zip(cases, apart, strict=True):
+                quiet.check()
+                plan = write_edits(self._lm, searched, editor=editor, statistics=self._statistics, progress=quiet)
+                before = self._unedited(case)
+                with attached([plan.patch], self._lm):
+                    after = ask(self._lm, case.questions)
+                found.append(Trial(columns=count_pairs(compare_answers(before, after).pairs)))
+            return found
+        except Cancelled:
+            raise
+        except KgmetError as error:  # these settings do not work here; others may
+            return [Trial(failed=f"{type(error).__name__}: {error}") for _ in cases]
+
+    def _context(self, case: CalibrationCase, config: EditConfig) -> EditContext:
+        shuffled = config.hold.shuffled or config.direction.source.is_shuffled
+        key = case.id, (config.subgraph, config.consequences, shuffled)
+        if key not in self._contexts:
+            self._contexts[key] = prepare_edit(case.edit, store=self._store, catalogue=self._catalogue, config=config)
+        return self._contexts[key]
+
+    def _unedited(self, case: CalibrationCase) -> list[Answer]:
+        if case.id not in self._before:
+            self._before[case.id] = ask(self._lm, case.questions)
+        return self._before[case.id]
+
+    def _report(self, total: int) -> None:
+        self._progress.report(ProgressEvent(stage=Stage.CALIBRATE, done=self.n_done, total=max(total, self.n_done)))
+        self._progress.check()
+
+
+class _Quiet:
+    """Hears nothing of the many small edits, but stops them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def report(self, event: ProgressEvent) -> None:
+        """Do nothing."""
+
+    def check(self) -> None:
+        """Stop where the calibration is to stop."""
+        self._progress.check()

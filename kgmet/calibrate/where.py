@@ -1,0 +1,126 @@
+"""`measure_layers`: around which layers a model keeps its facts, as a causal trace averaged over many of them.
+
+The subject's tokens are disturbed by noise, and what the MLPs of a few layers give at its last token is restored
+(`causal_trace`). Where that brings most of the answer's probability back is where the subject is looked up.
+Localisation does not say where editing works best (arXiv:2301.04213), so it only proposes; the search decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from kgmet.base.errors import NonFiniteError
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.inspect.causal_trace import TraceConfig, causal_trace
+from kgmet.inspect.sweep import Part
+from kgmet.inspect.traced_prompt import TracedPrompt
+from kgmet.lm.load.loaded import LoadedLM
+
+__all__ = ["LayerEffects", "LayerProposal", "measure_layers", "propose_layers"]
+
+_LEAST_RECOVERY = 0.02
+"""Mean probability that must come back for a proposal to mean anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEffects:
+    """Mean probability of the answer's first token over `n` facts.
+
+    `clean` is the model's own, `disturbed` that with noise on the subject. `restored` is by layer: that after the MLP
+    outputs of the layer and those around it, `window` together, are restored at the subject's last token.
+    """
+
+    n: int
+    clean: float
+    disturbed: float
+    restored: tuple[float, ...]
+    window: int
+
+    @property
+    def effects(self) -> tuple[float, ...]:
+        """How much probability comes back, by layer."""
+        return tuple(value - self.disturbed for value in self.restored)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "restored": list(self.restored)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LayerEffects:
+        """Inverse of `to_json`."""
+        return cls(
+            n=int(data["n"]),
+            clean=float(data["clean"]),
+            disturbed=float(data["disturbed"]),
+            restored=tuple(float(value) for value in data["restored"]),
+            window=int(data["window"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerProposal:
+    """Layers to write to, the highest of them L*, with the reason in a sentence; none where the trace shows nothing."""
+
+    layers: tuple[int, ...]
+    reason: str
+
+
+def measure_layers(
+    lm: LoadedLM, prompts: Sequence[TracedPrompt], *, seed: int = 0, progress: Progress | None = None
+) -> LayerEffects:
+    """Trace each fact and average.
+
+    Args:
+        lm: the model.
+        prompts: facts it knows, with their subjects.
+        seed: of the noise.
+        progress: hears of each fact; can cancel.
+
+    Raises:
+        NonFiniteError: if the model gives NaN or infinity.
+        ValueError: if there is no fact.
+    """
+    if not prompts:
+        raise ValueError("there is no fact to trace")
+    progress, config = progress or Silent(), TraceConfig(seed=seed)
+    rows = []
+    for number, prompt in enumerate(prompts):
+        progress.report(ProgressEvent(stage=Stage.LAYER_EFFECTS, done=number, total=len(prompts)))
+        progress.check()
+        found = causal_trace(lm, prompt, part=Part.MLP, config=config)
+        at_last = found.restored[:, found.source.subject.stop - 1]
+        rows.append(torch.tensor([found.clean, found.corrupted, *at_last.tolist()], dtype=torch.float64))
+    progress.report(ProgressEvent(stage=Stage.LAYER_EFFECTS, done=len(prompts), total=len(prompts)))
+    mean = torch.stack(rows).mean(0)
+    if not bool(mean.isfinite().all()):
+        raise NonFiniteError(f"{lm.name} gives NaN or infinity. Load the model in float32 or bfloat16.")
+    clean, disturbed, *restored = mean.tolist()
+    window = config.layers(lm.n_layer)
+    return LayerEffects(n=len(rows), clean=clean, disturbed=disturbed, restored=tuple(restored), window=window)
+
+
+def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> LayerProposal:
+    """As many layers as `span` has, up to the layer around which most comes back.
+
+    L* is at least the last of so many layers, and at most the last but one layer, after which a shift can be searched.
+    """
+    found = effects.effects[: n_layer - 1]
+    peak = max(range(len(found)), key=lambda layer: (found[layer], -layer))
+    if found[peak] < _LEAST_RECOVERY:
+        reason = (
+            f"Restoring the subject's MLP outputs returns {100 * found[peak]:.1f} points of the answer's "
+            f"probability at most, averaged over {effects.n} facts: too little to say where facts are kept."
+        )
+        return LayerProposal(layers=(), reason=reason)
+    top = max(peak, len(span) - 1)
+    taken = 100 * (effects.clean - effects.disturbed)
+    reason = (
+        f"Restoring the subject's MLP outputs in {effects.window} layers around layer {peak} returns "
+        f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged "
+        f"over {effects.n} facts: more than around any other layer, so layer {peak} is proposed as L*."
+    )
+    return LayerProposal(layers=tuple(range(top - len(span) + 1, top + 1)), reason=reason)

@@ -1,0 +1,131 @@
+"""`default_settings`: the settings an editor has for a model: calibrated ones, else its own on this model's layers.
+
+Every editor's own settings were chosen on SmolLM2 with 30 layers. For another model the layers are those that were
+published for it, else SmolLM2's at the same relative depth. Rates and lengths are in units of the hidden state and stay
+as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from kgmet.base.errors import ArtifactError
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.profile import CalibratedEditor, ModelProfile, check_profile, find_profile
+from kgmet.lm.load.loaded import LoadedLM
+
+__all__ = ["DefaultSettings", "SettingsSource", "default_config", "default_settings", "scaled_layers"]
+
+_CHOSEN_ON = ("llama", 30, 576)
+"""Type, layers and width of the model on which the editors' own settings were chosen."""
+_PUBLISHED: Mapping[tuple[str, int, int], tuple[str, tuple[int, ...], str]] = {
+    ("gpt2", 48, 1600): ("GPT-2 XL", tuple(range(13, 18)), "arXiv:2210.07229"),
+    ("gptj", 28, 4096): ("GPT-J", tuple(range(3, 9)), "arXiv:2210.07229"),
+    ("llama", 32, 4096): ("Llama 3 8B", tuple(range(4, 9)), "arXiv:2410.02355"),
+    ("qwen2", 28, 3584): ("Qwen2.5 7B", tuple(range(4, 9)), "EasyEdit"),
+    ("mistral", 32, 4096): ("Mistral 7B", tuple(range(4, 9)), "EasyEdit"),
+}
+"""Type, layers and width → name, layers that MEMIT and AlphaEdit write to in published work, and where."""
+
+
+class SettingsSource(Enum):
+    """Where settings come from."""
+
+    CALIBRATED = "calibrated"
+    OWN = "own"
+    """The editor's, chosen on this very model; or a changed editor's."""
+    PUBLISHED = "published"
+    """The layers were published for this model."""
+    SCALED = "scaled"
+    """The layers are SmolLM2's at the same relative depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultSettings:
+    """The settings an editor has for a model, and in one sentence for people where they come from."""
+
+    config: EditConfig
+    source: SettingsSource
+    sentence: str
+
+
+def default_config(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | None = None) -> EditConfig:
+    """The settings of `default_settings`."""
+    return default_settings(editor, lm, profile=profile).config
+
+
+def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | None = None) -> DefaultSettings:
+    """Settings of an editor for a model.
+
+    Args:
+        editor: the method; one whose settings were changed keeps them.
+        lm: the model.
+        profile: settings calibrated for this model; by default those in the cache folder.
+
+    Raises:
+        StaleArtifactError: if the given profile is of another model.
+    """
+    if profile is not None:
+        check_profile(profile, lm)
+    known = EDITORS.get(editor.name)
+    if known is None or editor.config != known.config:
+        return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's as given")
+    note = ""
+    if profile is None:
+        try:
+            profile = find_profile(lm)
+        except ArtifactError as error:
+            note = f" A calibration could not be used: {error}"
+    found = None if profile is None else profile.editors.get(editor.name)
+    if found is not None:
+        return DefaultSettings(
+            config=found.config, source=SettingsSource.CALIBRATED, sentence=_calibrated_sentence(found)
+        )
+    uncalibrated = uncalibrated_settings(editor, lm)
+    return replace(uncalibrated, sentence=uncalibrated.sentence + note)
+
+
+def uncalibrated_settings(editor: Editor, lm: LoadedLM) -> DefaultSettings:
+    """The settings an editor has for a model whatever was calibrated: its own on layers that fit."""
+    config, shape = editor.config, (str(getattr(lm.config, "model_type", "")), lm.n_layer, lm.d_model)
+    if shape == _CHOSEN_ON:
+        return DefaultSettings(config=config, source=SettingsSource.OWN, sentence="the editor's own for this model")
+    own = config.write.layers
+    layers = scaled_layers(own, lm.n_layer)
+    source, words = SettingsSource.SCALED, f"scaled from SmolLM2, layers {_listed(layers)} of {lm.n_layer}"
+    published = _PUBLISHED.get(shape)
+    if published is not None and own == EditConfig().write.layers:
+        name, layers, where = published
+        source, words = SettingsSource.PUBLISHED, f"layers {_listed(layers)} as published for {name} ({where})"
+    direction = config.direction
+    features = scaled_layers((direction.feature_layer,), lm.n_layer)[0]
+    config = replace(
+        config,
+        write=replace(config.write, layers=layers),
+        direction=replace(direction, feature_layer=features),
+    )
+    return DefaultSettings(config=config, source=source, sentence=f"not calibrated: {words}")
+
+
+def scaled_layers(layers: Sequence[int], n_layer: int) -> tuple[int, ...]:
+    """The same relative depths in a model of `n_layer` layers: of their span's ends, the middles of the layers.
+
+    At least one, and none beyond the last but one, after which a shift can still be searched.
+    """
+    ratio, top = n_layer / _CHOSEN_ON[1], max(n_layer - 2, 0)
+    first, last = (min(max(round((layer + 0.5) * ratio - 0.5), 0), top) for layer in (layers[0], layers[-1]))
+    return tuple(range(first, last + 1))
+
+
+def _calibrated_sentence(found: CalibratedEditor) -> str:
+    kept = "; nothing tried was better, so they are the scaled ones" if found.is_default else f" ({found.changes})"
+    checked = ", ".join(f"{kind} {counts}" for kind, counts in found.checked.items())
+    words = f"calibrated on {found.n_search} facts{kept}"
+    return f"{words}; on {found.n_check} other facts: {checked}" if checked else words
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return f"{layers[0]}–{layers[-1]}" if len(layers) > 1 else str(layers[0])

@@ -1,0 +1,192 @@
+"""`ModelProfile`: settings that were calibrated for one model, what they reached, and how that was found out.
+
+A profile is a small JSON file that can be passed on. It names its model by fingerprint and is refused by any other.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import kgmet
+from kgmet.base.cache import cache_dir, written_whole
+from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
+from kgmet.base.files import SETTINGS_FILE, failures_as, read_json_object
+from kgmet.editing.config import EditConfig, config_from_mapping, config_to_mapping
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.columns import Columns, Counts
+
+__all__ = [
+    "PROFILE_FORMAT",
+    "CalibratedEditor",
+    "ModelProfile",
+    "check_profile",
+    "find_profile",
+    "load_profile",
+    "profile_path",
+    "save_profile",
+]
+
+PROFILE_FORMAT = 1
+_ADVICE = "Calibrate again with `python -m kgmet calibrate`, or delete the file."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedEditor:
+    """One editor's settings for the model, and what they reached beside its uncalibrated ones.
+
+    `tried` settings were compared on at most `n_search` facts. `searched` and `checked` are of `config`, the others of
+    the uncalibrated settings; the check is on `n_check` other facts in other words and was made once. Where nothing
+    tried was better, `is_default` is set and the two are the same.
+    """
+
+    editor: str
+    config: EditConfig
+    changes: str
+    reason: str
+    is_default: bool
+    tried: int
+    seed: int
+    n_search: int
+    n_check: int
+    searched: Columns
+    searched_default: Columns
+    checked: Columns
+    checked_default: Columns
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        row = {name: getattr(self, name) for name in _PLAIN}
+        row |= {name: {kind: n.to_json() for kind, n in getattr(self, name).items()} for name in _COLUMNS}
+        return {**row, "config": config_to_mapping(self.config)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CalibratedEditor:
+        """Inverse of `to_json`."""
+        plain: dict[str, Any] = {name: kind(data[name]) for name, kind in _PLAIN.items()}
+        columns: dict[str, Any] = {
+            name: {str(kind): Counts.from_json(counts) for kind, counts in data[name].items()} for name in _COLUMNS
+        }
+        return cls(config=config_from_mapping(data["config"]), **plain, **columns)
+
+
+_PLAIN: Mapping[str, Any] = {
+    **dict.fromkeys(("editor", "changes", "reason"), str),
+    "is_default": bool,
+    **dict.fromkeys(("tried", "seed", "n_search", "n_check"), int),
+}
+_COLUMNS = ("searched", "searched_default", "checked", "checked_default")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelProfile:
+    """What was found out about one model: what it knows, where facts are kept, and each editor's settings.
+
+    `knows` and `layers` are plain values for people (`KnownFacts.to_json`, `LayerEffects.to_json`); empty where they
+    were not measured.
+    """
+
+    model: str
+    model_fingerprint: str
+    graph: str
+    editors: Mapping[str, CalibratedEditor]
+    knows: Mapping[str, Any]
+    layers: Mapping[str, Any]
+    version: str = kgmet.__version__
+
+    def with_editor(self, found: CalibratedEditor) -> ModelProfile:
+        """The profile with one editor's settings added or replaced."""
+        return replace(self, editors={**self.editors, found.editor: found})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "format": PROFILE_FORMAT,
+            "version": self.version,
+            "model": self.model,
+            "model_fingerprint": self.model_fingerprint,
+            "graph": self.graph,
+            "editors": {name: item.to_json() for name, item in self.editors.items()},
+            "knows": dict(self.knows),
+            "layers": dict(self.layers),
+        }
+
+
+def profile_path(lm: LoadedLM) -> Path:
+    """Where the profile of a model is kept, and found by default."""
+    return cache_dir() / "profiles" / f"{lm.fingerprint}.json"
+
+
+def save_profile(profile: ModelProfile, path: Path) -> None:
+    """Write a profile, whole or not at all.
+
+    Raises:
+        UnwritableError: if the place is read-only, full or gone.
+    """
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(profile.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def load_profile(path: Path) -> ModelProfile:
+    """Read what `save_profile` wrote.
+
+    Raises:
+        BrokenArtifactError: if the file holds no profile.
+        StaleArtifactError: if it was written by a version whose profiles are others.
+    """
+    data = read_json_object(path, limits=SETTINGS_FILE)
+    made = data.get("format")
+    if "model_fingerprint" in data and made != PROFILE_FORMAT:
+        raise StaleArtifactError(
+            f"{path} is a profile of format {str(made)[:20]}, written by kgmet {str(data.get('version'))[:20]}; kgmet "
+            f"{kgmet.__version__} reads format {PROFILE_FORMAT}. {_ADVICE}"
+        )
+    with failures_as(BrokenArtifactError, f"{path} holds no profile", advice=_ADVICE):
+        return ModelProfile(
+            model=str(data["model"]),
+            model_fingerprint=str(data["model_fingerprint"]),
+            graph=str(data["graph"]),
+            editors={str(name): CalibratedEditor.from_json(item) for name, item in data["editors"].items()},
+            knows=dict(data["knows"]),
+            layers=dict(data["layers"]),
+            version=str(data["version"]),
+        )
+
+
+def check_profile(profile: ModelProfile, lm: LoadedLM, *, path: Path | None = None) -> None:
+    """Make sure that a profile is of this model.
+
+    Raises:
+        StaleArtifactError: if it is of another one; names both.
+    """
+    if profile.model_fingerprint != lm.fingerprint:
+        raise StaleArtifactError(
+            f"{path or 'The profile'} was calibrated for {profile.model} ({profile.model_fingerprint}); loaded is "
+            f"{lm.name} ({lm.fingerprint}). Settings do not carry over between models: calibrate this one."
+        )
+
+
+def find_profile(lm: LoadedLM) -> ModelProfile | None:
+    """The profile of this model in the cache folder, if it was calibrated here.
+
+    Raises:
+        ArtifactError: if there is one that cannot be used.
+    """
+    path = profile_path(lm)
+    try:
+        known = path.stat()
+    except OSError:
+        return None
+    profile = _read(path, known.st_mtime_ns, known.st_size)
+    check_profile(profile, lm, path=path)
+    return profile
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, _changed: int, _size: int) -> ModelProfile:
+    # Pages ask at every run of their script; the time of the last change makes a new file be read.
+    return load_profile(path)
