@@ -35,7 +35,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.run.spans import Phrase, locate_all
-from kgmet.write.moments import bundled_corpus
+from kgmet.write.corpus import bundled_corpus
 from kgmet.write.patch import EditPatch, attached
 
 UNEDITED = "unedited"

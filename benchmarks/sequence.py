@@ -47,7 +47,7 @@ from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.measure.general import bundled_passages
 from kgmet.search.objective import kept_divergence
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import EditPatch, attached, merged_patch
 from kgmet.write.statistics import KeyStatistics
 

@@ -20,7 +20,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import load_lm
 from kgmet.lm.say.score import generate, next_logits
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor

@@ -52,12 +52,14 @@ def run(root: Path) -> None:
         return
     threads()
     state = session.current()
-    # Both slots are always there: were they to come and go, all that follows would be another element to the browser,
+    # These slots are always there: were they to come and go, all that follows would be another element to the browser,
     # and what is being typed into it would be lost.
     with st.container(key="remember"):
         _remember(state)
     if _asset(root, "logo.svg"):
         st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
+    with st.container(key="session-notes"):
+        _session_notes(state)
     with st.container(key="guide-slot"):
         if not state.is_guide_seen:
             _guide(state)
@@ -120,6 +122,19 @@ def _remember(state: WorkbenchState) -> None:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
     st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+
+
+def _session_notes(state: WorkbenchState) -> None:
+    """Say what of this session is not saved, or could not be read back."""
+    if state.unsaved:
+        st.error(f"**Not saved:** {wording.safe(state.unsaved)}\n\n{wording.UNSAVED}", icon=":material/cloud_off:")
+        st.button("Save again", on_click=state.save_again, icon=":material/save:", key="save-again")
+    if state.damage:
+        lines = wording.at_most([*state.damage, wording.kept_aside(state.damaged_folder)], 12)
+        st.warning(
+            f"{wording.DAMAGED}\n\n" + "\n".join(f"- {wording.safe(line)}" for line in lines), icon=":material/healing:"
+        )
+        st.button("Close this note", on_click=state.close_damage, icon=":material/check:", key="close-damage")
 
 
 def _guide(state: WorkbenchState) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from kgmet.base.progress import Stage
 
-__all__ = ["NOT_MEASURED", "STAGES", "number", "percent", "progress_line", "safe", "short"]
+__all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent", "progress_line", "safe", "short"]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
@@ -12,6 +15,11 @@ PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then t
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
 STALE = "Made before something changed: the inputs are no longer these. Run it again."
+UNSAVED = (
+    "Everything works on, but what changed since the last save is lost when the server stops. Free some room or make "
+    "the folder writable, then press Save again. The Ledger page exports your edits."
+)
+DAMAGED = "Part of this session could not be read. The rest is here."
 
 STAGES: dict[Stage, str] = {
     Stage.WAIT: "Waiting for another process that prepares the same model",
@@ -133,6 +141,18 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 def safe(text: str) -> str:
     """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
+
+
+def kept_aside(folder: Path | None) -> str:
+    """Where the damaged parts of a session are."""
+    return "The damaged parts are where they were." if folder is None else f"The damaged parts were moved to {folder}."
+
+
+def at_most(lines: Sequence[str], count: int) -> list[str]:
+    """So many of the lines, the first and the last; between them, how many are left out."""
+    if len(lines) <= count:
+        return list(lines)
+    return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]
 
 
 def _superscript(value: int) -> str:

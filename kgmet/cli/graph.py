@@ -109,8 +109,8 @@ def _edit(options: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit
 
 
 def _readable(result: dict[str, Any]) -> Iterator[str]:
-    edit, graph, around = result["edit"], result["subgraph"], result["consequences"]
-    yield f"{edit['template'].replace('{}', edit['subject'])} … {edit['old_object'] or '?'} → {edit['new_object']}"
+    edit, graph, around = FactEdit.from_json(result["edit"]), result["subgraph"], result["consequences"]
+    yield f"{edit.prompt} … {edit.old_object or '?'} → {edit.new_object}"
     yield from (f"note: {note}" for note in result["notes"])
     yield ""
     n, left_out = len(graph["triples"]), graph["n_left_out"]

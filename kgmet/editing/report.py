@@ -61,7 +61,7 @@ class EditReport:
     several facts, asked in chat.
     """
 
-    edit: Mapping[str, Any]
+    edit: FactEdit
     editor: str
     graph: Mapping[str, Any]
     before: Answer
@@ -78,8 +78,8 @@ class EditReport:
 
     def __str__(self) -> str:
         """Return the edit, the graph's contribution and the answers before and after, as lines of text."""
-        edit, graph = self.edit, self.graph
-        lines = [f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}   ({self.editor})"]
+        graph = self.graph
+        lines = [f"{self.edit.prompt} → {self.edit.new_object}   ({self.editor})"]
         if "triples" in graph:
             lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
         if graph.get("part"):
@@ -97,7 +97,7 @@ class EditReport:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {
-            "edit": dict(self.edit),
+            "edit": self.edit.to_json(),
             "editor": self.editor,
             "graph": dict(self.graph),
             "before": self.before.to_json(),
@@ -116,8 +116,8 @@ class EditReport:
             BrokenArtifactError: if the mapping is not a report of this version.
         """
         try:
-            return cls(
-                edit=dict(data["edit"]),
+            report = cls(
+                edit=FactEdit.from_json(data["edit"]),
                 editor=str(data["editor"]),
                 graph=dict(data["graph"]),
                 before=Answer.from_json(data["before"]),
@@ -127,8 +127,10 @@ class EditReport:
                 multi_hop=tuple(ConsequenceReport.from_json(item) for item in data["multi_hop"]),
                 seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
             )
+            str(report)  # what cannot be printed holds something else
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenArtifactError(f"This is not a report of an edit: {error!r}. Make the edit again.") from error
+        return report
 
 
 def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:
@@ -188,7 +190,7 @@ def report_edit(lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = 
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
     return EditReport(
-        edit=context.edit.to_json(),
+        edit=context.edit,
         editor=plan.patch.editor,
         graph=graph_summary(context, config_from_mapping(plan.patch.config)),
         before=before[0],

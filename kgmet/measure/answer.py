@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import msgspec
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.lm.say.score import AnswerScore, NextToken
@@ -109,7 +112,7 @@ class Answer:
                 form=Form(data["form"]),
                 expected=_score_from_json(data["expected"]),
                 rejected=_score_from_json(data["rejected"]),
-                top=tuple(NextToken(**token) for token in data["top"]),
+                top=msgspec.convert(data["top"], tuple[NextToken, ...]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BrokenArtifactError(f"This is not a saved answer: {error!r}. Ask again with this version.") from error
@@ -120,9 +123,6 @@ def probability_text(value: float) -> str:
     return f"{value:.4f}" if value >= 0.001 or value == 0 else f"{value:.1e}"
 
 
-_DERIVED = ("probability", "logprob_per_token")
-
-
 def _score_to_json(score: AnswerScore | None) -> dict[str, Any] | None:
     if score is None:
         return None
@@ -130,4 +130,7 @@ def _score_to_json(score: AnswerScore | None) -> dict[str, Any] | None:
 
 
 def _score_from_json(data: Mapping[str, Any] | None) -> AnswerScore | None:
-    return None if data is None else AnswerScore(**{name: data[name] for name in data if name not in _DERIVED})
+    score = None if data is None else msgspec.convert(data, AnswerScore)
+    if score is not None and (score.n_token < 1 or math.isnan(score.logprob)):
+        raise ValueError(f"an answer of {score.n_token} tokens with log-probability {score.logprob}")
+    return score

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from kgmet.base.errors import BrokenArtifactError, EmptyTextError
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt
 
@@ -129,15 +131,12 @@ class Question:
         Raises:
             BrokenArtifactError: if the mapping is not a question.
         """
-        unknown = sorted(set(data) - {f.name for f in fields(cls)})
-        if unknown:
-            raise BrokenArtifactError(f"A question has no field {unknown[0]!r}. Ask again with this version.")
         try:
-            values = dict(data)
-            values["kind"] = QuestionKind(values["kind"])
-            values["form"] = Form(values.get("form", Form.CLOZE.value))
-            for name in ("aliases", "rejected_aliases"):
-                values[name] = tuple(values.get(name, ()))
-            return cls(**values)
-        except (KeyError, ValueError, TypeError) as error:
+            unknown = sorted(set(data) - {f.name for f in fields(cls)})
+            if unknown:
+                raise BrokenArtifactError(f"A question has no field {unknown[0]!r}. Ask again with this version.")
+            return msgspec.convert(data, cls)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, BrokenArtifactError):
+                raise
             raise BrokenArtifactError(f"This is not a saved question: {error}") from error

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class EditPatch:
     created: str = ""
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits over the edits and the updates' values."""
         parts: list[str | bytes] = [self.model_fingerprint, *(edit.id for edit in self.edits)]

@@ -15,15 +15,8 @@ from kgmet.base.memory import is_out_of_memory
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import write_device
-from kgmet.write.moments import (
-    Corpus,
-    KeyMoment,
-    bundled_corpus,
-    estimate_key_moments,
-    load_key_moment,
-    make_key_moments,
-    moments_ready,
-)
+from kgmet.write.corpus import Corpus, bundled_corpus
+from kgmet.write.moments import KeyMoment, estimate_key_moments, load_key_moment, make_key_moments, moments_ready
 from kgmet.write.nullspace import Cutoff, DampedNullSpace, NullSpace
 
 __all__ = ["KeyStatistics"]

@@ -19,7 +19,7 @@ from kgmet.forecast.index import FactIndex, measured_index
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import MetricWriter

@@ -17,7 +17,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import next_tokens, score_answers
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached, load_patch, save_patch
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor

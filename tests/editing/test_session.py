@@ -11,7 +11,7 @@ from kgmet.editing.editors import EDITORS, Editor
 from kgmet.editing.session import EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
 from tests.graph.small_world import world
@@ -56,7 +56,7 @@ def test_an_edit_is_kept_and_undone_to_the_bit(lm: LoadedLM) -> None:
     untouched = logits(session)
     edited = session.edit(TOWER)
     assert session.patches == (edited.patch,)
-    assert edited.report.edit["new_object"] == "Tokyo"
+    assert edited.report.edit.new_object == "Tokyo"
     assert not torch.equal(logits(session), untouched)
     assert session.undo() is edited.patch
     assert torch.equal(logits(session), untouched)
@@ -78,7 +78,7 @@ def test_a_later_edit_comes_after_those_that_are_on(lm: LoadedLM) -> None:
 def test_several_facts_are_one_patch_with_a_report_each(lm: LoadedLM) -> None:
     session = session_of(lm)
     edited = session.edit_many([TOWER, GATE])
-    assert [report.edit["subject"] for report in edited.reports] == ["The Eiffel Tower", "The Brandenburg Gate"]
+    assert [report.edit.subject for report in edited.reports] == ["The Eiffel Tower", "The Brandenburg Gate"]
     assert len(session.edits) == 1
     with pytest.raises(RequestError, match="no fact to edit"):
         session.edit_many([])

@@ -15,7 +15,7 @@ from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from kgmet.measure.metrics import MetricValue
 from kgmet.measure.question import QuestionKind
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 from tests.graph.small_world import CATALOGUE, world

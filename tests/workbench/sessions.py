@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
@@ -15,7 +16,7 @@ from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import judge_edit
 from kgmet.measure.question import Question
-from kgmet.write.moments import Corpus
+from kgmet.write.corpus import Corpus
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
@@ -48,7 +49,7 @@ def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
 def state_of(known: SessionVault | None = None) -> WorkbenchState:
     """A new session with settings the tiny model can follow."""
     state = WorkbenchState((known or vault()).new())
-    state.record.settings = dict(SMALL_SETTINGS)
+    state.record.saved = replace(state.record.saved, settings=dict(SMALL_SETTINGS))
     return state
 
 
@@ -97,7 +98,7 @@ def entry_for(lm: LoadedLM, *, seed: int = 0, name: str = "", based_on: tuple[st
     question = own_question(patch.edits[0])
     before, after = answer_to(question, "London", new=0.25, old=0.5), answer_to(question, "Rome", new=0.75, old=0.125)
     report = EditReport(
-        edit=patch.edits[0].to_json(),
+        edit=patch.edits[0],
         editor="KGMET",
         graph={"took_part": False, "notes": []},
         before=before,
@@ -106,7 +107,7 @@ def entry_for(lm: LoadedLM, *, seed: int = 0, name: str = "", based_on: tuple[st
         consequences=(),
     )
     return StackEntry(
-        id=patch.id, patch=patch, name=name or f"edit {seed}", report=report, based_on=based_on, curve=({"total": 1.0},)
+        patch=patch, name=name or f"edit {seed}", report=report, based_on=based_on, curve=({"total": 1.0},)
     )
 
 
@@ -132,7 +133,7 @@ def batch_entry(lm: LoadedLM) -> StackEntry:
         editor="KGMET",
         keys={1: (tuple(f"{edit.id}/0" for edit in edits), keys)},
     )
-    return StackEntry(id=patch.id, patch=patch, name="three towers", note="imported")
+    return StackEntry(patch=patch, name="three towers", note="imported")
 
 
 def wait_for(job_id: str, *, seconds: float = 60.0) -> jobs.Job:

@@ -10,7 +10,8 @@ import torch
 from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.run.tracing import recorded
-from kgmet.write.moments import Corpus, KeyMoment, bundled_corpus, estimate_key_moments, moments_ready
+from kgmet.write.corpus import Corpus, bundled_corpus
+from kgmet.write.moments import KeyMoment, estimate_key_moments, moments_ready
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
 from tests.tiny_models import D_KEY, N_LAYER, tiny_lm

@@ -163,19 +163,7 @@ def title_of(edit: FactEdit) -> str:
 
 def entry_of(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
     """Return what the session keeps of an edit."""
-    plan, context = edited.plan, edited.plan.contexts[0]
-    return StackEntry(
-        id=plan.patch.id,
-        patch=plan.patch,
-        name=f"{context.edit.subject} → {context.edit.new_object}",
-        based_on=based_on,
-        report=edited.report,
-        curve=plan.shifts[0].curve if plan.shifts else (),
-        exclude=context.excluded,
-        leave=context.left,
-        plan=plan,
-        context=context,
-    )
+    return StackEntry.made(edited.plan, edited.report, based_on=based_on)
 
 
 def undo(state: WorkbenchState) -> str | None:
@@ -224,22 +212,23 @@ def _numbers(answer: Answer) -> tuple[float | None, float | None]:
 def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
     """The likeliest next tokens of the model with this session's live edits; remembered until one of these changes."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt, k])
-    known = state.result("answers_now")
-    if known is None or known.is_stale(made_from):
+
+    def asked() -> list[NextToken]:
         with attached(state.live_patches(lm), lm):
-            state.keep("answers_now", next_tokens(lm, [prompt], k=k)[0], made_from=made_from)
-    found: list[NextToken] = state.result("answers_now").value  # type: ignore[union-attr]
-    return found
+            return next_tokens(lm, [prompt], k=k)[0]
+
+    return state.remembered("answers_now", asked, made_from=made_from)
 
 
 def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
     """How the model with this session's live edits continues the prompt, greedily; remembered as `answers_now` is."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
-    known = state.result("greedy_now")
-    if known is None or known.is_stale(made_from):
+
+    def said() -> str:
         with attached(state.live_patches(lm), lm):
-            state.keep("greedy_now", generate(lm, [prompt], max_new_tokens=8)[0].strip(), made_from=made_from)
-    return str(state.result("greedy_now").value)  # type: ignore[union-attr]
+            return generate(lm, [prompt], max_new_tokens=8)[0].strip()
+
+    return state.remembered("greedy_now", said, made_from=made_from)
 
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:

@@ -101,14 +101,12 @@ def lens_at(
 ) -> LensReading:
     """The logit lens at one token; remembered until another is asked for."""
     made_from = seen_from(state, resident, entry, text, position)
-    known = state.result("lens")
-    if known is None or known.is_stale(made_from):
+
+    def read() -> LensReading:
         earlier = state.live_patches(resident.lm, before=entry.id)
-        reading = read_lens(resident.lm, entry.patch, text, position=position, earlier=earlier)
-        state.keep("lens", reading, made_from=made_from)
-        return reading
-    found: LensReading = known.value
-    return found
+        return read_lens(resident.lm, entry.patch, text, position=position, earlier=earlier)
+
+    return state.remembered("lens", read, made_from=made_from)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -163,7 +161,7 @@ def _common_layers(patches: Sequence[EditPatch]) -> set[int]:
 
 def use_cutoff(state: WorkbenchState, value: float) -> str | None:
     """Write the next edits with this absolute cutoff."""
-    settings = {**state.record.settings, "cutoff": {"kind": "absolute", "value": value}}
+    settings = {**state.settings, "cutoff": {"kind": "absolute", "value": value}}
     try:
         state.set_editor(state.editor.name, settings)
     except KgmetError as error:

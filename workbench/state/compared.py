@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.cache import written_whole
+import msgspec
+
 from kgmet.base.errors import BrokenArtifactError, KgmetError
+from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import plain
 from kgmet.editing.config import config_from_mapping, config_to_mapping
 from kgmet.editing.editors import EDITORS
@@ -17,13 +19,15 @@ from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import compare_answers
+from workbench.state.sealed import is_sealed, read_object, write_sealed
 from workbench.state.values import Result
 
 __all__ = ["FILE", "Compared", "comparison_from_json", "comparison_to_json", "load_compared", "save_compared"]
 
 FILE = "compare.json"
-_FORMAT = 2
-_MOST_BYTES = 64 << 20
+_FORMAT = 3
+_OLD_NAMES = {"contest": "comparison", "trials": "results"}
+"""What format 2 called two of its fields."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,6 +37,17 @@ class Compared:
     comparison: EditorComparison
     chosen: str
     rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ChosenRow:
+    """One column of the comparison, as typed."""
+
+    editor: str | None = None
+    layers: str | None = None
+    ridge: float | None = None
+    cutoff: float | None = None
+    steps: int | None = None
 
 
 def save_compared(folder: Path, result: Result) -> None:
@@ -45,8 +60,7 @@ def save_compared(folder: Path, result: Result) -> None:
         "rows": [dict(row) for row in compared.rows],
         "comparison": comparison_to_json(compared.comparison),
     }
-    with written_whole(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    write_sealed(folder / FILE, data)
 
 
 def load_compared(folder: Path) -> Result | None:
@@ -56,27 +70,41 @@ def load_compared(folder: Path) -> Result | None:
         BrokenArtifactError: if the file cannot be read, is of another format or does not hold a comparison.
     """
     path = folder / FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"larger than {_MOST_BYTES >> 20} MB")
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] != _FORMAT:
-            raise ValueError(f"of format {data['format']!r}; this version reads {_FORMAT}")
-        rows = tuple({str(name): value for name, value in dict(row).items()} for row in data["rows"])
-        comparison = comparison_from_json(data["comparison"])
-        # A number that is none shows when the table is made; better here than on the page.
-        comparison.rows()
-        return Result(
-            value=Compared(comparison=comparison, chosen=str(data["chosen"]), rows=rows),
-            made_from=str(data["made_from"]),
-        )
-    except (KgmetError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        with failures_as(BrokenArtifactError, f"{FILE} holds no comparison"):
+            return _result_from(_current(read_object(path, within=folder)))
+    except KgmetError as error:
         raise BrokenArtifactError(
-            f"The last comparison was kept in {FILE}, which cannot be read ({type(error).__name__}: "
-            f"{str(error)[:120]}), and is left out. Compare again."
+            f"The last comparison ({FILE}) cannot be read, and is left out. {error} Compare again."
         ) from error
+
+
+def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object with the names of this version."""
+    if data["format"] == 2:
+        renamed = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
+        inner = {_OLD_NAMES.get(name, name): value for name, value in renamed["comparison"].items()}
+        return {**renamed, "comparison": inner}
+    if data["format"] != _FORMAT:
+        raise BrokenArtifactError(
+            f"{FILE} is of format {str(data['format'])[:20]}; this version reads 2 and {_FORMAT}."
+        )
+    if not is_sealed(data):
+        raise BrokenArtifactError(f"{FILE} was changed after it was saved.")
+    return data
+
+
+def _result_from(data: Mapping[str, Any]) -> Result:
+    rows = tuple(asdict(row) for row in msgspec.convert(data["rows"], tuple[_ChosenRow, ...]))
+    comparison = comparison_from_json(data["comparison"])
+    # A number that is none shows when the table is made; better here than on the page.
+    comparison.rows()
+    return Result(
+        value=Compared(comparison=comparison, chosen=str(data["chosen"]), rows=rows),
+        made_from=str(data["made_from"]),
+    )
 
 
 def comparison_to_json(comparison: EditorComparison) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -11,6 +10,11 @@ import stat
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from kgmet.base.errors import FileError
+from workbench.state.codec import FORMATS
+from workbench.state.disk import DAMAGED, SESSION
+from workbench.state.sealed import read_object
 
 __all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "mark_used", "remove_unused"]
 
@@ -23,9 +27,9 @@ _HOUR = 3_600.0
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 _GONE = re.compile(r"\.gone-[0-9a-f]{32}")
 _FILE = re.compile(r"(session|compare)\.json|\.(session|compare)\.json\..+")
+_DAMAGED = re.compile(r"(session|compare)(-\d+)?\.json|[0-9a-f]{16}(-\d+)?|[0-9a-f]{16}-report(-\d+)?\.json")
 _PATCH = re.compile(r"[0-9a-f]{16}")
-_PATCH_FILE = re.compile(r"patch\.(json|safetensors)|\.patch\.(json|safetensors)\..+")
-_MOST_JSON = 256 << 20
+_PATCH_FILE = re.compile(r"\.?(patch\.(json|safetensors)|report\.json)(\..+)?")
 
 
 def days_to_keep(environment: Mapping[str, str]) -> int:
@@ -41,7 +45,7 @@ def days_to_keep(environment: Mapping[str, str]) -> int:
 
 def mark_used(folder: Path) -> None:
     """Note that somebody was here, at most once an hour; a session that was never saved has nothing to note it in."""
-    path = folder / "session.json"
+    path = folder / SESSION
     try:
         if time.time() - path.stat().st_mtime > _HOUR:
             os.utime(path)
@@ -96,17 +100,35 @@ def _is_unused(folder: Path, oldest: float) -> bool:
 
 def _own_files(folder: Path) -> list[Path] | None:
     """All files of a session folder; ``None`` if anything in it is not what we put there."""
-    found = []
+    found: list[Path] = []
     for path in folder.iterdir():
+        inner: list[Path] | None = None
         if _FILE.fullmatch(path.name) and _is_own(path, stat.S_ISREG):
-            found.append(path)
-        elif _PATCH.fullmatch(path.name) and _is_own(path, stat.S_ISDIR):
-            for inner in path.iterdir():
-                if not _PATCH_FILE.fullmatch(inner.name) or not _is_own(inner, stat.S_ISREG):
-                    return None
-                found.append(inner)
-        else:
+            inner = [path]
+        elif _PATCH.fullmatch(path.name):
+            inner = _files_of_patch(path)
+        elif path.name == DAMAGED and _is_own(path, stat.S_ISDIR):
+            inner = _damaged_files(path)
+        if inner is None:
             return None
+        found += inner
+    return found
+
+
+def _files_of_patch(folder: Path) -> list[Path] | None:
+    if not _is_own(folder, stat.S_ISDIR):
+        return None
+    files = list(folder.iterdir())
+    return files if all(_PATCH_FILE.fullmatch(file.name) and _is_own(file, stat.S_ISREG) for file in files) else None
+
+
+def _damaged_files(folder: Path) -> list[Path] | None:
+    found: list[Path] = []
+    for path in folder.iterdir():
+        inner = [path] if _is_own(path, stat.S_ISREG) else _files_of_patch(path)
+        if inner is None or not _DAMAGED.fullmatch(path.name):
+            return None
+        found += inner
     return found
 
 
@@ -121,11 +143,8 @@ def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
 
 
 def _is_session(folder: Path) -> bool:
-    path = folder / "session.json"
-    if path.stat().st_size > _MOST_JSON:
-        return False
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        data = read_object(folder / SESSION, within=folder)
+    except FileError:
         return False
-    return isinstance(data, dict) and data.get("format") == 1 and "stack" in data
+    return data.get("format") in FORMATS and "stack" in data

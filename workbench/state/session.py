@@ -5,9 +5,10 @@ The values themselves are in the `SessionVault`; `st.session_state` holds nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -19,11 +20,13 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
 from workbench.running import jobs
+from workbench.state.disk import DAMAGED
 from workbench.state.values import FactDraft, Result, StackEntry
 from workbench.state.vault import SessionRecord, vault
 
 __all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "known_id"]
 
+T = TypeVar("T")
 COOKIE = "kgmet_session"
 """Name of the cookie with the session's id; the port is appended, for cookies do not tell ports apart."""
 SESSION_KEY = "session_id"
@@ -46,22 +49,27 @@ class WorkbenchState:
     @property
     def draft(self) -> FactDraft:
         """The fact as typed so far."""
-        return self.record.draft
+        return self.record.saved.draft
 
     def set_draft(self, draft: FactDraft) -> None:
         """Replace the typed fact."""
-        if draft != self.record.draft:
+        if draft != self.record.saved.draft:
             self.record.change(draft=draft)
 
     @property
     def editor(self) -> Editor:
         """The chosen method."""
-        return EDITORS[self.record.editor]
+        return EDITORS[self.record.saved.editor]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the person changed of the editor's own settings, nested as in `config_to_mapping`."""
+        return self.record.saved.settings
 
     @property
     def config(self) -> EditConfig:
         """The editor's settings with what the person changed."""
-        return config_from_mapping(self.record.settings, base=self.editor.config)
+        return config_from_mapping(self.settings, base=self.editor.config)
 
     def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> bool:
         """Choose a method and what differs from its settings (nested as in `config_to_mapping`); whether that is new.
@@ -71,7 +79,7 @@ class WorkbenchState:
         """
         settings = dict(settings or {})
         config_from_mapping(settings, base=EDITORS[name].config)
-        is_new = (name, settings) != (self.record.editor, self.record.settings)
+        is_new = (name, settings) != (self.record.saved.editor, self.record.saved.settings)
         if is_new:
             self.record.change(editor=name, settings=settings)
         return is_new
@@ -86,12 +94,12 @@ class WorkbenchState:
     @property
     def stack(self) -> tuple[StackEntry, ...]:
         """Applied edits, oldest first, those switched off included."""
-        return self.record.stack
+        return self.record.saved.stack
 
     @property
     def redo(self) -> tuple[StackEntry, ...]:
         """Undone edits; the last one would be redone first."""
-        return self.record.redo
+        return self.record.saved.redo
 
     def entry(self, entry_id: str | None) -> StackEntry | None:
         """One entry of the stack by its id."""
@@ -100,7 +108,7 @@ class WorkbenchState:
     @property
     def focus(self) -> StackEntry | None:
         """The edit the other pages look at: the chosen one, else the newest of those that say what they edit."""
-        chosen = self.entry(self.record.focus)
+        chosen = self.entry(self.record.saved.focus)
         if chosen is not None and chosen.edit is not None:
             return chosen
         return next((entry for entry in reversed(self.stack) if entry.edit is not None), None)
@@ -111,7 +119,7 @@ class WorkbenchState:
 
     def edit_of(self, entry: StackEntry) -> FactEdit | None:
         """The edit of a patch that the other pages look at: the chosen one, else its first."""
-        return next((edit for edit in entry.patch.edits if edit.id == self.record.focus_edit), entry.edit)
+        return next((edit for edit in entry.patch.edits if edit.id == self.record.saved.focus_edit), entry.edit)
 
     def live(self, lm: LoadedLM | None = None, *, before: str | None = None) -> tuple[StackEntry, ...]:
         """Entries that are on (and fit this model), in order; with `before` only those under that entry."""
@@ -132,11 +140,20 @@ class WorkbenchState:
     def fingerprint(self, *parts: Any) -> str:
         """Of what a result is made from: plain values; the editor's settings and live edits always count."""
         live = [entry.id for entry in self.live()]
-        return fingerprint_value([self.record.editor, self.record.settings, live, *parts])
+        return fingerprint_value([self.record.saved.editor, self.record.saved.settings, live, *parts])
 
     def keep(self, name: str, value: Any, *, made_from: str) -> None:
         """Store a result under a name; jobs may call this from their thread."""
         self.record.keep(name, Result(value=value, made_from=made_from))
+
+    def remembered(self, name: str, make: Callable[[], T], *, made_from: str) -> T:
+        """The last result of this name, made first if there is none or it is stale."""
+        known = self.result(name)
+        if known is None or known.is_stale(made_from):
+            known = Result(value=make(), made_from=made_from)
+            self.record.keep(name, known)
+        value: T = known.value
+        return value
 
     def result(self, name: str) -> Result | None:
         """The last result of this name; ask it `is_stale(fingerprint)` and show stale ones grey."""
@@ -145,6 +162,32 @@ class WorkbenchState:
     def lost(self, name: str) -> str | None:
         """Why the last result of this name could not be read back after a restart, if that is so."""
         return self.record.lost.get(name)
+
+    # What is not as it should be
+
+    @property
+    def unsaved(self) -> str:
+        """Why the last change is not on disk; empty if it is."""
+        return self.record.unsaved
+
+    def save_again(self) -> None:
+        """Try once more to write what could not be written."""
+        self.record.save()
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What of this session could not be read back after a restart, for people."""
+        return self.record.damage
+
+    @property
+    def damaged_folder(self) -> Path | None:
+        """Where the damaged parts were moved; ``None`` if there are none, or they could not be moved."""
+        folder = self.record.folder / DAMAGED
+        return folder if folder.is_dir() else None
+
+    def close_damage(self) -> None:
+        """Do not show it again."""
+        self.record.damage = ()
 
     # Work under way
 
@@ -163,7 +206,7 @@ class WorkbenchState:
     @property
     def is_guide_seen(self) -> bool:
         """Whether the guide of the first visit was closed."""
-        return self.record.is_guide_seen
+        return self.record.saved.is_guide_seen
 
     def close_guide(self) -> None:
         """Do not show the guide again."""

@@ -1,18 +1,20 @@
-"""`FactDraft`, `StackEntry`, `Result`: what a session holds, as values. No Streamlit, no disk."""
+"""`FactDraft`, `StackEntry`, `SavedSession`, `Result`: what a session holds, as values. No Streamlit, no disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kgmet.editing.context import EditContext
+from kgmet.editing.editors import DEFAULT_EDITOR
 from kgmet.editing.plan import EditPlan
 from kgmet.editing.report import EditReport
 from kgmet.fact import FactEdit
+from kgmet.graph.reading.retrieve import Switch
 from kgmet.write.patch import EditPatch
 
-__all__ = ["FactDraft", "Result", "StackEntry"]
+__all__ = ["FactDraft", "Result", "SavedSession", "StackEntry"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class FactDraft:
     subject_id: str | None = None
     new_object_id: str | None = None
     old_object_id: str | None = None
-    exclude: tuple[Any, ...] = ()
+    exclude: tuple[Switch, ...] = ()
     """Triples (keys) and relations (ids) switched off on the Graph page."""
     leave: frozenset[str] = frozenset()
     """Ids of consequences and kept facts that are not held."""
@@ -45,12 +47,11 @@ class FactDraft:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StackEntry:
-    """One applied edit. `plan` and `context` are only there in the process that made it; the rest survives a restart.
+    """One applied edit. `context` is only there in the process that made it; the rest survives a restart.
 
     `based_on` are the ids of the entries that were on when it was made. `curve` is its search, one mapping per step.
     """
 
-    id: str
     patch: EditPatch
     name: str
     note: str = ""
@@ -58,15 +59,77 @@ class StackEntry:
     based_on: tuple[str, ...] = ()
     report: EditReport | None = None
     curve: tuple[Mapping[str, float], ...] = ()
-    exclude: tuple[Any, ...] = ()
+    exclude: tuple[Switch, ...] = ()
     leave: frozenset[str] = frozenset()
-    plan: EditPlan | None = None
     context: EditContext | None = None
+
+    @classmethod
+    def made(cls, plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
+        """Return what a session keeps of a plan's first edit."""
+        context = plan.contexts[0]
+        return cls(
+            patch=plan.patch,
+            name=cls.name_of(plan.patch),
+            based_on=based_on,
+            report=report,
+            curve=tuple(plan.shifts[0].curve) if plan.shifts else (),
+            exclude=context.excluded,
+            leave=context.left,
+            context=context,
+        )
+
+    @staticmethod
+    def name_of(patch: EditPatch, otherwise: str = "an edit without a name") -> str:
+        """What an edit is called until a person says otherwise; a patch from elsewhere may not say what it changes."""
+        return f"{patch.edits[0].subject} → {patch.edits[0].new_object}" if patch.edits else otherwise
+
+    @property
+    def id(self) -> str:
+        """The patch's id."""
+        return self.patch.id
 
     @property
     def edit(self) -> FactEdit | None:
         """The fact it changes; ``None`` for an adapter from elsewhere that does not say."""
         return self.patch.edits[0] if self.patch.edits else None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SavedSession:
+    """What of a session survives a restart."""
+
+    draft: FactDraft = FactDraft()
+    editor: str = DEFAULT_EDITOR
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the editor's own settings, nested as in `config_to_mapping`."""
+    stack: tuple[StackEntry, ...] = ()
+    """Applied edits, oldest first."""
+    redo: tuple[StackEntry, ...] = ()
+    """Undone edits; the last one would be redone first."""
+    focus: str | None = None
+    """Id of the entry that the other pages look at; the newest if ``None``."""
+    focus_edit: str | None = None
+    """Id of the edit of a patch with several that is looked at; the first if the patch has no such edit."""
+    is_guide_seen: bool = False
+
+    @property
+    def entries(self) -> tuple[StackEntry, ...]:
+        """All edits, the undone ones last."""
+        return (*self.stack, *self.redo)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing that a person would miss."""
+        return not self.entries and self.draft.is_blank
+
+    def pushed(self, entry: StackEntry) -> SavedSession:
+        """Return it with an edit on top; what could be redone is gone."""
+        others = tuple(item for item in self.stack if item.id != entry.id)
+        return replace(self, stack=(*others, entry), redo=(), focus=entry.id)
+
+    def changed(self, entry_id: str, **values: Any) -> SavedSession:
+        """Return it with another name, note or switch of one applied edit."""
+        return replace(self, stack=tuple(replace(e, **values) if e.id == entry_id else e for e in self.stack))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -20,11 +20,12 @@ import streamlit as st
 from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
-from kgmet.editing.editors import DEFAULT_EDITOR
+from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
+from workbench.state.disk import remove_patches, save_session, set_aside
+from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
-from workbench.state.stack import load_record, save_record
-from workbench.state.values import FactDraft, Result, StackEntry
+from workbench.state.values import Result, SavedSession, StackEntry
 
 __all__ = ["SessionRecord", "SessionVault", "vault"]
 
@@ -38,29 +39,62 @@ class SessionRecord:
 
     session_id: str
     folder: Path
-    draft: FactDraft = field(default_factory=FactDraft)
-    editor: str = DEFAULT_EDITOR
-    settings: dict[str, Any] = field(default_factory=dict)
-    """What differs from the editor's own settings, nested as in `config_to_mapping`."""
-    stack: tuple[StackEntry, ...] = ()
-    redo: tuple[StackEntry, ...] = ()
-    focus: str | None = None
-    """Id of the entry that the other pages look at; the newest if ``None``."""
-    focus_edit: str | None = None
-    """Id of the edit of a patch with several that is looked at; the first if the patch has no such edit."""
+    saved: SavedSession = field(default_factory=SavedSession)
+    """What is also on disk, unless `unsaved` says why not."""
     context: Result | None = None
     results: dict[str, Result] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
     """Name of a result → why what was kept of it could not be read back, for people."""
-    is_guide_seen: bool = False
+    damage: tuple[str, ...] = ()
+    """What else could not be read back, for people."""
+    unsaved: str = ""
+    """Why the last change is not on disk; empty if it is."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _aside: tuple[str, ...] = ()
+    _dropped: set[str] = field(default_factory=set)
+    _is_comparison_new: bool = False
+
+    @classmethod
+    def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
+        """The session in a folder, without what is damaged; that is moved aside at once if it can be."""
+        opened = open_session(folder)
+        record = cls(session_id, folder, opened.saved, damage=opened.damage)
+        record._aside, record._dropped = opened.aside, set(opened.leftovers)
+        try:
+            compared = load_compared(folder)
+        except BrokenArtifactError as error:
+            record.lost["compare"] = str(error)
+            record._aside = (*record._aside, COMPARISON)
+        else:
+            if compared is not None:
+                record.results["compare"] = compared
+        if record._aside:
+            LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
+            record.save()
+        return record
 
     def change(self, **values: Any) -> None:
-        """Set fields together and write to disk what is kept there."""
+        """Set fields of `saved` together and write them to disk."""
         with self.lock:
-            for name, value in values.items():
-                setattr(self, name, value)
-            save_record(self)
+            self._become(replace(self.saved, **values))
+
+    def save(self, *, even_blank: bool = False) -> None:
+        """Write to disk what is kept there. Where that fails, all goes on in memory and `unsaved` says why."""
+        with self.lock:
+            try:
+                set_aside(self.folder, self._aside)
+                self._aside = ()
+                save_session(self.folder, self.saved, even_blank=even_blank)
+                if self._is_comparison_new and self.folder.is_dir():
+                    save_compared(self.folder, self.results["compare"])
+                    self._is_comparison_new = False
+            except OSError as error:
+                LOG.warning("session %s is not saved: %s", self.folder.name, error)
+                self.unsaved = str(error)
+                return
+            self.unsaved = ""
+            remove_patches(self.folder, self._dropped - {entry.id for entry in self.saved.entries})
+            self._dropped.clear()
 
     def keep(self, name: str, result: Result) -> None:
         """Store a result under a name; a comparison also goes to disk, for it takes minutes to make."""
@@ -68,20 +102,23 @@ class SessionRecord:
             self.results[name] = result
             self.lost.pop(name, None)
             if name == "compare":
-                save_record(self)
-                if self.folder.is_dir():
-                    save_compared(self.folder, result)
+                self._is_comparison_new = True
+                self.save()
 
     def push(self, entry: StackEntry) -> None:
         """Add an edit on top; what could be redone is gone."""
         with self.lock:
-            others = tuple(item for item in self.stack if item.id != entry.id)
-            self.change(stack=(*others, entry), redo=(), focus=entry.id)
+            self._become(self.saved.pushed(entry))
 
     def replace_entry(self, entry_id: str, **values: Any) -> None:
-        """Change one entry's name, note, switch or report."""
+        """Change one entry's name, note or switch."""
         with self.lock:
-            self.change(stack=tuple(replace(e, **values) if e.id == entry_id else e for e in self.stack))
+            self._become(self.saved.changed(entry_id, **values))
+
+    def _become(self, saved: SavedSession) -> None:
+        self._dropped |= {entry.id for entry in self.saved.entries}
+        self.saved = saved
+        self.save()
 
 
 class SessionVault:
@@ -106,8 +143,8 @@ class SessionVault:
             return None
         with self._lock:
             known = self._records.get(session_id)
-            if known is None and self._place(session_id).is_dir():
-                known = self._records[session_id] = _read_back(session_id, self._place(session_id))
+            if known is None and _is_folder(self._place(session_id)):
+                known = self._records[session_id] = SessionRecord.read_back(session_id, self._place(session_id))
             if known is not None:
                 mark_used(known.folder)
             return known
@@ -116,24 +153,22 @@ class SessionVault:
         """Remove from disk what nobody used for so many days, and is not held here; see `remove_unused`."""
         with self._lock:
             in_use = {record.folder.name for record in self._records.values()}
-            return remove_unused(self._folder, days=days, runs=runs, in_use=in_use)
+            try:
+                return remove_unused(self._folder, days=days, runs=runs, in_use=in_use)
+            except OSError as error:
+                LOG.warning("unused sessions cannot be looked for: %s", error)
+                return []
 
     def _place(self, session_id: str) -> Path:
         # The folder's name does not give the id away to whoever can list the folder.
         return self._folder / digest("session", session_id)[:32]
 
 
-def _read_back(session_id: str, place: Path) -> SessionRecord:
-    record = SessionRecord(session_id, place, **load_record(place))
+def _is_folder(path: Path) -> bool:
     try:
-        compared = load_compared(place)
-    except BrokenArtifactError as error:
-        LOG.warning("the comparison of session %s is left out: %s", place.name, error)
-        record.lost["compare"] = str(error)
-    else:
-        if compared is not None:
-            record.results["compare"] = compared
-    return record
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 @st.cache_resource(show_spinner=False)

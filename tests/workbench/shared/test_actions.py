@@ -115,7 +115,7 @@ def test_a_second_click_is_refused_and_a_cancelled_edit_applies_nothing(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = state_of()
-    state.record.settings = {**state.record.settings, "target": {"max_steps": 200, "stop_nll": 1e-9}}
+    state.set_editor("KGMET", {**state.settings, "target": {"max_steps": 200, "stop_nll": 1e-9}})
     state.set_draft(EIFFEL)
     assert actions.apply(state, resident) is None
     said = actions.apply(state, resident)
@@ -178,6 +178,6 @@ def test_edits_that_share_no_layer_all_together_are_not_compared_all_together(re
         at(entry_for(resident.lm, seed=seed), layers) for seed, layers in enumerate(((2,), (1,), (1, 2)))
     )
     for entry in (only_two, only_one, both):
-        state.record.stack = (*state.record.stack, entry)
+        state.record.saved = replace(state.record.saved, stack=(*state.stack, entry))
     assert inspect_actions.comparable(state, resident, both) == [only_one, both]
     assert inspect_actions.comparable(state, resident, only_two) == [only_two, both]

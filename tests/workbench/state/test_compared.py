@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,9 +84,10 @@ def test_writing_and_reading_give_the_same_text(state: WorkbenchState) -> None:
 
 
 def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Resident, state: WorkbenchState) -> None:
-    data = json.loads((state.record.folder / FILE).read_text(encoding="utf-8"))
-    data["comparison"]["results"] = data["comparison"]["results"][:1]
-    (state.record.folder / FILE).write_text(json.dumps(data), encoding="utf-8")
+    result = state.result("compare")
+    assert result is not None
+    comparison = replace(result.value.comparison, results=result.value.comparison.results[:1])
+    state.record.keep("compare", replace(result, value=replace(result.value, comparison=comparison)))
     kept = restarted(state).result("compare")
     assert kept is not None and len(kept.value.comparison.results) == 1
 
@@ -104,24 +107,54 @@ def damaged(data: dict[str, object], where: str, value: object) -> str:
 
 WRONG = (
     ("format", 1),
+    ("format", 4),
     ("rows", 7),
-    ("comparison", None),
-    ("comparison.edit", {}),
-    ("comparison.results.0.editor", "nobody"),
-    ("comparison.results.0.config", {"no such setting": 1}),
-    ("comparison.results.0.perplexity", "loud"),
-    ("comparison.results.0.seconds", {"search": "long"}),
-    ("comparison.results.0.after", []),
-    ("comparison.results.0.after.0.expected.logprob", "x"),
-    ("comparison.before.0.question", 3),
+    ("rows.0.ridge", "much"),
+    ("contest", None),
+    ("contest.edit", {}),
+    ("contest.trials.0.editor", "nobody"),
+    ("contest.trials.0.config", {"no such setting": 1}),
+    ("contest.trials.0.perplexity", "loud"),
+    ("contest.before.0.expected.n_token", 0),
+    ("contest.before.0.expected.logprob", float("nan")),
+    ("contest.trials.0.seconds", {"search": "long"}),
+    ("contest.trials.0.after", []),
+    ("contest.trials.0.after.0.expected.logprob", "x"),
+    ("contest.before.0.question", 3),
 )
+
+
+def as_format_2(data: dict[str, Any]) -> dict[str, Any]:
+    """The file of an earlier version: no digest, and other names for two fields."""
+    inner = {("trials" if name == "results" else name): value for name, value in data["comparison"].items()}
+    rest = {name: value for name, value in data.items() if name not in ("comparison", "digest")}
+    return {**rest, "format": 2, "contest": inner}
+
+
+def test_a_file_of_an_earlier_version_is_read(state: WorkbenchState) -> None:
+    path, was = state.record.folder / FILE, state.result("compare")
+    path.write_text(json.dumps(as_format_2(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+    again = restarted(state).result("compare")
+    assert again is not None and was is not None
+    assert comparison_to_json(again.value.comparison) == comparison_to_json(was.value.comparison)
+    assert (again.made_from, again.value.rows) == (was.made_from, was.value.rows)
+
+
+def test_a_file_that_was_changed_is_left_out_and_kept_aside(state: WorkbenchState) -> None:
+    path = state.record.folder / FILE
+    changed = path.read_text(encoding="utf-8").replace('"chosen": ""', '"chosen": "x"')
+    path.write_text(changed, encoding="utf-8")
+    again = restarted(state)
+    assert again.result("compare") is None and "changed after it was saved" in str(again.lost("compare"))
+    assert (state.record.folder / "damaged" / FILE).read_text(encoding="utf-8") == changed
+    assert not path.exists()
 
 
 def test_a_damaged_file_is_said_to_be_so_and_left_out(state: WorkbenchState) -> None:
     path = state.record.folder / FILE
     sound = path.read_text(encoding="utf-8")
     for where, value in WRONG:
-        path.write_text(damaged(json.loads(sound), where, value), encoding="utf-8")
+        path.write_text(damaged(as_format_2(json.loads(sound)), where, value), encoding="utf-8")
         again = restarted(state)
         assert again.result("compare") is None and again.draft == state.draft, where
         assert FILE in str(again.lost("compare")) and "Compare again" in str(again.lost("compare")), where

@@ -185,8 +185,7 @@ def _submit(
             _run(resident, order, folder or _new_folder(out, order), before=out / "before", progress=progress)
 
     # A session in which nothing was typed is not on disk yet; without it nobody finds the runs after a restart.
-    state.record.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    state.record.change()
+    state.record.save(even_blank=True)
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
         bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {n_case} cases")

@@ -87,18 +87,15 @@ def _parsed(state: WorkbenchState, data: bytes) -> ParsedFacts | str | None:
     """What was read of a text, or why nothing could be; read once, not with every run of the page."""
     if not data.strip():
         return None
-    made_from = digest(data)
-    known = state.result(_READ)
-    if known is None or known.is_stale(made_from):
+
+    def read() -> ParsedFacts | str:
         try:
             text = decode_text(data, where="The file")
-            read = parse_facts(text, read_sentence=lambda one: read_sentence(one, catalogue=catalogue(), store=store()))
+            return parse_facts(text, read_sentence=lambda one: read_sentence(one, catalogue=catalogue(), store=store()))
         except KgmetError as error:
-            state.keep(_READ, str(error), made_from=made_from)
-        else:
-            state.keep(_READ, read, made_from=made_from)
-    found: ParsedFacts | str = state.result(_READ).value  # type: ignore[union-attr]
-    return found
+            return str(error)
+
+    return state.remembered(_READ, read, made_from=digest(data))
 
 
 def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEdit]) -> str | None:

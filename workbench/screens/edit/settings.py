@@ -32,22 +32,22 @@ _OPEN = "settings-touched"
 
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
     """Editor and settings, folded away; what is out of range is said and not taken."""
-    mark = " · changed" if state.record.settings else ""
+    mark = " · changed" if state.settings else ""
     title = f"Settings · {state.editor.name}{mark}"
     # Another title is another expander to the browser, and would be shut under the hand that chose the editor.
     with st.expander(title, expanded=_OPEN in st.session_state, icon=":material/tune:"):
         name = st.selectbox(
             "Editor",
             list(EDITORS),
-            index=list(EDITORS).index(state.record.editor),
+            index=list(EDITORS).index(state.editor.name),
             help="The method. Each is one composition of a direction source, what is held, a schedule and a writer.",
         )
         editor = EDITORS[name]
         st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
-        is_same = name == state.record.editor
+        is_same = name == state.editor.name
         settings = _widgets(state.config if is_same else editor.config, editor.config, lm, key=name)
         if is_same:
-            settings = _with_others(settings, state.record.settings)
+            settings = _with_others(settings, state.settings)
         is_new = False
         try:
             is_new = state.set_editor(name, settings)
@@ -56,7 +56,7 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
         if is_new:
             st.session_state[_OPEN] = True
             st.rerun()  # the title is that of before
-        if state.record.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):
+        if state.settings and st.button("Back to the editor's own", icon=":material/restart_alt:"):
             for key in [key for key in st.session_state if str(key).startswith("setting-")]:
                 del st.session_state[key]
             state.set_editor(name)

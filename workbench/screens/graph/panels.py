@@ -10,7 +10,7 @@ import streamlit as st
 
 from kgmet.base.errors import KgmetError
 from kgmet.editing.context import EditContext
-from kgmet.graph.reading.retrieve import Subgraph, expand
+from kgmet.graph.reading.retrieve import Subgraph, Switch, expand
 from workbench import wording
 from workbench.drawing import tables
 from workbench.drawing.graph_click import echarts_option
@@ -102,14 +102,14 @@ def triple_table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.Da
     )
 
 
-def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[tuple[str, ...], ...]:
+def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
     """Keys of the triples that are switched off in the table; the edited one cannot be."""
     triples = tables.listed_triples(subgraph)
     off = zip(triples, frame["on"], strict=True)
     return tuple(sorted(triple.key for triple, is_on in off if not is_on and triple != subgraph.edited))
 
 
-def switched(state: WorkbenchState, off: tuple[tuple[str, ...], ...], subgraph: Subgraph) -> None:
+def switched(state: WorkbenchState, off: tuple[Switch, ...], subgraph: Subgraph) -> None:
     """Take the switches over into the typed fact: the next preparation leaves these triples out.
 
     What was switched off elsewhere (a relation, a triple of the other world) stays so.

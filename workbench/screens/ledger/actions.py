@@ -119,10 +119,9 @@ def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) 
         return str(error)
     if state.entry(patch.id) is not None:
         return "This very patch is in the ledger already."
-    edit = patch.edits[0] if patch.edits else None
-    label = f"{edit.subject} → {edit.new_object}" if edit is not None else PurePosixPath(name).stem
+    label = StackEntry.name_of(patch, PurePosixPath(name).stem)
     based_on = tuple(entry.id for entry in state.live(lm))
-    state.record.push(StackEntry(id=patch.id, patch=patch, name=label, note="imported", based_on=based_on))
+    state.record.push(StackEntry(patch=patch, name=label, note="imported", based_on=based_on))
     return None
 
 

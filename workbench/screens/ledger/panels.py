@@ -104,7 +104,7 @@ def _facts(entry: StackEntry, lm: LoadedLM) -> str:
     if edit is not None:
         rows.append(f"{html.escape(edit.prompt)} → <b>{html.escape(edit.new_object)}</b>")
     if report is not None:
-        new = html.escape(str(report.edit["new_object"]))
+        new = html.escape(report.edit.new_object)
         rows.append(
             f"{html.escape(wording.OUTCOMES[report.verdict.outcome.value])} {new}: "
             f"{wording.percent(report.before.p_expected)} → {wording.percent(report.after.p_expected)} when it was made"

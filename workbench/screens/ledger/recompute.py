@@ -95,16 +95,8 @@ def _made_anew(resident: Resident, entry: StackEntry, under: Sequence[StackEntry
         earlier=EditsSoFar.of(earlier),
         progress=progress,
     )
-    return replace(
-        entry,
-        id=plan.patch.id,
-        patch=plan.patch,
-        based_on=tuple(item.id for item in under),
-        report=report_edit(resident.lm, plan, earlier=earlier),
-        curve=plan.shifts[0].curve if plan.shifts else (),
-        plan=plan,
-        context=plan.contexts[0],
-    )
+    report = report_edit(resident.lm, plan, earlier=earlier)
+    return StackEntry.made(plan, report, based_on=tuple(item.id for item in under))
 
 
 def _put(state: WorkbenchState, made: dict[str, StackEntry]) -> None:
@@ -114,5 +106,6 @@ def _put(state: WorkbenchState, made: dict[str, StackEntry]) -> None:
             replace(made[entry.id], name=entry.name, note=entry.note) if entry.id in made else entry
             for entry in state.stack
         )
-        focus = made[state.record.focus].id if state.record.focus in made else state.record.focus
+        focus = state.record.saved.focus
+        focus = made[focus].id if focus in made else focus
         state.record.change(stack=stack, focus=focus)

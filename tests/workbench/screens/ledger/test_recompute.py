@@ -61,7 +61,7 @@ def test_any_order_can_be_made_and_survives_a_restart(resident: Resident) -> Non
         assert move(state, entry_id, by=by) is None
     assert [entry.id for entry in state.stack] == [third, first, second]
     found = SessionVault(state.record.folder.parent).find(state.session_id)
-    assert found is not None and [entry.id for entry in found.stack] == [third, first, second]
+    assert found is not None and [entry.id for entry in found.saved.stack] == [third, first, second]
     said = move(state, "gone", by=1)
     assert said is not None and "not there" in said
 
@@ -106,7 +106,7 @@ def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: 
     assert recompute(state, resident) is None
     assert done(state).error == ""
     first, second = state.stack
-    assert (first.name, first.note) == ("mine", "why") and state.record.focus == first.id
+    assert (first.name, first.note) == ("mine", "why") and state.record.saved.focus == first.id
     assert (first.based_on, second.based_on) == ((), (first.id,))
     assert outdated(state, lm) == ()
     earlier: list[StackEntry] = []
@@ -126,7 +126,7 @@ def test_after_a_swap_each_is_made_as_if_in_this_order_from_the_start(resident: 
             )
         earlier.append(made)
     found = SessionVault(state.record.folder.parent).find(state.session_id)
-    assert found is not None and [entry.id for entry in found.stack] == [first.id, second.id]
+    assert found is not None and [entry.id for entry in found.saved.stack] == [first.id, second.id]
 
 
 def test_what_rests_on_an_outdated_edit_is_outdated_and_what_lies_under_it_is_not(resident: Resident) -> None:

@@ -1,0 +1,140 @@
+"""A session's values as plain JSON and back, each beside its inverse. Reading is strict: a wrong type is an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from kgmet.base.errors import BrokenArtifactError
+from kgmet.editing.config import config_from_mapping
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.report import EditReport
+from kgmet.graph.reading.retrieve import Switch
+from workbench.state.values import FactDraft, SavedSession, StackEntry
+
+__all__ = [
+    "FORMATS",
+    "ID",
+    "EntryRow",
+    "Made",
+    "draft_from_json",
+    "editor_from_json",
+    "made_from_json",
+    "made_to_json",
+    "row_from_json",
+    "row_to_json",
+    "session_to_json",
+]
+
+FORMATS = (1, 2)
+"""Versions of `session.json` that are read. Format 1 has the reports in it."""
+ID = r"[0-9a-f]{16}"
+"""What an edit's id looks like; its folder has that name."""
+Made = tuple[EditReport | None, tuple[Mapping[str, float], ...]]
+"""What was measured when an edit was made: its report, and the curve of its search."""
+_MOST_TEXT = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryRow:
+    """One edit in `session.json`: all that a person can change of it."""
+
+    id: Annotated[str, msgspec.Meta(pattern=f"^{ID}$")]
+    name: Annotated[str, msgspec.Meta(max_length=2_000)]
+    note: Annotated[str, msgspec.Meta(max_length=20_000)]
+    is_on: bool
+    based_on: tuple[str, ...]
+    exclude: tuple[Switch, ...]
+    leave: frozenset[str]
+
+
+def row_to_json(entry: StackEntry) -> EntryRow:
+    """An edit without its patch and report."""
+    return EntryRow(
+        id=entry.id,
+        name=entry.name,
+        note=entry.note,
+        is_on=entry.is_on,
+        based_on=entry.based_on,
+        exclude=entry.exclude,
+        leave=entry.leave,
+    )
+
+
+def row_from_json(raw: Any, known: Collection[str]) -> EntryRow:
+    """Inverse of `row_to_json`.
+
+    Args:
+        raw: the JSON value.
+        known: ids that may not occur again.
+
+    Raises:
+        ValueError: if it is no such row.
+    """
+    row = msgspec.convert(raw, EntryRow)
+    if row.id in known:
+        raise BrokenArtifactError(f"{row.id} is listed twice.")
+    return row
+
+
+def made_to_json(entry: StackEntry) -> dict[str, Any]:
+    """What was measured when an edit was made."""
+    report = None if entry.report is None else entry.report.to_json()
+    return {"format": 1, "report": report, "curve": [dict(step) for step in entry.curve]}
+
+
+def made_from_json(data: Mapping[str, Any]) -> Made:
+    """Inverse of `made_to_json`.
+
+    Raises:
+        KeyError, ValueError: if it is something else.
+    """
+    report = None if data["report"] is None else EditReport.from_json(data["report"])
+    curve = msgspec.convert(data["curve"], tuple[dict[str, float], ...])
+    if any(math.isnan(value) for step in curve for value in step.values()):
+        raise BrokenArtifactError("The curve of the search holds NaN.")
+    return report, curve
+
+
+def session_to_json(saved: SavedSession) -> dict[str, Any]:
+    """All of a session but the patches and reports of its edits; the rows and the draft are made plain on writing."""
+    return {
+        "format": FORMATS[-1],
+        "draft": saved.draft,
+        "editor": saved.editor,
+        "settings": saved.settings,
+        "focus": saved.focus,
+        "focus_edit": saved.focus_edit,
+        "is_guide_seen": saved.is_guide_seen,
+        "stack": [row_to_json(entry) for entry in saved.stack],
+        "redo": [row_to_json(entry) for entry in saved.redo],
+    }
+
+
+def draft_from_json(raw: Any) -> FactDraft:
+    """The typed fact in `session_to_json`.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    draft = msgspec.convert(raw, FactDraft)
+    texts = (draft.subject, draft.prompt, draft.new_object, draft.old_object)
+    if any(len(text) > _MOST_TEXT for text in texts):
+        raise BrokenArtifactError(f"A text has more than {_MOST_TEXT:,} characters.")
+    return draft
+
+
+def editor_from_json(name: Any, settings: Any) -> tuple[str, dict[str, Any]]:
+    """The editor's name and what differs from its settings, in `session_to_json`.
+
+    Raises:
+        KeyError, ValueError: if there is no such editor, or a setting is unknown or out of range.
+    """
+    editor = EDITORS[msgspec.convert(name, str)]
+    found = msgspec.convert(settings, dict[str, Any])
+    config_from_mapping(found, base=editor.config)
+    return editor.name, found
