@@ -21,10 +21,11 @@ PAGES = {
     "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
     "Check": (
         ("probe", "Probe", "quiz"),
+        ("chat", "Chat", "forum"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
     ),
-    "Keep": (("ledger", "Ledger", "history"),),
+    "Keep": (("ledger", "Ledger", "history"), ("share", "Share", "ios_share")),
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
 """Section → (script in `pages/`, title, icon). What is not on disk is not listed."""

@@ -35,7 +35,11 @@ def answer_values(row: AnswerRow) -> dict[str, object]:
     }
     told = row.told_pair
     if told is not None:
-        values |= {"answer told": told.after.said, **_scores("told", told.after), "verdict told": _verdict(told.verdict)}
+        values |= {
+            "answer told": told.after.said,
+            **_scores("told", told.after),
+            "verdict told": _verdict(told.verdict),
+        }
     return values
 
 

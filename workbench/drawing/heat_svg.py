@@ -15,7 +15,12 @@ _CELL, _ROW, _LEFT, _TOP, _FOOT = 58, 15, 46, 12, 92
 
 
 def heat_svg(
-    values: Sequence[Sequence[float]], *, rows: Sequence[str], columns: Sequence[str], scale: Scale, edited: Sequence[int]
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    scale: Scale,
+    edited: Sequence[int],
 ) -> str:
     """Draw values (n_row, n_column), row 0 at the bottom; `edited` rows get a bar at their side.
 
@@ -25,12 +30,15 @@ def heat_svg(
     parts = []
     for number, line in enumerate(values):
         y = _TOP + _ROW * (len(rows) - 1 - number)
-        parts.append(f'<text x="{_LEFT - 12}" y="{y + 11}" text-anchor="end" font-size="10">{shown(rows[number])}</text>')
+        name = f'<text x="{_LEFT - 12}" y="{y + 11}" text-anchor="end" font-size="10">'
+        parts.append(f"{name}{shown(rows[number])}</text>")
         if number in edited:
-            parts.append(f'<rect x="{_LEFT - 7}" y="{y}" width="4" height="{_ROW - 1}" fill="#d55e00"/>')
+            bar = f'x="{_LEFT - 7}" y="{y}" width="4" height="{_ROW - 1}"'
+            parts.append(f'<rect {bar} fill="#d55e00"/>')
         for place, colour in enumerate(_colours(line, scale)):
             box = f'x="{_LEFT + place * _CELL}" y="{y}" width="{_CELL - 1}" height="{_ROW - 1}"'
-            value = f"{shown(columns[place].strip())}, layer {shown(rows[number])}: {line[place]:.{scale.digits}f}"
+            where = f"{shown(columns[place].strip())}, layer {shown(rows[number])}"
+            value = f"{where}: {line[place]:.{scale.digits}f}"
             parts.append(f'<rect {box} fill="{colour}"><title>{value} {shown(scale.unit)}</title></rect>')
     below = _TOP + _ROW * len(rows) + 14
     for place, name in enumerate(columns):
@@ -40,8 +48,8 @@ def heat_svg(
         parts.append(f'<text x="{x}" y="{below}" text-anchor="middle" font-size="11">{shown(text)}</text>')
     parts.append(_legend(scale, below + 22))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" role="img" '
-        f'font-family="system-ui, sans-serif" fill="currentColor"><title>{shown(scale.label)} by layer and token</title>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
+        f'role="img" font-family="system-ui, sans-serif" fill="currentColor"><title>{shown(scale.label)} by layer and token</title>'
         f"{''.join(parts)}</svg>"
     )
 

@@ -16,7 +16,7 @@ RESULT = "probe_story"
 
 @dataclass(frozen=True, kw_only=True)
 class KindCount:
-    """Of `n` prompts of one kind: how many are said (or unchanged) before, after, and when told (``None``: not asked)."""
+    """Of `n` prompts of one kind: how many are said (or unchanged) before, after, and when told, if that was asked."""
 
     kind: str
     n: int

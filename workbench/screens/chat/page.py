@@ -55,7 +55,9 @@ def _decoding() -> Decoding:
 
 
 def _ask(state: WorkbenchState, lm: LoadedLM, telling: Telling, decoding: Decoding) -> None:
-    text = st.chat_input("Which country is the Eiffel Tower in?", key="chat-text", max_chars=2000, disabled=state.is_busy)
+    text = st.chat_input(
+        "Which country is the Eiffel Tower in?", key="chat-text", max_chars=2000, disabled=state.is_busy
+    )
     if text and text.strip():
         said = chat_actions.ask_all(state, lm, text, telling, decoding)
         panels.message(said, kind="warning")

@@ -21,9 +21,9 @@ from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached
+from workbench.drawing.probe_story import RESULT
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.drawing.probe_story import RESULT
 from workbench.screens.probe.tables import probe_story
 from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.shared.inspect_actions import seen_from

@@ -20,7 +20,10 @@ from workbench.drawing.probe_story import KindCount, ProbeStory
 from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.wording import short
 
-__all__ = ["KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "probe_markdown", "probe_story", "summary_frame"]
+__all__ = [
+    *("KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "probe_markdown", "probe_story"),
+    "summary_frame",
+]
 
 KINDS = {
     QuestionKind.MULTI_HOP: (

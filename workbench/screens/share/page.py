@@ -8,7 +8,6 @@ import re
 import pandas as pd
 import streamlit as st
 
-from kgmet.base.errors import KgmetError
 from kgmet.fact import FactEdit
 from workbench import wording
 from workbench.drawing.answer_files import answer_markdown, answer_values
@@ -16,7 +15,7 @@ from workbench.drawing.handout import handout_html
 from workbench.drawing.probe_story import RESULT
 from workbench.running.resources import Resident
 from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
-from workbench.shared import actions, inspect_actions, panels
+from workbench.shared import inspect_actions, panels
 from workbench.shared.fact_link import link_to
 from workbench.shared.told import told_of
 from workbench.state import session
@@ -85,7 +84,7 @@ def _tables(shared: Shared) -> None:
 def _link(shared: Shared) -> None:
     st.markdown("**A link to the fact**")
     st.code(shared.link, language=None, wrap_lines=True)
-    st.caption("It fills the form of the Edit page. Nothing is applied by opening it, and it holds nothing of this session.")
+    st.caption("It fills the form of the Edit page, and nothing is applied by opening it. Your session is not in it.")
 
 
 def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit) -> Shared:
@@ -103,7 +102,6 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
         model=lm.name,
         told=None if told is None else told.told,
         telling="" if told is None else told.telling.value,
-        graph=_graph(state, entry),
         story=None if story is None else story.value,
         trace=None if shift is None else shift.value[0],
         layers=[update.layer for update in entry.patch.updates],
@@ -124,12 +122,3 @@ def _draft(edit: FactEdit) -> FactDraft:
         old_object=edit.old_object or "",
         relation=edit.relation,
     )
-
-
-def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:
-    """The picture of the graph; ``None`` where there is none."""
-    try:
-        context = actions.context_of(entry, state.config)
-    except KgmetError:
-        return None
-    return story_svg(place(tell(context))) if context.has_graph else None

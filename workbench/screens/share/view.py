@@ -45,7 +45,7 @@ class Shared:
     def sentence(self) -> str:
         """The edit in one line."""
         edit = self.report.edit
-        return f"{edit['template'].replace('{}', edit['subject'])} → {edit['new_object']}"
+        return f"{edit.prompt} → {edit.new_object}"
 
 
 def parts(shared: Shared) -> dict[str, bool]:
@@ -91,9 +91,10 @@ def handout_of(shared: Shared) -> Handout:
 def _title(shared: Shared) -> Section:
     verdict, graph = shared.report.verdict, shared.report.graph
     reasons = "".join(f"<li>{shown(reason.value)}</li>" for reason in verdict.reasons)
+    linking = f"In the graph: {bdi(str(graph['linking']))}" if graph.get("linking") else "No graph took part."
     body = (
         f'<p class="lead"><b>{shown(OUTCOMES[verdict.outcome.value])}</b> {bdi(verdict.headline)}</p>'
-        + (f"<p>In the graph: {bdi(str(graph['linking']))}</p>" if graph.get("linking") else "<p>No graph took part.</p>")
+        f"<p>{linking}</p>"
         + (f"<ul>{reasons}</ul>" if reasons else "")
         + f'<p class="quiet">Model {bdi(shared.model)}, editor {bdi(shared.report.editor)}</p>'
     )
@@ -139,7 +140,7 @@ def _made(shared: Shared) -> Section:
     link = f"<p>Fills the form of a workbench with this fact:</p><pre>{shown(shared.link)}</pre>" if shared.link else ""
     fact = "".join(
         f"<tr><td>{shown(name)}</td><td>{bdi(str(value))}</td></tr>"
-        for name, value in report.edit.items()
+        for name, value in report.edit.to_json().items()
         if value is not None
     )
     body = f'<table class="kg-counts">{fact}</table><p>Editor {bdi(report.editor)}; {shown(seconds)}</p>{link}'
