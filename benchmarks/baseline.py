@@ -1,8 +1,8 @@
-"""A straightforward implementation of the published search, to measure against.
+"""A straightforward implementation of the published search, as a baseline.
 
-As in the public code of MEMIT and AlphaEdit: one edit at a time, whole sequences, logits at every position, 25 steps of
-Adam, one loss over all contexts, stop when it is below 0.05. Nothing is cached. It asks for the same thing as
-`find_target_shifts` with a free direction, so both can be compared at equal quality.
+As in the MEMIT and AlphaEdit code: one edit at a time, whole sequences, logits at every position, 25 steps of Adam, one
+loss over all contexts, stop when it is below 0.05. Nothing is cached. It has the same objective as `find_target_shifts`
+with a free direction, so both can be compared at equal quality.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kgmet.search.search import Stop, TargetConfig, TargetShift
 def straightforward_search(
     lm: LoadedLM, problem: ShiftProblem, *, layer: int, config: TargetConfig, steps: int | None = None
 ) -> TargetShift:
-    """One edit's shift, searched over whole sequences; with `steps` exactly so many, else with the published stop."""
+    """Search one edit's shift over whole sequences, for exactly `steps` steps or with the published stop."""
     spans = locate_all(lm, [prompt.phrase(problem.edit.subject) for prompt in problem.prompts])
     width = max(len(span.input_ids) for span in spans)
     ids = torch.tensor([[*span.input_ids, *[0] * (width - len(span.input_ids))] for span in spans], device=lm.device)

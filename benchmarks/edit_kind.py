@@ -1,4 +1,4 @@
-"""`Kind`: one relation's edits and the words they are measured with."""
+"""`Kind`: one relation's edits and their test wordings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Kind:
     edits: tuple[tuple[str, str, str], ...]
     """Subject, old object, new object."""
     consequences: Mapping[str, tuple[str, ...]]
-    """Test wordings by the relation that names what follows."""
+    """Test wordings by the relation of the consequence."""
 
     @property
     def wordings(self) -> tuple[str, ...]:
-        """Every wording that is only measured."""
+        """Every test wording."""
         return (*self.paraphrases, *(text for texts in self.consequences.values() for text in texts))

@@ -1,9 +1,9 @@
-"""Cases from the hand-written edits: each edit with what it is measured with.
+"""Cases from the hand-written edits: each edit with its tests.
 
 Settings are chosen on the split ``tuning`` (`tuning_edits`), quality is measured on the split ``test``
 (`held_out_edits`). No test wording occurs in the relation catalogue, so none is ever optimised, and the splits share
-neither subjects nor test wordings (`check_held_out` makes sure). The ends of consequences and the neighbours are read
-from the sample graph; neighbours that are tested are never among those that are protected.
+neither subjects nor test wordings (checked by `check_held_out`). Consequences and neighbours come from the sample
+graph; tested neighbours are never protected.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ SPLITS: dict[str, dict[str, Kind]] = {"test": held_out_edits.KINDS, "tuning": tu
 
 @dataclass(frozen=True, kw_only=True)
 class TestPrompt:
-    """A prompt that is measured: `expected` should be likelier than `rejected`, and be the greedy answer."""
+    """A test prompt: `expected` should be likelier than `rejected`, and be the greedy answer."""
 
     kind: str
     text: str
     expected: str
     rejected: str
     uses: frozenset[tuple[str, str]] = frozenset()
-    """What `expected` rests on: entity and relation of every fact of its chain, and of what a shorter one would be."""
+    """(entity, relation) of every fact behind `expected`: of its chain, and of the equivalent shorter one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """An edit, what it is measured with, and the ids of the neighbours that no editor may protect."""
+    """An edit, its tests, and the ids of the neighbours that no editor may protect."""
 
     edit: FactEdit
     tests: tuple[TestPrompt, ...]
@@ -73,9 +73,9 @@ def build_cases(
     limit: int | None = None,
     only: str | None = None,
 ) -> list[Case]:
-    """Every edit of a split with its tests; the relations take turns, so a small `limit` covers many of them.
+    """Return every edit of a split with its tests; relations alternate, so a small `limit` covers many of them.
 
-    Neighbours are those of which the unedited model gives the true object first, as far as there are any.
+    Neighbours for which the unedited model gives the true object first are preferred.
     """
     check_held_out(catalogue)
     kinds = SPLITS[split]
@@ -104,7 +104,7 @@ def _subjects_and_wordings(kinds: dict[str, Kind]) -> set[str]:
 
 
 def context_of(case: Case, store: TripleStore, catalogue: RelationCatalogue, config: EditConfig) -> EditContext:
-    """The context an editor gets: the graph without the neighbours that are tested."""
+    """Return the context an editor gets: the graph without the neighbours that are tested."""
     wide = replace(config.consequences, max_neighbours=5 * N_NEIGHBOURS)
     return prepare_edit(
         case.edit, store=store, catalogue=catalogue, config=replace(config, consequences=wide), leave=case.reserved
@@ -151,14 +151,14 @@ def _case(
 
 
 def _consequence_tests(context: EditContext, kind: Kind) -> list[TestPrompt]:
-    """One prompt per wording; shortest chains come first, so the nearest end is the one that is asked for."""
+    """Return one prompt per wording; shortest chains come first, so the nearest end is the expected answer."""
     assert context.consequences is not None
     tests: dict[str, TestPrompt] = {}
     for item in context.consequences.forward:
         asked = item.relation or item.path_new[-1].relation.id
         if item.new is None or item.old is None or asked not in kind.consequences:
             continue
-        # The wordings are about the place itself; by way of a bordering country the graph leads to another's currency.
+        # The wordings are about the place itself; through a bordering country the graph leads to another's currency.
         if any(triple.relation.id == "P47" for triple in item.path_new):
             continue
         for wording in kind.consequences[asked]:
@@ -174,7 +174,7 @@ def _rests_on(item: Consequence, asked: str) -> frozenset[tuple[str, str]]:
 
 
 def undisturbed(cases: Sequence[Case]) -> list[Case]:
-    """The cases without the tests whose answer another edit of the list changes: for edits that hold together."""
+    """Drop tests whose answer another edit of the list changes, for edits that are attached together."""
     edited = {(case.edit.subject_id, case.edit.relation) for case in cases}
     found = []
     for case in cases:
@@ -184,7 +184,7 @@ def undisturbed(cases: Sequence[Case]) -> list[Case]:
 
 
 def _check_nested(context: EditContext, kind: Kind) -> None:
-    """Raise if a test wording is among those that the catalogue's relations make together."""
+    """Raise if a test wording is among the composed wordings of the catalogue."""
     assert context.consequences is not None
     optimised = {*context.paraphrases, *(text for item in context.consequences.forward for text in item.templates)}
     for text in sorted(optimised.intersection(kind.wordings)):
@@ -196,7 +196,7 @@ def _fill(template: str, entity: Entity) -> str:
 
 
 def measured_on(lm: LoadedLM, cases: Sequence[Case]) -> str:
-    """The same for the same model, edits and tests: what is found under it need not be measured again."""
+    """Return a fingerprint of model, edits and tests, under which results are cached."""
     return fingerprint_value([lm.fingerprint, [(case.edit.id, case.tests) for case in cases]])
 
 

@@ -1,4 +1,4 @@
-"""How fast an edit is, in ratios measured in one run.
+"""Speed of an edit, as ratios measured in one run.
 
     python benchmarks/editing.py [--threads 2] [--repeats 5]
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def quick_editor() -> Editor:
-    """A free shift written as AlphaEdit writes it, at its cheapest: few steps with little momentum.
+    """Return a free shift written as AlphaEdit writes it, at its cheapest: few steps with little momentum.
 
     Half of the published contexts: the fewest that keep the paraphrases (two lose two of sixteen).
     """
@@ -73,7 +73,7 @@ def quick_editor() -> Editor:
 
 
 def step_table(lm: LoadedLM, context: EditContext, editor: Editor, repeats: int) -> Table:
-    """One step of the search, and the bare passes of the same tokens."""
+    """Time one step of the search, and the bare passes of the same tokens."""
     layer, problem = editor.config.write.layers[-1], build_problem(context, editor.config)
     spans = locate_all(lm, [prompt.phrase(context.edit.subject) for prompt in problem.prompts])
     rows = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
@@ -101,7 +101,7 @@ def step_table(lm: LoadedLM, context: EditContext, editor: Editor, repeats: int)
 def whole_edit_table(
     lm: LoadedLM, cases: list[Case], contexts: list[EditContext], editor: Editor, keys: KeyStatistics, repeats: int
 ) -> Table:
-    """The same edits by ours and by the straightforward implementation, each with its settings, and their quality."""
+    """Compare our search with the straightforward implementation, each at its own settings, in time and quality."""
     ours: list[float] = []
     theirs: list[float] = []
     patches: dict[str, list] = {"ours": [], "straightforward": []}
@@ -130,7 +130,7 @@ def whole_edit_table(
 
 
 def batch_table(lm: LoadedLM, contexts: list[EditContext], editor: Editor, keys: KeyStatistics) -> Table:
-    """All contexts at once, and the first few one at a time."""
+    """Time all contexts at once, and the first few one at a time."""
     alone = []
     for context in contexts[:8]:
         start = time.perf_counter()
@@ -147,7 +147,7 @@ def batch_table(lm: LoadedLM, contexts: list[EditContext], editor: Editor, keys:
 
 
 def later_table(lm: LoadedLM, contexts: list[EditContext], editor: Editor, keys: KeyStatistics, repeats: int) -> Table:
-    """An edit with nothing before it, and with a thousand edits' keys in the ledger."""
+    """Time an edit with an empty ledger, and with the keys of a thousand edits in it."""
     layers = editor.config.write.layers
     generator = torch.Generator().manual_seed(0)
     free = keys.free(layers, editor.config.cutoff)

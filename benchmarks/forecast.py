@@ -1,12 +1,12 @@
-r"""Does the forecast come true, and does its price keep what the model knows?
+r"""Accuracy of the forecast, and effect of the price on known facts.
 
     python benchmarks/forecast.py [--threads 2] [--limit 8] [--facts 400] [--sequence 0] [--json FILE] \
         [--editors KGMET KGMET-priced AlphaEdit MEMIT ROME] [--variant write.price.weight=1 …]
 
-Bystanders are facts of the sample graph that the model knows, asked in the catalogue's words, less those that the edit
-changes. Every fourth relation is kept from the price, and of the other relations every second fact: what is priced,
-what is of a priced relation, and what is of no priced relation are told apart. No fact that the quality of an edit is
-tested with is priced. A `--variant` changes settings of KGMET-priced. Rows in FILE are not made again.
+Unrelated facts are facts of the sample graph that the model knows, asked in the catalogue's wordings, without those
+that the edit changes. Every fourth relation is not priced, and of the other relations only every second fact is. So
+there are three groups: priced facts, other facts of priced relations, and facts of other relations. No test fact is
+priced. A `--variant` changes settings of KGMET-priced. Rows in FILE are not run again.
 
 Forecast: rank correlation of forecast and measured change of the answer's log-probability, mean over edits; how many of
 the 20 facts that lose most are among the 20 worst forecasts; the slope of measured on forecast. Baselines: the cosine
@@ -54,7 +54,7 @@ from kgmet.write.statistics import KeyStatistics
 
 GROUPS = ("priced", "same relations", "other relations")
 LOSS = 0.5
-"""Nats from which on a fact counts as damaged."""
+"""Loss in nats from which a fact counts as damaged."""
 WORST = 20
 
 
@@ -102,7 +102,7 @@ def parsed() -> argparse.Namespace:
 
 
 def changes_of(text: str) -> Changes:
-    """``a.b=1,a.c=true`` as nested settings."""
+    """Parse ``a.b=1,a.c=true`` as nested settings."""
     changes: Changes = {}
     for part in re.split(r",(?![^{]*})", text):
         name, _, value = part.partition("=")
@@ -119,14 +119,14 @@ def changes_of(text: str) -> Changes:
 
 
 def variant(changes: Changes) -> Editor:
-    """KGMET-priced with other settings, named after them."""
+    """Return KGMET-priced with other settings, named after them."""
     editor = EDITORS["KGMET-priced"]
     config = config_from_mapping(changes, base=editor.config)
     return replace(editor, name=f"{editor.name} {changes_text(changes)}", config=config)
 
 
 class Bench:
-    """The model, the edits, and the bystanders in their groups."""
+    """The model, the edits, and the unrelated facts in their groups."""
 
     def __init__(self, lm: LoadedLM, cases: Sequence[Case], index: FactIndex) -> None:
         self.lm, self.cases, self.index = lm, cases, index
@@ -142,16 +142,16 @@ class Bench:
 
     @property
     def sizes(self) -> list[int]:
-        """How many bystanders each group has."""
+        """Number of facts in each group."""
         return [self.group.count(n) for n in range(len(GROUPS))]
 
     def logprobs(self, patches: Sequence[EditPatch]) -> Tensor:
-        """Of every bystander's answer, in nats."""
+        """Return the log-probability of every fact's answer, in nats."""
         with attached(list(patches), self.lm):
             return torch.tensor([score.logprob for score in score_packed(self.lm, self.pairs)], dtype=torch.float64)
 
     def alone(self, editor: Editor) -> dict[str, Any]:
-        """Each edit by itself."""
+        """Measure each edit by itself."""
         results, patches, seconds = [], [], []
         for case in self.cases:
             context = context_of(case, self.store, self.catalogue, editor.config)
@@ -168,7 +168,7 @@ class Bench:
         return {**joined(results), "quality": quality, "write seconds": sum(seconds) / len(seconds)}
 
     def in_sequence(self, editor: Editor, n: int) -> dict[str, Any]:
-        """The first `n` edits one after another, measured once at the end."""
+        """Make the first `n` edits one after another, and measure once at the end."""
         so_far, gone = EditsSoFar(), []
         for case in self.cases[:n]:
             context = context_of(case, self.store, self.catalogue, editor.config)
@@ -181,7 +181,7 @@ class Bench:
         return joined([self.result(list(so_far.patches), rows, None)])
 
     def search(self, case: Case, context: Any, editor: Editor) -> Any:
-        """One search for editors that differ in the write alone."""
+        """Search once for editors that differ only in the write."""
         config = editor.config
         key = case.edit.id, repr(config.hold), repr(config.target), repr(config.direction), config.write.layers[-1]
         if key not in self.searched:
@@ -189,7 +189,7 @@ class Bench:
         return replace(self.searched[key], config=config)
 
     def result(self, patches: Sequence[EditPatch], rows: Sequence[int], case: Case | None) -> dict[str, Any]:
-        """Forecast and measured change of the chosen bystanders."""
+        """Return forecast and measured change of the chosen facts."""
         start = time.perf_counter()
         found = forecast(patches, self.index)
         seconds = time.perf_counter() - start
@@ -212,7 +212,7 @@ class Bench:
         }
 
     def cosines(self, case: Case, layer: int) -> Tensor:
-        """Of each bystander's state with the edit's, after a layer, at the last token of the prompt."""
+        """Return the cosine of each fact's state with the edit's, after a layer, at the prompt's last token."""
         if layer not in self.states:
             rows = [key_rows(self.lm, "fact", [Phrase(template=literal(text))])[0] for text, _ in self.pairs]
             self.states[layer] = measure_keys(self.lm, rows, layer=layer, top=layer).states
@@ -222,7 +222,7 @@ class Bench:
 
 
 def groups_of(index: FactIndex, cases: Sequence[Case]) -> list[int]:
-    """For each fact: 0 priced, 1 of a priced relation, 2 of another relation."""
+    """Return the group of each fact: 0 priced, 1 of a priced relation, 2 of another relation."""
     tested = {key for case in cases for test in case.tests for key in test.uses}
     relations = sorted({fact.prompt.relation for fact in index.facts})
     kept = set(relations[3::4])
@@ -239,7 +239,7 @@ def groups_of(index: FactIndex, cases: Sequence[Case]) -> list[int]:
 
 
 def reaches(found: Forecast, patches: Sequence[EditPatch]) -> dict[str, Tensor]:
-    """Baselines that look at the size of what reaches a fact, not at what its answer makes of it."""
+    """Return baselines from the size of the change at a fact, without its answer's gradient."""
     plain = torch.zeros(len(found.index), dtype=torch.float64)
     sloped = plain.clone()
     updates = [update for patch in patches for update in patch.updates]
@@ -255,18 +255,18 @@ def reaches(found: Forecast, patches: Sequence[EditPatch]) -> dict[str, Tensor]:
 
 
 def spearman(one: Tensor, other: Tensor) -> float:
-    """Rank correlation."""
+    """Return the rank correlation."""
     ranks = torch.stack([one.argsort().argsort().double(), other.argsort().argsort().double()])
     return float(torch.corrcoef(ranks)[0, 1])
 
 
 def slope(guess: Tensor, change: Tensor) -> float | None:
-    """Of measured on forecast, through the origin; ``None`` for fewer than five facts."""
+    """Return the slope of measured on forecast, through the origin; ``None`` for fewer than five facts."""
     return float((guess * change).sum() / guess.square().sum()) if len(guess) >= 5 else None
 
 
 def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over edits, and the damage by group over all edits' bystanders."""
+    """Return means over edits, and the damage by group over the unrelated facts of all edits."""
 
     def mean(values: Sequence[float | None]) -> float | None:
         there = [value for value in values if value is not None]

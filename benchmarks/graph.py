@@ -1,8 +1,8 @@
-"""How fast a large graph loads, answers and searches, and how much memory it takes.
+"""Load time, query time and memory of a large graph.
 
-A synthetic graph with the shape of Wikidata's: few relations, names of words, a skewed number of facts per entity, and
-one hub that a tenth of all triples point to. Each file format is loaded in a process of its own, so that peaks of
-memory do not mix.
+The graph is synthetic and shaped like Wikidata: few relations, names made of words, a skewed number of facts per
+entity, and one hub with a tenth of all triples. Each file format is loaded in a separate process, so that memory peaks
+do not mix.
 
     OMP_NUM_THREADS=1 python benchmarks/graph.py [--triples 1000000] [--queries 2000]
 """
@@ -35,7 +35,7 @@ def names(count: int, *, rng: random.Random) -> list[str]:
 
 
 def write_graph(folder: Path, n_triple: int) -> None:
-    """The same facts as labelled TSV and as N-Triples."""
+    """Write the same facts as labelled TSV and as N-Triples."""
     rng, numbers = random.Random(0), np.random.default_rng(0)
     n_entity = max(n_triple // 4, 10)
     labels = names(n_entity, rng=rng)
@@ -60,7 +60,7 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest, in milliseconds."""
+    """Return the median, 95th percentile and largest, in milliseconds."""
     p50, p95 = np.percentile(seconds, [50, 95])
     return {"p50_ms": 1e3 * float(p50), "p95_ms": 1e3 * float(p95), "max_ms": 1e3 * max(seconds), "n": len(seconds)}
 
@@ -70,7 +70,7 @@ def peak_mb() -> float:
 
 
 def measure(path: Path, n_query: int) -> dict[str, object]:
-    """Everything about one file, in this process."""
+    """Measure one file in this process."""
     from kgmet.fact import FactEdit
     from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
     from kgmet.graph.stores.readers import load_graph

@@ -1,7 +1,7 @@
-"""The edits that quality is measured on, and the words it is measured with; no setting is chosen on them.
+"""The test edits and test wordings; no setting is chosen on them.
 
-Written by hand: other subjects and other wordings than in `tuning_edits`. Only the templates are the same: they are
-what is edited. Run no edit of this list while anything is still being chosen.
+They are hand-written, with other subjects and wordings than `tuning_edits`; only the edited templates are the same.
+Run no edit of this list while settings are still being chosen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from edit_kind import Kind
 
 __all__ = ["KINDS"]
 
-# What follows, by the relation that names it: worded by what the subject is.
+# Wordings of consequences by relation and type of subject.
 _PLACE = {
     "P17": (
         "{} is one of the most famous sights in the country of",

@@ -1,13 +1,12 @@
-"""The edited fact as a first hop and as a later hop, apart: KGMET, the same with a deep write, and AlphaEdit.
+"""The edited fact as first hop and as later hop: KGMET without and with a deep write, and AlphaEdit.
 
     python benchmarks/later_hop.py [--threads 1] [--limit 28] [--only P36] [--json FILE]
 
 A later hop names no subject of the edit ("The capital of the country of Barcelona is", after an edit of Spain's
-capital). Its starting points are never among those that are written; its wordings are by hand or, in a column of
-their own, those of the catalogue that are never optimised. "later neighbour" are such chains by way of other subjects,
-"later other" other facts from the same starting points. The row "deep, wrong prompts" writes the same new object with
-prompts that lead through another edit's subject: what it gains is no knowledge of the edit. All rows are made in one
-run, one edit at a time.
+capital). Tested starting points are never written. Wordings are hand-written or, in a separate column, catalogue
+wordings that are never optimised. "later neighbour" are such chains through other subjects, "later other" other facts
+from the same starting points. The row "deep, wrong prompts" writes the same new object with prompts that lead through
+another edit's subject, so its gain is not knowledge of the edit. All rows are made in one run, one edit at a time.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ EDITS: tuple[tuple[str, str, str, str], ...] = (
     ("P36", "Russia", "Moscow", "Lisbon"),
 )
 
-# How a starting point says the edit's subject, by the relation between them.
+# Phrases for the edit's subject from a starting point, by the relation between them.
 _NOUNS = {
     "P17": ("the nation around {}", "the state in which {} lies"),
     "P27": ("the homeland of {}", "the nation in which {} holds citizenship"),
@@ -107,7 +106,7 @@ class LaterCase:
 
 
 def build(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, only: str | None) -> list[LaterCase]:
-    """Every edit with its tests."""
+    """Return every edit with its tests."""
     check_held_out(catalogue)
     _check_nouns(catalogue)
     return [_case(lm, store, catalogue, edit) for edit in EDITS if only in (None, edit[0])]
@@ -150,7 +149,7 @@ def _case(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, fact: 
 
 
 def _known_starts(lm: LoadedLM, relation: str, items: Sequence[Consequence], edit: FactEdit) -> list[TestPrompt]:
-    """Tests from the starting points for which the unedited model gives the old end first, as far as there are any."""
+    """Return tests from starting points for which the unedited model gives the old end first."""
     groups = [
         _later(relation, item)
         for item in items
@@ -183,7 +182,7 @@ def _forward(item: Consequence, wordings: dict[str, tuple[str, ...]], context: E
 
 
 def _later(relation: str, item: Consequence) -> list[TestPrompt]:
-    """Two wordings by hand, and those of the catalogue that are never written."""
+    """Return two hand-written wordings, and the catalogue wordings that are never written."""
     assert item.new is not None and item.old is not None
     nouns = _NOUNS[item.path_new[0].relation.id]
     by_hand = [nest(template, noun) for template, noun in zip(KINDS[relation].paraphrases, nouns, strict=True)]
@@ -202,7 +201,7 @@ def _elsewhere(relation: str, fact: KeptFact, new: str, number: int) -> TestProm
 
 
 def _beside(fact: KeptFact, new: str) -> TestPrompt:
-    """Another fact from the same start, in a catalogue wording that is never protected."""
+    """Return another fact from the same start, in a catalogue wording that is never protected."""
     held = split_templates(fact.templates, N_PROBE_WORDINGS)[1]
     return TestPrompt(kind="later other", text=fact.text(held[0]), expected=fact.triple.object.label, rejected=new)
 
@@ -216,7 +215,7 @@ def _check_nouns(catalogue: RelationCatalogue) -> None:
 
 
 def wrong_prompts(case: LaterCase, others: Sequence[LaterCase]) -> EditContext:
-    """The edit with the later hops of another edit of its relation, which now are to end with its own new object."""
+    """Return the edit with another edit's later hops, which then end with its own new object."""
     other = next(item for item in others if item.relation == case.relation and item is not case)
     mine, theirs = case.context.consequences, other.context.consequences
     assert mine is not None and theirs is not None
@@ -228,7 +227,7 @@ def wrong_prompts(case: LaterCase, others: Sequence[LaterCase]) -> EditContext:
 def patches_of(
     lm: LoadedLM, cases: Sequence[LaterCase], everyone: Sequence[LaterCase], statistics: KeyStatistics
 ) -> dict[str, list[EditPatch]]:
-    """A patch of every edit under every method; KGMET's is the early part of the deep editor's.
+    """Return a patch of every edit under every method; KGMET's is the early part of the deep editor's.
 
     The wrong prompts are those of the next edit of the same relation in `everyone`.
     """
@@ -294,7 +293,7 @@ def main() -> None:
 
 
 def before_text(unedited: dict[str, Share]) -> str:
-    """What the unedited model makes of the later hops: whether it knew the old end."""
+    """Score the unedited model on the later hops: whether it knows the old end."""
     lines = []
     for kind in LATER_HOP[:2]:
         scores = unedited[kind].scores
@@ -307,7 +306,7 @@ def before_text(unedited: dict[str, Share]) -> str:
 
 
 def by_relation(cases: Sequence[LaterCase], rows: dict[str, dict[str, Share]]) -> Table:
-    """Later hops of each relation apart."""
+    """Return later hops by relation."""
     relations = list(dict.fromkeys(item.relation for item in cases))
     table = Table(["", *relations])
     for name, found in rows.items():

@@ -1,4 +1,4 @@
-"""What the benchmarks share: scoring cases, shares with intervals, tables."""
+"""Shared parts of the benchmarks: scoring of cases, shares with intervals, tables."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from kgmet.measure.verdict import prefers
 from kgmet.write.patch import EditPatch, attached
 
 COLUMNS = ("efficacy", "paraphrase", "neighbour", "consequence")
-"""The kinds of test, in the order of the tables."""
+"""The kinds of test, in table order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Of `n` prompts, how many prefer the expected answer, and how many have it as greedy answer."""
+    """Numbers of prompts, of preferred answers and of greedy first answers."""
 
     n: int
     preferred: int
     first: int
 
     def to_json(self) -> dict[str, int]:
-        """Plain JSON values; ``Counts(**…)`` reads them."""
+        """Return plain JSON values; ``Counts(**…)`` reads them."""
         return {"n": self.n, "preferred": self.preferred, "first": self.first}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """All prompts of one kind: for each the scores of the expected and of the rejected answer."""
+    """Scores of the expected and rejected answers of all prompts of one kind."""
 
     scores: tuple[tuple[TestPrompt, AnswerScore, AnswerScore], ...]
 
@@ -46,16 +46,16 @@ class Share:
 
     @property
     def preferred(self) -> int:
-        """How many prefer the expected answer: likelier per token."""
+        """Number of prompts whose expected answer is likelier per token."""
         return sum(prefers(expected, rejected) for _, expected, rejected in self.scores)
 
     @property
     def first(self) -> int:
-        """How many have the expected answer as greedy answer."""
+        """Number of prompts whose greedy answer is the expected one."""
         return sum(expected.is_first for _, expected, _ in self.scores)
 
     def mean_probability_ratio(self, before: Share) -> float:
-        """Mean of min(1, probability now / probability before) of the expected answer."""
+        """Return the mean of min(1, probability now / probability before) of the expected answer."""
         ratios = [
             min(1.0, now[1].probability / max(was[1].probability, 1e-12))
             for now, was in zip(self.scores, before.scores, strict=True)
@@ -64,16 +64,16 @@ class Share:
 
     @property
     def counts(self) -> Counts:
-        """Without the scores."""
+        """Return the counts without the scores."""
         return Counts(n=self.n, preferred=self.preferred, first=self.first)
 
     def to_json(self) -> dict[str, int]:
-        """Counts."""
+        """Return the counts as plain JSON values."""
         return self.counts.to_json()
 
 
 def measured(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch] | None) -> dict[str, Share]:
-    """Each case scored under its own patch, or, without patches, as the model is."""
+    """Score each case under its own patch, or the model as it is without patches."""
     found: dict[str, list[tuple[TestPrompt, AnswerScore, AnswerScore]]] = {}
     for number, case in enumerate(cases):
         with attached([] if patches is None else [patches[number]], lm):
@@ -83,7 +83,7 @@ def measured(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch] |
 
 
 def measured_together(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch]) -> dict[str, Share]:
-    """All cases scored under all patches at once."""
+    """Score all cases under all patches at once."""
     found: dict[str, list[tuple[TestPrompt, AnswerScore, AnswerScore]]] = {}
     with attached(list(patches), lm):
         for case in cases:
@@ -93,13 +93,13 @@ def measured_together(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[Edi
 
 
 def scored(lm: LoadedLM, case: Case) -> list[tuple[TestPrompt, AnswerScore, AnswerScore]]:
-    """Expected and rejected answer of each test of a case."""
+    """Return the expected and rejected answer of each test of a case."""
     scores = score_packed(lm, [(test.text, answer) for test in case.tests for answer in (test.expected, test.rejected)])
     return [(test, scores[2 * n], scores[2 * n + 1]) for n, test in enumerate(case.tests)]
 
 
 def interval_text(share: Share | Counts | None) -> str:
-    """``100 / 92 (76–100, n 12)``."""
+    """Format a cell as ``100 / 92 (76–100, n 12)``."""
     if share is None or not share.n:
         return "not measured"
     low, high = wilson_interval(share.preferred, share.n)
@@ -110,7 +110,7 @@ def interval_text(share: Share | Counts | None) -> str:
 
 
 def machine(threads: int, lm: LoadedLM | None = None) -> str:
-    """What a number was made on: where the model lies, and in what precision."""
+    """Return the device and precision of the model."""
     device = torch.device("cpu") if lm is None else lm.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     dtype = str(torch.float32 if lm is None else lm.dtype).removeprefix("torch.")
@@ -124,11 +124,11 @@ class Table:
         self._rows = [list(header)]
 
     def add(self, *cells: str) -> None:
-        """One more row."""
+        """Add a row."""
         self._rows.append(list(cells))
 
     def __str__(self) -> str:
-        """The table."""
+        """Return the table as Markdown."""
         widths = [max(len(row[column]) for row in self._rows) for column in range(len(self._rows[0]))]
         lines = [
             "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -1,11 +1,11 @@
-"""How long the app's pages take to redraw without model work, and ten probes before and after, in a real browser.
+"""Redraw time of the app's pages without model work, and time of ten probes, in a real browser.
 
     python benchmarks/pages.py [--threads 2] [--repeats 5] [--chromium FILE]
 
-Starts the app on a free loopback port with the default model, fills a session (two edits, looks inside, probes, a
-comparison, a short benchmark), and then goes from page to page. *switch* is from the click on a page's link to the
-moment its script has ended, its figures stand and the browser has painted; *rerun* is the same for a run of the script
-without any change. A redraw may take 1 s, ten probes 3 s.
+It starts the app on a free loopback port with the default model, fills a session (two edits, inspections, probes, a
+comparison, a short benchmark), and then visits every page. *switch* is the time from the click on a page's link until
+its script has ended, its figures are drawn and the browser has painted; *rerun* is the same for a script run without
+any change. The limits are 1 s for a redraw and 3 s for ten probes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FIGURES = {
     "Models": '[data-testid="stMetric"]',
     "Method": "table",
 }
-"""Page → what has to stand before it counts as drawn."""
+"""Page → selectors that must be visible before it counts as drawn."""
 EDITS = (
     ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
     ("Germany", "The capital of {} is", "Rome"),
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def chromium() -> str:
-    """What scripts/get_chromium.py finds."""
+    """Return the Chromium that scripts/get_chromium.py finds."""
     script = ROOT / "scripts" / "get_chromium.py"
     found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     if found.returncode:
@@ -120,7 +120,7 @@ def chromium() -> str:
 
 
 def fill(person: Watched) -> None:
-    """Something to show on every page."""
+    """Fill the session so that every page has content."""
     page = person.page
     page.goto(person.url)
     page.get_by_role("textbox", name="Subject", exact=True).wait_for()
@@ -150,7 +150,7 @@ def fill(person: Watched) -> None:
 
 
 def redrawn(page: Page, repeats: int) -> dict[str, dict[str, list[float]]]:
-    """Page → way → seconds of each repeat; every page is visited once before any is measured."""
+    """Return page → way → seconds of each repeat; every page is visited once before any is measured."""
     found: dict[str, dict[str, list[float]]] = {name: {"switch": [], "rerun": []} for name in FIGURES}
     for number in range(repeats + 1):
         for name, figure in FIGURES.items():
@@ -163,7 +163,7 @@ def redrawn(page: Page, repeats: int) -> dict[str, dict[str, list[float]]]:
 
 
 def ten_probes(person: Watched) -> tuple[float, float]:
-    """Ten typed prompts on the Probe page: seconds of the job alone, and from the click to the answers."""
+    """Time ten typed prompts on the Probe page: the job alone, and from the click to the answers."""
     page = person.page
     person.go("Probe")
     chosen = page.locator('button[data-variant="pills"][data-selected="true"]')

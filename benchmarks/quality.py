@@ -3,11 +3,10 @@
     python benchmarks/quality.py [--threads 2] [--limit 65] [--editors KGMET AlphaEdit …] [--together 20]
         [--sequence 0] [--batch 1] [--tuned FILE] [--json FILE]
 
-Prints the tables the docs quote, on the split that no setting was chosen on. Test wordings are held out
-(`edit_set.check_held_out`), tested neighbours are never protected ones. Editors that ask for the same shift share one
-search, so their differences are those of the write. With --tuned every editor has the settings that `tune.py` found
-best for it; FILE of --json is written after every row, and rows it has are not made again. Sequences longer than the
-split: ``python -m kgmet evaluate``.
+Prints the tables of the docs, on the test split. Test wordings are held out (`edit_set.check_held_out`), and tested
+neighbours are never protected. Editors with the same search share it, so their differences come from the write. With
+--tuned every editor has the best settings of `tune.py`. The --json FILE is written after every row, and its rows are
+not run again. Sequences longer than the split: ``python -m kgmet evaluate``.
 """
 
 from __future__ import annotations
@@ -81,28 +80,28 @@ def parsed() -> argparse.Namespace:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one editor reached; `last` is what the table's last column shows."""
+    """Results of one editor; `last` is the table's last column."""
 
     columns: dict[str, Counts]
     last: float = math.nan
     seconds: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         columns = {kind: counts.to_json() for kind, counts in self.columns.items()}
         numbers = {"last": self.last, "seconds": self.seconds}
         return {"columns": columns, **{key: value for key, value in numbers.items() if not math.isnan(value)}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Row:
-        """Inverse of `to_json`."""
+        """Read what `to_json` made."""
         return cls(**{**data, "columns": {kind: Counts(**counts) for kind, counts in data["columns"].items()}})
 
 
 class Rows:
-    """Makes the rows that the file does not have, and keeps each as soon as it is there.
+    """Runner of missing rows, each saved as soon as it is complete.
 
-    A row is found again by its table's title, its editor's name and settings, and what it was measured on.
+    A row is identified by its table's title, its editor's name and settings, and the measured cases.
     """
 
     def __init__(self, file: Path | None, editors: Sequence[Editor], *, measured_on: str) -> None:
@@ -111,7 +110,7 @@ class Rows:
         self._known: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if has_rows else {}
 
     def make(self, title: str, last: str, make: Callable[[Editor | None], Row]) -> None:
-        """One table, printed when all its rows are there."""
+        """Print one table when all its rows are complete."""
         known, found = self._known.setdefault(title, {}), {}
         for editor in (None, *self._editors):
             name = UNEDITED if editor is None else editor.name
@@ -161,7 +160,7 @@ def _under(lm: LoadedLM, cases: Sequence[Case], patches: Sequence[EditPatch]) ->
 
 
 def perplexity(lm: LoadedLM, patches: Sequence[EditPatch], *, n: int = 40) -> float:
-    """Of the first passages of the bundled text, per token."""
+    """Return the perplexity of the first passages of the bundled text."""
     spans = locate_all(lm, [Phrase(template=line[:300]) for line in bundled_corpus().lines[:n]])
     total, count = 0.0, 0
     with attached(list(patches), lm), torch.no_grad():

@@ -1,9 +1,9 @@
-"""How often the relation of an edit is guessed right from its wording, per data set.
+"""Accuracy of guessing an edit's relation from its wording, per data set.
 
-`relation_wordings.json` holds wordings of our own: written after the catalogue, never used to change it. The public
-sets are read from ``../shared/data`` where they are; nothing of them is kept. *Strict* counts the exact relation,
-*family* also one that says the same of another kind of thing (`RelationSpec.family`). *With graph* links the whole edit
-against the sample graph, which knows kinds of things; *wording alone* has the prompt and nothing else.
+`relation_wordings.json` holds our own wordings, written after the catalogue and never used to change it. The public
+data sets are read from ``../shared/data`` if present and not copied. *Strict* counts the exact relation, *family* also
+a relation of the same family (`RelationSpec.family`). *With graph* links the whole edit against the sample graph, which
+knows types of entities; *wording alone* uses the prompt only.
 
     OMP_NUM_THREADS=1 python benchmarks/relations.py [--data ../shared/data]
 """
@@ -31,7 +31,7 @@ DATA = HERE.parents[1] / "shared" / "data"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One prompt with its true relation; `subject` is empty where a prompt stands alone."""
+    """One prompt with its true relation; `subject` is empty for a prompt without an edit."""
 
     template: str
     relation: str
@@ -46,7 +46,7 @@ def own_wordings(path: Path) -> Iterator[Asked]:
 
 
 def rewrites(path: Path) -> Iterator[Asked]:
-    """The edits of CounterFact or MQuAKE, MQuAKE's questions too."""
+    """Yield the edits of CounterFact or MQuAKE, MQuAKE's questions too."""
     for case in json.loads(path.read_text(encoding="utf-8")):
         found = case["requested_rewrite"]
         for row in found if isinstance(found, list) else [found]:
@@ -63,7 +63,7 @@ def templates(path: Path) -> Iterator[Asked]:
 
 
 def facts(path: Path) -> Iterator[Asked]:
-    """True facts in the wordings of several sets; the relation is the only one Wikidata has between the two names."""
+    """Yield true facts in the wordings of several sets, with a relation that is unique between the two names."""
     between: dict[tuple[str, str], set[str]] = {}
     for line in (path.parent / "kg" / "wikidata_triples.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         row = line.split("\t")
@@ -84,21 +84,21 @@ SETS: tuple[tuple[str, str, Callable[[Path], Iterator[Asked]]], ...] = (
 
 
 class Guesser:
-    """Guesses once for each prompt."""
+    """Guesser with one cached guess per prompt."""
 
     def __init__(self, catalogue: RelationCatalogue, store: TripleStore) -> None:
         self._catalogue, self._store = catalogue, store
         self._kept: dict[Asked | str, str | None] = {}
 
     def alone(self, template: str) -> str | None:
-        """From the wording alone; a guess below `SURE` is none."""
+        """Guess from the wording alone; a guess below `SURE` counts as none."""
         if template not in self._kept:
             found = guess_relation(self._catalogue, template)
             self._kept[template] = found[0][0].id if found and found[0][1] >= SURE else None
         return self._kept[template]
 
     def linked(self, asked: Asked) -> str | None:
-        """As an edit is linked."""
+        """Guess as the linking of an edit does."""
         if asked not in self._kept:
             old = asked.old_object if asked.old_object != asked.new_object else ""
             try:
@@ -114,12 +114,12 @@ class Guesser:
         return self._kept[asked]
 
     def family(self, relation: str | None) -> str | None:
-        """Return what two relations share that count as one."""
+        """Return the key that equivalent relations share."""
         return (self._catalogue.spec(relation).family or relation) if relation in self._catalogue else relation
 
 
 def line(name: str, rows: list[Asked], guesser: Guesser) -> dict[str, Any]:
-    """Shares right, over all prompts; a relation that the catalogue lacks counts as wrong."""
+    """Return the share of right guesses over all prompts; a relation missing in the catalogue counts as wrong."""
 
     def shares(found: list[str | None]) -> list[float]:
         pairs = list(zip(found, rows, strict=True))

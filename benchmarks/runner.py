@@ -1,4 +1,4 @@
-"""`Runner`: many editors and settings on the same cases; those that ask for the same shift share one search."""
+"""`Runner`: many editors and settings on the same cases; equal searches are shared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 8
 
 
 class Runner:
-    """Searches shared by the editors that ask for the same shift, so that their differences are those of the write."""
+    """Runner that shares equal searches between editors, so that their differences come from the write."""
 
     def __init__(
         self, lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, cases: Sequence[Case]
@@ -38,7 +38,7 @@ class Runner:
         self.seconds: dict[str, float] = {}
 
     def one_at_a_time(self, editor: Editor) -> list[EditPlan]:
-        """Every edit on its own."""
+        """Make every edit on its own."""
         searched, seconds = self._search(editor)
         start = time.perf_counter()
         plans = [write_edits(self._lm, one, editor=editor, statistics=self._statistics) for one in searched]
@@ -46,7 +46,7 @@ class Runner:
         return plans
 
     def all_at_once(self, editor: Editor, n: int) -> EditPlan:
-        """The first `n` edits in one write; what any of them is tested with is protected by none."""
+        """Make the first `n` edits in one write; no tested neighbour of any of them is protected."""
         searched = self._search(editor)[0][:n]
         together = replace(
             searched[0],
@@ -57,7 +57,7 @@ class Runner:
         return write_edits(self._lm, together, editor=editor, statistics=self._statistics)
 
     def in_sequence(self, editor: Editor, n: int, *, batch: int) -> list[EditPatch]:
-        """The first `n` edits, `batch` of them a write, each write searched and made under the earlier ones."""
+        """Make the first `n` edits, `batch` per write, each write with the earlier ones attached."""
         contexts = self._unreserved(self._contexts_for(editor.config)[:n])
         so_far = EditsSoFar()
         for begin in range(0, len(contexts), batch):
@@ -80,7 +80,7 @@ class Runner:
                 found += search_edits(self._lm, contexts[begin : begin + _CHUNK], editor=editor).apart()
             self._searched[key] = found, time.perf_counter() - start
         found, seconds = self._searched[key]
-        # The write is made with the settings that a search carries: they must be this editor's, not the first one's.
+        # A shared search carries the settings of its first editor; the write must use this editor's.
         return [replace(one, config=editor.config) for one in found], seconds
 
     def _contexts_for(self, config: EditConfig) -> list[EditContext]:
@@ -100,7 +100,7 @@ def _context_key(config: EditConfig) -> object:
 
 def _search_key(editor: Editor) -> object:
     config = editor.config
-    # Which neighbours are protected concerns the write alone.
+    # Protected neighbours affect the write only.
     hold = replace(config.hold, neighbours=0)
     fine_tunes = editor.writer is WriterKind.FINE_TUNE
     return fine_tunes, _context_key(config), hold, config.direction, config.target, config.write.layers[-1], config.seed

@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=2 python -m benchmarks.scoring
 
-The claim: at most half a second with two threads, probabilities of both answers for all 14 prompts. What free
-continuations add is shown beside it.
+The limit is half a second with two threads for the probabilities of both answers of all 14 prompts. The time of free
+continuations is shown separately.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ N_CASE = 16
 
 
 def counterfact_shape(case: EvalCase) -> EvalCase:
-    """2 rewriting, 2 paraphrase and 10 neighbourhood prompts of a case, whatever else it has."""
+    """Return 2 rewriting, 2 paraphrase and 10 neighbourhood prompts of a case, whatever else it has."""
     (rewrite,) = case.of(AskKind.EFFICACY)
     again = replace(rewrite, prompt=f"It is a fact: {rewrite.prompt}")
     asks: tuple[Ask, ...] = (rewrite, again, *case.of(AskKind.PARAPHRASE)[:2], *case.of(AskKind.NEIGHBORHOOD)[:10])

@@ -1,16 +1,16 @@
-r"""Settings of one editor in a sequence of edits, on own cases that no table of the docs is made of.
+r"""Settings of one editor in a sequence of edits, on own cases outside the tables of the docs.
 
     python benchmarks/sequence.py [--editor KGMET-many] [--edits 120] [--threads 2] [--out DIR] \
         [--variant write.ridge=2 --variant write.earlier_weight=4,target.max_norm_ratio=0.9] [--corpus FILE]
 
-The cases from the 201st on, ten at a time, each batch on the model with those before, all scored once all edits are in,
-as `python -m kgmet evaluate` does with the first two hundred. One row per variant, the editor's own settings first;
-what they change is what their row is called. `--corpus` adds the editor's own settings with key statistics estimated
-from another text. A variant is a run folder in DIR and is not run again there.
+Uses the cases from the 201st on, ten at a time, each batch added to the earlier ones, all scored after the last edit,
+as `python -m kgmet evaluate` does with the first two hundred. There is one row per variant, labelled by its changes;
+the editor's own settings come first. `--corpus` adds the editor's own settings with key statistics from another text. A
+variant is a run folder in DIR and is not run again.
 
-Perplexity is that of the bundled passages, 611 tokens, over the unedited model's, with its standard error over tokens:
-too coarse to choose settings by. Beside it stands the divergence KL(unedited ‖ edited) over the whole vocabulary, in
-nats, mean over the same tokens.
+Perplexity is that of the bundled passages (611 tokens) relative to the unedited model's, with its standard error over
+tokens, which is too coarse for choosing settings. The divergence KL(unedited ‖ edited) over the whole vocabulary, in
+nats, is the mean over the same tokens.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from kgmet.write.patch import EditPatch, attached, merged_patch
 from kgmet.write.statistics import KeyStatistics
 
 FIRST = 200
-"""Cases before this one are those of the tables."""
+"""First case used here; earlier cases belong to the tables."""
 COLUMNS = ("efficacy", "paraphrase", "neighborhood", "consequences")
 
 
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def tuning_cases(n: int) -> Dataset:
-    """The `n` cases after the tables'; neighbours that another of these edits are not asked."""
+    """Return the `n` cases after the tables'; neighbours that another of these edits are not asked."""
     data = load_dataset("own", faulty=FaultyRecords(together=False))
     cases = without_contested(data.cases[FIRST : FIRST + n])
     return replace(data, cases=tuple(cases))
@@ -111,9 +111,9 @@ def run(
     num_edits: int,
     out: Path,
 ) -> RunFolder:
-    """One variant, from its folder if it is there."""
+    """Run one variant, or load it from its folder."""
     config = config_from_mapping(changes, base=editor_named(editor).config)
-    # Long continuations tell nothing about settings and take most of the time.
+    # Long continuations take most of the time and do not help to choose settings.
     score = ScoreConfig(free_tokens=0, n_generation=0)
     settings = RunSettings(editor=editor, config=config, num_edits=num_edits, score=score)
     key = fingerprint_value([editor, config, corpus and corpus.fingerprint, num_edits, data.fingerprint])
@@ -128,7 +128,7 @@ def run(
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What a patch does to the bundled passages: means over their tokens, in nats, `error` a standard error."""
+    """Effect of a patch on the bundled passages: means over tokens in nats; `error` is a standard error."""
 
     loss: float
     error: float
@@ -136,7 +136,7 @@ class Moved:
 
 
 def moved_text(lm: LoadedLM, patch: EditPatch) -> Moved:
-    """How much more each token surprises, and how far the distribution it is drawn from has moved."""
+    """Return the change of each token's negative log-likelihood, and the KL divergence of its distribution."""
     surprises: list[Tensor] = []
     divergences: list[Tensor] = []
     for text in bundled_passages():
@@ -161,7 +161,7 @@ def _logprobs(lm: LoadedLM, ids: Tensor) -> Tensor:
 
 
 def cells(summary: RunSummary, state: str) -> list[str]:
-    """Each column of a row, with n beside what is not edited."""
+    """Return each column of a row, with n beside what is not edited."""
     found = []
     for column in COLUMNS:
         value = summary.metrics[column][state]
@@ -171,13 +171,13 @@ def cells(summary: RunSummary, state: str) -> list[str]:
 
 
 def name_of(editor: str, changes: Changes, corpus: Corpus | None) -> str:
-    """What a row is called."""
+    """Return the label of a row."""
     text = changes_text(changes) if changes else ""
     return ", ".join(part for part in (editor, text, f"text {corpus.name}" if corpus else "") if part)
 
 
 def changes_of(text: str) -> Changes:
-    """``write.ridge=2,cutoff.value=0.1`` as nested settings; values are JSON, else text."""
+    """Parse ``write.ridge=2,cutoff.value=0.1`` as nested settings; values are JSON, else text."""
     nested: dict[str, dict[str, Any]] = {}
     for part in re.split(r",(?=[a-z_]+\.)", text):
         name, equals, value = part.partition("=")

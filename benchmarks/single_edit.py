@@ -1,12 +1,12 @@
-"""One landmark → city edit at a time on the default model: how good, how fast, how much memory.
+"""Quality, time and memory of single landmark → city edits on the default model.
 
     python benchmarks/single_edit.py [--threads 2] [--limit 12] [--json FILE]
     python benchmarks/single_edit.py --busy [--threads 2] [--limit 5]
 
-Prints the tables the README quotes, on the split that no setting was chosen on. Every row is made in this one run: the
-unedited model, KGMET, a free shift written the same way, and a random direction of which only the length is learned.
-With --busy it prints how long an edit, its search and a probe take alone and beside a process that keeps one core
-busy, under the waiting policy of the command line. OMP_WAIT_POLICY=active compares it with spinning.
+Prints tables of the docs, on the test split. All rows are made in one run: the unedited model, KGMET, a free shift
+written the same way, and a random direction with only its length learned. With --busy it prints the times of an edit,
+its search and a probe, alone and beside a process that keeps one core busy, under the waiting policy of the command
+line. OMP_WAIT_POLICY=active compares it with spinning.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def beside_a_busy_core(
     *,
     threads: int,
 ) -> str:
-    """Medians of an edit, its search and a probe of its prompts, alone and beside a process that computes for ever."""
+    """Time an edit, its search and a probe of its prompts (medians), alone and beside a busy process."""
     editor = editor_named("KGMET")
     contexts = [context_of(case, store, catalogue, editor.config) for case in cases]  # type: ignore[arg-type]
 
@@ -137,7 +137,7 @@ def beside_a_busy_core(
             found["probe"].append(time.perf_counter() - start)
         return {name: statistics.median(values) for name, values in found.items()}
 
-    measured_once()  # what is made once is made
+    measured_once()  # warm up caches
     alone = measured_once()
     with busy_core():
         beside = measured_once()
@@ -150,7 +150,7 @@ def beside_a_busy_core(
 
 @contextmanager
 def busy_core() -> Iterator[None]:
-    """One core computes for others meanwhile."""
+    """Keep one core busy with another process for the length of a ``with``."""
     other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -162,7 +162,7 @@ def busy_core() -> Iterator[None]:
 def timing(
     lm: LoadedLM, store: object, catalogue: RelationCatalogue, cases: list[Case], statistics_: KeyStatistics
 ) -> dict[str, list[float]]:
-    """The same edit with the same prompts and as many steps: with cached prefixes, and over whole sequences."""
+    """Time the same edit, prompts and steps with cached prefixes and over whole sequences."""
     editor = editor_named("KGMET")
     found: dict[str, list[float]] = {"ours": [], "full sequences, full logits": []}
     for case in cases[:5]:

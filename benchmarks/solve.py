@@ -1,18 +1,18 @@
-"""The low-rank solve against the dense one: seconds and memory for one edit after a hundred earlier ones.
+"""Time and memory of the low-rank and the dense solve, for one edit after a hundred earlier ones.
 
     python benchmarks/solve.py --d-key 14336 --threads 4
 
 Both solve ``(P(KKᵀ + K_pK_pᵀ) + λI) ΔWᵀ = P K Rᵀ`` in float64 for the same random keys and the same random orthonormal
 basis of protected directions. The dense side gets its projector P and the sum K_pK_pᵀ of earlier keys ready made, as
-published code keeps them, and solves for the keys, not for the d_model columns of KRᵀ, which is kinder to it than
-published code is. The low-rank side is timed twice: with the earlier keys' system kept, as a session does, and from
-nothing. Each side runs in a process of its own, and reads the basis from disk, as a session does.
+published code does, and solves for the keys, not for the d_model columns of KRᵀ, which is faster than published code.
+The low-rank side is timed twice: with the earlier keys' system kept, as in a session, and from scratch. Each side runs
+in a separate process and reads the basis from disk, as a session does.
 
-Memory is the highest resident size while a side works (`VmHWM`, reset before the solve), so it holds what any
-library takes underneath. Two figures: *kept and used* is that less what the interpreter, torch and the keys took
-before, so it holds what the side keeps from edit to edit (P and the sum there; basis and projected keys here); *the
-solve alone* is it less what stood ready when the first solve began. The basis is no work memory: the eigenvectors of
-the key statistics, which both sides start from.
+Memory is the highest resident size while a side works (`VmHWM`, reset before the solve), including what libraries
+allocate. *Kept and used* subtracts the memory of interpreter, torch and keys, so it includes what a side keeps from
+edit to edit (dense: P and the sum; low rank: basis and projected keys). *The solve alone* also subtracts what was ready
+when the first solve began. The basis is not work memory: it holds the eigenvectors of the key statistics, from which
+both sides start.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _in_own_process(options: argparse.Namespace, side: str, folder: str) -> dict
 
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
-    """One side, in this process."""
+    """Measure one side in this process."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -92,7 +92,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     keys = torch.randn(options.edits, options.d_key, generator=drawn, dtype=torch.float64)
     earlier = torch.randn(options.earlier, options.d_key, generator=drawn, dtype=torch.float64)
     side = _low_rank if options.side == "low-rank" else _dense
-    torch.linalg.qr(keys.T)  # what the library itself needs is no side's
+    torch.linalg.qr(keys.T)  # warm up, so that the library's own memory counts for neither side
     before = _resident_bytes("VmRSS")
     found, input_factor = side(options, keys, earlier)
     torch.save(input_factor, Path(options.folder) / f"{options.side}.pt")
@@ -101,7 +101,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _save_basis(options: argparse.Namespace) -> None:
-    """(d_key, n_protected) random orthonormal columns."""
+    """Save random orthonormal columns (d_key, n_protected)."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -188,7 +188,7 @@ def _resident_bytes(field: str) -> int:
 
 
 def _difference(folder: Path) -> float:
-    """Largest difference between the two sides' results, relative to the largest value."""
+    """Return the largest difference between the two sides' results, relative to the largest value."""
     import torch
 
     low, dense = (torch.load(folder / f"{side}.pt", weights_only=True) for side in ("low-rank", "dense"))

@@ -1,11 +1,12 @@
-"""The same search for settings for every editor, on the tuning edits; no edit of the test split is ever run here.
+"""The same search for settings for every editor, on the tuning edits; the test split is never run here.
 
     python benchmarks/tune.py --editors AlphaEdit MEMIT … [--limit 24] [--threads 1] [--json FILE]
 
-Without --editors it prints what would be tried. Every editor gets `tune_grids.BUDGET` variants in three rounds, each
-from the best of the last: how the shift is searched, where it is written, how. One score for all: the harmonic mean
-over efficacy, paraphrase, neighbours and consequences of (preferred + first) / 2. Each variant becomes a line of FILE
-as soon as it is measured, and what FILE has is not run again; several processes may share one FILE.
+Without --editors it prints the planned variants. Every editor gets `tune_grids.BUDGET` variants in three rounds, each
+starting from the best of the last: how the shift is searched, which layers are written, how they are written. The score
+is the harmonic mean over efficacy, paraphrase, neighbours and consequences of (preferred + first) / 2. Each variant
+becomes a line of FILE as soon as it is measured, and lines of FILE are not run again; several processes may share one
+FILE.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ __all__ = ["Variant", "best_editor", "read_variants", "score_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One editor with one set of settings, and what it reached; `failed` says why it reached nothing."""
+    """One editor with one set of settings and its results; `failed` gives the error if there are none."""
 
     editor: str
     text: str
@@ -53,17 +54,17 @@ class Variant:
 
     @property
     def score(self) -> float:
-        """0 to 1."""
+        """Score from 0 to 1."""
         return score_of(self.columns)
 
     def to_json(self) -> dict[str, Any]:
-        """One line of the file."""
+        """Return one line of the file."""
         columns = {kind: counts.to_json() for kind, counts in self.columns.items()}
         return {**vars(self), "columns": columns, "score": round(self.score, 4)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Variant:
-        """Inverse of `to_json`."""
+        """Read what `to_json` made."""
         columns = {kind: Counts(**counts) for kind, counts in data["columns"].items()}
         return cls(**{**{key: value for key, value in data.items() if key != "score"}, "columns": columns})
 
@@ -92,7 +93,7 @@ def main() -> None:
 
 
 class Tuner:
-    """Runs what is not in the file yet."""
+    """Runner of the variants that are missing in the file."""
 
     def __init__(self, runner: Runner, cases: Sequence[Case], lm: LoadedLM, file: Path | None) -> None:
         self._runner, self._cases, self._lm, self._file = runner, cases, lm, file
@@ -104,7 +105,7 @@ class Tuner:
         }
 
     def tune(self, editor: Editor) -> list[Variant]:
-        """All variants of an editor, in the order in which they were tried."""
+        """Return all variants of an editor, in the order in which they were tried."""
         best: Changes = {}
         tried: list[Variant] = []
         for alternatives in rounds_for(editor):
@@ -145,7 +146,7 @@ class Tuner:
 
 
 def score_of(columns: Mapping[str, Counts]) -> float:
-    """Harmonic mean over the four columns of the mean of the preferred and the first share; 0 if one is missing."""
+    """Return the harmonic mean over the four columns of (preferred + first) / 2; 0 if one is missing."""
     if any(kind not in columns for kind in COLUMNS):
         return 0.0
     found = [columns[kind] for kind in COLUMNS]
@@ -153,7 +154,7 @@ def score_of(columns: Mapping[str, Counts]) -> float:
 
 
 def read_variants(file: Path) -> list[Variant]:
-    """The lines of a file; one that was cut off when its process was stopped is left out."""
+    """Return the lines of a file, without a truncated last one."""
     variants = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
@@ -164,7 +165,7 @@ def read_variants(file: Path) -> list[Variant]:
 
 
 def best_editor(editor: Editor, variants: Sequence[Variant]) -> Editor:
-    """The editor with the settings that scored best; as it is where none of its variants was measured."""
+    """Return the editor with its best-scoring settings; unchanged if no variant was measured."""
     own = [variant for variant in variants if variant.editor == editor.name and not variant.failed]
     if not own:
         return editor

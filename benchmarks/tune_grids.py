@@ -1,7 +1,7 @@
-"""What `tune.py` tries of each editor: three rounds, each from the best of the last, `BUDGET` variants in all.
+"""Variants that `tune.py` tries: three rounds per editor, each from the best of the last, `BUDGET` in total.
 
-First how the shift is searched, then where it is written, then how. Every editor gets the same number of variants; what
-they vary is what matters to its writer.
+The rounds vary the search, then the written layers, then the write. Every editor gets the same number of variants; the
+last round depends on its writer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from kgmet.editing.editors import Editor, WriterKind
 __all__ = ["BUDGET", "Changes", "changes_text", "rounds_for"]
 
 Changes = Mapping[str, Mapping[str, Any]]
-"""Settings that differ, by stage, as `kgmet.editing.config.config_from_mapping` reads them."""
+"""Changed settings by stage, as `kgmet.editing.config.config_from_mapping` reads them."""
 
 BUDGET = 14
 """Variants per editor: 8 + 2 + 4; the editor's present settings are the first of them."""
@@ -57,7 +57,7 @@ _SCHEDULE = {"1/remaining": "1/sqrt(remaining)", "1/sqrt(remaining)": "1/remaini
 
 
 def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Sequence[Changes]]:
-    """The three rounds of an editor."""
+    """Return the three rounds of an editor."""
     kind = editor.writer
     if kind is WriterKind.FINE_TUNE:
         return (
@@ -94,6 +94,6 @@ def _writer_changes(editor: Editor) -> list[Changes]:
 
 
 def changes_text(changes: Changes) -> str:
-    """``target.max_norm_ratio 1.3, write.ridge 2.0``."""
+    """Format changes as ``target.max_norm_ratio 1.3, write.ridge 2.0``."""
     parts = [f"{stage}.{name} {value}" for stage, settings in changes.items() for name, value in settings.items()]
     return ", ".join(parts) or "as it is"

@@ -1,6 +1,6 @@
-"""The edits that settings are chosen on, and the words they are measured with.
+"""The tuning edits, on which settings are chosen, and their wordings.
 
-Written by hand. `held_out_edits` holds those that nothing is chosen on.
+They are hand-written. The test edits are in `held_out_edits`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from edit_kind import Kind
 
 __all__ = ["KINDS"]
 
-# What follows, by the relation that names it: worded by what the subject is.
+# Wordings of consequences by relation and type of subject.
 _PLACE = {
     "P17": ("{} lies in a country named", "The flag that flies over {} is the national flag of"),
     "P30": ("On a globe you find {} on the continent called", "A map of the world shows {} on the continent of"),

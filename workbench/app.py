@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-# `streamlit run` puts this file's folder on the path, where `wording` or `state` would hide other modules.
+# `streamlit run` adds this file's folder to the path, where `wording` or `state` would shadow other modules.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != FOLDER]
 if FOLDER.parent not in [Path(entry or ".").resolve() for entry in sys.path]:
     sys.path.insert(0, str(FOLDER.parent))

@@ -1,4 +1,4 @@
-"""What surrounds every page: navigation, style sheet, the sidebar with model and edits, the first-visit guide."""
+"""Frame of every page: navigation, style sheet, the sidebar with model and edits, the first-visit guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ __all__ = ["PAGES", "run"]
 
 PAGES = {
     "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
-    "Look inside": (("shift", "Shift", "moving"), ("orthogonality", "Orthogonality", "grid_on")),
+    "Look inside": (
+        ("shift", "Shift", "moving"),
+        ("trace", "Trace", "timeline"),
+        ("orthogonality", "Orthogonality", "grid_on"),
+    ),
     "Check": (
         ("probe", "Probe", "quiz"),
         ("chat", "Chat", "forum"),
@@ -28,18 +32,18 @@ PAGES = {
     "Keep": (("ledger", "Ledger", "history"), ("share", "Share", "ios_share")),
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
-"""Section → (script in `pages/`, title, icon). What is not on disk is not listed."""
+"""Section → (script in `pages/`, title, icon). Missing scripts are not listed."""
 
 
 def run(root: Path) -> None:
-    """Run one page with everything around it."""
-    # Before the pages are named: else the browser fetches a page's symbol from another machine for its tab.
+    """Run one page inside the frame."""
+    # Before the pages are declared; otherwise the browser fetches the tab's icon from another server.
     st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
     listed = _pages(root)
     page = st.navigation({"": [start], **listed}, expanded=True)
     if page == start:
-        # The default page has no address but the root. So none of ours is it: a link to /edit must work, too.
+        # The default page has only the root address, so it is none of ours: a link to /edit must work too.
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
@@ -83,7 +87,7 @@ def _pages(root: Path) -> dict[str, list[st.Page]]:
 
 
 def _start() -> None:
-    """Nothing: the root leads on to the first page."""
+    """Show nothing: the root redirects to the first page."""
 
 
 def _asset(root: Path, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Every label, help text and number format that more than one place shows."""
+"""Labels, help texts and number formats shared by several places."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STAGES: dict[Stage, str] = {
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
 }
-"""Names of stages for people."""
+"""Display names of stages."""
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
@@ -71,7 +71,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the embedded model knows; used where no file of examples is there."""
+"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
@@ -79,7 +79,7 @@ VERDICTS = {
     "no": ("no", "bad"),
     None: ("no expectation", "none"),
 }
-"""Verdict on a fact that is to change → (words, class of the chip)."""
+"""Verdict on a fact that should change → (words, class of the chip)."""
 STAYS = {
     "says": ("unchanged", "good"),
     "prefers": ("changed, the true one still likelier", "near"),
@@ -102,7 +102,7 @@ OUTCOMES = {
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:
-    """How far a stage is, for people: steps, or megabytes where bytes are counted."""
+    """Format the progress of a stage: steps, or megabytes if bytes are counted."""
     name = STAGES[stage]
     if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
@@ -110,10 +110,10 @@ def progress_line(stage: Stage, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability for people: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
+    """Format a probability: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
 
-    Always in percent, so that two of them can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank does not
-    break, so that number and sign stay on one line in a narrow table.
+    Always in percent, so that two values can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank is
+    non-breaking, so that number and sign stay on one line.
     """
     if value is None:
         return NOT_MEASURED
@@ -126,12 +126,12 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many significant digits."""
+    """Format a number with so many significant digits."""
     return NOT_MEASURED if value is None else f"{value:.{digits}g}"
 
 
 def short(text: str, longest: int = 60) -> str:
-    """Text cut to a length, with an ellipsis where something is missing."""
+    """Shorten the text to a length, with an ellipsis if something was cut."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -139,17 +139,17 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 
 
 def safe(text: str) -> str:
-    """Text as Markdown that shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
+    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
     return " ".join(text.split()).translate(_SPECIAL)
 
 
 def kept_aside(folder: Path | None) -> str:
-    """Where the damaged parts of a session are."""
+    """Return where the damaged parts of a session are."""
     return "The damaged parts are where they were." if folder is None else f"The damaged parts were moved to {folder}."
 
 
 def at_most(lines: Sequence[str], count: int) -> list[str]:
-    """So many of the lines, the first and the last; between them, how many are left out."""
+    """Return so many of the lines, the first and the last; between them, how many are left out."""
     if len(lines) <= count:
         return list(lines)
     return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]

@@ -93,7 +93,7 @@ def load_artifact(
 
 
 def load_header(path: Path, *, what: str, advice: str, limits: Limits = TENSOR_FILE) -> dict[str, str]:
-    """The header alone, without reading or checking a value: to say what a file holds, never to use it.
+    """Return the header alone, without reading or checking a value: to say what a file holds, never to use it.
 
     Raises:
         BrokenArtifactError: if the file is missing or no safetensors file.

@@ -57,10 +57,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def visitors(options: argparse.Namespace) -> dict[str, str]:
-    """Return what the workbench is told about its visitors, as environment variables.
+    """Return the environment variables that control access to the workbench.
 
     Raises:
-        ConfigError: if others could reach the server and nobody said whether they may.
+        ConfigError: if the server is reachable by others and neither a password nor its absence was chosen.
     """
     from kgmet.base.errors import ConfigError
 

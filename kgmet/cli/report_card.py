@@ -1,4 +1,4 @@
-"""``python -m kgmet report-card``: everything reviewers ask of an edit, beside telling the model the fact."""
+"""``python -m kgmet report-card``: a full evaluation of an edit, compared with telling the model the fact."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _check_outputs(paths: list[Path]) -> None:
 
 
 def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
-    """The facts that are typed or in a file; none where the patch or the adapter is to say them."""
+    """Return the facts from the options or a file; none if the patch or adapter names them."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.graph.relations import RelationCatalogue
@@ -112,13 +112,13 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 
 
 def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress) -> Any:
-    """The model before and after, however it was edited."""
+    """Return the model before and after editing, by any method."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.card.edited import EditedModel
 
     if not facts and not options.patch and not options.adapter:
-        raise ConfigError("It is not known which fact to ask about. Give --subject, --prompt and --target, or --edits.")
+        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, or --edits.")
     if options.patch:
         patches = [kgmet.load_patch(folder) for folder in options.patch]
         return EditedModel.of_patches(load_model(options, progress), patches)

@@ -1,6 +1,6 @@
-"""`foresee`: an edit searched and written but not attached, with the forecast of what else it moves; and protected.
+"""`foresee`: search and write an edit without attaching it, and forecast its side effects; `protect`: price facts.
 
-The search is done once. `protect` writes the same shifts again with a price on chosen facts, so that both forecasts can
+The search runs once. `protect` writes the same shifts again with a price on chosen facts, so that both forecasts can
 be compared before either patch is used.
 """
 
@@ -29,15 +29,15 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["PROTECTING_WEIGHT", "Foreseen", "foresee", "foresee_patch", "protect"]
 
 PROTECTING_WEIGHT = EDITORS["KGMET-priced"].config.write.price.weight
-"""μ of a protected write where the settings have none."""
+"""μ of a protected write if the settings have none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Foreseen:
     """A patch with the forecast of every known fact it should not change, in the order of the index.
 
-    `plan` and `searched` are ``None`` where the patch was there already. `p_new` are the new objects' probabilities
-    without and with the patch, by edit: really asked, not forecast. `protected` are the ids of the facts with a price.
+    `plan` and `searched` are ``None`` for an existing patch. `p_new` are the new objects' probabilities without and
+    with the patch, by edit; they are measured, not forecast. `protected` are the ids of the priced facts.
     """
 
     patch: EditPatch
@@ -54,15 +54,15 @@ class Foreseen:
 
     @property
     def strongest_first(self) -> tuple[FactForecast, ...]:
-        """The forecasts, the largest change first, whichever way it goes."""
+        """The forecasts, largest absolute change first."""
         return tuple(sorted(self.forecasts, key=lambda item: -abs(item.change)))
 
     def losing(self, nats: float = 0.5) -> int:
-        """How many facts lose more than so many nats, as forecast."""
+        """Return how many facts lose more than the given nats, by the forecast."""
         return sum(item.change < -nats for item in self.forecasts)
 
     def mean_change(self, only: Collection[str] | None = None) -> float:
-        """Mean absolute forecast change in nats, of all facts or of those with these ids; 0 of none."""
+        """Return the mean absolute forecast change in nats, of all facts or of those with these ids; 0 if none."""
         chosen = [abs(item.change) for item in self.forecasts if only is None or item.fact.prompt.id in only]
         return sum(chosen) / len(chosen) if chosen else 0.0
 
@@ -78,16 +78,16 @@ def foresee(
     earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> Foreseen:
-    """Search and write the edits, attach nothing, and forecast what the patch does to known facts.
+    """Search and write the edits without attaching them, and forecast their effect on known facts.
 
     Args:
         lm: the model, with nothing attached.
-        contexts: the edits with what the graph says (`prepare_edit`).
+        contexts: the edits with their graph contexts (`prepare_edit`).
         editor: the method.
         statistics: key statistics of this model.
-        index: known facts, with the layers that are written (`near_index`).
+        index: known facts, with the written layers (`near_index`).
         config: settings; by default the editor's own.
-        earlier: edits these come after; the forecast is of what is added to them.
+        earlier: the edits made before these; the forecast is of what is added to them.
         progress: receives every stage; can cancel.
 
     Raises:
@@ -111,21 +111,21 @@ def protect(
     earlier: EditsSoFar | None = None,
     progress: Progress | None = None,
 ) -> Foreseen:
-    """Write the shifts of `foresee` again with a price on moving some facts, and forecast the same facts with it.
+    """Write the shifts of `foresee` again with a price on some facts, and forecast the same facts.
 
     Args:
         lm: the model, with nothing attached.
         foreseen: what `foresee` returned.
-        facts: ids of the facts (`FactPrompt.id`) whose change costs something; others cost nothing.
-        editor: the method, as it was.
+        facts: ids of the priced facts (`FactPrompt.id`); the others are free.
+        editor: the same method.
         statistics: key statistics of this model.
-        index: the index that `foresee` had.
-        earlier: the edits these come after, as they were.
+        index: the index of `foresee`.
+        earlier: the same earlier edits.
         progress: receives every layer; can cancel.
 
     Raises:
         ConfigError: if the editor's write cannot price facts.
-        RequestError: if no fact of the index is named, or the patch came without its search.
+        RequestError: if no fact of the index is named, or the patch has no search.
     """
     if foreseen.searched is None:
         raise RequestError("This edit is written already. Type it again on the Edit page to protect facts from it.")
@@ -159,14 +159,14 @@ def foresee_patch(
     index: FactIndex,
     earlier: Sequence[EditPatch] = (),
 ) -> Foreseen:
-    """Forecast what a patch that is there already does to known facts.
+    """Forecast the effect of an existing patch on known facts.
 
     Args:
         lm: the model, with nothing attached.
         patch: the patch.
-        contexts: its edits with what the graph says.
-        index: known facts, with the layers that it writes.
-        earlier: patches under it.
+        contexts: its edits with their graph contexts.
+        index: known facts, with its written layers.
+        earlier: earlier patches.
 
     Raises:
         KgmetError: if the patch or the index is of another model, or the index lacks a layer.

@@ -1,4 +1,4 @@
-"""`check_forecast`: ask the forecast facts with the patch attached, and compare forecast and outcome."""
+"""`check_forecast`: measure the forecast facts with the patch attached, and compare forecast and measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CheckedForecast:
-    """Forecasts beside what was measured.
+    """Forecasts with the measured changes.
 
     `before` and `after` (n_fact,) are the answers' log-probabilities in nats, summed over their tokens, without and
     with the patch; earlier patches are attached in both.
@@ -55,11 +55,11 @@ class CheckedForecast:
 
     @property
     def rank_correlation(self) -> float | None:
-        """Spearman's, of forecast and measured changes; ``None`` where it is not defined."""
+        """Spearman's rank correlation of forecast and measured changes; ``None`` if undefined."""
         return rank_correlation(self.forecast, self.measured)
 
     def losing(self, nats: float = 0.5) -> int:
-        """How many facts lost more than so many nats."""
+        """Return how many facts lost more than the given nats."""
         return int((self.measured < -nats).sum())
 
 
@@ -71,13 +71,13 @@ def check_forecast(
     earlier: Sequence[EditPatch] = (),
     progress: Progress | None = None,
 ) -> CheckedForecast:
-    """Ask every fact without and with the patch.
+    """Measure every fact without and with the patch.
 
     Args:
         lm: the model, with nothing attached.
         forecasts: the facts, each with its forecast.
-        patch: the patch that was forecast.
-        earlier: patches that are attached in both cases. Without any, what the index measured is the case before.
+        patch: the forecast patch.
+        earlier: patches attached in both cases; without any, the index gives the values before.
         progress: receives every batch and can cancel.
 
     Raises:
@@ -114,7 +114,7 @@ def _logprobs(
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> float | None:
-    """Spearman's rank correlation of two lists, in [−1, 1]; equal values share their mean rank.
+    """Return Spearman's rank correlation of two lists, in [−1, 1]; equal values share their mean rank.
 
     ``None`` for fewer than two values, or where all values of a list are equal.
     """
@@ -126,7 +126,7 @@ def rank_correlation(one: Tensor, other: Tensor) -> float | None:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 0, (n,), float64; equal values share their mean rank."""
+    """Return ranks from 0, (n,), float64; equal values share their mean rank."""
     order = values.double().argsort()
     ordered = values.double()[order]
     ranks = torch.arange(len(values), dtype=torch.float64)

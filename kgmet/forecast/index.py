@@ -199,7 +199,7 @@ def index_bytes(lm: LoadedLM, n_fact: int, *, per_fact: int | None = None) -> in
 
 @dataclass(frozen=True, kw_only=True)
 class FactScope:
-    """Which facts of a graph an index asks: of these relations, about these subjects (ids); empty means all.
+    """Scope of an index: relations and subjects (ids) to ask; empty means all.
 
     `per_round` facts of every relation are asked before what is known of them is kept: few, where few are wanted of
     many relations.
@@ -210,12 +210,12 @@ class FactScope:
     per_round: int = _ROUND
 
     def takes(self, relation: str, subject: str) -> bool:
-        """Whether a fact of this relation about this subject is asked."""
+        """Return whether a fact of this relation about this subject is asked."""
         return (not self.relations or relation in self.relations) and (not self.subjects or subject in self.subjects)
 
 
 EVERYTHING = FactScope()
-"""All facts there are words for."""
+"""The scope of all facts with a wording."""
 
 
 def index_folder(
@@ -236,7 +236,7 @@ def index_folder(
 
 
 def facts_on_disk(folder: Path) -> list[str]:
-    """Ids of the facts that the finished parts in a folder hold, in order; a part that cannot be read holds none."""
+    """Return the ids of the facts in a folder's finished parts, in order; unreadable parts are skipped."""
     found: list[str] = []
     for path in sorted(folder.glob("part-*.safetensors")):
         try:

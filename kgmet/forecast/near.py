@@ -1,8 +1,8 @@
-"""`near_index`: the known facts that an edit is most likely to move: of its relation, its entities and what follows.
+"""`near_index`: the known facts an edit is most likely to change, from its relation, entities and consequences.
 
-An index spread over all relations holds few facts of any one, and an edit moves facts of its own relation most. So half
-of this index is of the edit's relation; the rest is about its entities, of the relations of its consequences, and of
-everything else. Each part is kept on disk by itself: another edit of the same relation finds it there.
+An index spread over all relations has few facts of each, and an edit changes facts of its own relation most. So half of
+this index is of the edit's relation. The rest is about its entities, of the relations of its consequences, and of
+everything else. Each part is cached separately, so another edit of the same relation can reuse it.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from kgmet.lm.load.loaded import LoadedLM
 __all__ = ["NEAR_FACTS", "Linked", "ScopeShare", "index_seconds", "near_facts_on_disk", "near_index", "scopes_near"]
 
 NEAR_FACTS = 120
-"""Known facts of an index near an edit: under a minute on one CPU thread for the default model, once."""
+"""Number of known facts near an edit; takes under a minute on one CPU thread for the default model, once."""
 _SECONDS_PER_FACT = 0.36
-"""On one CPU thread, for the default model: asking the two or three facts of which one is known, and measuring it."""
+"""Seconds per known fact on one CPU thread, for the default model: asking two or three facts and measuring one."""
 _DEFAULT_PARAMETERS = 134_515_008
 
 Linked = tuple[FactEdit, EditConsequences | None]
-"""An edit with its graph ids and what the graph says follows from it."""
+"""An edit with its graph ids and its consequences."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScopeShare:
-    """Most facts that an index takes of one scope."""
+    """Largest number of facts of one scope in an index."""
 
     scope: FactScope
     limit: int
 
 
 def scopes_near(edits: Sequence[Linked], n_fact: int) -> tuple[ScopeShare, ...]:
-    """Return where `n_fact` facts near these edits come from; the last share, of everything, may fill what is left.
+    """Return the scopes of `n_fact` facts near these edits; the last one, of everything, may fill the rest.
 
     Args:
         edits: the edits as the graph links them.
@@ -71,16 +71,16 @@ def near_index(
     limit: int = NEAR_FACTS,
     progress: Progress | None = None,
 ) -> FactIndex:
-    """Up to `limit` facts that the model knows, those near the edits first, read from the cache as far as there.
+    """Build an index of up to `limit` known facts, those near the edits first, using cached parts.
 
     Args:
         lm: the model, with nothing attached.
         store: the graph.
-        catalogue: the words facts are asked in.
-        layers: decoder layers that are written.
+        catalogue: wordings of relations.
+        layers: the written decoder layers.
         edits: the edits as the graph links them.
         limit: most facts.
-        progress: receives every round and can cancel; finished rounds are kept for the next time.
+        progress: receives every round and can cancel; finished rounds are kept for the next call.
 
     Raises:
         ConfigError: if a layer is out of range.
@@ -105,7 +105,7 @@ def near_index(
 def _with_share(
     found: FactIndex | None, share: ScopeShare, limit: int, build: Callable[[FactScope, int], FactIndex]
 ) -> FactIndex:
-    """The facts so far and those of one more share; for each that is there already the scope gives another."""
+    """Add the facts of one more share; facts already present are replaced by others of the scope."""
     have = 0 if found is None else len(found)
     wanted = min(have + share.limit, limit)
     most = wanted - have
@@ -127,7 +127,7 @@ def near_facts_on_disk(
     edits: Sequence[Linked],
     limit: int = NEAR_FACTS,
 ) -> int:
-    """How many facts of such an index need not be measured again: known without a model's forward pass."""
+    """Return how many facts of such an index are already on disk, without a forward pass."""
     per_fact, found = pairs_that_fit(lm, limit), set[str]()
     for share in scopes_near(edits, limit):
         folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact, scope=share.scope)
@@ -137,25 +137,25 @@ def near_facts_on_disk(
 
 
 def index_seconds(lm: LoadedLM, n_fact: int) -> float:
-    """Roughly how long so many facts take to ask and measure on one CPU thread; a GPU needs far less."""
+    """Estimate the seconds to ask and measure so many facts on one CPU thread; a GPU is much faster."""
     return n_fact * _SECONDS_PER_FACT * lm.n_parameter / _DEFAULT_PARAMETERS
 
 
 class _Rising:
-    """Progress of one part after the other as progress of the whole, which never falls."""
+    """Progress of the whole from the progress of successive parts; it never decreases."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total, self._highest = progress, total, 0
         self.begin = 0
-        """How many facts there were before this part."""
+        """Set the number of facts before this part."""
 
     def report(self, event: ProgressEvent) -> None:
-        """Pass the event on, counted from where this part began; a part's own end is not the end."""
+        """Pass the event on, counted from the start of this part."""
         if event.done == event.total:
             return
         self._highest = max(self._highest, min(self.begin + event.done, self._total))
         self._progress.report(replace(event, done=self._highest, total=self._total))
 
     def check(self) -> None:
-        """Stop if the person asked to."""
+        """Raise `Cancelled` if the user asked to stop."""
         self._progress.check()

@@ -12,7 +12,10 @@ from typing import Protocol
 
 from kgmet.graph.triple import Entity, Relation, Triple
 
-__all__ = ["Match", "TripleStore"]
+__all__ = ["READ_LIMIT", "Match", "TripleStore"]
+
+READ_LIMIT = 200
+"""Most triples read at one node in one direction, so that a hub with a million edges costs no more than any node."""
 
 
 @dataclass(frozen=True, kw_only=True)

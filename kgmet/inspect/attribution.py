@@ -1,9 +1,9 @@
-"""`attribute`: what each attention head and each MLP contributes to the answer, to first order; `take_out` checks it.
+"""`attribute`: first-order contribution of each attention head and MLP to the answer; `take_out` checks it.
 
 Gradient × activation: with z what a head or an MLP adds to the residual stream and m the measure (the logit of the
 answer minus that of its rival), the contribution is Σ over tokens of ⟨∂m/∂z, z⟩. It estimates how far m would fall
-without the part. The measure is not linear in z, so contributions need not add up to it, and `take_out` says what
-really happens (Nanda 2023, "Attribution patching"; Syed et al. 2023, arXiv:2310.10348).
+without the part. The measure is not linear in z, so contributions need not add up to it, and `take_out` measures the
+actual effect (Nanda 2023, "Attribution patching"; Syed et al. 2023, arXiv:2310.10348).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["Attribution", "Component", "Removal", "attribute", "largest", "take_
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Component:
-    """One attention head of a layer, or, without a `head`, its MLP."""
+    """One attention head of a layer or, without a `head`, its MLP."""
 
     layer: int
     head: int | None = None
 
     @property
     def label(self) -> str:
-        """For people."""
+        """Display name."""
         return f"layer {self.layer}, MLP" if self.head is None else f"layer {self.layer}, head {self.head}"
 
 
@@ -61,18 +61,18 @@ class Attribution:
 
     @property
     def total(self) -> float:
-        """All contributions together; equal to `measure` only if that were linear in each of them."""
+        """Sum of all contributions; equal to `measure` only if that were linear in each of them."""
         return float(self.attention.sum() + self.mlps.sum()) + self.embedding
 
     def of(self, component: Component) -> float:
-        """One part's contribution."""
+        """Return one part's contribution."""
         values = self.mlps[component.layer] if component.head is None else self.heads[component.layer, component.head]
         return float(values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
-    """What really happens to the measure when a component adds nothing, beside the first-order estimate.
+    """Actual effect of removing a component, beside the first-order estimate.
 
     `fall` is the measure with the component minus the measure without it; both are in the unit of the measure.
     """
@@ -83,14 +83,14 @@ class Removal:
 
 
 def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()) -> Attribution:
-    """Contribution of every head and MLP, by one forward and one backward pass.
+    """Compute the contribution of every head and MLP by one forward and one backward pass.
 
     A normalisation between attention and residual stream keeps its scale while the output is split among the heads.
 
     Args:
         lm: the model; nothing needs to be attached.
         prompt: the text, the answer and its rival.
-        patches: edits that are on; what they add counts for the MLP.
+        patches: attached edits; their output counts for the MLP.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
@@ -124,7 +124,7 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
 
 
 def largest(attribution: Attribution, n: int) -> tuple[Component, ...]:
-    """The components with the largest contributions in size, largest first."""
+    """Return the components with the largest contributions in size, largest first."""
     n_layer, n_head = attribution.heads.shape
     every = [Component(layer=layer, head=head) for layer in range(n_layer) for head in (*range(n_head), None)]
     return tuple(sorted(every, key=lambda one: (-abs(attribution.of(one)), one.layer, one.head or 0))[:n])
@@ -137,13 +137,13 @@ def take_out(
     *,
     patches: EditPatch | Sequence[EditPatch] = (),
 ) -> tuple[Removal, ...]:
-    """Run the text once more for each component, which adds nothing to the residual stream then.
+    """Run the text again for each component, with its output removed from the residual stream.
 
     Args:
         lm: the model; nothing needs to be attached.
         attribution: made with the same patches.
-        components: what is taken out, each on its own.
-        patches: edits that are on.
+        components: the components to remove, one at a time.
+        patches: attached edits.
 
     Raises:
         IndexError: if the model has no such component.
@@ -174,7 +174,7 @@ def _measure(lm: LoadedLM, where: LocatedPrompt, states: Tensor) -> Tensor:
 
 
 def _by_head(lm: LoadedLM, given: Tensor, projected: Tensor, to_residual: Tensor, slope: Tensor) -> Tensor:
-    """(n_head,) of one layer; `given` are the heads side by side, (1, pos, n_head · d_head)."""
+    """Return one layer's contributions, (n_head,); `given` are the concatenated heads, (1, pos, n_head · d_head)."""
     if to_residual is not projected:
         # ⟨slope, norm(z)⟩ with the norm's scale held: norm(z) is z times that scale, element by element.
         safe = torch.where(projected == 0, torch.ones_like(projected), projected)
@@ -189,7 +189,7 @@ def _sum(slope: Tensor, value: Tensor) -> Tensor:
 
 
 def _without(module: nn.Module, n_head: int, head: int | None) -> Any:
-    """Replace a module's output by what it is without one head, or by nothing at all."""
+    """Replace a module's output by its output without one head, or by zero."""
 
     def change(inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         if head is None:

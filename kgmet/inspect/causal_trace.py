@@ -1,8 +1,8 @@
-"""`causal_trace`: which states carry a fact: the subject is made unreadable, and one state at a time is restored.
+"""`causal_trace`: the states that carry a fact, found by corrupting the subject and restoring one state at a time.
 
 Causal tracing (Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv:2202.05262, section 2).
-Noise is added to the embeddings of the subject's tokens; what a single clean state brings back of the answer's
-probability is that state's indirect effect.
+Noise is added to the embeddings of the subject's tokens. The part of the answer's probability that a single clean state
+restores is its indirect effect.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from kgmet.write.patch import EditPatch, attached
 __all__ = ["CausalTrace", "TraceConfig", "causal_trace", "check_length"]
 
 MOST_TOKENS = 160
-"""Most tokens that are traced: the work grows with their square."""
+"""Most tokens in a traced text; the work is quadratic in them."""
 _ROWS_AT_ONCE = 8192
 _TOKENS_FOR_SPREAD = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig:
-    """How the subject is made unreadable, and what is restored."""
+    """Noise on the subject, and the restored layers."""
 
     n_sample: int = 2
-    """Draws of noise that are averaged; at least 1."""
+    """Number of averaged noise samples; at least 1."""
     noise: float = 3.0
     """Standard deviation of the noise, in standard deviations of the embeddings; above 0."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
     window: int | None = None
     """Layers over which MLP or attention outputs are restored together; by default a fifth of the depth."""
 
@@ -52,13 +52,13 @@ class TraceConfig:
             raise ConfigError(f"window must be at least 1 layer, got {self.window}.")
 
     def layers(self, n_layer: int) -> int:
-        """Layers of the window in a model of this depth."""
+        """Return the number of layers in the window, for a model of this depth."""
         return self.window or max(1, round(n_layer / 5))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CausalTrace:
-    """What each restored state brings back.
+    """Result of causal tracing.
 
     `clean` is the answer's probability on the text as it is, `corrupted` that under noise, mean of `n_sample` draws
     with standard deviation `sigma` each. `restored` (n_layer, pos), float32, is the mean with one state restored;
@@ -86,7 +86,7 @@ class CausalTrace:
 
     @property
     def strongest(self) -> tuple[int, int]:
-        """(layer, position) of the largest effect before the last token; of all, if the text has only one."""
+        """(layer, position) of the largest effect before the last token (of all tokens, if there is only one)."""
         n = max(1, self.effect.shape[1] - 1)
         place = int(self.effect[:, :n].argmax())
         return place // n, place % n
@@ -106,9 +106,9 @@ def causal_trace(
     Args:
         lm: the model; nothing needs to be attached.
         prompt: the text; its phrase must have a subject.
-        patches: edits that are on.
-        part: what is restored.
-        config: noise and number of draws.
+        patches: attached edits.
+        part: the restored part of a layer.
+        config: noise and number of samples.
         progress: receives every token; can cancel.
 
     Raises:
@@ -121,7 +121,7 @@ def causal_trace(
     where = locate_prompt(lm, prompt)
     if not where.subject:
         raise SubjectNotFoundError(
-            f"No subject is marked in {prompt.text!r}, so there is nothing to make unreadable. Name the subject."
+            f"No subject is marked in {prompt.text!r}, so there is nothing to corrupt. Name the subject."
         )
     positions = range(where.subject.start, len(where.ids))
     check_length(len(positions))
@@ -174,14 +174,14 @@ def check_length(n_position: int) -> None:
 
 
 def _spread(lm: LoadedLM) -> float:
-    """Standard deviation of the embeddings, over tokens spread evenly over the vocabulary."""
+    """Return the standard deviation of the embeddings, over tokens spread evenly over the vocabulary."""
     n = min(lm.n_token, _TOKENS_FOR_SPREAD)
     ids = torch.linspace(0, lm.n_token - 1, n).long().tolist()
     return float(embedded(lm, ids).float().std())
 
 
 def _with_noise(embeddings: Tensor, subject: range, sigma: float, config: TraceConfig) -> Tensor:
-    """(n_sample, pos, d_model): the text with noise on the subject's tokens, drawn from a generator of its own."""
+    """Return embeddings (n_sample, pos, d_model) with noise on the subject's tokens, from a separate generator."""
     draw = torch.Generator().manual_seed(config.seed)
     noise = sigma * torch.randn(config.n_sample, len(subject), embeddings.shape[-1], generator=draw)
     noisy = embeddings.repeat(config.n_sample, 1, 1)

@@ -1,6 +1,6 @@
-"""`patch_states`: a state of the edited model put into the unedited one, or the reverse, and what it says then.
+"""`patch_states`: activation patching between the edited and the unedited model.
 
-Activation patching between two models that differ by a patch, on one and the same text.
+States of one are put into the other on the same text, and the resulting answer is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Said", "PatchedStates", "PatchMap", "map_patches", "patch_states"]
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """What a run says at its end: its likeliest tokens and the probabilities of answer and rival, ``None`` without."""
+    """Result of a run: likeliest next tokens and the probabilities of answer and rival, ``None`` if absent."""
 
     top: tuple[NextToken, ...]
     answer: float
@@ -33,7 +33,7 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchedStates:
-    """What the receiving side says by itself, what the giving side says, and the receiver with the states put in."""
+    """Results of the receiver, of the giver, and of the receiver with patched states."""
 
     source: LocatedPrompt
     cells: tuple[tuple[int, int], ...]
@@ -44,14 +44,14 @@ class PatchedStates:
 
     @property
     def share(self) -> float | None:
-        """How far the answer's probability went from the receiver's to the giver's; ``None`` if those are alike."""
+        """Share of the way from the receiver's to the giver's answer probability; ``None`` if those are equal."""
         way = self.giver.answer - self.receiver.answer
         return None if abs(way) < 1e-9 else (self.patched.answer - self.receiver.answer) / way
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PatchMap:
-    """The answer's probability with each single state put in: `patched` (n_layer, pos), float32."""
+    """The answer's probability with each single state patched: `patched` (n_layer, pos), float32."""
 
     source: LocatedPrompt
     part: Part
@@ -70,16 +70,16 @@ def patch_states(
     part: Part = Part.STATE,
     k: int = 3,
 ) -> PatchedStates:
-    """Run the text with the patches of `receiver`, with the states at some (layer, position) of the other side.
+    """Run the text on `receiver` with the states at some (layer, position) taken from `giver`.
 
     Args:
         lm: the model; nothing needs to be attached.
         prompt: the text.
         cells: (layer, position) from 0.
-        receiver: patches that are on where the states are put in.
-        giver: patches that are on where they are taken from.
-        part: what is put in.
-        k: how many likeliest tokens are kept.
+        receiver: attached patches of the receiving side.
+        giver: attached patches of the giving side.
+        part: the patched part of a layer.
+        k: number of likeliest tokens to return.
 
     Raises:
         IndexError: if there is no such layer or position.
@@ -115,7 +115,7 @@ def map_patches(
     part: Part = Part.STATE,
     progress: Progress | None = None,
 ) -> PatchMap:
-    """Put each single state of the other side in, one at a time: see `patch_states`.
+    """Patch each single state of the other side, one at a time; see `patch_states`.
 
     Raises:
         TextError: if the text is too long for this.

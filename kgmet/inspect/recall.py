@@ -1,8 +1,8 @@
-"""`read_recall`: how high answer and bridge rank in every state of a text; `find_break`: where a chain ends.
+"""`read_recall`: ranks of answer and bridge in every state of a text; `find_break`: where a chain of facts ends.
 
-The logit lens at all positions. A prompt of several hops asks for its answer by way of another entity, the bridge: the
-tower is in *Rome*, so its country is *Italy*. Where the bridge ranks high and the answer does not, the second hop
-failed; where the bridge does not, the first (Yao et al. 2025, "CaKE", arXiv:2503.16356, look at it like this).
+It applies the logit lens at all positions. A multi-hop prompt reaches its answer through another entity, the bridge:
+the tower is in *Rome*, so its country is *Italy*. If the bridge ranks high and the answer does not, the second hop
+failed; if the bridge does not rank high, the first hop failed (as in Yao et al. 2025, "CaKE", arXiv:2503.16356).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from kgmet.write.patch import EditPatch, attached
 __all__ = ["ChainBreak", "Followed", "Outcome", "Recall", "find_break", "read_recall"]
 
 RECALLED = 10
-"""An entity counts as recalled where its first token ranks at least so high among all tokens."""
+"""Lowest rank of an entity's first token at which the entity counts as recalled."""
 
 
 class Followed(Enum):
-    """Which first token is followed."""
+    """The tracked first tokens."""
 
     BRIDGE = "bridge"
     ANSWER = "answer"
@@ -36,7 +36,7 @@ class Followed(Enum):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Recall:
-    """The followed tokens in every layer's state: `rank` from 1 and `logprob` in nats, (n_layer, pos) each."""
+    """Tracked tokens in every layer's state: `rank` from 1 and `logprob` in nats, (n_layer, pos) each."""
 
     source: LocatedPrompt
     rank: dict[Followed, Tensor]
@@ -48,7 +48,7 @@ class Recall:
             check_shape("ranks and log-probabilities", values, None, len(self.source.tokens))
 
     def best(self, followed: Followed, position: int | None = None) -> tuple[int, int, int]:
-        """(rank, layer, position) of the highest rank, at one position or at any; the lowest layer of equal ones."""
+        """Return (rank, layer, position) of the best rank, at one position or at any; ties go to the lowest layer."""
         ranks = self.rank[followed]
         chosen = ranks if position is None else ranks[:, position : position + 1]
         place = int(chosen.flatten().argmin())
@@ -64,13 +64,15 @@ class Outcome(Enum):
     NO_BRIDGE = "the bridge is not recalled"
     NO_ANSWER = "the answer is not recalled"
     OVERTAKEN = "the answer is recalled, then overtaken"
+    """It reached the first ranks after some layer and is not among them at the end."""
+    NOT_FIRST = "the answer is recalled, but something else is likelier"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainBreak:
-    """What was found at the last token: highest rank and its layer for answer and bridge, and the answer's last rank.
+    """Best rank and layer of answer and bridge at the last token, and the answer's last rank.
 
-    `bridge` is ``None`` for a prompt without one. `bridge_anywhere` is (rank, layer, position) at whichever token.
+    `bridge` is ``None`` for a prompt without one. `bridge_anywhere` is the best (rank, layer, position) at any token.
     """
 
     source: LocatedPrompt
@@ -78,11 +80,12 @@ class ChainBreak:
     answer: tuple[int, int]
     last_rank: int
     bridge: tuple[int, int] | None = None
+    bridge_last_rank: int | None = None
     bridge_anywhere: tuple[int, int, int] | None = None
 
     @property
     def sentence(self) -> str:
-        """What was measured, and what that is called here."""
+        """The measured ranks and the resulting conclusion, as one sentence."""
         prompt = self.source.source
         at_end = f"at the last token “{prompt.answer}” {_best(self.answer)}"
         if self.outcome is Outcome.SAID:
@@ -100,10 +103,19 @@ class ChainBreak:
         if self.outcome is Outcome.NO_ANSWER:
             begin = "The answer is not recalled" if self.bridge is None else "The bridge is recalled, the answer is not"
             return f"{begin}: {at_end}, not within the first {RECALLED}{self._by_way()}."
+        if self.outcome is Outcome.OVERTAKEN:
+            return (
+                f"The answer is recalled and then overtaken: {at_end}, but it ends at rank {self.last_rank}"
+                f"{self._by_way()}."
+            )
         return (
-            f"The answer is recalled and then overtaken: {at_end}, and it ends at rank {self.last_rank}"
-            f"{self._by_way()}."
+            f"The answer is recalled, but not said: “{prompt.answer}” ends at rank {self.last_rank}{self._instead()}."
         )
+
+    def _instead(self) -> str:
+        if self.bridge_last_rank == 1:
+            return f"; the bridge “{self.source.source.bridge}” itself is the likeliest next token"
+        return self._by_way()
 
     def _by_way(self) -> str:
         if self.bridge is None:
@@ -112,12 +124,12 @@ class ChainBreak:
 
 
 def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()) -> Recall:
-    """Rank and log-probability of answer, rival and bridge in each layer's state at each token.
+    """Compute rank and log-probability of answer, rival and bridge in each layer's state at each token.
 
     Args:
         lm: the model; nothing needs to be attached.
-        prompt: the text and what is followed.
-        patches: edits that are on.
+        prompt: the text and the tracked answers.
+        patches: attached edits.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
@@ -145,25 +157,29 @@ def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequ
 
 
 def find_break(recall: Recall) -> ChainBreak:
-    """Read off where the chain ends. Thresholds: rank 1 is said, rank 10 or better is recalled."""
+    """Find where the chain ends. Thresholds: rank 1 is said, rank 10 or better is recalled."""
     last = len(recall.source.ids) - 1
     answer = recall.best(Followed.ANSWER, last)
     last_rank = int(recall.rank[Followed.ANSWER][-1, last])
-    bridge = bridge_anywhere = None
+    bridge = bridge_anywhere = bridge_last_rank = None
     if Followed.BRIDGE in recall.rank:
+        bridge_last_rank = int(recall.rank[Followed.BRIDGE][-1, last])
         bridge, bridge_anywhere = recall.best(Followed.BRIDGE, last), recall.best(Followed.BRIDGE)
     if last_rank == 1:
         outcome = Outcome.SAID
     elif bridge is not None and bridge[0] > RECALLED:
         outcome = Outcome.NO_BRIDGE
+    elif answer[0] > RECALLED:
+        outcome = Outcome.NO_ANSWER
     else:
-        outcome = Outcome.NO_ANSWER if answer[0] > RECALLED else Outcome.OVERTAKEN
+        outcome = Outcome.OVERTAKEN if last_rank > RECALLED else Outcome.NOT_FIRST
     return ChainBreak(
         source=recall.source,
         outcome=outcome,
         answer=answer[:2],
         last_rank=last_rank,
         bridge=None if bridge is None else bridge[:2],
+        bridge_last_rank=bridge_last_rank,
         bridge_anywhere=bridge_anywhere,
     )
 

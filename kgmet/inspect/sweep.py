@@ -1,8 +1,8 @@
-"""`swept`: every state of one run put into another run, one at a time, and what the model says then.
+"""`swept`: patch every state of one run into another, one at a time, and read the resulting probabilities.
 
-A state after layer l at token t changes nothing below l and nothing before t. So each token is swept on its own: the
-tokens before it are a key/value cache, and the layers are gone through once, with one more row of the batch from each
-layer on. That is about a quarter of the work of as many whole runs, and needs nothing that only one family has.
+A state after layer l at token t changes nothing below l and nothing before t. So each token is swept separately: the
+tokens before it are a key/value cache, and the layers are run once, with one more row in the batch from each layer on.
+This takes about a quarter of the work of full runs and works for every family.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["Part", "Run", "embedded", "part_module", "replaced", "run_from", "sw
 
 
 class Part(Enum):
-    """What of a layer is taken from the other run."""
+    """The part of a layer that is patched."""
 
     STATE = "hidden state"
     """The residual stream after the layer."""
     MLP = "MLP output"
-    """What the MLP's down-projection gives."""
+    """Output of the MLP's down-projection."""
     ATTENTION = "attention output"
-    """What the attention's output projection gives."""
+    """Output of the attention's output projection."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Run:
-    """What a forward pass of texts of one length has left behind.
+    """Recorded forward pass of texts of one length.
 
-    `embeddings` (n_row, pos, d_model) is what it began with, `entered` what the first layer was given. `parts` holds
-    for each part a tensor (n_row, pos, d_model) per layer, on the layer's device. `logits` (n_row, d_vocab), float32,
-    are those after the last token.
+    `embeddings` (n_row, pos, d_model) are the inputs and `entered` the first layer's input. `parts` holds for each part
+    a tensor (n_row, pos, d_model) per layer, on the layer's device. `logits` (n_row, d_vocab), float32, belong to the
+    last token.
     """
 
     embeddings: Tensor
@@ -51,7 +51,7 @@ class Run:
     logits: Tensor
 
     def rows(self, rows: slice) -> Run:
-        """Some of the texts."""
+        """Select some of the texts."""
         return Run(
             embeddings=self.embeddings[rows],
             entered=self.entered[rows],
@@ -61,7 +61,7 @@ class Run:
 
 
 def part_module(lm: LoadedLM, part: Part, layer: int) -> nn.Module:
-    """The module whose output is this part of a layer."""
+    """Return the module whose output is this part of a layer."""
     if part is Part.STATE:
         return lm.layers[layer]
     if part is Part.MLP:
@@ -70,14 +70,14 @@ def part_module(lm: LoadedLM, part: Part, layer: int) -> nn.Module:
 
 
 def embedded(lm: LoadedLM, ids: Sequence[int]) -> Tensor:
-    """Token embeddings (1, pos, d_model), as the model's own embedding gives them."""
+    """Return the token embeddings (1, pos, d_model), as the model's own embedding gives them."""
     with torch.no_grad():
         embeddings: Tensor = lm.embedding(torch.tensor([list(ids)], dtype=torch.long, device=lm.device))
     return embeddings
 
 
 def run_from(lm: LoadedLM, embeddings: Tensor) -> Run:
-    """Run embeddings (n_row, pos, d_model) and keep every part of every layer; what is attached takes part."""
+    """Run embeddings (n_row, pos, d_model), with attached patches, and record every part of every layer."""
     modules = [part_module(lm, part, layer) for part in Part for layer in range(lm.n_layer)]
     with torch.no_grad(), recorded(modules) as seen, recorded_calls([lm.layers[0]]) as calls:
         lm.base(inputs_embeds=embeddings, use_cache=False)
@@ -94,7 +94,7 @@ def run_from(lm: LoadedLM, embeddings: Tensor) -> Run:
 
 @contextmanager
 def replaced(lm: LoadedLM, donor: Run, cells: Sequence[tuple[int, int]], *, part: Part) -> Iterator[None]:
-    """Whole texts run inside take these (layer, position) from the first text of `donor`."""
+    """Patch full runs for the length of a ``with``, at (layer, position), from the first text of `donor`."""
     by_layer: dict[int, list[int]] = {}
     for layer, position in cells:
         by_layer.setdefault(layer, []).append(position)
@@ -125,20 +125,20 @@ def swept(
     progress: Progress | None = None,
     stage: Stage = Stage.CAUSAL_TRACE,
 ) -> Tensor:
-    """Probabilities of `tokens` at the end, with one part of `donor` put into `base` at each layer and position.
+    """Return end probabilities of `tokens` with one part of `donor` patched into `base` at each layer and position.
 
-    What was attached for `base` has to be attached here.
+    The patches attached for `base` must be attached here too.
 
     Args:
         lm: the model.
-        base: texts that are run; all have the same masks, for they have the same length.
+        base: the receiving texts, all of one length.
         donor: one text of that length.
-        part: what is put in.
-        positions: token positions, each on its own.
-        tokens: whose probabilities are read.
-        window: over how many layers around each the part is put in; a hidden state is always one layer's.
+        part: the patched part.
+        positions: token positions, patched one at a time.
+        tokens: the tokens whose probabilities are returned.
+        window: number of layers patched around each layer; hidden states always use one.
         progress: receives every position; can cancel.
-        stage: what the progress is called.
+        stage: stage name of the progress.
 
     Returns:
         (n_layer, n_position, n_row, n_token), float32, on the CPU.
@@ -170,7 +170,7 @@ def _swept_at(
     window: int,
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
 ) -> Tensor:
-    """(n_layer, n_row, n_token): all layers at one position."""
+    """Sweep all layers at one position; returns (n_layer, n_row, n_token)."""
     windows = [_window(layer, window, lm.n_layer) for layer in range(lm.n_layer)]
     n_row = len(base.embeddings)
     hidden: Tensor | None = None
@@ -196,13 +196,13 @@ def _swept_at(
 
 
 def _window(layer: int, width: int, n_layer: int) -> range:
-    """So many layers with this one in the middle, as far as there are any."""
+    """Return the window of layers centred on this one, cut at the model's ends."""
     first = layer - (width - 1) // 2
     return range(max(0, first), min(n_layer, first + width))
 
 
 def _below(hidden: Tensor | None, more: Tensor, times: int) -> Tensor:
-    """Append rows to a batch, as often as told."""
+    """Append rows to a batch, repeated as often as given."""
     added = [more] * times
     return torch.cat(added if hidden is None else [hidden, *(rows.to(hidden.device) for rows in added)])
 
@@ -217,7 +217,7 @@ def _put_in(rows: slice, given: Tensor) -> Any:
 
 
 def _keys_and_values(lm: LoadedLM, base: Run) -> list[tuple[Tensor, Tensor]] | None:
-    """Of all tokens in every layer, (n_row, n_head, pos, d_head) each; ``None`` where a sliding window dropped some."""
+    """Return all layers' keys and values, (n_row, n_head, pos, d_head); ``None`` if a sliding window dropped some."""
     with torch.no_grad():
         cache = lm.base(inputs_embeds=base.embeddings, use_cache=True).past_key_values
     n_token = base.embeddings.shape[1]
@@ -229,7 +229,7 @@ def _keys_and_values(lm: LoadedLM, base: Run) -> list[tuple[Tensor, Tensor]] | N
 def _calls_after(
     lm: LoadedLM, base: Run, position: int, known: list[tuple[Tensor, Tensor]] | None
 ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """What each layer is called with for the tokens from `position` on, to be called with other states of more rows."""
+    """Return each layer's call arguments for the tokens from `position` on, for replay with other states."""
     cache: DynamicCache | None = None
     if position and known is None:
         cache = lm.base(inputs_embeds=base.embeddings[:, :position], use_cache=True).past_key_values

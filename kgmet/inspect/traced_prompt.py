@@ -1,4 +1,4 @@
-"""`TracedPrompt`: a prompt, the answer that is traced, its rival, and the entity in between; and where they stand."""
+"""`TracedPrompt`: a prompt with the traced answer, its rival and the bridge entity, and their token positions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["LocatedPrompt", "TracedPrompt", "locate_prompt"]
 
 @dataclass(frozen=True, kw_only=True)
 class TracedPrompt:
-    """What is looked into. `phrase` marks the subject with ``{}``.
+    """A prompt to trace. `phrase` marks the subject with ``{}``.
 
-    `answer` is followed and explained, `rival` is what it is weighed against, `bridge` the entity that a prompt of
-    several hops has to pass: for a consequence of an edit, the edited object.
+    `answer` is traced, `rival` is compared with it, and `bridge` is the intermediate entity of a multi-hop prompt: for
+    a consequence of an edit, the edited object.
     """
 
     phrase: Phrase
@@ -27,16 +27,16 @@ class TracedPrompt:
 
     @property
     def text(self) -> str:
-        """As the model reads it."""
+        """The full text as the model reads it."""
         return self.phrase.prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocatedPrompt:
-    """A prompt in tokens. The next token of `ids` is where answer and rival part.
+    """A tokenised prompt, up to the point where answer and rival differ.
 
-    Tokens that both begin with are `shared`: they stand at the end of `ids`. `subject` is empty for a prompt without
-    one. `rival` is ``None`` where there is none, or where one of both is the beginning of the other.
+    Tokens that both begin with are `shared` and are at the end of `ids`. `subject` is empty for a prompt without one.
+    `rival` is ``None`` if there is none, or if one is a prefix of the other.
     """
 
     source: TracedPrompt
@@ -48,11 +48,11 @@ class LocatedPrompt:
     rival: int | None
     bridge: int | None
     answer_text: str
-    """The token that stands for the answer, for people."""
+    """Display text of the token that represents the answer."""
 
 
 def locate_prompt(lm: LoadedLM, prompt: TracedPrompt) -> LocatedPrompt:
-    """Find tokens and positions.
+    """Tokenise the prompt and locate subject, answer and rival.
 
     Raises:
         EmptyTextError: if prompt or answer is empty.
@@ -60,7 +60,7 @@ def locate_prompt(lm: LoadedLM, prompt: TracedPrompt) -> LocatedPrompt:
         TextError: if the prompt is longer than the model reads.
     """
     if not prompt.text.strip():
-        raise EmptyTextError("The prompt is empty. Type a text for the model to go on with.")
+        raise EmptyTextError("The prompt is empty. Type a text for the model to continue.")
     followed = [prompt.answer, *(text for text in (prompt.rival, prompt.bridge) if text)]
     phrase = prompt.phrase
     spans = locate_all(
@@ -76,7 +76,7 @@ def locate_prompt(lm: LoadedLM, prompt: TracedPrompt) -> LocatedPrompt:
     n = 0
     while n < min(len(answer), len(rival)) and answer[n] == rival[n]:
         n += 1
-    if n == len(answer) or n == len(rival):  # one begins with all of the other: nothing tells them apart here
+    if n == len(answer) or n == len(rival):  # one is a prefix of the other, so they cannot be distinguished here
         n, rival = 0, ()
     shared = answer[:n]
     return LocatedPrompt(

@@ -34,7 +34,7 @@ class Decoding:
     top_k: int = 10
     """Number of next-token candidates to return."""
     only_judged: bool = False
-    """Stop a greedy cloze once its sentence has ended: what follows is not judged."""
+    """Whether a greedy cloze stops at the end of its sentence, because later text is not judged."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -49,7 +49,7 @@ class Decoding:
         return self.max_new_tokens if question.is_cloze else self.max_answer_tokens
 
     def stops(self, question: Question) -> bool:
-        """Whether the answer to this question stops where its sentence ends."""
+        """Return whether the answer to this question stops where its sentence ends."""
         return self.only_judged and question.is_cloze
 
 
@@ -156,7 +156,7 @@ def _batch(
 
 
 def _sentence_ends(question: Question) -> Callable[[str], bool]:
-    """Whether a text holds all that is judged, whatever follows: "3." may be the beginning of "3.5"."""
+    """Return whether a text holds all that is judged, whatever follows: "3." may be the beginning of "3.5"."""
     names = (*question.expected_names, *question.rejected_names)
 
     def ends(text: str) -> bool:

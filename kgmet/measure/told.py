@@ -1,6 +1,6 @@
-"""`ask_told`: the same questions to a model that is told the facts in its context instead of being edited.
+"""`ask_told`: ask the same questions of a model that is told the facts in context instead of being edited.
 
-The baseline every edit is up against: a sentence in front of the question costs nothing and writes nothing.
+This is the baseline for every edit: a sentence before the question costs nothing and writes nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from kgmet.base.progress import Progress
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, EditConsequences
-from kgmet.graph.phrasing import fill, split_templates
-from kgmet.graph.reading.probe_prompts import QuestionConfig
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, split_templates
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.triple import Triple
 from kgmet.lm.load.loaded import LoadedLM
@@ -26,13 +25,10 @@ __all__ = [
     "triple_sentence",
 ]
 
-_HELD = QuestionConfig().n_probe_only
-"""Wordings of a consequence that the probes keep for themselves; none of them is told."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What was told, and the answers to the questions that came after it, in order."""
+    """The told sentences, and the answers to the questions after them, in order."""
 
     sentences: tuple[str, ...]
     answers: tuple[Answer, ...]
@@ -51,16 +47,16 @@ def triple_sentence(triple: Triple, catalogue: RelationCatalogue) -> str | None:
 
 
 def as_sentence(text: str) -> str:
-    """Return the text with a full stop, unless it ends already."""
+    """Return the text with a full stop, unless it has one."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def graph_sentences(
     edit: FactEdit, consequences: EditConsequences | None, catalogue: RelationCatalogue
 ) -> tuple[str, ...]:
-    """Return a sentence for each triple of the graph that what follows from the edit rests on.
+    """Return a sentence for each triple of the graph behind the edit's consequences.
 
-    The model has to put them together itself. The edit's own subject has none: the fact says what is new about it.
+    The model must combine them itself. Triples of the edit's own subject are left out.
     """
     triples = [triple for item in _forward(consequences) for triple in item.path_new]
     found = [
@@ -72,10 +68,10 @@ def graph_sentences(
 
 
 def following_sentences(consequences: EditConsequences | None, *, leave: Collection[str] = ()) -> tuple[str, ...]:
-    """Return what follows from an edit, a sentence each, in wordings that no probe asks.
+    """Return the consequences of an edit, one sentence each, in wordings that no probe uses.
 
-    These are the answers themselves. A consequence with a single wording is left out: told in the words of its question
-    it would only be copied. So is one whose id is in `leave`.
+    These sentences state the answers. A consequence with a single wording is left out, because it would be asked in the
+    same words. So is one whose id is in `leave`.
     """
     found = (_sentence(item) for item in _forward(consequences) if item.id not in leave)
     return tuple(dict.fromkeys(filter(None, found)))
@@ -86,12 +82,12 @@ def _forward(consequences: EditConsequences | None) -> tuple[Consequence, ...]:
 
 
 def _sentence(item: Consequence) -> str:
-    told, _ = split_templates(item.templates, _HELD)
+    told, _ = split_templates(item.templates, N_PROBE_WORDINGS)  # the others are held out for the probes
     return as_sentence(f"{item.text(told[0])} {item.new.label}") if told and item.new is not None else ""
 
 
 def told_question(question: Question, sentences: Sequence[str]) -> Question:
-    """Return the question with the sentences before it: in the same turn, one blank between each and the next."""
+    """Put the sentences before the question, in the same turn, separated by blanks."""
     return replace(question, text=" ".join([*sentences, question.text]))
 
 
@@ -104,18 +100,18 @@ def ask_told(
     decoding: Decoding | None = None,
     progress: Progress | None = None,
 ) -> Told:
-    """Ask as `ask` does, with sentences before each question; the answers are to the questions without them.
+    """Ask with sentences before each question; the answers refer to the questions without them.
 
-    Form, chat template, names and verdict are those of the question itself, so that these answers can be paired with
-    others by `compare_answers`.
+    Form, chat template, names and verdict are the question's own, so these answers can be paired with others by
+    `compare_answers`.
 
     Args:
-        lm: the model with whatever is attached.
-        questions: what is asked.
-        sentences: what is told.
-        side: what else changes the model (see `kgmet.lm.say.packed.ask_sides`).
-        decoding: how answers are written out.
-        progress: hears how far it is.
+        lm: the model, with any attached patches.
+        questions: the questions.
+        sentences: the sentences to tell.
+        side: another change of the model (see `kgmet.lm.say.packed.ask_sides`).
+        decoding: length and sampling of answers.
+        progress: receives the progress.
     """
     told = [told_question(question, sentences) for question in questions]
     (found,) = ask_each_side(lm, told, [side], decoding=decoding, progress=progress)

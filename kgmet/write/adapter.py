@@ -1,4 +1,4 @@
-"""LoRA adapters, made here or elsewhere, none of which is executed.
+"""Reading LoRA adapters of any origin; nothing in them is executed.
 
 `import_lora` reads one on the down-projections as a patch. `read_lora` reads one of any linear modules, to be attached.
 """
@@ -37,7 +37,7 @@ _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bia
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LoraFactors:
-    """What an adapter adds to one linear module: `output` (d_out rank) · `input` (rank d_in), its scaling included."""
+    """Update of one linear module: `output` (d_out, rank) · `input` (rank, d_in), including the scaling."""
 
     module: str
     input: Tensor
@@ -46,9 +46,9 @@ class LoraFactors:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LoraAdapter:
-    """An adapter of any linear modules.
+    """An adapter on any linear modules.
 
-    `made_for` is the model it names. `edits` are the facts it carries out, where `export_lora` noted them.
+    `made_for` is the model it names. `edits` are its edits, if `export_lora` recorded them.
     """
 
     factors: tuple[LoraFactors, ...]
@@ -57,7 +57,7 @@ class LoraAdapter:
 
 
 def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
-    """Read an adapter folder, whichever linear modules it changes.
+    """Read an adapter folder that changes any linear modules.
 
     Args:
         folder: holds adapter_config.json and adapter_model.safetensors.
@@ -66,7 +66,7 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
     Raises:
         BrokenArtifactError: if a file is missing, damaged or too large, or if the model has no such module, or one of
             another shape; names the module and the model that the adapter was made for.
-        StaleArtifactError: if it says that it was made for another model.
+        StaleArtifactError: if it names another model.
     """
     config, noted, tensors = _files(folder)
     base = str(config.get("base_model_name_or_path") or "a model that it does not name")[:200]
@@ -82,7 +82,7 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
                 )
             pairs.setdefault(module, {})[part[0]] = tensor
         if not pairs:
-            raise BrokenArtifactError(f"The adapter in {folder} changes nothing.")
+            raise BrokenArtifactError(f"The adapter in {folder} changes nothing. Export it again.")
         return LoraAdapter(
             factors=tuple(_factors(lm, name, (pair["A"], pair["B"]), config, base) for name, pair in pairs.items()),
             made_for=base,
@@ -92,7 +92,7 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
 
 @contextmanager
 def attached_lora(factors: Sequence[LoraFactors], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
-    """Add the factors to their modules' outputs, of one row of a batch or of all, for the length of a ``with``."""
+    """Attach the factors to one row of a batch, or to all rows, for the length of a ``with``."""
     with ExitStack() as stack:
         for one in factors:
             module = lm.model.get_submodule(one.module)
@@ -151,7 +151,7 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
 
 
 def _files(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Tensor]]:
-    """The adapter's settings, what `export_lora` noted beside them, and its tensors."""
+    """Return the adapter's settings, the record of `export_lora`, and its tensors."""
     config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
     noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
     _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=_ADVICE, limits=_TENSORS, within=folder)
@@ -179,7 +179,7 @@ def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _pairs(tensors: Mapping[str, Tensor], lm: LoadedLM, folder: Path) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return a and B by layer; every tensor must belong to one of the down-projections."""
+    """Return A and B by layer; every tensor must belong to a down-projection."""
     names = {lm.family.write_name(layer): layer for layer in range(lm.n_layer)}
     found: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -203,7 +203,7 @@ def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mappi
 
 
 def _scaling(name: str, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) -> float:
-    """What B · A is multiplied with; makes sure that the two fit each other and the stated rank."""
+    """Return the factor of B · A, after checking that the two match each other and the stated rank."""
     a, b = pair
     if a.ndim != 2 or b.ndim != 2 or not a.numel() or a.shape[0] != b.shape[1]:
         raise BrokenArtifactError(f"The adapter's factors of {name} have shapes {tuple(a.shape)} and {tuple(b.shape)}.")

@@ -1,1 +1,1 @@
-"""The pages of the documentation that are made from the code."""
+"""Documentation pages generated from the code."""

@@ -1,4 +1,4 @@
-"""Every command and option of the command line, read from the parsers themselves."""
+"""Reference page of all commands and options, read from the parsers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def commands_page() -> str:
 
 
 def _further(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands below a command."""
+    """Return the commands below a command."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return {name: inner for group in groups for name, inner in group.choices.items()}
 

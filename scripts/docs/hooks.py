@@ -1,4 +1,4 @@
-"""What MkDocs runs while it builds the site: pages made from the code, and links that lead out of docs/."""
+"""MkDocs hooks: pages generated from the code, and links that lead out of docs/."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OUTSIDE = re.compile(r"(!?)\[([^\]]*)\]\(\.\./([^)\s]+)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put one page per package where the navigation says ``reference/modules``."""
+    """Replace ``reference/modules`` in the navigation by one page per package."""
     pages = [{f"kgmet.{name.removesuffix('.md')}": f"reference/modules/{name}"} for name in module_pages()]
     for section in config.nav or []:
         for entries in section.values():
@@ -36,7 +36,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made from the code, and the pictures of assets/."""
+    """Add the generated pages and the pictures of assets/."""
     made = {
         "reference/python.md": front_page(),
         "reference/settings.md": settings_page(),
@@ -51,7 +51,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point ``../assets/…`` at the copies in the site; of other files outside docs/ only the name is shown."""
+    """Point ``../assets/…`` at the copies in the site; other files outside docs/ are shown by name only."""
 
     def moved(found: re.Match[str]) -> str:
         mark, label, target = found.groups()
@@ -63,7 +63,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_post_build(*, config: MkDocsConfig) -> None:
-    """Fail where a page of the site would fetch something from outside."""
+    """Fail if a page of the site would fetch anything from outside."""
     for file in sorted(Path(config.site_dir).rglob("*.html")):
         if fetched := _FETCHED.search(file.read_text(encoding="utf-8")):
             raise ValueError(f"{file} fetches from outside: {fetched.group(0)}")

@@ -1,4 +1,4 @@
-"""The pages of the Python reference: the names `kgmet` itself gives, and every module by package."""
+"""Python reference pages: the public names of `kgmet`, and every module by package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import kgmet
 __all__ = ["front_page", "module_pages", "packages"]
 
 _LEFT_OUT = ("kgmet.cli", "kgmet.__main__")
-"""Described on the page of the command line."""
+"""Packages documented on the command-line page."""
 
 
 def packages() -> dict[str, list[str]]:
@@ -55,6 +55,6 @@ def _modules() -> Iterator[str]:
 
 
 def _home(name: str) -> str:
-    """Where a public name is defined, as a dotted path."""
+    """Return where a public name is defined, as a dotted path."""
     place, _, own = kgmet._PLACES[name].partition(":")
     return f"kgmet.{place}.{own or name}"

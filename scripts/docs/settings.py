@@ -1,4 +1,4 @@
-"""Every setting of an edit, with its default, its range and its meaning, read from the dataclasses themselves."""
+"""Reference page of all settings of an edit with default, range and meaning, read from the dataclasses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGE = 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One setting: its dotted name in a settings file, and what the reader needs to choose a value."""
+    """One setting: its dotted name, default, range and meaning."""
 
     name: str
     default: str
@@ -47,7 +47,7 @@ def field_docs(kind: type) -> dict[str, str]:
 
 
 def settings_of(config: Any, *, path: str = "") -> Iterator[Setting]:
-    """Yield every setting of a configuration and of the ones it holds, in the order of the source."""
+    """Yield every setting of a configuration and its nested ones, in source order."""
     hints, docs = typing.get_type_hints(type(config)), field_docs(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -63,7 +63,7 @@ def settings_of(config: Any, *, path: str = "") -> Iterator[Setting]:
 
 
 def accepted_range(config: Any, name: str, hint: Any) -> str:
-    """Say which values a setting takes while the others stay as they are, by trying them."""
+    """Describe the accepted values of a setting, found by trying them with the others unchanged."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = next(option for option in typing.get_args(hint) if option is not type(None))
         return f"{accepted_range(config, name, inner)}, or nothing"
@@ -143,7 +143,7 @@ def editors_page() -> str:
 
 
 def _summary(path: str) -> str:
-    """The first paragraph of the docstring of the dataclass behind a table."""
+    """Return the first paragraph of the docstring of the dataclass behind a table."""
     value: Any = EditConfig()
     for part in path.split(".") if path else ():
         value = getattr(value, part)
@@ -151,7 +151,7 @@ def _summary(path: str) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as a settings file holds it."""
+    """Return a value as a settings file holds it."""
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, bool):
@@ -176,7 +176,7 @@ def _takes(config: Any, name: str, value: float) -> bool:
 
 
 def _number_range(takes: Callable[[float], bool], *, whole: bool) -> str:
-    """The range around the values that `takes` accepts; it is one interval that 0, 1 or 2 is in or borders on."""
+    """Return the interval of values that `takes` accepts; it contains or borders on 0, 1 or 2."""
     inside = next(value for value in (1, 0.5, 1.5, 2, 4) if takes(value) and (not whole or value == int(value)))
     low = -math.inf if takes(-_LARGE) else _bound(takes, inside, -_LARGE, whole=whole)
     high = math.inf if takes(_LARGE) else _bound(takes, inside, _LARGE, whole=whole)
@@ -190,7 +190,7 @@ def _number_range(takes: Callable[[float], bool], *, whole: bool) -> str:
 
 
 def _bound(takes: Callable[[float], bool], inside: float, outside: float, *, whole: bool) -> float:
-    """The border between a value that is taken and one that is not, by bisection."""
+    """Return the boundary between an accepted and a refused value, by bisection."""
     for _ in range(80):
         middle = (inside + outside) / 2
         if whole:

@@ -1,1 +1,1 @@
-"""How `sample_data/` is made: facts from data packages and from `scripts/facts/`, checked and written as two tables."""
+"""Builder of `sample_data/`: facts from data packages and `scripts/facts/`, checked and written as two tables."""

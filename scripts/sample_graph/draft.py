@@ -1,4 +1,4 @@
-"""`Draft`: a graph that is being put together; knows entities by kind and label until ids are given out."""
+"""`Draft`: a graph under construction, with entities identified by kind and label until ids are assigned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LITERAL_TYPES = frozenset({
     "calling_code", "code", "demonym", "domain", "follower", "formula", "group", "native_name", "nickname", "number",
     "offset", "side", "symbol", "taxon", "year", "young",
 })  # fmt: skip
-"""Kinds that are values, not things: their id is ``lit:kind:value``."""
+"""Kinds of literal values, whose id is ``lit:kind:value``."""
 
 
 @dataclass(eq=False)
@@ -33,12 +33,12 @@ class Node:
 
 
 def clean(text: str) -> str:
-    """NFC, single blanks, straight apostrophes."""
+    """Normalise to NFC, single blanks and straight apostrophes."""
     return " ".join(unicodedata.normalize("NFC", text).replace("’", "'").replace("ʻ", "'").replace("‘", "'").split())
 
 
 def slug(text: str) -> str:
-    """Lower-case ASCII letters and digits joined by hyphens; empty if nothing of the text is left."""
+    """Return lower-case ASCII letters and digits joined by hyphens; may be empty."""
     plain = (
         unicodedata.normalize("NFKD", clean(text).replace("'", "").replace("+", "plus").replace("#", "sharp"))
         .encode("ascii", "ignore")
@@ -56,7 +56,7 @@ class Draft:
         self.triples: dict[tuple[Node, str, Node], str] = {}
 
     def node(self, type_: str, label: str, *, place: str = "", article: str = "") -> Node:
-        """The node of this kind and label (and, for cities, country), made if it is new."""
+        """Return the node of this kind and label (and, for cities, country), adding it if it is new."""
         label = clean(label)
         if label.startswith("the "):
             label, article = label[4:], "the"
@@ -69,7 +69,7 @@ class Draft:
         return node
 
     def find(self, type_: str, label: str, *, place: str = "") -> Node | None:
-        """The node, if it is there."""
+        """Return the node, or ``None``."""
         return self.nodes.get((type_, clean(label).removeprefix("the ").casefold(), place))
 
     def add(self, subject: Node, relation: str, object_: Node, source: str) -> None:
@@ -79,11 +79,11 @@ class Draft:
         self.triples.setdefault((subject, relation, object_), source)
 
     def objects(self, subject: Node, relation: str) -> list[Node]:
-        """Objects stated so far, in order of statement. Linear in the number of triples: use `index` in loops."""
+        """Return objects stated so far, in order. Linear in the number of triples: use `index` in loops."""
         return [o for (s, r, o) in self.triples if s is subject and r == relation]
 
     def index(self, relation: str) -> dict[Node, list[Node]]:
-        """Subject → objects of one relation."""
+        """Return subject → objects of one relation."""
         found: dict[Node, list[Node]] = {}
         for subject, r, object_ in self.triples:
             if r == relation:

@@ -10,7 +10,7 @@ from scripts.sample_graph.draft import Draft, Node
 
 
 def read_edits(draft: Draft, catalogue: RelationCatalogue, path: Path) -> tuple[FactEdit, ...]:
-    """One edit a line; the old object is what the graph says now, the first one where there are several.
+    """Return one edit per line; the old object is the graph's (the first if there are several).
 
     Raises:
         ValueError: if a line names something the graph does not have, or an old object that is the new one.
@@ -43,7 +43,7 @@ def read_edits(draft: Draft, catalogue: RelationCatalogue, path: Path) -> tuple[
 
 
 def _in_sentence(node: Node, *, is_first: bool) -> str:
-    """The label with its article: ``The Eiffel Tower`` at the start of a sentence, ``the Eiffel Tower`` inside."""
+    """Return the label with its article: ``The Eiffel Tower`` at a sentence start, else ``the Eiffel Tower``."""
     return f"{node.article.capitalize() if is_first else node.article} {node.label}".strip()
 
 

@@ -61,7 +61,7 @@ def _row(draft: Draft, world: World, header: list[str], cells: list[str]) -> Non
 
 
 def resolve(draft: Draft, world: World, kind: str, value: str) -> Node:
-    """The node a cell means."""
+    """Return the node a cell means."""
     if "|" in kind:
         kind_of_value, colon, label = value.partition(":")
         if not colon or kind_of_value not in kind.split("|"):

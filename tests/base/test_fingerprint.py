@@ -1,4 +1,4 @@
-"""Laws of fingerprints: equal for equal things in every process, different for different ones."""
+"""Properties of fingerprints: equal for equal things in every process, different for different ones."""
 
 from __future__ import annotations
 

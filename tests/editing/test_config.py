@@ -38,6 +38,21 @@ def test_a_wrong_setting_is_named(data: dict[str, object], named: str) -> None:
         config_from_mapping(data)
 
 
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("subgraph", "read_limit"),
+        ("consequences", "read_limit"),
+        ("consequences", "max_values"),
+        ("consequences", "max_templates"),
+        ("consequences", "max_questions"),
+    ],
+)
+def test_a_setting_of_an_earlier_version_is_refused_by_name(table: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"There is no setting {table}\.{name}; there are {table}\."):
+        config_from_mapping({table: {name: 1}})
+
+
 def test_a_toml_file_replaces_only_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[write]\nlayers = [1, 2]\nridge = 2\n[cutoff]\nkind = "energy"\nvalue = 0.1\n', encoding="utf-8")

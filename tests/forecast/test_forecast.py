@@ -1,4 +1,4 @@
-"""Laws of the forecast: a small patch does what was forecast, in every family; what it changes on purpose is free."""
+"""Properties of the forecast: accurate for small patches in every family; intended changes are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the fact index: what it holds is known, it comes back from disk, it is stopped and goes on."""
+"""Properties of the fact index: what it holds is known, it comes back from disk, it is stopped and goes on."""
 
 from __future__ import annotations
 

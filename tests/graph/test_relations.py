@@ -1,4 +1,4 @@
-"""Laws of the relation catalogue."""
+"""Properties of the relation catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of gradient × activation, on every family."""
+"""Properties of gradient × activation, on every family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of causal tracing, on every family: it is what running each restored state on its own would give."""
+"""Properties of causal tracing, on every family: it is what running each restored state on its own would give."""
 
 from __future__ import annotations
 

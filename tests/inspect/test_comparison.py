@@ -1,4 +1,4 @@
-"""Laws of the comparison: the same prompts for all, the best by value, nothing left behind."""
+"""Properties of the comparison: the same prompts for all, the best by value, nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the logit lens: its last layer is the model's own answer."""
+"""Properties of the logit lens: its last layer is the model's own answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of overlap and drift: edits at right angles do not meet, and what is not attached does not drift."""
+"""Properties of overlap and drift: edits at right angles do not meet, and what is not attached does not drift."""
 
 from __future__ import annotations
 

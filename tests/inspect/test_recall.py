@@ -74,9 +74,11 @@ def made(answer: list[list[int]], bridge: list[list[int]] | None = None) -> Reca
             "ranks 11 at best (after l",
         ),
         ([[9, 90], [9, 80], [9, 11]], [[9, 99], [9, 10], [9, 50]], Outcome.NO_ANSWER, "The bridge is recalled, the an"),
-        ([[9, 90], [9, 10], [9, 11]], [[9, 99], [9, 10], [9, 50]], Outcome.OVERTAKEN, "and it ends at rank 11"),
+        ([[9, 90], [9, 10], [9, 11]], [[9, 99], [9, 10], [9, 50]], Outcome.OVERTAKEN, "but it ends at rank 11"),
         ([[9, 90], [9, 80], [9, 11]], None, Outcome.NO_ANSWER, "The answer is not recalled: at the last token “Italy”"),
-        ([[9, 90], [9, 3], [9, 2]], None, Outcome.OVERTAKEN, "ranks 2 at best (after layer 2)"),
+        ([[9, 90], [9, 3], [9, 2]], None, Outcome.NOT_FIRST, "recalled, but not said: “Italy” ends at rank 2."),
+        ([[9, 90], [9, 3], [9, 2]], [[9, 9], [9, 9], [9, 1]], Outcome.NOT_FIRST, "“Rome” itself is the likeliest"),
+        ([[9, 90], [9, 3], [9, 2]], [[9, 9], [9, 8], [9, 30]], Outcome.NOT_FIRST, "“Rome” ranks 8 at best (after l"),
         ([[1, 90], [1, 30], [1, 1]], None, Outcome.SAID, "No break"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Laws of the shift trace: what it measures are the model's own states, and its parts add up."""
+"""Properties of the shift trace: what it measures are the model's own states, and its parts add up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of a write seen in its key spectrum: everything agrees with the dense matrices."""
+"""Properties of a write seen in its key spectrum: everything agrees with the dense matrices."""
 
 from __future__ import annotations
 

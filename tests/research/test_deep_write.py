@@ -1,4 +1,4 @@
-"""Laws of the second write: it reaches prompts that do not name the subject, and leaves alone those it protects."""
+"""Properties of the second write: it reaches prompts that do not name the subject, and keeps protected facts."""
 
 from __future__ import annotations
 

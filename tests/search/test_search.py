@@ -1,4 +1,4 @@
-"""Laws of the search: what it returns is what it measured, alone or in a batch, within its limits, and repeatable."""
+"""Properties of the search: it returns what it measured, alone or in a batch, within its limits, repeatably."""
 
 from __future__ import annotations
 

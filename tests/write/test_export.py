@@ -1,4 +1,4 @@
-"""Laws of export: an adapter that `peft` loads, or a merged checkpoint, says what the attached patch says."""
+"""Properties of export: an adapter that `peft` loads, or a merged checkpoint, says what the attached patch says."""
 
 from __future__ import annotations
 

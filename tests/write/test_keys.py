@@ -1,4 +1,4 @@
-"""Laws of measuring keys: rows run on layer by layer see what whole forward passes see, with and without updates."""
+"""Properties of key measurement: layer-by-layer rows equal full forward passes, with and without updates."""
 
 from __future__ import annotations
 

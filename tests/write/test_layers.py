@@ -1,4 +1,4 @@
-"""Laws of writing over layers: the shift arrives, in every family; the protected stays; cancel leaves nothing."""
+"""Properties of writing over layers: the shift arrives, in every family; the protected stays; cancel leaves nothing."""
 
 from __future__ import annotations
 

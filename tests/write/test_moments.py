@@ -1,4 +1,4 @@
-"""Laws of key statistics: exact, resumable, known by what they were made from; and of the free directions in them."""
+"""Properties of key statistics: exact, resumable, identified by their inputs; and of their free directions."""
 
 from __future__ import annotations
 

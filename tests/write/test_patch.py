@@ -1,4 +1,4 @@
-"""Laws of patches: on and off to the bit, seen by one thread only, saved and loaded whole, refused when damaged."""
+"""Properties of patches: bit-exact on and off, in one thread only, saved and loaded whole, refused when damaged."""
 
 from __future__ import annotations
 

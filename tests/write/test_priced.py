@@ -1,4 +1,4 @@
-"""Laws of the price: it is the dense solve; no weight is no price; all the weight takes every forecast back."""
+"""Properties of the price: it is the dense solve; no weight is no price; all the weight takes every forecast back."""
 
 from __future__ import annotations
 

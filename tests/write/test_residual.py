@@ -1,4 +1,4 @@
-"""Laws of what is asked of a projection whose output is normalised before it reaches the residual stream."""
+"""Properties of what is asked of a projection whose output is normalised before it reaches the residual stream."""
 
 from __future__ import annotations
 

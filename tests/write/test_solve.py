@@ -1,4 +1,4 @@
-"""Laws of the low-rank solve: it is the dense one, however its keys came in and however many there are."""
+"""Properties of the low-rank solve: it is the dense one, however its keys came in and however many there are."""
 
 from __future__ import annotations
 

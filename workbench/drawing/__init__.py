@@ -1,1 +1,1 @@
-"""Values as figures and tables. No Streamlit."""
+"""Figures and tables made from values, without Streamlit."""

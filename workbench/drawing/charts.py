@@ -1,6 +1,6 @@
-"""Value → line figure; no Streamlit here.
+"""Line charts, without Streamlit.
 
-Colours are Okabe and Ito's, and never the only sign: dashes say the same.
+Colours are Okabe and Ito's and are always accompanied by a second mark, such as dashes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One curve of a chart. `colour` counts in the palette; ``None`` for a dash takes the colour's own."""
+    """One curve of a chart. `colour` is a palette index; a dash of ``None`` takes the colour's own."""
 
     name: str
     x: Sequence[float]
@@ -45,11 +45,11 @@ class Line:
     width: float = 2.0
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-    """Ends of an interval about `y`, drawn as error bars."""
+    """Lower and upper ends of intervals around `y`, drawn as error bars."""
 
 
 def colours(*, dark: bool) -> tuple[str, ...]:
-    """The categorical palette, readable on this background."""
+    """Return the categorical palette for this background."""
     return _DARK if dark else _LIGHT
 
 
@@ -63,10 +63,10 @@ def lines(
     marker: float | None = None,
     height: int = 340,
 ) -> go.Figure:
-    """Curves over a common axis.
+    """Draw curves over a common axis.
 
     Args:
-        curves: what is drawn; names are shown as text, whatever is in them.
+        curves: the curves; their names are shown as plain text.
         axes: titles of the x and y axis, with units.
         dark: for a dark background.
         log: logarithmic y axis; values at 0 and below are left out.
@@ -116,7 +116,7 @@ def lines(
 
 
 def lens_chart(reading: LensReading, *, dark: bool = False, marker: float | None = None) -> go.Figure:
-    """Probability of the followed answers after every layer: dashed before, solid after, fixed scale."""
+    """Draw the probability of the tracked answers after every layer: dashed before, solid after, fixed scale."""
     layers = [row.layer for row in reading.after]
     found = []
     for number, answer in enumerate(reading.answers):
@@ -131,7 +131,7 @@ def lens_chart(reading: LensReading, *, dark: bool = False, marker: float | None
 def profile_chart(
     traces: Sequence[ShiftTrace], quantity: Quantity, *, dark: bool = False, unit: str = "", marker: float | None = None
 ) -> go.Figure:
-    """One quantity by layer for every text: at the subject's last token, or the last one where there is no subject."""
+    """Draw one quantity by layer for every text, at the subject's last token (or the last token without a subject)."""
     found = []
     kinds = list(dict.fromkeys(trace.source.kind for trace in traces))
     for trace in traces:
@@ -152,7 +152,7 @@ def profile_chart(
 
 
 def spectrum_chart(write: LayerWrite, costs: Sequence[CutoffCost], *, rank: int, dark: bool = False) -> go.Figure:
-    """The key spectrum of a layer above, what each cutoff would give and cost below, over the same directions."""
+    """Draw a layer's key spectrum above the effect and cost of each cutoff, over the same directions."""
     palette = colours(dark=dark)
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08, row_heights=[0.5, 0.5])
     values = write.eigenvalues.clamp(min=1e-12).tolist()
@@ -197,7 +197,7 @@ def spectrum_chart(write: LayerWrite, costs: Sequence[CutoffCost], *, rank: int,
 
 
 def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
-    """Where the update's energy lies along the spectrum, as written and as it would be without the projection."""
+    """Draw the update's energy along the spectrum, as written and without the projection."""
     palette = colours(dark=dark)
     figure = go.Figure()
     bins = write.binned()
@@ -232,7 +232,7 @@ def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
 
 
 def comparison_chart(comparison: EditorComparison, *, dark: bool = False) -> go.Figure:
-    """The shares of a comparison as dots with their 95 % intervals, one colour and one sign a candidate."""
+    """Draw the shares of a comparison as dots with 95 % intervals, one colour and symbol per candidate."""
     palette = colours(dark=dark)
     signs = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
     rows = [row for row in comparison.rows() if row.unit == "share" and any(item and item.n > 1 for item in row.values)]

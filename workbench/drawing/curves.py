@@ -1,4 +1,4 @@
-"""Search curve and answer bars: value → plotly figure or escaped HTML. No Streamlit."""
+"""Search curves and answer bars, as plotly figures or escaped HTML, without Streamlit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TERMS = {
     "anchor": ("what the subject is", "#cc79a7"),
     "length": ("length", "#e69f00"),
 }
-"""Term of the loss → (name for people, colour)."""
+"""Loss term → (display name, colour)."""
 
 
 def search_curve(steps: Sequence[Mapping[str, float | str]], *, height: int = 280) -> go.Figure:
-    """The terms of the loss by step, in nats; what is absent from every step is not drawn."""
+    """Draw the loss terms by step, in nats; absent terms are left out."""
     figure = go.Figure()
     for term, (name, colour) in TERMS.items():
         points = [(n, float(step[term])) for n, step in enumerate(steps) if isinstance(step.get(term), (int, float))]
@@ -56,7 +56,7 @@ def search_curve(steps: Sequence[Mapping[str, float | str]], *, height: int = 28
 
 
 def answer_bars(tokens: Sequence[NextToken], *, marked: Mapping[str, str] | None = None) -> str:
-    """Next tokens as labelled bars, in HTML in which every text is escaped.
+    """Return the next tokens as labelled bars, as HTML with escaped texts.
 
     `marked`: text of an answer → class of its bar (``new``, ``old``); a token is marked if the answer begins with it.
     """

@@ -18,7 +18,7 @@ _ROOM = 112.0
 
 
 def ring_positions(hops: Mapping[str, int], triples: Sequence[Triple]) -> dict[str, tuple[float, float]]:
-    """Entity id → (x, y) in pixels, the anchor at (0, 0).
+    """Return entity id → (x, y) in pixels, the anchor at (0, 0).
 
     Each ring is spread evenly, in the order of the angles of what its nodes hang on, and turned to where the angles
     agree best. No force, no randomness: the places depend on the triples alone, not on their order.
@@ -58,6 +58,6 @@ def ring_radii(nodes: Iterable[tuple[int, float, float]]) -> list[float]:
 
 
 def _mean(angles: Sequence[float]) -> float | None:
-    """Mean direction, in [0, 2π); ``None`` of nothing or where directions cancel."""
+    """Return the mean direction, in [0, 2π); ``None`` of nothing or where directions cancel."""
     total = sum((cmath.exp(1j * angle) for angle in angles), 0j)
     return None if abs(total) < 1e-9 else cmath.phase(total) % (2 * math.pi)

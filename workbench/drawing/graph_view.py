@@ -114,7 +114,7 @@ class LegendLine:
 
 
 def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
-    """One line per relation, most frequent first."""
+    """Return one line per relation, most frequent first."""
     counts = {r.id: sum(e.triple.relation.id == r.id for e in made.edges) for r in made.relations}
     ranked = sorted(made.relations, key=lambda r: (-counts[r.id], r.id))
     colours = COLOURS[theme]
@@ -126,7 +126,7 @@ def legend(made: Drawing, *, theme: str) -> list[LegendLine]:
 
 
 def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
-    """Spans that explain nodes, rings and relations; `star` is the sign the subject has."""
+    """Return spans that explain nodes, rings and relations; `star` is the sign the subject has."""
     colours, grey = COLOURS[theme], GROUND[theme][2]
     roles = {node.role for node in made.nodes}
     signs = (
@@ -153,7 +153,7 @@ def legend_html(made: Drawing, *, theme: str, star: str = "★") -> str:
 
 
 def graph_html(subgraph: Subgraph, *, theme: str = "light", height: int = 560) -> str:
-    """A whole HTML page with the graph, its legend and buttons to fit it and to save it as PNG.
+    """Return a whole HTML page with the graph, its legend and buttons to fit it and to save it as PNG.
 
     It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` in pixels, legend included.
     """

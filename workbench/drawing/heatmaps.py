@@ -1,7 +1,7 @@
-"""Value → heatmap whose cells can be chosen; no Streamlit here.
+"""Heatmaps with selectable cells, without Streamlit.
 
-Streamlit is never told of clicks on a heatmap's cells, so every heatmap carries one invisible square marker per cell,
-and `chosen_cell` reads which of them was clicked.
+Streamlit does not report clicks on heatmap cells. So every heatmap has one invisible square marker per cell, and
+`chosen_cell` returns the clicked one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _DIVERGING_DARK = ("#ffb067", "#d9711f", "#7c4415", "#1a222b", "#1d527c", "#3f93
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """A fixed colour scale, the same for every text and for before and after: values beyond its ends are cut off.
+    """A fixed colour scale, the same for every text and for before and after; values beyond its ends are clipped.
 
-    `low` to `high` in `unit`; a scale that is negative at its low end diverges from 0 and must be symmetric. `digits`
-    are shown after the decimal point.
+    `low` to `high` in `unit`; a scale with a negative low end diverges from 0 and must be symmetric. `digits` is the
+    number of decimals shown.
     """
 
     label: str
@@ -48,7 +48,7 @@ class Scale:
         return self.low < 0
 
     def colours(self, *, dark: bool) -> list[list[Any]]:
-        """For plotly: [position, colour]. That of 0 is near the background's; anybody can tell the ends apart."""
+        """Return a plotly colour scale: 0 is near the background, and the ends are safe for colour-blind readers."""
         if self.diverges:
             chosen = _DIVERGING_DARK if dark else _DIVERGING_LIGHT
         else:
@@ -65,14 +65,14 @@ class Cell:
 
 
 def token_label(token: str) -> str:
-    """A token as a label: blanks at its ends left out, a token of blanks made visible, nothing read as HTML."""
+    """Return a token as a label: outer blanks removed, a token of blanks made visible, HTML escaped."""
     shown = token.strip() or token.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "␣") or "∅"
     return html.escape(shown, quote=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """What is pointed out: `rows` get a bar at their side (edited layers), `column` a dotted outline (edited token)."""
+    """Highlights: `rows` get a bar at their side (edited layers), `column` a dotted outline (edited token)."""
 
     chosen: Cell | None = None
     rows: Sequence[int] = ()
@@ -91,7 +91,7 @@ def heatmap(
     dark: bool = False,
     row_height: int = 17,
 ) -> go.Figure:
-    """A heatmap with a fixed scale and one invisible marker per cell.
+    """Draw a heatmap with a fixed scale and one invisible marker per cell.
 
     Args:
         values: (n_row, n_column); ``None`` is an empty cell, shown as not measured.
@@ -99,10 +99,10 @@ def heatmap(
         columns: labels of the columns.
         scale: colours and unit.
         axes: titles of (row, column) axis.
-        marks: the chosen cell and what else is pointed out.
-        upwards: row 0 at the bottom.
-        dark: for a dark background.
-        row_height: in pixels.
+        marks: the chosen cell and other highlights.
+        upwards: whether row 0 is at the bottom.
+        dark: whether the background is dark.
+        row_height: height of a row in pixels.
 
     Raises:
         ValueError: if the labels do not fit the values.
@@ -140,10 +140,10 @@ def heatmap(
 
 
 def chosen_cell(event: Any) -> Cell | None:
-    """The cell a person clicked, from what `st.plotly_chart(..., on_select="rerun")` returns or stores.
+    """Return the clicked cell, from what `st.plotly_chart(..., on_select="rerun")` returns or stores.
 
-    ``None`` when nothing is chosen: also after every change of the figure, which empties the selection, so callers keep
-    the cell they had.
+    ``None`` if nothing is selected, also after every change of the figure, which clears the selection; callers keep
+    their last cell.
     """
     selection = event.get("selection") if isinstance(event, Mapping) else getattr(event, "selection", None)
     points = (selection or {}).get("points") or []
@@ -159,7 +159,7 @@ def chosen_cell(event: Any) -> Cell | None:
 def heatmap_alt(
     what: str, values: Sequence[Sequence[float | None]], *, rows: Sequence[str], columns: Sequence[str], unit: str = ""
 ) -> str:
-    """The heatmap in a sentence for people who do not see it: its size, and where its largest value is."""
+    """Describe the heatmap in a sentence for screen readers: its size, and the position of its largest value."""
     cells = [
         (abs(value), value, rows[r], columns[c])
         for r, line in enumerate(values)
@@ -234,7 +234,7 @@ def _label(
 
 def _shapes(n_row: int, marks: Marks, line: str) -> list[dict[str, Any]]:
     shapes: list[dict[str, Any]] = []
-    for row in marks.rows:  # in pixels left of the first column, however wide the figure is
+    for row in marks.rows:  # in pixels left of the first column, at any figure width
         place = {"xref": "paper", "xsizemode": "pixel", "xanchor": 0, "x0": -8, "x1": -3}
         ends = {"y0": row - 0.45, "y1": row + 0.45}
         shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place, **ends})

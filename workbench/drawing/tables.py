@@ -1,4 +1,4 @@
-"""Value → table: data frames ready to show, and small HTML tables in which every text is escaped. No Streamlit."""
+"""Data frames for display, and small HTML tables with escaped texts, without Streamlit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def chip(pair: AnswerPair) -> str:
-    """The verdict on a pair as a small coloured word; the word says it all, the colour only repeats it."""
+    """Return the verdict on a pair as a small coloured word; the colour only repeats the word."""
     verdict = None if pair.verdict is None else pair.verdict.value
     word, kind = (STAYS if pair.after.question.kind.should_stay else VERDICTS)[verdict]
     before = f"<small>{AS_BEFORE}</small>" if pair.was_so_before and not pair.after.question.kind.should_stay else ""
@@ -31,7 +31,7 @@ def chip(pair: AnswerPair) -> str:
 
 
 def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False) -> str:
-    """One of two cards beside each other: what the model says (`said`: HTML) and the two probabilities."""
+    """Return one of two cards side by side: the answer (`said`: HTML) and the two probabilities."""
     shown = repr if exact else percent
     names = (answer.question.expected, answer.p_expected), (answer.question.rejected, answer.p_rejected)
     rows = [
@@ -44,13 +44,13 @@ def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False)
 
 
 def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:
-    """The triples of `triple_frame`, row by row: the edited one first, those switched off last."""
+    """Return the triples of `triple_frame` in row order: the edited one first, those switched off last."""
     first = () if subgraph.edited is None else (subgraph.edited,)
     return (*first, *(triple for triple in subgraph.triples if triple not in first), *subgraph.switched_off)
 
 
 def triple_frame(subgraph: Subgraph) -> pd.DataFrame:
-    """The triples of a subgraph, with those switched off: ``on``, labels, ids, hop, source and ``state``."""
+    """Return the triples of a subgraph, with those switched off: ``on``, labels, ids, hop, source and ``state``."""
     hops = {entity.id: hop for entity, hop in zip(subgraph.entities, subgraph.hop, strict=True)}
     edited = subgraph.edited
     rows = []
@@ -72,7 +72,7 @@ def triple_frame(subgraph: Subgraph) -> pd.DataFrame:
 
 
 def token_html(tokens: Sequence[tuple[str, str]]) -> str:
-    """Tokens (text, role) as a strip; blanks are shown as ``·`` so that nothing is invisible."""
+    """Return tokens (text, role) as a strip of HTML; blanks are shown as ``·``."""
     spans = []
     for text, role in tokens:
         shown = html.escape(text.replace("\n", "⏎").replace(" ", "·")) or "∅"

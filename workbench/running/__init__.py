@@ -1,1 +1,1 @@
-"""Long work outside the page: jobs, the resident model, threads."""
+"""Background work: jobs, the resident model, threads."""

@@ -1,4 +1,4 @@
-"""Who may use this server, and what its visitors may name: a password, and allow-lists where others reach it."""
+"""Access control: a password, and allow-lists of models and endpoints on a shared server."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from kgmet.lm.load.bundled import is_bundled
 __all__ = ["Access", "Door", "access", "door"]
 
 PASSWORD_FILE = "KGMET_PASSWORD_FILE"
-"""The environment variable that names a file with the password; `kgmet app --password-file` sets it."""
+"""Environment variable with the password file; set by `kgmet app --password-file`."""
 SHARED = "KGMET_SHARED"
-"""``1`` where others reach this server; `kgmet app` sets it for every address but loopback."""
+"""``1`` if others can reach this server; `kgmet app` sets it for every address except loopback."""
 MODELS = "KGMET_MODELS"
-"""Models and folders that visitors of a shared server may load besides the bundled ones, one a line."""
+"""Models and folders that visitors of a shared server may load besides the bundled ones, one per line."""
 ENDPOINTS = "KGMET_ENDPOINTS"
-"""SPARQL endpoints that visitors of a shared server may ask, one a line."""
+"""SPARQL endpoints that visitors of a shared server may query, one per line."""
 _LEAST_PASSWORD = 8
 _PAUSE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What visitors may do. Where the server is not shared, they are the person at the machine and may do all."""
+    """Permissions of visitors. On a server that is not shared everything is allowed."""
 
     password: str | None = field(default=None, repr=False)
     is_shared: bool = False
@@ -39,7 +39,7 @@ class Access:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Access:
-        """Read what `kgmet app` was told.
+        """Read the settings of `kgmet app` from the environment.
 
         Raises:
             ConfigError: if the password cannot be read, or is too short.
@@ -56,7 +56,7 @@ class Access:
         """Refuse a model that is not on the list.
 
         Raises:
-            ConfigError: names what may be loaded here.
+            ConfigError: if it is not; names the allowed models.
         """
         if self.is_shared and not is_bundled(source) and source not in self.models:
             raise ConfigError(
@@ -66,19 +66,19 @@ class Access:
             )
 
     def check_folder(self, path: str) -> None:
-        """Refuse to read a file or folder of the server's machine that a visitor names.
+        """Refuse to read a file or folder on the server that a visitor names.
 
         Raises:
-            ConfigError: says to upload the file.
+            ConfigError: if the server is shared; says to upload the file.
         """
         if self.is_shared:
             raise ConfigError(f"{path!r} is on the server. On a shared server files are uploaded, not named.")
 
     def check_endpoint(self, url: str) -> None:
-        """Refuse an endpoint that is not on the list, so that no visitor sends requests into the server's network.
+        """Refuse an endpoint that is not on the list, to prevent requests into the server's network.
 
         Raises:
-            ConfigError: names what may be asked here.
+            ConfigError: if it is not; names the allowed endpoints.
         """
         if self.is_shared and url not in self.endpoints:
             allowed = f" Allowed here: {', '.join(sorted(self.endpoints))}." if self.endpoints else ""
@@ -89,7 +89,7 @@ class Access:
 
 
 class Door:
-    """Remembers which sessions gave the password; one wrong try a second is answered, whoever makes it."""
+    """Sessions that gave the password. Wrong attempts are limited to one per second for all sessions together."""
 
     def __init__(self, password: str | None) -> None:
         self._password = password
@@ -97,11 +97,11 @@ class Door:
         self._inside: set[str] = set()
 
     def is_open_to(self, session_id: str | None) -> bool:
-        """Whether this session may enter without a password."""
+        """Return whether this session may enter without a password."""
         return self._password is None or (session_id is not None and session_id in self._inside)
 
     def fits(self, typed: str) -> bool:
-        """Whether this is the password. Tries are answered one after the other, wrong ones slowly."""
+        """Return whether this is the password; attempts are checked one at a time, and wrong ones slowly."""
         if self._password is None:
             return True
         with self._lock:
@@ -117,13 +117,13 @@ class Door:
 
 @functools.cache
 def access() -> Access:
-    """What this process's visitors may do."""
+    """Return the permissions of this process's visitors."""
     return Access.from_environment(os.environ)
 
 
 @functools.cache
 def door() -> Door:
-    """Return this process's door."""
+    """Return the process-wide `Door`."""
     return Door(access().password)
 
 

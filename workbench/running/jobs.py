@@ -1,8 +1,8 @@
-"""Long work outside the page: one worker for the whole process, jobs that any reconnected browser finds again.
+"""Background jobs: one worker for the process, and jobs that a reconnected browser finds again.
 
-Streamlit stops a page's script whenever somebody clicks, and forgets it when a browser goes away. So anything that
-takes more than a moment is submitted here, runs on the one worker thread (two searches at once would only halve each
-other's speed), and is looked at by its id or by whose it is.
+Streamlit stops a page's script at every click and drops it when the browser disconnects. So long work is submitted here
+and runs on the one worker thread, because two searches at once would only halve each other's speed. Pages find a job by
+its id or its session.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ __all__ = [
 
 LOG = logging.getLogger(__name__)
 Work = Callable[[Progress], Any]
-"""What a job does; its value is the job's."""
+"""The function of a job; its return value is the job's value."""
 _MOST_EVENTS = 5000
 _MOST_FINISHED = 200
 
 
 class BusyError(KgmetError):
-    """This browser session already has work under way."""
+    """This browser session already has an unfinished job."""
 
 
 class JobState(Enum):
-    """Where a job is."""
+    """State of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -59,7 +59,7 @@ class JobState(Enum):
 
 @dataclass(eq=False, kw_only=True)
 class Job:
-    """One piece of work. The worker writes to it, pages only read; nothing in it changes after `is_finished`."""
+    """One piece of work. The worker writes to it and pages only read it; it is constant after `is_finished`."""
 
     id: str
     kind: str
@@ -68,13 +68,13 @@ class Job:
     state: JobState = JobState.WAITING
     value: Any = None
     error: str = ""
-    """For people, if it failed."""
+    """Error message for display, if it failed."""
     events: dict[str, ProgressEvent] = field(default_factory=dict)
-    """Latest event by stage, in the order in which the stages began."""
+    """Latest event by stage, in order of the stages' start."""
     curve: list[Mapping[str, float | str]] = field(default_factory=list)
     """Details of every event of the stage ``search``: the terms of the loss, step by step."""
     waited_behind: int = 0
-    """How many jobs were before it when it was submitted."""
+    """Number of jobs queued before it at submission."""
     submitted: float = field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
@@ -82,7 +82,7 @@ class Job:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
     @property
@@ -92,30 +92,30 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """How long it has run, or ran."""
+        """Running time in seconds."""
         return 0.0 if self.started is None else (self.ended or time.time()) - self.started
 
 
 class _Recorder:
-    """The `Progress` a job's function talks to."""
+    """The `Progress` given to a job's function."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     def report(self, event: ProgressEvent) -> None:
-        """Keep the event where pages look for it."""
+        """Store the event for the pages."""
         self._job.events.pop(event.stage, None)
         self._job.events[event.stage] = event
         if event.stage is Stage.SEARCH and "total" in event.detail and len(self._job.curve) < _MOST_EVENTS:
             self._job.curve.append(event.detail)
 
     def check(self) -> None:
-        """Stop if the person asked to."""
+        """Raise `Cancelled` if the user asked to stop."""
         self._job.flag.check()
 
 
 class JobRegistry:
-    """All jobs of the process and the worker that does them, one after the other."""
+    """All jobs of the process and the worker that runs them one after the other."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -131,8 +131,7 @@ class JobRegistry:
             mine = next((item for item in active if item.session_id == session_id), None)
             if mine is not None:
                 raise BusyError(
-                    f"“{mine.title or mine.kind}” is still under way. Wait for it, or stop it first. "
-                    "Nothing was changed."
+                    f"“{mine.title or mine.kind}” is still running. Wait for it, or stop it first. Nothing was changed."
                 )
             made = Job(
                 id=secrets.token_hex(8), kind=kind, session_id=session_id, title=title, waited_behind=len(active)
@@ -143,11 +142,11 @@ class JobRegistry:
         return made.id
 
     def job(self, job_id: str) -> Job | None:
-        """The job with this id, if it is still remembered."""
+        """Return the job with this id, or ``None`` if it is forgotten."""
         return self._jobs.get(job_id)
 
     def latest(self, session_id: str, kind: str | None = None) -> Job | None:
-        """The session's most recent job, of one kind or of any."""
+        """Return the session's most recent job, of one kind or of any."""
         for item in reversed(list(self._jobs.values())):
             if item.session_id == session_id and kind in (None, item.kind):
                 return item
@@ -172,7 +171,7 @@ class JobRegistry:
                 item.error, state = str(error), JobState.CANCELLED
             except KgmetError as error:
                 item.error, state = str(error), JobState.FAILED
-            except Exception as error:  # the worker must outlive whatever a job does
+            except Exception as error:  # the worker must survive any failure of a job
                 LOG.exception("job %s (%s) failed", item.id, item.kind)
                 item.error, state = (
                     f"Something unforeseen happened: {type(error).__name__}. The log has more.",
@@ -190,21 +189,21 @@ class JobRegistry:
 
 @st.cache_resource(show_spinner=False)
 def registry() -> JobRegistry:
-    """The process's one registry."""
+    """Return the registry of this process."""
     return JobRegistry()
 
 
 def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:
     """Queue `function(progress)` for the worker and return the job's id.
 
-    The function runs in the worker's thread: it attaches patches there, stores what it makes in the `SessionVault`
-    itself (the browser may be gone by then), and must not call Streamlit.
+    The function runs in the worker's thread. It attaches patches there, stores its results in the `SessionVault` itself
+    (the browser may have disconnected by then), and must not call Streamlit.
 
     Args:
-        kind: what it is, for example ``edit`` or ``compare``; pages look for their own kind.
-        function: the work; gets a `Progress` whose `check` raises `Cancelled` once somebody pressed Stop.
-        session_id: whose it is. A session has one unfinished job at most.
-        title: for people.
+        kind: kind of job, for example ``edit`` or ``compare``; pages look for their own kind.
+        function: the work; gets a `Progress` whose `check` raises `Cancelled` after Stop.
+        session_id: the owner's session. A session has at most one unfinished job.
+        title: display title.
 
     Raises:
         BusyError: if the session has unfinished work; nothing is queued then.
@@ -213,7 +212,7 @@ def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, t
 
 
 def start(kind: str, function: Work, session_id: str, *, title: str = "") -> str | None:
-    """As `submit`, for a button: return why nothing was queued, for people, or ``None``."""
+    """Submit a job from a button; return why nothing was queued, for display, or ``None``."""
     try:
         submit(kind, function, session_id, title=title)
     except BusyError as error:
@@ -222,12 +221,12 @@ def start(kind: str, function: Work, session_id: str, *, title: str = "") -> str
 
 
 def job(job_id: str) -> Job | None:
-    """The job with this id, if it is still remembered."""
+    """Return the job with this id, or ``None`` if it is forgotten."""
     return registry().job(job_id)
 
 
 def latest(session_id: str, kind: str | None = None) -> Job | None:
-    """The session's most recent job, of one kind or of any: what a reconnected browser looks for."""
+    """Return the session's most recent job, of one kind or of any, as a reconnected browser needs it."""
     return registry().latest(session_id, kind)
 
 

@@ -1,7 +1,7 @@
-"""What all visitors share: one resident model with its key statistics, the graph, the catalogue of relations.
+"""Resources shared by all sessions: the resident model with its key statistics, the graph, the relation catalogue.
 
-Nobody writes to any of it. Patches are attached per thread, so two sessions can use the model at the same time; only
-loading and replacing it happens under the lock.
+They are read-only. Patches are attached per thread, so two sessions can use the model at the same time; only loading
+and replacing it takes the lock.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Resident:
-    """The loaded model and the statistics of its keys."""
+    """The loaded model and its key statistics."""
 
     lm: LoadedLM
     statistics: KeyStatistics
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the weights."""
+        """Memory of the weights in bytes."""
         return sum(p.numel() * p.element_size() for p in self.lm.model.parameters())
 
 
 class ModelHolder:
-    """Holds the one resident model. A switch that fails leaves the old one in place."""
+    """Holder of the one resident model. A failed switch keeps the old one."""
 
     def __init__(self) -> None:
         self._resident: Resident | None = None
         self.lock = threading.Lock()
-        """Held while a model is loaded or replaced."""
+        """Lock held while a model is loaded or replaced."""
 
     @property
     def resident(self) -> Resident | None:
-        """What is loaded, if anything is."""
+        """The resident model, or ``None``."""
         return self._resident
 
     def put(self, lm: LoadedLM, statistics: KeyStatistics | None = None) -> Resident:
-        """Make a model at hand the resident one."""
+        """Make an already loaded model the resident one."""
         self._resident = Resident(lm=lm, statistics=statistics or KeyStatistics(lm))
         rest_from_collection()
         return self._resident
@@ -75,10 +75,10 @@ class ModelHolder:
         dtype: torch.dtype | None = None,
         progress: Progress | None = None,
     ) -> Resident:
-        """Load a model and make it the resident one; what already is resident is not loaded again.
+        """Load a model and make it the resident one; nothing is done if it already is.
 
         Raises:
-            ModelError: as `load_lm` does; the model that was resident stays.
+            ModelError: as `load_lm`; the previous model stays resident.
         """
         with self.lock:
             present = self._resident
@@ -91,19 +91,19 @@ class ModelHolder:
 
 @st.cache_resource(show_spinner=False)
 def model_holder() -> ModelHolder:
-    """The process's one holder."""
+    """Return the holder of this process."""
     return ModelHolder()
 
 
 def resident_model() -> Resident:
-    """The resident model; loads the default one if there is none (seconds; pages ask `panels.require_model`)."""
+    """Return the resident model, loading the default one if needed (seconds; pages use `panels.require_model`)."""
     holder = model_holder()
     return holder.resident or holder.load()
 
 
 @st.cache_resource(show_spinner=False)
 def store() -> TripleStore:
-    """The graph that is asked: the one that comes with the program."""
+    """Return the bundled sample graph."""
     found = sample_store()
     rest_from_collection()
     return found
@@ -111,22 +111,22 @@ def store() -> TripleStore:
 
 @st.cache_resource(show_spinner=False)
 def catalogue() -> RelationCatalogue:
-    """What is known about relations."""
+    """Return the relation catalogue."""
     return RelationCatalogue.load()
 
 
 @st.cache_resource(show_spinner=False)
 def threads() -> Threads:
-    """What torch computes with; the first call, before any model is loaded, sets it for the whole process."""
+    """Return the number of torch threads; the first call sets it for the whole process."""
     return limit_threads()
 
 
 def rest_from_collection() -> None:
-    """Take everything that exists now out of the garbage collector's rounds.
+    """Exclude all existing objects from garbage collection.
 
-    Unless told otherwise (`runner.postScriptGC`) Streamlit collects all generations after every script run. With
-    torch, a model and a graph in memory that holds the interpreter for half a second each time a page polls a job,
-    and the job's own thread hardly moves (measured: an edit took ten times as long).
+    By default (`runner.postScriptGC`) Streamlit collects all generations after every script run. With torch, a model
+    and a graph in memory this blocks the interpreter for half a second each time a page polls a job (measured: an edit
+    took ten times as long).
     """
     gc.collect()
     gc.freeze()
@@ -136,7 +136,7 @@ def check_fits(n_bytes: int, *, device: str = "cpu") -> None:
     """Refuse a model that would not fit beside the resident one.
 
     Raises:
-        MemoryLimitError: names what is needed and what there is.
+        MemoryLimitError: if so; gives needed and free memory.
     """
     free = free_memory(torch.device(device))
     if free is not None and n_bytes > free:

@@ -1,4 +1,4 @@
-"""How many threads torch computes with here: the app is a guest on somebody's machine, not its only program."""
+"""Number of torch threads in the app, which shares the machine with other programs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["SETTING", "Threads", "choose_threads", "limit_threads", "physical_co
 
 LOG = logging.getLogger(__name__)
 SETTING = "KGMET_THREADS"
-"""The environment variable that names a number."""
+"""Environment variable with the number of threads."""
 MOST = 8
-"""More do not make a small model faster."""
+"""Most threads; more do not make a small model faster."""
 _NATIVE = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threads:
-    """A number and the reason for it, for people. `count` is ``None`` where the number was set elsewhere."""
+    """The number of threads with its reason, for display. `count` is ``None`` if it was set elsewhere."""
 
     count: int | None
     why: str
 
 
 def choose_threads(environment: Mapping[str, str], cores: int) -> Threads:
-    """Half the cores, at least 1 and at most `MOST`; what the environment sets goes first.
+    """Return half the cores, from 1 to `MOST`, unless the environment sets a number.
 
-    Two programs that each take every core slow each other down far more than twofold: their threads wait for each other
-    at every step of the search.
+    Two programs that each use every core slow each other down far more than twofold, because their threads wait for
+    each other at every step.
     """
     for name in _NATIVE:
         if environment.get(name, "").strip():
@@ -49,7 +49,7 @@ def choose_threads(environment: Mapping[str, str], cores: int) -> Threads:
 
 
 def limit_threads() -> Threads:
-    """Choose for this process, tell torch, and say what it computes with now."""
+    """Choose and set the number of torch threads, and describe it."""
     chosen = choose_threads(os.environ, physical_cores())
     if chosen.count is not None:
         torch.set_num_threads(chosen.count)
@@ -57,7 +57,7 @@ def limit_threads() -> Threads:
 
 
 def physical_cores() -> int:
-    """Cores this process may use; the two halves of one core count once where the system tells them apart."""
+    """Return the physical cores this process may use, if the system reports them."""
     usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     found = set()
     for number in usable:

@@ -1,1 +1,1 @@
-"""Streamlit blocks and actions that several screens use."""
+"""Streamlit blocks and actions shared by several screens."""

@@ -1,6 +1,6 @@
-"""What a button does: call kgmet, store the value in the session, turn a `KgmetError` into a message.
+"""Actions of buttons: call kgmet, store the value in the session, turn a `KgmetError` into a message.
 
-Every function here returns ``None`` when all went well and otherwise a sentence for people; nothing is half done then.
+They return ``None`` on success and otherwise a message for display; then nothing has changed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ __all__ = [
 
 
 def edit_from_draft(draft: FactDraft) -> FactEdit:
-    """The typed fact, checked.
+    """Check and return the typed fact.
 
     Raises:
-        RequestError: says which field is wrong and how to mend it.
+        RequestError: if a field is invalid; says which and how to correct it.
     """
     return FactEdit.from_prompt(
         draft.prompt,
@@ -69,7 +69,7 @@ def edit_from_draft(draft: FactDraft) -> FactEdit:
 
 
 def examples() -> list[FactEdit]:
-    """Facts to start from: `sample_data/edits.json`, or a few that are known to work."""
+    """Return example facts: `sample_data/edits.json`, or a few built-in ones."""
     path = SAMPLE_FOLDER / "edits.json"
     if path.is_file():
         return list(load_edits(path))
@@ -77,13 +77,13 @@ def examples() -> list[FactEdit]:
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
-    """Of everything the prepared context depends on; a context with another one is stale."""
+    """Return the fingerprint of everything the prepared context depends on; a context with another one is stale."""
     config = state.config
     return fingerprint_value([state.draft, config.subgraph, config.consequences, store().fingerprint])
 
 
 def prepare(state: WorkbenchState) -> str | None:
-    """Find the typed fact in the graph and keep its context, unless the one at hand still fits."""
+    """Link the typed fact to the graph and store its context, unless the stored one is still valid."""
     made_from = context_fingerprint(state)
     if state.record.context is not None and not state.record.context.is_stale(made_from):
         return None
@@ -105,10 +105,10 @@ def prepare(state: WorkbenchState) -> str | None:
 
 
 def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = None) -> EditContext:
-    """What the graph said about an applied edit (the patch's first, if not told which); asked again where need be.
+    """Return the graph context of an applied edit (by default the patch's first), computed again if needed.
 
     Raises:
-        RequestError: if the patch came from elsewhere and does not say which fact it changes.
+        RequestError: if the patch was imported and does not name its fact.
     """
     edit = edit or entry.edit
     if edit is None:
@@ -126,7 +126,7 @@ def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = No
 
 
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``edit``: search, write, measure before and after, put it on the stack."""
+    """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack."""
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
@@ -144,7 +144,7 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
-    """Return this browser session's live edits and settings as a session of the library, for a job to add to."""
+    """Return this browser session's live edits and settings as an `EditSession`, to which a job can add."""
     return EditSession(
         resident.lm,
         editor=state.editor,
@@ -157,17 +157,17 @@ def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
 
 
 def title_of(edit: FactEdit) -> str:
-    """What the job of an edit is called."""
+    """Return the title of an edit's job."""
     return f"{edit.prompt} → {edit.new_object}"
 
 
 def entry_of(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
-    """Return what the session keeps of an edit."""
+    """Return the session's record of an edit."""
     return StackEntry.made(edited.plan, edited.report, based_on=based_on)
 
 
 def undo(state: WorkbenchState) -> str | None:
-    """Take the newest edit off; it can be redone."""
+    """Undo the newest edit; it can be redone."""
     if state.is_busy:
         return "Work is under way; stop it first, then undo."
     with state.record.lock:
@@ -179,7 +179,7 @@ def undo(state: WorkbenchState) -> str | None:
 
 
 def redo(state: WorkbenchState) -> str | None:
-    """Put the edit that was undone last back on."""
+    """Redo the edit that was undone last."""
     if state.is_busy:
         return "Work is under way; stop it first, then redo."
     with state.record.lock:
@@ -191,9 +191,9 @@ def redo(state: WorkbenchState) -> str | None:
 
 
 def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[Answer, bool] | None:
-    """Ask an undone edit's questions again: the answer now, and whether every probability is the very number of before.
+    """Ask an undone edit's questions again: the answer now, and whether every probability is identical to before.
 
-    ``None`` where the comparison would say nothing: no report, another model, or other edits are on than were then.
+    ``None`` if the comparison is impossible: no report, another model, or a different set of live edits.
     """
     report = entry.report
     if report is None or entry.patch.model_fingerprint != lm.fingerprint:
@@ -210,7 +210,7 @@ def _numbers(answer: Answer) -> tuple[float | None, float | None]:
 
 
 def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
-    """The likeliest next tokens of the model with this session's live edits; remembered until one of these changes."""
+    """Return the likeliest next tokens with this session's live edits, cached until one of these changes."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt, k])
 
     def asked() -> list[NextToken]:
@@ -221,7 +221,7 @@ def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10
 
 
 def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
-    """How the model with this session's live edits continues the prompt, greedily; remembered as `answers_now` is."""
+    """Return the greedy continuation with this session's live edits, cached like `answers_now`."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
 
     def said() -> str:
@@ -232,21 +232,21 @@ def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
 
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:
-    """Whether a continuation names the edit's old object (or its new one), under any of its names."""
+    """Return whether a continuation names the edit's old (or new) object, under any of its names."""
     answer = Answer(question=own_question(context.edit, context), said=text, form=Form.CLOZE)
     return answer.says if new else answer.says_rejected
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """One token of the prompt as it is shown: `role` is ``subject``, ``edited`` (the subject's last) or empty."""
+    """One displayed token of the prompt: `role` is ``subject``, ``edited`` (the subject's last) or empty."""
 
     text: str
     role: str
 
 
 def token_strip(lm: LoadedLM, edit: FactEdit) -> list[Token]:
-    """The prompt's tokens with the edited position marked.
+    """Return the prompt's tokens with the edited position marked.
 
     Raises:
         SubjectNotFoundError: if the subject has no token of its own.

@@ -1,4 +1,4 @@
-"""What the pages that look inside an edit ask for: work in its own queue, kept with what it was made from."""
+"""Work of the inspection pages, in a separate queue, stored with the fingerprint of its inputs."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ __all__ = [
     "queue",
     "lens_at",
     "look_job",
+    "look_under_way",
     "protection_of",
     "seen_from",
     "start_look",
@@ -48,29 +49,35 @@ __all__ = [
 ]
 
 MOST_COMPARED = 40
-"""Edits in the edit × edit heatmap."""
+"""Most edits in the edit × edit heatmap."""
 
 
 def queue(state: WorkbenchState) -> str:
-    """The queue's name for looks of this session: they wait for the worker, and never keep an edit from starting."""
+    """Return the name of this session's inspection queue, which never keeps an edit from starting."""
     return f"{state.session_id}/look"
 
 
 def seen_from(state: WorkbenchState, resident: Resident, entry: StackEntry, *parts: Any) -> str:
-    """Fingerprint of what a look at an edit depends on: the model, the edit, those under it, and what else is given."""
+    """Return the fingerprint of an inspection's inputs: model, edit, earlier edits, and further values."""
     under = [item.id for item in state.live(resident.lm, before=entry.id)]
     return fingerprint_value([resident.lm.fingerprint, entry.id, under, *parts])
 
 
 def look_job(state: WorkbenchState, name: str, made_from: str) -> Job | None:
-    """The job that makes this very result, if it was started."""
+    """Return the job that computes this result, if it was started."""
     return jobs.latest(queue(state), f"{name} {made_from}")
+
+
+def look_under_way(state: WorkbenchState) -> Job | None:
+    """The look of this session that is not finished, if there is one: it has to end before another can start."""
+    job = jobs.latest(queue(state))
+    return None if job is None or job.is_finished else job
 
 
 def start_look(
     state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str
 ) -> str | None:
-    """Start a job whose value is kept under `name`. A message where that is not possible."""
+    """Start a job whose value is stored under `name`; return a message if that is not possible."""
 
     def kept(progress: Progress) -> None:
         state.keep(name, work(progress), made_from=made_from)
@@ -79,7 +86,7 @@ def start_look(
 
 
 def texts_of(entry: StackEntry, edit: FactEdit) -> tuple[InspectedText, ...]:
-    """What one edit of a patch is looked at through."""
+    """Return the inspection inputs of one edit of a patch."""
     context: EditContext = context_of(entry, settings_of(entry.patch), edit)
     return shift_texts(context, settings_of(entry.patch), patch=entry.patch)
 
@@ -87,7 +94,7 @@ def texts_of(entry: StackEntry, edit: FactEdit) -> tuple[InspectedText, ...]:
 def trace_shift_of(
     state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit
 ) -> Callable[[Progress], list[ShiftTrace]]:
-    """The work behind the Shift page: every text of one edit with its patch off and on, edits under it on in both."""
+    """Compute the Shift page: every text of one edit with its patch off and on, earlier edits on in both."""
     earlier = state.live_patches(resident.lm, before=entry.id)
 
     def work(progress: Progress) -> list[ShiftTrace]:
@@ -99,7 +106,7 @@ def trace_shift_of(
 def lens_at(
     state: WorkbenchState, resident: Resident, entry: StackEntry, text: InspectedText, position: int
 ) -> LensReading:
-    """The logit lens at one token; remembered until another is asked for."""
+    """Return the logit lens at one token, cached until another is requested."""
     made_from = seen_from(state, resident, entry, text, position)
 
     def read() -> LensReading:
@@ -111,7 +118,7 @@ def lens_at(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Protection:
-    """What the Orthogonality page draws. `overlap` is ``None`` where there are no two edits to compare."""
+    """Values of the Orthogonality page. `overlap` is ``None`` without two edits to compare."""
 
     writes: tuple[LayerWrite, ...]
     drift: Drift
@@ -121,7 +128,7 @@ class Protection:
 def protection_of(
     state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit
 ) -> Callable[[Progress], Protection]:
-    """The work behind the Orthogonality page: the patch's spectra, drift at one edit's texts, all live edits' keys."""
+    """Compute the Orthogonality page: the patch's spectra, drift on one edit's texts, all live edits' keys."""
     lm, statistics, config = resident.lm, resident.statistics, settings_of(entry.patch)
     earlier = state.live_patches(lm, before=entry.id)
     patches = [item.patch for item in comparable(state, resident, entry)]
@@ -142,7 +149,7 @@ def protection_of(
 
 
 def comparable(state: WorkbenchState, resident: Resident, entry: StackEntry) -> list[StackEntry]:
-    """The newest live edits whose keys can be compared with this one's: all of them have a layer in common."""
+    """Return the newest live edits that share a layer with this one, so that keys can be compared."""
     shared = _common_layers([entry.patch])
     chosen = [entry] if shared else []
     for item in reversed(state.live(resident.lm)):
@@ -154,7 +161,7 @@ def comparable(state: WorkbenchState, resident: Resident, entry: StackEntry) -> 
 
 
 def _common_layers(patches: Sequence[EditPatch]) -> set[int]:
-    """Layers that every one of these patches writes and keeps keys of."""
+    """Return the layers at which all these patches have updates and keys."""
     each = [set(patch.keys) & {update.layer for update in patch.updates} for patch in patches]
     return set.intersection(*each) if each else set()
 
@@ -178,10 +185,10 @@ def compare(
     chosen: str = "",
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> str | None:
-    """Start the job ``compare``: the edit with every candidate; what is known so far is kept under ``compare``.
+    """Start the job ``compare``: make the edit with every candidate; partial results are stored under ``compare``.
 
-    `chosen` is the choice the page offered (see `comparable_edits`); an applied edit is made again in place, a typed
-    one after all live edits. `rows` are the candidates as they were typed.
+    `chosen` is one of `comparable_edits`; an applied edit is made again in place, a typed one after all live edits.
+    `rows` are the candidates as typed.
     """
     lm, under = resident.lm, chosen.partition("/")[0] or None
     earlier = state.live_patches(lm, before=under)
@@ -208,9 +215,9 @@ def compare(
 
 
 def comparable_edits(state: WorkbenchState) -> dict[str, str]:
-    """What can be compared: choice → what it is called. The empty choice is the typed fact, if it is not applied yet.
+    """Return the choices for a comparison with labels; the empty choice is the typed fact, if not applied yet.
 
-    An edit of an applied patch is its entry's id, and, where the patch has several, a stroke and the edit's id.
+    An edit of an applied patch is identified by its entry's id, plus a slash and the edit's id if there are several.
     """
     found: dict[str, str] = {}
     if is_new(state, state.draft):
@@ -224,10 +231,10 @@ def comparable_edits(state: WorkbenchState) -> dict[str, str]:
 
 
 def edit_to_compare(state: WorkbenchState, chosen: str) -> FactEdit:
-    """The edit of a choice.
+    """Return the edit of a choice.
 
     Raises:
-        RequestError: if the typed fact is none, or the choice names an edit that is gone.
+        RequestError: if the typed fact is invalid, or the chosen edit no longer exists.
     """
     if not chosen:
         return edit_from_draft(state.draft)
@@ -236,13 +243,13 @@ def edit_to_compare(state: WorkbenchState, chosen: str) -> FactEdit:
     for edit in () if entry is None else entry.patch.edits:
         if edit_id in ("", edit.id):
             return edit
-    raise RequestError("This edit is not in the ledger any more. Choose another one.")
+    raise RequestError("This edit is no longer in the ledger. Choose another one.")
 
 
 def comparison_fingerprint(
     state: WorkbenchState, resident: Resident, edit: FactEdit, candidates: Sequence[Candidate], *, under: str | None
 ) -> str:
-    """Of everything a comparison depends on."""
+    """Return the fingerprint of everything a comparison depends on."""
     live = [item.id for item in state.live(resident.lm, before=under)]
     columns = [
         (candidate.label, candidate.editor.name, config_to_mapping(candidate.config)) for candidate in candidates
@@ -251,7 +258,7 @@ def comparison_fingerprint(
 
 
 def is_new(state: WorkbenchState, draft: FactDraft) -> bool:
-    """Whether something was typed that is not applied already; texts that are no edit yet count as new."""
+    """Return whether the typed fact is not applied yet; incomplete texts count as new."""
     if draft.is_blank:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Streamlit blocks of the pages that look inside an edit."""
+"""Streamlit blocks of the inspection pages."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import streamlit as st
 
 from kgmet.base.progress import Progress
 from workbench import wording
+from workbench.running import jobs
+from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
 from workbench.shared import inspect_actions, panels
 from workbench.state.session import WorkbenchState
@@ -18,12 +20,12 @@ __all__ = ["focus_picker", "is_dark", "looked_up", "reading_help"]
 
 
 def is_dark() -> bool:
-    """Whether the page has a dark background; light while nobody knows."""
+    """Return whether the page has a dark background; light if unknown."""
     return getattr(st.context.theme, "type", None) == "dark"
 
 
 def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
-    """Which edit to look at; stops the page with a hint while there is none that fits the resident model."""
+    """Return the chosen edit; stop the page with a hint if none fits the resident model."""
     panels.require_stack(state)
     told = [entry for entry in state.stack if entry.edit is not None]
     fitting = [entry for entry in told if entry.patch.model_fingerprint == resident.lm.fingerprint]
@@ -47,12 +49,23 @@ def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
 
 
 def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str) -> Any:
-    """The result of this name; made now if it is not there, the page showing how far that is and stopping."""
+    """The result of this name; made now if it is not there, the page showing how far that is and stopping.
+
+    What is still being looked at for an earlier choice is stopped first.
+    """
     result = state.result(name)
     if result is not None and not result.is_stale(made_from):
         return result.value
+    left: set[str] = st.session_state.setdefault("looks~", set())
     job = inspect_actions.look_job(state, name, made_from)
-    if job is None:
+    other = inspect_actions.look_under_way(state)
+    if other is not None and other is not job:
+        left.add(other.id)
+        jobs.cancel(other.id)
+        st.caption("Stopping what was looked at before.")
+        panels.job_panel(other, can_cancel=False)
+        st.stop()
+    if job is None or job.state is JobState.DONE or (job.is_finished and job.id in left):
         panels.message(inspect_actions.start_look(state, name, work, made_from=made_from, title=title), kind="info")
         job = inspect_actions.look_job(state, name, made_from)
     if job is not None and not job.is_finished:
@@ -68,5 +81,5 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
 
 
 def reading_help(text: str) -> None:
-    """One sentence on how to read the figure above or below."""
+    """Show one sentence on how to read a figure."""
     st.caption(f":material/visibility: {text}")

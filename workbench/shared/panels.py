@@ -1,4 +1,4 @@
-"""Small Streamlit blocks that several pages use."""
+"""Small Streamlit blocks shared by several pages."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ __all__ = [
 
 _POLL_SECONDS = 1.0
 _SERVER = "server"
-"""Whose the job is that loads the model for everybody."""
+"""Owner id of the job that loads the model for all sessions."""
 
 
 def title(text: str, about: str) -> None:
-    """The page's heading and one sentence on what it is for."""
+    """Show the page's heading and one sentence on its purpose."""
     st.title(text, anchor=False)
     st.caption(about)
 
 
 def follow(key: str, value: str) -> None:
-    """Let a text widget show `value` where that changed elsewhere, and leave alone what is being typed into it.
+    """Make a text widget show `value` if that changed elsewhere, without overwriting what is being typed.
 
-    Writing a widget's state on every run would wipe out what a person types in one field while a run that another
-    field caused is still under way.
+    Writing a widget's state on every run would delete text typed into one field while a run caused by another field is
+    still active.
     """
     state, last = st.session_state, f"{key}~"
     if key not in state or (state.get(last) != value and state[key] != value):
@@ -56,7 +56,7 @@ def follow(key: str, value: str) -> None:
 
 
 def page_link(name: str, label: str, *, icon: str) -> None:
-    """A link to the page `pages/{name}.py`; nothing where that page does not exist or runs on its own."""
+    """Show a link to `pages/{name}.py`; nothing if that page does not exist or runs on its own."""
     try:
         st.page_link(f"../pages/{name}.py", label=label, icon=f":material/{icon}:")
     except StreamlitPageNotFoundError:
@@ -64,12 +64,12 @@ def page_link(name: str, label: str, *, icon: str) -> None:
 
 
 def theme() -> str:
-    """``light`` or ``dark``: what the browser shows."""
+    """Return the browser's theme, ``light`` or ``dark``."""
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def message(text: str | None, *, kind: str = "error") -> None:
-    """Show a message exactly as it is (labels in it may hold Markdown or HTML); nothing for ``None``."""
+    """Show a message as literal text (labels in it may contain Markdown or HTML); nothing for ``None``."""
     if text:
         box = {"error": st.error, "warning": st.warning, "info": st.info, "success": st.success}[kind]
         icons = {"error": "error", "warning": "warning", "info": "info", "success": "check_circle"}
@@ -77,7 +77,7 @@ def message(text: str | None, *, kind: str = "error") -> None:
 
 
 def require_model() -> Resident:
-    """The resident model; while there is none it is loaded as a job, and the page shows how far that is and stops."""
+    """Return the resident model; if there is none, load it as a job, show progress and stop the page."""
     holder = model_holder()
     if holder.resident is not None:
         return holder.resident
@@ -108,7 +108,7 @@ def require_stack(state: WorkbenchState) -> None:
 
 
 def choose_entry(state: WorkbenchState) -> StackEntry:
-    """Which of the session's edits the page looks at; needs at least one (`require_stack`)."""
+    """Let the user choose one of the session's edits and return it; needs at least one (`require_stack`)."""
     entries = {entry.id: entry for entry in state.stack if entry.edit is not None}
     focus = state.focus
     assert focus is not None
@@ -130,7 +130,7 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
 
 
 def choose_edit(state: WorkbenchState, entry: StackEntry) -> FactEdit:
-    """Which edit of a patch the page looks at; asks only where there are several. The patch must have one."""
+    """Let the user choose an edit of a patch if there are several, and return it. The patch must have one."""
     edits = entry.patch.edits
     chosen = state.edit_of(entry) or edits[0]
     if len(edits) == 1:
@@ -151,17 +151,17 @@ def choose_edit(state: WorkbenchState, entry: StackEntry) -> FactEdit:
 
 
 def stale_note(is_stale: bool) -> None:
-    """Say that what follows was made from other inputs; give its container the key ``stale`` for the grey."""
+    """Show that the following result has outdated inputs; its container's key ``stale`` makes it grey."""
     if is_stale:
         st.caption(f":material/history: {wording.STALE}")
 
 
 def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
-    """How far a job is, redrawn every second until it ends; then the whole page runs again.
+    """Show a job's progress, redrawn every second until it ends; then rerun the whole page.
 
     Args:
         job: an unfinished job.
-        draw: draws more from it, for example its curve.
+        draw: shows more of it, for example its curve.
         can_cancel: whether to offer Stop.
     """
 
@@ -179,7 +179,7 @@ def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel
 
 
 def job_result(job: Job | None) -> None:
-    """Say how a finished job of this session ended, if it did not end well."""
+    """Show how a finished job of this session ended, if it failed or was stopped."""
     if job is None or not job.is_finished or job.state is JobState.DONE:
         return
     message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")

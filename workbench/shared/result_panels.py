@@ -1,4 +1,4 @@
-"""What an edit did, and taking it back: the result in words and side by side, undo, redo, and the proof of an undo."""
+"""Result of an edit in words and side by side, undo, redo, and the check after an undo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["details", "history", "result", "undo_buttons", "undone"]
 
 
 def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
-    """Undo and redo, with what they would act on."""
+    """Show Undo and Redo, with the edits they act on."""
 
     def take_off() -> None:
         st.session_state["undo-said"] = actions.undo(state)
@@ -57,7 +57,7 @@ def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
 
 
 def history(state: WorkbenchState, lm: LoadedLM) -> None:
-    """The newest edit's result; after an undo, the proof that everything is as it was."""
+    """Show the newest edit's result or, after an undo, the check that every answer is unchanged."""
     if st.session_state.get("undo-shown") and state.redo:
         undone(state, lm)
         return
@@ -71,7 +71,7 @@ def history(state: WorkbenchState, lm: LoadedLM) -> None:
 
 
 def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
-    """An applied edit in plain words, the answers before and after, and what the model says if it is told instead."""
+    """Show an applied edit: a summary, answers before and after, and the answers of the told model."""
     report = entry.report
     if report is None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
@@ -90,7 +90,7 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
 
 
 def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit | None) -> None:
-    """The third column: ask the model without this edit, told the fact."""
+    """Show the third column: the model without this edit, told the fact."""
     job = state.job("told")
     if job is not None and not job.is_finished:
         job_panel(job)
@@ -110,7 +110,7 @@ def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit
 
 
 def details(state: WorkbenchState, lm: LoadedLM) -> None:
-    """What follows from the newest edit, clause by clause, and its search."""
+    """Show the newest edit's consequences and its search."""
     entry = state.stack[-1] if state.stack else None
     if entry is None or entry.report is None or (st.session_state.get("undo-shown") and state.redo):
         return
@@ -124,7 +124,7 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
     n = 1 + len(report.consequences)
     answers: Sequence[Answer | None] = [None] * len(report.before_answers) if told is None else told.told.answers
     if report.multi_hop:
-        st.caption(f"Questions over several facts, asked as a person asks. {wording.VERDICT_HELP}")
+        st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
         st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
     if report.consequences:
         st.caption("What follows, as a text to continue, in words that were not optimised.")
@@ -161,12 +161,12 @@ def _in_words(report: EditReport) -> str:
 
 
 def percent_of(value: float | None) -> str:
-    """A probability inside Markdown."""
+    """Format a probability for Markdown."""
     return wording.safe(wording.percent(value))
 
 
 def undone(state: WorkbenchState, lm: LoadedLM) -> None:
-    """After an undo: the same questions again, and whether each number is the very one of before."""
+    """Show, after an undo, the same questions again and whether each number is identical."""
     if not state.redo:
         return
     entry = state.redo[-1]

@@ -1,4 +1,4 @@
-"""What a model is told instead of being edited: the choice, the sentences, the job that asks an edit's questions."""
+"""Telling the model a fact in context instead of editing it: the choice, the sentences and the job."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = ["Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "tol
 
 _RESULT = "told"
 _MOST = 12
-"""Sentences of an edit besides the fact itself; as many as the report card tells."""
+"""Most sentences of an edit besides the fact itself, as in the report card."""
 
 
 class Telling(Enum):
-    """What is told. The value is what people read."""
+    """What is told. The value is the display text."""
 
     FACT = "the fact"
     """The edit as one sentence."""
     GRAPH = "with the graph's facts"
-    """The same, and every fact of the graph that what follows rests on: the model has to put them together."""
+    """The same, and every fact of the graph behind the consequences; the model must combine them."""
     FOLLOWS = "with all that follows"
-    """The same, and every consequence in words: the answers themselves."""
+    """The same, and every consequence in words, which states the answers."""
     NOTHING = "nothing"
     """No third column."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToldEdit:
-    """The answers to the questions of one edit's report, in their order, of the model that was told."""
+    """Answers of the told model to the questions of one edit's report, in order."""
 
     entry_id: str
     telling: Telling
@@ -50,7 +50,7 @@ class ToldEdit:
 
 
 def what_is_told(contexts: Iterable[EditContext], telling: Telling) -> tuple[str, ...]:
-    """The sentences, in order; none where nothing is told."""
+    """Return the told sentences, in order; none if nothing is told."""
     if telling is Telling.NOTHING:
         return ()
     found: list[str] = []
@@ -64,7 +64,7 @@ def what_is_told(contexts: Iterable[EditContext], telling: Telling) -> tuple[str
 
 
 def choose_telling(key: str, *, offers: Iterable[Telling] = Telling) -> Telling:
-    """What the unedited model is told, in one row of buttons."""
+    """Let the user choose what the unedited model is told, in one row of buttons."""
     options = list(offers)
     chosen = st.segmented_control(
         "Tell it instead",
@@ -79,7 +79,7 @@ def choose_telling(key: str, *, offers: Iterable[Telling] = Telling) -> Telling:
 
 
 def form_caption(sentences: Sequence[str]) -> None:
-    """The exact form of what is asked, in words and as text."""
+    """Show the exact form of the question, in words and as text."""
     n = len(sentences)
     st.caption(
         f"Told: {'this sentence stands' if n == 1 else f'these {n} sentences stand'} before the question, in the same "
@@ -89,7 +89,7 @@ def form_caption(sentences: Sequence[str]) -> None:
 
 
 def tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, telling: Telling) -> str | None:
-    """Start the job ``told``: the questions of an edit's report to the model without it, told the facts."""
+    """Start the job ``told``: ask an edit's questions of the model without the edit, told the facts."""
     report, config = entry.report, state.config
     if report is None or entry.edit is None:
         return "Nothing was measured when this edit was made. Ask it on the Probe page."
@@ -107,7 +107,7 @@ def tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, telling: Tellin
 
 
 def told_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> ToldEdit | None:
-    """What was answered to this edit's questions, if it was asked and nothing under the edit has changed since."""
+    """Return the told model's answers to this edit's questions, if they are still valid."""
     known = state.result(_RESULT)
     if known is None or known.is_stale(_made_from(state, lm, entry)):
         return None

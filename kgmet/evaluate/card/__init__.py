@@ -1,1 +1,1 @@
-"""The report card: what one edit, or a few, does to a model, row by row, beside two baselines that write nothing."""
+"""Report card: effects of one or a few edits, row by row, beside two baselines that write nothing."""

@@ -1,4 +1,4 @@
-"""`card_questions`: everything one edit is asked, by row, and the sentences that tell a model the edit instead."""
+"""`card_questions`: all questions about one edit, by row, and the sentences that state the edit in context."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["AskedItem", "CardConfig", "card_questions", "told", "told_sentences"
 _IRRELEVANT = "Rivers begin as small streams in the hills and grow wider on their way to the sea."
 """The sentence of the irrelevant context."""
 _CONTINUED = ("{} is known for", "The best way to spend a free afternoon is")
-"""Beside the edit's own prompt, what is continued at length; the last has nothing to do with the edit."""
+"""Prompts that are continued at length besides the edit's own; the last is unrelated to the edit."""
 _ROW_OF = {
     "rewrite": "efficacy",
     "paraphrase": "paraphrase",
@@ -44,7 +44,7 @@ _ROW_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class CardConfig:
-    """How much is asked for each edit, and how long the texts are."""
+    """Number of questions per edit, and lengths of texts."""
 
     n_consequences: int = 8
     n_reversal: int = 3
@@ -54,15 +54,15 @@ class CardConfig:
     n_later_hops: int = 12
     n_multi_hop: int = 6
     answer_tokens: int = 24
-    """Longest answer in chat."""
+    """Longest answer in chat, in tokens."""
     continued_tokens: int = 60
-    """Length of the continuations for fluency and repetition; 0 leaves both out."""
+    """Length in tokens of the continuations for fluency and repetition; 0 leaves both out."""
     in_context: bool = True
-    """Whether the two baselines that only tell the model the fact are asked: about as much again."""
+    """Whether the two baselines that only state the fact in context are asked too, which doubles the work."""
     text_tokens: int = 300
-    """About how many tokens of text divergence and perplexity are measured on; 0 leaves both out."""
+    """Approximate number of tokens for divergence and perplexity; 0 leaves both out."""
     n_worst: int = 5
-    """Most examples kept for a row."""
+    """Most examples per row."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -73,7 +73,7 @@ class CardConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedItem:
-    """One question of one row. `edit` is the place of the edit; `place` numbers a choice's options from 0."""
+    """One question of one row. `edit` is the index of the edit; `place` numbers a choice's options from 0."""
 
     row: str
     edit: int
@@ -111,13 +111,13 @@ def card_questions(
 
 
 def told_sentences(context: EditContext, catalogue: RelationCatalogue, *, most: int = 12) -> tuple[str, ...]:
-    """Return the fact as a sentence, then a sentence for each triple that what follows from the edit rests on."""
+    """Return the fact as a sentence, then a sentence for each triple behind the edit's consequences."""
     graph = graph_sentences(context.edit, context.consequences, catalogue)
     return (fact_sentence(context.edit), *graph[:most])
 
 
 def told(question: Question, sentences: Sequence[str]) -> Question:
-    """Return the question with the sentences before it."""
+    """Put the sentences before the question."""
     return told_question(question, sentences)
 
 
@@ -218,8 +218,8 @@ def _choice(
         return
     new = context.edit.new_object
     text = plain_question(context.edit, context.subject, spec)
-    # The new object stands at each place once: a model that always says A is right once in three. With a context, the
-    # orders take turns.
+    # The new object is at each position once, so a model that always says A is right once in three. With a context, the
+    # orders alternate.
     orders = ((new, old, other), (other, new, old), (old, other, new))
     for turn, (key, sentence) in enumerate(_contexts(context, old), start=number):
         for options in orders if not key else orders[turn % 3 :][:1]:

@@ -1,4 +1,4 @@
-"""From answers to cells: what each row counts, and which answers are worst."""
+"""Cells of a card from answers: counts of each row, and its worst answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kgmet.measure.verdict import Verdict, names_only
 __all__ = ["answer_row", "entropy_row", "is_negation_kept", "repetition_row"]
 
 _TOLERANCE = 0.01
-"""Nats per token by which the new object may become likelier after a negation: rounding, and nothing to speak of."""
+"""Tolerance, in nats per token, for a likelier new object after a negation (rounding)."""
 _WORST_FIRST = {Verdict.NO: 0, Verdict.PREFERS: 1, Verdict.SAYS: 2}
 
 
@@ -60,7 +60,7 @@ def answer_row(
 
 
 def is_negation_kept(before: Answer, after: Answer) -> bool:
-    """Whether a negated prompt does not go on with the new object, nor is that likelier than in the unedited model."""
+    """Return whether a negated prompt neither continues with the new object nor makes it likelier than before."""
     assert before.expected is not None
     assert after.expected is not None
     is_likelier = after.expected.mean_logprob > before.expected.mean_logprob + _TOLERANCE
@@ -108,7 +108,7 @@ def _cell(verdicts: Sequence[Verdict], *, note: str) -> Cell:
 
 
 def _note(key: str, before: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """What the verdicts of a row leave out."""
+    """Describe what the verdicts of a row leave out."""
     if not answers:
         return ""
     if key == "negation":

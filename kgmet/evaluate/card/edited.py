@@ -1,4 +1,4 @@
-"""`EditedModel`: a model and the same model edited, however it was edited, asked side by side."""
+"""`EditedModel`: a model and its edited version, from any method, asked side by side."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from kgmet.write.patch import EditPatch, attached_updates, check_patch
 __all__ = ["EditedModel"]
 
 _BATCH, _TREE = 256, 1280
-"""Questions asked together, and most tokens of a tree of them: few trees, because a step of writing reads every weight,
-however few tokens it writes."""
+"""Questions per batch, and most tokens per tree: few trees, because each generation step reads every weight."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditedModel:
-    """The model as it was (`base`), and the one to be judged: `lm` with `side` attached.
+    """The unedited model (`base`), and the one to judge: `lm` with `side` attached.
 
-    `name` says what was done, `edits` which facts it carries out where that is known. For a patch `lm` is `base`.
+    `name` describes the method, `edits` the edited facts, if known. For a patch `lm` is `base`.
     """
 
     base: LoadedLM
@@ -41,7 +40,7 @@ class EditedModel:
 
     @classmethod
     def of_patches(cls, lm: LoadedLM, patches: Sequence[EditPatch], *, name: str = "") -> EditedModel:
-        """Judge patches that are attached together.
+        """Judge patches attached together.
 
         Raises:
             StaleArtifactError: if one was made for another model.
@@ -80,10 +79,10 @@ class EditedModel:
 
     @classmethod
     def of_models(cls, base: LoadedLM, edited: LoadedLM, *, edits: Sequence[FactEdit]) -> EditedModel:
-        """Judge a checkpoint beside the one it was made from.
+        """Judge a checkpoint beside its original.
 
         Raises:
-            StaleArtifactError: if the two do not read texts as the same tokens.
+            StaleArtifactError: if the two tokenise texts differently.
         """
         text = "The Eiffel Tower, 1889: “Où?” – here. 東京"
         vocabularies = [(one.n_token, _tokens(one.tokenizer, text)) for one in (base, edited)]
@@ -95,13 +94,13 @@ class EditedModel:
         return cls(base=base, lm=edited, name=edited.name, edits=tuple(edits))
 
     def attached(self) -> AbstractContextManager[None]:
-        """The edited model, `lm`, for the length of a ``with``."""
+        """Attach the edit to `lm` for the length of a ``with``."""
         return self.side(None)
 
     def answers(
         self, questions: Sequence[Question], *, decoding: Decoding, progress: Progress | None = None
     ) -> Sequence[list[Answer]]:
-        """Return what the model answers before and after; one model's two sides share each pass."""
+        """Return the answers before and after; two sides of one model share each pass."""
         if self.lm is self.base:
             return _asked(self.base, questions, [unchanged, self.side], decoding, progress)
         return [
@@ -112,7 +111,7 @@ class EditedModel:
     def unedited_answers(
         self, questions: Sequence[Question], *, decoding: Decoding, progress: Progress | None = None
     ) -> list[Answer]:
-        """Return what the unedited model answers."""
+        """Return the unedited model's answers."""
         return _asked(self.base, questions, [unchanged], decoding, progress)[0]
 
 

@@ -1,4 +1,4 @@
-"""A report card as one HTML file that opens without a network; every text in it is escaped."""
+"""A report card as one self-contained HTML file with escaped texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 
 
 def card_html(card: ReportCard) -> str:
-    """Return the page: the table, and behind each row's name what it measures and its worst answers."""
+    """Return the page: the table, with the meaning and the worst answers of each row in its details."""
     head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
     body = "".join(_row(row, card.columns) for row in card.rows)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))

@@ -1,4 +1,4 @@
-"""`make_card`: ask everything, in as few passes as it takes, and put the answers into a `ReportCard`."""
+"""`make_card`: ask all questions in few passes and make a `ReportCard` of the answers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from kgmet.measure.question import Question
 __all__ = ["make_card"]
 
 _SHORT_TOKENS = 4
-"""Enough for a letter, or for yes or no."""
+"""Tokens for a letter, or for yes or no."""
 _STAYING_TOKENS = 8
-"""Only the first clause of what must stay is compared."""
+"""Tokens for facts that must stay, of which only the first clause is compared."""
 _ROOM_TO_ANSWER = 16
-"""Tokens that must be left for an answer."""
+"""Fewest tokens left for an answer."""
 _OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _CardDecoding(Decoding):
-    """Greedy, and no longer than each row needs."""
+    """Greedy decoding with the length that each row needs."""
 
     only_judged: bool = True
     lengths: Mapping[Question, int] = field(default_factory=dict)
@@ -56,14 +56,14 @@ def make_card(
     config: CardConfig | None = None,
     progress: Progress | None = None,
 ) -> ReportCard:
-    """Score one edit, or several that are in the model together, beside telling the model the fact.
+    """Score one edit, or several in the model together, beside stating the fact in context.
 
     Args:
         edited: the model before and after.
-        edits: the facts to ask about; by default those that `edited` knows of.
-        store: the graph that consequences and neighbours come from; without one most rows are empty.
+        edits: the facts to ask about; by default those of `edited`.
+        store: the graph for consequences and neighbours; without one most rows are empty.
         catalogue: the relations' wordings; by default the bundled ones.
-        config: how much is asked.
+        config: number of questions and lengths of texts.
         progress: receives the steps; can cancel.
 
     Raises:
@@ -124,7 +124,7 @@ def _columns(
     config: CardConfig,
     progress: Progress,
 ) -> dict[str, list[Answer | None]]:
-    """The answers of each column to all items; ``None`` where a column is not asked."""
+    """Return each column's answers to all items; ``None`` if a column is not asked."""
     questions = [item.question for item in items]
     lengths = {item.question: _length(item, config) for item in items}
     decoding = _CardDecoding(lengths=lengths, max_answer_tokens=config.answer_tokens)
@@ -192,7 +192,7 @@ def _rows(
 
 
 def _fitting(edited: EditedModel, items: Sequence[AskedItem], facts: Sequence[tuple[str, ...]]) -> list[AskedItem]:
-    """The items that the models can read with all sentences before them and an answer after them."""
+    """Return the items that fit the models' context with all sentences before and an answer after them."""
     longest = [worded(edited.base, told(item.question, facts[item.edit])) for item in items]
     sizes = [len(ids) for ids in edited.base.tokenizer(longest)["input_ids"]] if longest else []
     room = min(edited.base.context, edited.lm.context) - _ROOM_TO_ANSWER

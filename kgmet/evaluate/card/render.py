@@ -47,13 +47,13 @@ def cell_text(row: Row, cell: Cell) -> str:
 
 
 def n_text(row: Row) -> str:
-    """Return how many prompts, texts or tokens a row rests on; with a condition, of how many."""
+    """Return the number of prompts, texts or tokens of a row, and with a condition the total."""
     n = max((cell.n for cell in row.cells.values()), default=0)
     return f"{n} of {row.n_asked}" if row.spec.condition else str(n)
 
 
 def intro_lines(card: ReportCard) -> list[str]:
-    """Return what was judged, and what stands before the prompts in the in-context columns."""
+    """Return what was judged, and the sentences before the prompts in the in-context columns."""
     lines = [f"Model: {card.model}. Edited by: {card.edited}. Scored in {card.seconds:.1f} s."]
     lines += [f"Fact: {edit}." for edit in card.edits]
     return [*lines, *card.notes]
@@ -156,7 +156,7 @@ def _number(value: float, is_share: bool) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A text as it stands, wherever it comes from: no sign of it means anything in Markdown or HTML."""
+    """Escape a text so that nothing in it has a meaning in Markdown or HTML."""
     for sign in "\\`*_{}[]<>#|~":
         text = text.replace(sign, f"&#{ord(sign)};" if sign in "<>" else f"\\{sign}")
     return text

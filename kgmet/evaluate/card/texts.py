@@ -1,4 +1,4 @@
-"""How an edit changes running text: divergence, perplexity, entropy and repetition."""
+"""Effect of an edit on running text: divergence, perplexity, entropy and repetition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, kw_only=True)
 class TextLoss:
-    """One text: its `n` predicted tokens, and summed over them in nats the loss before and after and the divergence."""
+    """One text: its `n` predicted tokens, and their summed losses before and after and divergence, in nats."""
 
     n: int
     before: float
@@ -34,10 +34,10 @@ class TextLoss:
 
 
 def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
-    """Return texts of about `n_token` tokens, and where they are from.
+    """Return texts of about `n_token` tokens, and a description of their source.
 
-    The passages written for this project come first. What is missing is taken from the corpus that the key statistics
-    are measured on, which flatters editors that use these statistics; the description says so.
+    The passages written for this project come first. Further text is taken from the corpus of the key statistics, which
+    favours editors that use these statistics; the description says so.
     """
     found: list[str] = []
     count = 0
@@ -56,7 +56,7 @@ def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
 
 
 def text_losses(edited: EditedModel, texts: Sequence[str], *, batch_size: int = 8) -> list[TextLoss]:
-    """Return loss and divergence of each text; its first token is given."""
+    """Compute loss and divergence of each text; its first token is given."""
     rows = [row.ids for row in encode_texts(edited.base, texts)]
     order = sorted((n for n, row in enumerate(rows) if len(row) > 1), key=lambda n: len(rows[n]))
     found: dict[int, TextLoss] = {}
@@ -76,7 +76,7 @@ def text_losses(edited: EditedModel, texts: Sequence[str], *, batch_size: int = 
 
 
 def divergence_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:
-    """Mean KL per token; the interval takes texts, not tokens, for independent."""
+    """Return the mean KL per token; the interval treats texts, not tokens, as independent."""
     if not losses:
         return Cell()
     mean, error, n = _mean_per_token([loss.divergence if is_after else 0.0 for loss in losses], losses)
@@ -84,7 +84,7 @@ def divergence_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:
 
 
 def perplexity_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:
-    """Exp of the mean loss per token, with its standard error (delta method) in the note."""
+    """Return the perplexity, with its standard error (delta method) in the note."""
     if not losses:
         return Cell()
     mean, error, n = _mean_per_token([loss.after if is_after else loss.before for loss in losses], losses)
@@ -94,7 +94,7 @@ def perplexity_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:
 
 
 def repetition(text: str) -> float | None:
-    """Share of a text's trigrams of words and signs that occurred before in it; ``None`` for fewer than three words."""
+    """Return the share of repeated trigrams of words and signs; ``None`` for fewer than three words."""
     words = _WORD.findall(text)
     trigrams = list(zip(words, words[1:], words[2:], strict=False))
     return 1 - len(set(trigrams)) / len(trigrams) if trigrams else None
@@ -111,7 +111,7 @@ def _mean_per_token(sums: Sequence[float], losses: Sequence[TextLoss]) -> tuple[
 
 
 def _table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities (n_token, d_vocab) of every next token of the rows one after the other, and the tokens."""
+    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens."""
     with torch.no_grad():
         ids, mask = left_padded([list(row) for row in rows], device=lm.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)

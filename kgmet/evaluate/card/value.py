@@ -15,7 +15,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One model, or one way of telling it the fact."""
+    """One model, or one way of stating the fact in context."""
 
     key: str
     label: str
@@ -36,14 +36,14 @@ COLUMNS: tuple[Column, ...] = (
         definition="the same with the sentences that the graph retrieves for the edit after the fact",
     ),
 )
-"""In the order in which they are shown."""
+"""All columns, in display order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowSpec:
-    """What a row measures. `unit` is ``share`` where answers are counted, `better` is ``higher`` or ``lower``.
+    """Definition of a row. `unit` is ``share`` if answers are counted, `better` is ``higher`` or ``lower``.
 
-    `condition` says which prompts are counted, where not all are.
+    `condition` says which prompts are counted, if not all are.
     """
 
     key: str
@@ -162,15 +162,15 @@ ROWS: Mapping[str, RowSpec] = {
         ),
     )
 }
-"""By key, in the order in which they are shown."""
+"""All rows by key, in display order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A number, how many prompts, texts or tokens it rests on, and its 95 % interval.
+    """A value with its number of prompts, texts or tokens, and its 95 % interval.
 
-    `value` is ``None`` where nothing was measured. Of rows that count answers, `said`, `preferred` and `no` are the
-    counts of the three verdicts, and `value` is the share said. `note` adds what does not fit into a number.
+    `value` is ``None`` if nothing was measured. In rows that count answers, `said`, `preferred` and `no` are the counts
+    of the three verdicts, and `value` is the share said. `note` adds remarks.
     """
 
     value: float | None = None
@@ -184,7 +184,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One prompt and what each column answers, for people to read. `verdicts` and `answers` are by column."""
+    """One prompt with the answers of each column, for display. `verdicts` and `answers` are by column."""
 
     edit: str
     prompt: str
@@ -197,7 +197,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row: what it measures, a cell for each column, and the worst answers of the edited model.
+    """One row: its definition, a cell for each column, and the worst answers of the edited model.
 
     `n_asked` counts the prompts before the condition.
     """
@@ -209,17 +209,17 @@ class Row:
 
     @property
     def spec(self) -> RowSpec:
-        """What the row measures."""
+        """The row's definition."""
         return ROWS[self.key]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCard:
-    """The report card of one edit or of several that are in the model together.
+    """The report card of one edit, or of several in the model together.
 
-    `model` and `edited` name the model and what was done to it; `edits` are the facts as sentences; `facts` are the
-    sentences put before the prompts in the in-context columns, one tuple an edit, the fact itself first. `texts` says
-    on what divergence and perplexity were measured, `seconds` how long scoring took.
+    `model` and `edited` name the model and the editing method; `edits` are the facts as sentences. `facts` are the
+    sentences before the prompts in the in-context columns, one tuple per edit, the fact itself first. `texts` describes
+    the texts of divergence and perplexity; `seconds` is the scoring time.
     """
 
     model: str
@@ -233,7 +233,7 @@ class ReportCard:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns in which anything was measured."""
+        """The columns with measurements."""
         return tuple(column for column in COLUMNS if any(row.cells[column.key].value is not None for row in self.rows))
 
     def row(self, key: str) -> Row:
@@ -241,7 +241,7 @@ class ReportCard:
         return next(row for row in self.rows if row.key == key)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, with what rows and columns mean written out."""
+        """Return plain JSON values, including the meaning of rows and columns."""
         return {
             "format": _FORMAT,
             "model": self.model,
@@ -268,7 +268,7 @@ class ReportCard:
         """Read what `to_json` made.
 
         Raises:
-            BrokenArtifactError: if the mapping is no report card of this version.
+            BrokenArtifactError: if the mapping is not a report card of this version.
         """
         try:
             if data["format"] != _FORMAT or any(row["key"] not in ROWS for row in data["rows"]):
@@ -284,7 +284,7 @@ class ReportCard:
                 rows=tuple(_row_from(row) for row in data["rows"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenArtifactError(f"This is no report card: {error!r}. Make it again.") from error
+            raise BrokenArtifactError(f"This is not a report card: {error!r}. Make it again.") from error
 
 
 def _row_from(data: Mapping[str, Any]) -> Row:

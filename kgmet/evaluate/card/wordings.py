@@ -1,7 +1,7 @@
-"""Sentences, negated prompts, yes/no questions, choices and reversed questions of a fact, by rules of grammar.
+"""Sentences, negated prompts, yes/no questions, choices and reversed questions of a fact, by grammar rules.
 
-The catalogue has a negated and a yes/no form for every relation. Where a relation is not in it, the forms are derived
-from the edit's own prompt, or there are none: a form that might read badly is left out.
+The catalogue has a negated and a yes/no form for every relation. For other relations the forms are derived from the
+edit's own prompt; forms that might read badly are left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def old_sentence(edit: FactEdit, old: str) -> str:
 
 
 def negated_prompts(edit: FactEdit, subject: Entity, spec: RelationSpec | None) -> tuple[str, ...]:
-    """Return prompts that the object must not continue: the catalogue's, and those made of statements by one rule.
+    """Return prompts that the object must not continue: the catalogue's, and statements negated by one rule.
 
     ``{} is located in`` becomes ``{} is not located in``, ``The capital of {} is`` becomes ``The capital of {} is
     not``. A wording with another verb gives none.
@@ -46,7 +46,7 @@ def negated_prompts(edit: FactEdit, subject: Entity, spec: RelationSpec | None) 
 
 
 def yes_no_question(edit: FactEdit, subject: Entity, obj: str, spec: RelationSpec | None) -> str | None:
-    """Return a question that an object makes true or false; the edit's own prompt stands in for unknown relations."""
+    """Return a yes/no question about an object; unknown relations use the edit's own prompt."""
     if spec is not None:
         return _filled(spec.yes_no.replace("{object}", obj), edit, subject)
     if edit.template.endswith("?"):
@@ -64,7 +64,7 @@ def plain_question(edit: FactEdit, subject: Entity, spec: RelationSpec | None) -
 
 
 def choice_question(question: str, options: Sequence[str]) -> str:
-    """Return a question with lettered options, of which the last is that one does not know.
+    """Return a question with lettered options; the last one is "not sure".
 
     Raises:
         ValueError: if there are not exactly three options.
@@ -76,13 +76,13 @@ def choice_question(question: str, options: Sequence[str]) -> str:
 
 
 def reversed_question(spec: RelationSpec, obj: str) -> str | None:
-    """Return a question from the object to the subject, of the first wording that begins with its subject.
+    """Return a question from the object to the subject, made from the first wording that begins with its subject.
 
-    ``{} is located in the city of`` becomes ``What is located in the city of Rome?``; who, which and what go by the
-    kinds of subject that the relation takes. A relation without such a wording gives none.
+    ``{} is located in the city of`` becomes ``What is located in the city of Rome?``; who, which and what depend on the
+    relation's subject types. A relation without such a wording gives ``None``.
     """
     usable = [text for text in spec.cloze if _IS_SUBJECT.match(text) and "," not in text and not text.endswith(" a")]
-    # "Which river is a river that flows through" says the kind twice; another wording is better.
+    # "Which river is a river that flows through" repeats the type; another wording is better.
     usable.sort(key=lambda text: _SAYS_KIND.match(text) is not None)
     return f"{_asked_for(spec)} {_IS_SUBJECT.sub('', usable[0])} {obj}?" if usable else None
 
@@ -107,12 +107,12 @@ def _negated(templates: Iterable[str]) -> Iterable[str]:
 
 
 def _filled(template: str, edit: FactEdit, subject: Entity) -> str:
-    """A template with the subject as typed where it is the edit's own, else as it reads in the slot."""
+    """Fill a template with the subject: as typed in the edit's own prompt, else as it reads in the slot."""
     return template.replace("{}", edit.subject if template == edit.template else in_slot(template, subject), 1)
 
 
 def _inside(edit: FactEdit, subject: Entity) -> str:
-    """The edit's prompt inside a sentence, its first word in lower case unless it is a name."""
+    """Return the edit's prompt inside a sentence, its first word in lower case unless it is a name."""
     before, _, after = edit.template.partition("{}")
     if before.strip():
         first, _, rest = before.partition(" ")

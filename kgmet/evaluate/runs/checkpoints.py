@@ -14,6 +14,8 @@ from kgmet.measure.general import TASKS, bundled_passages, drift_states, find_ta
 
 __all__ = ["UNRELATED", "Checkpointer"]
 
+_N_CASE = 20
+"""Most edited cases asked again at a checkpoint, spread evenly over those so far: a trend, not a score."""
 UNRELATED = (
     "Two plus two equals",
     "The opposite of hot is",
@@ -73,11 +75,10 @@ class Checkpointer:
 
     def _quality(self, edited: Sequence[EvalCase]) -> dict[str, dict[str, int]]:
         """Count by kind: prompts, and those whose expected answer is preferred and first."""
-        wanted = self._settings.checkpoint_cases
-        if not edited or not wanted:
+        if not edited:
             return {}
-        step = max(1, len(edited) / wanted)
-        sample = [edited[int(n * step)] for n in range(min(wanted, len(edited)))]
+        step = max(1, len(edited) / _N_CASE)
+        sample = [edited[int(n * step)] for n in range(min(_N_CASE, len(edited)))]
         scores = score_cases(
             self._lm, sample, config=ScoreConfig(free_tokens=0, n_generation=0, answer_tokens=0, chain_of_thought=False)
         )

@@ -29,6 +29,8 @@ __all__ = ["AskScore", "CaseScore", "ScoreConfig", "question_of", "says_expected
 
 _BATCH = 64
 """Texts continued in one batch; a step reads every weight once per batch."""
+_GENERATION_TOP_K = 5
+"""Texts for fluency and consistency are sampled from the five likeliest tokens, as in the ROME code."""
 _STAYING_TOKENS = 8
 """Longest continuation, in tokens, if only its first clause is compared with the unedited model's."""
 
@@ -43,8 +45,6 @@ class ScoreConfig:
     """Most generation prompts per case that are continued; 0 leaves out fluency and consistency."""
     generation_tokens: int = 100
     """Length of these texts in tokens; the ROME code uses 100."""
-    generation_top_k: int = 5
-    """Sampling from the k likeliest tokens; the ROME code uses 5."""
     generation_interval: int = 1
     """Generate text for every N-th case only."""
     n_multi_hop: int = 4
@@ -62,7 +62,6 @@ class ScoreConfig:
             "free_tokens",
             "n_generation",
             "generation_tokens",
-            "generation_top_k",
             "n_multi_hop",
             "answer_tokens",
         ):
@@ -221,7 +220,7 @@ def _texts(
     """Generate the (prompt, continuation) pairs of each case; each distinct prompt is continued once."""
     if not config.n_generation or not config.generation_tokens:
         return [()] * len(cases)
-    how = Continuation(max_new_tokens=config.generation_tokens, top_k=config.generation_top_k)
+    how = Continuation(max_new_tokens=config.generation_tokens, top_k=_GENERATION_TOP_K)
     chosen = [
         tuple(dict.fromkeys(case.generation_prompts))[: config.n_generation]
         if place % config.generation_interval == 0

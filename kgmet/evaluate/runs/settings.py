@@ -49,16 +49,13 @@ class RunSettings:
     """Folder of cola.json, mrpc.json, rte.json, sst2.json, nli.json and mmlu.json."""
     downstream_limit: int = 100
     """Most examples per task; the default is the AlphaEdit code's."""
-    checkpoint_cases: int = 20
-    """Most edited cases asked again at a checkpoint, spread evenly over those so far."""
 
     def __post_init__(self) -> None:
         """Check the ranges and the editor's name."""
         if self.num_edits < 1:
             raise ConfigError(f"num_edits must be at least 1, got {self.num_edits}")
-        for name in ("downstream_eval_steps", "checkpoint_cases"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.downstream_eval_steps < 0:
+            raise ConfigError(f"downstream_eval_steps must be at least 0, got {self.downstream_eval_steps}")
         if self.downstream_limit < 1:
             raise ConfigError(f"downstream_limit must be at least 1, got {self.downstream_limit}")
         object.__setattr__(self, "editor", editor_named(self.editor).name)
@@ -94,7 +91,6 @@ def run_header(
             "score": plain(settings.score),
             "downstream_eval_steps": settings.downstream_eval_steps,
             "downstream_limit": settings.downstream_limit,
-            "checkpoint_cases": settings.checkpoint_cases,
             "config": config_to_mapping(settings.edit_config),
         },
         "fingerprints": {

@@ -100,7 +100,7 @@ def write_figures(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
 
 
 def has_plotly() -> bool:
-    """Whether figures can be drawn."""
+    """Return whether figures can be drawn."""
     return importlib.util.find_spec("plotly") is not None
 
 

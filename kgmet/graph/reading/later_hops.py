@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice, zip_longest
 
 from kgmet.graph.consequence import Consequence
-from kgmet.graph.reading.worlds import EditWorlds
+from kgmet.graph.reading.worlds import MAX_VALUES, EditWorlds
+from kgmet.graph.store import READ_LIMIT
 from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["find_later_hops"]
@@ -23,7 +24,7 @@ def find_later_hops(worlds: EditWorlds, forward: Sequence[Consequence]) -> tuple
     The edit's subject stays implicit in their wording. Only y with s as their single q take part: best known first,
     alternating over the relations.
     """
-    if worlds.spec is None or worlds.ends.old is None or len(worlds.remaining) >= worlds.config.max_values:
+    if worlds.spec is None or worlds.ends.old is None or len(worlds.remaining) >= MAX_VALUES:
         return ()
     room = worlds.config.max_later_hops
     near = list(islice(_leading_to(worlds, worlds.ends.subject, worlds.spec.id), room))
@@ -47,7 +48,7 @@ def _leading_to(worlds: EditWorlds, entity: Entity, following: str) -> Iterator[
     for spec in worlds.catalogue:
         if following not in spec.composes:
             continue
-        found = worlds.reader.about(entity, spec.id, limit=worlds.config.read_limit)
+        found = worlds.reader.about(entity, spec.id, limit=READ_LIMIT)
         subjects = sorted(
             (t for t in found if t.subject not in _ends(worlds)), key=lambda t: worlds.reader.by_fame(t.subject)
         )

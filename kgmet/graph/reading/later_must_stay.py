@@ -8,6 +8,7 @@ from itertools import chain, zip_longest
 from kgmet.base.fingerprint import digest
 from kgmet.graph.consequence import Consequence, KeptFact, KeptKind
 from kgmet.graph.reading.worlds import EditWorlds
+from kgmet.graph.store import READ_LIMIT
 from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = ["find_kept_later", "share_later_hops"]
@@ -54,10 +55,10 @@ def _elsewhere(worlds: EditWorlds, leading: Sequence[str], fact: KeptFact) -> li
     """Return the chains of `fact`'s subject: from its best-known starting point of each leading relation."""
     found = []
     for relation in leading:
-        starts = worlds.reader.about(fact.triple.subject, relation, limit=worlds.config.read_limit)
+        starts = worlds.reader.about(fact.triple.subject, relation, limit=READ_LIMIT)
         for triple in sorted(starts, key=lambda t: worlds.reader.by_fame(t.subject))[:_TRIED]:
             if len(worlds.reader.objects(triple.subject, relation)) == 1:
-                reason = f"{triple}, and {fact.triple}: the same chain by way of another subject."
+                reason = f"{triple}, and {fact.triple}: the same chain through another subject."
                 found.append(_kept(worlds, "neighbour", (triple, fact.triple), also=fact.also, reason=reason))
                 break
     return found

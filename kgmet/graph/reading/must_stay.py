@@ -9,7 +9,8 @@ from itertools import chain, zip_longest
 from kgmet.base.fingerprint import digest
 from kgmet.graph.consequence import KeptFact, KeptKind
 from kgmet.graph.phrasing import says
-from kgmet.graph.reading.worlds import EditWorlds
+from kgmet.graph.reading.worlds import MAX_QUESTIONS, MAX_TEMPLATES, MAX_VALUES, EditWorlds
+from kgmet.graph.store import READ_LIMIT
 from kgmet.graph.triple import Entity, Triple
 
 __all__ = ["OwnFacts", "find_kept_neighbours", "sort_own_facts"]
@@ -66,12 +67,8 @@ def find_kept_neighbours(worlds: EditWorlds) -> tuple[KeptFact, ...]:
     if limit == 0 or worlds.edit.relation is None:
         return ()
     relation, store = worlds.edit.relation, worlds.reader.store
-    sharing = (
-        []
-        if ends.old is None
-        else list(store.incoming(ends.old.id, relations=[relation], limit=worlds.config.read_limit))
-    )
-    others = store.with_relation(relation, limit=5 * worlds.config.read_limit)
+    sharing = [] if ends.old is None else list(store.incoming(ends.old.id, relations=[relation], limit=READ_LIMIT))
+    others = store.with_relation(relation, limit=5 * READ_LIMIT)
     groups: dict[Entity, list[Triple]] = {}
     for triple in sorted(others, key=lambda t: worlds.reader.by_fame(t.subject)):
         if triple.object not in (ends.old, ends.new) and triple.subject != triple.object:
@@ -83,8 +80,8 @@ def find_kept_neighbours(worlds: EditWorlds) -> tuple[KeptFact, ...]:
     far, strange_far = _fitting(worlds, spread, room=limit)
     n_near = min(len(near), max(limit // 2, limit - len(far)))
     chosen = (near[:n_near] + far[: limit - n_near] + strange_near + strange_far)[:limit]
-    templates = spec.cloze[: worlds.config.max_templates] if spec else (worlds.edit.template,)
-    questions = spec.questions[: worlds.config.max_questions] if spec else ()
+    templates = spec.cloze[:MAX_TEMPLATES] if spec else (worlds.edit.template,)
+    questions = spec.questions[:MAX_QUESTIONS] if spec else ()
     return tuple(
         _fact(
             worlds,
@@ -111,7 +108,7 @@ def _fitting(worlds: EditWorlds, candidates: Sequence[Triple], *, room: int) -> 
             continue
         seen.add(subject)
         facts = worlds.reader.facts(subject)
-        if sum(fact.relation.id == relation for fact in facts) > worlds.config.max_values or _depends(worlds, facts):
+        if sum(fact.relation.id == relation for fact in facts) > MAX_VALUES or _depends(worlds, facts):
             continue
         (alike if _is_alike(worlds.ends.subject, profile, subject, facts) else unlike).append(triple)
         if len(alike) >= room:
@@ -183,7 +180,7 @@ def _own(worlds: EditWorlds, triples: Iterable[Triple]) -> tuple[KeptFact, ...]:
     found = []
     for relation in sorted(groups, key=worlds.rank):
         values = sorted(groups[relation], key=lambda t: worlds.reader.by_fame(t.object))
-        if len(values) > worlds.config.max_values:
+        if len(values) > MAX_VALUES:
             continue
         spec = worlds.catalogue.spec(relation)
         fact = Triple(
@@ -194,8 +191,8 @@ def _own(worlds: EditWorlds, triples: Iterable[Triple]) -> tuple[KeptFact, ...]:
                 worlds,
                 "own",
                 fact,
-                templates=spec.cloze[: worlds.config.max_templates],
-                questions=spec.questions[: worlds.config.max_questions],
+                templates=spec.cloze[:MAX_TEMPLATES],
+                questions=spec.questions[:MAX_QUESTIONS],
                 reason=f"{fact}: nothing in the graph ties this to the edit.",
                 also=tuple(triple.object for triple in values[1:]),
             )

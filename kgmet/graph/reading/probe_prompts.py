@@ -48,9 +48,6 @@ PROMPT_KINDS: tuple[PromptKind, ...] = (
 class QuestionConfig:
     """Number of probes of each kind."""
 
-    n_probe_only: int = N_PROBE_WORDINGS
-    """Wordings per fact (and of the edit) held out from every search for the probes; at least 1. The search must use
-    the same number."""
     n_questions: int = 3
     """Most questions per consequence; MQuAKE has three."""
     n_later_hops: int = 12
@@ -63,9 +60,8 @@ class QuestionConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         for field in fields(self):
-            least = 1 if field.name == "n_probe_only" else 0
-            if getattr(self, field.name) < least:
-                raise ConfigError(f"questions.{field.name} must be at least {least}, got {getattr(self, field.name)}")
+            if getattr(self, field.name) < 0:
+                raise ConfigError(f"questions.{field.name} must be at least 0, got {getattr(self, field.name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,19 +126,19 @@ def generate_probes(
     """Generate probes of all kinds for one edit, sorted by kind, each text once per kind.
 
     For the edit, every consequence and every kept fact, only the templates that ``split_templates(templates,
-    config.n_probe_only)`` holds out from the search are used. Only neighbours that no solve protects are used.
+    N_PROBE_WORDINGS)`` holds out from the search are used. Only neighbours that no solve protects are used.
     Questions are never part of a search.
     """
     ends = find_ends(store, edit)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
-    found += _paraphrased(catalogue, edit, ends, consequences, n=config.n_probe_only)
+    found += _paraphrased(catalogue, edit, ends, consequences, n=N_PROBE_WORDINGS)
     for item in consequences.forward:
-        found += prompts_of("consequence", item, _held(item, config))
+        found += prompts_of("consequence", item, _held(item))
         found += prompts_of("multi_hop", item, item.questions[: config.n_questions], form="question")
     found += _later(consequences.later_hops, config)
     for item in (*consequences.inverse_gained, *consequences.inverse_lost):
         if item.new is not None:
-            found += prompts_of("inverse", item, _held(item, config))
+            found += prompts_of("inverse", item, _held(item))
     found += _kept("neighbour", consequences.probed_neighbours[: config.n_neighbours], edit, ends, config)
     found += _kept("control", consequences.kept_own[: config.n_controls], edit, ends, config)
     unique: dict[tuple[str, str], GeneratedPrompt] = {}
@@ -223,9 +219,9 @@ def prompts_of(
 def _later(items: Sequence[Consequence], config: QuestionConfig) -> list[GeneratedPrompt]:
     # One prompt and one question of each before the second of any: many starting points inform more than many wordings.
     found: list[GeneratedPrompt] = []
-    for number in range(max(config.n_probe_only, 1)):
+    for number in range(N_PROBE_WORDINGS):
         for item in items:
-            found += prompts_of("later_hop", item, _held(item, config)[number : number + 1])
+            found += prompts_of("later_hop", item, _held(item)[number : number + 1])
             found += prompts_of("later_hop", item, item.questions[number : number + 1], form="question")
     return found[: config.n_later_hops]
 
@@ -234,7 +230,7 @@ def _kept(
     kind: PromptKind, facts: Sequence[KeptFact], edit: FactEdit, ends: EditEnds, config: QuestionConfig
 ) -> Iterator[GeneratedPrompt]:
     for number, fact in enumerate(facts):
-        held = split_templates(fact.templates, config.n_probe_only)[1]
+        held = split_templates(fact.templates, N_PROBE_WORDINGS)[1]
         right = [fact.triple.object, *fact.also]
         if not held or ends.new.id in {entity.id for entity in right}:
             continue
@@ -258,8 +254,8 @@ def _kept(
         )
 
 
-def _held(item: Consequence, config: QuestionConfig) -> tuple[str, ...]:
-    return split_templates(item.templates, config.n_probe_only)[1]
+def _held(item: Consequence) -> tuple[str, ...]:
+    return split_templates(item.templates, N_PROBE_WORDINGS)[1]
 
 
 def _with(base: GeneratedPrompt, kind: PromptKind, template: str, subject: Entity) -> GeneratedPrompt:

@@ -10,7 +10,7 @@ from kgmet.base.errors import ConfigError, UnknownEntityError
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
-from kgmet.graph.store import TripleStore
+from kgmet.graph.store import READ_LIMIT, TripleStore
 from kgmet.graph.subgraph_value import NO_EDGE, Subgraph
 from kgmet.graph.triple import Entity, Triple
 
@@ -36,12 +36,10 @@ class SubgraphConfig:
     """Whether literal values (calling codes, years) are included."""
     max_per_relation: int = 6
     """Most triples of one relation at one node in one direction, so that no list fills the graph; at least 1."""
-    read_limit: int = 200
-    """Most triples read at one node in one direction, which bounds the time at hubs; at least 1."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_triples", "max_per_relation", "read_limit"):
+        for name in ("max_triples", "max_per_relation"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"subgraph.{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.hops <= 3:
@@ -116,10 +114,9 @@ class _World:
         self.n_skipped = 0
 
     def facts(self, entity: Entity, *, with_incoming: bool = False) -> list[Triple]:
-        limit = self._config.read_limit
-        found = self.admit(self._store.outgoing(entity.id, limit=limit))
+        found = self.admit(self._store.outgoing(entity.id, limit=READ_LIMIT))
         if with_incoming:
-            found += self.admit(self._store.incoming(entity.id, limit=limit))
+            found += self.admit(self._store.incoming(entity.id, limit=READ_LIMIT))
         return found
 
     def follow(self, start: Entity, *, hops: int) -> list[Triple]:
@@ -166,9 +163,7 @@ def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Tripl
     return own[:n_own] + further[: room - n_own]
 
 
-def expand(
-    subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12, read_limit: int = 200
-) -> Subgraph:
+def expand(subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12) -> Subgraph:
     """Add up to `limit` triples at one of the subgraph's entities, in both directions.
 
     Switched-off and replaced triples stay out; triples above the limit are counted in `n_left_out`.
@@ -179,7 +174,7 @@ def expand(
     if entity_id not in {entity.id for entity in subgraph.entities}:
         raise UnknownEntityError(f"{entity_id!r} is not in this graph and cannot be expanded. Choose one of its nodes.")
     away = {triple.key for triple in (*subgraph.triples, *subgraph.replaced, *subgraph.switched_off)}
-    around = (*store.outgoing(entity_id, limit=read_limit), *store.incoming(entity_id, limit=read_limit))
+    around = (*store.outgoing(entity_id, limit=READ_LIMIT), *store.incoming(entity_id, limit=READ_LIMIT))
     fresh = {t.key: t for t in around if t.key not in away and t.subject != t.object and not t.object.is_literal}
     chosen = list(fresh.values())[:limit]
     return _rebuild(subgraph, (*subgraph.triples, *chosen), n_left_out=subgraph.n_left_out + len(fresh) - len(chosen))

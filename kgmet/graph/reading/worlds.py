@@ -15,16 +15,31 @@ from kgmet.graph.reading.chains import Chain, GraphReader, closure, grow_chains
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
 from kgmet.graph.reading.retrieve import Switch
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.store import TripleStore
+from kgmet.graph.store import READ_LIMIT, TripleStore
 from kgmet.graph.triple import Entity, Triple
 
-__all__ = ["KNOWN_RELATIONS", "Change", "ConsequenceConfig", "EditWorlds"]
+__all__ = [
+    "KNOWN_RELATIONS",
+    "MAX_QUESTIONS",
+    "MAX_TEMPLATES",
+    "MAX_VALUES",
+    "Change",
+    "ConsequenceConfig",
+    "EditWorlds",
+]
 
 KNOWN_RELATIONS = (
     *("P17", "P30", "P37", "P38", "P36", "P27", "P103", "P1412", "P19", "P106"),
     *("P641", "P159", "P112", "P50", "P140", "P452", "P495", "P407"),
 )
 """Relations that small models know, best known first: country, continent, language, currency, capital, …"""
+
+MAX_VALUES = 3
+"""A relation with more objects than this at one subject is skipped, because any answer would do."""
+MAX_TEMPLATES = 8
+"""Most prompts per consequence or kept fact: a bound on nested wordings, of which search and probes use a few."""
+MAX_QUESTIONS = 6
+"""Most questions per consequence; reports ask one and probes three."""
 
 Paths = dict[Entity, tuple[Triple, ...]]
 
@@ -47,18 +62,10 @@ class ConsequenceConfig:
     """Most facts of other subjects that must stay; half of them are protected, half measured."""
     max_kept_later: int = 0
     """Most facts over two hops that must stay, to protect and again to measure; for deep writes only."""
-    max_values: int = 3
-    """A relation with more objects than this at one subject is skipped, because any answer would do. At least 1."""
-    max_templates: int = 8
-    """Most prompts per consequence or kept fact; at least 2, one for the search and one for the probes."""
-    max_questions: int = 6
-    """Most questions per consequence."""
     relations: tuple[str, ...] = KNOWN_RELATIONS
     """Relations in order of preference; short chains come before long ones, other relations follow by id."""
     include_literals: bool = False
     """Whether literal values (calling codes, years) count as ends of chains."""
-    read_limit: int = 200
-    """Most triples read per store query; at least 1."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -71,12 +78,10 @@ class ConsequenceConfig:
             "max_kept_own",
             "max_neighbours",
             "max_kept_later",
-            "max_questions",
         )
-        least = {"max_values": 1, "max_templates": 2, "read_limit": 1} | dict.fromkeys(counts, 0)
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"consequences.{name} must be at least {smallest}, got {getattr(self, name)}")
+        for name in counts:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"consequences.{name} must be at least 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class EditWorlds:
         self.spec = catalogue.spec(edit.relation) if edit.relation in catalogue and edit.relation else None
         self.ends: EditEnds = find_ends(store, edit, is_functional=self.spec is not None and self.spec.is_functional)
         self.subject = as_typed(edit.subject, self.ends.subject)
-        self.reader = GraphReader(store, limit=config.read_limit, exclude=exclude)
+        self.reader = GraphReader(store, limit=READ_LIMIT, exclude=exclude)
         self.remaining = self._remaining()
         old_chains = self._chains(self.ends.old_edge)
         circular = [key for key, chain in old_chains.items() if self._returns(chain)]
@@ -160,12 +165,7 @@ class EditWorlds:
         new, old = sorted(set(new_ends), key=self.reader.by_fame), sorted(set(old_ends), key=self.reader.by_fame)
         gained = [entity for entity in new if entity not in old]
         lost = [entity for entity in old if entity not in new]
-        if (
-            not gained
-            or self.ends.subject in gained
-            or (old and not lost)
-            or max(len(new), len(old)) > self.config.max_values
-        ):
+        if not gained or self.ends.subject in gained or (old and not lost) or max(len(new), len(old)) > MAX_VALUES:
             return None
         if gained[0].is_literal and not self.config.include_literals:
             return None
@@ -179,8 +179,7 @@ class EditWorlds:
 
     def words(self, relations: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return prompts and questions for a chain of relations."""
-        config = self.config
-        return word_chain(self.catalogue, relations, n_templates=config.max_templates, n_questions=config.max_questions)
+        return word_chain(self.catalogue, relations, n_templates=MAX_TEMPLATES, n_questions=MAX_QUESTIONS)
 
     def make(
         self, kind: ConsequenceKind, *, path_new: tuple[Triple, ...], path_old: tuple[Triple, ...], **rest: Any

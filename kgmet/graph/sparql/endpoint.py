@@ -28,6 +28,8 @@ _BUSY = frozenset({429, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _MAX_MOVES = 3
 _PAUSE_S = 30.0
+_MAX_WAIT_S = 10.0
+"""Longest Retry-After that is waited for; a longer one is an error, because the user is waiting too."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -45,8 +47,6 @@ class EndpointSettings:
     """Longest time for one reply from first to last byte, in seconds."""
     retries: int = 2
     """Number of retries of a busy or unreachable server."""
-    max_wait_s: float = 10.0
-    """Longest Retry-After that is obeyed before the query is abandoned, in seconds."""
     max_bytes: int = 8 * 2**20
     """Longest reply, in bytes after decompression."""
     max_rows: int = 20_000
@@ -65,7 +65,7 @@ class EndpointSettings:
         for name in ("timeout_s", "deadline_s", "max_bytes", "max_rows", "max_cache_bytes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"endpoint.{name} must be above 0, got {getattr(self, name)!r}")
-        for name in ("retries", "max_wait_s", "cache_days"):
+        for name in ("retries", "cache_days"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"endpoint.{name} must be 0 or more, got {getattr(self, name)!r}")
         if not self.contact.isprintable():
@@ -213,7 +213,7 @@ class EndpointClient:
                 if status not in _BUSY:
                     raise EndpointError(problem + " Check the address and the query.")
                 wait = retry_after(headers.get("Retry-After"), default=wait)
-            if wait > self._settings.max_wait_s:
+            if wait > _MAX_WAIT_S:
                 self._closed_until = time.monotonic() + wait
                 raise EndpointError(f"{problem} It asks for a pause of {wait:.0f} s; try again after that.")
             if attempt < self._settings.retries:

@@ -43,7 +43,7 @@ class FrozenPast:
         self._layers = layers
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keys and values of all tokens of one layer: those before, then these."""
+        """Return keys and values of all tokens of one layer: those before, then these."""
         past = self._layers[layer_idx]
         if past is None:
             return keys, values
@@ -52,7 +52,7 @@ class FrozenPast:
         return torch.cat([before[0], keys], dim=-2), torch.cat([before[1], values], dim=-2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many tokens there are before."""
+        """Return how many tokens there are before."""
         past = self._layers[layer_idx]
         return 0 if past is None else int(past[0].shape[-2])
 

@@ -29,7 +29,7 @@ __all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchange
 Side = Callable[[int | None], AbstractContextManager[None]]
 """A context manager factory that attaches a change to one row of a batch, or to all (``None``)."""
 _ROOM = 8
-"""Tokens a text for which the cache has room from the start; it grows where they are not enough."""
+"""Initial cache capacity in tokens per text; it grows if needed."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
 
 
@@ -214,7 +214,7 @@ def _written(
     lengths: Sequence[int],
     enough: Sequence[Callable[[str], bool] | None],
 ) -> list[list[list[int]]]:
-    """Generate greedily after each text on each side, up to an end token, the text's own length or what is enough.
+    """Generate greedily after each text on each side, up to an end token, the text's own length or a stop rule.
 
     `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
     """

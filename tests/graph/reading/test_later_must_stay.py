@@ -1,4 +1,4 @@
-"""Laws of what a deep write uses, leaves alone and is measured with: three sets that do not meet."""
+"""Properties of what a deep write uses, leaves alone and is measured with: three sets that do not meet."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.fact import FactEdit
-from kgmet.graph.phrasing import as_typed, fill, nest, noun_phrases, split_templates, word_chain
+from kgmet.graph.phrasing import N_PROBE_WORDINGS, as_typed, fill, nest, noun_phrases, split_templates, word_chain
 from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
 from kgmet.graph.reading.probe_prompts import (
     PROMPT_KINDS,
@@ -66,9 +66,9 @@ def test_no_probe_is_worded_like_anything_the_search_may_use() -> None:
     searched = {
         item.text(text)
         for item in (*consequences.changed, *consequences.kept)
-        for text in split_templates(item.templates, QuestionConfig().n_probe_only)[0]
+        for text in split_templates(item.templates, N_PROBE_WORDINGS)[0]
     }
-    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), QuestionConfig().n_probe_only)[0])
+    searched |= set(split_templates(paraphrases(CATALOGUE, TO_TOKYO), N_PROBE_WORDINGS)[0])
     assert searched
     assert not searched & {probe.text for probe in probes() if probe.kind != "rewrite"}
 
@@ -160,8 +160,8 @@ def test_json_round_trip() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match="n_probe_only"):
-        QuestionConfig(n_probe_only=0)
+    with pytest.raises(ConfigError, match="n_questions"):
+        QuestionConfig(n_questions=-1)
 
 
 @pytest.mark.parametrize("n", range(2, 9))

@@ -1,4 +1,4 @@
-"""Laws of loading: the same model wherever it comes from and wherever its weights are kept; errors name the way out."""
+"""Properties of loading: the same model from any source and placement; errors name a way out."""
 
 from __future__ import annotations
 

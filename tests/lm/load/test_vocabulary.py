@@ -1,4 +1,4 @@
-"""Laws of the log-partition: it is that of the logits, its slope is its gradient, whatever is left over of a piece."""
+"""Properties of the log-partition: it matches the logits, its slope is its gradient, for any last piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of reading weights: the quick way gives what transformers' own loader gives, or leaves it to that."""
+"""Properties of reading weights: the quick way gives what transformers' own loader gives, or leaves it to that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of encoding: text is data for every kind of tokenizer, and what a model cannot read is refused in words."""
+"""Properties of encoding: text is data for every tokenizer, and unreadable text is refused with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of locating: every span's tokens say the subject or the target, with or without BOS, wherever they are."""
+"""Properties of locating: every span's tokens say the subject or the target, with or without BOS, wherever they are."""
 
 from __future__ import annotations
 

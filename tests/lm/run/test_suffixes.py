@@ -1,4 +1,4 @@
-"""Laws of resuming, beyond the conformance test: batches, sliding windows, patches attached meanwhile."""
+"""Properties of resuming, beyond the conformance test: batches, sliding windows, patches attached meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Laws of the hooks: they read and add what they say, in their own thread, and are gone afterwards."""
+"""Properties of the hooks: they read and add what they say, in their own thread, and are gone afterwards."""
 
 from __future__ import annotations
 

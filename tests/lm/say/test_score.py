@@ -1,4 +1,4 @@
-"""Laws of scoring: log-probabilities are the model's own, token by token, however the prompts are batched."""
+"""Properties of scoring: log-probabilities are the model's own, token by token, however the prompts are batched."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_a_session_has_one_job_at_a_time_and_others_wait_their_turn() -> None:
         order.append("first")
 
     one = registry.submit("edit", first, "one", title="The long one")
-    with pytest.raises(BusyError, match=r"The long one.*still under way"):
+    with pytest.raises(BusyError, match=r"The long one.*still running"):
         registry.submit("edit", lambda progress: order.append("never"), "one")
     two = registry.submit("edit", lambda progress: order.append("second"), "two")
     waiting = registry.job(two)

@@ -119,7 +119,7 @@ def test_a_second_click_is_refused_and_a_cancelled_edit_applies_nothing(
     state.set_draft(EIFFEL)
     assert actions.apply(state, resident) is None
     said = actions.apply(state, resident)
-    assert said is not None and "still under way" in said
+    assert said is not None and "still running" in said
     assert actions.undo(state) is not None
     job = jobs.latest(state.session_id, "edit")
     assert job is not None

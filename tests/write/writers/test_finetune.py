@@ -1,4 +1,4 @@
-"""Laws of constrained fine-tuning: the answer gets likelier, the bound holds, no weight is touched."""
+"""Properties of constrained fine-tuning: the answer gets likelier, the bound holds, no weight is touched."""
 
 from __future__ import annotations
 

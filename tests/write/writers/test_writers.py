@@ -1,4 +1,4 @@
-"""Laws of the writers: each is the formula of its paper."""
+"""Properties of the writers: each is the formula of its paper."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_moment_with_negative_eigenvalues_is_refused() -> None:
         corpus="c",
         model_fingerprint="m",
     )
-    with pytest.raises(ConfigError, match="second moment"):
+    with pytest.raises(ConfigError, match="negative eigenvalues"):
         Whitening.from_moment(wrong)
 
 

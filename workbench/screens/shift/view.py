@@ -75,10 +75,13 @@ def token_choice(trace: ShiftTrace, position: int) -> str:
 
 
 def settle(store: MutableMapping[str | int, Any], trace: ShiftTrace, *, layer_key: str, position_key: str) -> None:
-    """Make sure the chosen cell lies in this text; else choose the last token after the last layer: the answer."""
+    """Make sure the chosen cell lies in this text; else choose the last token after the last layer: the answer.
+
+    Both are written every time: a slider that was away for a run shows its lowest value else.
+    """
     for key, count in ((position_key, len(trace.tokens)), (layer_key, trace.n_layer)):
-        if not 0 <= store.get(key, -1) < count:
-            store[key] = count - 1
+        value = store.get(key, -1)
+        store[key] = value if 0 <= value < count else count - 1
 
 
 def take_cell(store: MutableMapping[str | int, Any], chosen: Cell | None, *, layer_key: str, position_key: str) -> None:

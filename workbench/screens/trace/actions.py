@@ -1,0 +1,165 @@
+"""What the Trace page asks for: the work behind its maps, and single states put in when a cell is clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
+from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace
+from kgmet.inspect.patching import PatchedStates, PatchMap, map_patches, patch_states
+from kgmet.inspect.recall import ChainBreak, Recall, find_break, read_recall
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.patch import EditPatch
+from workbench.running.resources import Resident
+from workbench.screens.trace.view import Choice, Contributions, Map, Side
+from workbench.shared.inspect_actions import seen_from
+from workbench.state.session import WorkbenchState
+from workbench.state.values import StackEntry
+
+__all__ = ["Reading", "Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of"]
+
+N_CHECKED = 10
+"""Parts that are really taken out."""
+N_STEP = 5
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sides:
+    """The patches that are on before and after."""
+
+    lm: LoadedLM
+    before: tuple[EditPatch, ...]
+    after: tuple[EditPatch, ...]
+
+    def of(self, side: Side) -> tuple[EditPatch, ...]:
+        """The patches of one side."""
+        return self.after if side is Side.EDITED else self.before
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reading:
+    """Contributions, ranks before and after, and where the chain ends on each side that has an answer to follow."""
+
+    contributions: Contributions
+    before: Recall
+    after: Recall
+    breaks: tuple[tuple[Side, ChainBreak], ...]
+    n_token: int
+    """Of the vocabulary: the last rank there is."""
+
+
+def sides_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Sides:
+    """The model without and with an edit, those under it on in both."""
+    earlier = tuple(state.live_patches(resident.lm, before=entry.id))
+    return Sides(lm=resident.lm, before=earlier, after=(*earlier, entry.patch))
+
+
+def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
+    """The work behind contributions and ranks."""
+    lm, prompt, sources = sides.lm, choice.edited, (sides.before, sides.after)
+
+    def work(progress: Progress) -> Reading:
+        _step(progress, 0)
+        before, after = (attribute(lm, prompt, patches=patches) for patches in sources)
+        _step(progress, 1)
+        parts = largest(after, N_CHECKED)
+        removed_before = take_out(lm, before, parts, patches=sides.before)
+        _step(progress, 2)
+        removed_after = take_out(lm, after, parts, patches=sides.after)
+        _step(progress, 3)
+        was, now = (read_recall(lm, prompt, patches=patches) for patches in sources)
+        _step(progress, 4)
+        breaks = [(Side.EDITED, find_break(now))]
+        if choice.unedited is not None:
+            is_same = choice.unedited == prompt
+            old = was if is_same else read_recall(lm, choice.unedited, patches=sides.before)
+            breaks.append((Side.UNEDITED, find_break(old)))
+        _step(progress, N_STEP)
+        return Reading(
+            contributions=Contributions(
+                before=before, after=after, removed_before=removed_before, removed_after=removed_after
+            ),
+            before=was,
+            after=now,
+            breaks=tuple(breaks),
+            n_token=lm.n_token,
+        )
+
+    return work
+
+
+def _step(progress: Progress, done: int) -> None:
+    progress.report(ProgressEvent(stage=Stage.CONTRIBUTIONS, done=done, total=N_STEP))
+    progress.check()
+
+
+def map_of(
+    sides: Sides, choice: Choice, side: Side, kind: Map, config: TraceConfig
+) -> Callable[[Progress], CausalTrace | PatchMap]:
+    """The work behind one map."""
+    prompt = choice.on(side)
+    assert prompt is not None
+
+    def work(progress: Progress) -> CausalTrace | PatchMap:
+        if kind.is_causal:
+            return causal_trace(
+                sides.lm, prompt, patches=sides.of(side), part=kind.part, config=config, progress=progress
+            )
+        return map_patches(
+            sides.lm,
+            prompt,
+            receiver=sides.of(side),
+            giver=sides.of(side.other),
+            part=kind.part,
+            progress=progress,
+        )
+
+    return work
+
+
+def patched_at(
+    state: WorkbenchState,
+    resident: Resident,
+    entry: StackEntry,
+    choice: Choice,
+    *,
+    side: Side,
+    kind: Map,
+    cell: tuple[int, int],
+) -> PatchedStates:
+    """One state from the other side; remembered until another is asked for."""
+    prompt = choice.on(side)
+    assert prompt is not None
+    made_from = seen_from(state, resident, entry, prompt, side, kind.part, cell)
+    known = state.result("trace-patch")
+    if known is None or known.is_stale(made_from):
+        sides = sides_of(state, resident, entry)
+        found = patch_states(
+            resident.lm, prompt, [cell], receiver=sides.of(side), giver=sides.of(side.other), part=kind.part
+        )
+        state.keep("trace-patch", found, made_from=made_from)
+        return found
+    kept: PatchedStates = known.value
+    return kept
+
+
+def removed(
+    state: WorkbenchState,
+    resident: Resident,
+    entry: StackEntry,
+    contributions: Contributions,
+    component: Component,
+) -> tuple[Removal, Removal]:
+    """What taking out one part really does, before and after; remembered until another is asked for."""
+    made_from = seen_from(state, resident, entry, contributions.after.source.source, component)
+    known = state.result("trace-removal")
+    if known is None or known.is_stale(made_from):
+        sides = sides_of(state, resident, entry)
+        (before,) = take_out(resident.lm, contributions.before, [component], patches=sides.before)
+        (after,) = take_out(resident.lm, contributions.after, [component], patches=sides.after)
+        state.keep("trace-removal", (before, after), made_from=made_from)
+        return before, after
+    kept: tuple[Removal, Removal] = known.value
+    return kept

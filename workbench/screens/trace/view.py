@@ -1,0 +1,373 @@
+"""What the Trace page shows in words, tables and scales, and which cell is chosen; no Streamlit here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import pandas as pd
+
+from kgmet.editing.context import EditContext
+from kgmet.fact import FactEdit
+from kgmet.graph.phrasing import in_slot
+from kgmet.inspect.attribution import Attribution, Component, Removal
+from kgmet.inspect.causal_trace import CausalTrace
+from kgmet.inspect.patching import PatchedStates, PatchMap
+from kgmet.inspect.recall import RECALLED, ChainBreak, Followed, Recall
+from kgmet.inspect.sweep import Part
+from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt
+from kgmet.lm.run.spans import Phrase
+from workbench import wording
+from workbench.drawing.charts import Line
+from workbench.drawing.heatmaps import Scale
+
+__all__ = [
+    "READ_CAUSAL",
+    "READ_HEADS",
+    "READ_OTHER",
+    "READ_RANKS",
+    "READ_WINDOW",
+    "Choice",
+    "Contributions",
+    "Map",
+    "Shown",
+    "Side",
+    "break_line",
+    "check_sentence",
+    "check_table",
+    "choices",
+    "component_figures",
+    "curves",
+    "limit_of",
+    "map_figures",
+    "map_scale",
+    "map_sentence",
+    "map_values",
+    "name_of",
+    "patch_sentence",
+    "rank_figures",
+    "shown_values",
+    "sum_sentence",
+    "typed",
+    "unit_of",
+]
+
+
+class Side(Enum):
+    """Which model is looked at."""
+
+    EDITED = "edited"
+    UNEDITED = "unedited"
+
+    @property
+    def other(self) -> Side:
+        """The other one."""
+        return Side.UNEDITED if self is Side.EDITED else Side.EDITED
+
+
+class Map(Enum):
+    """What is drawn by layer and token: which part, and where its state comes from."""
+
+    STATE = "Causal trace: hidden state"
+    MLP = "Causal trace: MLP"
+    ATTENTION = "Causal trace: attention"
+    OTHER_STATE = "From the other side: hidden state"
+    OTHER_MLP = "From the other side: MLP"
+    OTHER_ATTENTION = "From the other side: attention"
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it restores a clean state in a text with an unreadable subject."""
+        return self in (Map.STATE, Map.MLP, Map.ATTENTION)
+
+    @property
+    def part(self) -> Part:
+        """What is put in."""
+        return Part[self.name.removeprefix("OTHER_")]
+
+
+class Shown(Enum):
+    """Which contributions are drawn."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    DIFFERENCE = "difference"
+
+
+READ_CAUSAL = (
+    "How to read it: noise makes the subject unreadable; each cell is the answer's probability with that one clean "
+    "state restored. The stronger its colour, the more of the fact it carries. The dotted column is the subject's last "
+    "token, where edits act."
+)
+READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each: a single one rarely shows an effect."
+READ_OTHER = (
+    "How to read it: the text is run with the {into} model; each cell is the answer's probability with that one state "
+    "taken from the {giver} model. Where it comes close to the {giver} model's own, that state carries the edit."
+)
+READ_HEADS = (
+    "How to read it: gradient × activation, summed over tokens: blue raises the logit of the answer over its rival, "
+    "orange lowers it. It is a first-order estimate of how far the difference would fall without that part."
+)
+READ_RANKS = (
+    "How to read it: each state is put through the last norm and the vocabulary (logit lens). Rank 1 is the likeliest "
+    f"token. The dotted line is rank {RECALLED}: what ranks there or better counts as recalled."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One prompt that can be traced: on the edited model its new answer is followed, on the unedited the old one."""
+
+    label: str
+    edited: TracedPrompt
+    unedited: TracedPrompt | None
+
+    def on(self, side: Side) -> TracedPrompt | None:
+        """What is followed on one side; ``None`` if no old answer is known."""
+        return self.edited if side is Side.EDITED else self.unedited
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Contributions:
+    """Contributions before and after, and what taking out the largest really does on each side."""
+
+    before: Attribution
+    after: Attribution
+    removed_before: tuple[Removal, ...]
+    removed_after: tuple[Removal, ...]
+
+
+def choices(edit: FactEdit, context: EditContext) -> list[Choice]:
+    """The edit's prompt, then what follows from it as prompts that go on with the answer."""
+    new, old = edit.new_object, context.edit.old_object
+    phrase = Phrase(template=edit.template, subject=edit.subject)
+    found = [_choice("Edit", phrase, new, old, None, None)]
+    for item in () if context.consequences is None else context.consequences.forward:
+        if item.new is None or not item.templates:
+            continue
+        template = item.templates[-1]
+        phrase = Phrase(template=template, subject=in_slot(template, context.subject))
+        was = None if item.old is None else item.old.label
+        found.append(_choice("Consequence", phrase, item.new.label, was, new, old))
+    return found
+
+
+def _choice(kind: str, phrase: Phrase, new: str, old: str | None, bridge: str | None, old_bridge: str | None) -> Choice:
+    old = None if old is None or old.casefold() == new.casefold() else old
+    return Choice(
+        label=f"{kind}: {wording.short(phrase.prompt, 80)} → {wording.short(new, 30)}",
+        edited=TracedPrompt(phrase=phrase, answer=new, rival=old, bridge=bridge),
+        unedited=None if old is None else TracedPrompt(phrase=phrase, answer=old, rival=new, bridge=old_bridge),
+    )
+
+
+def typed(prompt: str, subject: str, answer: str, rival: str, bridge: str) -> Choice:
+    """A prompt as typed, checked as an edit's is.
+
+    Raises:
+        RequestError: says which field is wrong and how to mend it.
+    """
+    edit = FactEdit.from_prompt(prompt, subject=subject, new_object=answer, old_object=rival.strip() or None)
+    phrase = Phrase(template=edit.template, subject=edit.subject)
+    traced = TracedPrompt(
+        phrase=phrase, answer=edit.new_object, rival=edit.old_object, bridge=" ".join(bridge.split())[:300] or None
+    )
+    return Choice(label=phrase.prompt, edited=traced, unedited=traced)
+
+
+# Causal trace, and states from the other side
+
+
+def map_values(found: CausalTrace | PatchMap) -> list[list[float]]:
+    """Probabilities in percent, (n_layer, pos)."""
+    values = found.restored if isinstance(found, CausalTrace) else found.patched
+    return (100 * values.double()).tolist()
+
+
+def map_scale(found: CausalTrace | PatchMap) -> Scale:
+    """From 0 to the largest probability there is, so that nothing is cut off."""
+    ends = (found.clean, found.corrupted) if isinstance(found, CausalTrace) else (found.receiver, found.giver)
+    highest = 100 * max(*ends, float((found.restored if isinstance(found, CausalTrace) else found.patched).max()))
+    digits = 2 if highest >= 1 else 6
+    return Scale(label="probability of the answer", low=0, high=max(highest, 1e-9), unit="%", digits=digits)
+
+
+def map_sentence(found: CausalTrace | PatchMap, side: Side) -> str:
+    """What was measured, with its ends and n."""
+    answer = f"“{found.source.source.answer}”"
+    if isinstance(found, CausalTrace):
+        layer, position = found.strongest
+        n = f"{found.n_sample} draw{'' if found.n_sample == 1 else 's'} of noise"
+        over = f" (window of {found.window} layers)" if found.window > 1 else ""
+        return (
+            f"{side.value.capitalize()} model, {answer}: {wording.percent(found.clean)} as it is, "
+            f"{wording.percent(found.corrupted)} with the subject unreadable (mean of {n}). Before the last token the "
+            f"largest effect has the {found.part.value} of layer {layer} at {_token(found.source, position)}{over}: "
+            f"{wording.percent(float(found.restored[layer, position]))}."
+        )
+    return (
+        f"{answer}: {wording.percent(found.receiver)} on the {side.value} model, {wording.percent(found.giver)} on the "
+        f"{side.other.value} one, whose {found.part.value}s are put in one at a time."
+    )
+
+
+def map_figures(found: CausalTrace | PatchMap, layer: int, position: int) -> dict[str, str]:
+    """What was measured at one cell."""
+    if isinstance(found, CausalTrace):
+        return {
+            "with this state restored": wording.percent(float(found.restored[layer, position])),
+            "subject unreadable": wording.percent(found.corrupted),
+            "text as it is": wording.percent(found.clean),
+            "indirect effect": f"{100 * float(found.effect[layer, position]):+.2f} points",
+        }
+    return {
+        "with this state put in": wording.percent(float(found.patched[layer, position])),
+        "this side by itself": wording.percent(found.receiver),
+        "the other side by itself": wording.percent(found.giver),
+    }
+
+
+def patch_sentence(found: PatchedStates, side: Side) -> str:
+    """One state taken from the other side, and what the model says with it."""
+    (layer, position) = found.cells[0]
+    answer = f"“{found.source.source.answer}”"
+    said = found.patched.top[0]
+    way = ""
+    if found.share is not None:
+        way = f", {100 * found.share:.0f}\u00a0% of the way to the {side.other.value} model's"
+    return (
+        f"With the {found.part.value} of layer {layer} at {_token(found.source, position)} taken from the "
+        f"{side.other.value} model, the {side.value} model goes on with “{said.text.strip() or '␣'}” "
+        f"({wording.percent(said.probability)}); {answer} goes from {wording.percent(found.receiver.answer)} to "
+        f"{wording.percent(found.patched.answer)}{way} ({wording.percent(found.giver.answer)})."
+    )
+
+
+# Contributions
+
+
+def unit_of(attribution: Attribution) -> str:
+    """What contributions are measured in."""
+    return "logits" if attribution.source.rival is not None else "nats"
+
+
+def limit_of(found: Contributions) -> float:
+    """One end of the scale, the same before, after and for the difference."""
+    both = (found.before, found.after)
+    sizes = [float(part.abs().max()) for each in both for part in (each.heads, each.mlps)]
+    change = [float((found.after.heads - found.before.heads).abs().max())]
+    change.append(float((found.after.mlps - found.before.mlps).abs().max()))
+    return max(*sizes, *change, 1e-6)
+
+
+def shown_values(found: Contributions, shown: Shown) -> tuple[list[list[float]], list[float]]:
+    """Contributions of heads (n_layer, n_head) and MLPs (n_layer)."""
+    before, after = found.before, found.after
+    if shown is Shown.DIFFERENCE:
+        return (after.heads - before.heads).tolist(), (after.mlps - before.mlps).tolist()
+    one = before if shown is Shown.BEFORE else after
+    return one.heads.tolist(), one.mlps.tolist()
+
+
+def sum_sentence(found: Contributions) -> str:
+    """The measure before and after, and what all contributions add up to, which is something else."""
+    before, after, unit = found.before, found.after, unit_of(found.after)
+    prompt = after.source.source
+    measure = f"Log-probability of “{prompt.answer}”"
+    if after.source.rival is not None:
+        measure = f"Logit of “{prompt.answer}” minus that of “{prompt.rival}”"
+    shared = f", after both begin with “{after.source.shared}”" if after.source.shared else ""
+    totals = [round(each.total, 2) + 0.0 for each in (before, after)]  # no minus before a zero
+    return (
+        f"{measure}{shared}: {before.measure:+.2f} before, {after.measure:+.2f} {unit} after. All contributions "
+        f"add up to {totals[0]:+.2f} and {totals[1]:+.2f}, not to this: they are first order, and a normalisation "
+        "ignores the length of what it reads. Compare them with each other."
+    )
+
+
+def check_sentence(found: Contributions) -> str:
+    """How often the estimate has the sign of what really happens."""
+    removed = found.removed_after
+    same = sum(item.estimate * item.fall > 0 for item in removed)
+    return (
+        f"Checked by taking out each of the {len(removed)} largest parts after the edit: for {same} of them the "
+        "estimate has the right sign."
+    )
+
+
+def check_table(found: Contributions) -> pd.DataFrame:
+    """The largest contributions after the edit: estimated before and after, and what taking them out really does."""
+    rows = []
+    for before, after in zip(found.removed_before, found.removed_after, strict=True):
+        rows.append(
+            {
+                "part": after.component.label,
+                "before": round(before.estimate, 2),
+                "after": round(after.estimate, 2),
+                "difference": round(after.estimate - before.estimate, 2),
+                "taken out, before": round(before.fall, 2),
+                "taken out, after": round(after.fall, 2),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def component_figures(found: Contributions, component: Component, removals: tuple[Removal, Removal]) -> dict[str, str]:
+    """One part: estimated, and what really happens when it is taken out."""
+    unit = unit_of(found.after)
+    before, after = found.before.of(component), found.after.of(component)
+    return {
+        "contribution before": f"{before:+.3f} {unit}",
+        "contribution after": f"{after:+.3f} {unit}",
+        "difference": f"{after - before:+.3f} {unit}",
+        "taken out before, it falls by": f"{removals[0].fall:+.3f} {unit}",
+        "taken out after, it falls by": f"{removals[1].fall:+.3f} {unit}",
+    }
+
+
+# Ranks
+
+
+def name_of(recall: Recall, followed: Followed) -> str:
+    """What is followed, with its role."""
+    prompt = recall.source.source
+    text = {Followed.BRIDGE: prompt.bridge, Followed.ANSWER: prompt.answer, Followed.RIVAL: prompt.rival}[followed]
+    role = {Followed.BRIDGE: "bridge", Followed.ANSWER: "answer", Followed.RIVAL: "rival"}[followed]
+    return f"{role}: {text}"
+
+
+def curves(before: Recall, after: Recall, position: int) -> list[Line]:
+    """Ranks at one token by layer: dashed before, solid after."""
+    found = []
+    for number, followed in enumerate(after.rank):
+        for name, recall, dash in (("before", before, "dot"), ("after", after, "solid")):
+            ranks = recall.rank[followed][:, position].tolist()
+            label = f"{name_of(recall, followed)}, {name}"
+            found.append(Line(name=label, x=list(range(len(ranks))), y=ranks, colour=number, dash=dash))
+    return found
+
+
+def rank_figures(before: Recall, after: Recall, layer: int, position: int) -> pd.DataFrame:
+    """Rank and log-probability of what is followed, in one state."""
+    rows = []
+    for followed in after.rank:
+        was, now = before.rank[followed][layer, position], after.rank[followed][layer, position]
+        low, high = before.logprob[followed][layer, position], after.logprob[followed][layer, position]
+        rows.append(
+            {
+                "": name_of(after, followed),
+                "rank": f"{int(was):,} → {int(now):,}",
+                "log p (nats)": f"{float(low):.1f} → {float(high):.1f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def break_line(side: Side, found: ChainBreak) -> str:
+    """Where the chain ends on one side."""
+    return f"{side.value.capitalize()} model, “{found.source.source.answer}”. {found.sentence}"
+
+
+def _token(where: LocatedPrompt, position: int) -> str:
+    token = where.tokens[position]
+    return f"“{token.strip() or repr(token)}”"
