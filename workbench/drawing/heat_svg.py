@@ -41,16 +41,16 @@ def heat_svg(
             value = f"{where}: {line[place]:.{scale.digits}f}"
             parts.append(f'<rect {box} fill="{colour}"><title>{value} {shown(scale.unit)}</title></rect>')
     below = _TOP + _ROW * len(rows) + 14
-    for place, name in enumerate(columns):
-        text = name.strip() or "␣"
+    for place, column in enumerate(columns):
+        text = column.strip() or "␣"
         text = text if len(text) <= 9 else text[:8] + "…"
         x = _LEFT + place * _CELL + _CELL // 2
         parts.append(f'<text x="{x}" y="{below}" text-anchor="middle" font-size="11">{shown(text)}</text>')
     parts.append(_legend(scale, below + 22))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
-        f'role="img" font-family="system-ui, sans-serif" fill="currentColor"><title>{shown(scale.label)} by layer and token</title>'
-        f"{''.join(parts)}</svg>"
+        f'role="img" font-family="system-ui, sans-serif" fill="currentColor">'
+        f"<title>{shown(scale.label)} by layer and token</title>{''.join(parts)}</svg>"
     )
 
 
