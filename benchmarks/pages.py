@@ -33,6 +33,7 @@ FIGURES = {
     "Edit": '[data-testid="stIFrame"], iframe',
     "Graph": '[data-testid="stIFrame"], iframe',
     "Shift": ".js-plotly-plot .main-svg",
+    "Trace": ".js-plotly-plot .main-svg",
     "Orthogonality": ".js-plotly-plot .main-svg",
     "Probe": '[data-testid="stDataFrame"] canvas',
     "Compare": ".js-plotly-plot .main-svg",
@@ -129,7 +130,7 @@ def fill(person: Watched) -> None:
     for fact in EDITS:
         person.type_fact(*fact)
         person.apply()
-    for name in ("Shift", "Orthogonality"):
+    for name in ("Shift", "Trace", "Orthogonality"):
         person.go(name)
         page.locator(FIGURES[name]).first.wait_for()
         person.settle()

@@ -181,7 +181,7 @@ def _clean(name: str, text: str, longest: int) -> str:
         raise EmptyTextError(f"The {name} is empty. Type some text.")
     text = unicodedata.normalize("NFC", text.strip())
     if len(text) > longest:
-        raise TextError(f"The {name} has {len(text)} characters; at most {longest} make sense. Shorten it.")
+        raise TextError(f"The {name} has {len(text)} characters; at most {longest} are allowed. Shorten it.")
     for position, character in enumerate(text, start=1):
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             raise TextError(

@@ -1,1 +1,1 @@
-"""What the pages share. May import `kgmet`; is imported by nothing but `pages` and tests."""
+"""The Streamlit app. It imports `kgmet` and is imported only by `pages` and tests."""

@@ -26,6 +26,7 @@ PAGES = {
     "Check": (
         ("probe", "Probe", "quiz"),
         ("chat", "Chat", "forum"),
+        ("report_card", "Report card", "fact_check"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
     ),
@@ -118,7 +119,7 @@ def _ask_password() -> None:
             if door().fits(typed):
                 door().let_in(session.current().session_id)
                 st.rerun()
-            st.error("That is not the password. Ask who runs this server.")
+            st.error("Wrong password. Ask the operator of this server.")
 
 
 def _remember(state: WorkbenchState) -> None:

@@ -7,14 +7,25 @@ from pathlib import Path
 
 from kgmet.base.progress import Stage
 
-__all__ = ["NOT_MEASURED", "STAGES", "at_most", "kept_aside", "number", "percent", "progress_line", "safe", "short"]
+__all__ = [
+    "NOT_MEASURED",
+    "STAGES",
+    "at_most",
+    "count",
+    "kept_aside",
+    "number",
+    "percent",
+    "progress_line",
+    "safe",
+    "short",
+]
 
 APP_TITLE = "KGMET Workbench"
 NOT_MEASURED = "not measured"
-PLAN_FIRST = "No edit yet. Go to the Edit page, type a fact and apply it; then this page has something to show."
+PLAN_FIRST = "No edit yet. Type a fact on the Edit page and apply it first."
 NO_CONTEXT = "No fact yet. Type one on the Edit page, or pick an example there."
 NO_GRAPH = "The graph knows neither subject nor new object, so none took part. The edit works from the prompt alone."
-STALE = "Made before something changed: the inputs are no longer these. Run it again."
+STALE = "Outdated: the inputs have changed since. Run it again."
 UNSAVED = (
     "Everything works on, but what changed since the last save is lost when the server stops. Free some room or make "
     "the folder writable, then press Save again. The Ledger page exports your edits."
@@ -26,10 +37,11 @@ STAGES: dict[Stage, str] = {
     Stage.DOWNLOAD: "Downloading the model",
     Stage.CONVERT: "Converting the model, once",
     Stage.EDITS: "Editing fact after fact",
+    Stage.GRAPH: "Reading the graph",
     Stage.LOAD_MODEL: "Reading the model",
-    Stage.KEY_STATISTICS: "Measuring what must be protected, once per model",
+    Stage.KEY_STATISTICS: "Measuring key statistics, once per model",
     Stage.KNOWN_FACTS: "Asking which facts the model knows, once per model",
-    Stage.FACT_INDEX: "Measuring what would move each known fact, once per model",
+    Stage.FACT_INDEX: "Measuring the sensitivity of each known fact, once per model",
     Stage.CHECK_FORECAST: "Asking the forecast facts",
     Stage.SEARCH: "Searching the shift",
     Stage.WRITE: "Writing into the free directions",
@@ -42,7 +54,7 @@ STAGES: dict[Stage, str] = {
     Stage.EVALUATE: "Editing and scoring cases",
     Stage.TRACE: "Tracing the shift through the layers",
     Stage.CAUSAL_TRACE: "Restoring one state at a time",
-    Stage.PATCHING: "Putting in one state at a time",
+    Stage.PATCHING: "Patching one state at a time",
     Stage.CONTRIBUTIONS: "Reading contributions and ranks",
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
@@ -51,17 +63,19 @@ STAGES: dict[Stage, str] = {
 
 GUIDE = (
     ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
-    ("See what follows", "The graph shows what else would change, and what must not. Untick what you want to leave."),
+    (
+        "See what follows",
+        "The graph shows what else would change, and what must not. Untick what to leave out.",
+    ),
     ("Apply", "The search takes seconds. The model's weights are never touched: the edit lies beside them."),
     ("Verify", "Compare before and after, ask your own questions on Probe, look inside on Shift."),
-    ("Keep or undo", "Ledger switches edits on and off and exports them. Undo gives back the very same numbers."),
+    ("Keep or undo", "Ledger switches edits on and off and exports them. Undo restores exactly the same numbers."),
 )
 
 ORDER_HELP = (
     "All that is on adds up, so the order does not change what the model answers. It says what "
     "counts as before on the other pages, what Undo takes first, and what an edit is made again with."
 )
-VIEW_HELP = "The picture has tooltips and a PNG button; in the clickable view a click chooses a node to open."
 
 EXAMPLES = (
     ("The Eiffel Tower", "{} is located in the city of", "Tokyo"),
@@ -89,9 +103,10 @@ STAYS = {
 """The same for a fact that must stay."""
 AS_BEFORE = "as before"
 VERDICT_HELP = (
-    "Says it: the greedy answer names the expected end and not the old one. Prefers it: the expected end is only "
-    "likelier per token than the old one; grey if its first token ranks beyond 100. A fact that must stay is unchanged "
-    f"if the answer is the unedited model's or names the true object. “{AS_BEFORE}”: the unedited model says it too."
+    "Says it: the greedy answer names the expected object and not the old one. Prefers it: the expected object is "
+    "only likelier per token than the old one; grey if its first token ranks beyond 100. A fact that must stay is "
+    f"unchanged if the answer is the unedited model's or names the true object. “{AS_BEFORE}”: "
+    "the unedited model says it too."
 )
 OUTCOMES = {
     "took": "Took.",
@@ -99,6 +114,11 @@ OUTCOMES = {
     "did not take": "Did not take.",
 }
 """Outcome of an edit → the headline's first words."""
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: ``1 job``, ``3 jobs``."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:

@@ -411,7 +411,7 @@ def _is_too_large(item: Any) -> bool:
 
 
 def _too_deep(where: str, limits: Limits) -> str:
-    return f"{where} nests lists and objects more than {limits.depth} deep, which no file of ours does."
+    return f"{where} nests lists and objects more than {limits.depth} deep, which is not allowed."
 
 
 def _check_size(size: int, limits: Limits, where: str, error: _ERROR) -> None:

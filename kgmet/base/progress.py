@@ -22,6 +22,7 @@ class Stage(StrEnum):
     DOWNLOAD = "download"
     CONVERT = "convert"
     EDITS = "edits"
+    GRAPH = "graph"
     LOAD_MODEL = "load model"
     KEY_STATISTICS = "key statistics"
     KNOWN_FACTS = "known facts"

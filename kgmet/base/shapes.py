@@ -30,7 +30,7 @@ __all__ = ["check_finite", "check_shape"]
 
 
 def check_shape(name: str, tensor: Tensor, *shape: int | None) -> None:
-    """Raise `ValueError` unless `tensor` has this shape; ``None`` stands for any length."""
+    """Raise `ValueError` unless `tensor` has this shape; ``None`` allows any length."""
     fits = tensor.ndim == len(shape) and all(
         want is None or want == have for want, have in zip(shape, tensor.shape, strict=True)
     )

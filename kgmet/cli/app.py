@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--password-file", type=Path, help="ask every visitor for the password that is in this file")
     parser.add_argument("--shared", action="store_true", help="others reach this server, for example through a proxy")
-    parser.add_argument("--no-password", action="store_true", help="let everybody in who reaches another --address")
+    parser.add_argument("--no-password", action="store_true", help="allow everyone who can reach --address")
     parser.add_argument(
         "--allow-model", action="append", default=[], metavar="ID", help="visitors may load it, besides bundled models"
     )

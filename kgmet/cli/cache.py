@@ -12,9 +12,9 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("cache", help="list what is kept between runs, or clear it")
+    parser = subparsers.add_parser("cache", help="list the cache folder, or clear it")
     parser.add_argument(
-        "--clear", action="append", metavar="KIND", help="remove one kind, or all: what can be computed again"
+        "--clear", action="append", metavar="KIND", help="remove one kind, or all that can be computed again"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     parser.set_defaults(run=run)

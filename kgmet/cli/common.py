@@ -86,8 +86,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best there is")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best available")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the weights")
     parser.add_argument("--threads", type=positive, help="CPU threads torch may use")
 
 
@@ -101,7 +101,9 @@ def add_graph_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files of triples (.nt .ttl .tsv .csv .json); by default the sample graph",
     )
-    parser.add_argument("--entities", type=Path, metavar="FILE", help="a file of entities that names what they number")
+    parser.add_argument(
+        "--entities", type=Path, metavar="FILE", help="a file of entities with names for the ids in --graph"
+    )
     parser.add_argument("--endpoint", metavar="URL", help="a SPARQL 1.1 endpoint instead of files")
     parser.add_argument("--no-graph", action="store_true", help="edit without any graph")
 

@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--subject", required=True, help='for example "The Eiffel Tower"')
     parser.add_argument("--prompt", required=True, help='with {} for the subject: "{} is located in the city of"')
     parser.add_argument("--target", required=True, help="the new object: Tokyo")
-    parser.add_argument("--old", help="the old object; by default what the graph holds")
+    parser.add_argument("--old", help="the old object; by default the graph's")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
     parser.add_argument("--editor", default="KGMET", help="one of the editors `python -m kgmet models` lists")
     parser.add_argument("--config", type=Path, help="TOML file with settings that replace the editor's")

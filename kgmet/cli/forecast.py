@@ -13,7 +13,7 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("forecast", help="say which known facts an edit will move, before it is used")
+    parser = subparsers.add_parser("forecast", help="forecast which known facts an edit will change")
     parser.add_argument("--patch", type=Path, action="append", metavar="DIR", help="what `edit --save` wrote")
     parser.add_argument("--known", action="store_true", help="count which facts of the graph the model knows, and stop")
     parser.add_argument("--per-relation", type=int, default=40, help="with --known: facts asked of each relation")

@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--patch", type=Path, required=True, metavar="DIR", help="folder that `edit --save` made")
     parser.add_argument("--prompt", action="append", required=True, help="text to continue; may be given several times")
     parser.add_argument("--expected", help="what it should answer after the edit; adds probabilities and a verdict")
-    parser.add_argument("--rejected", help="what it should not answer any more")
+    parser.add_argument("--rejected", help="what it should no longer answer")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--chat", action="store_true", help="ask in the model's chat template; questions are anyway")
     way.add_argument("--plain", action="store_true", help="continue the text as it stands, even a question")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,21 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
     made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
-    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, where not one is typed")
+    parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, instead of one typed fact")
     parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
     parser.add_argument("--prompt", help='with {} for the subject: "{} is located in the city of"')
     parser.add_argument("--target", help="the new object: Rome")
-    parser.add_argument("--old", help="the old object; by default what the graph holds")
+    parser.add_argument("--old", help="the old object; by default the graph's")
     parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
-    parser.add_argument("--no-context", action="store_true", help="leave out the two columns that only tell the fact")
+    parser.add_argument("--ds_name", help="make the edits of a data set instead: cf, mcf, zsre, mquake, own")
+    parser.add_argument("--ds_path", type=Path, help="the data file; own data come with the program")
+    parser.add_argument(
+        "--dataset_size_limit", type=positive, default=10, help="use this many records (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_edits", type=positive, default=1, help="edits in the model together (default: %(default)s)"
+    )
+    parser.add_argument("--no-context", action="store_true", help="leave out the two in-context columns")
     parser.add_argument(
         "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
     )
@@ -52,16 +61,19 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score, print and write the card."""
     from kgmet.evaluate.card.asked import CardConfig
-    from kgmet.evaluate.card.make import make_card
+    from kgmet.evaluate.card.make import card_from, score_edits
     from kgmet.evaluate.card.render import card_text
 
     outputs: list[Path] = options.out or []
     _check_outputs(outputs)
     graph, progress = open_store(options), StderrProgress()
     facts = _facts(options, graph)
-    edited = _edited(options, facts, graph, progress)
     config = CardConfig(text_tokens=options.text_tokens, in_context=not options.no_context)
-    card = make_card(edited, edits=facts, store=graph, config=config, progress=progress)
+    scored = [
+        score_edits(edited, edits=asked, store=graph, config=config, progress=progress)
+        for edited, asked in _edited(options, facts, graph, progress)
+    ]
+    card = card_from(scored, config=config)
     for path in outputs:
         _write(card, path)
     if options.json:
@@ -87,10 +99,18 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
     """Return the facts from the options or a file; none if the patch or adapter names them."""
     import kgmet
     from kgmet.base.errors import ConfigError
+    from kgmet.evaluate.datasets.load import load_dataset
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.wording.choose_relation import relation_named
 
     typed = (options.subject, options.prompt, options.target)
+    if options.ds_name:
+        if any(typed) or options.edits or options.patch or options.adapter or options.base:
+            raise ConfigError(
+                "--ds_name makes its own edits: leave out the fact, --edits, --patch, --adapter and --base."
+            )
+        data = load_dataset(options.ds_name, options.ds_path, limit=options.dataset_size_limit)
+        return tuple(edit for case in data.cases for edit in case.edits)
     if options.edits:
         if any(typed):
             raise ConfigError("Give either --edits or --subject, --prompt and --target.")
@@ -111,27 +131,35 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
     )
 
 
-def _edited(options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress) -> Any:
-    """Return the model before and after editing, by any method."""
+def _edited(
+    options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress
+) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Yield each model before and after editing, by any method, with the facts to ask about."""
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.card.edited import EditedModel
 
     if not facts and not options.patch and not options.adapter:
-        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, or --edits.")
+        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, --edits or --ds_name.")
     if options.patch:
         patches = [kgmet.load_patch(folder) for folder in options.patch]
-        return EditedModel.of_patches(load_model(options, progress), patches)
+        yield EditedModel.of_patches(load_model(options, progress), patches), facts
+        return
     editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
     lm = load_model(options, progress)
     if options.adapter:
-        return EditedModel.of_adapter(lm, options.adapter)
-    if options.base:
+        yield EditedModel.of_adapter(lm, options.adapter), facts
+    elif options.base:
         base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
-        return EditedModel.of_models(base, lm, edits=facts)
-    assert editor is not None
-    session = kgmet.EditSession(lm, editor=editor, graph=graph)
-    return EditedModel.of_patches(lm, [session.edit_many(facts, progress=progress).patch])
+        yield EditedModel.of_models(base, lm, edits=facts), facts
+    else:
+        assert editor is not None
+        statistics = kgmet.KeyStatistics(lm)
+        together = options.num_edits if options.ds_name else len(facts)
+        for start in range(0, len(facts), together):
+            batch = facts[start : start + together]
+            session = kgmet.EditSession(lm, editor=editor, graph=graph, statistics=statistics)
+            yield EditedModel.of_patches(lm, [session.edit_many(batch, progress=progress).patch]), batch
 
 
 def _write(card: Any, path: Path) -> None:

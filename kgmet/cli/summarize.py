@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("summarize", help="tables, figures and paired tests of evaluation runs")
     parser.add_argument("--dir_name", required=True, help="an editor's folder under --out, or several: KGMET,AlphaEdit")
-    parser.add_argument("--runs", help="run_000,run_001; by default every run there is")
+    parser.add_argument("--runs", help="run_000,run_001; by default every run")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="write the figures here (default: OUT/figures)")
     parser.add_argument("--latex", action="store_true", help="the table as LaTeX instead of Markdown")

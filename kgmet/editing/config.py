@@ -27,7 +27,7 @@ __all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping
 
 @dataclass(frozen=True, kw_only=True)
 class HoldConfig:
-    """How many contexts, paraphrases and graph facts enter the search and the write."""
+    """Numbers of contexts, paraphrases and graph facts in the search and the write."""
 
     contexts: int = 6
     """Contexts of the prompt (neutral prefixes), the bare prompt included; 1 to 6."""

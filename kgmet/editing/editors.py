@@ -106,11 +106,11 @@ def _editors() -> dict[str, Editor]:
             writer=WriterKind.NULL_SPACE,
             config=ours,
             searches_unedited=True,
-            source="KGMET (2025.findings-emnlp.261) and what this project adds to it",
+            source="KGMET (2025.findings-emnlp.261), with this project's additions",
         ),
         Editor(
             name="KGMET-many",
-            summary="For long sequences of edits: KGMET with shorter shifts in more layers; what stays counts more.",
+            summary="For long sequences of edits: shorter shifts in more layers, and larger weights of kept keys.",
             writer=WriterKind.NULL_SPACE,
             config=_for_many(ours),
             searches_unedited=True,
@@ -126,14 +126,14 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="KGMET-paper",
-            summary="As published: a fresh graph encoder gives a unit direction, the length is learned.",
+            summary="As published: a fresh graph encoder gives a unit direction; the length is learned.",
             writer=WriterKind.NULL_SPACE,
             config=replace(free, direction=paper, write=WriteConfig(schedule=ResidualSchedule.FRONT)),
             source="2025.findings-emnlp.261",
         ),
         Editor(
             name="GLAME",
-            summary="A fresh graph encoder gives the shift, length and all; one layer, rank one.",
+            summary="The output of a fresh graph encoder is the shift; one layer, rank one.",
             writer=WriterKind.RANK_ONE,
             config=replace(free, direction=replace(paper, source=SourceKind.GRAPH_FREE_LENGTH), write=one_layer),
             source="arXiv:2402.13593",
@@ -178,7 +178,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="NSE",
-            summary="Free shift found on the unedited model; only the loudest neurons; repeated until it fits.",
+            summary="Free shift found on the unedited model; most active neurons only; repeated until it fits.",
             writer=WriterKind.NEURONS,
             config=replace(free, write=WriteConfig(repeats=3, tolerance=0.1)),
             searches_unedited=True,
@@ -202,7 +202,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="shuffled-facts",
-            summary="Control: KGMET with as many prompts held and keys protected, but with unrelated names.",
+            summary="Control: KGMET with as many prompts and protected keys, but unrelated names.",
             writer=WriterKind.NULL_SPACE,
             config=replace(ours, hold=replace(ours.hold, shuffled=True)),
             searches_unedited=True,
@@ -225,7 +225,7 @@ def _editors() -> dict[str, Editor]:
         ),
         Editor(
             name="random",
-            summary="Control: a random direction of which only the length is learned.",
+            summary="Control: a random direction; only its length is learned.",
             writer=WriterKind.NULL_SPACE,
             config=replace(free, direction=DirectionConfig(source=SourceKind.RANDOM)),
         ),

@@ -90,7 +90,7 @@ class EditReport:
         lines += [self.verdict.headline, *(f"  {reason.value}" for reason in self.verdict.reasons)]
         lines += [f"  before  {self.before}", f"  after   {self.after}"]
         lines += _listed("Multi-hop questions, asked in chat", self.multi_hop)
-        lines += _listed("Consequences, in words that were not optimised", self.consequences)
+        lines += _listed("Consequences, in wordings that were not optimised", self.consequences)
         lines.append("Seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in self.seconds.items()))
         return "\n".join(lines)
 

@@ -23,7 +23,7 @@ from kgmet.write.patch import EditPatch, attached
 
 __all__ = ["CausalTrace", "TraceConfig", "causal_trace", "check_length"]
 
-MOST_TOKENS = 160
+MOST_TOKENS = 80
 """Most tokens in a traced text; the work is quadratic in them."""
 _ROWS_AT_ONCE = 8192
 _TOKENS_FOR_SPREAD = 4096

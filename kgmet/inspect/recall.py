@@ -57,7 +57,7 @@ class Recall:
 
 
 class Outcome(Enum):
-    """Where a chain of recall ends."""
+    """End of a chain of recall."""
 
     SAID = "said"
     """The answer is the likeliest next token."""

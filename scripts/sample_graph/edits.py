@@ -13,7 +13,7 @@ def read_edits(draft: Draft, catalogue: RelationCatalogue, path: Path) -> tuple[
     """Return one edit per line; the old object is the graph's (the first if there are several).
 
     Raises:
-        ValueError: if a line names something the graph does not have, or an old object that is the new one.
+        ValueError: if a line names an entity missing in the graph, or equal old and new objects.
     """
     edits = []
     for line in path.read_text(encoding="utf-8").splitlines():

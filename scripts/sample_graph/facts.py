@@ -1,10 +1,10 @@
-"""Read `scripts/facts/*.tsv`: facts written by hand, one subject a line, one relation a column.
+"""Read `scripts/facts/*.tsv`: hand-written facts, one subject per line and one relation per column.
 
-The header names the kind of the subject and, for each further column, ``relation>kind`` of the object, as in
-``landmark  P131>city  P31>kind``; where a column allows several kinds, each value says its own: ``book:Dracula``. A
-cell holds values separated by ``;``. ``the `` before a label is kept as its article; ``|`` separates the first column's
-aliases; ``@CC`` after a city says its country, ``@US-TX`` its division too. Lines that start with ``#`` are for people;
-after a line ``#!`` another header follows.
+The header names the kind of the subject and, for each further column, ``relation>kind`` of the object, as in ``landmark
+P131>city  P31>kind``; where a column allows several kinds, each value says its own: ``book:Dracula``. A cell holds
+values separated by ``;``. ``the `` before a label is kept as its article; ``|`` separates the first column's aliases;
+``@CC`` after a city says its country, ``@US-TX`` its division too. Lines that start with ``#`` are comments; after a
+line ``#!`` another header follows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SOURCE = "hand"
 
 
 class FactError(ValueError):
-    """A line of a facts file that cannot be right; the message says which."""
+    """An invalid line of a facts file; the message says which."""
 
 
 def read_facts(draft: Draft, world: World, path: Path) -> int:

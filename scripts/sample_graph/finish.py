@@ -1,4 +1,4 @@
-"""From a draft to files: what follows from what is stated, ids, descriptions, a last check, and the writing."""
+"""From a draft to files: derived facts, ids, descriptions, a final check, and writing."""
 
 from __future__ import annotations
 

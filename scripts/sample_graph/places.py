@@ -1,4 +1,4 @@
-"""What the packages' tables do not say about places, and what we call them instead."""
+"""Facts and names of places that the packages' tables lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from scripts.sample_graph.draft import clean
 
 BELONGS_TO = {"HK": "CN", "MO": "CN", "PR": "US", "GI": "GB"}
-"""Territories whose cities are kept, under the state they belong to."""
+"""Territories whose cities are kept, under their sovereign state."""
 
 
 def official(path: Path) -> dict[str, list[str]]:

@@ -24,7 +24,7 @@ from scripts.sample_graph.draft import Draft, Node, clean, slug
 from scripts.sample_graph.places import is_part, official, on_another_continent, renames, state
 
 CLOSED = frozenset({"country", "continent", "language", "city"})
-"""Kinds of which facts files may only name what is already there: a misspelt country is an error, not a new country."""
+"""Kinds of which facts files may name only existing nodes: a misspelt country is an error, not a new country."""
 
 CONTINENTS = {
     "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America", "OC": "Oceania", "SA": "South America",
@@ -33,7 +33,7 @@ CONTINENTS = {
 
 
 class World:
-    """What the packages know, turned into nodes and triples of a draft."""
+    """The packages' data as nodes and triples of a draft."""
 
     def __init__(self, draft: Draft, facts: Path) -> None:
         self.draft = draft
@@ -69,7 +69,7 @@ class World:
     def city(self, value: str) -> Node:
         """Return the most populous city of that name; ``Name@CC`` or ``Name@CC-division`` selects a country.
 
-        One that no package knows is made, if its country is given.
+        A city unknown to the packages is added, if its country is given.
         """
         name, _, cc = clean(value).partition("@")
         cc, _, division = cc.partition("-")
@@ -217,7 +217,7 @@ class World:
             self.draft.add(node, "P218", self.draft.node("code", code), "babel")
             try:
                 own = Locale.parse(code)
-            except Exception:  # CLDR has no data for this language: nothing to say
+            except Exception:  # CLDR has no data for this language
                 continue
             if name := own.languages.get(code):
                 self.draft.add(node, "P1705", self.draft.node("native_name", name), "babel")

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.running import PATIENCE, Server, Watched
 
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
-OTHERS = ("Shift", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
+OTHERS = ("Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
 
 Visit = Callable[..., Watched]
 
@@ -27,15 +27,8 @@ def exact_numbers(page: Page, card: int) -> list[str]:
 
 
 def wait_for_drawn_graph(page: Page) -> None:
-    """Wait until the canvas in the picture's frame holds more than its background."""
-    page.frame_locator("iframe").first.locator("#mynetwork canvas").evaluate(
-        """canvas => new Promise(done => { const look = () => {
-            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-            const seen = new Set();
-            for (let i = 0; i < data.length; i += 4) seen.add(data[i] + ',' + data[i + 1] + ',' + data[i + 2]);
-            seen.size > 20 ? done() : setTimeout(look, 200); }; look(); })""",
-        timeout=PATIENCE,
-    )
+    """Wait until the picture has its names."""
+    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible(timeout=60_000)
 
 
 def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> None:
@@ -74,21 +67,41 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     assert person.outside() == []
 
 
+def spot(page: Page, name: str) -> Locator:
+    """A name in the picture."""
+    return page.locator(".kg-story .spot", has=page.locator(f'text="{name}"')).first
+
+
 def look_at_the_graph(person: Watched) -> None:
     page = person.page
     person.go("Graph")
     wait_for_drawn_graph(page)
-    with page.expect_download() as taken:
-        page.frame_locator("iframe").first.get_by_role("button", name="Save PNG").click()
-    assert taken.value.suggested_filename == "subgraph.png"
-    count = page.get_by_text(re.compile(r"\d+ entities")).inner_text()
-    page.get_by_role("combobox", name="Node").click()
-    page.get_by_role("option", name=re.compile("^Japan · ")).click()
-    page.get_by_role("button", name="Open: show more").click()
-    expect(page.get_by_text(re.compile(r"\d+ entities"))).not_to_have_text(count)
-    page.get_by_text("clickable", exact=True).click()
+    for kind in ("PNG", "SVG", "HTML"):
+        with page.expect_download() as taken:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert taken.value.suggested_filename == f"the-eiffel-tower-tokyo.{kind.casefold()}"
+    a_path_lights_up(page)
+    spot(page, "Japan").dblclick()
+    page.get_by_role("button", name="Close what was opened").wait_for(timeout=60_000)
     person.settle()
-    expect(page.locator('[data-testid="stEChartsChart"] canvas').first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("combobox", name="Name")).to_have_value(re.compile("^Japan · Q17"))
+    expect(page.locator(".kg-story .spot.chosen").first).to_contain_text("Japan")
+    expect(page.locator(".kg-story .spot.rest").first).to_be_visible()
+    page.get_by_text("before", exact=True).click()
+    person.settle()
+    expect(page.locator(".kg-story")).not_to_contain_text("the edited fact")
+
+
+def a_path_lights_up(page: Page) -> None:
+    """A row of the list lights its path in the picture, and a name in the picture its rows in the list."""
+    story, row = page.locator(".kg-story"), page.locator('[class*="st-key-hold-"]', has_text="official language").first
+    row.hover()
+    expect(spot(page, "Japanese")).to_have_class(re.compile(r"\bon\b"))
+    expect(spot(page, "yen")).not_to_have_class(re.compile(r"\bon\b"))
+    spot(page, "Japanese").hover()
+    expect(row).to_have_class(re.compile("kg-lit"))
+    page.mouse.move(2, 2)
+    expect(story).not_to_have_class(re.compile(r"\blit\b"))
 
 
 def ask_the_probes(person: Watched) -> None:
@@ -107,7 +120,7 @@ def ask_the_probes(person: Watched) -> None:
     expect(page.get_by_text(re.compile("Your own: says 1 of 1, 0 before, [01] told"))).to_be_visible()
     page.get_by_role("spinbutton", name="Longest answer").fill("5")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Made before something changed")).to_be_visible()
+    expect(page.get_by_text("Outdated: the inputs have changed")).to_be_visible()
 
 
 def keep_it_over_a_restart(person: Watched, server: Server) -> None:

@@ -17,6 +17,7 @@ from kgmet.fact import save_edits
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import save_patch
+from tests.evaluate.records import counterfact, written
 from tests.graph.small_world import edit, world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import random_patch
@@ -90,7 +91,7 @@ def test_an_adapter_that_peft_made_is_scored(
     found = json.loads(capsys.readouterr().out)
     (moved,) = (row for row in found["rows"] if row["key"] == "divergence")
     assert moved["cells"]["after"]["value"] > 0
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         call("--adapter", str(folder))
 
 
@@ -142,14 +143,42 @@ def test_several_facts_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(json.loads(capsys.readouterr().out)["edits"]) == 2
 
 
+@pytest.mark.parametrize("together", [1, 2])
+def test_the_edits_of_a_data_set_are_made_and_counted(
+    together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[int] = []
+
+    class Session:
+        """Stands for the editing, which has tests of its own; the patch is any patch."""
+
+        def __init__(self, lm: LoadedLM, **_: object) -> None:
+            self.lm = lm
+
+        def edit_many(self, facts: Any, **_: object) -> Any:
+            made.append(len(facts))
+            return argparse.Namespace(patch=random_patch(self.lm))
+
+    monkeypatch.setattr("kgmet.EditSession", Session)
+    written(tmp_path / "cases.json", [counterfact(number) for number in range(3)])
+    words = ("--ds_name", "mcf", "--ds_path", str(tmp_path / "cases.json"), "--num_edits", str(together))
+    assert call(*words, "--dataset_size_limit", "2", "--no-graph", "--no-context", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert made == [together] * (2 // together)
+    assert len(found["edits"]) == 2
+    assert [column["key"] for column in found["columns"]] == ["unedited", "after"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "which fact to ask about"),
+        ((), "edited fact is unknown"),
         (("--subject", "Rome"), "all three"),
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),
         (("--editor", "NOPE", *FACT), "NOPE"),
+        (("--ds_name", "own", *FACT), "makes its own edits"),
+        (("--ds_name", "nothing"), "no data set 'nothing'"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_before_a_model_is_loaded(

@@ -72,7 +72,7 @@ def test_before_it_starts_it_says_how_long_it_takes_and_where_it_is_kept(residen
     page = shown("foresee", state)
     assert not page.exception
     assert "once for this model: they are kept on disk" in words(page)
-    assert "Nothing foreseen yet" in words(page)
+    assert "No forecast yet" in words(page)
     assert state.job(foresee_actions.KIND) is None
 
 
@@ -173,11 +173,11 @@ def test_stopped_half_way_nothing_is_applied_and_it_goes_on(
 def test_a_forecast_of_other_settings_is_named_and_cannot_be_applied(resident: Resident) -> None:
     state = typed()
     page = foreseen(state)
-    assert "Made before" not in words(page)
-    state.set_editor("KGMET", {**state.record.settings, "seed": 5})
+    assert "Outdated" not in words(page)
+    state.set_editor("KGMET", {**state.settings, "seed": 5})
     page.run()
     assert not page.exception
-    assert "Made before something changed" in words(page)
+    assert "Outdated: the inputs have changed" in words(page)
     assert "foresee-apply" not in keys(page) and not page.checkbox
     question = foresee_actions.question_of(state, resident, "", 120)
     old = state.result(foresee_actions.FORESEEN)
@@ -218,7 +218,7 @@ def test_another_model_makes_the_forecast_stale_and_leaves_its_edits_out(residen
     state.set_draft(replace(FRANCE, new_object="Berlin"))
     page = shown("foresee", state)
     assert not page.exception
-    assert "Made before something changed" in words(page)
+    assert "Outdated: the inputs have changed" in words(page)
 
 
 def test_two_sessions_do_not_see_each_others_forecasts(resident: Resident) -> None:
@@ -226,7 +226,7 @@ def test_two_sessions_do_not_see_each_others_forecasts(resident: Resident) -> No
     foreseen(mine)
     page = shown("foresee", other)
     assert not page.exception
-    assert other.result(foresee_actions.FORESEEN) is None and "Nothing foreseen yet" in words(page)
+    assert other.result(foresee_actions.FORESEEN) is None and "No forecast yet" in words(page)
 
 
 def test_an_editor_that_cannot_price_says_so(resident: Resident) -> None:

@@ -180,11 +180,11 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     assert not page.exception
     assert len(page.table) == 2 and "Edit took" in str(page.table[0].value.index.tolist())
     assert "before this edit" in page.dataframe[-1].value["editor"].tolist()
-    assert "Made before" not in words(page)
+    assert "Outdated" not in words(page)
     state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
     page.run()
     assert not page.exception
-    assert "Made before" in words(page)
+    assert "Outdated" in words(page)
 
 
 def test_compare_says_what_is_wrong_with_a_fact(resident: Resident) -> None:

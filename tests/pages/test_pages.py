@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of,
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.models import actions as model_actions
-from workbench.shared import actions
+from workbench.shared import actions, graph_panels
 from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
@@ -233,7 +234,7 @@ def test_probe_asks_before_after_and_told_and_draws_the_chains(resident: Residen
     drawn = "".join(str(item.proto.body) for item in page.get("html"))
     assert 'class="kg-hops"' in drawn and "all in one question" in drawn and ">told</th>" in drawn
     page.segmented_control(key="probe-told").set_value(Telling.NOTHING).run()
-    assert "Made before something changed" in words(page)
+    assert "Outdated: the inputs have changed" in words(page)
 
 
 def test_what_is_told_grows_with_the_choice(resident: Resident) -> None:
@@ -345,7 +346,7 @@ def test_a_source_that_is_none_is_refused_before_any_work(resident: Resident, so
 def test_a_model_that_does_not_fit_is_refused_by_numbers(resident: Resident) -> None:
     from kgmet.base.errors import MemoryLimitError
 
-    with pytest.raises(MemoryLimitError, match="present model stays"):
+    with pytest.raises(MemoryLimitError, match="current model stays loaded"):
         resources.check_fits(1 << 60)
 
 
@@ -441,6 +442,18 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     assert page.text_input(key="fact-subject").proto.set_value
 
 
+def test_opening_a_name_keeps_it_chosen_and_adds_to_the_picture(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(replace(EIFFEL, new_object="Rome"))
+    page = shown("graph", state)
+    page.selectbox(key="graph-node").set_value("Q38").run()
+    page.button(key="graph-open").click().run()
+    assert not page.exception
+    assert page.selectbox(key="graph-node").value == "Q38"
+    opened = graph_panels.opened_triples(state, actions.context_fingerprint(state))
+    assert opened and all("Q38" in triple.key for triple in opened)
+
+
 @pytest.fixture
 def guarded(resident: Resident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server that others reach, with a password, which lets one session's model be chosen from a list."""
@@ -463,7 +476,7 @@ def test_nothing_is_shown_before_the_password(guarded: None, resident: Resident)
     assert not app.sidebar.caption and "Tokyo" not in words(app)
     app.text_input[0].set_value("correct mule")
     app.button[0].click().run()
-    assert "not the password" in words(app) and not app.sidebar.caption
+    assert "Wrong password" in words(app) and not app.sidebar.caption
     app.text_input[0].set_value("correct horse")
     app.button[0].click().run()
     assert not app.exception

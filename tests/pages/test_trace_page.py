@@ -91,6 +91,19 @@ def test_the_other_views(resident: Resident, view: str) -> None:
     assert {"Contributions": "gradient × activation", "Recall by layer": "logit lens"}[view] in words(page)
 
 
+def test_ranks_are_first_shown_at_the_last_token_of_the_last_layer(resident: Resident) -> None:
+    state = state_of()
+    state.record.push(entry_for(resident.lm))
+    page = traced(state)
+    next(group for group in page.button_group if group.label == "View").set_value("Recall by layer").run()
+    box = page.selectbox(key="trace-rank-position")
+    assert box.value == len(box.options) - 1
+    assert page.slider(key="trace-rank-layer").value == N_LAYER - 1
+    page.slider(key="trace-rank-layer").set_value(0).run()
+    assert not page.exception
+    assert page.slider(key="trace-rank-layer").value == 0
+
+
 def test_a_part_can_be_chosen_and_is_really_taken_out(resident: Resident) -> None:
     state = state_of()
     state.record.push(entry_for(resident.lm))

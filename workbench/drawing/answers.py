@@ -1,6 +1,6 @@
-"""Questions with their answers before, after and told, beside each other: the answers are what there is to see.
+"""Tables of questions with their answers before, after and told, side by side, without Streamlit.
 
-No Streamlit. Names that count for the verdict are marked: those of the expected answer, and those of the rejected one.
+Names that count for the verdict are marked: those of the expected answer, and those of the rejected one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["AnswerRow", "answer_table", "marked_names", "told_card"]
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerRow:
-    """One question: the answers before and after, that of the model that is told, and what more is said of it."""
+    """One question with the answers before and after, the told model's answer, and remarks."""
 
     pair: AnswerPair
     told: Answer | None = None
@@ -30,12 +30,12 @@ class AnswerRow:
 
     @property
     def told_pair(self) -> AnswerPair | None:
-        """The told answer judged against the same answer before."""
+        """The told answer, judged against the answer before."""
         return None if self.told is None else AnswerPair(before=self.pair.before, after=self.told)
 
 
 def marked_names(answer: Answer, longest: int = 400) -> str:
-    """What is said, as HTML, with the names of the expected and of the rejected answer marked."""
+    """Return an answer as HTML, with the names of the expected and of the rejected answer marked."""
     said = " ".join(answer.said.split())
     if not said:
         return "<em>∅</em>"
@@ -48,7 +48,7 @@ def marked_names(answer: Answer, longest: int = 400) -> str:
 
 
 def _marked(part: str, answer: Answer) -> str:
-    """A part of a text as the verdict's rule sees it: a name of the expected answer, of the rejected, or neither."""
+    """Mark a part of a text by the verdict's rule: a name of the expected answer, of the rejected, or neither."""
     for names, kind in ((answer.question.expected_names, "new"), (answer.question.rejected_names, "old")):
         if names_only(part, names):
             return f'<mark class="{kind}">{shown(part)}</mark>'
@@ -56,7 +56,7 @@ def _marked(part: str, answer: Answer) -> str:
 
 
 def answer_table(rows: Sequence[AnswerRow]) -> str:
-    """One row a question. On a phone the cells of a row stand below each other, each with its name."""
+    """Return one row per question. On a narrow screen the cells of a row are stacked, each with its name."""
     is_told = any(row.told is not None for row in rows)
     names = ["asked", "before", "after", *(["told"] if is_told else []), "verdict"]
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -105,7 +105,7 @@ def _said(answer: Answer) -> str:
 
 
 def told_card(answer: Answer, *, telling: str) -> str:
-    """The told answer as a card below those of before and after."""
+    """Return the told answer as a card below those of before and after."""
     rows = [
         f'<div class="row"><span>{bdi(name)}</span><b>{percent(value)}</b></div>'
         for name, value in (

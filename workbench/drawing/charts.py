@@ -186,7 +186,7 @@ def spectrum_chart(write: LayerWrite, costs: Sequence[CutoffCost], *, rank: int,
         figure.add_vline(x=rank + 0.5, line={"width": 2, "dash": "dot", "color": palette[1]})
     figure.update_yaxes(type="log", title="eigenvalue", exponentformat="power", dtick=1, row=1, col=1)
     figure.update_yaxes(title="share", range=[-0.02, 1.02], row=2, col=1)
-    figure.update_xaxes(title="free directions, from the quietest", range=[0, len(values) + 1], row=2, col=1)
+    figure.update_xaxes(title="free directions, least used first", range=[0, len(values) + 1], row=2, col=1)
     figure.update_layout(
         height=520,
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
@@ -226,7 +226,7 @@ def energy_chart(write: LayerWrite, *, dark: bool = False) -> go.Figure:
         margin={"l": 10, "r": 10, "t": 30, "b": 10},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
-    figure.update_xaxes(title="directions of the key space, from the quietest to the loudest")
+    figure.update_xaxes(title="directions of the key space, from least to most used")
     figure.update_yaxes(title="share of the update's energy", tickformat=".0%", rangemode="tozero")
     return figure
 

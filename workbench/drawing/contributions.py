@@ -26,7 +26,7 @@ def layer_bars(
     chosen: int | None = None,
     row_height: int = 17,
 ) -> go.Figure:
-    """One bar a layer, layer 0 at the bottom, as high as a heatmap of as many rows; a bar can be clicked."""
+    """Draw one clickable bar per layer, layer 0 at the bottom, as high as a heatmap with as many rows."""
     scale = Scale(label=title, low=-limit, high=limit)
     line = "#ffffff" if dark else "#000000"
     figure = go.Figure(
@@ -74,7 +74,7 @@ def rank_map(
     dark: bool = False,
     row_height: int = 17,
 ) -> go.Figure:
-    """Ranks by layer and token on a logarithmic scale, rank 1 the strongest colour, the last rank the background's."""
+    """Draw ranks by layer and token on a logarithmic colour scale, strongest at rank 1."""
     top = math.log10(max(n_token, 10))
     values = [[top - math.log10(rank) for rank in row] for row in ranks]
     rows = [str(layer) for layer in range(len(ranks))]
@@ -103,9 +103,13 @@ def rank_map(
 
 
 def rank_lines(curves: Sequence[Line], *, recalled: int, dark: bool = False, marker: float | None = None) -> go.Figure:
-    """Ranks by layer at one token, the best rank on top, with a line at the rank that counts as recalled."""
+    """Draw ranks by layer at one token, the best rank on top, with a line at the rank that counts as recalled."""
     figure = lines(curves, axes=("layer", "rank"), dark=dark, log=True, marker=marker, height=300)
     highest = max((value for curve in curves for value in curve.y if value is not None), default=10)
-    figure.update_yaxes(range=[math.log10(max(highest, 20)) + 0.1, -0.1], tickvals=list(_RANKS))
+    figure.update_yaxes(
+        range=[math.log10(max(highest, 20)) + 0.1, -0.1],
+        tickvals=list(_RANKS),
+        ticktext=[f"{rank:,}" for rank in _RANKS],
+    )
     figure.add_hline(y=recalled, line={"width": 1, "dash": "dot", "color": "#8a8f98"})
     return figure

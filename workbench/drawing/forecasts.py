@@ -1,4 +1,4 @@
-"""Forecast changes of known facts → figures; no Streamlit here. Losing and gaining differ in colour and in shape."""
+"""Figures of forecast changes, without Streamlit. Losses and gains differ in colour and in shape."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def fact_chart(
     measured: Mapping[str, float] | None = None,
     dark: bool = False,
 ) -> go.Figure:
-    """One line a fact, the first on top: the answer's probability now, as forecast, and as forecast if protected.
+    """Draw one line per fact, the first on top: the answer's probability now, forecast, and forecast if protected.
 
     Args:
-        items: what is drawn.
-        protected: the same facts' forecasts of the protected edit, by the fact's id.
-        measured: the answers' probabilities with the edit attached, by the fact's id.
-        dark: for a dark background.
+        items: the forecasts.
+        protected: the same facts' forecasts of the protected edit, by fact id.
+        measured: the answers' probabilities with the edit attached, by fact id.
+        dark: whether the background is dark.
     """
     palette = colours(dark=dark)
     figure = go.Figure()
@@ -111,12 +111,12 @@ def fact_chart(
 
 
 def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], dark: bool = False) -> go.Figure:
-    """Every fact as a dot at its forecast change, a line a relation, those that move most on average on top.
+    """Draw every fact as a dot at its forecast change, one line per relation, largest mean change on top.
 
     Args:
-        items: what is drawn.
-        labels: relation id → what it is called.
-        dark: for a dark background.
+        items: the forecasts.
+        labels: relation id → display name.
+        dark: whether the background is dark.
     """
     palette = colours(dark=dark)
     by_relation: dict[str, list[FactForecast]] = {}
@@ -148,7 +148,7 @@ def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], 
 
 
 def check_chart(checked: CheckedForecast, *, protected: Set[str] = frozenset(), dark: bool = False) -> go.Figure:
-    """Measured over forecast change, a dot a fact; on the dotted line they agree. Protected facts are diamonds."""
+    """Draw measured over forecast change, one dot per fact, with the identity line; protected facts are diamonds."""
     palette = colours(dark=dark)
     rows = list(zip(checked.forecasts, checked.forecast.tolist(), checked.measured.tolist(), strict=True))
     ends = [value for _, x, y in rows for value in (x, y)] or [0.0]

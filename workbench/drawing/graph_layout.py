@@ -1,63 +1,320 @@
-"""Where the nodes of a subgraph stand: the subject in the centre, one ring per hop. The same places every time."""
+"""`Story` → `Picture`: where each name and each line stands. The same story has the same places every time.
+
+The subject stands on the left, what follows is read to the right: with the new object above, with the old one below.
+What leads to the subject stands before it. The rest stands in rows above and below the paths, so that it moves none of
+them.
+"""
 
 from __future__ import annotations
 
-import cmath
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from kgmet.graph.triple import Triple
+from workbench.drawing.graph_story import Lane, Link, Spot, Story
+from workbench.drawing.graph_text import plain, text_width, wrapped
 
-__all__ = ["FLAT", "ring_positions", "ring_radii"]
+__all__ = ["LINE", "NAME_SIZE", "NOTE_SIZE", "REST_SIZE", "Box", "Picture", "PlacedLink", "PlacedSpot", "place"]
 
-_RING = 165.0
-FLAT = 0.68
-"""Screens are wider than high."""
-_ROOM = 112.0
-"""Least distance between neighbours on a ring, in pixels, so that labels do not overlap."""
-
-
-def ring_positions(hops: Mapping[str, int], triples: Sequence[Triple]) -> dict[str, tuple[float, float]]:
-    """Return entity id → (x, y) in pixels, the anchor at (0, 0).
-
-    Each ring is spread evenly, in the order of the angles of what its nodes hang on, and turned to where the angles
-    agree best. No force, no randomness: the places depend on the triples alone, not on their order.
-    """
-    triples = sorted(triples)
-    beside: dict[str, set[str]] = {}
-    for triple in triples:
-        beside.setdefault(triple.subject.id, set()).add(triple.object.id)
-        beside.setdefault(triple.object.id, set()).add(triple.subject.id)
-    angles: dict[str, float] = {}
-    places: dict[str, tuple[float, float]] = {key: (0.0, 0.0) for key, hop in hops.items() if hop == 0}
-    radius = 0.0
-    relation = {t.subject.id: t.relation.id for t in triples} | {t.object.id: t.relation.id for t in triples}
-    for hop in range(1, max(hops.values(), default=0) + 1):
-        ring = [key for key, value in hops.items() if value == hop]
-        wanted: dict[str, float | None] = {
-            key: _mean([angles[other] for other in sorted(beside.get(key, ())) if other in angles]) for key in ring
-        }
-        ring.sort(key=lambda key: (wanted[key] or 0.0, relation.get(key, ""), key))
-        radius = max(radius + _RING, _ROOM * len(ring) / (2 * math.pi))
-        step = 2 * math.pi / max(len(ring), 1)
-        turns = [angle - place * step for place, key in enumerate(ring) if (angle := wanted[key]) is not None]
-        turn = _mean(turns) if turns else None
-        for place, key in enumerate(ring):
-            angle = place * step + (-math.pi / 2 if turn is None else turn)
-            places[key] = (round(radius * math.cos(angle), 1), round(radius * math.sin(angle) * FLAT, 1))
-        angles |= {key: math.atan2(places[key][1] / FLAT, places[key][0]) % (2 * math.pi) for key in ring}
-    return places
+NAME_SIZE, NOTE_SIZE, REST_SIZE = 14.0, 12.5, 12.5
+"""Sizes of type in pixels: names on the paths; relations; names of the rest."""
+LINE = 17.0
+"""Height of a line of a name."""
+_PAD, _ROW_GAP, _LANE_GAP, _BEND, _ARROW = 11.0, 10.0, 30.0, 30.0, 12.0
+_REST_HEIGHT, _REST_GAP, _BAND_GAP, _LEAST_WIDTH = 34.0, 8.0, 30.0, 860.0
+_LONGEST_RELATION = 26
 
 
-def ring_radii(nodes: Iterable[tuple[int, float, float]]) -> list[float]:
-    """Half widths of the rings on which nodes (hop, x, y) stand, from the inside; a ring is `FLAT` as high as wide."""
-    radii: dict[int, float] = {}
-    for hop, x, y in nodes:
-        radii[hop] = max(radii.get(hop, 0.0), math.hypot(x, y / FLAT))
-    return [round(radii[hop], 1) for hop in sorted(radii) if hop]
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle around its centre, in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def left(self) -> float:
+        """Its left edge."""
+        return self.x - self.width / 2
+
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width / 2
+
+    @property
+    def top(self) -> float:
+        """Its upper edge."""
+        return self.y - self.height / 2
+
+    @property
+    def bottom(self) -> float:
+        """Its lower edge."""
+        return self.y + self.height / 2
+
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two share an area."""
+        apart_x = abs(self.x - other.x) >= (self.width + other.width) / 2
+        apart_y = abs(self.y - other.y) >= (self.height + other.height) / 2
+        return not (apart_x or apart_y)
+
+    def moved(self, dx: float, dy: float) -> Box:
+        """The same rectangle elsewhere."""
+        return replace(self, x=self.x + dx, y=self.y + dy)
 
 
-def _mean(angles: Sequence[float]) -> float | None:
-    """Return the mean direction, in [0, 2π); ``None`` of nothing or where directions cancel."""
-    total = sum((cmath.exp(1j * angle) for angle in angles), 0j)
-    return None if abs(total) < 1e-9 else cmath.phase(total) % (2 * math.pi)
+@dataclass(frozen=True, kw_only=True)
+class PlacedSpot:
+    """A spot with the lines of its name; one of the rest also says in `note` what it is to the spot it hangs on."""
+
+    spot: Spot
+    box: Box
+    lines: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedLink:
+    """A link as an SVG path, with its relation's name in `label_box` where it has one of its own."""
+
+    link: Link
+    path: str
+    label: str = ""
+    label_box: Box | None = None
+    is_backward: bool = False
+    """Whether the triple's object is at the beginning of the path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A story in its places, from (0, 0) to (`width`, `height`)."""
+
+    story: Story
+    spots: tuple[PlacedSpot, ...]
+    links: tuple[PlacedLink, ...]
+    width: float
+    height: float
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The room of every name in the picture."""
+        labels = (item.label_box for item in self.links if item.label_box is not None)
+        return (*(item.box for item in self.spots), *labels)
+
+
+def place(story: Story) -> Picture:
+    """Give every spot and link of a story its place."""
+    of = {spot.id: spot for spot in story.spots}
+    names = {spot.id: _name(spot) for spot in story.spots if not spot.is_rest}
+    boxes = _rows(story.spots, names)
+    boxes = _columns(boxes, of, {_tree_child(k, of): _label_width(k) for k in story.links if k.side != "rest"})
+    rest, notes = _bands(story, boxes)
+    boxes |= rest
+    left, top = min(box.left for box in boxes.values()), min(box.top for box in boxes.values())
+    boxes = {key: box.moved(-left, -top) for key, box in boxes.items()}
+    ends = _column_ends(boxes, of)
+    return Picture(
+        story=story,
+        spots=tuple(
+            PlacedSpot(
+                spot=spot,
+                box=boxes[spot.id],
+                lines=names.get(spot.id) or wrapped(spot.entity.label, width=20, lines=1),
+                note=notes.get(spot.id, ""),
+            )
+            for spot in story.spots
+        ),
+        links=tuple(_placed(link, of, boxes, ends) for link in story.links),
+        width=max(box.right for box in boxes.values()),
+        height=max(box.bottom for box in boxes.values()),
+    )
+
+
+def _name(spot: Spot) -> tuple[str, ...]:
+    return wrapped(spot.entity.label, width=20 if spot.lane == "source" else 18, lines=2)
+
+
+def _relation(link: Link) -> str:
+    text = plain(link.triple.relation.label)
+    return text if len(text) <= _LONGEST_RELATION else text[: _LONGEST_RELATION - 1] + "…"
+
+
+def _label_width(link: Link) -> float:
+    """Room of a relation's name; that of the edited fact is bold."""
+    return text_width(_relation(link), NOTE_SIZE) * (1.1 if link.is_edit else 1.0)
+
+
+def _tree_child(link: Link, of: Mapping[str, Spot]) -> str:
+    """The end of a link that hangs on the other."""
+    return link.end if of[link.end].parent == link.start else link.start
+
+
+def _size(lines: Sequence[str]) -> tuple[float, float]:
+    return max(text_width(line, NAME_SIZE) for line in lines) + 2 * _PAD, LINE * len(lines) + _PAD
+
+
+def _rows(spots: Sequence[Spot], names: Mapping[str, tuple[str, ...]]) -> dict[str, Box]:
+    """Heights: the ends of the paths one below the other, every other spot in the middle of what hangs on it."""
+    below: dict[str, list[Spot]] = {}
+    for spot in spots:
+        if spot.id in names and spot.parent:
+            below.setdefault(spot.parent, []).append(spot)
+    made: dict[str, Box] = {}
+
+    def stand(spot: Spot, y: float) -> float:
+        width, height = _size(names[spot.id])
+        here = [child for child in below.get(spot.id, ()) if child.lane == spot.lane]
+        end = y
+        for child in here:
+            end = stand(child, end)
+        middle = (made[here[0].id].y + made[here[-1].id].y) / 2 if here else y + height / 2
+        made[spot.id] = Box(x=0.0, y=middle, width=width, height=height)
+        return max(end, y + height + _ROW_GAP)
+
+    subject = spots[0]
+    y, last = 0.0, 0.0
+    at: dict[Lane, list[Box]] = {}
+    for lane in ("new", "old", "source"):
+        y = 0.0 if lane == "source" else y + (_LANE_GAP if last else 0.0)
+        for child in below.get(subject.id, ()):
+            if child.lane == lane:
+                y = last = stand(child, y)
+                at.setdefault(lane, []).append(made[child.id])
+    beside = [*at.get("new", ()), *at.get("old", ())]
+    middle = (beside[0].y + beside[-1].y) / 2 if beside else 0.0
+    width, height = _size(names[subject.id])
+    made[subject.id] = Box(x=0.0, y=middle, width=width, height=height)
+    source = at.get("source", [])
+    if source:
+        shift = middle - (source[0].y + source[-1].y) / 2
+        for spot in spots:
+            if spot.lane == "source" and spot.id in made:
+                made[spot.id] = made[spot.id].moved(0.0, shift)
+    return made
+
+
+def _columns(boxes: Mapping[str, Box], of: Mapping[str, Spot], labels: Mapping[str, float]) -> dict[str, Box]:
+    """Widths: one column a step, as far from the next as the relations between them need."""
+    steps = range(min(of[key].step for key in boxes), max(of[key].step for key in boxes) + 1)
+    widest = {step: max((box.width for key, box in boxes.items() if of[key].step == step), default=0) for step in steps}
+    gaps = dict.fromkeys(steps, _BEND)
+    for key, width in labels.items():
+        # The gap before a step to the right belongs to that step, the one after a step to the left to its parent.
+        step = of[key].step if of[key].step > 0 else of[key].step + 1
+        gaps[step] = max(gaps[step], width + 2 * _ARROW + _BEND + 8)
+    x, left = 0.0, dict[int, float]()
+    for step in steps:
+        x += gaps[step] if step != steps[0] else 0.0
+        left[step] = x
+        x += widest[step]
+    made = {}
+    for key, box in boxes.items():
+        step = of[key].step
+        centre = left[step] + (widest[step] - box.width / 2 if step < 0 else box.width / 2)
+        made[key] = replace(box, x=centre)
+    return made
+
+
+def _column_ends(boxes: Mapping[str, Box], of: Mapping[str, Spot]) -> dict[int, tuple[float, float]]:
+    """Step → the left and right edge of its column."""
+    ends: dict[int, tuple[float, float]] = {}
+    for key, box in boxes.items():
+        if not of[key].is_rest:
+            low, high = ends.get(of[key].step, (math.inf, -math.inf))
+            ends[of[key].step] = (min(low, box.left), max(high, box.right))
+    return ends
+
+
+def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict[str, str]]:
+    """Rows of the rest above and below the paths, and what each of it is to the spot it hangs on."""
+    spots = [spot for spot in story.spots if spot.is_rest]
+    if not spots:
+        return {}, {}
+    notes = {spot.id: _note(spot, story.links) for spot in spots}
+    x = {key: box.x for key, box in boxes.items()}
+    for spot in spots:
+        x[spot.id] = x[spot.parent]
+    spots.sort(key=lambda spot: (x[spot.id], spot.parent, notes[spot.id], spot.entity.label, spot.id))
+    above = [spot for spot in spots if spot.lane == "new" and spot.parent != story.spots[0].id]
+    below = [spot for spot in spots if spot.lane == "old"]
+    others = [spot for spot in spots if spot not in above and spot not in below]
+    half = max(0, min(len(others), (len(below) - len(above) + len(others)) // 2))
+    left, right = min(box.left for box in boxes.values()), max(box.right for box in boxes.values())
+    middle, room = (left + right) / 2, max(right - left, _LEAST_WIDTH)
+    made: dict[str, Box] = {}
+    for band, edge, direction in (
+        ([*others[:half], *above], min(box.top for box in boxes.values()) - _BAND_GAP, -1),
+        ([*others[half:], *below], max(box.bottom for box in boxes.values()) + _BAND_GAP, 1),
+    ):
+        for row in _packed(band, notes, room):
+            y = edge + direction * _REST_HEIGHT / 2
+            edge += direction * (_REST_HEIGHT + _REST_GAP)
+            start = middle - (sum(width for _, width in row) + _REST_GAP * (len(row) - 1)) / 2
+            for spot, width in row:
+                made[spot.id] = Box(x=start + width / 2, y=y, width=width, height=_REST_HEIGHT)
+                start += width + _REST_GAP
+    return made, notes
+
+
+def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list[list[tuple[Spot, float]]]:
+    """As few rows as hold a band, about equally full."""
+    sizes = []
+    for spot in band:
+        (line,) = wrapped(spot.entity.label, width=20, lines=1)
+        widest = max(text_width(line, REST_SIZE), text_width(notes[spot.id], REST_SIZE - 1.5))
+        sizes.append((spot, widest + 2 * 8))
+    total = sum(width + _REST_GAP for _, width in sizes)
+    wanted = total / max(1, math.ceil(total / room)) + 1
+    rows: list[list[tuple[Spot, float]]] = []
+    used = math.inf
+    for spot, width in sizes:
+        if used + width > room or used >= wanted:
+            rows.append([])
+            used = 0.0
+        rows[-1].append((spot, width))
+        used += width + _REST_GAP
+    return rows
+
+
+def _note(spot: Spot, links: Iterable[Link]) -> str:
+    for link in links:
+        if spot.id in (link.start, link.end) and spot.parent in (link.start, link.end):
+            text = _relation(link)
+            return text if link.end == spot.id else f"← {text}"
+    return ""
+
+
+def _placed(
+    link: Link, of: Mapping[str, Spot], boxes: Mapping[str, Box], ends: Mapping[int, tuple[float, float]]
+) -> PlacedLink:
+    if link.side == "rest":
+        return PlacedLink(link=link, path=_faint_path(boxes[link.start], boxes[link.end]))
+    child = _tree_child(link, of)
+    parent = link.start if child == link.end else link.end
+    near, far = boxes[parent], boxes[child]
+    width = _label_width(link)
+    sign = 1 if far.x > near.x else -1
+    edge = ends[of[parent].step][1 if sign > 0 else 0]
+    begin, tip = (near.right, far.left) if sign > 0 else (near.left, far.right)
+    flat = tip - sign * (width + 2 * _ARROW)
+    bend = (edge + flat) / 2
+    path = f"M{begin:.1f} {near.y:.1f}H{edge:.1f}C{bend:.1f} {near.y:.1f} {bend:.1f} {far.y:.1f} {flat:.1f} {far.y:.1f}"
+    return PlacedLink(
+        link=link,
+        path=f"{path}H{tip:.1f}",
+        label=_relation(link),
+        label_box=Box(x=(flat + tip) / 2, y=far.y, width=width, height=NOTE_SIZE * 1.25),
+        is_backward=child == link.start,
+    )
+
+
+def _faint_path(one: Box, other: Box) -> str:
+    """From the upper or lower edge of one name to that of another."""
+    if one.overlaps(replace(other, x=one.x)):  # in one row
+        y = one.top if one.y > 0 else one.bottom
+        return f"M{one.x:.1f} {y:.1f}Q{(one.x + other.x) / 2:.1f} {y - 24:.1f} {other.x:.1f} {y:.1f}"
+    start, end = (one.bottom, other.top) if one.y < other.y else (one.top, other.bottom)
+    middle = (start + end) / 2
+    return f"M{one.x:.1f} {start:.1f}C{one.x:.1f} {middle:.1f} {other.x:.1f} {middle:.1f} {other.x:.1f} {end:.1f}"

@@ -1,21 +1,18 @@
-"""What the picture of the graph does in the browser: rings, fitting, saving, and more room on a narrow screen."""
+"""What the shared page of the graph does in the browser: fitting, and saving what is seen as PNG."""
 
 from __future__ import annotations
 
 __all__ = ["SCRIPT"]
 
 SCRIPT = """<script>
-var tall=window.innerWidth<400?1.5:1,grow=Math.min(1.3,Math.max(1,560/window.innerWidth));
-nodes.update(nodes.map(function(n){var f=n.font;
-  return{id:n.id,y:n.y*tall,font:Object.assign({},f,{size:f.size*grow,vadjust:f.vadjust*grow})}}));
-network.on("beforeDrawing",function(pen){pen.save();pen.strokeStyle="GREY";pen.globalAlpha=.3;
-  RINGS.forEach(function(r){pen.beginPath();pen.ellipse(0,0,r,r*FLAT*tall,0,0,7);pen.stroke()});pen.restore()});
-// Not network.fit: it takes a label above its node for one below, and leaves room where there is nothing.
-function fit(animation){var all=nodes.get(),box=document.getElementById("mynetwork");
-  function span(axis){var at=all.map(function(n){return n[axis]});return[Math.min.apply(0,at),Math.max.apply(0,at)]}
-  var x=span("x"),y=span("y"),wide=x[1]-x[0]+170*grow,high=y[1]-y[0]+130*grow;
-  network.moveTo({position:{x:(x[0]+x[1])/2,y:(y[0]+y[1])/2},animation:animation,
-    scale:Math.min(1.3,box.clientWidth/wide,box.clientHeight/high)})}
+// Not network.fit: it leaves room where there is nothing.
+function fit(animation){var all=Object.values(network.body.nodes).filter(function(n){return n.options.x!==undefined}),
+  box=document.getElementById("mynetwork");
+  var left=Infinity,right=-Infinity,top=Infinity,bottom=-Infinity;
+  all.forEach(function(n){var b=n.shape.boundingBox;left=Math.min(left,b.left);right=Math.max(right,b.right);
+    top=Math.min(top,b.top);bottom=Math.max(bottom,b.bottom)});
+  network.moveTo({position:{x:(left+right)/2,y:(top+bottom)/2},animation:animation,
+    scale:Math.min(1.6,(box.clientWidth-24)/(right-left),(box.clientHeight-24)/(bottom-top))})}
 network.once("afterDrawing",function(){fit(false)});
 network.on("resize",function(){setTimeout(fit,0,false)});  // vis restores its own view right after this event
 document.getElementById("fit").onclick=function(){fit(true)};
@@ -25,4 +22,4 @@ document.getElementById("png").onclick=function(){
   pen.fillStyle="GROUND";pen.fillRect(0,0,to.width,to.height);pen.drawImage(from,0,0);
   var link=document.createElement("a");link.download="subgraph.png";link.href=to.toDataURL("image/png");link.click()};
 </script>"""
-"""Runs after pyvis' own script; GROUND, GREY, RINGS (half widths) and FLAT (height by width) are filled in."""
+"""Runs after pyvis' own script; GROUND is filled in."""

@@ -1,7 +1,7 @@
-"""A chain of facts as one line of stations: what is asked at each, what is said before and after, where it breaks.
+"""A chain of facts as a line of stations: the question and both answers of each, and where the chain breaks.
 
-The line is a value. `hop_line_html` draws it on a page of any width, `hop_line_svg` as a picture for a talk. Every text
-in it is escaped, and no text can turn the reading direction of another. No Streamlit.
+`hop_line_html` draws it on a page of any width, `hop_line_svg` as a picture for a talk. Every text is escaped, and no
+text can change the reading direction of another. No Streamlit.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ __all__ = ["KEY", "HopLine", "Mark", "Station", "State", "hop_line_html", "hop_l
 
 
 class Mark(Enum):
-    """What an answer names. The value is the sign that is drawn."""
+    """The object that an answer names. The value is the drawn symbol."""
 
     SAYS = "✓"
-    """The end that is expected after the edit."""
+    """The object expected after the edit."""
     OLD = "○"
-    """The end that was right before the edit."""
+    """The object that was right before the edit."""
     NEITHER = "✗"
     """Neither."""
 
     @property
     def words(self) -> str:
-        """The sign in words."""
+        """The symbol in words."""
         return {"✓": "says it", "○": "says the old answer", "✗": "says neither"}[self.value]
 
 
 class State(Enum):
-    """How a station is drawn. The value is the class of its element."""
+    """Drawing style of a station. The value is the CSS class of its element."""
 
     HELD = "held"
-    """The edited model says what is expected."""
+    """The edited model says the expected object."""
     BROKEN = "broken"
     """It does not."""
     UNKNOWN = "unknown"
-    """It does not, and the unedited model fails here too: nothing the edit could have broken."""
+    """It does not, and the unedited model fails here too, so the edit did not break it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Station:
     """One question of a chain with both answers, each with its `Mark`.
 
-    `relation` leads here from the station before. `is_known` is false where the unedited model fails at this question
-    as well; the edited fact itself counts as known, for it is the edit that has to bring it.
+    `relation` leads here from the previous station. `is_known` is false if the unedited model fails at this question
+    too; the edited fact itself counts as known, because the edit must supply it.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Station:
 
     @property
     def state(self) -> State:
-        """How it is drawn."""
+        """Drawing style of the station."""
         if self.mark_after is Mark.SAYS:
             return State.HELD
         return State.BROKEN if self.is_known else State.UNKNOWN
@@ -70,7 +70,7 @@ class Station:
 
 @dataclass(frozen=True, kw_only=True)
 class HopLine:
-    """A whole chain: where it starts, a station a hop, and the question over all of them, ``None`` if none is asked."""
+    """A whole chain: its start, one station per hop, and the question over all of them (``None`` if not asked)."""
 
     start: str
     stations: tuple[Station, ...]
@@ -78,12 +78,12 @@ class HopLine:
 
     @property
     def breaks_at(self) -> int | None:
-        """The first hop, from 1, that the edited model does not say."""
+        """Number (from 1) of the first hop that the edited model does not say."""
         return next((n for n, s in enumerate(self.stations, start=1) if s.state is not State.HELD), None)
 
 
 def mark_of(pair: AnswerPair) -> tuple[Mark, Mark]:
-    """What the answers of a pair name, before and after."""
+    """Return what the answers of a pair name, before and after."""
     before, after = (
         Mark.SAYS if answer.says else Mark.OLD if answer.says_rejected else Mark.NEITHER
         for answer in (pair.before, pair.after)
@@ -92,7 +92,7 @@ def mark_of(pair: AnswerPair) -> tuple[Mark, Mark]:
 
 
 def hop_line_sentence(line: HopLine) -> str:
-    """Where the chain holds or breaks, in one or two sentences of plain text."""
+    """Describe where the chain holds or breaks, in one or two plain sentences."""
     n, broken, whole = len(line.stations), line.breaks_at, line.whole
     if broken is None:
         hops = "The edited model says every fact of the chain" if n > 1 else "The edited model says the fact"
@@ -111,7 +111,7 @@ def hop_line_sentence(line: HopLine) -> str:
 
 
 def hop_line_html(line: HopLine) -> str:
-    """The line for a page: side by side where there is room, one below the other where there is not."""
+    """Return the line as HTML: side by side on wide pages, stacked on narrow ones."""
     stops = list(line.stations)
     ways = [station.relation for station in stops]
     cards = [f'<div class="stop start" role="listitem">{_way(ways[:1])}<p class="name">{bdi(line.start)}</p></div>']
@@ -130,7 +130,7 @@ def hop_line_html(line: HopLine) -> str:
 
 
 KEY = " · ".join(f"{mark.value} {mark.words}" for mark in Mark) + " · grey: the unedited model fails here too"
-"""What the signs and the grey mean."""
+"""Legend of the symbols and the grey."""
 
 
 def _way(relations: Iterable[str]) -> str:

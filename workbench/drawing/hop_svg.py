@@ -1,4 +1,4 @@
-"""A line of stations as one SVG picture: for a talk or a paper, without a browser's help in breaking lines."""
+"""A line of stations as one SVG picture for talks and papers, with line breaks computed here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BROAD = frozenset("mwMW@%—")
 
 
 def hop_line_svg(line: HopLine, *, title: str, theme: str = "light") -> str:
-    """Draw the line with its title, what the signs mean, and a sentence for those who do not see it."""
+    """Draw the line with its title, legend, and a sentence for screen readers."""
     pen = _Pen(_COLOURS[theme])
     left = _EDGE
     pen.text(left, 44, [readable(title)], size=24, colour="text", bold=True)
@@ -62,7 +62,7 @@ def _width(line: HopLine) -> int:
 
 
 def _station(pen: _Pen, x: float, station: Station, number: str, *, width: float, is_square: bool = False) -> float:
-    """Draw a station with its question and answers; return where it ends."""
+    """Draw a station with its question and answers; return its lower end."""
     is_grey = station.state is State.UNKNOWN
     ink = "quiet" if is_grey else "text"
     pen.dot(x, _STATE[station.state], is_full=station.state is State.HELD, is_square=is_square)
@@ -82,23 +82,23 @@ def _station(pen: _Pen, x: float, station: Station, number: str, *, width: float
 
 
 class _Pen:
-    """Collects elements in one set of colours."""
+    """Collector of SVG elements in one colour scheme."""
 
     def __init__(self, colours: dict[str, str]) -> None:
         self.colours = colours
         self.parts: list[str] = []
 
     def track(self, places: Sequence[float]) -> None:
-        """The line from the first to the last station."""
+        """Draw the line from the first to the last station."""
         way = f"M{places[0] + _DOT} {_TRACK}H{places[-1] + _DOT}"
         self.parts.append(f'<path d="{way}" stroke="{self.colours["line"]}" stroke-width="5"/>')
 
     def rule(self, x: float, top: float, bottom: float) -> None:
-        """A thin line downwards."""
+        """Draw a thin line downwards."""
         self.parts.append(f'<path d="M{x} {top}V{bottom}" stroke="{self.colours["line"]}" stroke-width="1"/>')
 
     def dot(self, x: float, colour: str, *, is_full: bool, is_square: bool = False) -> None:
-        """A station's sign."""
+        """Draw a station's symbol."""
         ink = self.colours[colour]
         about = f'fill="{ink if is_full else self.colours["ground"]}" stroke="{ink}" stroke-width="5"'
         if is_square:
@@ -120,7 +120,7 @@ class _Pen:
         bold: bool = False,
         anchor: str = "start",
     ) -> None:
-        """Lines of text, the first at height `y`."""
+        """Draw lines of text, the first at height `y`."""
         weight = ' font-weight="650"' if bold else ""
         for number, text in enumerate(lines):
             self.parts.append(
@@ -131,7 +131,7 @@ class _Pen:
     def paragraph(
         self, x: float, y: float, text: str, *, width: float, size: int, colour: str, bold: bool = False, most: int = 4
     ) -> float:
-        """Text broken into lines; returns where the next one may stand."""
+        """Draw text broken into lines; return the height of the next line."""
         lines = wrapped(text, width, size * (1.06 if bold else 1.0))
         if len(lines) > most:
             lines = [*lines[: most - 1], lines[most - 1].rstrip(" .,") + " …"]
@@ -140,7 +140,7 @@ class _Pen:
 
 
 def text_width(text: str, size: float) -> float:
-    """About how wide a text is in a sans-serif font, in pixels: rather too wide than too narrow."""
+    """Estimate the width of a text in a sans-serif font, in pixels; an upper estimate."""
     return size * sum(_em(character) for character in text)
 
 
@@ -157,7 +157,7 @@ def _em(character: str) -> float:
 
 
 def wrapped(text: str, width: float, size: float) -> list[str]:
-    """Break a text into lines of at most this width, between words, and inside one that is wider than a line."""
+    """Break a text into lines of at most this width, between words or inside a too long word."""
     lines = [""]
     for word in readable(text).split():
         joined = f"{lines[-1]} {word}" if lines[-1] else word

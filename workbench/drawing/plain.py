@@ -1,4 +1,4 @@
-"""Foreign text made fit for markup: nothing in it is a tag, a control character, or turns what stands beside it."""
+"""Untrusted text made safe for markup: no tags, no control characters, no effect on the direction of other text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEPT = frozenset("\n\t")
 
 
 def readable(text: str) -> str:
-    """The text with what no document may hold shown as ``�``: control characters, half surrogates, non-characters."""
+    """Replace control characters, lone surrogates and non-characters by ``�``."""
     return "".join(character if _is_fit(character) else "\ufffd" for character in text)
 
 
@@ -25,10 +25,10 @@ def _is_fit(character: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """The text inside an element or an attribute in quotation marks."""
+    """Return the text escaped for an element or a quoted attribute."""
     return html.escape(readable(text))
 
 
 def bdi(text: str) -> str:
-    """The text in an element of its own whose reading direction ends with it: overrides in a name stay in the name."""
+    """Return the text in a separate element that isolates its reading direction."""
     return f"<bdi>{shown(text)}</bdi>"

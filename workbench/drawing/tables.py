@@ -49,8 +49,11 @@ def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:
     return (*first, *(triple for triple in subgraph.triples if triple not in first), *subgraph.switched_off)
 
 
-def triple_frame(subgraph: Subgraph) -> pd.DataFrame:
-    """Return the triples of a subgraph, with those switched off: ``on``, labels, ids, hop, source and ``state``."""
+def triple_frame(subgraph: Subgraph, *, mark: str = "new") -> pd.DataFrame:
+    """Return the triples of a subgraph, with those switched off: ``on``, labels, ids, hop, source and ``state``.
+
+    `mark` is the state of the edge that the edit is about: ``new`` after it, ``true`` before it.
+    """
     hops = {entity.id: hop for entity, hop in zip(subgraph.entities, subgraph.hop, strict=True)}
     edited = subgraph.edited
     rows = []
@@ -63,7 +66,7 @@ def triple_frame(subgraph: Subgraph) -> pd.DataFrame:
                 "relation": triple.relation.label,
                 "object": triple.object.label,
                 "hop": min((hops[e.id] for e in (triple.subject, triple.object) if e.id in hops), default=None),
-                "state": "new" if triple == edited else "" if is_on else "off",
+                "state": mark if triple == edited else "" if is_on else "off",
                 "source": triple.source,
                 "ids": " ".join(triple.key),
             }

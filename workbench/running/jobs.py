@@ -174,7 +174,7 @@ class JobRegistry:
             except Exception as error:  # the worker must survive any failure of a job
                 LOG.exception("job %s (%s) failed", item.id, item.kind)
                 item.error, state = (
-                    f"Something unforeseen happened: {type(error).__name__}. The log has more.",
+                    f"Unexpected error: {type(error).__name__}. The log has details.",
                     JobState.FAILED,
                 )
             item.ended = time.time()

@@ -24,9 +24,11 @@ from kgmet.write.statistics import KeyStatistics
 from workbench.running.threads import Threads, limit_threads
 
 __all__ = [
+    "GraphHolder",
     "ModelHolder",
     "Resident",
     "catalogue",
+    "graph_holder",
     "model_holder",
     "resident_model",
     "rest_from_collection",
@@ -101,12 +103,39 @@ def resident_model() -> Resident:
     return holder.resident or holder.load()
 
 
+class GraphHolder:
+    """Holds the one graph that is asked. A graph that cannot be read leaves the one at hand in place."""
+
+    def __init__(self, graph: TripleStore) -> None:
+        self._graph = graph
+
+    @property
+    def graph(self) -> TripleStore:
+        """The graph that is asked."""
+        return self._graph
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it is the one that comes with the program."""
+        return self._graph is sample_store()
+
+    def put(self, graph: TripleStore) -> None:
+        """Ask this graph from now on."""
+        self._graph = graph
+        rest_from_collection()
+
+
 @st.cache_resource(show_spinner=False)
-def store() -> TripleStore:
-    """Return the bundled sample graph."""
-    found = sample_store()
+def graph_holder() -> GraphHolder:
+    """The process's one holder; at first of the graph that comes with the program."""
+    found = GraphHolder(sample_store())
     rest_from_collection()
     return found
+
+
+def store() -> TripleStore:
+    """The graph that is asked: the one that comes with the program, or one that a person loaded on the Graph page."""
+    return graph_holder().graph
 
 
 @st.cache_resource(show_spinner=False)
@@ -142,5 +171,5 @@ def check_fits(n_bytes: int, *, device: str = "cpu") -> None:
     if free is not None and n_bytes > free:
         raise MemoryLimitError(
             f"The weights need {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose bfloat16, a "
-            "smaller model, or another device. The present model stays."
+            "smaller model, or another device. The current model stays loaded."
         )

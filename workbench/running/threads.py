@@ -41,7 +41,7 @@ def choose_threads(environment: Mapping[str, str], cores: int) -> Threads:
     usual = f"half of {cores} cores" if cores > 1 else "one core"
     asked = environment.get(SETTING, "").strip()
     if not asked:
-        return Threads(count=half, why=f"{usual}, so that other programs keep theirs; {SETTING} sets another number")
+        return Threads(count=half, why=f"{usual}, so that other programs keep some; {SETTING} sets another number")
     if not asked.isdecimal() or not 1 <= int(asked) <= 1024:
         LOG.warning("%s is %r, which is no number of threads; %d is used", SETTING, asked, half)
         return Threads(count=half, why=f"{usual}; {SETTING} is {asked[:20]!r}, which is no number from 1 to 1024")

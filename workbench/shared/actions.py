@@ -169,7 +169,7 @@ def entry_of(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:
 def undo(state: WorkbenchState) -> str | None:
     """Undo the newest edit; it can be redone."""
     if state.is_busy:
-        return "Work is under way; stop it first, then undo."
+        return "A job is running; stop it first, then undo."
     with state.record.lock:
         if not state.stack:
             return "There is no edit to undo."
@@ -181,7 +181,7 @@ def undo(state: WorkbenchState) -> str | None:
 def redo(state: WorkbenchState) -> str | None:
     """Redo the edit that was undone last."""
     if state.is_busy:
-        return "Work is under way; stop it first, then redo."
+        return "A job is running; stop it first, then redo."
     with state.record.lock:
         if not state.redo:
             return "There is nothing to redo."

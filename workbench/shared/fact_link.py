@@ -1,7 +1,7 @@
-"""An address that fills the Edit form with a fact: made from a draft, and read back as nothing but text.
+"""Links that fill the Edit form with a fact, made from a draft and read back as plain text.
 
-It holds the texts and the relation, never whose session it was. What is read is checked and put into the form; whether
-it is applied is up to the person who sees it there.
+A link holds the texts and the relation, never the session. Its contents are checked and put into the form; nothing is
+applied until the user presses Apply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workbench.state.values import FactDraft
 __all__ = ["LinkedFact", "link_to", "read_link"]
 
 _NAMES = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object", "relation": "relation"}
-"""Name in the address → field of the draft."""
+"""Link parameter → field of the draft."""
 _LONGEST = {
     "subject": MAX_SUBJECT,
     "prompt": MAX_TEMPLATE,
@@ -30,21 +30,21 @@ _LONGEST = {
 
 @dataclass(frozen=True, kw_only=True)
 class LinkedFact:
-    """What an address says: a draft for the form, ``None`` if it holds none, and what of it was not taken and why."""
+    """Contents of a link: a draft for the form (``None`` if there is none), and rejected parameters with reasons."""
 
     draft: FactDraft | None
     refused: tuple[str, ...] = ()
 
 
 def link_to(address: str, draft: FactDraft) -> str:
-    """Return the address, from that of the page it is made on, that fills the form with this draft."""
+    """Return the link, based on the current page's address, that fills the form with this draft."""
     texts = {name: getattr(draft, field) for name, field in _NAMES.items()}
     base = address.split("?")[0].split("#")[0]
     return f"{base}?{urlencode({name: text for name, text in texts.items() if text})}"
 
 
 def read_link(parameters: Mapping[str, str]) -> LinkedFact:
-    """Read the parameters of an address; unknown ones are nobody's business and are left alone."""
+    """Read the parameters of a link; unknown ones are ignored."""
     taken: dict[str, Any] = {}
     refused: list[str] = []
     for name, field in _NAMES.items():

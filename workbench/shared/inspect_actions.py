@@ -69,7 +69,7 @@ def look_job(state: WorkbenchState, name: str, made_from: str) -> Job | None:
 
 
 def look_under_way(state: WorkbenchState) -> Job | None:
-    """The look of this session that is not finished, if there is one: it has to end before another can start."""
+    """Return this session's unfinished inspection, which must end before another can start, or ``None``."""
     job = jobs.latest(queue(state))
     return None if job is None or job.is_finished else job
 

@@ -49,7 +49,7 @@ def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
 
 
 def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str) -> Any:
-    """The result of this name; made now if it is not there, the page showing how far that is and stopping.
+    """Return the named result; if missing, start its job, show progress and stop the page.
 
     What is still being looked at for an earlier choice is stopped first.
     """
@@ -62,7 +62,7 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
     if other is not None and other is not job:
         left.add(other.id)
         jobs.cancel(other.id)
-        st.caption("Stopping what was looked at before.")
+        st.caption("Stopping the previous inspection.")
         panels.job_panel(other, can_cancel=False)
         st.stop()
     if job is None or job.state is JobState.DONE or (job.is_finished and job.id in left):

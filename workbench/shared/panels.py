@@ -188,7 +188,8 @@ def job_result(job: Job | None) -> None:
 def _progress(job: Job) -> None:
     event = job.latest
     if event is None:
-        text = f"Waiting behind {job.waited_behind} other job(s)" if job.state is JobState.WAITING else "Starting"
+        is_behind = job.state is JobState.WAITING and job.waited_behind
+        text = f"Waiting behind {wording.count(job.waited_behind, 'other job')}" if is_behind else "Starting"
         st.progress(0.0, text=text)
         return
     line = wording.progress_line(event.stage, event.done, event.total)

@@ -127,7 +127,7 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
         st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
         st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
     if report.consequences:
-        st.caption("What follows, as a text to continue, in words that were not optimised.")
+        st.caption("Consequences as texts to continue, in wordings that were not optimised.")
         st.html(answer_table(_rows(report.consequences, answers[1:n])))
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
@@ -177,9 +177,7 @@ def undone(state: WorkbenchState, lm: LoadedLM) -> None:
     now, is_same = check
     report = entry.report
     if is_same:
-        st.success(
-            "Undone. Every probability is bit for bit the number it was before the edit.", icon=":material/verified:"
-        )
+        st.success("Undone. Every probability is bit for bit the same as before the edit.", icon=":material/verified:")
     else:
         st.warning("Undone, but some probabilities differ from before.", icon=":material/warning:")
     sides = [("before the edit", report.before), ("now, after the undo", now)]

@@ -1,1 +1,1 @@
-"""What a session holds, in memory and on disk. No Streamlit except in `session`."""
+"""State of a session, in memory and on disk; only `session` uses Streamlit."""

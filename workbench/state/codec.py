@@ -1,4 +1,4 @@
-"""A session's values as plain JSON and back, each beside its inverse. Reading is strict: a wrong type is an error."""
+"""Conversion of a session's values to and from plain JSON. Reading is strict: a wrong type is an error."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = [
 ]
 
 FORMATS = (1, 2)
-"""Versions of `session.json` that are read. Format 1 has the reports in it."""
+"""Readable formats of `session.json`. Format 1 contains the reports."""
 ID = r"[0-9a-f]{16}"
-"""What an edit's id looks like; its folder has that name."""
+"""Pattern of an edit's id, which names its folder."""
 Made = tuple[EditReport | None, tuple[Mapping[str, float], ...]]
-"""What was measured when an edit was made: its report, and the curve of its search."""
+"""Measurements of an edit: its report and search curve."""
 _MOST_TEXT = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryRow:
-    """One edit in `session.json`: all that a person can change of it."""
+    """One edit in `session.json`: everything the user can change."""
 
     id: Annotated[str, msgspec.Meta(pattern=f"^{ID}$")]
     name: Annotated[str, msgspec.Meta(max_length=2_000)]
@@ -53,7 +53,7 @@ class EntryRow:
 
 
 def row_to_json(entry: StackEntry) -> EntryRow:
-    """An edit without its patch and report."""
+    """Return an edit without its patch and report."""
     return EntryRow(
         id=entry.id,
         name=entry.name,
@@ -66,14 +66,14 @@ def row_to_json(entry: StackEntry) -> EntryRow:
 
 
 def row_from_json(raw: Any, known: Collection[str]) -> EntryRow:
-    """Inverse of `row_to_json`.
+    """Read what `row_to_json` made.
 
     Args:
         raw: the JSON value.
-        known: ids that may not occur again.
+        known: ids that must not occur again.
 
     Raises:
-        ValueError: if it is no such row.
+        ValueError: if it is not such a row.
     """
     row = msgspec.convert(raw, EntryRow)
     if row.id in known:
@@ -82,13 +82,13 @@ def row_from_json(raw: Any, known: Collection[str]) -> EntryRow:
 
 
 def made_to_json(entry: StackEntry) -> dict[str, Any]:
-    """What was measured when an edit was made."""
+    """Return an edit's report and search curve."""
     report = None if entry.report is None else entry.report.to_json()
     return {"format": 1, "report": report, "curve": [dict(step) for step in entry.curve]}
 
 
 def made_from_json(data: Mapping[str, Any]) -> Made:
-    """Inverse of `made_to_json`.
+    """Read what `made_to_json` made.
 
     Raises:
         KeyError, ValueError: if it is something else.
@@ -101,7 +101,7 @@ def made_from_json(data: Mapping[str, Any]) -> Made:
 
 
 def session_to_json(saved: SavedSession) -> dict[str, Any]:
-    """All of a session but the patches and reports of its edits; the rows and the draft are made plain on writing."""
+    """Return a session without its edits' patches and reports; rows and draft become plain on writing."""
     return {
         "format": FORMATS[-1],
         "draft": saved.draft,
@@ -116,7 +116,7 @@ def session_to_json(saved: SavedSession) -> dict[str, Any]:
 
 
 def draft_from_json(raw: Any) -> FactDraft:
-    """The typed fact in `session_to_json`.
+    """Read the typed fact of `session_to_json`.
 
     Raises:
         ValueError: if it is something else.
@@ -129,7 +129,7 @@ def draft_from_json(raw: Any) -> FactDraft:
 
 
 def editor_from_json(name: Any, settings: Any) -> tuple[str, dict[str, Any]]:
-    """The editor's name and what differs from its settings, in `session_to_json`.
+    """Read the editor's name and changed settings of `session_to_json`.
 
     Raises:
         KeyError, ValueError: if there is no such editor, or a setting is unknown or out of range.

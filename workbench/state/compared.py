@@ -1,4 +1,4 @@
-"""`Compared`: a comparison with what was asked for, and its file in the session's folder; plain JSON, no code."""
+"""`Compared`: a comparison with its inputs, and its JSON file in the session's folder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OLD_NAMES = {"contest": "comparison", "trials": "results"}
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compared:
-    """A comparison as far as it got. `chosen` is the choice in the page's selector, `rows` are the columns as typed."""
+    """A finished or partial comparison. `chosen` is the page's selected edit, `rows` are the candidates as typed."""
 
     comparison: EditorComparison
     chosen: str
@@ -51,7 +51,7 @@ class _ChosenRow:
 
 
 def save_compared(folder: Path, result: Result) -> None:
-    """Write a `Compared` with what it was made from."""
+    """Write a `Compared` with the fingerprint of its inputs."""
     compared: Compared = result.value
     data = {
         "format": _FORMAT,
@@ -64,7 +64,7 @@ def save_compared(folder: Path, result: Result) -> None:
 
 
 def load_compared(folder: Path) -> Result | None:
-    """What `save_compared` wrote; ``None`` if there is nothing.
+    """Read what `save_compared` wrote; ``None`` if there is nothing.
 
     Raises:
         BrokenArtifactError: if the file cannot be read, is of another format or does not hold a comparison.
@@ -82,7 +82,7 @@ def load_compared(folder: Path) -> Result | None:
 
 
 def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object with the names of this version."""
+    """Return the object with the field names of this version."""
     if data["format"] == 2:
         renamed = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
         inner = {_OLD_NAMES.get(name, name): value for name, value in renamed["comparison"].items()}
@@ -99,7 +99,7 @@ def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _result_from(data: Mapping[str, Any]) -> Result:
     rows = tuple(asdict(row) for row in msgspec.convert(data["rows"], tuple[_ChosenRow, ...]))
     comparison = comparison_from_json(data["comparison"])
-    # A number that is none shows when the table is made; better here than on the page.
+    # Invalid numbers show up when the table is made; detect them here, not on the page.
     comparison.rows()
     return Result(
         value=Compared(comparison=comparison, chosen=str(data["chosen"]), rows=rows),
@@ -108,7 +108,7 @@ def _result_from(data: Mapping[str, Any]) -> Result:
 
 
 def comparison_to_json(comparison: EditorComparison) -> dict[str, Any]:
-    """A comparison as plain JSON values, without the patches its candidates made."""
+    """Return a comparison as plain JSON values, without the candidates' patches."""
     return {
         "edit": comparison.edit.to_json(),
         "before": [result.to_json() for result in comparison.before],
@@ -119,7 +119,7 @@ def comparison_to_json(comparison: EditorComparison) -> dict[str, Any]:
 
 
 def comparison_from_json(data: Mapping[str, Any]) -> EditorComparison:
-    """Inverse of `comparison_to_json`; the results' plans stay ``None``."""
+    """Read what `comparison_to_json` made; the results' plans stay ``None``."""
     before = tuple(Answer.from_json(row) for row in data["before"])
     return EditorComparison(
         edit=FactEdit.from_json(data["edit"]),

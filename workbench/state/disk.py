@@ -1,7 +1,7 @@
-"""A session on disk: `session.json` names its edits, and each has a folder with its patch and report.
+"""Saving a session: `session.json` lists its edits, and each has a folder with its patch and report.
 
-Every file is written whole or not at all. `session.json` comes last, so a save that is cut short leaves the session as
-it was. `workbench.state.opening` reads it back.
+Every file is written atomically. `session.json` comes last, so an interrupted save leaves the previous session.
+`workbench.state.opening` reads it back.
 """
 
 from __future__ import annotations
@@ -15,29 +15,41 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from kgmet.base.errors import UnwritableError
+from kgmet.base.errors import FileError, UnwritableError
+from kgmet.base.files import read_bytes
+from kgmet.base.fingerprint import digest
 from kgmet.write.patch import save_patch
 from workbench.state.codec import ID, made_to_json, session_to_json
-from workbench.state.sealed import write_sealed
+from workbench.state.sealed import STATE_FILE, write_sealed
 from workbench.state.values import SavedSession, StackEntry
 
-__all__ = ["DAMAGED", "REPORT", "SESSION", "patch_folders", "remove_patches", "save_session", "set_aside"]
+__all__ = [
+    "DAMAGED",
+    "REPORT",
+    "SESSION",
+    "check_unchanged",
+    "patch_folders",
+    "remove_patches",
+    "save_session",
+    "set_aside",
+    "stamp",
+]
 
 SESSION = "session.json"
 REPORT = "report.json"
-"""Beside each patch: what was measured when the edit was made."""
+"""File beside each patch with the edit's report and search curve."""
 DAMAGED = "damaged"
-"""Folder of the session for what could not be read."""
+"""Folder in the session for damaged parts."""
 _PATCH_FILES = ("patch.json", "patch.safetensors")
 
 
 def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False) -> None:
-    """Write what a restart must not lose: first the patches, then the file that names them.
+    """Save a session: first the patches, then the file that lists them.
 
-    A session in which nothing was done leaves no trace, unless told otherwise.
+    An empty session is not saved unless requested.
 
     Raises:
-        UnwritableError: if the place is read-only, full or gone. What was saved before is still there then.
+        UnwritableError: if the place is read-only, full or gone; the previous save is kept.
     """
     if saved.is_blank and not even_blank and not folder.is_dir():
         return
@@ -45,17 +57,38 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         if not os.path.lexists(folder / SESSION) and not patch_folders(folder):
-            # From now on, patches without this file are a session that lost it.
+            # From now on, patches without this file mean that it was lost.
             write_sealed(folder / SESSION, session_to_json(replace(saved, stack=(), redo=())))
         for entry in saved.entries:
             _save_entry(folder / entry.id, entry)
         write_sealed(folder / SESSION, session_to_json(saved))
 
 
-def set_aside(folder: Path, names: Collection[str]) -> None:
-    """Move damaged parts of a session into its folder `damaged/`; what is gone by now is passed over.
+def stamp(folder: Path) -> str:
+    """A digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
+    try:
+        return digest(read_bytes(folder / SESSION, limits=STATE_FILE, within=folder))
+    except FileError:
+        return ""
 
-    `session.json` also stays in its place until a new one replaces it.
+
+def check_unchanged(folder: Path, known: str) -> None:
+    """Make sure that the session on disk is the one this process knows, or none.
+
+    Raises:
+        UnwritableError: if another process saved it since.
+    """
+    if stamp(folder) not in ("", known):
+        raise UnwritableError(
+            f"Another server on the same cache folder saved this session, and nothing is written over it ({folder}). "
+            "Export your edits on the Ledger page, and run one server for one cache folder."
+        )
+
+
+def set_aside(folder: Path, names: Collection[str]) -> None:
+    """Move damaged parts of a session into its folder `damaged/`; missing ones are skipped.
+
+    `session.json` also stays until a new one replaces it.
 
     Raises:
         UnwritableError: if one cannot be moved.
@@ -71,14 +104,14 @@ def set_aside(folder: Path, names: Collection[str]) -> None:
 
 
 def remove_patches(folder: Path, names: Collection[str]) -> None:
-    """Remove the folders of edits that are in no list any more; what cannot be removed stays."""
+    """Remove the folders of unlisted edits; those that cannot be removed stay."""
     for name in names:
         if re.fullmatch(ID, name):
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def patch_folders(folder: Path) -> list[str]:
-    """Names of what may be an edit's folder in a session's; none if that cannot be looked into."""
+    """Return the names of possible edit folders in a session's folder; none if it cannot be read."""
     try:
         return sorted(path.name for path in folder.iterdir() if re.fullmatch(ID, path.name))
     except OSError:
@@ -86,7 +119,7 @@ def patch_folders(folder: Path) -> list[str]:
 
 
 def _save_entry(folder: Path, entry: StackEntry) -> None:
-    """Write an edit that is not there yet; neither patch nor report of an edit ever changes."""
+    """Write an edit that is not saved yet; patches and reports never change."""
     if not (folder / REPORT).is_file():
         write_sealed(folder / REPORT, made_to_json(entry))
     if not all((folder / name).is_file() for name in _PATCH_FILES):
@@ -104,7 +137,7 @@ def _keep(path: Path, target: Path) -> None:
 
 
 def _free(place: Path, name: str) -> Path:
-    """A path in `place` that nothing has yet."""
+    """Return an unused path in `place`."""
     stem, dot, ending = name.partition(".")
     number, found = 1, place / name
     while os.path.lexists(found):

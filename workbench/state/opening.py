@@ -1,6 +1,6 @@
-"""`open_session`: a session as far as it can be read, and in words what could not be. Nothing read is executed.
+"""`open_session`: read a session as far as possible, and describe the damage. Nothing read is executed.
 
-Opening writes nothing: the damaged parts are named, and moved aside by `set_aside` before anything is saved over them.
+Opening writes nothing: damaged parts are listed, and `set_aside` moves them away before the next save.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _RECOVERED = "Recovered: its name, note and place in the order were lost."
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedSession:
-    """What could be read of a session.
+    """The readable part of a session.
 
-    `damage` says in sentences what could not be read. `aside` are the names of the damaged parts, to be moved before
-    anything is saved. `leftovers` are patches of a save that was cut short.
+    `damage` describes the unreadable parts in sentences. `aside` are their names, to be moved before the next save.
+    `leftovers` are patches of an interrupted save.
     """
 
     saved: SavedSession
@@ -52,12 +52,12 @@ class OpenedSession:
 
 
 def open_session(folder: Path) -> OpenedSession:
-    """Read a session as far as it can be read. Never fails, and writes nothing."""
+    """Read a session as far as possible. Never fails and writes nothing."""
     return _Opening(folder).opened()
 
 
 class _Opening:
-    """One session being read, with what was found damaged so far."""
+    """State of reading one session, with the damage found so far."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -78,7 +78,7 @@ class _Opening:
         )
 
     def _data(self) -> dict[str, Any] | None:
-        """What `session.json` holds; ``None`` if that cannot be used."""
+        """Return the contents of `session.json`; ``None`` if unusable."""
         try:
             data = read_object(self._folder / SESSION, within=self._folder)
             if data.get("format") not in FORMATS:
@@ -150,7 +150,7 @@ class _Opening:
         )
 
     def _patch(self, name: str, who: str) -> EditPatch | None:
-        """The patch in the folder of this name; ``None`` and a note if it cannot be read."""
+        """Read the patch in a folder; ``None`` and a note if it is unreadable."""
         folder = self._folder / name
         try:
             with failures_as(BrokenArtifactError, f"{name} holds no usable patch"):
@@ -165,7 +165,7 @@ class _Opening:
             return None
 
     def _made(self, name: str, label: str, inline: Mapping[str, Any] | None) -> Made:
-        """What was measured when an edit was made; nothing and a note if it cannot be read."""
+        """Read an edit's report and search curve; empty and a note if they are unreadable."""
         file = f"{name}/{REPORT}"
         nothing: Made = (None, ())
         if inline is not None and not os.path.lexists(self._folder / file):
@@ -183,7 +183,7 @@ class _Opening:
             return nothing
 
     def _recovered(self, names: Collection[str]) -> list[StackEntry]:
-        """Edits that no list names any more, in the order in which they were made, switched off."""
+        """Return unlisted edits in order of creation, switched off."""
         patches = [patch for name in names if (patch := self._patch(name, f"The patch {name}")) is not None]
         found = []
         for patch in sorted(patches, key=lambda patch: (patch.created, patch.id)):
@@ -195,7 +195,7 @@ class _Opening:
         return found
 
     def _part(self, what: str, read: Callable[[], T], otherwise: T) -> T:
-        """One part of `session.json`; `otherwise` and a note if it cannot be read."""
+        """Read one part of `session.json`; `otherwise` and a note if it is unreadable."""
         try:
             with failures_as(BrokenArtifactError, "it holds something else"):
                 return read()

@@ -20,7 +20,7 @@ __all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "mark_used", "remove_unuse
 
 LOG = logging.getLogger(__name__)
 SETTING = "KGMET_SESSION_DAYS"
-"""The environment variable that names a number of days; 0 keeps sessions for good."""
+"""Environment variable with the number of days; 0 keeps sessions forever."""
 DEFAULT_DAYS = 30
 _DAY = 86_400.0
 _HOUR = 3_600.0
@@ -33,7 +33,7 @@ _PATCH_FILE = re.compile(r"\.?(patch\.(json|safetensors)|report\.json)(\..+)?")
 
 
 def days_to_keep(environment: Mapping[str, str]) -> int:
-    """How long an unused session is kept; 0 for good, which is also what a value that is no number means."""
+    """Return the days an unused session is kept; 0 (also for an invalid value) means forever."""
     asked = environment.get(SETTING, "").strip()
     if not asked:
         return DEFAULT_DAYS
@@ -44,7 +44,7 @@ def days_to_keep(environment: Mapping[str, str]) -> int:
 
 
 def mark_used(folder: Path) -> None:
-    """Note that somebody was here, at most once an hour; a session that was never saved has nothing to note it in."""
+    """Record that the session was used, at most once an hour; does nothing for a session never saved."""
     path = folder / SESSION
     try:
         if time.time() - path.stat().st_mtime > _HOUR:
@@ -54,16 +54,16 @@ def mark_used(folder: Path) -> None:
 
 
 def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[str] = ()) -> list[str]:
-    """Remove session folders that nobody used for so many days, and say which.
+    """Remove session folders unused for the given days, and return their names.
 
-    Only a real folder of this user's is touched, under a name such as we give, that holds what we put there and nothing
-    else; links are neither followed nor removed. A session with benchmark runs stays, for it alone leads to them.
+    Only a real folder of this user is removed, if its name and all its contents are ours; links are neither followed
+    nor removed. A session with benchmark runs stays, because only it leads to them.
 
     Args:
         sessions: the folder with the session folders.
-        days: how long an unused one is kept; 0 removes nothing.
-        runs: the folder with the benchmark runs of sessions, under the same names.
-        in_use: names of session folders that this process holds.
+        days: days an unused session is kept; 0 removes nothing.
+        runs: the folder with the sessions' benchmark runs, under the same names.
+        in_use: names of session folders in use by this process.
     """
     removed: list[str] = []
     if days <= 0 or not sessions.is_dir():
@@ -73,7 +73,7 @@ def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[s
         if _GONE.fullmatch(folder.name) and _is_own(folder, stat.S_ISDIR):
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.name not in in_use and _is_unused(folder, oldest) and not (runs / folder.name).exists():
-            # Another name first: a removal that is cut short must not leave half a session behind.
+            # Renamed first, so that an interrupted removal does not leave half a session.
             gone = sessions / f".gone-{folder.name}"
             try:
                 folder.rename(gone)
@@ -88,7 +88,7 @@ def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[s
 
 
 def _is_unused(folder: Path, oldest: float) -> bool:
-    """Whether this is a session folder, ours in every part, and none of its files was touched since `oldest`."""
+    """Return whether this is a session folder with only our files, none of them changed since `oldest`."""
     if not _FOLDER.fullmatch(folder.name) or not _is_own(folder, stat.S_ISDIR):
         return False
     try:
@@ -99,7 +99,7 @@ def _is_unused(folder: Path, oldest: float) -> bool:
 
 
 def _own_files(folder: Path) -> list[Path] | None:
-    """All files of a session folder; ``None`` if anything in it is not what we put there."""
+    """Return all files of a session folder; ``None`` if it contains anything else."""
     found: list[Path] = []
     for path in folder.iterdir():
         inner: list[Path] | None = None
@@ -133,7 +133,7 @@ def _damaged_files(folder: Path) -> list[Path] | None:
 
 
 def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Whether the path itself, not what a link leads to, is of this kind and belongs to this user."""
+    """Return whether the path itself (not a link's target) is of this kind and belongs to this user."""
     try:
         status = path.lstat()
     except OSError:

@@ -1,6 +1,6 @@
-"""JSON files with a digest: what a session writes beside its patches, read back as a stranger's.
+"""JSON files with a digest, as a session writes them beside its patches; they are read without trusting them.
 
-A file that was changed after it was saved is told from one that was not, down to a single bit.
+The digest detects any change after saving, down to a single bit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGEST = "digest"
 
 
 def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
-    """Write plain JSON values with their digest, whole or not at all.
+    """Write plain JSON values with their digest, atomically.
 
     Raises:
         UnwritableError: if the place is read-only, full or gone.
@@ -34,7 +34,7 @@ def write_sealed(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_object(path: Path, *, within: Path) -> dict[str, Any]:
-    """The object a file holds, its digest among it. Infinities and NaN are read: what may not hold them says so.
+    """Read the object in a file, including its digest. Infinities and NaN are allowed; callers check for them.
 
     Raises:
         BrokenArtifactError: if the file is missing, damaged, hostile, or leads out of `within`.
@@ -48,7 +48,7 @@ def read_object(path: Path, *, within: Path) -> dict[str, Any]:
 
 
 def is_sealed(data: Mapping[str, Any]) -> bool:
-    """Whether the object is as it was saved."""
+    """Return whether the object is unchanged since it was saved."""
     own = {name: value for name, value in data.items() if name != _DIGEST}
     return data.get(_DIGEST) == _digest_of(own)
 

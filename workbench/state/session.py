@@ -1,6 +1,6 @@
-"""`WorkbenchState`: the typed face of `st.session_state`, and the only place that knows its keys.
+"""`WorkbenchState`: typed access to a browser session's state, and the only user of `st.session_state` keys.
 
-The values themselves are in the `SessionVault`; `st.session_state` holds nothing but the id under which they lie there.
+The values are in the `SessionVault`; `st.session_state` holds only their id.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "known_id"]
 
 T = TypeVar("T")
 COOKIE = "kgmet_session"
-"""Name of the cookie with the session's id; the port is appended, for cookies do not tell ports apart."""
+"""Name of the cookie with the session's id; the port is appended, because cookies are shared between ports."""
 SESSION_KEY = "session_id"
-"""The one key of ours in `st.session_state` besides those of widgets."""
+"""Our only key in `st.session_state` besides widget keys."""
 
 
 class WorkbenchState:
-    """What this browser session holds. Reading is free; every setter also writes what must survive a restart."""
+    """State of a browser session. Setters also write to disk what must survive a restart."""
 
     def __init__(self, record: SessionRecord) -> None:
         self.record = record
@@ -48,7 +48,7 @@ class WorkbenchState:
 
     @property
     def draft(self) -> FactDraft:
-        """The fact as typed so far."""
+        """The typed fact."""
         return self.record.saved.draft
 
     def set_draft(self, draft: FactDraft) -> None:
@@ -68,11 +68,11 @@ class WorkbenchState:
 
     @property
     def config(self) -> EditConfig:
-        """The editor's settings with what the person changed."""
+        """The editor's settings with the user's changes."""
         return config_from_mapping(self.settings, base=self.editor.config)
 
     def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> bool:
-        """Choose a method and what differs from its settings (nested as in `config_to_mapping`); whether that is new.
+        """Choose a method and changes to its settings (nested as in `config_to_mapping`); return whether that is new.
 
         Raises:
             ConfigError: if a setting is unknown or out of range; nothing changes then.
@@ -86,43 +86,43 @@ class WorkbenchState:
 
     @property
     def context(self) -> EditContext | None:
-        """What the graph says about the typed fact, as prepared last; see `actions.prepare`."""
+        """The last prepared graph context of the typed fact; see `actions.prepare`."""
         return None if self.record.context is None else self.record.context.value
 
     # Edits so far
 
     @property
     def stack(self) -> tuple[StackEntry, ...]:
-        """Applied edits, oldest first, those switched off included."""
+        """Applied edits, oldest first, including those switched off."""
         return self.record.saved.stack
 
     @property
     def redo(self) -> tuple[StackEntry, ...]:
-        """Undone edits; the last one would be redone first."""
+        """Undone edits; the last one is redone first."""
         return self.record.saved.redo
 
     def entry(self, entry_id: str | None) -> StackEntry | None:
-        """One entry of the stack by its id."""
+        """Return one entry of the stack by its id."""
         return next((entry for entry in self.stack if entry.id == entry_id), None)
 
     @property
     def focus(self) -> StackEntry | None:
-        """The edit the other pages look at: the chosen one, else the newest of those that say what they edit."""
+        """The edit that other pages show: the chosen one, else the newest with a known fact."""
         chosen = self.entry(self.record.saved.focus)
         if chosen is not None and chosen.edit is not None:
             return chosen
         return next((entry for entry in reversed(self.stack) if entry.edit is not None), None)
 
     def set_focus(self, entry_id: str, edit_id: str | None = None) -> None:
-        """Choose the edit the other pages look at; in a patch of several, which of them."""
+        """Choose the edit that other pages show, and, in a patch of several, which of them."""
         self.record.change(focus=entry_id, focus_edit=edit_id)
 
     def edit_of(self, entry: StackEntry) -> FactEdit | None:
-        """The edit of a patch that the other pages look at: the chosen one, else its first."""
+        """Return the edit of a patch that other pages show: the chosen one, else its first."""
         return next((edit for edit in entry.patch.edits if edit.id == self.record.saved.focus_edit), entry.edit)
 
     def live(self, lm: LoadedLM | None = None, *, before: str | None = None) -> tuple[StackEntry, ...]:
-        """Entries that are on (and fit this model), in order; with `before` only those under that entry."""
+        """Return the enabled entries (of this model), in order; with `before` only those below that entry."""
         found: list[StackEntry] = []
         for entry in self.stack:
             if entry.id == before:
@@ -132,13 +132,13 @@ class WorkbenchState:
         return tuple(found)
 
     def live_patches(self, lm: LoadedLM, *, before: str | None = None) -> list[EditPatch]:
-        """The patches of `live`: attach exactly these to see the model as this session edited it."""
+        """Return the patches of `live`; attaching them gives this session's edited model."""
         return [entry.patch for entry in self.live(lm, before=before)]
 
     # Results
 
     def fingerprint(self, *parts: Any) -> str:
-        """Of what a result is made from: plain values; the editor's settings and live edits always count."""
+        """Return the fingerprint of a result's inputs; the editor's settings and live edits are always included."""
         live = [entry.id for entry in self.live()]
         return fingerprint_value([self.record.saved.editor, self.record.saved.settings, live, *parts])
 
@@ -147,7 +147,7 @@ class WorkbenchState:
         self.record.keep(name, Result(value=value, made_from=made_from))
 
     def remembered(self, name: str, make: Callable[[], T], *, made_from: str) -> T:
-        """The last result of this name, made first if there is none or it is stale."""
+        """Return the last result of this name, computed if missing or stale."""
         known = self.result(name)
         if known is None or known.is_stale(made_from):
             known = Result(value=make(), made_from=made_from)
@@ -156,11 +156,11 @@ class WorkbenchState:
         return value
 
     def result(self, name: str) -> Result | None:
-        """The last result of this name; ask it `is_stale(fingerprint)` and show stale ones grey."""
+        """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.results.get(name)
 
     def lost(self, name: str) -> str | None:
-        """Why the last result of this name could not be read back after a restart, if that is so."""
+        """Return why the last result of this name could not be restored after a restart, or ``None``."""
         return self.record.lost.get(name)
 
     # What is not as it should be
@@ -176,7 +176,7 @@ class WorkbenchState:
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """What of this session could not be read back after a restart, for people."""
+        """Messages about parts of this session that could not be restored after a restart."""
         return self.record.damage
 
     @property
@@ -192,7 +192,7 @@ class WorkbenchState:
     # Work under way
 
     def job(self, kind: str | None = None) -> jobs.Job | None:
-        """This session's latest job, of one kind or of any."""
+        """Return this session's latest job, of one kind or of any."""
         return jobs.latest(self.session_id, kind)
 
     @property
@@ -205,11 +205,11 @@ class WorkbenchState:
 
     @property
     def is_guide_seen(self) -> bool:
-        """Whether the guide of the first visit was closed."""
+        """Whether the first-visit guide was closed."""
         return self.record.saved.is_guide_seen
 
     def close_guide(self) -> None:
-        """Do not show the guide again."""
+        """Hide the guide."""
         self.record.change(is_guide_seen=True)
 
     def open_guide(self) -> None:
@@ -218,19 +218,19 @@ class WorkbenchState:
 
 
 def cookie_name() -> str:
-    """The cookie of this server."""
+    """Return the cookie name of this server."""
     return f"{COOKIE}_{st.get_option('server.port')}"
 
 
 def known_id() -> str | None:
-    """The id of the session whose script is running, if it already has one; none is made."""
+    """Return the id of the running script's session, if it has one."""
     if SESSION_KEY in st.session_state:
         return str(st.session_state[SESSION_KEY])
     return st.context.cookies.get(cookie_name())
 
 
 def current() -> WorkbenchState:
-    """The state of the session whose script is running; made, or found again by its cookie, on first use."""
+    """Return the state of the running script's session, found by its cookie or created on first use."""
     known = vault()
     record = known.find(st.session_state.get(SESSION_KEY))
     if record is None:
@@ -240,7 +240,7 @@ def current() -> WorkbenchState:
 
 
 def retyped(draft: FactDraft, **values: Any) -> FactDraft:
-    """The draft with other texts; choices that belonged to the old texts are forgotten."""
+    """Return the draft with other texts; choices for the old texts are dropped."""
     texts = ("subject", "prompt", "new_object", "old_object")
     if all(getattr(draft, name) == values.get(name, getattr(draft, name)) for name in texts):
         return replace(draft, **values)

@@ -1,4 +1,4 @@
-"""`FactDraft`, `StackEntry`, `SavedSession`, `Result`: what a session holds, as values. No Streamlit, no disk."""
+"""`FactDraft`, `StackEntry`, `SavedSession`, `Result`: values of a session, without Streamlit or disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FactDraft", "Result", "SavedSession", "StackEntry"]
 
 @dataclass(frozen=True, kw_only=True)
 class FactDraft:
-    """A fact as it stands in the form; may be half typed. Ids are what a person chose from the graph's candidates."""
+    """The fact in the form, possibly incomplete. Ids are the user's choices among the graph's candidates."""
 
     subject: str = ""
     prompt: str = ""
@@ -32,7 +32,7 @@ class FactDraft:
     exclude: tuple[Switch, ...] = ()
     """Triples (keys) and relations (ids) switched off on the Graph page."""
     leave: frozenset[str] = frozenset()
-    """Ids of consequences and kept facts that are not held."""
+    """Ids of consequences and kept facts that are left out."""
 
     @property
     def is_blank(self) -> bool:
@@ -41,15 +41,15 @@ class FactDraft:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether one of the three fields that an edit needs is empty."""
+        """Whether one of the three required fields is empty."""
         return not all(text.strip() for text in (self.subject, self.prompt, self.new_object))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StackEntry:
-    """One applied edit. `context` is only there in the process that made it; the rest survives a restart.
+    """One applied edit. `context` exists only in the process that made it; the rest survives a restart.
 
-    `based_on` are the ids of the entries that were on when it was made. `curve` is its search, one mapping per step.
+    `based_on` are the ids of the entries that were on when it was made. `curve` is its search curve, one row per step.
     """
 
     patch: EditPatch
@@ -65,7 +65,7 @@ class StackEntry:
 
     @classmethod
     def made(cls, plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
-        """Return what a session keeps of a plan's first edit."""
+        """Return the session's record of a plan's first edit."""
         context = plan.contexts[0]
         return cls(
             patch=plan.patch,
@@ -80,7 +80,7 @@ class StackEntry:
 
     @staticmethod
     def name_of(patch: EditPatch, otherwise: str = "an edit without a name") -> str:
-        """What an edit is called until a person says otherwise; a patch from elsewhere may not say what it changes."""
+        """Return the default name of an edit; an imported patch may have no known fact."""
         return f"{patch.edits[0].subject} → {patch.edits[0].new_object}" if patch.edits else otherwise
 
     @property
@@ -90,55 +90,55 @@ class StackEntry:
 
     @property
     def edit(self) -> FactEdit | None:
-        """The fact it changes; ``None`` for an adapter from elsewhere that does not say."""
+        """The edited fact; ``None`` for an imported adapter without this information."""
         return self.patch.edits[0] if self.patch.edits else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SavedSession:
-    """What of a session survives a restart."""
+    """The part of a session that survives a restart."""
 
     draft: FactDraft = FactDraft()
     editor: str = DEFAULT_EDITOR
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What differs from the editor's own settings, nested as in `config_to_mapping`."""
+    """Changes to the editor's own settings, nested as in `config_to_mapping`."""
     stack: tuple[StackEntry, ...] = ()
     """Applied edits, oldest first."""
     redo: tuple[StackEntry, ...] = ()
     """Undone edits; the last one would be redone first."""
     focus: str | None = None
-    """Id of the entry that the other pages look at; the newest if ``None``."""
+    """Id of the entry that other pages show; the newest if ``None``."""
     focus_edit: str | None = None
-    """Id of the edit of a patch with several that is looked at; the first if the patch has no such edit."""
+    """Id of the shown edit in a patch of several; the first if the patch has no such edit."""
     is_guide_seen: bool = False
 
     @property
     def entries(self) -> tuple[StackEntry, ...]:
-        """All edits, the undone ones last."""
+        """All edits, undone ones last."""
         return (*self.stack, *self.redo)
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing that a person would miss."""
+        """Whether there is nothing worth saving."""
         return not self.entries and self.draft.is_blank
 
     def pushed(self, entry: StackEntry) -> SavedSession:
-        """Return it with an edit on top; what could be redone is gone."""
+        """Return the session with an edit on top and an empty redo list."""
         others = tuple(item for item in self.stack if item.id != entry.id)
         return replace(self, stack=(*others, entry), redo=(), focus=entry.id)
 
     def changed(self, entry_id: str, **values: Any) -> SavedSession:
-        """Return it with another name, note or switch of one applied edit."""
+        """Return the session with another name, note or switch of one applied edit."""
         return replace(self, stack=tuple(replace(e, **values) if e.id == entry_id else e for e in self.stack))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
-    """A value with the fingerprint of what it was made from; it is stale once that is no longer what is there now."""
+    """A value with the fingerprint of its inputs; it is stale once the inputs change."""
 
     value: Any
     made_from: str
 
     def is_stale(self, now: str) -> bool:
-        """Whether its inputs have changed since."""
+        """Return whether its inputs have changed since."""
         return self.made_from != now

@@ -1,7 +1,7 @@
-"""`SessionVault`: every browser session's edits and results, in the process and on disk, apart from each other.
+"""`SessionVault`: edits and results of all browser sessions, in memory and on disk, isolated from each other.
 
-Streamlit's session state dies with the connection, so values live here under an unguessable id the browser keeps in a
-cookie. What a person would miss (the stack of edits, the typed fact) is also written to disk as it changes.
+Streamlit's session state ends with the connection, so values are stored here under an unguessable id in a cookie. The
+stack of edits and the typed fact are also written to disk as they change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
-from workbench.state.disk import remove_patches, save_session, set_aside
+from workbench.state.disk import check_unchanged, remove_patches, save_session, set_aside, stamp
 from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
@@ -35,7 +35,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
 
 @dataclass(eq=False)
 class SessionRecord:
-    """One session's values. Change it under `lock`; the values themselves never change."""
+    """One session's values. Replace fields under `lock`; the values themselves are immutable."""
 
     session_id: str
     folder: Path
@@ -44,22 +44,24 @@ class SessionRecord:
     context: Result | None = None
     results: dict[str, Result] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
-    """Name of a result → why what was kept of it could not be read back, for people."""
+    """Name of a result → message why it could not be restored."""
     damage: tuple[str, ...] = ()
     """What else could not be read back, for people."""
     unsaved: str = ""
     """Why the last change is not on disk; empty if it is."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _stamp: str = ""
     _aside: tuple[str, ...] = ()
     _dropped: set[str] = field(default_factory=set)
     _is_comparison_new: bool = False
 
     @classmethod
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
-        """The session in a folder, without what is damaged; that is moved aside at once if it can be."""
+        """Read the intact part of a session, and move damaged parts aside if possible."""
+        known = stamp(folder)
         opened = open_session(folder)
         record = cls(session_id, folder, opened.saved, damage=opened.damage)
-        record._aside, record._dropped = opened.aside, set(opened.leftovers)
+        record._stamp, record._aside, record._dropped = known, opened.aside, set(opened.leftovers)
         try:
             compared = load_compared(folder)
         except BrokenArtifactError as error:
@@ -79,12 +81,14 @@ class SessionRecord:
             self._become(replace(self.saved, **values))
 
     def save(self, *, even_blank: bool = False) -> None:
-        """Write to disk what is kept there. Where that fails, all goes on in memory and `unsaved` says why."""
+        """Save to disk. If that fails, everything continues in memory and `unsaved` holds the reason."""
         with self.lock:
             try:
+                check_unchanged(self.folder, self._stamp)
                 set_aside(self.folder, self._aside)
                 self._aside = ()
                 save_session(self.folder, self.saved, even_blank=even_blank)
+                self._stamp = stamp(self.folder)
                 if self._is_comparison_new and self.folder.is_dir():
                     save_compared(self.folder, self.results["compare"])
                     self._is_comparison_new = False
@@ -97,7 +101,7 @@ class SessionRecord:
             self._dropped.clear()
 
     def keep(self, name: str, result: Result) -> None:
-        """Store a result under a name; a comparison also goes to disk, for it takes minutes to make."""
+        """Store a result under a name; a comparison is also saved to disk, because it takes minutes to compute."""
         with self.lock:
             self.results[name] = result
             self.lost.pop(name, None)
@@ -106,7 +110,7 @@ class SessionRecord:
                 self.save()
 
     def push(self, entry: StackEntry) -> None:
-        """Add an edit on top; what could be redone is gone."""
+        """Add an edit on top and clear the redo list."""
         with self.lock:
             self._become(self.saved.pushed(entry))
 
@@ -122,7 +126,7 @@ class SessionRecord:
 
 
 class SessionVault:
-    """Session id → record. An id nobody was given finds nothing."""
+    """Session id → record; unknown ids find nothing."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_dir() / "sessions"
@@ -130,7 +134,7 @@ class SessionVault:
         self._lock = threading.Lock()
 
     def new(self) -> SessionRecord:
-        """A fresh session with an id of 256 random bits."""
+        """Make a new session with an id of 256 random bits."""
         session_id = secrets.token_urlsafe(32)
         with self._lock:
             made = SessionRecord(session_id=session_id, folder=self._place(session_id))
@@ -138,7 +142,7 @@ class SessionVault:
         return made
 
     def find(self, session_id: str | None) -> SessionRecord | None:
-        """The record of this id, from memory or disk; ``None`` if there never was one."""
+        """Return the record of this id, from memory or disk; ``None`` if there is none."""
         if not session_id or not _ID.fullmatch(session_id):
             return None
         with self._lock:
@@ -150,7 +154,7 @@ class SessionVault:
             return known
 
     def clean(self, *, days: int, runs: Path) -> list[str]:
-        """Remove from disk what nobody used for so many days, and is not held here; see `remove_unused`."""
+        """Remove sessions from disk that are unused for the given days and not in memory; see `remove_unused`."""
         with self._lock:
             in_use = {record.folder.name for record in self._records.values()}
             try:
@@ -160,7 +164,7 @@ class SessionVault:
                 return []
 
     def _place(self, session_id: str) -> Path:
-        # The folder's name does not give the id away to whoever can list the folder.
+        # The folder's name must not reveal the id to users who can list the folder.
         return self._folder / digest("session", session_id)[:32]
 
 
@@ -173,7 +177,7 @@ def _is_folder(path: Path) -> bool:
 
 @st.cache_resource(show_spinner=False)
 def vault() -> SessionVault:
-    """The process's one vault; what nobody came back to is removed before anybody is let in."""
+    """Return the process-wide vault; unused sessions are removed first."""
     made = SessionVault()
     made.clean(days=days_to_keep(os.environ), runs=cache_dir() / "runs")
     return made

@@ -50,6 +50,7 @@ def answer_row(
     failed.sort(key=lambda place: (_WORST_FIRST[verdicts["after"][place]], judged[kept[place]].p_expected or 0.0))
     worst = tuple(
         _example(
+            key,
             edits[items[kept[place]].edit],
             {column: answers[kept[place]] for column, answers in columns.items()},
             {column: found[place] for column, found in verdicts.items()},
@@ -120,19 +121,22 @@ def _note(key: str, before: Sequence[Answer], answers: Sequence[Answer]) -> str:
         return f"new object {sum(changes) / len(changes):+.2f} nats per token"
     if key.startswith("choice"):
         unsure = sum(names_only(answer.text, ("D", NOT_SURE), ("A", "B", "C")) for answer in answers)
-        return f"not sure {unsure}"
+        return f"not sure {unsure}" if unsure else ""
     if key in ("other_facts", "neighbours"):
         return f"true object said {sum(answer.says for answer in answers)}"
     return ""
 
 
-def _example(edit: str, answers: Mapping[str, Answer], verdicts: Mapping[str, Verdict]) -> Example:
+def _example(key: str, edit: str, answers: Mapping[str, Answer], verdicts: Mapping[str, Verdict]) -> Example:
     question = answers["unedited"].question
+    wanted, unwanted = question.expected or "", question.rejected or ""
+    if key == "negation":
+        wanted, unwanted = unwanted, wanted
     return Example(
         edit=edit,
         prompt=question.text,
-        expected=question.expected or "",
-        rejected=question.rejected or "",
+        expected=wanted,
+        rejected=unwanted,
         answers={column: " ".join(answer.text.split()) for column, answer in answers.items()},
         verdicts={column: verdict.value for column, verdict in verdicts.items()},
         probabilities={column: answer.p_expected or 0.0 for column, answer in answers.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from kgmet.evaluate.card.render import cell_text, example_lines, intro_lines, n_text
+from kgmet.evaluate.card.render import SCALE, cell_text, example_lines, intro_lines, n_text
 from kgmet.evaluate.card.value import Column, Example, ReportCard, Row
 
 __all__ = ["card_html"]
@@ -18,7 +18,10 @@ h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
 p { margin: .3rem 0; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .4rem .6rem; text-align: left; vertical-align: top; }
+th, td { padding: .4rem .6rem 0; text-align: left; vertical-align: top; }
+th[scope=row] { font-weight: 600; }
+tr.more td { border-bottom: 1px solid var(--line); padding: 0 .6rem .3rem; }
+tr.more summary { color: var(--faint); font-size: .8rem; }
 td { font-variant-numeric: tabular-nums; }
 td small, p small { color: var(--faint); }
 details { margin: .15rem 0; }
@@ -28,7 +31,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 
 
 def card_html(card: ReportCard) -> str:
-    """Return the page: the table, with the meaning and the worst answers of each row in its details."""
+    """Return the page: the table, with the meaning and the worst answers of each row folded below it."""
     head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
     body = "".join(_row(row, card.columns) for row in card.rows)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
@@ -43,8 +46,7 @@ def card_html(card: ReportCard) -> str:
         f"<h1>Report card</h1>{intro}"
         f"<div class='wide'><table><thead><tr><th scope='col'>Row</th>{head}<th scope='col'>n</th></tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
-        "<p>Shares in % with 95 % intervals (Wilson), then the number of answers said / preferred / no: the greedy "
-        "answer names what is right and not what is wrong; it is only likelier per token; neither.</p>"
+        f"<p>{_text(SCALE.replace('*', ''))}</p>"
         f"{texts}<ul>{columns}</ul><details><summary>What is said before the prompts in context</summary>"
         f"<ol>{told}</ol></details></body></html>\n"
     )
@@ -56,17 +58,18 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
     )
     condition = f"<p>Counted are only {_text(row.spec.condition)}.</p>" if row.spec.condition else ""
     worst = "".join(_example(example) for example in row.worst)
-    listed = f"<p>Worst answers:</p><ul>{worst}</ul>" if worst else ""
+    listed = f"<ul>{worst}</ul>" if worst else ""
+    n_worst = f", {len(row.worst)} worst answers" if len(row.worst) > 1 else ", the worst answer" if row.worst else ""
     return (
-        f"<tr><th scope='row'><details><summary>{_text(row.spec.label)}</summary><p>{_text(row.spec.definition)}</p>"
-        f"{condition}{listed}</details></th>{cells}<td>{_text(n_text(row))}</td></tr>"
+        f"<tr><th scope='row'>{_text(row.spec.label)}</th>{cells}<td>{_text(n_text(row))}</td></tr>"
+        f"<tr class='more'><td colspan='{len(columns) + 2}'><details><summary>Definition{n_worst}</summary>"
+        f"<p>{_text(row.spec.definition)}</p>{condition}{listed}</details></td></tr>"
     )
 
 
 def _example(example: Example) -> str:
-    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
     answers = "".join(f"<li>{_text(line)}</li>" for line in example_lines(example))
-    return f"<li>{_text(example.prompt)} → <b>{_text(wanted)}</b><ul>{answers}</ul></li>"
+    return f"<li>{_text(example.prompt)} → <b>{_text(example.wanted)}</b><ul>{answers}</ul></li>"
 
 
 def _small(note: str) -> str:

@@ -22,7 +22,7 @@ from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, worded
 from kgmet.measure.question import Question
 
-__all__ = ["make_card"]
+__all__ = ["ScoredEdits", "card_from", "make_card", "score_edits"]
 
 _SHORT_TOKENS = 4
 """Tokens for a letter, or for yes or no."""
@@ -45,6 +45,28 @@ class _CardDecoding(Decoding):
 
     def stops(self, question: Question) -> bool:
         return question.expected is not None and super().stops(question)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScoredEdits:
+    """The answers about edits that are in one model together; `card_from` counts them.
+
+    `columns` hold, for each column, an answer to each of `items`, or ``None`` where a column is not asked. `unknown`
+    are the prompts of edits of which the graph knows nothing, `n_left_out` the questions the model could not read.
+    """
+
+    model: str
+    edited: str
+    edits: tuple[FactEdit, ...]
+    facts: tuple[tuple[str, ...], ...]
+    items: tuple[AskedItem, ...]
+    columns: Mapping[str, Sequence[Answer | None]]
+    losses: tuple[TextLoss, ...]
+    texts: str
+    has_graph: bool
+    unknown: tuple[str, ...]
+    n_left_out: int
+    seconds: float
 
 
 def make_card(
@@ -70,11 +92,26 @@ def make_card(
         RequestError: if no fact is known.
         Cancelled: if asked to stop.
     """
+    config = config or CardConfig()
+    scored = score_edits(edited, edits=edits, store=store, catalogue=catalogue, config=config, progress=progress)
+    return card_from([scored], config=config)
+
+
+def score_edits(
+    edited: EditedModel,
+    *,
+    edits: Sequence[FactEdit] = (),
+    store: TripleStore | None,
+    catalogue: RelationCatalogue | None = None,
+    config: CardConfig,
+    progress: Progress | None = None,
+) -> ScoredEdits:
+    """Ask everything that `make_card` counts, with the same arguments."""
     started = time.perf_counter()
-    edits, config, progress = tuple(edits) or edited.edits, config or CardConfig(), progress or Silent()
+    edits, progress = tuple(edits) or edited.edits, progress or Silent()
     catalogue = catalogue or RelationCatalogue.load()
     if not edits:
-        raise RequestError("It is not known which fact this changes. Give --subject, --prompt and --target.")
+        raise RequestError("The edited fact is unknown. Give --subject, --prompt and --target.")
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=EditConfig()) for edit in edits]
     facts = tuple(told_sentences(context, catalogue) for context in contexts)
     every = _items(contexts, store, catalogue, config)
@@ -83,20 +120,59 @@ def make_card(
     progress.report(ProgressEvent(stage=Stage.CARD, done=0, total=1))
     progress.check()
     texts, where = chosen_texts(edited.base, config.text_tokens) if config.text_tokens else ([], "")
-    losses = text_losses(edited, texts) if texts else []
-    sentences = tuple(f"{edit.prompt} → {edit.new_object}" for edit in edits)
-    rows = _rows(items, columns, losses, sentences, config)
+    losses = tuple(text_losses(edited, texts)) if texts else ()
     progress.report(ProgressEvent(stage=Stage.CARD, done=1, total=1))
-    return ReportCard(
+    return ScoredEdits(
         model=edited.base.name,
         edited=edited.name,
-        edits=sentences,
+        edits=edits,
         facts=facts,
-        rows=rows,
-        texts=f"{sum(loss.n for loss in losses)} tokens: {where}" if losses else "",
-        notes=_notes(contexts, store, n_left_out=len(every) - len(items)),
+        items=tuple(items),
+        columns=columns,
+        losses=losses,
+        texts=where,
+        has_graph=store is not None,
+        unknown=tuple(context.edit.prompt for context in contexts if not context.has_graph),
+        n_left_out=len(every) - len(items),
         seconds=time.perf_counter() - started,
     )
+
+
+def card_from(scored: Sequence[ScoredEdits], *, config: CardConfig) -> ReportCard:
+    """Return the card of edits that were made and scored apart, each in a model of its own.
+
+    Args:
+        scored: at least one; all of one model and one way of editing.
+        config: what they were scored with.
+
+    Divergence and perplexity are means over the edits, text by text.
+    """
+    first = scored[0]
+    starts = [sum(len(part.edits) for part in scored[:place]) for place in range(len(scored))]
+    items = [
+        replace(item, edit=start + item.edit) for part, start in zip(scored, starts, strict=True) for item in part.items
+    ]
+    columns = {key: [answer for part in scored for answer in part.columns[key]] for key in first.columns}
+    losses = [_mean_loss(text) for text in zip(*(part.losses for part in scored), strict=True)]
+    sentences = tuple(f"{edit.prompt} → {edit.new_object}" for part in scored for edit in part.edits)
+    return ReportCard(
+        model=first.model,
+        edited=first.edited,
+        edits=sentences,
+        facts=tuple(facts for part in scored for facts in part.facts),
+        rows=_rows(items, columns, losses, sentences, config),
+        texts=f"{sum(loss.n for loss in losses)} tokens: {first.texts}" if losses else "",
+        notes=_notes(scored),
+        seconds=sum(part.seconds for part in scored),
+    )
+
+
+def _mean_loss(losses: Sequence[TextLoss]) -> TextLoss:
+    before, after, moved = (
+        sum(values) / len(losses)
+        for values in zip(*((loss.before, loss.after, loss.divergence) for loss in losses), strict=True)
+    )
+    return TextLoss(n=losses[0].n, before=before, after=after, divergence=moved)
 
 
 def _items(
@@ -199,13 +275,15 @@ def _fitting(edited: EditedModel, items: Sequence[AskedItem], facts: Sequence[tu
     return [item for item, size in zip(items, sizes, strict=True) if size <= room]
 
 
-def _notes(contexts: Sequence[EditContext], store: TripleStore | None, *, n_left_out: int) -> tuple[str, ...]:
-    unknown = [context.edit.prompt for context in contexts if not context.has_graph]
+def _notes(scored: Sequence[ScoredEdits]) -> tuple[str, ...]:
     notes = []
-    if store is None:
+    unknown = [prompt for part in scored for prompt in part.unknown]
+    if len(scored) > 1:
+        notes.append(f"{len(scored)} models, each with its own edits; all answers are counted together.")
+    if not scored[0].has_graph:
         notes.append("No graph was given: consequences, neighbours, other facts, chains and choices are not asked.")
     elif unknown:
         notes.append(f"The graph knows nothing of: {'; '.join(unknown)}.")
-    if n_left_out:
+    if n_left_out := sum(part.n_left_out for part in scored):
         notes.append(f"Left out: {n_left_out} questions that are longer than the model reads.")
     return tuple(notes)

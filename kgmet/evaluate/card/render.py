@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from kgmet.evaluate.card.value import COLUMNS, Cell, Example, ReportCard, Row
 
-__all__ = ["card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines"]
+__all__ = ["SCALE", "card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines", "n_text"]
 
 _DASH = "–"
-_SCALE = (
+_MOST_LISTED = 10
+_STEPS = {"says": "right", "prefers": "preferred", "no": "no"}
+SCALE = (
     "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
     "names what is right and not what is wrong; it is only likelier per token; neither."
 )
+"""What the cells mean, as Markdown."""
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -55,7 +58,9 @@ def n_text(row: Row) -> str:
 def intro_lines(card: ReportCard) -> list[str]:
     """Return what was judged, and the sentences before the prompts in the in-context columns."""
     lines = [f"Model: {card.model}. Edited by: {card.edited}. Scored in {card.seconds:.1f} s."]
-    lines += [f"Fact: {edit}." for edit in card.edits]
+    lines += [f"Fact: {edit}." for edit in card.edits[:_MOST_LISTED]]
+    if len(card.edits) > _MOST_LISTED:
+        lines.append(f"And {len(card.edits) - _MOST_LISTED} more facts.")
     return [*lines, *card.notes]
 
 
@@ -65,7 +70,7 @@ def card_text(card: ReportCard) -> str:
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
     notes = [f"  {row.spec.label}: {note}" for row in card.rows if (note := _notes(row))]
-    return "\n".join([*intro_lines(card), "", *lines, "", _SCALE, *notes, *_about_texts(card)])
+    return "\n".join([*intro_lines(card), "", *lines, "", SCALE, *notes, *_about_texts(card)])
 
 
 def card_markdown(card: ReportCard) -> str:
@@ -82,7 +87,7 @@ def card_markdown(card: ReportCard) -> str:
         "# Report card",
         "\n\n".join(_escaped(line) for line in intro_lines(card)),
         "\n".join(table),
-        "\n".join([_SCALE, *(_escaped(line) for line in _about_texts(card))]),
+        "\n".join([SCALE, *(_escaped(line) for line in _about_texts(card))]),
         "\n".join(columns),
         *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
         "\n".join(meanings),
@@ -107,7 +112,7 @@ def card_latex(card: ReportCard) -> str:
 def example_lines(example: Example) -> list[str]:
     """Return what each column answers to one prompt."""
     return [
-        f"{column.label}: {example.answers[column.key] or '(nothing)'} ({example.verdicts[column.key]}, "
+        f"{column.label}: {example.answers[column.key] or '(nothing)'} ({_STEPS[example.verdicts[column.key]]}, "
         f"p {example.probabilities.get(column.key, 0.0):.2g})"
         for column in COLUMNS
         if column.key in example.answers
@@ -143,16 +148,17 @@ def _about_texts(card: ReportCard) -> list[str]:
 
 
 def _listed(example: Example) -> str:
-    wanted = f"{example.expected}, not {example.rejected}" if example.rejected else example.expected
     prompt = _escaped(" ".join(example.prompt.split()))
-    head = f"- {prompt} → {_escaped(wanted)}"
+    head = f"- {prompt} → {_escaped(example.wanted)}"
     return "\n".join([head, *(f"    - {_escaped(line)}" for line in example_lines(example))])
 
 
 def _number(value: float, is_share: bool) -> str:
     if is_share:
         return f"{value:.0f}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
+    if abs(value) < 0.1:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _escaped(text: str) -> str:

@@ -184,7 +184,11 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One prompt with the answers of each column, for display. `verdicts` and `answers` are by column."""
+    """One prompt with the answers of each column, for display.
+
+    `answers`, `verdicts` and the `probabilities` of the object in question are by column. After a negation nothing is
+    `expected`, and `rejected` is the object that should not follow.
+    """
 
     edit: str
     prompt: str
@@ -193,6 +197,12 @@ class Example:
     answers: Mapping[str, str]
     verdicts: Mapping[str, str]
     probabilities: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> str:
+        """The answer that is right and the one that is wrong, in words."""
+        parts = [self.expected, f"not {self.rejected}" if self.rejected else ""]
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, kw_only=True)

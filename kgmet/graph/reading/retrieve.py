@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from kgmet.base.errors import ConfigError, UnknownEntityError
+from kgmet.base.errors import ConfigError
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
@@ -14,7 +14,7 @@ from kgmet.graph.store import READ_LIMIT, TripleStore
 from kgmet.graph.subgraph_value import NO_EDGE, Subgraph
 from kgmet.graph.triple import Entity, Triple
 
-__all__ = ["NO_EDGE", "State", "Subgraph", "SubgraphConfig", "Switch", "expand", "retrieve_subgraph", "without"]
+__all__ = ["NO_EDGE", "State", "Subgraph", "SubgraphConfig", "Switch", "facts_around", "retrieve_subgraph", "without"]
 
 State = Literal["after", "before"]
 """The state of the world: after the edit, or before it."""
@@ -163,21 +163,20 @@ def _share(own: list[Triple], further: list[Triple], *, room: int) -> list[Tripl
     return own[:n_own] + further[: room - n_own]
 
 
-def expand(subgraph: Subgraph, store: TripleStore, entity_id: str, *, limit: int = 12) -> Subgraph:
-    """Add up to `limit` triples at one of the subgraph's entities, in both directions.
+def facts_around(
+    store: TripleStore,
+    entity_id: str,
+    *,
+    away: Collection[tuple[str, str, str]] = (),
+    limit: int = 12,
+) -> tuple[Triple, ...]:
+    """Return up to `limit` triples at one entity, in both directions: what a person sees who opens it.
 
-    Switched-off and replaced triples stay out; triples above the limit are counted in `n_left_out`.
-
-    Raises:
-        UnknownEntityError: if `entity_id` is not in the subgraph.
+    Values, loops and what is `away` (triples by their keys) are left out. Empty for an entity the store does not know.
     """
-    if entity_id not in {entity.id for entity in subgraph.entities}:
-        raise UnknownEntityError(f"{entity_id!r} is not in this graph and cannot be expanded. Choose one of its nodes.")
-    away = {triple.key for triple in (*subgraph.triples, *subgraph.replaced, *subgraph.switched_off)}
     around = (*store.outgoing(entity_id, limit=READ_LIMIT), *store.incoming(entity_id, limit=READ_LIMIT))
     fresh = {t.key: t for t in around if t.key not in away and t.subject != t.object and not t.object.is_literal}
-    chosen = list(fresh.values())[:limit]
-    return _rebuild(subgraph, (*subgraph.triples, *chosen), n_left_out=subgraph.n_left_out + len(fresh) - len(chosen))
+    return tuple(fresh.values())[:limit]
 
 
 def without(subgraph: Subgraph, off: Collection[Switch]) -> Subgraph:
@@ -201,14 +200,13 @@ def _rebuild(
     subgraph: Subgraph,
     triples: Iterable[Triple],
     *,
-    n_left_out: int | None = None,
-    switched_off: Iterable[Triple] | None = None,
+    switched_off: Iterable[Triple],
 ) -> Subgraph:
     return Subgraph.from_triples(
         triples,
         anchor=subgraph.entities[subgraph.anchor],
         edited=subgraph.edited,
-        n_left_out=subgraph.n_left_out if n_left_out is None else n_left_out,
+        n_left_out=subgraph.n_left_out,
         replaced=subgraph.replaced,
-        switched_off=tuple(sorted(subgraph.switched_off if switched_off is None else switched_off)),
+        switched_off=tuple(sorted(switched_off)),
     )

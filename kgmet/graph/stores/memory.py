@@ -244,7 +244,7 @@ class MemoryStore:
 
 
 def _span(column: Ints, value: int, low: int, high: int) -> tuple[int, int]:
-    """Return where `value` stands in the sorted part ``column[low:high]``."""
+    """Return the range of `value` in the sorted part ``column[low:high]``."""
     part = column[low:high]
     wanted = np.int32(value)
     return low + int(np.searchsorted(part, wanted)), low + int(np.searchsorted(part, wanted, side="right"))

@@ -1,7 +1,7 @@
 """Readers of triple files.
 
 ===================  =================================================================================================
-``.tsv``, ``.csv``   one triple a line under a header with ``subject_id, subject, relation_id, relation, object_id,
+``.tsv``, ``.csv``   one triple per line under a header with ``subject_id, subject, relation_id, relation, object_id,
                      object, source``; of each id/label pair one is enough, the source may be missing; also ``.tsv.gz``
 ``.json``            KGMET's ``[{"case_id": …, "triples": [{"subject": …, "relation": …, "target": …}]}]``
 ``.nt``, ``.ttl``    RDF, also ``.nq`` and ``.trig``, each also with ``.gz``; labels from ``rdfs:label``, aliases from

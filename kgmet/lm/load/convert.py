@@ -36,14 +36,14 @@ def convert_gguf(gguf: Path, folder: Path, *, done: Callable[[str], None]) -> No
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**place)
+    tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
     facts = GGUFReader(gguf)
     _restore_pre_tokenizer(tokenizer, _fact(facts, "tokenizer.ggml.pre", default=""))
     context = f"{_fact(facts, 'general.architecture', default='')}.context_length"
     tokenizer.model_max_length = _fact(facts, context, default=tokenizer.model_max_length)
     tokenizer.save_pretrained(folder)
     done("tokenizer")
-    model = AutoModelForCausalLM.from_pretrained(**place)
+    model = AutoModelForCausalLM.from_pretrained(**place, trust_remote_code=False)
     done("weights")
     _write_config(model, folder)
     _write_weights(model, folder / "model.safetensors")

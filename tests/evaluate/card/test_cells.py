@@ -98,6 +98,7 @@ def test_a_negation_is_kept_where_the_new_object_is_no_likelier_and_not_said() -
     assert (row.cells["after"].said, row.cells["after"].no) == (1, 1)
     assert row.cells["after"].note == "new object +0.00 nats per token"  # ln 2 and −ln 2
     assert row.cells["unedited"].value == 1.0
+    assert [(example.expected, example.wanted) for example in row.worst] == [("", "not Rome")]
 
 
 def test_a_choice_is_judged_by_its_letter_and_not_sure_is_counted() -> None:

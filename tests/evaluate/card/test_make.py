@@ -14,7 +14,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.editing.context import prepare_edit
 from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
 from kgmet.evaluate.card.edited import EditedModel
-from kgmet.evaluate.card.make import make_card
+from kgmet.evaluate.card.make import card_from, make_card, score_edits
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
 from kgmet.evaluate.card.value import COLUMNS, ROWS, ReportCard
 from kgmet.fact import FactEdit
@@ -189,6 +189,27 @@ def test_several_edits_share_one_card_and_each_is_told_its_own_fact() -> None:
     ]
 
 
+def test_edits_scored_apart_are_counted_together() -> None:
+    lm = roomy_lm()
+    edited = EditedModel.of_patches(lm, [random_patch(lm)])
+    given = {"store": STORE, "catalogue": CATALOGUE, "config": SMALL}
+    parts = [score_edits(one, edits=[fact], **given) for one, fact in ((edited, ROME), (same(lm), SPAIN))]
+    card = card_from(parts, config=SMALL)
+    alone = [card_from([part], config=SMALL) for part in parts]
+    for row in card.rows:
+        for column, cell in row.cells.items():
+            cells = [one.row(row.key).cells[column] for one in alone]
+            if cell.said is not None:
+                assert cell.said == sum(one.said or 0 for one in cells), (row.key, column)
+                assert cell.n == sum(one.n for one in cells)
+    values = [one.row("divergence").cells["after"].value or 0.0 for one in alone]
+    assert card.row("divergence").cells["after"].value == pytest.approx(sum(values) / 2)
+    assert card.row("divergence").cells["after"].n == alone[0].row("divergence").cells["after"].n
+    assert len(card.edits) == len(card.facts) == 2
+    assert "2 models" in card.notes[0]
+    assert {example.edit for row in card.rows for example in row.worst} <= set(card.edits)
+
+
 def test_without_a_graph_the_edits_own_prompt_and_its_forms_are_asked() -> None:
     fact = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome")
     card = make_card(same(roomy_lm()), edits=[fact], store=None, catalogue=CATALOGUE, config=SMALL)
@@ -212,7 +233,7 @@ def test_a_card_comes_back_from_json() -> None:
     made = EditedModel.of_patches(lm, [random_patch(lm)])
     card = make_card(made, edits=[ROME], store=STORE, catalogue=CATALOGUE, config=SMALL)
     assert ReportCard.from_json(json.loads(json.dumps(card.to_json()))) == card
-    with pytest.raises(BrokenArtifactError, match="no report card"):
+    with pytest.raises(BrokenArtifactError, match="not a report card"):
         ReportCard.from_json({"format": 1, "rows": [{"key": "efficacy"}]})
     with pytest.raises(BrokenArtifactError, match="another version"):
         ReportCard.from_json({**card.to_json(), "format": 0})
@@ -227,7 +248,7 @@ def test_questions_that_are_longer_than_the_model_reads_are_left_out_and_that_is
 
 def test_what_cannot_be_scored_is_refused() -> None:
     lm = roomy_lm()
-    with pytest.raises(RequestError, match="not known which fact"):
+    with pytest.raises(RequestError, match="edited fact is unknown"):
         make_card(same(lm), store=STORE)
     with pytest.raises(StaleArtifactError, match="different tokenizers"):
         EditedModel.of_models(lm, tiny_lm(bos=True), edits=[ROME])

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from kgmet.base.errors import BrokenArtifactError, ConfigError, GraphError, UnknownEntityError
+from kgmet.base.errors import BrokenArtifactError, ConfigError, GraphError
 from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
-from kgmet.graph.reading.retrieve import NO_EDGE, Subgraph, SubgraphConfig, expand, retrieve_subgraph, without
+from kgmet.graph.reading.retrieve import NO_EDGE, Subgraph, SubgraphConfig, facts_around, retrieve_subgraph, without
 from kgmet.graph.store import READ_LIMIT
 from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Relation, Triple
@@ -189,20 +189,14 @@ def test_without_drops_what_no_longer_hangs_on_the_anchor() -> None:
     assert names(full.triples) == names(look().triples)
 
 
-def test_expanding_adds_the_nearest_unseen_triples_and_not_what_was_switched_off() -> None:
+def test_opening_an_entity_gives_its_nearest_triples_without_those_that_are_away() -> None:
     store = world()
     graph = without(look(store), ["P38"])
-    wider = expand(graph, store, key("Japan"))
-    fresh = names(wider.triples) - names(graph.triples)
-    assert fresh == {"Tokyo Tower P17 Japan"}
-    narrow = expand(graph, store, key("Tokyo"), limit=0)
-    assert names(narrow.triples) == names(graph.triples)
-    assert narrow.n_left_out == graph.n_left_out + 1
-
-
-def test_only_what_is_drawn_can_be_expanded() -> None:
-    with pytest.raises(UnknownEntityError, match="not in this graph"):
-        expand(look(), world(), key("Rome"))
+    away = {triple.key for triple in (*graph.triples, *graph.switched_off)}
+    assert names(facts_around(store, key("Japan"), away=away)) == {"Tokyo Tower P17 Japan"}
+    every = facts_around(store, key("Japan"))
+    assert len(every) > 2 and facts_around(store, key("Japan"), limit=2) == every[:2]
+    assert facts_around(store, key("Tokyo"), limit=0) == facts_around(store, "no such entity") == ()
 
 
 def test_json_round_trip() -> None:

@@ -72,10 +72,11 @@ def test_the_triple_table_lists_what_is_on_and_what_is_off() -> None:
     frame = tables.triple_frame(subgraph)
     rows = {(row.subject, row.object): (row.on, row.state) for row in frame.itertuples()}
     assert rows == {("s", "tokyo"): (True, "new"), ("tokyo", "japan"): (True, ""), ("s", "tower"): (False, "off")}
+    assert list(tables.triple_frame(subgraph, mark="true")["state"]) == ["true", "", "off"]
 
 
 def test_switching_the_edited_triple_off_does_nothing() -> None:
-    from workbench.screens.graph.panels import switches
+    from workbench.screens.graph.triples import switches
 
     subgraph = small()
     frame = tables.triple_frame(subgraph)

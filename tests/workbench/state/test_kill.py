@@ -36,15 +36,16 @@ class Workers:
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def kill_one(self, session_id: str, journal: Path, draw: random.Random) -> None:
-        """Let a worker change the session for some milliseconds, and kill it."""
+        """Let a worker change the session a few times, and kill it some milliseconds into what comes next."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([session_id, draw.randrange(1 << 30), str(journal)]) + "\n")
         self._process.stdin.flush()
         child = int(self._line())
-        while not journal.is_file() or '"ready"' not in journal.read_text(encoding="utf-8"):
+        n_before = draw.randrange(4)
+        while not journal.is_file() or journal.read_text(encoding="utf-8").count('"saved"') < n_before:
             os.kill(child, 0)
             time.sleep(0.001)
-        time.sleep(draw.uniform(0.0, 0.12))
+        time.sleep(draw.uniform(0.0, 0.05))
         os.kill(child, signal.SIGKILL)
         assert self._line() == "gone"
 
@@ -96,7 +97,7 @@ def test_no_finished_change_is_lost_and_none_is_half_done(tmp_path: Path, worker
             state = summary(found.saved)
             assert state in may_be
             assert all(entry.report is not None and str(entry.report) for entry in found.saved.entries)
-    assert n_save > N_SESSION * N_KILL, "each was killed at work"
+    assert n_save >= N_SESSION * N_KILL, "they were killed at work"
     print(f"kills: {N_SESSION * N_KILL}; saves: {n_save}; lost or half done: 0")
 
 

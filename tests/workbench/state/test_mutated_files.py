@@ -123,7 +123,8 @@ class Copy:
             comparison = found.results["compare"].value.comparison
             assert compare_view.comparison_table(comparison) is not None
             assert compare_view.answers_table(comparison) is not None
-            assert compare_view.candidates_from_rows(found.results["compare"].value.rows) is not None
+            with contextlib.suppress(KgmetError):  # rows as a person may type them; the page says what is wrong
+                compare_view.candidates_from_rows(found.results["compare"].value.rows)
         return found
 
 

@@ -146,6 +146,21 @@ def test_a_write_that_is_cut_short_leaves_the_session_as_it_was(
         assert record.unsaved == "" and len(on_disk(record).saved.stack) == 2 + n_good
 
 
+def test_two_servers_on_one_cache_do_not_write_over_each_other(record: SessionRecord) -> None:
+    """Whoever saves second is told, keeps the edit in memory, and removes nothing of the first one's."""
+    other = on_disk(record)
+    mine, theirs = entry_for(tiny_lm(), seed=1), entry_for(tiny_lm(), seed=2)
+    other.push(theirs)
+    record.change(stack=(mine,))
+    assert "Another server" in record.unsaved and other.unsaved == ""
+    assert record.saved.stack == (mine,)
+    assert [entry.id for entry in on_disk(record).saved.stack] == [entry.id for entry in other.saved.stack]
+    record.save()
+    assert "Another server" in record.unsaved
+    other.change(redo=())
+    assert other.unsaved == ""
+
+
 def test_sessions_that_cannot_be_looked_through_do_not_keep_the_app_from_starting(
     record: SessionRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
-"""What the Benchmark page asks for: runs over data sets in a queue of their own, begun, stopped, resumed, read back.
+"""Actions of the Benchmark page: runs over data sets in a separate queue, started, stopped, resumed and read.
 
-A run takes minutes to hours. It has its own worker, so that nobody's edit waits for it; patches are attached per
-thread, so the two do not see each other.
+A run takes minutes to hours. It has its own worker, so that no edit waits for it; patches are attached per thread, so
+the two do not affect each other.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MOST_UPLOAD = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class RunOrder:
-    """What a person asked for, in plain values, kept in each run's folder so that it can be resumed."""
+    """The options of a run as plain values, saved in its folder so that it can be resumed."""
 
     editor: str
     ds_name: str = "own"
@@ -66,7 +66,7 @@ class RunOrder:
 
     @property
     def settings(self) -> RunSettings:
-        """As the run is told."""
+        """Return the run's settings."""
         n_batch = -(-self.limit // self.num_edits)
         return RunSettings(
             editor=self.editor,
@@ -80,11 +80,11 @@ class RunOrder:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoredRun:
-    """A run on disk: what is done so far of `n_case` cases. `order` is ``None`` if it came from elsewhere."""
+    """A run on disk with its progress out of `n_case` cases. `order` is ``None`` for an external run."""
 
     folder: Path
     changed: float
-    """When anything was last added to it, in seconds since 1970."""
+    """Time of the last change, in seconds since 1970."""
     summary: RunSummary
     n_case: int
     order: RunOrder | None
@@ -96,7 +96,7 @@ class StoredRun:
 
     @property
     def label(self) -> str:
-        """For selectors."""
+        """Label in selectors."""
         of = "" if self.is_complete else f" · {self.summary.n_cases} of {self.n_case}"
         data = self.order.ds_label if self.order is not None and self.order.ds_label else self.summary.dataset
         return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
@@ -104,22 +104,22 @@ class StoredRun:
 
 @st.cache_resource(show_spinner=False)
 def bench_queue() -> JobRegistry:
-    """The worker of long runs."""
+    """Return the queue of long runs."""
     return JobRegistry()
 
 
 def runs_folder(state: WorkbenchState) -> Path:
-    """Where this session's runs are; its name does not give the session's id away."""
+    """Return the folder of this session's runs; its name does not reveal the session's id."""
     return cache_dir() / "runs" / state.record.folder.name
 
 
 def bench_job(state: WorkbenchState) -> Job | None:
-    """This session's latest run, under way or ended."""
+    """Return this session's latest run, running or ended."""
     return bench_queue().latest(state.session_id)
 
 
 def order_dataset(order: RunOrder) -> Dataset:
-    """The cases of an order.
+    """Load the cases of an order.
 
     Raises:
         KgmetError: if the file is missing or breaks the schema; says which record.
@@ -129,10 +129,10 @@ def order_dataset(order: RunOrder) -> Dataset:
 
 
 def keep_upload(state: WorkbenchState, data: bytes) -> Path:
-    """Keep an uploaded file where a resumed run finds it again.
+    """Save an uploaded file where a resumed run finds it.
 
     Raises:
-        BrokenArtifactError: if it is too large or no JSON list.
+        BrokenArtifactError: if it is too large or not a JSON list.
     """
     if len(data) > MOST_UPLOAD:
         raise BrokenArtifactError(f"The file has {len(data) >> 20} MB; at most {MOST_UPLOAD >> 20} are read.")
@@ -145,7 +145,7 @@ def keep_upload(state: WorkbenchState, data: bytes) -> Path:
 
 
 def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder]) -> str | None:
-    """Start one run per order, one after the other, as one job. A message where that is not possible."""
+    """Start one run per order, one after the other, as one job; return a message if that is not possible."""
     try:
         size = max((len(order_dataset(order).cases) for order in orders), default=0)
     except KgmetError as error:
@@ -155,14 +155,14 @@ def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder])
 
 
 def resume(state: WorkbenchState, resident: Resident, run: StoredRun) -> str | None:
-    """Go on with a run where it was stopped."""
+    """Resume an interrupted run."""
     if run.order is None:
         return "This run was not begun here; continue it on the command line with --continue_from_run."
     return _submit(state, resident, [(run.order, run.folder)], runs_folder(state), run.n_case)
 
 
 def past_runs(state: WorkbenchState) -> list[StoredRun]:
-    """All runs of this session, newest first; folders that cannot be read are left out."""
+    """Return all runs of this session, newest first; unreadable folders are left out."""
     found = []
     for settings in runs_folder(state).glob("*/run_*/settings.json"):
         try:
@@ -184,7 +184,7 @@ def _submit(
         for order, folder in work:
             _run(resident, order, folder or _new_folder(out, order), before=out / "before", progress=progress)
 
-    # A session in which nothing was typed is not on disk yet; without it nobody finds the runs after a restart.
+    # A session in which nothing was typed is not on disk yet; without it the runs would be lost after a restart.
     state.record.save(even_blank=True)
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
@@ -220,7 +220,7 @@ def _stored(folder: Path) -> StoredRun:
 # The intervals of a summary are drawn by resampling, a third of a second for each run: not at every redraw again.
 @functools.lru_cache(maxsize=256)
 def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> StoredRun:
-    """A run as it is with these files: name, time of the last change in nanoseconds, size."""
+    """Summarize a run, cached by its files (name, time of last change in nanoseconds, size)."""
     summary = summarize_run(folder)
     header = read_settings(folder)
     order = _order_of(folder)
@@ -231,7 +231,7 @@ def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> Stored
 
 
 def _order_of(folder: Path) -> RunOrder | None:
-    """What a person asked for; ``None`` for a run from elsewhere, or where the file is damaged."""
+    """Return the saved options; ``None`` for an external run or a damaged file."""
     path = folder / "order.json"
     if not path.exists():
         return None

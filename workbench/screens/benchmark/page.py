@@ -18,7 +18,7 @@ PLAIN = {"displayModeBar": False}
 
 
 def curves(runs: list[actions.StoredRun], key: str) -> None:
-    """Curves and table of some runs, one figure at a time."""
+    """Show curves and table of some runs, one figure at a time."""
     summaries = [run.summary for run in runs if run.summary.n_cases or run.summary.checkpoints]
     if not summaries:
         st.info("No case is scored yet.")
@@ -39,12 +39,12 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     )
     if shown is None:
         figure = view.checkpoint_chart(summaries, dark=is_dark())
-        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits so far")
-        reading_help("How to read it: a curve that rises means that ordinary text suffers from the edits so far.")
+        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits")
+        reading_help("How to read it: a rising curve means that the edits damage ordinary text.")
     else:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
         st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
-        reading_help("How to read it: the share so far, by cases scored; dotted before the edits, solid after.")
+        reading_help("How to read it: the share after the scored cases; dotted before the edits, solid after.")
     st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
 
 
@@ -53,7 +53,7 @@ __all__ = ["show"]
 
 def show() -> None:
     """Draw the page."""
-    panels.title("Benchmark", "Many edits from a data set: how often they hold, what follows, and what they cost.")
+    panels.title("Benchmark", "Many edits from a data set: their efficacy, consequences and side effects.")
     state = session.current()
     resident = panels.require_model()
     job = actions.bench_job(state)
@@ -69,14 +69,14 @@ def show() -> None:
             upload = right.file_uploader(
                 "Data file", type="json", help="A JSON list in the data set's schema; own cases need none."
             )
-            limit = left.number_input("Cases", 1, 10_000, 20, help="The first so many of the data set.")
+            limit = left.number_input("Cases", 1, 10_000, 20, help="Number of cases, from the start of the data set.")
             num_edits = left.number_input(
                 "Edited together", 1, 1000, 1, help="Cases whose edits are searched and written at once."
             )
             mode = left.radio(
                 "Between batches",
                 ["Start again from the unedited model", "Keep all edits so far"],
-                help="Starting again scores every case at once; keeping scores all cases when the last edit is in.",
+                help="If on, every batch is scored immediately; if off, all cases are scored after the last edit.",
             )
             free = right.toggle("Read free answers too", help="Slower: every prompt is also continued with 12 tokens.")
             seed = right.number_input("Seed", 0, 10_000, 0)
@@ -86,7 +86,7 @@ def show() -> None:
         if submitted:
             try:
                 if not editors:
-                    raise KgmetError("No editor is chosen. Choose at least one.")
+                    raise KgmetError("Choose at least one editor.")
                 if source != "own" and upload is None:
                     raise KgmetError(f"{SCHEMAS[source]} does not come with the program. Give its file.")
                 path = None if upload is None else str(actions.keep_upload(state, upload.getvalue()))
@@ -136,7 +136,7 @@ def show() -> None:
     panels.job_result(job)
     runs = actions.past_runs(state)
     if not runs:
-        st.info("No run yet. Start one above; its curves appear here while it goes on.", icon=":material/speed:")
+        st.info("No run yet. Start one above; its curves appear here while it runs.", icon=":material/speed:")
         return
     st.subheader("Runs", anchor=False)
     by_label = {run.label: run for run in runs}

@@ -1,4 +1,4 @@
-"""What the Benchmark page shows: runs as tables and curves, definitions of metrics; no Streamlit here."""
+"""Tables, curves and metric definitions of the Benchmark page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ KINDS = {
     AskKind.LOCALITY: "Locality",
     AskKind.HOP: "Single hops",
 }
-"""Kinds of prompts with both answers, in the order of the table."""
+"""Kinds of prompts with both answers, in table order."""
 _SAID = (
     ("efficacy", "Edit said", "said"),
     ("multi_hop_chat", "Multi-hop said, asked in chat", "said"),
     ("consequences", "Consequences said", "said"),
     ("neighborhood", "Neighbourhood unchanged", "unchanged"),
 )
-"""Kinds whose greedy answers are shown too: (kind, column, what counts)."""
+"""Kinds whose greedy answers are shown too: (kind, column, definition)."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 
 
 def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = False) -> go.Figure:
-    """The share so far of one kind of prompt, by cases scored; before dotted, after solid, one colour a run."""
+    """Draw the share of one kind of prompt by scored cases; before dotted, after solid, one colour per run."""
     curves = []
     for number, summary in enumerate(summaries):
         for state, dash, width in (("before", "dot", 1.4), ("after", "solid", 2.4)):
@@ -64,7 +64,7 @@ def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = 
 
 
 def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> go.Figure:
-    """Perplexity on the fixed text against the number of edits made so far."""
+    """Draw perplexity on the fixed text against the number of edits."""
     curves = [
         charts.Line(
             name=run_name(summary),
@@ -80,7 +80,7 @@ def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> 
 
 
 def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
-    """Kinds of prompts with both answers that any of the runs has asked so far."""
+    """Return the kinds of prompts with both answers that any of the runs has asked."""
     return [
         kind
         for kind in KINDS
@@ -89,7 +89,7 @@ def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
 
 
 def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:
-    """One row a run and state: shares preferred with n and interval, score, perplexity, seconds an edit."""
+    """Return one row per run and state: preferred shares with n and interval, score, perplexity, seconds per edit."""
     rows = []
     for summary in summaries:
         for state in ("before", "after"):
@@ -111,7 +111,7 @@ def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:
 
 
 def paired_table(first: RunSummary, second: RunSummary) -> pd.DataFrame:
-    """Two runs on the prompts both asked: difference with its interval, and McNemar's p."""
+    """Return the comparison of two runs on common prompts: difference with interval, and McNemar's p."""
     return pd.DataFrame(
         [
             {
@@ -129,7 +129,7 @@ def paired_table(first: RunSummary, second: RunSummary) -> pd.DataFrame:
 
 
 def metric_glossary() -> pd.DataFrame:
-    """Every metric with definition, unit, better end and source."""
+    """Return every metric with definition, unit, better direction and source."""
     return pd.DataFrame(
         [
             {
@@ -145,7 +145,7 @@ def metric_glossary() -> pd.DataFrame:
 
 
 def run_name(summary: RunSummary) -> str:
-    """Editor and run."""
+    """Return the label of a run: editor and run number."""
     return f"{summary.editor}/{summary.name}"
 
 
@@ -157,7 +157,7 @@ def _share(found: Mapping[str, Any]) -> str:
 
 
 def _value_or_said(found: Mapping[str, Any], state: str, which: str) -> str:
-    """The share said in this state with n and interval; ``unchanged`` is known only after the edit."""
+    """Return the share said in this state with n and interval; ``unchanged`` exists only after the edit."""
     if which == "unchanged":
         value, n = (found[which]["value"], found[which]["n"]) if state == "after" and which in found else (None, 0)
         interval = found[which]["interval"] if n else None

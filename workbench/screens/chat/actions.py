@@ -5,41 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import unchanged
-from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.question import Form, Question
-from kgmet.measure.told import Told, ask_told
+from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached_updates
 from workbench.running import jobs
+from workbench.screens.chat.values import Exchange
 from workbench.shared.actions import context_of
 from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import WorkbenchState
 
-__all__ = ["KIND", "Exchange", "ask_all", "exchanges", "forget", "live_contexts"]
+__all__ = ["KIND", "ask_all", "exchanges", "forget", "live_contexts"]
 
 KIND = "chat"
 _MOST = 30
 """Exchanges that are kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """One question and what each model said; `edits` are the names of those that were live."""
-
-    question: Question
-    unedited: Answer
-    edited: Answer
-    told: Told | None
-    telling: Telling
-    edits: tuple[str, ...]
-    decoding: Decoding
-    seconds: float = 0.0
 
 
 def exchanges(state: WorkbenchState) -> tuple[Exchange, ...]:
@@ -81,7 +66,7 @@ def ask_all(state: WorkbenchState, lm: LoadedLM, text: str, telling: Telling, de
             unedited=sides[0].answers[0],
             edited=sides[1].answers[0],
             told=told,
-            telling=telling,
+            telling=telling.value,
             edits=tuple(entry.name for entry in entries),
             decoding=decoding,
             seconds=time.perf_counter() - begin,

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from kgmet.measure.answer import Answer
 from workbench.drawing.plain import bdi, shown
+from workbench.screens.chat.values import Exchange
 from workbench.wording import safe
-
-if TYPE_CHECKING:
-    from workbench.screens.chat.actions import Exchange
 
 __all__ = ["chat_json", "chat_markdown", "exchange_html"]
 
@@ -21,7 +18,7 @@ def sides(exchange: Exchange) -> list[tuple[str, Answer]]:
     """Heading and answer of each model that was asked."""
     found = [("unedited", exchange.unedited), ("edited", exchange.edited)]
     if exchange.told is not None:
-        found.append((f"not edited, told {exchange.telling.value}", exchange.told.answers[0]))
+        found.append((f"not edited, told {exchange.telling}", exchange.told.answers[0]))
     return found
 
 

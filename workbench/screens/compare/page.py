@@ -21,7 +21,7 @@ EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
 
 
 def _table(state: WorkbenchState) -> None:
-    """The table as far as it is known."""
+    """Show the table of finished results."""
     known = state.result("compare")
     if known is not None and known.value.comparison.results:
         st.table(compare_view.comparison_table(known.value.comparison), border="horizontal")
@@ -29,9 +29,7 @@ def _table(state: WorkbenchState) -> None:
 
 def show() -> None:
     """Draw the page."""
-    panels.title(
-        "Compare", "The same edit with several editors or settings: what each achieved, and what it cost elsewhere."
-    )
+    panels.title("Compare", "The same edit with several editors or settings: effect and side effects of each.")
     state = session.current()
     resident = panels.require_model()
 
@@ -43,7 +41,7 @@ def show() -> None:
         return
     kept = state.result("compare")
     if ROWS not in st.session_state:
-        # Coming (back) to the page: it opens as it was when the last comparison was asked for.
+        # On returning to the page, restore the form of the last comparison.
         st.session_state[OPENING] = compare_view.DEFAULT_ROWS if kept is None else kept.value.rows
         if kept is not None and kept.value.chosen in choices:
             st.session_state[EDIT] = kept.value.chosen
@@ -52,7 +50,7 @@ def show() -> None:
         list(choices),
         format_func=lambda key: choices.get(key, key),
         key=EDIT,
-        help="An applied edit is made again in its place, with the edits under it that are on.",
+        help="An applied edit is made again in its place, on top of the live edits below it.",
     )
     try:
         edit = inspect_actions.edit_to_compare(state, chosen or "")
@@ -116,8 +114,8 @@ def show() -> None:
         st.subheader(wording.safe(f"{comparison.edit.prompt} → {comparison.edit.new_object}"), anchor=False)
         _table(state)
         reading_help(
-            "How to read it: ★ is the best of its row; no star where all are alike. ↑ more is better, ↓ less. "
-            "All columns were asked the same prompts, none of which any search saw."
+            "How to read it: ★ is the best of its row; no star if all are equal. ↑ higher is better, ↓ lower. All "
+            "columns were asked the same prompts, and no search used them."
         )
         st.plotly_chart(
             charts.comparison_chart(comparison, dark=is_dark()),

@@ -1,4 +1,4 @@
-"""What the Compare page shows: columns as they are typed, the table with the best of each row; no Streamlit here."""
+"""Tables of the Compare page: candidates as typed, and results with the best of each row; without Streamlit."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ DEFAULT_ROWS: tuple[Mapping[str, Any], ...] = tuple(
     for name in ("KGMET", "AlphaEdit", "MEMIT", "random")
     if name in EDITORS
 )
-"""What the page offers to begin with."""
+"""Initial rows of the form."""
 
 
 def candidates_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    """Columns of the comparison from the rows of the form; an empty cell means the editor's own setting.
+    """Return the candidates from the rows of the form; an empty cell means the editor's own setting.
 
     Raises:
-        ConfigError: if a row names no editor or a value out of range, or there is no row; says which.
+        ConfigError: if a row has no editor or a value out of range, or there is no row; says which.
     """
     found: list[Candidate] = []
     for number, row in enumerate(rows, start=1):
@@ -56,7 +56,7 @@ def candidates_from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
 
 
 def plain_rows(rows: Sequence[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
-    """The rows of the form as plain values, an empty cell as ``None``: what is kept with the result."""
+    """Return the rows of the form as plain values, an empty cell as ``None``, to store with the result."""
     kinds = {"editor": str, "layers": str, "ridge": float, "cutoff": float, "steps": int}
     return tuple(
         {
@@ -68,7 +68,7 @@ def plain_rows(rows: Sequence[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
 
 
 def comparison_table(comparison: EditorComparison) -> Styler:
-    """The table for people: one measure a row, one candidate a column, the best of each row set off."""
+    """Return the display table: one measure per row, one candidate per column, the best of each row highlighted."""
     rows = comparison.rows()
     labels = [outcome.candidate.label for outcome in comparison.results]
     data = {label: [shown_value(row, column) for row in rows] for column, label in enumerate(labels)}
@@ -82,7 +82,7 @@ def comparison_table(comparison: EditorComparison) -> Styler:
 
 
 def answers_table(comparison: EditorComparison) -> pd.DataFrame:
-    """What the model says to the edit's prompt, unedited and after each candidate, or why it failed."""
+    """Return the answers to the edit's prompt, unedited and after each candidate, or the error."""
     unedited = comparison.before[0].said.strip() if comparison.before else wording.NOT_MEASURED
     rows = [{"editor": "before this edit", "answer": unedited}]
     rows += [
@@ -93,7 +93,7 @@ def answers_table(comparison: EditorComparison) -> pd.DataFrame:
 
 
 def shown_value(row: ComparisonRow, column: int) -> str:
-    """One cell: the value with its n where that says something."""
+    """Format one cell: the value, with its n if informative."""
     item = row.values[column]
     if item is None or item.value is None:
         return wording.NOT_MEASURED
@@ -106,7 +106,7 @@ def shown_value(row: ComparisonRow, column: int) -> str:
 
 
 def comparison_alt(comparison: EditorComparison) -> str:
-    """Who is best where, in a sentence."""
+    """Describe in a sentence which candidate is best in which row."""
     wins: dict[str, list[str]] = {}
     for row in comparison.rows():
         for column in row.best:

@@ -1,4 +1,4 @@
-"""The form of the Edit page: an example or a sentence fills it, the bar below it applies and undoes."""
+"""Form of the Edit page, filled from an example or a sentence, with a bar to apply and undo."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button"]
 FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
 )
-"""The edit that a newcomer makes with one click."""
+"""The first-time user's one-click edit."""
 _FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _SENTENCE, _SAID, _ASKED, _LINKED = "sentence", "sentence-said", "apply-asked", "fact-linked"
 
 
 def fact_form(state: WorkbenchState, resident: Resident) -> None:
-    """Three ways to a fact: one click, a sentence, the fields. Every change is kept at once."""
+    """Show the three inputs of a fact: one click, a sentence, the fields. Every change is saved immediately."""
     _from_address(state)
     for key, name in _FIELDS.items():
         follow(key, getattr(state.draft, name))
-    # The slot is always there: were it to come and go, the fields below would be other elements to the browser, and
-    # what is being typed into them would be lost.
+    # The slot always exists. If it came and went, the fields below would be new elements to the browser, and text being
+    # typed into them would be lost.
     with st.container(key="first-slot"):
         if state.draft.is_blank and not state.stack:
             _first_edit(state, resident)
@@ -128,7 +128,7 @@ def _fields(state: WorkbenchState) -> None:
 
 
 def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | None) -> None:
-    """Apply, Undo and Redo, always in sight; a fact whose edit is live already is applied again only when confirmed."""
+    """Show Apply, Undo and Redo; applying a fact that is already live needs a confirmation."""
     is_live = context is not None and any(
         context.edit.id in {edit.id for edit in entry.patch.edits} for entry in state.live(resident.lm)
     )
@@ -168,17 +168,17 @@ def _ask_again(state: WorkbenchState, resident: Resident) -> None:
     def leave() -> None:
         st.session_state.pop(_ASKED, None)
 
-    st.caption(":material/help: This very edit is live. Applied again it is written a second time, on top of itself.")
+    st.caption(":material/help: This edit is already live. Applying it again writes it a second time.")
     with st.container(horizontal=True):
         st.button("Apply it again", on_click=again, key="apply-again")
         st.button("Leave it", on_click=leave, key="apply-leave")
 
 
 def link_button(state: WorkbenchState) -> None:
-    """The address that fills this form, in a popover."""
+    """Show the link that fills this form, in a popover."""
     with st.popover("Link", icon=":material/link:", type="tertiary", help="Link to this fact"):
         st.code(link_to(st.context.url or "", state.draft), language=None, wrap_lines=True)
-        st.caption("Opens this page with the form filled in; nothing is applied by it.")
+        st.caption("Opens this page with the form filled in; it applies nothing.")
 
 
 def fill(state: WorkbenchState, edit: FactEdit) -> None:
@@ -191,7 +191,7 @@ def fill(state: WorkbenchState, edit: FactEdit) -> None:
 
 
 def _from_address(state: WorkbenchState) -> None:
-    """A link with ``?subject=…&prompt=…&new=…`` fills the form once; nothing is applied."""
+    """Fill the form once from a link with ``?subject=…&prompt=…&new=…``; apply nothing."""
     if st.session_state.get(_LINKED) or not st.query_params:
         return
     st.session_state[_LINKED] = True

@@ -1,4 +1,4 @@
-"""Many edits at once: a table is read, each fact becomes an edit of its own, and each row shows its result."""
+"""Table of edits: each fact of a pasted table becomes one edit, and each row shows its result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXAMPLE = "subject,prompt,new\nThe Eiffel Tower,{} is located in the city of,Ro
 
 @dataclass(frozen=True, kw_only=True)
 class RowResult:
-    """What became of one fact of the table."""
+    """Result of one fact of the table."""
 
     fact: FactEdit
     outcome: str
@@ -40,7 +40,7 @@ class RowResult:
 
 
 def panel(state: WorkbenchState, resident: Resident) -> None:
-    """Paste or upload facts, apply them one after the other, see a result for each."""
+    """Show the panel to paste or upload facts, apply them one after the other, and see their results."""
     job = state.job(_KIND)
     is_running = job is not None and not job.is_finished
     known = state.result(_KIND)
@@ -84,7 +84,7 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
 
 
 def _parsed(state: WorkbenchState, data: bytes) -> ParsedFacts | str | None:
-    """What was read of a text, or why nothing could be; read once, not with every run of the page."""
+    """Return the parsed facts of a text, or the error; cached between runs of the page."""
     if not data.strip():
         return None
 
@@ -99,7 +99,7 @@ def _parsed(state: WorkbenchState, data: bytes) -> ParsedFacts | str | None:
 
 
 def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEdit]) -> str | None:
-    """Start the job that edits each fact in turn; what is done when it is stopped stays, and so do rows that fail."""
+    """Start the job that edits each fact in turn; finished edits stay when it is stopped or a row fails."""
     session, record = actions.session_of(state, resident), state.record
     made_from = state.fingerprint([fact.id for fact in facts])
 
@@ -135,7 +135,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
 
 
 def result_frame(rows: Sequence[RowResult]) -> pd.DataFrame:
-    """One line a fact: what was asked for, what became of it, the answers before and after."""
+    """Return one row per fact: the request, the result, and the answers before and after."""
     return pd.DataFrame(
         [
             {

@@ -1,4 +1,4 @@
-"""Type or choose a fact, see what will change, apply it, undo it: form, Apply, progress and answers in one view."""
+"""Edit page: type or choose a fact, see its consequences, apply and undo it, in one view."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
 from workbench.drawing import curves
-from workbench.drawing.graph_view import graph_html
 from workbench.running.resources import Resident
 from workbench.screens.edit import form, many
 from workbench.screens.edit import panels as edit_panels
 from workbench.screens.edit.settings import settings_panel
-from workbench.shared import actions, panels, result_panels
+from workbench.shared import actions, consequence_panels, graph_panels, panels, result_panels
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -23,7 +22,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Edit", "Change one fact, see what follows from it, and take it back whenever you like.")
+    panels.title("Edit", "Change one fact, see its consequences, and undo it at any time.")
     resident = panels.require_model()
     lm = resident.lm
     typed, now = st.columns([5, 4], gap="large")
@@ -52,34 +51,31 @@ def show() -> None:
 
 
 def _progress(job: panels.Job) -> None:
-    """How far the edit is, with the search's curve."""
+    """Show the edit's progress with the search curve."""
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            alt = "The terms of the loss by step, so far"
+            alt = "Loss terms by step"
             st.plotly_chart(curves.search_curve(running.curve), key=f"live-{running.id}", alt=alt)
 
     panels.job_panel(job, draw=draw)
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """The subgraph beside what follows from the edit."""
+    """Show the story of the edit as a picture, and below it as a list."""
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
         edit_panels.doubts(state, lm, context)
-        if not context.has_graph or context.subgraph is None:
+        if not context.has_graph:
             st.info(wording.NO_GRAPH, icon=":material/link_off:")
-            if context.consequences is not None:
-                edit_panels.consequences(state, context)
-            return
-        picture, follows = st.columns([5, 4], gap="large")
-        with picture:
-            page = graph_html(context.subgraph, theme=panels.theme(), height=470)
-            about = f"Graph of {len(context.subgraph.triples)} triples around {context.edit.subject}"
-            st.iframe(page, height=470, alt=about)
-            panels.page_link("graph", "Switch triples off, expand nodes", icon="hub")
+        else:
+            graph_panels.story_panel(state, context)
+            panels.page_link("graph", "Switch triples off, look at single names", icon="hub")
+        follows, stays = st.columns([5, 4], gap="large")
         with follows:
-            edit_panels.consequences(state, context)
+            consequence_panels.changes(state, context)
+        with stays:
+            consequence_panels.kept(state, context)
 
 
 def _more(state: WorkbenchState, resident: Resident) -> None:

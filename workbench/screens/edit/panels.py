@@ -1,4 +1,4 @@
-"""The blocks of the Edit page: the form, what the graph makes of it, what follows, the settings, the result."""
+"""Blocks of the Edit page: form, linking, consequences, settings and result."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import streamlit as st
 
 from kgmet.base.errors import KgmetError
 from kgmet.editing.context import EditContext
-from kgmet.editing.problem import held_consequences, protected_facts
 from kgmet.fact import FactEdit
-from kgmet.graph.phrasing import path_label
-from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.graph.store import Match
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.verdict import clause
@@ -24,13 +21,13 @@ from workbench.shared import actions
 from workbench.shared.panels import message
 from workbench.state.session import WorkbenchState, retyped
 
-__all__ = ["candidates", "consequences", "doubts", "linking_line", "present_answers"]
+__all__ = ["candidates", "doubts", "linking_line", "present_answers"]
 
 _NOWHERE = "not in the graph"
 
 
 def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None:
-    """The tokens with the edited position, and what the model answers now."""
+    """Show the tokens with the edited position, and the model's present answer."""
     try:
         strip = actions.token_strip(lm, edit)
         tokens = actions.answers_now(state, lm, edit.prompt)
@@ -47,7 +44,7 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
 
 
 def linking_line(state: WorkbenchState, context: EditContext | None, complaint: str | None) -> None:
-    """One line: what is missing, what is wrong, or what the graph takes the fact for; a popover corrects it."""
+    """Show one line with missing input, an error, or the linked entities; a popover corrects the linking."""
     draft = state.draft
     if draft.is_incomplete:
         names = (("subject", draft.subject), ("prompt", draft.prompt), ("new object", draft.new_object))
@@ -67,7 +64,7 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
 
 
 def candidates(state: WorkbenchState, context: EditContext) -> None:
-    """What the graph found for the typed words, each to be corrected."""
+    """Show the linked entities and relation, each with a correction."""
     linked = context.linked
     if linked is None or not (linked.subject or linked.new_object or linked.relations):
         return
@@ -132,67 +129,8 @@ def _relation(state: WorkbenchState, place: Any, context: EditContext) -> None:
     place.selectbox("Relation", options, index=options.index(chosen), format_func=show, key=key, on_change=corrected)
 
 
-def consequences(state: WorkbenchState, context: EditContext) -> None:
-    """What changes with the edit and what must not; unticked ones are left out of search and write."""
-    found = context.consequences
-    if found is None or not (found.changed or found.kept):
-        st.caption("Nothing follows from this edit that the graph would know of.")
-        return
-    held = {item.id for item in held_consequences(context, state.config)}
-    st.markdown("**What else becomes true**")
-    st.caption("Ticked: the search makes it hold. Asked only: the settings hold fewer, or it has too few wordings.")
-    for item in found.forward:
-        _consequence(state, item, is_held=item.id in held)
-    others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)
-    if others:
-        with st.expander(f"{len(others)} more that follow; asked on the Probe page, not optimised"):
-            for other in others:
-                st.markdown(f"- {wording.safe(other.reason)}")
-    if found.kept:
-        protected = {item.id for item in protected_facts(context, state.config)}
-        with st.expander(f"{len(found.kept)} facts that must stay; {len(protected)} of them protected in the write"):
-            for fact in found.kept:
-                _kept(state, fact, is_protected=fact.id in protected)
-
-
-def _leave(state: WorkbenchState, item_id: str, key: str) -> None:
-    leave = state.draft.leave - {item_id} if st.session_state[key] else state.draft.leave | {item_id}
-    state.set_draft(retyped(state.draft, leave=leave))
-
-
-def _consequence(state: WorkbenchState, item: Consequence, *, is_held: bool) -> None:
-    old = item.old.label if item.old else "?"
-    new = item.new.label if item.new else "?"
-    relations = [triple.relation.id for triple in item.path_new]
-    is_worded = all(relation in catalogue() for relation in relations)
-    name = path_label(catalogue(), relations) if is_worded else item.path_new[-1].relation.label
-    key = f"hold-{item.id}"
-    is_ticked = item.id not in state.draft.leave
-    st.session_state[key] = is_ticked
-    st.checkbox(
-        f"**{wording.safe(name)}**: {wording.safe(old)} → {wording.safe(new)}"
-        + ("" if is_held or not is_ticked else "  :gray-badge[asked only]"),
-        key=key,
-        help=wording.safe(item.reason),
-        on_change=_leave,
-        args=(state, item.id, key),
-    )
-
-
-def _kept(state: WorkbenchState, fact: KeptFact, *, is_protected: bool) -> None:
-    key = f"hold-{fact.id}"
-    st.session_state[key] = fact.id not in state.draft.leave
-    st.checkbox(
-        wording.safe(str(fact.triple)) + ("  :material/shield:" if is_protected else ""),
-        key=key,
-        help=wording.safe(fact.reason),
-        on_change=_leave,
-        args=(state, fact.id, key),
-    )
-
-
 def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """What the graph was not sure of, and whether the model believes another old object than the graph holds."""
+    """Show doubts of the linking, and whether model and graph disagree on the old object."""
     for note in context.linked.notes if context.linked else ():
         message(note, kind="warning")
     said = actions.greedy_now(state, lm, context.edit.prompt)

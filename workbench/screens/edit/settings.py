@@ -1,4 +1,4 @@
-"""The settings of an edit as widgets: what a person may want to move, with the words of the dataclass that holds it."""
+"""Settings of an edit as widgets, with the help texts of their dataclasses."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _SHOWN = {
     "cutoff": ("kind", "value"),
     "hold": ("consequences", "neighbours"),
 }
-"""Stage → settings that have a widget."""
+"""Stage → settings with a widget."""
 _OPEN = "settings-touched"
-"""In the session once a setting was changed: from then on the panel is open."""
+"""Session key set once a setting was changed; from then on the panel is open."""
 
 
 def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
-    """Editor and settings, folded away; what is out of range is said and not taken."""
+    """Show editor and settings in an expander; values out of range are reported and ignored."""
     mark = " · changed" if state.settings else ""
     title = f"Settings · {state.editor.name}{mark}"
-    # Another title is another expander to the browser, and would be shut under the hand that chose the editor.
+    # A new title makes a new expander in the browser, which would close while the user is choosing.
     with st.expander(title, expanded=_OPEN in st.session_state, icon=":material/tune:"):
         name = st.selectbox(
             "Editor",
             list(EDITORS),
             index=list(EDITORS).index(state.editor.name),
-            help="The method. Each is one composition of a direction source, what is held, a schedule and a writer.",
+            help="The method: a composition of direction source, search prompts, residual schedule and writer.",
         )
         editor = EDITORS[name]
         st.caption(wording.safe(editor.summary + (f" Source: {editor.source}." if editor.source else "")))
@@ -91,7 +91,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         config.target.max_norm_ratio,
         step=0.05,
         key=f"setting-ratio-{key}",
-        help="How far the hidden state may be pushed, in units of its own length.",
+        help="Largest shift of the hidden state, in units of its own length.",
     )
     kind = left.selectbox(
         "Free directions",
@@ -113,7 +113,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         100,
         config.hold.neighbours,
         key=f"setting-neighbours-{key}",
-        help="Other subjects of the same relation whose keys the write leaves alone.",
+        help="Other subjects of the same relation whose keys the write protects.",
     )
     return changed_settings(
         own,
@@ -127,7 +127,7 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
 
 
 def _with_others(settings: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` and those of `present` that no widget shows."""
+    """Return `settings` together with those of `present` that no widget shows."""
     merged = {stage: dict(values) for stage, values in settings.items()}
     for stage, values in present.items():
         for name, value in values.items() if isinstance(values, Mapping) else ():
@@ -137,7 +137,7 @@ def _with_others(settings: dict[str, Any], present: Mapping[str, Any]) -> dict[s
 
 
 def changed_settings(own: EditConfig, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Those of `wanted` that differ from the editor's own settings."""
+    """Return the settings in `wanted` that differ from the editor's own."""
     changed: dict[str, Any] = {}
     for stage, values in wanted.items():
         for name, value in values.items():

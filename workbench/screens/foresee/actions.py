@@ -1,4 +1,4 @@
-"""What the Foresee page asks for: a forecast, the same edit protected, applying either, and asking what came true."""
+"""Actions of the Foresee page: forecast an edit, protect facts, apply it, and compare forecast and measurement."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 KIND = "foresee"
-"""Jobs of this page."""
+"""Job kinds of this page."""
 FORESEEN, PROTECTED, CHECKED, TICKED = "foresee", "foresee-protected", "foresee-checked", "foresee-ticked"
 _CONTEXTS = "foresee-contexts"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Question:
-    """What a forecast is asked of: the typed fact (`entry` is ``None``) or an applied edit, and how many facts.
+    """Subject of a forecast: the typed fact (`entry` is ``None``) or an applied edit, and the number of facts.
 
     `made_from` is the fingerprint of everything the forecast depends on.
     """
@@ -51,20 +51,20 @@ class Question:
 
     @property
     def title(self) -> str:
-        """What its job is called."""
+        """Title of its job."""
         edit = self.contexts[0].edit
         more = f" and {len(self.contexts) - 1} more" if len(self.contexts) > 1 else ""
         return f"Foresee {edit.subject} → {edit.new_object}{more}"
 
     def on_disk(self, resident: Resident) -> int:
-        """How many of its facts are measured already."""
+        """Return how many of its facts are already measured."""
         return near_facts_on_disk(
             resident.lm, store(), catalogue(), self.layers, edits=_linked(self.contexts), limit=self.n_fact
         )
 
 
 def choices(state: WorkbenchState, resident: Resident) -> dict[str, str]:
-    """What can be foreseen: choice → what it is called. The empty choice is the typed fact, if it is not applied."""
+    """Return the choices with their labels; the empty choice is the typed fact, if not applied."""
     found: dict[str, str] = {}
     if inspect_actions.is_new(state, state.draft):
         found[""] = f"Typed: {state.draft.subject} → {state.draft.new_object}"
@@ -75,16 +75,16 @@ def choices(state: WorkbenchState, resident: Resident) -> dict[str, str]:
 
 
 def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: int) -> Question:
-    """The question of a choice.
+    """Return the question of a choice.
 
     Raises:
-        RequestError: if the typed fact is none, or the chosen edit is gone.
+        RequestError: if the typed fact is invalid, or the chosen edit no longer exists.
     """
     lm = resident.lm
     if not chosen:
         message = actions.prepare(state)
         if message is not None or state.context is None:
-            raise RequestError(message or "The typed fact is no edit yet. Mend it on the Edit page.")
+            raise RequestError(message or "The typed fact is incomplete. Complete it on the Edit page.")
         made_from = state.fingerprint(lm.fingerprint, actions.context_fingerprint(state), n_fact)
         return Question(
             contexts=(state.context,),
@@ -95,7 +95,7 @@ def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: 
         )
     entry = state.entry(chosen)
     if entry is None:
-        raise RequestError("This edit is not in the ledger any more. Choose another one.")
+        raise RequestError("This edit is no longer in the ledger. Choose another one.")
     return _question_of_entry(state, resident, entry, n_fact)
 
 
@@ -115,7 +115,7 @@ def _entry_fingerprint(state: WorkbenchState, resident: Resident, entry: StackEn
 
 
 def _contexts(state: WorkbenchState, entry: StackEntry) -> tuple[EditContext, ...]:
-    """What the graph says about every edit of an entry; asked once."""
+    """Return the graph contexts of an entry's edits, cached."""
     made_from = fingerprint_value([entry.id, store().fingerprint])
     known = state.result(_CONTEXTS)
     if known is None or known.is_stale(made_from):
@@ -128,7 +128,7 @@ def _contexts(state: WorkbenchState, entry: StackEntry) -> tuple[EditContext, ..
 
 
 def begin(state: WorkbenchState, resident: Resident, question: Question) -> str | None:
-    """Start the job: make or read the index, search and write the typed edit, forecast; ask, where it is applied."""
+    """Start the job: build or load the index, search and write the edit, forecast; measure if it is applied."""
     lm, editor, config = resident.lm, state.editor, state.config
 
     def work(progress: Progress) -> None:
@@ -155,7 +155,7 @@ def begin(state: WorkbenchState, resident: Resident, question: Question) -> str 
 
 
 def protect_ticked(state: WorkbenchState, resident: Resident, question: Question, facts: Collection[str]) -> str | None:
-    """Start the job: write the foreseen edit again with a price on these facts, and forecast it."""
+    """Start the job: write the edit again with a price on the ticked facts, and forecast it."""
     foreseen = _current(state.result(FORESEEN), question.made_from)
     if foreseen is None:
         return "Something changed since the forecast. Make it again, then protect."
@@ -178,7 +178,7 @@ def protect_ticked(state: WorkbenchState, resident: Resident, question: Question
 
 
 def apply(state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen) -> str | None:
-    """Start the job: measure a foreseen edit before and after, ask the facts with it, and put it on the stack."""
+    """Start the job: measure the edit before and after, measure the facts with it, and put it on the stack."""
     plan = foreseen.plan
     if plan is None or _current(state.result(FORESEEN), question.made_from) is None:
         return "Something changed since the forecast. Make it again, then apply."
@@ -193,7 +193,7 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
         progress.check()
         with record.lock:
             if tuple(patch.id for patch in state.live_patches(lm)) != based_on:
-                raise RequestError("Edits were switched or undone meanwhile, so nothing was applied. Foresee again.")
+                raise RequestError("Edits were switched or undone since, so nothing was applied. Forecast again.")
             entry = actions.entry_of(Edited(plan=plan, reports=(report,)), based_on=based_on)
             record.push(entry)
         made_from = _entry_fingerprint(state, resident, entry, n_fact)
@@ -204,17 +204,17 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
 
 
 def protected_of(state: WorkbenchState, question: Question) -> Foreseen | None:
-    """The edit with the facts protected that are ticked now, if that was asked for."""
+    """Return the edit protected for the ticked facts, if it was computed."""
     return _current(state.result(PROTECTED), _protected_from(question, ticked(state, question)))
 
 
 def tick(state: WorkbenchState, question: Question, facts: Collection[str]) -> None:
-    """Remember which facts are to be protected."""
+    """Store which facts to protect."""
     state.keep(TICKED, frozenset(facts), made_from=_ticked_from(question))
 
 
 def ticked(state: WorkbenchState, question: Question) -> frozenset[str]:
-    """Ids of the facts that are to be protected; none for another edit."""
+    """Return the ids of the facts to protect; none for another edit."""
     known = state.result(TICKED)
     if known is None or known.is_stale(_ticked_from(question)):
         return frozenset()

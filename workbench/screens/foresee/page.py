@@ -1,4 +1,4 @@
-"""Foresee: which other known facts an edit will move, before anything is applied; protect them; see what came true."""
+"""Foresee page: forecast which known facts an edit will change, protect them, and check the forecast."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show() -> None:
 
 
 def _question(state: WorkbenchState, resident: Resident) -> Question | None:
-    """The edit that is looked at and how many facts are asked; ``None`` while there is none, with a hint."""
+    """Let the user choose the edit and the number of facts; ``None``, with a hint, if there is no edit."""
     choices = foresee_actions.choices(state, resident)
     if not choices:
         if state.stack:
@@ -73,8 +73,8 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         view.SIZES,
         key=SIZE,
         required=True,
-        help="Half are of the edit's relation; the others are about its entities, of the relations of what follows, "
-        "and of everything else. Only facts that the model answers rightly take part.",
+        help="Half are of the edit's relation; the others are about its entities, of its consequences' relations, "
+        "or of any other relation. Only facts that the model answers right are used.",
     )
     try:
         return foresee_actions.question_of(state, resident, chosen or "", n_fact or NEAR_FACTS)
@@ -84,7 +84,7 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
 
 
 def _begin(state: WorkbenchState, resident: Resident, question: Question, *, is_running: bool) -> None:
-    """The button, and what it costs."""
+    """Show the button and its cost."""
     lm, on_disk = resident.lm, question.on_disk(resident)
     label = "Foresee" if question.entry is None else "Foresee and ask"
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -1,4 +1,4 @@
-"""The blocks of the Foresee page: the ranked list with its picture, protecting, and forecast against measured."""
+"""Blocks of the Foresee page: the ranked list with its picture, protection, and forecast against measurement."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _MANY, _FEW = 40, 12
 
 
 def time_left(job: panels.Job) -> None:
-    """How long the measuring of facts still takes."""
+    """Show the remaining time of the measurement."""
     event = job.latest
     if event is not None and event.stage is Stage.FACT_INDEX:
         st.caption(view.time_left(event.done, event.total, job.seconds))
 
 
 def result(state: WorkbenchState, resident: Resident, question: Question) -> None:
-    """The last forecast: grey and without buttons where it is of another edit, model or number of facts."""
+    """Show the last forecast; grey and without buttons if its inputs have changed."""
     known = state.result(foresee_actions.FORESEEN)
     if known is None:
-        st.info("Nothing foreseen yet. The button above applies nothing.", icon=":material/query_stats:")
+        st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
     foreseen: Foreseen = known.value
     is_stale = known.is_stale(question.made_from)
@@ -70,7 +70,7 @@ def _forecast(
     *,
     is_stale: bool,
 ) -> None:
-    """The ranked list, its boxes to tick, and the picture beside it."""
+    """Show the ranked list with checkboxes, and the picture beside it."""
     if not foreseen.forecasts:
         return
     labels = _labels(foreseen)
@@ -130,7 +130,7 @@ def _line(state: WorkbenchState, question: Question, item: FactForecast, line: s
 def _protect(
     state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen, protected: Foreseen | None
 ) -> None:
-    """Tick, protect, compare, apply one of the two."""
+    """Show the controls to protect the ticked facts, compare, and apply one of the two edits."""
     st.subheader("Protect these", anchor=False)
     ticked = foresee_actions.ticked(state, question)
     losers = [item.fact.prompt.id for item in foreseen.strongest_first if item.change < 0]
@@ -158,8 +158,8 @@ def _protect(
     if protected is not None:
         st.table(view.protected_table(foreseen, protected, protected.protected), border="horizontal")
         st.caption(
-            "The write pays for moving the ticked facts, by this very forecast, so theirs is near 0 by construction. "
-            "What is left is what a linear forecast does not see: apply it to measure that. Keys of neighbours stay "
+            "The write minimises this forecast for the ticked facts, so theirs is near 0 by construction. A linear "
+            "forecast misses the rest: apply the edit to measure it. Keys of neighbours stay "
             "protected as before."
         )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -215,8 +215,8 @@ def _about(resident: Resident, question: Question, foreseen: Foreseen) -> None:
     name = resident.lm.name if patch.model_fingerprint == resident.lm.fingerprint else "another model"
     st.caption(
         wording.safe(
-            f"n = {len(foreseen.forecasts)} facts of the graph that the model answers rightly, less those the edit is "
-            f"meant to change and those it is tested with. Model {name}, editor {patch.editor}, {view.span(layers)}. "
+            f"n = {len(foreseen.forecasts)} facts of the graph that the model answers rightly, without those the "
+            f"edit should change and those used to test it. Model {name}, editor {patch.editor}, {view.span(layers)}. "
             "The forecast is linear: the gradient of log p(answer) times what the patch adds at each token."
         )
     )

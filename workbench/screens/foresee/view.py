@@ -1,4 +1,4 @@
-"""What the Foresee page shows in words and tables; no Streamlit here."""
+"""Texts and tables of the Foresee page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 LOSS = 0.5
-"""Nats from which on a fact counts as moved: its answer keeps less than 61 % of its probability."""
+"""Change in nats from which a fact counts as changed: its answer keeps less than 61 % of its probability."""
 SIZES = (60, 120, 300, 600)
-"""Known facts that a forecast can be asked of."""
+"""Selectable numbers of known facts."""
 ALL, LOSE, GAIN = "Move most", "Lose most", "Gain most"
 WAYS = (ALL, LOSE, GAIN)
 READ_FACTS = (
@@ -35,14 +35,15 @@ READ_RELATIONS = (
     "61 % of the answer's probability remain; near 0 nothing happens."
 )
 READ_CHECK = (
-    "How to read it: every dot is a fact. Across: the forecast, made before anything was attached. Up: what really "
-    "happened to the answer's log-probability. On the dotted line they agree; the rank correlation (Spearman) is 1 if "
+    "How to read it: every dot is a fact. Horizontal: the forecast, made before anything was attached. Vertical: "
+    "the measured change of the answer's log-probability. On the dotted line they agree; the rank correlation "
+    "(Spearman) is 1 if "
     "the order is right, whatever the size, and 0 for a forecast that says nothing."
 )
 
 
 def chosen_ways(foreseen: Foreseen, way: str, n: int) -> tuple[FactForecast, ...]:
-    """The `n` facts that move most, that lose most or that gain most."""
+    """Return the `n` facts with the largest changes, losses or gains."""
     items = foreseen.strongest_first
     if way == LOSE:
         items = tuple(item for item in items if item.change < 0)
@@ -52,7 +53,7 @@ def chosen_ways(foreseen: Foreseen, way: str, n: int) -> tuple[FactForecast, ...
 
 
 def estimate(n_fact: int, on_disk: int, seconds: float, *, n_bytes: int, is_cpu: bool) -> str:
-    """How long the facts take to ask and measure, before that starts."""
+    """Describe the estimated time to ask and measure the facts."""
     left = n_fact - on_disk
     if left <= 0:
         return f"All {n_fact} facts are measured already and on disk; what is left takes seconds."
@@ -71,14 +72,14 @@ def _rounded(seconds: float) -> str:
 
 
 def time_left(done: int, total: int | None, seconds: float) -> str:
-    """How long the measuring goes on, from how fast it was; empty as long as nobody can tell."""
+    """Describe the remaining time, from the speed so far; empty if unknown."""
     if not total or done < 5 or done >= total:
         return ""
     return f"about {_rounded(seconds * (total - done) / done)} left"
 
 
 def fact_line(item: FactForecast, relation: str, *, measured: float | None = None) -> str:
-    """One fact as Markdown: subject, relation, answer, now → forecast, direction, and what was measured if it was."""
+    """Return one fact as Markdown: subject, relation, answer, now → forecast, direction, and any measurement."""
     arrow = "▲" if item.change > 0 else "▼"
     about = f" · {wording.safe(relation)}" if relation else ""
     return (
@@ -90,7 +91,7 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
 
 
 def headline(foreseen: Foreseen) -> str:
-    """What the forecast says in one sentence, as Markdown."""
+    """Summarize the forecast in one sentence, as Markdown."""
     n, losing = len(foreseen.forecasts), foreseen.losing(LOSS)
     if not n:
         return "The model knows none of the facts that this edit should leave alone, so there is nothing to forecast."
@@ -102,7 +103,7 @@ def headline(foreseen: Foreseen) -> str:
 
 
 def protected_table(plain: Foreseen, protected: Foreseen, ticked: Collection[str]) -> pd.DataFrame:
-    """The edit as it is beside the protected one: what is asked, and what is forecast."""
+    """Return the plain and the protected edit side by side: measured and forecast values."""
     others = {item.fact.prompt.id for item in plain.forecasts} - set(ticked)
     pairs = (plain, protected)
     rows = [
@@ -123,7 +124,7 @@ def protected_table(plain: Foreseen, protected: Foreseen, ticked: Collection[str
 def full_table(
     foreseen: Foreseen, labels: Mapping[str, str], *, protected: Foreseen | None, checked: CheckedForecast | None
 ) -> pd.DataFrame:
-    """Every fact, the largest change first."""
+    """Return every fact, largest change first."""
     other = {} if protected is None else {item.fact.prompt.id: item for item in protected.forecasts}
     measured = {}
     if checked is not None:
@@ -150,7 +151,7 @@ def full_table(
 
 
 def check_sentence(checked: CheckedForecast) -> str:
-    """How good the forecast was, in words."""
+    """Describe the accuracy of the forecast."""
     n, found = len(checked.forecasts), checked.rank_correlation
     said = "not defined" if found is None else f"{found:.2f}"
     foretold = sum(item.change < -LOSS for item in checked.forecasts)
@@ -161,30 +162,30 @@ def check_sentence(checked: CheckedForecast) -> str:
 
 
 def earlier_note(n: int) -> str:
-    """What earlier edits mean for the comparison."""
+    """Describe the effect of earlier edits on the comparison."""
     return (
-        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is around the unedited "
-        "model and gets poorer as edits pile up."
+        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is linear around "
+        "the unedited model and gets less accurate as edits accumulate."
     )
 
 
 def alt(items: Sequence[FactForecast]) -> str:
-    """The picture of single facts in words."""
+    """Describe the picture of single facts for screen readers."""
     return "Forecast probability of the right answer, now and with the edit. " + "; ".join(map(str, items))
 
 
 def check_alt(checked: CheckedForecast) -> str:
-    """The scatter in words."""
+    """Describe the scatter plot for screen readers."""
     return f"Scatter of measured over forecast change. {check_sentence(checked)}"
 
 
 def span(layers: Sequence[int]) -> str:
-    """Layers in words: ``layers 3 to 8``, ``layers 2, 5``."""
+    """Format layers: ``layers 3 to 8``, ``layers 2, 5``."""
     if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
         return f"layers {layers[0]} to {layers[-1]}"
     return f"layer{'' if len(layers) == 1 else 's'} {', '.join(map(str, layers))}"
 
 
 def _percent(value: float) -> str:
-    """Whole per cents where they say enough, for a line must stay short; its blank must not break."""
+    """Format a percentage, without decimals if precise enough, with a non-breaking blank."""
     return f"{100 * value:.0f}\u00a0%" if value >= 0.1 else wording.percent(value)

@@ -1,15 +1,16 @@
-"""The subgraph around the edit: picture, table, which triples take part."""
+"""The story of the edit as a picture, one name of it, its triples with switches, and the graph they come from."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
+from kgmet.editing.context import EditContext
 from workbench import wording
-from workbench.screens.graph import panels as graph_panels
-from workbench.shared import actions, panels
+from workbench.screens.graph import own, triples
+from workbench.screens.graph.node import choose, node_panel
+from workbench.shared import actions, consequence_panels, graph_panels, panels
 from workbench.state import session
+from workbench.state.session import WorkbenchState
 
 __all__ = ["show"]
 
@@ -18,6 +19,11 @@ def show() -> None:
     """Draw the page."""
     state = session.current()
     panels.title("Graph", "What the knowledge graph says around the edit, and which of it takes part.")
+    _around_the_edit(state)
+    own.panel(state)
+
+
+def _around_the_edit(state: WorkbenchState) -> None:
     if state.draft.is_blank:
         st.info(wording.NO_CONTEXT, icon=":material/edit:")
         panels.page_link("edit", "Go to Edit", icon="edit")
@@ -27,52 +33,26 @@ def show() -> None:
     if context is None:
         panels.page_link("edit", "Mend it on the Edit page", icon="edit")
         return
-    if context.subgraph is None or context.subgraph_before is None or not context.has_graph:
+    if not context.has_graph:
         st.info(wording.NO_GRAPH, icon=":material/link_off:")
         return
-
-    st.markdown(f"**{wording.safe(context.edit.prompt)} → {wording.safe(context.edit.new_object)}**")
-    made_from = actions.context_fingerprint(state)
-    left, right = st.columns([3, 2], gap="large")
+    said = graph_panels.story_panel(state, context, chosen=st.session_state.get("graph-node"), reports=True)
+    choose(said.node)
+    left, right = st.columns([5, 6], gap="large")
     with left:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            world = st.segmented_control(
-                "World", ["after the edit", "before"], default="after the edit", required=True, key="graph-world"
-            )
-            way = st.segmented_control(
-                "View",
-                ["picture", "clickable"],
-                default="picture",
-                required=True,
-                key="graph-view",
-                help=wording.VIEW_HELP,
-            )
-        base = context.subgraph if world == "after the edit" else context.subgraph_before
-        subgraph = graph_panels.expanded(state, base, made_from)
-        about = (
-            f"Knowledge graph around {context.edit.subject}: {subgraph.n_edge} triples; the table beside it lists them"
-        )
-        clicked = None
-        if way == "picture":
-            graph_panels.picture(subgraph, about=about)
-        else:
-            clicked = graph_panels.clickable(subgraph, key=f"graph-click-{world}", about=about)
-        st.caption(graph_panels.counts(subgraph))
+        node_panel(state, context)
+        consequence_panels.changes(state, context)
     with right:
-        graph_panels.node_panel(state, subgraph, clicked, made_from)
-        st.markdown("**Triples**")
-        frame = graph_panels.triple_table(context, subgraph, key=f"triples-{made_from}-{world}-{subgraph.n_edge}")
-        off = graph_panels.switches(frame, subgraph)
-        is_changed = set(off) != {triple.key for triple in subgraph.switched_off}
-        if st.button(
-            "Use these triples",
-            type="primary" if is_changed else "secondary",
-            disabled=not is_changed,
-            icon=":material/refresh:",
-            help="Find the subgraph again without those switched off. The next edit uses it; earlier ones stay.",
-        ):
-            graph_panels.switched(state, off, subgraph)
-            st.rerun()
-        if state.draft.exclude and st.button("Switch all on again", icon=":material/restart_alt:"):
-            state.set_draft(replace(state.draft, exclude=()))
-            st.rerun()
+        _triples(state, context)
+
+
+def _triples(state: WorkbenchState, context: EditContext) -> None:
+    """The triples that take part in the edit, in the world that is drawn, with a switch for each."""
+    world = graph_panels.WORLDS[str(st.session_state.get("graph-world", next(iter(graph_panels.WORLDS))))]
+    subgraph = context.subgraph_before if world == "before" else context.subgraph
+    assert subgraph is not None
+    st.markdown("**Triples** that take part" + (", before the edit" if world == "before" else ""))
+    st.caption(triples.counts(subgraph))
+    made_from = actions.context_fingerprint(state)
+    frame = triples.table(context, subgraph, key=f"triples-{made_from}-{world}-{subgraph.n_edge}")
+    triples.buttons(state, subgraph, triples.switches(frame, subgraph))

@@ -1,4 +1,4 @@
-"""What the Ledger page's buttons do: switch, rename, remove, measure again, export, import."""
+"""Actions of the Ledger page: switch, rename, remove, measure again, export, import."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edi
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How one edit stands with all that is on now: its answer, next to what it was right after the edit."""
+    """Present answer of one edit with all live edits, beside the answer right after the edit."""
 
     entry_id: str
     now: Answer
@@ -41,7 +41,7 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """A file made for download, or (`data` is ``None``) a folder on this machine."""
+    """A file for download or, if `data` is ``None``, a folder on this machine."""
 
     name: str
     data: bytes | None
@@ -50,9 +50,9 @@ class Export:
 
 
 def change_entries(state: WorkbenchState, changed: Sequence[StackEntry]) -> str | None:
-    """Replace entries by changed ones of the same id: switched, renamed, annotated."""
+    """Replace entries by changed ones with the same id (switched, renamed, annotated)."""
     if state.is_busy and any(entry.is_on != getattr(state.entry(entry.id), "is_on", None) for entry in changed):
-        return "Work is under way; edits can be switched when it has ended."
+        return "A job is running; edits can be switched when it has ended."
     by_id = {entry.id: entry for entry in changed}
     with state.record.lock:
         state.record.change(stack=tuple(by_id.get(entry.id, entry) for entry in state.stack))
@@ -60,20 +60,20 @@ def change_entries(state: WorkbenchState, changed: Sequence[StackEntry]) -> str 
 
 
 def remove(state: WorkbenchState, entry_id: str) -> str | None:
-    """Take one edit out of the stack, wherever it is; it can be redone, and then comes on top."""
+    """Remove one edit from any position of the stack; a redo puts it on top."""
     if state.is_busy:
-        return "Work is under way; stop it first."
+        return "A job is running; stop it first."
     with state.record.lock:
         entry = state.entry(entry_id)
         if entry is None:
-            return "This edit is not there any more."
+            return "This edit no longer exists."
         rest = tuple(item for item in state.stack if item.id != entry_id)
         state.record.change(stack=rest, redo=(*state.redo, entry))
     return None
 
 
 def measure(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``standing``: ask every edit's own prompt with all that is on."""
+    """Start the job ``standing``: ask every edit's own prompt with all live edits."""
     lm = resident.lm
     entries = [entry for entry in state.stack if entry.edit is not None]
     patches, made_from = state.live_patches(lm), state.fingerprint(lm.fingerprint, [entry.id for entry in entries])
@@ -102,9 +102,9 @@ def export(state: WorkbenchState, resident: Resident, entries: Sequence[StackEnt
 
 
 def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) -> str | None:
-    """Put the patch in a zip file on top of the stack, after checking it as a stranger's.
+    """Validate the patch in an untrusted zip file and put it on top of the stack.
 
-    Only the files a patch or an adapter consists of are taken out of the archive, by their bare names.
+    Only the files of a patch or an adapter are extracted, by their bare names.
     """
     try:
         patch = _read_patch(data, lm)
@@ -118,7 +118,7 @@ def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) 
     except KgmetError as error:
         return str(error)
     if state.entry(patch.id) is not None:
-        return "This very patch is in the ledger already."
+        return "This patch is already in the ledger."
     label = StackEntry.name_of(patch, PurePosixPath(name).stem)
     based_on = tuple(entry.id for entry in state.live(lm))
     state.record.push(StackEntry(patch=patch, name=label, note="imported", based_on=based_on))
@@ -143,7 +143,7 @@ def _read_patch(data: bytes, lm: LoadedLM) -> EditPatch:
 
 
 def zipped(folder: Path) -> bytes:
-    """A folder's files as one zip archive."""
+    """Return a folder's files as a zip archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
@@ -185,20 +185,20 @@ def _as_script(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) 
     from workbench.screens.ledger.scripting import edit_script
 
     if not any(entry.patch.edits for entry in entries):
-        raise ConfigError("None of these says which fact it changes, so no script can repeat it. Export the patch.")
+        raise ConfigError("None of these names its fact, so a script cannot repeat it. Export the patch.")
     data = edit_script(entries, lm.name, dtype=str(lm.dtype).removeprefix("torch.")).encode()
     return Export(name="repeat_edits.py", data=data, note=_script_note(entries))
 
 
 def _script_note(entries: Sequence[StackEntry]) -> str:
-    """How to run it, and what it cannot repeat."""
+    """Describe how to run the script, and what it cannot repeat."""
     said = ["Save it in the workbench's folder and run it there with the same Python."]
     untold = [entry.name for entry in entries if not entry.patch.edits]
     if untold:
-        said.append(f"Left out, for they do not say which fact they change: {', '.join(untold)}.")
+        said.append(f"Left out, because their facts are unknown: {', '.join(untold)}.")
     ids = [entry.id for entry in entries if entry.patch.edits]
     if any(list(entry.based_on) != ids[: ids.index(entry.id)] for entry in entries if entry.patch.edits):
-        said.append("Some of them were searched with other edits on than the script has; their figures may differ.")
+        said.append("Some were searched with other edits on than in the script; their figures may differ.")
     return " ".join(said)
 
 
@@ -208,9 +208,9 @@ EXPORTS: dict[str, tuple[str, Callable[[Sequence[StackEntry], LoadedLM, Progress
     "merged": ("merged checkpoint", _as_merged),
     "script": ("Python script", _as_script),
 }
-"""Way → (name for people, what makes it)."""
+"""Export kind → (display name, function)."""
 
 
 def renamed(entry: StackEntry, *, name: str, note: str, is_on: bool) -> StackEntry:
-    """The entry with what a person typed; a blank name leaves the old one."""
+    """Return the entry with the typed name and note; a blank name keeps the old one."""
     return replace(entry, name=name.strip()[:200] or entry.name, note=note.strip()[:2000], is_on=is_on)

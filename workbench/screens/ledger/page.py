@@ -17,7 +17,7 @@ def show() -> None:
     state = session.current()
     panels.title(
         "Ledger",
-        "Every edit so far, in order. What is on is what the model answers with; nothing here touches its weights.",
+        "Every edit so far, in order. The model answers with the edits that are on; its weights never change.",
     )
     resident = panels.require_model()
 

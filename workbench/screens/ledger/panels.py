@@ -1,4 +1,4 @@
-"""The blocks of the Ledger page."""
+"""Blocks of the Ledger page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["entry_card", "export_panel", "import_panel", "order_panel", "standin
 
 
 def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
-    """One edit: its switch, name, note, what it did, and a way to remove it."""
+    """Show one edit: its switch, name, note, result, and a button to remove it."""
     key = entry.id
     st.session_state[f"on-{key}"] = entry.is_on
     follow(f"name-{key}", entry.name)
@@ -52,7 +52,7 @@ def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: i
 
 
 def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> None:
-    """Earlier, later, and out of the ledger."""
+    """Show buttons to move the edit earlier or later, or to remove it."""
 
     def moved(by: int) -> None:
         st.session_state["ledger-said"] = recompute.move(state, entry.id, by=by)
@@ -79,7 +79,7 @@ def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> Non
 
 
 def order_panel(state: WorkbenchState, resident: Resident) -> None:
-    """What the order means, and making again what was searched under other edits than lie under it now."""
+    """Explain the order, and offer to recompute edits that were searched with other edits below them."""
     if len(state.stack) > 1:
         st.caption(wording.ORDER_HELP)
     job = state.job("recompute")
@@ -118,7 +118,7 @@ def _facts(entry: StackEntry, lm: LoadedLM) -> str:
 
 def _warnings(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
     if entry.patch.model_fingerprint != lm.fingerprint:
-        st.caption(":material/link_off: Made for another model; it takes no part while this one is loaded.")
+        st.caption(":material/link_off: Made for another model; it is off while this one is loaded.")
         return
     before = tuple(item.id for item in state.live(lm, before=entry.id))
     if entry.is_on and before != entry.based_on:
@@ -127,11 +127,11 @@ def _warnings(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         added = [names.get(key, key) for key in before if key not in entry.based_on]
         parts = [f"without {', '.join(missing)}" if missing else "", f"with {', '.join(added)}" if added else ""]
         said = " and ".join(part for part in parts if part) or "in another order"
-        st.caption(f":material/info: The model was another when this was searched: it now stands {wording.safe(said)}.")
+        st.caption(f":material/info: Searched with other edits below it: it is now {wording.safe(said)}.")
 
 
 def standing_panel(state: WorkbenchState, resident: Resident) -> None:
-    """Ask every edit's own prompt with all that is on now."""
+    """Show the panel that asks every edit's own prompt with all live edits."""
     if st.button("Measure all edits as they stand now", icon=":material/monitoring:", key="measure"):
         message(ledger_actions.measure(state, resident), kind="warning")
     job = state.job("standing")
@@ -173,7 +173,7 @@ def _standing_table(state: WorkbenchState, found: Mapping[str, Standing]) -> str
 
 
 def export_panel(state: WorkbenchState, resident: Resident) -> None:
-    """Choose edits and a form; the file is made as a job and then offered."""
+    """Show the export panel: choose edits and a format; a job makes the file, which is then offered."""
     live = state.live(resident.lm)
     names = {entry.id: entry for entry in live}
     chosen = st.pills(
@@ -218,7 +218,7 @@ def _made(job: jobs.Job) -> None:
 
 
 def import_panel(state: WorkbenchState, resident: Resident) -> None:
-    """Take a zip that Export made, here or elsewhere."""
+    """Show the import panel for a zip file made by Export."""
     given = st.file_uploader(
         "A zip with a patch or a PEFT adapter", type=["zip"], key="import-file", max_upload_size=64
     )

@@ -1,7 +1,7 @@
-"""Making edits again where the ledger was reordered or switched, so that each is made on what lies under it now.
+"""Recomputing edits after the ledger was reordered or switched, so that each is based on the edits below it now.
 
-Patches add up, so their order does not change what the model answers. But an edit was searched, and its neighbours'
-and predecessors' keys were kept, with certain others on; with other ones on it might have been written differently.
+Patches add up, so their order does not change the model's answers. But each edit was searched and written with certain
+other edits on, and might have been written differently with others.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["move", "outdated", "recompute"]
 
 
 def move(state: WorkbenchState, entry_id: str, *, by: int) -> str | None:
-    """Put an edit so many places later in the ledger (earlier, if `by` is negative); at an end it stays."""
+    """Move an edit `by` places later in the ledger (earlier, if negative), but not beyond its ends."""
     if state.is_busy:
-        return "Work is under way; edits can be moved when it has ended."
+        return "A job is running; edits can be moved when it has ended."
     with state.record.lock:
         order = list(state.stack)
         entry = state.entry(entry_id)
         if entry is None:
-            return "This edit is not there any more."
+            return "This edit no longer exists."
         place = order.index(entry)
         order.insert(max(0, place + by), order.pop(place))
         if tuple(order) != state.stack:
@@ -42,7 +42,7 @@ def move(state: WorkbenchState, entry_id: str, *, by: int) -> str | None:
 
 
 def outdated(state: WorkbenchState, lm: LoadedLM) -> tuple[StackEntry, ...]:
-    """Live edits that were searched with other edits on than lie under them now, or rest on one that was."""
+    """Return live edits that were searched with other edits than those below them now, or depend on such an edit."""
     found: list[StackEntry] = []
     under: list[str] = []
     for entry in state.live(lm):
@@ -54,9 +54,9 @@ def outdated(state: WorkbenchState, lm: LoadedLM) -> tuple[StackEntry, ...]:
 
 
 def recompute(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``recompute``: search and write `outdated` edits again, in order, each with those under it on.
+    """Start the job ``recompute``: search and write `outdated` edits again, in order, each with those below it on.
 
-    They take their places all at once when the last one is done; stopped before, everything stays as it was.
+    They replace the old ones together when the last is done; if stopped before, nothing changes.
     """
     lm, live = resident.lm, state.live(resident.lm)
     old = {entry.id for entry in outdated(state, lm)}
@@ -100,7 +100,7 @@ def _made_anew(resident: Resident, entry: StackEntry, under: Sequence[StackEntry
 
 
 def _put(state: WorkbenchState, made: dict[str, StackEntry]) -> None:
-    """Put the new ones in the old ones' places; names and notes are those of this moment."""
+    """Replace the old edits by the new ones, keeping current names and notes."""
     with state.record.lock:
         stack = tuple(
             replace(made[entry.id], name=entry.name, note=entry.note) if entry.id in made else entry

@@ -1,4 +1,4 @@
-"""A Python script that repeats edits with the library alone, one after the other, and shows that they took."""
+"""Python script that repeats edits with the library alone, one after the other, and checks them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ for step in EDITS:
 
 
 def edit_script(entries: Sequence[StackEntry], model: str, *, dtype: str = "float32") -> str:
-    """The script's text. Names and prompts are in it as data only, whatever they contain.
+    """Return the script's text, with names and prompts as data only.
 
-    An entry that does not say which fact it changes cannot be repeated, and is left out.
+    An entry without a known fact cannot be repeated and is left out.
     """
     steps = [
         {

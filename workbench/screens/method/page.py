@@ -1,4 +1,4 @@
-"""Method: the pipeline as a picture, in five lines, its symbols, and what every number means."""
+"""Method page: the pipeline as a picture and in five lines, its symbols, and the definition of every number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["show"]
 
 def show() -> None:
     """Draw the page."""
-    panels.title("Method", "How a typed fact becomes a change in what the model says, and what each number here means.")
+    panels.title("Method", "How a typed fact changes the model's answers, and what each number means.")
     with st.container(key="pipeline"):
         st.image(str(PICTURE), width="stretch", alt=method_text.PICTURE_ALT)
     st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(method_text.FIVE_LINES, start=1)))

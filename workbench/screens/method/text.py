@@ -1,4 +1,4 @@
-"""The Method page's texts and tables: five lines, symbols beside names, editors, metrics; no Streamlit here."""
+"""Texts and tables of the Method page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from kgmet.measure.metrics import METRICS
 __all__ = ["FIVE_LINES", "LINKS", "PICTURE_ALT", "SYMBOLS", "editors_table", "glossary_table", "symbols_table"]
 
 PICTURE_ALT = (
-    "The pipeline: the fact and the graph give a subgraph; from it come the consequences to hold, the neighbours "
-    "whose keys stay, and in some editors the direction. The shift is searched, written layer by layer, kept as a "
-    "patch, and probed."
+    "The pipeline: the fact and the graph give a subgraph; from it come the consequences to optimise, the "
+    "neighbours whose keys are protected, and in some editors the direction. The shift is searched, written "
+    "layer by layer and kept as a patch, and its effect is measured."
 )
 _LIMIT = EDITORS[DEFAULT_EDITOR].config.target.max_norm_ratio
 FIVE_LINES = (
     "**Read the graph** around the subject with the new fact in place of the old one. Every path on from the new "
     "object whose end differs from before is a *consequence*; the same relation of other subjects must *stay*.",
     "**Find the place**: the subject's last token, and its hidden state h after layer L\\*.",
-    "**Search the shift** δ by gradient: the new object and its consequences become likely, everything that is held "
-    f"stays, and ‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
+    "**Search the shift** δ by gradient: the new object and its consequences become likely, kept facts stay, and "
+    f"‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
     "its direction from a graph encoder.",
-    "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, leaving "
-    "alone the keys of earlier edits and of the graph's neighbours.",
-    "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is exact to "
-    "the last bit, and before and after are the same model with the patch off and on.",
+    "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, "
+    "protecting the keys of earlier edits and of the graph's neighbours.",
+    "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is "
+    "bit-exact, and before and after are the same model with the patch off and on.",
 )
 LINKS = (
     ("edit", "Edit a fact", "edit"),
     ("graph", "See the subgraph", "hub"),
     ("shift", "See the shift", "moving"),
+    ("trace", "See why", "timeline"),
     ("orthogonality", "See what is protected", "grid_on"),
     ("probe", "Ask before and after", "quiz"),
     ("compare", "Compare editors", "compare"),
@@ -42,7 +43,7 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
     ("G", "the subgraph, n_edge triples over n_node entities", "Subgraph", "graph/reading/retrieve.py"),
     (
         "s –r→ o* –r′→ o′*",
-        "a consequence: what follows from the new fact",
+        "a consequence of the new fact",
         "Consequence",
         "graph/reading/consequences.py",
     ),
@@ -77,15 +78,15 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "K_p",
-        "keys of earlier edits and of protected neighbours: they stay where they are",
+        "keys of earlier edits and of protected neighbours, which must not move",
         "EditLedger",
         "write/ledger.py",
     ),
-    ("R", "residuals: how far each key's output is to move, (n_key, d_model)", "residuals", "write/solve.py"),
+    ("R", "residuals: wanted change of each key's output, (n_key, d_model)", "residuals", "write/solve.py"),
     ("λ", "ridge of the solve; smaller: stronger edit, larger: fewer side effects", "write.ridge", "write/solve.py"),
     (
         "μ",
-        "how much ordinary keys count within the free directions; 0: not at all",
+        "weight of ordinary keys within the free directions; 0: none",
         "write.ordinary_weight",
         "write/nullspace.py",
     ),
@@ -95,12 +96,12 @@ SYMBOLS: tuple[tuple[str, str, str, str], ...] = (
 
 
 def symbols_table() -> pd.DataFrame:
-    """Symbols beside the names in the code."""
+    """Return the symbols with their names in the code."""
     return pd.DataFrame(SYMBOLS, columns=["symbol", "meaning", "name", "file"])
 
 
 def editors_table() -> pd.DataFrame:
-    """Every editor as a composition of parts."""
+    """Return every editor as a composition of parts."""
     return pd.DataFrame(
         [
             {
@@ -118,7 +119,7 @@ def editors_table() -> pd.DataFrame:
 
 
 def glossary_table() -> pd.DataFrame:
-    """Every number the workbench shows, with its definition."""
+    """Return the definition of every number in the workbench."""
     rows = [
         {"number": spec.label, "definition": spec.definition, "better": spec.better, "seen on": "Benchmark"}
         for spec in METRICS.values()

@@ -1,4 +1,4 @@
-"""What the Models page asks for: the size of a model before it is loaded, loading it, measuring its statistics."""
+"""Actions of the Models page: a model's size before loading, loading it, measuring its statistics."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from workbench.state.session import WorkbenchState
 __all__ = ["DTYPES", "devices", "load_model", "measure_statistics", "n_parameters"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""By the names people use."""
+"""Dtypes by display name."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def devices() -> list[str]:
-    """Devices of this machine, the best first."""
+    """Return the devices of this machine, best first."""
     found = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
 def n_parameters(source: str) -> int | None:
-    """Parameters of a model whose description is on this machine, without reading its weights; else ``None``.
+    """Count a model's parameters from a local description, without reading weights; ``None`` without one.
 
     Raises:
         UnsupportedModelError: if the family is not in the table.
-        BrokenModelError: if the description is of no model.
+        BrokenModelError: if the description is invalid.
     """
     if is_bundled(source):
         name = source.removeprefix("bundled:")
@@ -54,7 +54,7 @@ def n_parameters(source: str) -> int | None:
 
 
 def complaint_about(source: str) -> str | None:
-    """What is wrong with a typed source at first sight."""
+    """Return an obvious error in a typed source, or ``None``."""
     if not source.strip():
         return "Type a Hugging Face id such as Qwen/Qwen2.5-0.5B, or the path of a folder."
     is_folder = source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
@@ -64,7 +64,7 @@ def complaint_about(source: str) -> str | None:
 
 
 def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, device: str, dtype: str) -> str | None:
-    """Start the job ``model``: check that it fits, load it, make it the resident one. A failure leaves the old one."""
+    """Start the job ``model``: check memory, load the model and make it resident; a failure keeps the old one."""
     complaint = complaint_about(source)
     if complaint is not None:
         return complaint
@@ -85,7 +85,7 @@ def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, devic
 
 
 def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequence[int]) -> str | None:
-    """Start the job ``statistics``: key moments of these layers, kept on disk for good."""
+    """Start the job ``statistics``: key moments of these layers, cached on disk."""
 
     def work(progress: Progress) -> None:
         progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=0))

@@ -1,4 +1,4 @@
-"""What is loaded, memory, statistics; load another."""
+"""Models page: the loaded model, memory, statistics, and loading another model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title(
-        "Models", "One model is resident and serves every visitor; edits lie beside its weights, never in them."
-    )
+    panels.title("Models", "One model is loaded for all users; edits are kept beside its weights, never in them.")
     resident = panels.require_model()
 
     model_panels.loaded(resident)

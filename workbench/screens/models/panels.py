@@ -1,4 +1,4 @@
-"""The blocks of the Models page."""
+"""Blocks of the Models page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["another", "loaded", "statistics"]
 
 
 def loaded(resident: Resident) -> None:
-    """What the resident model is."""
+    """Show the resident model."""
     lm = resident.lm
     with st.container(border=True):
         st.subheader("Loaded now", anchor=False)
@@ -49,7 +49,7 @@ def loaded(resident: Resident) -> None:
 
 
 def statistics(state: WorkbenchState, resident: Resident) -> None:
-    """Whether the key statistics of the layers that are written are there, and a button to measure them now."""
+    """Show whether the key statistics of the written layers exist, and a button to measure them."""
     layers = state.config.write.layers
     fitting = [layer for layer in layers if layer < resident.lm.n_layer]
     with st.container(border=True):
@@ -75,7 +75,7 @@ def statistics(state: WorkbenchState, resident: Resident) -> None:
 
 
 def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> None:
-    """Choose a model, see what it needs, load it."""
+    """Show the form to choose a model, see its memory needs, and load it."""
     other = "allowed here" if access().is_shared else "Hugging Face id or folder"
     way = st.segmented_control("From", ["bundled", other], default="bundled", required=True, key="from")
     if way == "bundled":
@@ -86,7 +86,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
         st.caption(wording.safe(f"{names[source].licence}. {names[source].notice}".strip(". ") + "."))
     elif access().is_shared:
         source = str(st.selectbox("Model", sorted(access().models), key="allowed-model", placeholder="none") or "")
-        st.caption("Others use this server too, so only these models can be loaded. Who runs it can allow more.")
+        st.caption("Others use this server too, so only these models can be loaded. The operator can allow more.")
     else:
         source = st.text_input(
             "Id or folder", key="source", placeholder="Qwen/Qwen2.5-0.5B or ~/models/mine", max_chars=400
@@ -97,7 +97,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
     device = str(first.selectbox("Device", model_actions.devices(), key="device"))
     dtype = str(second.selectbox("Number format", list(DTYPES), index=int(device != "cpu"), key=f"dtype-{device}"))
     _preflight(source.strip(), device=device, dtype=dtype)
-    st.caption("Everybody who uses this workbench gets the new model. Edits made for another one wait in the Ledger.")
+    st.caption("All users of this workbench get the new model. Edits for another model stay in the Ledger.")
     if st.button("Load", type="primary", icon=":material/download:", key="load-model"):
         message(model_actions.load_model(state, holder, source.strip(), device=device, dtype=dtype), kind="warning")
     job = state.job("model")
@@ -107,11 +107,11 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
         st.success(wording.safe(f"Loaded: {job.value}"), icon=":material/check_circle:")
     elif job is not None:
         job_result(job)
-        st.caption(wording.safe(f"{resident.lm.name} is still loaded; nothing was lost."))
+        st.caption(wording.safe(f"{resident.lm.name} is still loaded."))
 
 
 def _preflight(source: str, *, device: str, dtype: str) -> None:
-    """What the weights will need beside what there is."""
+    """Show the memory the weights need and the free memory."""
     try:
         count = model_actions.n_parameters(source) if source else None
     except KgmetError as error:
@@ -120,7 +120,7 @@ def _preflight(source: str, *, device: str, dtype: str) -> None:
     free = free_memory(torch.device(device))
     has = wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB free on {device}"
     if count is None:
-        st.caption(f"Memory: not known before it is on this machine; {has}.")
+        st.caption(f"Memory: unknown until it is downloaded; {has}.")
         return
     need = count * DTYPES[dtype].itemsize
     kind = "error" if free is not None and need > free else "info"

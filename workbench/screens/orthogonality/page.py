@@ -1,4 +1,4 @@
-"""Orthogonality: what the null space protects, what that costs, and whether edits get into each other's way."""
+"""Orthogonality page: what the null space protects and costs, and interference between edits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show() -> None:
     """Draw the page."""
     panels.title(
         "Orthogonality",
-        "Edits are written into directions that ordinary text hardly uses: how well that worked, and what it cost.",
+        "Edits are written into directions that ordinary text hardly uses: how well this worked, and at what cost.",
     )
     state = session.current()
     resident = panels.require_model()
@@ -41,7 +41,7 @@ def show() -> None:
     if not any(write.is_projected for write in writes):
         st.info(
             f"{wording.safe(entry.patch.editor)} does not confine itself to free directions. This shows where its "
-            "update lies all the same, and what the null-space write would have done with the same keys.",
+            "update lies, and what a null-space write would have done with the same keys.",
             icon=":material/info:",
         )
     if len(entry.patch.edits) > 1:

@@ -1,4 +1,4 @@
-"""What the Orthogonality page shows in words, tables and scales; no Streamlit here."""
+"""Texts, tables and scales of the Orthogonality page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ROUNDING = 1e-10
-"""Shares of energy below this are rounding noise of float32 factors."""
+"""Shares of energy below this are rounding noise of the float32 factors."""
 DRIFT_SCALE = Scale(label="drift", low=0, high=0.2, unit="× ‖output‖")
 OVERLAP_SCALES: dict[OverlapKind, Scale] = {
     OverlapKind.COSINE: Scale(label="cosine", low=-1, high=1),
@@ -36,12 +36,13 @@ OVERLAP_SCALES: dict[OverlapKind, Scale] = {
     OverlapKind.CROSSTALK: Scale(label="crosstalk", low=0, high=0.5, unit="× own change"),
 }
 READ_SPECTRUM = (
-    "How to read it: ordinary text is loud on the right (large eigenvalues). Green is where this edit was allowed to "
-    "write. Move the cutoff: to the right more of the wanted change arrives, and more of ordinary text is touched."
+    "How to read it: ordinary text mostly uses the right (large eigenvalues). This edit was allowed to write in "
+    "the green part. Moving the cutoff to the right gives more of the wanted change and more disturbance of "
+    "ordinary text."
 )
 READ_ENERGY = (
-    "How to read it: blue bars stay inside the green part, orange ones show where the same write would have gone "
-    "without the projection: into the loud directions, too, that ordinary text uses."
+    "How to read it: blue bars stay inside the green part, orange ones show the same write without the projection: "
+    "it also uses directions that ordinary text uses."
 )
 READ_OVERLAP: dict[OverlapKind, str] = {
     OverlapKind.COSINE: "How to read it: edits whose keys point the same way (blue) share what they write on; near the "
@@ -60,12 +61,12 @@ READ_DRIFT = (
 
 
 def share(value: float) -> str:
-    """A share for people; rounding noise is 0."""
+    """Format a share; rounding noise is shown as 0."""
     return wording.percent(0) if value < ROUNDING else wording.percent(value)
 
 
 def together(n_edit: int) -> str:
-    """What is whose, for a patch of several edits."""
+    """Explain, for a patch of several edits, which values belong to one edit and which to all."""
     return (
         f"The {n_edit} edits of this patch were written together: spectrum and energy are the whole patch's, drift is "
         "measured at the texts of the chosen edit, and edit × edit has a row for each."
@@ -73,7 +74,7 @@ def together(n_edit: int) -> str:
 
 
 def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str, str]]:
-    """(label, value, help) of the page's first row."""
+    """Return (label, value, help) of the page's first row."""
     written = max(write.protected_share for write in writes)
     without = [write.protected_share_unprojected for write in writes if len(write.keys)]
     means = {summary.kind: summary for summary in drift.by_kind()}
@@ -100,7 +101,7 @@ def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str,
 
 
 def write_table(writes: Sequence[LayerWrite]) -> pd.DataFrame:
-    """One row per edited layer."""
+    """Return one row per edited layer."""
     return pd.DataFrame(
         [
             {
@@ -119,7 +120,7 @@ def write_table(writes: Sequence[LayerWrite]) -> pd.DataFrame:
 
 
 def cost_table(actual: CutoffCost, moved: CutoffCost) -> pd.DataFrame:
-    """What the edit's own cutoff and another one give and cost, side by side."""
+    """Return effect and cost of the edit's own cutoff and another one, side by side."""
     rows = [
         ("free directions", f"{actual.rank}", f"{moved.rank}"),
         ("eigenvalue at the cutoff", f"{actual.eigenvalue:.3g}", f"{moved.eigenvalue:.3g}"),
@@ -133,7 +134,7 @@ def cost_table(actual: CutoffCost, moved: CutoffCost) -> pd.DataFrame:
 
 
 def trade_sentence(actual: CutoffCost, moved: CutoffCost) -> str:
-    """What moving the cutoff would change, in words."""
+    """Describe the effect of moving the cutoff."""
     if actual.rank == moved.rank:
         return "This is the cutoff the edit was written with. Move it to see what another one would cost."
     more = moved.rank > actual.rank
@@ -147,7 +148,7 @@ def trade_sentence(actual: CutoffCost, moved: CutoffCost) -> str:
 
 
 def edit_labels(overlap: KeyOverlap) -> list[str]:
-    """One short label per edit, told apart by a number."""
+    """Return one short, numbered label per edit."""
     return [
         f"{number}. {wording.short(edit.subject, 22)} → {wording.short(edit.new_object, 14)}"
         for number, edit in enumerate(overlap.edits, start=1)
@@ -155,7 +156,7 @@ def edit_labels(overlap: KeyOverlap) -> list[str]:
 
 
 def overlap_sentence(overlap: KeyOverlap, kind: OverlapKind, *, layer: int, row: int, column: int) -> str:
-    """One cell in words."""
+    """Describe one cell in a sentence."""
     value = float(overlap.of(kind)[overlap.layers.index(layer), row, column])
     first, second = (f"“{overlap.edits[n].subject}”" for n in (row, column))
     if value != value:
@@ -168,7 +169,7 @@ def overlap_sentence(overlap: KeyOverlap, kind: OverlapKind, *, layer: int, row:
 
 
 def drift_labels(drift: Drift) -> list[str]:
-    """One label per text: kind and subject, or the beginning of the text."""
+    """Return one label per text: kind and subject, or the beginning of the text."""
     return [
         f"{text.kind.value}: {wording.short(text.phrase.subject if text.has_subject else text.text, 34)}"
         for text in drift.texts
@@ -176,7 +177,7 @@ def drift_labels(drift: Drift) -> list[str]:
 
 
 def drift_table(drift: Drift) -> pd.DataFrame:
-    """Mean and largest drift of each kind of text."""
+    """Return mean and largest drift of each kind of text."""
     return pd.DataFrame(
         [
             {

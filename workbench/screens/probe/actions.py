@@ -1,4 +1,4 @@
-"""What the Probe page asks for: probe sets, chains hop by hop, and the run that asks them before and after."""
+"""Actions of the Probe page: probe sets, chains hop by hop, and the run that asks them before and after."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["chain_prompts", "generated", "probe", "probe_fingerprint"]
 
 
 def generated(context: EditContext, config: QuestionConfig | None = None) -> tuple[Question, ...]:
-    """The probe set the graph makes for an edit; the edit's own prompt alone where the graph does not know it."""
+    """Return the graph's probe set for an edit, or only the edit's own prompt if the graph does not know it."""
     if context.consequences is None:
         edit = context.edit
         return (own_question(edit, context),)
@@ -43,7 +43,7 @@ def generated(context: EditContext, config: QuestionConfig | None = None) -> tup
 
 
 def chain_prompts(context: EditContext) -> tuple[Chain, ...]:
-    """The forward consequences as chains; one with a hop that has no wording is left out."""
+    """Return the forward consequences as chains; chains with a hop without wording are left out."""
     wholes = {} if context.consequences is None else dict(_whole_questions(context.consequences))
     chains = []
     for item in context.consequences.forward if context.consequences is not None else ():
@@ -82,7 +82,7 @@ def probe_fingerprint(
     *,
     told: Sequence[str] = (),
 ) -> str:
-    """Of everything the answers depend on."""
+    """Return the fingerprint of everything the answers depend on."""
     return state.fingerprint(lm.fingerprint, entry.id, [prompt.to_json() for prompt in prompts], decoding, list(told))
 
 
@@ -96,9 +96,9 @@ def probe(
     decoding: Decoding,
     told: Sequence[str] = (),
 ) -> str | None:
-    """Start the job ``probe``: the prompts and the chains, without and with one edit, and without it but told.
+    """Start the job ``probe``: ask the prompts and chains without and with one edit, and with the fact told.
 
-    `told` are the sentences it is told instead of being edited; without any, that is not asked.
+    `told` are the sentences told instead of the edit; without any, the told model is not asked.
     """
     lm = resident.lm
     earlier = state.live_patches(lm, before=entry.id)
@@ -136,10 +136,9 @@ def _asked(
     decoding: Decoding,
     progress: Progress,
 ) -> tuple[list[SideAnswers], Comparison]:
-    """Answers to the prompts before and after, and to the hops, which are always asked greedily.
+    """Return the answers to the prompts before and after, and to the hops (always greedy).
 
-    Where the prompts are, too, all go together: writing out a few answers more costs next to nothing, a second round of
-    them as much as the first.
+    If the prompts are greedy too, all share one pass, because a few more answers cost almost nothing.
     """
     sides = before_and_after(patch, lm)
     short = replace(decoding, temperature=0.0, seed=0)

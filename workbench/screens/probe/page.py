@@ -1,4 +1,4 @@
-"""Before and after, side by side, by kind of prompt; your own questions."""
+"""Probe page: answers before and after, side by side, by kind of prompt; own questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Probe", "The same questions without and with the edit: what changed, what followed, what stayed.")
+    panels.title("Probe", "The same questions without and with the edit: changes, consequences and kept facts.")
     resident = panels.require_model()
     panels.require_stack(state)
     entry = panels.choose_entry(state)

@@ -1,4 +1,4 @@
-"""The blocks of the Probe page."""
+"""Blocks of the Probe page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_OWN = 50
 
 
 def fits(entry: StackEntry, lm: LoadedLM) -> bool:
-    """Whether the edit was made for the resident model; says so if not."""
+    """Return whether the edit was made for the resident model, and show a message if not."""
     if entry.patch.model_fingerprint == lm.fingerprint:
         return True
     st.warning("This edit was made for another model. Load that one on the Models page, or make the edit again.")
@@ -35,7 +35,7 @@ def fits(entry: StackEntry, lm: LoadedLM) -> bool:
 
 
 def choose_kinds(prompts: Sequence[Question]) -> tuple[tuple[Question, ...], dict[QuestionKind, int]]:
-    """Which kinds of generated prompts are asked."""
+    """Let the user choose the kinds of generated prompts."""
     counts = {kind: sum(prompt.kind is kind for prompt in prompts) for kind in QuestionKind}
     offered = [kind for kind in QuestionKind if counts[kind]]
     chosen = st.pills(
@@ -45,19 +45,19 @@ def choose_kinds(prompts: Sequence[Question]) -> tuple[tuple[Question, ...], dic
         default=[kind.value for kind in offered],
         format_func=lambda value: f"{KINDS[QuestionKind(value)][0]} ({counts[QuestionKind(value)]})",
         key="probe-kinds",
-        help="None of them was optimised in these words.",
+        help="None of these wordings was optimised.",
     )
     return tuple(prompt for prompt in prompts if prompt.kind.value in chosen), counts
 
 
 def typed_prompts() -> tuple[Question, ...]:
-    """Prompts a person types, one a line."""
+    """Show the field for own prompts, one per line."""
     text = st.text_area(
         "Your own prompts, one a line",
         key="probe-own",
         height=90,
         placeholder="The country where the Eiffel Tower stands is | Japan | France",
-        help="Bars may add what you expect and what you do not: prompt | expected | rejected.",
+        help="Optional answers after bars: prompt | expected | rejected.",
         persist_state="session",
     )
     form = st.segmented_control(
@@ -66,7 +66,7 @@ def typed_prompts() -> tuple[Question, ...]:
         default=next(iter(_FORMS)),
         required=True,
         key="probe-template",
-        help="Probabilities, ranks and verdicts are of the form in which a prompt is asked.",
+        help="Probabilities, ranks and verdicts refer to the form of the prompt.",
     )
     try:
         return own_prompts(text, _FORMS[form])
@@ -76,11 +76,11 @@ def typed_prompts() -> tuple[Question, ...]:
 
 
 def own_prompts(text: str, form: Form | None = None) -> tuple[Question, ...]:
-    """One prompt a line, each with up to two answers after bars.
+    """Parse one prompt per line, each with up to two answers after bars.
 
     Args:
-        text: what was typed.
-        form: how they are asked; by default a question in chat, everything else as a text to continue.
+        text: the typed text.
+        form: form of the questions; by default a question is asked in chat, and other texts are continued.
 
     Raises:
         EmptyTextError: if a line has answers but no prompt.
@@ -96,7 +96,7 @@ _FORMS = {"questions in chat": None, "all in chat": Form.CHAT, "all plain": Form
 
 
 def choose_decoding() -> Decoding:
-    """Greedy or sampled, and how long."""
+    """Let the user choose greedy or sampled answers, and their length."""
     first, second, third, fourth = st.columns(4, vertical_alignment="bottom")
     way = first.segmented_control("Decoding", ["greedy", "sampled"], default="greedy", required=True, key="probe-way")
     length = second.number_input("Longest continuation, tokens", 1, 200, 12, key="probe-length")
@@ -113,7 +113,7 @@ def choose_decoding() -> Decoding:
 
 
 def show(run: ProbeRun, *, edit: str) -> None:
-    """The chains, the summary, the prompts kind by kind, and files to take away."""
+    """Show the chains, the summary, the prompts by kind, and downloads."""
     if run.chains:
         _hop_by_hop(run, edit)
     st.subheader("By kind", anchor=False)
@@ -181,7 +181,7 @@ _OPEN = (QuestionKind.MULTI_HOP, QuestionKind.REWRITE, QuestionKind.OWN)
 
 
 def _counted(kind: QuestionKind, rows: Sequence[AnswerRow]) -> str:
-    """How many of a kind are said: before, after, told."""
+    """Describe how many of a kind are said: before, after, told."""
     judged = [row for row in rows if row.pair.holds is not None]
     if not judged:
         return f"{len(rows)} asked"

@@ -1,4 +1,4 @@
-"""Probe results → tables for the eye (escaped HTML) and for files (CSV, JSON, Markdown). No Streamlit."""
+"""Probe results as display tables (escaped HTML) and files (CSV, JSON, Markdown), without Streamlit."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = [
 KINDS = {
     QuestionKind.MULTI_HOP: (
         "Multi-hop questions",
-        "what follows from the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
+        "a consequence of the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
     ),
     QuestionKind.REWRITE: ("The edit", "the edit's own prompt"),
     QuestionKind.PARAPHRASE: ("Other words", "the same fact, worded differently from anything that was optimised"),
-    QuestionKind.CONSEQUENCE: ("Consequences", "what follows from the edit, as a sentence to continue"),
+    QuestionKind.CONSEQUENCE: ("Consequences", "a consequence of the edit, as a text to continue"),
     QuestionKind.LATER_HOP: ("Edited fact later", "chains that start elsewhere and reach the edited fact"),
-    QuestionKind.INVERSE: ("Read backwards", "the fact from its object's side"),
+    QuestionKind.INVERSE: ("Read backwards", "the inverse fact"),
     QuestionKind.NEIGHBOUR: ("Neighbours", "the same relation of other subjects: must not change"),
     QuestionKind.CONTROL: ("Other facts of the subject", "must not change"),
-    QuestionKind.OWN: ("Your own", "typed by you, without an expectation of ours"),
+    QuestionKind.OWN: ("Your own", "typed by you, without an expected answer"),
 }
-"""Kind → (heading, what it asks)."""
+"""Kind → (heading, description)."""
 
 
 def answer_rows(run: ProbeRun, kind: QuestionKind) -> list[AnswerRow]:
-    """The prompts of one kind with their answers, and how far the next token's probabilities moved."""
+    """Return the prompts of one kind with their answers and the divergence of the next token's probabilities."""
     pairs = run.comparison.pairs
     told: Sequence[Answer | None] = [None] * len(pairs) if run.told is None else run.told.answers
     return [
@@ -54,7 +54,7 @@ def answer_rows(run: ProbeRun, kind: QuestionKind) -> list[AnswerRow]:
 
 
 def hop_line(run: ProbeRun, chain: Chain) -> HopLine | None:
-    """One chain as a line of stations; ``None`` if a hop of it was not asked."""
+    """Return one chain as a line of stations; ``None`` if a hop was not asked."""
     stations = []
     for triple, question in chain.hops:
         pair = run.hop(question)
@@ -103,7 +103,7 @@ def _station(pair: AnswerPair, *, relation: str, is_known: bool) -> Station:
 
 
 def _brief(answer: Answer) -> str:
-    """The first sentence, where it alone would be judged as the whole answer is; else as much as there is room for."""
+    """Return the first sentence if its verdict equals the whole answer's; else as much as fits."""
     text, question = " ".join(answer.text.split()), answer.question
     sentence = judged_text(text, Form.CLOZE, (*question.expected_names, *question.rejected_names))
     alone = replace(answer, said=sentence)
@@ -113,7 +113,7 @@ def _brief(answer: Answer) -> str:
 
 
 def summary_frame(run: ProbeRun) -> pd.DataFrame:
-    """One row per kind: how many are said and how many only preferred, and the share said with its 95 % interval."""
+    """Return one row per kind: numbers said and only preferred, and the share said with its 95 % interval."""
     rows = []
     told = {item.kind: item for item in (run.told_comparison.summaries() if run.told_comparison else ())}
     summaries = run.comparison.summaries()
@@ -136,7 +136,7 @@ def summary_frame(run: ProbeRun) -> pd.DataFrame:
 
 
 def probe_frame(run: ProbeRun) -> pd.DataFrame:
-    """Everything a run found, one row per prompt, then one per hop of a chain, as plain values for a file."""
+    """Return all results of a run as plain values: one row per prompt, then one per hop of a chain."""
     told: Sequence[Answer | None] = [None] * len(run.comparison.pairs) if run.told is None else run.told.answers
     rows = [
         {**answer_values(AnswerRow(pair=pair, told=answer)), "KL nats": divergence}
@@ -147,7 +147,7 @@ def probe_frame(run: ProbeRun) -> pd.DataFrame:
 
 
 def probe_json(run: ProbeRun) -> str:
-    """The comparison as JSON, with KL, decoding, what was told and answered then, and the chains hop by hop."""
+    """Return the comparison as JSON, with KL, decoding, told sentences and answers, and the chains hop by hop."""
     pairs = zip(run.comparison.to_json(), run.divergence, strict=True)
     told = None if run.told is None else [answer.to_json() for answer in run.told.answers]
     data = {
@@ -161,5 +161,5 @@ def probe_json(run: ProbeRun) -> str:
 
 
 def probe_markdown(run: ProbeRun) -> str:
-    """The same as a Markdown table."""
+    """Return the results as a Markdown table with escaped texts."""
     return answer_markdown(probe_frame(run))

@@ -1,4 +1,4 @@
-"""What a run of the Probe page found, as values that know no Streamlit."""
+"""Results of a Probe run as values, without Streamlit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Chain", "ProbeRun"]
 class Chain:
     """A consequence asked hop by hop: `hops` pairs each triple of its path with the prompt for its object.
 
-    `whole` is the question over all of them, as a person asks it; ``None`` where no wording is known.
+    `whole` is the question over all of them; ``None`` without a wording.
     """
 
     consequence: Consequence
@@ -27,16 +27,15 @@ class Chain:
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """Everything that is asked along the chain."""
+        """All questions of the chain."""
         return (*(question for _, question in self.hops), *(() if self.whole is None else (self.whole,)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProbeRun:
-    """All that one run found: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains.
+    """Results of one run: the comparison, KL(before ‖ after) in nats by pair, the answers along the chains.
 
-    `told` holds the answers of the model before the edit to the same prompts, told the facts first; ``None`` if that
-    was not asked.
+    `told` holds the unedited model's answers to the same prompts with the facts told first; ``None`` if not asked.
     """
 
     entry_id: str
@@ -50,11 +49,11 @@ class ProbeRun:
 
     @property
     def told_comparison(self) -> Comparison | None:
-        """The same prompts, without the edit and told."""
+        """Comparison of the unedited and the told model on the same prompts."""
         if self.told is None:
             return None
         return compare_answers([pair.before for pair in self.comparison.pairs], self.told.answers)
 
     def hop(self, prompt: Question) -> AnswerPair | None:
-        """The answers to one hop's prompt."""
+        """Return the answers to one hop's prompt."""
         return next((pair for pair in self.hops.pairs if pair.after.question == prompt), None)

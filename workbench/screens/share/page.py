@@ -8,14 +8,18 @@ import re
 import pandas as pd
 import streamlit as st
 
+from kgmet.base.errors import KgmetError
 from kgmet.fact import FactEdit
 from workbench import wording
 from workbench.drawing.answer_files import answer_markdown, answer_values
+from workbench.drawing.graph_layout import place
+from workbench.drawing.graph_story import tell
+from workbench.drawing.graph_svg import story_svg
 from workbench.drawing.handout import handout_html
 from workbench.drawing.probe_story import RESULT
 from workbench.running.resources import Resident
 from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
-from workbench.shared import inspect_actions, panels
+from workbench.shared import actions, inspect_actions, panels
 from workbench.shared.fact_link import link_to
 from workbench.shared.told import told_of
 from workbench.state import session
@@ -102,6 +106,7 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
         model=lm.name,
         told=None if told is None else told.told,
         telling="" if told is None else told.telling.value,
+        graph=_graph(state, entry),
         story=None if story is None else story.value,
         trace=None if shift is None else shift.value[0],
         layers=[update.layer for update in entry.patch.updates],
@@ -122,3 +127,12 @@ def _draft(edit: FactEdit) -> FactDraft:
         old_object=edit.old_object or "",
         relation=edit.relation,
     )
+
+
+def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:
+    """Return the picture of the graph; ``None`` where there is none."""
+    try:
+        context = actions.context_of(entry, state.config)
+    except KgmetError:
+        return None
+    return story_svg(place(tell(context))) if context.has_graph else None

@@ -1,4 +1,4 @@
-"""Shift: how far an edit moves the hidden states, layer by layer and token by token."""
+"""Shift page: change of the hidden states by layer and token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIGURES = ("Logit lens", "All texts by layer", "Search curve")
 
 
 def clicked() -> None:
-    """A click on the map sets the two selectors."""
+    """Set the two selectors from a click on the map."""
     shift_view.take_cell(
         st.session_state, chosen_cell(st.session_state.get(MAP)), layer_key=LAYER, position_key=POSITION
     )
@@ -31,7 +31,7 @@ LAYER, POSITION, MAP = "shift-layer", "shift-position", "shift-map"
 def show() -> None:
     """Draw the page."""
     panels.title(
-        "Shift", "How far the edit moves the model's hidden states: which layer, which token, turned or lengthened."
+        "Shift", "How far the edit moves the model's hidden states, by layer and token, in direction and length."
     )
     state = session.current()
     resident = panels.require_model()
@@ -54,7 +54,7 @@ def show() -> None:
         "What to draw",
         list(shift_view.SCALES),
         format_func=lambda item: item.value.capitalize(),
-        help="Direction and magnitude are drawn apart: the angle ignores lengths, the magnitude ignores turns.",
+        help="Direction and magnitude are shown separately: the angle ignores lengths, the magnitude ignores angles.",
     )
     trace = traces[number]
     shift_view.settle(st.session_state, trace, layer_key=LAYER, position_key=POSITION)

@@ -1,4 +1,4 @@
-"""Value → table or sentence for the pages that look inside an edit; no Streamlit here."""
+"""Tables and sentences of the inspection pages, without Streamlit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["lens_at_layer", "lens_by_layer", "lens_sentence"]
 
 
 def lens_at_layer(reading: LensReading, layer: int) -> pd.DataFrame:
-    """The likeliest next tokens of one layer, before beside after."""
+    """Return the likeliest next tokens of one layer, before and after side by side."""
     before, after = reading.before[layer], reading.after[layer]
     return pd.DataFrame(
         {
@@ -26,7 +26,7 @@ def lens_at_layer(reading: LensReading, layer: int) -> pd.DataFrame:
 
 
 def lens_by_layer(reading: LensReading) -> pd.DataFrame:
-    """Every layer, the last one first: likeliest tokens, each answer's probability and rank, and the divergence."""
+    """Return every layer, last one first: likeliest tokens, probability and rank of the answers, divergence."""
     rows = []
     for before, after, divergence in zip(reading.before, reading.after, reading.divergence, strict=True):
         row: dict[str, Any] = {
@@ -44,7 +44,7 @@ def lens_by_layer(reading: LensReading) -> pd.DataFrame:
 
 
 def lens_sentence(reading: LensReading, layer: int) -> str:
-    """The followed answers at one layer, in words."""
+    """Describe the tracked answers at one layer."""
     before, after = reading.before[layer], reading.after[layer]
     parts = [
         f"{wording.safe(answer)}: {wording.percent(was.probability)} → {wording.percent(now.probability)} "
@@ -56,5 +56,5 @@ def lens_sentence(reading: LensReading, layer: int) -> str:
 
 
 def _shown(token: str) -> str:
-    """A token in a cell: without its leading blank, a token of blanks made visible."""
+    """Format a token for a cell: without its leading blank, a token of blanks made visible."""
     return token.strip() or token.replace("\n", "⏎").replace(" ", "␣")

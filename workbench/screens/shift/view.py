@@ -1,4 +1,4 @@
-"""What the Shift page shows in words and scales, and which cell is chosen; no Streamlit here."""
+"""Texts, scales and the chosen cell of the Shift page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ SCALES: dict[Quantity, Scale] = {
     Quantity.ALONG: Scale(label="along", low=-0.5, high=0.5, unit="× ‖h‖"),
     Quantity.ACROSS: Scale(label="across", low=0, high=1, unit="× ‖h‖"),
 }
-"""Fixed, the same for every text and every edit: pictures can be compared."""
+"""Fixed scales, the same for every text and edit, so that pictures can be compared."""
 
 READING: dict[Quantity, str] = {
     Quantity.LENGTH: "How to read it: 0 is untouched, 1 is a shift as long as the state was (‖h‖). It should begin at "
     "the edited token (dotted column) in the edited layers (orange bars) and reach the last token further up.",
     Quantity.ANGLE: "How to read it: how far the state's direction turned. 0 is unchanged, 90 degrees a right angle.",
     Quantity.COSINE: "How to read it: 1 is the same direction as before, 0 at right angles, −1 the opposite.",
-    Quantity.MAGNITUDE: "How to read it: blue states became longer, orange ones shorter; near the background's colour "
-    "only the direction changed, if anything did.",
-    Quantity.ALONG: "How to read it: the part of the shift that points where the state pointed already (blue) or back "
-    "(orange): it only lengthens or shortens.",
+    Quantity.MAGNITUDE: "How to read it: blue states became longer, orange ones shorter; near the background's "
+    "colour at most the direction changed.",
+    Quantity.ALONG: "How to read it: the part of the shift along the state (blue) or against it (orange): it only "
+    "changes the length.",
     Quantity.ACROSS: "How to read it: the part of the shift at right angles to the state: it turns. Together with the "
     "part along the state it gives the whole: along² + across² is length².",
 }
 READ_LENS = (
     "How to read it: each layer's state is put through the model's last norm and vocabulary as if it were the last. "
-    "Where the solid lines leave the dotted ones, the edit has become visible to the answer."
+    "Where solid and dotted lines separate, the edit affects the answer."
 )
 READ_PROFILE = (
     "How to read it: at the subject's last token (last token where there is no subject). Edit and paraphrases should "
@@ -59,23 +59,23 @@ READ_SEARCH = (
 
 
 def text_label(source: InspectedText) -> str:
-    """Kind and text for a selector."""
+    """Return kind and text for a selector."""
     return f"{source.kind.value.capitalize()}: {wording.short(source.text, 90)}"
 
 
 def layer_labels(trace: ShiftTrace) -> list[str]:
-    """One label per layer."""
+    """Return one label per layer."""
     return [str(layer) for layer in range(trace.n_layer)]
 
 
 def token_choice(trace: ShiftTrace, position: int) -> str:
-    """A token for a selector: its position, its text, and whether it is the edited one."""
+    """Format a token for a selector: its position, its text, and whether it is the edited one."""
     mark = " (edited)" if position == trace.lookup else ""
     return f"{position}: {trace.tokens[position].strip() or token_label(trace.tokens[position])}{mark}"
 
 
 def settle(store: MutableMapping[str | int, Any], trace: ShiftTrace, *, layer_key: str, position_key: str) -> None:
-    """Make sure the chosen cell lies in this text; else choose the last token after the last layer: the answer.
+    """Keep the chosen cell if it exists in this text; else choose the last token after the last layer.
 
     Both are written every time: a slider that was away for a run shows its lowest value else.
     """
@@ -85,18 +85,18 @@ def settle(store: MutableMapping[str | int, Any], trace: ShiftTrace, *, layer_ke
 
 
 def take_cell(store: MutableMapping[str | int, Any], chosen: Cell | None, *, layer_key: str, position_key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+    """Choose the clicked cell; an empty selection changes nothing."""
     if chosen is not None:
         store[layer_key], store[position_key] = chosen.row, chosen.column
 
 
 def cell(store: MutableMapping[str | int, Any], *, layer_key: str, position_key: str) -> Cell:
-    """The chosen cell."""
+    """Return the chosen cell."""
     return Cell(row=store[layer_key], column=store[position_key])
 
 
 def cell_figures(trace: ShiftTrace, layer: int, position: int) -> dict[str, str]:
-    """What was measured at the chosen cell, name → value: length, angle, magnitude, and the shift's own two parts."""
+    """Return the values at the chosen cell by name: length, angle, magnitude, and the shift's two components."""
 
     def at(quantity: Quantity) -> float:
         return float(trace.of(quantity)[layer, position])

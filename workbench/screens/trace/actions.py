@@ -1,4 +1,4 @@
-"""What the Trace page asks for: the work behind its maps, and single states put in when a cell is clicked."""
+"""Actions of the Trace page: computing its maps, and patching single states when a cell is clicked."""
 
 from __future__ import annotations
 
@@ -21,43 +21,43 @@ from workbench.state.values import StackEntry
 __all__ = ["Reading", "Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of"]
 
 N_CHECKED = 10
-"""Parts that are really taken out."""
+"""Number of parts that are actually removed."""
 N_STEP = 5
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sides:
-    """The patches that are on before and after."""
+    """Attached patches before and after."""
 
     lm: LoadedLM
     before: tuple[EditPatch, ...]
     after: tuple[EditPatch, ...]
 
     def of(self, side: Side) -> tuple[EditPatch, ...]:
-        """The patches of one side."""
+        """Return the patches of one side."""
         return self.after if side is Side.EDITED else self.before
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reading:
-    """Contributions, ranks before and after, and where the chain ends on each side that has an answer to follow."""
+    """Contributions and ranks before and after, and the end of the chain on each side with a tracked answer."""
 
     contributions: Contributions
     before: Recall
     after: Recall
     breaks: tuple[tuple[Side, ChainBreak], ...]
     n_token: int
-    """Of the vocabulary: the last rank there is."""
+    """Size of the vocabulary: the last possible rank."""
 
 
 def sides_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Sides:
-    """The model without and with an edit, those under it on in both."""
+    """Return both sides: without and with an edit, with earlier live edits on in both."""
     earlier = tuple(state.live_patches(resident.lm, before=entry.id))
     return Sides(lm=resident.lm, before=earlier, after=(*earlier, entry.patch))
 
 
 def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
-    """The work behind contributions and ranks."""
+    """Compute contributions and ranks."""
     lm, prompt, sources = sides.lm, choice.edited, (sides.before, sides.after)
 
     def work(progress: Progress) -> Reading:
@@ -98,7 +98,7 @@ def _step(progress: Progress, done: int) -> None:
 def map_of(
     sides: Sides, choice: Choice, side: Side, kind: Map, config: TraceConfig
 ) -> Callable[[Progress], CausalTrace | PatchMap]:
-    """The work behind one map."""
+    """Compute one map."""
     prompt = choice.on(side)
     assert prompt is not None
 
@@ -129,7 +129,7 @@ def patched_at(
     kind: Map,
     cell: tuple[int, int],
 ) -> PatchedStates:
-    """One state from the other side; remembered until another is asked for."""
+    """Patch one state from the other side; cached until another is requested."""
     prompt = choice.on(side)
     assert prompt is not None
     made_from = seen_from(state, resident, entry, prompt, side, kind.part, cell)
@@ -152,7 +152,7 @@ def removed(
     contributions: Contributions,
     component: Component,
 ) -> tuple[Removal, Removal]:
-    """What taking out one part really does, before and after; remembered until another is asked for."""
+    """Measure the removal of one part, before and after; cached until another is requested."""
     made_from = seen_from(state, resident, entry, contributions.after.source.source, component)
     known = state.result("trace-removal")
     if known is None or known.is_stale(made_from):

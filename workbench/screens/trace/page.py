@@ -1,4 +1,4 @@
-"""Trace: which states carry a fact, what each part contributes to the answer, and where a chain of facts ends."""
+"""Trace page: states that carry a fact, contributions to the answer, and the end of a chain of facts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ from workbench.state.values import StackEntry
 __all__ = ["show"]
 
 LAYER, POSITION, PART = "trace-layer", "trace-position", "trace-part"
+RANK_LAYER, RANK_POSITION = "trace-rank-layer", "trace-rank-position"
 MAP, RANKS, HEADS, BARS = "trace-map", "trace-ranks", "trace-heads", "trace-bars"
 VIEWS = ("Causal trace", "Contributions", "Recall by layer")
 MAPS: Sequence[Map] = tuple(Map)
-DRAWS = (2, 5, 10)
+DRAWS = (1, 2, 5, 10)
 MAP_HEIGHT = 400
-"""Of a map's cells, in pixels, where the model is not too deep for that."""
+"""Height of a map's cells in pixels, unless the model is too deep."""
 PLAIN = {"displayModeBar": False}
 
 
@@ -70,14 +71,14 @@ def show() -> None:
 
 
 def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) -> Choice:
-    """A prompt of the edit, or one that is typed; stops the page until that is complete."""
+    """Let the user choose a prompt of the edit or type one; stop the page until it is complete."""
     offered = trace_view.choices(edit, actions.context_of(entry, settings_of(entry.patch), edit))
     number = column.selectbox(
         "Prompt",
         range(len(offered) + 1),
         format_func=lambda index: offered[index].label if index < len(offered) else "Type a prompt …",
         key=f"trace-prompt-{entry.id}-{edit.id}",
-        help="The edit's own prompt, what follows from it, or any other text.",
+        help="The edit's own prompt, one of its consequences, or any other text.",
     )
     if number < len(offered):
         return offered[number]
@@ -115,7 +116,11 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         help="On the edited model the new answer is followed, on the unedited one the old answer.",
     )
     draws: int = draw_side.selectbox(
-        "Draws of noise", list(DRAWS), disabled=not kind.is_causal, help="Averaged. More take longer in proportion."
+        "Draws of noise",
+        list(DRAWS),
+        index=DRAWS.index(TraceConfig().n_sample),
+        disabled=not kind.is_causal,
+        help="Averaged. More take longer in proportion.",
     )
     config = TraceConfig(n_sample=draws)
     found: CausalTrace | PatchMap = inspect_panels.looked_up(
@@ -128,7 +133,8 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         title="Trying one state at a time",
     )
     where = found.source
-    _settle(where, resident.lm.n_layer)
+    position = where.subject[-1] if where.subject else len(where.ids) - 1
+    _settle(where, resident.lm.n_layer, LAYER, POSITION, default=(resident.lm.n_layer // 2, position))
     st.markdown(wording.safe(trace_view.map_sentence(found, side)))
     map_side, cell_side = st.columns([3, 2], gap="large")
     with map_side:
@@ -141,13 +147,13 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
                 columns=list(where.tokens),
                 scale=scale,
                 axes=("layer", "token"),
-                marks=_marks(entry, where.subject),
+                marks=_marks(entry, where.subject, LAYER, POSITION),
                 upwards=True,
                 dark=is_dark(),
                 row_height=_row_height(len(rows)),
             ),
             key=MAP,
-            on_select=lambda: _take(MAP),
+            on_select=lambda: _take(MAP, LAYER, POSITION),
             selection_mode="points",
             config=PLAIN,
             alt=heatmap_alt(kind.value, values, rows=rows, columns=columns, unit=scale.unit),
@@ -159,7 +165,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         else:
             reading_help(trace_view.READ_OTHER.format(into=side.value, giver=side.other.value))
     with cell_side:
-        _cell_choice(where.tokens, len(values))
+        _cell_choice(where.tokens, len(values), LAYER, POSITION)
         layer, position = st.session_state[LAYER], st.session_state[POSITION]
         st.table(trace_view.map_figures(found, layer, position), border="horizontal")
         patched = trace_actions.patched_at(state, resident, entry, choice, side=side, kind=kind, cell=(layer, position))
@@ -271,7 +277,7 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
         "Edit", [Shown.BEFORE, Shown.AFTER], default=Shown.AFTER, format_func=lambda item: item.value, required=True
     )
     n_layer = len(after.rank[followed])
-    _settle(where, n_layer)
+    _settle(where, n_layer, RANK_LAYER, RANK_POSITION, default=(n_layer - 1, len(where.ids) - 1))
     map_side, cell_side = st.columns([3, 2], gap="large")
     recall = before if when is Shown.BEFORE else after
     ranks = recall.rank[followed].tolist()
@@ -283,11 +289,11 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
                 columns=list(where.tokens),
                 n_token=reading.n_token,
                 row_height=_row_height(n_layer),
-                marks=_marks(entry, where.subject),
+                marks=_marks(entry, where.subject, RANK_LAYER, RANK_POSITION),
                 dark=is_dark(),
             ),
             key=RANKS,
-            on_select=lambda: _take(RANKS),
+            on_select=lambda: _take(RANKS, RANK_LAYER, RANK_POSITION),
             selection_mode="points",
             config=PLAIN,
             alt=f"Rank of {trace_view.name_of(after, followed)} by layer and token, {when.value}: best is rank "
@@ -295,8 +301,8 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
         )
         reading_help(trace_view.READ_RANKS)
     with cell_side:
-        _cell_choice(where.tokens, n_layer)
-        layer, position = st.session_state[LAYER], st.session_state[POSITION]
+        _cell_choice(where.tokens, n_layer, RANK_LAYER, RANK_POSITION)
+        layer, position = st.session_state[RANK_LAYER], st.session_state[RANK_POSITION]
         st.dataframe(
             trace_view.rank_figures(before, after, layer, position),
             hide_index=True,
@@ -316,46 +322,45 @@ def _row_height(n_layer: int) -> int:
     return max(11, min(17, MAP_HEIGHT // n_layer))
 
 
-def _cell_choice(tokens: tuple[str, ...], n_layer: int) -> None:
+def _cell_choice(tokens: tuple[str, ...], n_layer: int, layer_key: str, position_key: str) -> None:
     st.selectbox(
         "Token",
         range(len(tokens)),
-        key=POSITION,
+        key=position_key,
         format_func=lambda index: f"{index}: {tokens[index].strip() or token_label(tokens[index])}",
     )
-    st.slider("Layer", 0, n_layer - 1, key=LAYER, help="Counted from 0. Edited layers have an orange bar.")
+    st.slider("Layer", 0, n_layer - 1, key=layer_key, help="Counted from 0. Edited layers have an orange bar.")
 
 
-def _marks(entry: StackEntry, subject: range) -> Marks:
+def _marks(entry: StackEntry, subject: range, layer_key: str, position_key: str) -> Marks:
     return Marks(
-        chosen=Cell(row=st.session_state[LAYER], column=st.session_state[POSITION]),
+        chosen=Cell(row=st.session_state[layer_key], column=st.session_state[position_key]),
         rows=[update.layer for update in entry.patch.updates],
         column=subject[-1] if subject else None,
     )
 
 
-def _settle(where: LocatedPrompt, n_layer: int) -> None:
-    """Keep the chosen cell while the text is the same; else choose the subject's last token in the middle of the model.
+def _settle(where: LocatedPrompt, n_layer: int, layer_key: str, position_key: str, *, default: tuple[int, int]) -> None:
+    """Keep the chosen cell while the text is the same; else choose the default (layer, position).
 
-    Both are written every time: a slider that was away for a run shows its lowest value else.
+    Both are written every time, because a slider that was hidden for a run would show its lowest value.
     """
-    is_same = st.session_state.get(f"{POSITION}~") == where.ids
-    st.session_state[f"{POSITION}~"] = where.ids
-    position = where.subject[-1] if where.subject else len(where.ids) - 1
-    for key, count, default in ((LAYER, n_layer, n_layer // 2), (POSITION, len(where.ids), position)):
+    is_same = st.session_state.get(f"{position_key}~") == where.ids
+    st.session_state[f"{position_key}~"] = where.ids
+    for key, count, first in ((layer_key, n_layer, default[0]), (position_key, len(where.ids), default[1])):
         value = st.session_state.get(key, -1) if is_same else -1
-        st.session_state[key] = value if 0 <= value < count else default
+        st.session_state[key] = value if 0 <= value < count else first
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _take(key: str) -> None:
-    """A clicked cell becomes the chosen one; an emptied selection changes nothing."""
+def _take(key: str, layer_key: str, position_key: str) -> None:
+    """Choose the clicked cell; an empty selection changes nothing."""
     cell = chosen_cell(st.session_state.get(key))
     if cell is not None:
-        st.session_state[LAYER], st.session_state[POSITION] = cell.row, cell.column
+        st.session_state[layer_key], st.session_state[position_key] = cell.row, cell.column
 
 
 def _take_part(key: str, n_head: int, *, is_head: bool) -> None:

@@ -1,4 +1,4 @@
-"""What the Trace page shows in words, tables and scales, and which cell is chosen; no Streamlit here."""
+"""Texts, tables, scales and the chosen cell of the Trace page, without Streamlit."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ __all__ = [
 
 
 class Side(Enum):
-    """Which model is looked at."""
+    """The unedited or the edited model."""
 
     EDITED = "edited"
     UNEDITED = "unedited"
 
     @property
     def other(self) -> Side:
-        """The other one."""
+        """The other side."""
         return Side.UNEDITED if self is Side.EDITED else Side.EDITED
 
 
 class Map(Enum):
-    """What is drawn by layer and token: which part, and where its state comes from."""
+    """The kinds of map by layer and token: the part, and the source of its state."""
 
     STATE = "Causal trace: hidden state"
     MLP = "Causal trace: MLP"
@@ -77,17 +77,17 @@ class Map(Enum):
 
     @property
     def is_causal(self) -> bool:
-        """Whether it restores a clean state in a text with an unreadable subject."""
+        """Whether it restores a clean state in a text with a corrupted subject."""
         return self in (Map.STATE, Map.MLP, Map.ATTENTION)
 
     @property
     def part(self) -> Part:
-        """What is put in."""
+        """The patched part."""
         return Part[self.name.removeprefix("OTHER_")]
 
 
 class Shown(Enum):
-    """Which contributions are drawn."""
+    """The drawn contributions."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -95,11 +95,11 @@ class Shown(Enum):
 
 
 READ_CAUSAL = (
-    "How to read it: noise makes the subject unreadable; each cell is the answer's probability with that one clean "
+    "How to read it: noise corrupts the subject; each cell is the answer's probability with that one clean "
     "state restored. The stronger its colour, the more of the fact it carries. The dotted column is the subject's last "
     "token, where edits act."
 )
-READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each: a single one rarely shows an effect."
+READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each; single ones rarely show an effect."
 READ_OTHER = (
     "How to read it: the text is run with the {into} model; each cell is the answer's probability with that one state "
     "taken from the {giver} model. Where it comes close to the {giver} model's own, that state carries the edit."
@@ -116,20 +116,20 @@ READ_RANKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One prompt that can be traced: on the edited model its new answer is followed, on the unedited the old one."""
+    """One prompt to trace: its new answer on the edited model, its old answer on the unedited one."""
 
     label: str
     edited: TracedPrompt
     unedited: TracedPrompt | None
 
     def on(self, side: Side) -> TracedPrompt | None:
-        """What is followed on one side; ``None`` if no old answer is known."""
+        """Return the traced prompt on one side; ``None`` if no old answer is known."""
         return self.edited if side is Side.EDITED else self.unedited
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Contributions:
-    """Contributions before and after, and what taking out the largest really does on each side."""
+    """Contributions before and after, and the measured removal of the largest on each side."""
 
     before: Attribution
     after: Attribution
@@ -138,7 +138,7 @@ class Contributions:
 
 
 def choices(edit: FactEdit, context: EditContext) -> list[Choice]:
-    """The edit's prompt, then what follows from it as prompts that go on with the answer."""
+    """Return the edit's prompt, then its consequences as prompts that end before the answer."""
     new, old = edit.new_object, context.edit.old_object
     phrase = Phrase(template=edit.template, subject=edit.subject)
     found = [_choice("Edit", phrase, new, old, None, None)]
@@ -162,10 +162,10 @@ def _choice(kind: str, phrase: Phrase, new: str, old: str | None, bridge: str | 
 
 
 def typed(prompt: str, subject: str, answer: str, rival: str, bridge: str) -> Choice:
-    """A prompt as typed, checked as an edit's is.
+    """Check and return a typed prompt.
 
     Raises:
-        RequestError: says which field is wrong and how to mend it.
+        RequestError: if a field is invalid; says which and how to correct it.
     """
     edit = FactEdit.from_prompt(prompt, subject=subject, new_object=answer, old_object=rival.strip() or None)
     phrase = Phrase(template=edit.template, subject=edit.subject)
@@ -179,13 +179,13 @@ def typed(prompt: str, subject: str, answer: str, rival: str, bridge: str) -> Ch
 
 
 def map_values(found: CausalTrace | PatchMap) -> list[list[float]]:
-    """Probabilities in percent, (n_layer, pos)."""
+    """Return probabilities in percent, (n_layer, pos)."""
     values = found.restored if isinstance(found, CausalTrace) else found.patched
     return (100 * values.double()).tolist()
 
 
 def map_scale(found: CausalTrace | PatchMap) -> Scale:
-    """From 0 to the largest probability there is, so that nothing is cut off."""
+    """Return a scale from 0 to the largest probability, so that nothing is clipped."""
     ends = (found.clean, found.corrupted) if isinstance(found, CausalTrace) else (found.receiver, found.giver)
     highest = 100 * max(*ends, float((found.restored if isinstance(found, CausalTrace) else found.patched).max()))
     digits = 2 if highest >= 1 else 6
@@ -193,7 +193,7 @@ def map_scale(found: CausalTrace | PatchMap) -> Scale:
 
 
 def map_sentence(found: CausalTrace | PatchMap, side: Side) -> str:
-    """What was measured, with its ends and n."""
+    """Describe the measurement, with its extremes and n."""
     answer = f"“{found.source.source.answer}”"
     if isinstance(found, CausalTrace):
         layer, position = found.strongest
@@ -212,7 +212,7 @@ def map_sentence(found: CausalTrace | PatchMap, side: Side) -> str:
 
 
 def map_figures(found: CausalTrace | PatchMap, layer: int, position: int) -> dict[str, str]:
-    """What was measured at one cell."""
+    """Return the values at one cell."""
     if isinstance(found, CausalTrace):
         return {
             "with this state restored": wording.percent(float(found.restored[layer, position])),
@@ -228,7 +228,7 @@ def map_figures(found: CausalTrace | PatchMap, layer: int, position: int) -> dic
 
 
 def patch_sentence(found: PatchedStates, side: Side) -> str:
-    """One state taken from the other side, and what the model says with it."""
+    """Describe one patched state and the resulting answer."""
     (layer, position) = found.cells[0]
     answer = f"“{found.source.source.answer}”"
     said = found.patched.top[0]
@@ -247,12 +247,12 @@ def patch_sentence(found: PatchedStates, side: Side) -> str:
 
 
 def unit_of(attribution: Attribution) -> str:
-    """What contributions are measured in."""
+    """Return the unit of contributions."""
     return "logits" if attribution.source.rival is not None else "nats"
 
 
 def limit_of(found: Contributions) -> float:
-    """One end of the scale, the same before, after and for the difference."""
+    """Return the limit of the scale, the same before, after and for the difference."""
     both = (found.before, found.after)
     sizes = [float(part.abs().max()) for each in both for part in (each.heads, each.mlps)]
     change = [float((found.after.heads - found.before.heads).abs().max())]
@@ -261,7 +261,7 @@ def limit_of(found: Contributions) -> float:
 
 
 def shown_values(found: Contributions, shown: Shown) -> tuple[list[list[float]], list[float]]:
-    """Contributions of heads (n_layer, n_head) and MLPs (n_layer)."""
+    """Return contributions of heads (n_layer, n_head) and MLPs (n_layer)."""
     before, after = found.before, found.after
     if shown is Shown.DIFFERENCE:
         return (after.heads - before.heads).tolist(), (after.mlps - before.mlps).tolist()
@@ -270,7 +270,7 @@ def shown_values(found: Contributions, shown: Shown) -> tuple[list[list[float]],
 
 
 def sum_sentence(found: Contributions) -> str:
-    """The measure before and after, and what all contributions add up to, which is something else."""
+    """Describe the measure before and after, and the (different) sum of all contributions."""
     before, after, unit = found.before, found.after, unit_of(found.after)
     prompt = after.source.source
     measure = f"Log-probability of “{prompt.answer}”"
@@ -286,7 +286,7 @@ def sum_sentence(found: Contributions) -> str:
 
 
 def check_sentence(found: Contributions) -> str:
-    """How often the estimate has the sign of what really happens."""
+    """Describe how often the estimate has the sign of the measured removal."""
     removed = found.removed_after
     same = sum(item.estimate * item.fall > 0 for item in removed)
     return (
@@ -296,7 +296,7 @@ def check_sentence(found: Contributions) -> str:
 
 
 def check_table(found: Contributions) -> pd.DataFrame:
-    """The largest contributions after the edit: estimated before and after, and what taking them out really does."""
+    """Return the largest contributions after the edit: estimates before and after, and measured removals."""
     rows = []
     for before, after in zip(found.removed_before, found.removed_after, strict=True):
         rows.append(
@@ -313,7 +313,7 @@ def check_table(found: Contributions) -> pd.DataFrame:
 
 
 def component_figures(found: Contributions, component: Component, removals: tuple[Removal, Removal]) -> dict[str, str]:
-    """One part: estimated, and what really happens when it is taken out."""
+    """Return the values of one part: estimated, and measured by its removal."""
     unit = unit_of(found.after)
     before, after = found.before.of(component), found.after.of(component)
     return {
@@ -329,15 +329,15 @@ def component_figures(found: Contributions, component: Component, removals: tupl
 
 
 def name_of(recall: Recall, followed: Followed) -> str:
-    """What is followed, with its role."""
+    """Return the label of a tracked token, with its role."""
     prompt = recall.source.source
     text = {Followed.BRIDGE: prompt.bridge, Followed.ANSWER: prompt.answer, Followed.RIVAL: prompt.rival}[followed]
     role = {Followed.BRIDGE: "bridge", Followed.ANSWER: "answer", Followed.RIVAL: "rival"}[followed]
-    return f"{role}: {text}"
+    return f"{role}: {wording.short(text or '', 40)}"
 
 
 def curves(before: Recall, after: Recall, position: int) -> list[Line]:
-    """Ranks at one token by layer: dashed before, solid after."""
+    """Draw ranks at one token by layer: dashed before, solid after."""
     found = []
     for number, followed in enumerate(after.rank):
         for name, recall, dash in (("before", before, "dot"), ("after", after, "solid")):
@@ -348,7 +348,7 @@ def curves(before: Recall, after: Recall, position: int) -> list[Line]:
 
 
 def rank_figures(before: Recall, after: Recall, layer: int, position: int) -> pd.DataFrame:
-    """Rank and log-probability of what is followed, in one state."""
+    """Return rank and log-probability of the tracked tokens in one state."""
     rows = []
     for followed in after.rank:
         was, now = before.rank[followed][layer, position], after.rank[followed][layer, position]
@@ -364,7 +364,7 @@ def rank_figures(before: Recall, after: Recall, layer: int, position: int) -> pd
 
 
 def break_line(side: Side, found: ChainBreak) -> str:
-    """Where the chain ends on one side."""
+    """Describe where the chain ends on one side."""
     return f"{side.value.capitalize()} model, “{found.source.source.answer}”. {found.sentence}"
 
 

@@ -63,7 +63,7 @@ def test_any_order_can_be_made_and_survives_a_restart(resident: Resident) -> Non
     found = SessionVault(state.record.folder.parent).find(state.session_id)
     assert found is not None and [entry.id for entry in found.saved.stack] == [third, first, second]
     said = move(state, "gone", by=1)
-    assert said is not None and "not there" in said
+    assert said is not None and "no longer exists" in said
 
 
 def test_the_order_does_not_change_what_the_model_answers(resident: Resident) -> None:

@@ -143,6 +143,7 @@ def test_ranks_are_drawn_with_their_own_numbers() -> None:
     lines = rank_lines(curves, recalled=10)
     top, bottom = lines.layout.yaxis.range[1], lines.layout.yaxis.range[0]
     assert top < 0 < bottom  # rank 1 on top
+    assert "10,000" in lines.layout.yaxis.ticktext
 
 
 def test_a_bar_can_be_clicked_and_names_its_layer() -> None:

@@ -1,0 +1,116 @@
+"""The Report card page: nothing yet, scored, out of date; and texts of strangers are texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from kgmet.evaluate.card.asked import CardConfig
+from kgmet.evaluate.card.value import ReportCard
+from tests.evaluate.card.test_render import HOSTILE, card
+from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from workbench import wording
+from workbench.running import jobs
+from workbench.running.resources import Resident
+from workbench.screens.report_card import actions, view
+from workbench.state.session import SESSION_KEY, WorkbenchState
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = CardConfig(
+    n_consequences=1, n_neighbours=1, n_later_hops=1, n_multi_hop=1, continued_tokens=3, text_tokens=30, answer_tokens=3
+)
+
+
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
+    yield fresh_process(tmp_path, monkeypatch)
+
+
+def shown(state: WorkbenchState) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "pages" / "report_card.py"), default_timeout=60)
+    page.session_state[SESSION_KEY] = state.session_id
+    return page.run()
+
+
+def words(page: AppTest) -> str:
+    kinds = ("title", "markdown", "caption", "info", "warning", "error", "subheader")
+    return "\n".join(str(item.value) for kind in kinds for item in getattr(page, kind))
+
+
+def edited(resident: Resident) -> WorkbenchState:
+    state = state_of()
+    state.record.change(stack=(entry_for(resident.lm, seed=1), entry_for(resident.lm, seed=2)))
+    return state
+
+
+def test_without_an_edit_the_page_says_where_to_make_one(resident: Resident) -> None:
+    page = shown(state_of())
+    assert not page.exception
+    assert "No edit yet" in words(page)
+
+
+def test_an_edit_is_scored_shown_and_marked_when_the_stack_changes(resident: Resident) -> None:
+    state = edited(resident)
+    page = shown(state)
+    assert not page.exception
+    assert "Nothing scored yet" in words(page)
+    assert state.focus is not None
+    assert actions.score(state, resident, state.focus, SMALL) is None
+    job = jobs.latest(state.session_id, "card")
+    assert job is not None
+    assert wait_for(job.id).error == ""
+    kept = state.result("card")
+    assert kept is not None
+    assert isinstance(kept.value, ReportCard)
+    assert kept.value.edits == ("Paris 2 is in → Rome",)
+    page = shown(state)
+    assert not page.exception
+    assert wording.STALE in words(page)  # scored with other settings than the page's
+    assert "A row in detail" in [box.label for box in page.selectbox]
+    page.selectbox(key="card-row").set_value("negation").run()
+    assert not page.exception
+    assert "nats per token" in words(page)
+    assert json.loads(json.dumps(kept.value.to_json()))["edits"] == ["Paris 2 is in → Rome"]
+
+
+def test_the_card_is_of_the_edit_on_top_of_those_under_it(resident: Resident) -> None:
+    """With the lower edit off, the unedited column is the bare model's, and so the card is another one."""
+    state = edited(resident)
+    cards = []
+    for is_on in (True, False):
+        lower, upper = state.stack
+        state.record.change(stack=(replace(lower, is_on=is_on), upper))
+        assert actions.score(state, resident, upper, SMALL) is None
+        job = jobs.latest(state.session_id, "card")
+        assert job is not None
+        assert wait_for(job.id).error == ""
+        kept = state.result("card")
+        assert kept is not None
+        cards.append(kept.value)
+    values = [card.row("perplexity").cells["unedited"].value for card in cards]
+    assert values[0] != values[1]
+
+
+def test_an_edit_for_another_model_is_not_scored(resident: Resident) -> None:
+    state = edited(resident)
+    entries = tuple(replace(entry, patch=replace(entry.patch, model_fingerprint="0" * 16)) for entry in state.stack)
+    state.record.change(stack=entries)
+    page = shown(state)
+    assert not page.exception
+    assert "made for another model" in words(page)
+
+
+def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
+    made = card()
+    table = view.card_table(made)
+    assert list(table.columns) == [*(column.label for column in made.columns), "n"]
+    assert table.loc["Efficacy", "Edited"] == "75 % (30–95) · 3/1/0"
+    (line,) = view.worst_lines(made.rows[0])
+    assert HOSTILE not in line
+    assert "<script>" not in line
+    assert view.row_labels(made)["efficacy"] == "Efficacy"

@@ -1,0 +1,46 @@
+"""A report card as tables for the page."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from kgmet.evaluate.card.render import cell_text, example_lines, n_text
+from kgmet.evaluate.card.value import ReportCard, Row
+from workbench import wording
+
+__all__ = ["card_table", "row_labels", "worst_lines"]
+
+
+def card_table(card: ReportCard) -> pd.DataFrame:
+    """Return a line for each row of the card, a column for each model or way of telling, and n."""
+    return pd.DataFrame(
+        [
+            {
+                "row": row.spec.label,
+                **{column.label: cell_text(row, row.cells[column.key]) for column in card.columns},
+                "n": n_text(row),
+            }
+            for row in card.rows
+        ]
+    ).set_index("row")
+
+
+def row_labels(card: ReportCard) -> dict[str, str]:
+    """Return the rows by key, in words, with the number of worst answers kept of each."""
+    return {
+        row.key: row.spec.label + (f" · {len(row.worst)} worst answers" if len(row.worst) > 1 else "")
+        for row in card.rows
+    }
+
+
+def worst_lines(row: Row) -> list[str]:
+    """Return the worst answers as Markdown in which a stranger's text is text."""
+    return [
+        "\n".join(
+            [
+                f"- {wording.safe(example.prompt)} → **{wording.safe(example.wanted)}**",
+                *(f"    - {wording.safe(line)}" for line in example_lines(example)),
+            ]
+        )
+        for example in row.worst
+    ]
