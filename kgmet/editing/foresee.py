@@ -53,6 +53,12 @@ class Foreseen:
         return self.patch.edits
 
     @property
+    def is_priced(self) -> bool:
+        """Whether its write had a price on known facts, so that their forecast is near 0 by construction."""
+        price: float = self.patch.config.get("write", {}).get("price", {}).get("weight", 0.0)
+        return price > 0
+
+    @property
     def strongest_first(self) -> tuple[FactForecast, ...]:
         """The forecasts, largest absolute change first."""
         return tuple(sorted(self.forecasts, key=lambda item: -abs(item.change)))

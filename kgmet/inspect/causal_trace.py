@@ -146,7 +146,7 @@ def causal_trace(
             for begin in range(0, config.n_sample, at_once)
         ]
     corrupted = float(base.logits.softmax(-1)[:, where.answer].mean())
-    restored = torch.full((lm.n_layer, len(where.ids)), corrupted)
+    restored = torch.full((lm.n_layer, len(where.ids)), corrupted, dtype=torch.float32)
     restored[:, positions.start :] = torch.cat(parts, dim=2)[..., 0].mean(-1)
     return CausalTrace(
         source=where,
@@ -176,14 +176,15 @@ def check_length(n_position: int) -> None:
 def _spread(lm: LoadedLM) -> float:
     """Return the standard deviation of the embeddings, over tokens spread evenly over the vocabulary."""
     n = min(lm.n_token, _TOKENS_FOR_SPREAD)
-    ids = torch.linspace(0, lm.n_token - 1, n).long().tolist()
+    ids = torch.linspace(0, lm.n_token - 1, n, dtype=torch.float32).long().tolist()
     return float(embedded(lm, ids).float().std())
 
 
 def _with_noise(embeddings: Tensor, subject: range, sigma: float, config: TraceConfig) -> Tensor:
     """Return embeddings (n_sample, pos, d_model) with noise on the subject's tokens, from a separate generator."""
     draw = torch.Generator().manual_seed(config.seed)
-    noise = sigma * torch.randn(config.n_sample, len(subject), embeddings.shape[-1], generator=draw)
+    shape = (config.n_sample, len(subject), embeddings.shape[-1])
+    noise = sigma * torch.randn(shape, dtype=torch.float32, generator=draw)
     noisy = embeddings.repeat(config.n_sample, 1, 1)
     noisy[:, subject.start : subject.stop] += noise.to(noisy)
     return noisy

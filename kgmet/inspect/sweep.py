@@ -239,7 +239,7 @@ def _calls_after(
             cache.update(keys[:, :, :position], values[:, :, :position], number)
     past = frozen_past(cache)
     if cache is not None:
-        cache.batch_select_indices(torch.tensor([0], device=lm.device))
+        cache.batch_select_indices(torch.tensor([0], dtype=torch.int64, device=lm.device))
     with recorded_calls(list(lm.layers)) as calls:
         lm.base(inputs_embeds=base.embeddings[:1, position:], past_key_values=cache, use_cache=cache is not None)
     return [replayable(args, kwargs, past) for args, kwargs in calls]

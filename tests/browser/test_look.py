@@ -12,7 +12,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 from tests.browser.running import PATIENCE, Watched
 
 Visit = Callable[..., Watched]
-PAGES = ("Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Method")
+PAGES = ("Foresee", "Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Method")
 CASES = [
     {
         "case_id": number,

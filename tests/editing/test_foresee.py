@@ -93,6 +93,7 @@ def test_protected_facts_are_forecast_to_stay_and_the_others_are_free(lm: Loaded
     safe = protect(lm, found, chosen, editor=editor, statistics=statistics, index=index)
     assert safe.protected == chosen
     assert safe.patch.id != found.patch.id
+    assert safe.is_priced and not found.is_priced
     assert safe.mean_change(chosen) < 0.1 * found.mean_change(chosen)
     assert safe.patch.config["write"]["price"]["weight"] == PROTECTING_WEIGHT == 10
     assert safe.searched is found.searched, "another set of facts can be protected from the same search"

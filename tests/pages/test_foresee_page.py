@@ -138,6 +138,7 @@ def test_an_applied_forecast_is_compared_with_what_is_measured(resident: Residen
     assert f"n = {len(asked)}" in words(page).replace("\\", "")
     assert page.selectbox(key="foresee-choice").value == entry.id
     assert "foresee-apply" not in keys(page)
+    assert ("written with a price on moving" in words(page)) is is_protected
 
 
 def test_an_edit_applied_elsewhere_is_forecast_and_asked_at_once(resident: Resident) -> None:
@@ -229,15 +230,18 @@ def test_two_sessions_do_not_see_each_others_forecasts(resident: Resident) -> No
     assert other.result(foresee_actions.FORESEEN) is None and "No forecast yet" in words(page)
 
 
-def test_an_editor_that_cannot_price_says_so(resident: Resident) -> None:
+@pytest.mark.parametrize("name", ["ROME", "FT"])
+def test_an_editor_that_cannot_price_says_so(resident: Resident, name: str) -> None:
     state = typed()
-    state.set_editor("ROME", {"write": {"layers": [2]}, "target": {"max_steps": 2}})
+    state.set_editor(name, {"write": {"layers": [2]}, "target": {"max_steps": 2}, "finetune": {"steps": 2}})
     page = foreseen(state)
     assert not page.exception
     page.checkbox[0].check().run()
-    assert "ROME cannot protect known facts" in words(page)
+    assert f"{name} cannot protect known facts" in words(page)
     assert page.button(key="foresee-protect").disabled
-    assert not page.button(key="foresee-apply").disabled
+    page.button(key="foresee-apply").click().run()
+    assert ended(state).error == ""
+    assert [entry.patch.editor for entry in state.stack] == [name]
 
 
 def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident) -> None:
@@ -259,7 +263,9 @@ def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident
 def test_what_is_no_edit_is_a_message(resident: Resident, draft: FactDraft) -> None:
     page = shown("foresee", typed(draft))
     assert not page.exception
-    assert page.error and "foresee" not in keys(page)
+    assert "foresee" not in keys(page)
+    assert bool(page.error) is not draft.is_incomplete
+    assert ("is not complete" in words(page)) is draft.is_incomplete
 
 
 def test_labels_from_the_graph_are_text(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +280,7 @@ def test_labels_from_the_graph_are_text(resident: Resident, monkeypatch: pytest.
         for t in plain
     ]
     monkeypatch.setattr(resources, "sample_store", lambda: MemoryStore(triples))
-    resources.store.clear()
+    resources.graph_holder.clear()
     state = typed()
     page = foreseen(state)
     assert not page.exception

@@ -104,6 +104,7 @@ def fact_chart(
                 hovertemplate="measured: %{x:.1%}<extra></extra>",
             )
         )
+    figure.update_traces(cliponaxis=False)
     figure.update_layout(height=110 + 30 * len(items), margin=_MARGIN, legend=_LEGEND)
     figure.update_xaxes(title="probability of the right answer", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(autorange="reversed", automargin=True, categoryorder="array", categoryarray=names)
@@ -111,7 +112,7 @@ def fact_chart(
 
 
 def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], dark: bool = False) -> go.Figure:
-    """Draw every fact as a dot at its forecast change, one line per relation, largest mean change on top.
+    """Draw every fact as a dot at its forecast change, one line per relation, largest change on top.
 
     Args:
         items: the forecasts.
@@ -122,7 +123,7 @@ def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], 
     by_relation: dict[str, list[FactForecast]] = {}
     for item in items:
         by_relation.setdefault(item.fact.prompt.relation, []).append(item)
-    order = sorted(by_relation, key=lambda key: -sum(abs(i.change) for i in by_relation[key]) / len(by_relation[key]))
+    order = sorted(by_relation, key=lambda key: -max(abs(item.change) for item in by_relation[key]))
     names = {key: html.escape(f"{labels.get(key, key)} (n {len(by_relation[key])})", quote=False) for key in order}
     figure = go.Figure()
     for loses, name, symbol in ((True, "loses", "triangle-left"), (False, "gains", "triangle-right")):

@@ -67,7 +67,7 @@ def text_losses(edited: EditedModel, texts: Sequence[str], *, batch_size: int = 
             new, _ = _table(edited.lm, [rows[n] for n in batch])
         losses = [-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new)]
         divergence = (old.exp() * (old - new)).double().sum(-1)
-        sizes = torch.tensor([len(rows[n]) - 1 for n in batch], device=targets.device)
+        sizes = torch.tensor([len(rows[n]) - 1 for n in batch], dtype=torch.int64, device=targets.device)
         text = torch.repeat_interleave(sizes)
         sums = [each.new_zeros(len(batch)).index_add_(0, text, each).tolist() for each in (*losses, divergence)]
         for n, size, before, after, moved in zip(batch, sizes.tolist(), *sums, strict=True):

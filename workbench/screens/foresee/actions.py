@@ -15,6 +15,7 @@ from kgmet.editing.session import Edited
 from kgmet.forecast.check import check_forecast
 from kgmet.forecast.index import FactIndex
 from kgmet.forecast.near import Linked, near_facts_on_disk, near_index
+from kgmet.graph.store import TripleStore
 from kgmet.inspect.settings import settings_of
 from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
@@ -46,6 +47,7 @@ class Question:
     layers: tuple[int, ...]
     n_fact: int
     made_from: str
+    graph: TripleStore
     entry: StackEntry | None = None
     earlier: tuple[EditPatch, ...] = ()
 
@@ -59,7 +61,7 @@ class Question:
     def on_disk(self, resident: Resident) -> int:
         """Return how many of its facts are already measured."""
         return near_facts_on_disk(
-            resident.lm, store(), catalogue(), self.layers, edits=_linked(self.contexts), limit=self.n_fact
+            resident.lm, self.graph, catalogue(), self.layers, edits=_linked(self.contexts), limit=self.n_fact
         )
 
 
@@ -91,6 +93,7 @@ def question_of(state: WorkbenchState, resident: Resident, chosen: str, n_fact: 
             layers=state.config.write.layers,
             n_fact=n_fact,
             made_from=made_from,
+            graph=store(),
             earlier=tuple(state.live_patches(lm)),
         )
     entry = state.entry(chosen)
@@ -105,6 +108,7 @@ def _question_of_entry(state: WorkbenchState, resident: Resident, entry: StackEn
         layers=tuple(update.layer for update in entry.patch.updates),
         n_fact=n_fact,
         made_from=_entry_fingerprint(state, resident, entry, n_fact),
+        graph=store(),
         entry=entry,
         earlier=tuple(state.live_patches(resident.lm, before=entry.id)),
     )
@@ -237,7 +241,7 @@ def _current(result: Result | None, made_from: str) -> Foreseen | None:
 def _index(resident: Resident, question: Question, progress: Progress) -> FactIndex:
     return near_index(
         resident.lm,
-        store(),
+        question.graph,
         catalogue(),
         question.layers,
         edits=_linked(question.contexts),

@@ -76,6 +76,10 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         help="Half are of the edit's relation; the others are about its entities, of its consequences' relations, "
         "or of any other relation. Only facts that the model answers right are used.",
     )
+    if not chosen and state.draft.is_incomplete:
+        st.info("The fact on the Edit page is not complete: subject, prompt and new object are needed.")
+        panels.page_link("edit", "Go to Edit", icon="edit")
+        return None
     try:
         return foresee_actions.question_of(state, resident, chosen or "", n_fact or NEAR_FACTS)
     except KgmetError as error:

@@ -45,6 +45,8 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
         edit = foreseen.edits[0]
         st.subheader(wording.safe(f"{edit.prompt} → {edit.new_object}"), anchor=False)
         st.markdown(view.headline(foreseen))
+        if foreseen.is_priced:
+            st.caption(f":material/shield: {view.priced_note(foreseen)}")
         protected = None if is_stale else foresee_actions.protected_of(state, question)
         checked = None if is_stale else _checked(state, question)
         _forecast(state, question, foreseen, protected, checked, is_stale=is_stale)
@@ -87,11 +89,12 @@ def _forecast(
             st.caption("Tick what must not move; then protect it below. ▼ loses, ▲ gains, in nats of log p(answer).")
         else:
             st.caption("▼ loses, ▲ gains, in nats of log p(answer).")
-        for item in items:
-            line = view.fact_line(
-                item, labels.get(item.fact.prompt.relation, ""), measured=measured.get(item.fact.prompt.id)
-            )
-            _line(state, question, item, line, can_tick=can_tick)
+        with st.container(key="foresee-facts"):
+            for item in items:
+                line = view.fact_line(
+                    item, labels.get(item.fact.prompt.relation, ""), measured=measured.get(item.fact.prompt.id)
+                )
+                _line(state, question, item, line, can_tick=can_tick)
         if not items:
             st.caption("None.")
         if len(foreseen.forecasts) > _FEW:
@@ -148,7 +151,7 @@ def _protect(
         )
         _tick_button(state, question, "Tick none", [], key="foresee-tick-none")
         if st.button(
-            f"Forecast with {len(ticked)} protected",
+            f"Forecast with {len(ticked)} protected" if ticked else "Forecast with ticked ones protected",
             icon=":material/shield:",
             disabled=not ticked or not editor.can_price or protected is not None,
             key="foresee-protect",

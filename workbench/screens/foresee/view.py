@@ -15,7 +15,7 @@ __all__ = [
     *("ALL", "GAIN", "LOSE", "SIZES", "WAYS"),
     *("READ_CHECK", "READ_FACTS", "READ_MEASURED", "READ_PROTECTED", "READ_RELATIONS"),
     *("alt", "check_alt", "check_sentence", "chosen_ways", "earlier_note", "estimate", "fact_line", "full_table"),
-    *("headline", "protected_table", "span", "time_left"),
+    *("headline", "priced_note", "protected_table", "span", "time_left"),
 ]
 
 LOSS = 0.5
@@ -58,9 +58,10 @@ def estimate(n_fact: int, on_disk: int, seconds: float, *, n_bytes: int, is_cpu:
     if left <= 0:
         return f"All {n_fact} facts are measured already and on disk; what is left takes seconds."
     there = f" {on_disk} of them are on disk already." if on_disk else ""
+    rest = f"the other {left}" if on_disk else "them"
     took = f"about {_rounded(seconds)} on one CPU thread" if is_cpu else "seconds to a minute on this device"
     return (
-        f"{n_fact} known facts, those near the edit first.{there} Asking and measuring the other {left} takes {took}, "
+        f"{n_fact} known facts, those near the edit first.{there} Asking and measuring {rest} takes {took}, "
         f"once for this model: they are kept on disk (at most {n_bytes / 1e6:.0f} MB), also if you stop half-way."
     )
 
@@ -84,8 +85,8 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
     about = f" · {wording.safe(relation)}" if relation else ""
     return (
         f"**{wording.safe(wording.short(item.fact.prompt.subject, 50))}**{about}: "
-        f"{wording.safe(wording.short(item.fact.answer, 40))} {_percent(item.before)} → {_percent(item.after)} "
-        f"{arrow} {wording.safe(f'{item.change:+.2f}')}"
+        f"{wording.safe(wording.short(item.fact.answer, 40))}, {_percent(item.before)} → {_percent(item.after)} "
+        f"{arrow}\u00a0{wording.safe(f'{item.change:+.2f}'.replace('-', '−'))}"
         + ("" if measured is None else f"; measured {_percent(measured)}")
     )
 
@@ -99,6 +100,16 @@ def headline(foreseen: Foreseen) -> str:
     return (
         f"{many} (less than 61 % of the answer's probability remains). "
         f"Mean change, either way: {wording.safe(f'{foreseen.mean_change():.3f}')} nats."
+    )
+
+
+def priced_note(foreseen: Foreseen) -> str:
+    """What it means that the write had a price on known facts."""
+    n = len(foreseen.protected)
+    which = f"on moving {n} of these facts" if n else "on moving known facts"
+    return (
+        f"This edit was written with a price {which}, by this very forecast: theirs is near 0 by construction. What is "
+        "left is what a linear forecast does not see."
     )
 
 

@@ -21,7 +21,7 @@ def foreseen() -> Foreseen:
 
 def test_a_line_says_subject_relation_answer_now_forecast_and_direction() -> None:
     assert view.fact_line(ITEMS[0], "located in city") == (
-        "**Prado** · located in city: Rome 80\u00a0% → 12\u00a0% ▼ \\-1\\.90"
+        "**Prado** · located in city: Rome, 80\u00a0% → 12\u00a0% ▼\u00a0−1\\.90"
     )
     assert "▲" in view.fact_line(ITEMS[1], "capital")
     assert view.fact_line(ITEMS[0], "", measured=0.5).endswith("; measured 50\u00a0%")
@@ -49,7 +49,7 @@ def test_the_headline_counts_what_is_lost_and_says_of_how_many() -> None:
 
 def test_the_estimate_says_what_is_left_how_long_and_where_it_is_kept() -> None:
     said = view.estimate(120, 0, 43.2, n_bytes=24_000_000, is_cpu=True)
-    assert "about 45 s on one CPU thread" in said and "24 MB" in said
+    assert "measuring them takes about 45 s on one CPU thread" in said and "24 MB" in said
     assert "20 of them are on disk already" in view.estimate(120, 20, 36, n_bytes=1, is_cpu=True)
     assert "the other 100" in view.estimate(120, 20, 36, n_bytes=1, is_cpu=True)
     assert "4 minutes" in view.estimate(600, 0, 216, n_bytes=1, is_cpu=True)
