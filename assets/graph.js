@@ -86,8 +86,9 @@ export default function (component) {
   root.querySelector(".hint").textContent = data.hint;
   view.setAttribute("aria-label", data.about);
 
-  const open = (entity) => setTriggerValue("open", entity);
   const report = (entity) => { if (data.reports) setStateValue("node", entity); };
+  // What is opened is chosen, too.
+  const open = (entity) => { report(entity); setTriggerValue("open", entity); };
   let waiting = 0;
   const part = (event) => event.target.closest && event.target.closest(".spot, .link");
   view.onmouseover = (event) => lightPart(root, part(event) || chosenPart(root));
