@@ -18,7 +18,7 @@ from workbench.drawing.hop_line import HopLine, hop_line_html, hop_line_sentence
 from workbench.drawing.plain import bdi, shown
 from workbench.drawing.probe_story import ProbeStory, counts_html
 from workbench.drawing.tables import answer_side
-from workbench.wording import OUTCOMES, VERDICT_HELP, short
+from workbench.wording import VERDICT_HELP, short
 
 __all__ = ["Shared", "answer_rows", "handout_of", "parts"]
 
@@ -93,7 +93,7 @@ def _title(shared: Shared) -> Section:
     reasons = "".join(f"<li>{shown(reason.value)}</li>" for reason in verdict.reasons)
     linking = f"In the graph: {bdi(str(graph['linking']))}" if graph.get("linking") else "No graph took part."
     body = (
-        f'<p class="lead"><b>{shown(OUTCOMES[verdict.outcome.value])}</b> {bdi(verdict.headline)}</p>'
+        f'<p class="lead">{bdi(verdict.headline)}</p>'
         f"<p>{linking}</p>"
         + (f"<ul>{reasons}</ul>" if reasons else "")
         + f'<p class="quiet">Model {bdi(shared.model)}, editor {bdi(shared.report.editor)}</p>'
