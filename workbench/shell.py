@@ -25,11 +25,12 @@ PAGES = {
     ),
     "Check": (
         ("probe", "Probe", "quiz"),
+        ("chat", "Chat", "forum"),
         ("report_card", "Report card", "fact_check"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
     ),
-    "Keep": (("ledger", "Ledger", "history"),),
+    "Keep": (("ledger", "Ledger", "history"), ("share", "Share", "ios_share")),
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
 """Section → (script in `pages/`, title, icon). Missing scripts are not listed."""

@@ -373,14 +373,61 @@ def test_the_root_leads_to_the_edit_page_with_what_the_address_says(resident: Re
     assert (state.draft.subject, state.draft.new_object) == ("Germany", "Rome")
 
 
-def test_a_link_made_for_a_fact_leads_back_to_it(resident: Resident) -> None:
-    from urllib.parse import parse_qs, urlsplit
+def test_a_hostile_link_fills_what_it_may_says_the_rest_and_applies_nothing(resident: Resident) -> None:
+    state = state_of()
+    page = AppTest.from_file(str(ROOT / "pages" / "edit.py"), default_timeout=60)
+    page.session_state[SESSION_KEY] = state.session_id
+    page.query_params["subject"] = "<img src=x onerror=alert(1)>"
+    page.query_params["prompt"] = "x" * 100_000
+    page.query_params["new"] = "Ro\x07me"
+    page.query_params["relation"] = "P131"
+    page.query_params["session_id"] = "somebody-elses"
+    page.run()
+    assert not page.exception
+    assert (state.draft.subject, state.draft.relation) == ("<img src=x onerror=alert(1)>", "P131")
+    assert (state.draft.prompt, state.draft.new_object) == ("", "")
+    said = words(page)
+    assert "100,000 characters" in said and "control characters" in said
+    assert not state.stack and state.job() is None
 
-    from workbench.screens.edit.form import link_to
 
-    draft = FactDraft(subject="A & B = C?", prompt="{} is #1 in", new_object="東京")
-    query = parse_qs(urlsplit(link_to(draft)).query)
-    assert query == {"subject": [draft.subject], "prompt": [draft.prompt], "new": [draft.new_object]}
+def test_chat_asks_all_three_with_one_seed(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    page = shown("chat", state)
+    assert "earlier ones are not part of it" in words(page)
+    page.chat_input(key="chat-text").set_value("Where is <b>it</b>?").run()
+    assert wait_for(state.job("chat").id).error == ""  # type: ignore[union-attr]
+    page.run()
+    assert not page.exception
+    (exchange,) = state.result("chat").value  # type: ignore[union-attr]
+    assert exchange.edits == ("The Eiffel Tower → Tokyo",)
+    assert exchange.told.sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
+    drawn = "".join(str(item.proto.body) for item in page.get("html"))
+    assert drawn.count('class="kg-side"') == 3 and "<b>it" not in drawn
+    next(button for button in page.button if button.label == "Begin anew").click().run()
+    assert state.result("chat").value == ()  # type: ignore[union-attr]
+
+
+def test_without_an_edit_chat_says_that_both_are_the_same(resident: Resident) -> None:
+    page = shown("chat", state_of())
+    assert not page.exception
+    assert "both models are the same" in words(page)
+
+
+def test_share_says_what_is_in_the_file_and_what_is_not_yet(resident: Resident) -> None:
+    state = edited(state_of(), resident)
+    page = shown("share", state)
+    assert not page.exception
+    said = words(page)
+    assert "the edit, the answers before and after" in said and "hop by hop" in said and "not yet" in said
+    assert any("subject=The+Eiffel+Tower" in str(item.value) for item in page.code)
+    assert state.session_id not in said + "".join(str(item.value) for item in page.code)
+
+
+def test_share_has_nothing_to_share_without_an_edit(resident: Resident) -> None:
+    page = shown("share", state_of())
+    assert not page.exception
+    assert "No edit yet" in words(page)
 
 
 def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resident) -> None:

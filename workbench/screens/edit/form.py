@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
@@ -13,18 +11,19 @@ from kgmet.graph.wording.sentence import EXAMPLE, read_sentence
 from workbench import wording
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import actions, result_panels
+from workbench.shared.fact_link import link_to, read_link
 from workbench.shared.panels import follow, message
 from workbench.state.session import WorkbenchState, retyped
 from workbench.state.values import FactDraft
 
-__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button", "link_to"]
+__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button"]
 
 FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
 )
 """The first-time user's one-click edit."""
 _FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
-_SENTENCE, _SAID, _ASKED = "sentence", "sentence-said", "apply-asked"
+_SENTENCE, _SAID, _ASKED, _LINKED = "sentence", "sentence-said", "apply-asked", "fact-linked"
 
 
 def fact_form(state: WorkbenchState, resident: Resident) -> None:
@@ -178,15 +177,8 @@ def _ask_again(state: WorkbenchState, resident: Resident) -> None:
 def link_button(state: WorkbenchState) -> None:
     """Show the link that fills this form, in a popover."""
     with st.popover("Link", icon=":material/link:", type="tertiary", help="Link to this fact"):
-        st.code(link_to(state.draft), language=None, wrap_lines=True)
+        st.code(link_to(st.context.url or "", state.draft), language=None, wrap_lines=True)
         st.caption("Opens this page with the form filled in; it applies nothing.")
-
-
-def link_to(draft: FactDraft) -> str:
-    """Return the server-relative link that fills the form with a fact."""
-    names = {"subject": draft.subject, "prompt": draft.prompt, "new": draft.new_object, "old": draft.old_object}
-    base = (st.context.url or "").split("?")[0]
-    return f"{base}?{urlencode({name: text for name, text in names.items() if text})}"
 
 
 def fill(state: WorkbenchState, edit: FactEdit) -> None:
@@ -199,9 +191,11 @@ def fill(state: WorkbenchState, edit: FactEdit) -> None:
 
 
 def _from_address(state: WorkbenchState) -> None:
-    """Fill the form once from a link with ``?subject=…&prompt=…&new=…``."""
-    names = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object"}
-    given = {field: st.query_params[name] for name, field in names.items() if name in st.query_params}
-    if given and not st.session_state.get("fact-linked"):
-        st.session_state["fact-linked"] = True
-        state.set_draft(retyped(FactDraft(), **given))
+    """Fill the form once from a link with ``?subject=…&prompt=…&new=…``; apply nothing."""
+    if st.session_state.get(_LINKED) or not st.query_params:
+        return
+    st.session_state[_LINKED] = True
+    found = read_link(st.query_params)
+    st.session_state[_SAID] = " ".join(found.refused) or None
+    if found.draft is not None:
+        state.set_draft(found.draft)

@@ -21,9 +21,12 @@ from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached
+from workbench.drawing.probe_story import RESULT
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.screens.probe.tables import probe_story
 from workbench.screens.probe.values import Chain, ProbeRun
+from workbench.shared.inspect_actions import seen_from
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -100,6 +103,7 @@ def probe(
     lm = resident.lm
     earlier = state.live_patches(lm, before=entry.id)
     made_from = probe_fingerprint(state, lm, entry, prompts, decoding, told=told)
+    seen = seen_from(state, resident, entry)
     hops = list(dict.fromkeys(question for chain in chains for question in chain.questions))
 
     def work(progress: Progress) -> None:
@@ -119,6 +123,7 @@ def probe(
             seconds=time.perf_counter() - begin,
         )
         state.keep("probe", run, made_from=made_from)
+        state.keep(RESULT, probe_story(run), made_from=seen)
 
     return jobs.start("probe", work, state.session_id, title=f"Probe {entry.name}")
 

@@ -12,13 +12,18 @@ from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.question import Form, QuestionKind
-from kgmet.measure.verdict import Verdict, judged_text
+from kgmet.measure.verdict import judged_text
+from workbench.drawing.answer_files import answer_markdown, answer_values
 from workbench.drawing.answers import AnswerRow
 from workbench.drawing.hop_line import HopLine, Station, mark_of
+from workbench.drawing.probe_story import KindCount, ProbeStory
 from workbench.screens.probe.values import Chain, ProbeRun
-from workbench.wording import safe, short
+from workbench.wording import short
 
-__all__ = ["KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "probe_markdown", "summary_frame"]
+__all__ = [
+    *("KINDS", "answer_rows", "hop_line", "probe_frame", "probe_json", "probe_markdown", "probe_story"),
+    "summary_frame",
+]
 
 KINDS = {
     QuestionKind.MULTI_HOP: (
@@ -64,6 +69,23 @@ def hop_line(run: ProbeRun, chain: Chain) -> HopLine | None:
         stations=tuple(stations),
         whole=None if whole is None else _station(whole, relation="", is_known=knew),
     )
+
+
+def probe_story(run: ProbeRun) -> ProbeStory:
+    """What of the run is told on."""
+    told = {} if run.told_comparison is None else {item.kind: item for item in run.told_comparison.summaries()}
+    counts = [
+        KindCount(
+            kind=KINDS[item.kind][0],
+            n=item.n,
+            before=item.says_before,
+            after=item.says_after,
+            told=told[item.kind].says_after if told else None,
+        )
+        for item in sorted(run.comparison.summaries(), key=lambda one: list(KINDS).index(one.kind))
+    ]
+    lines = (hop_line(run, chain) for chain in run.chains)
+    return ProbeStory(lines=tuple(line for line in lines if line is not None), counts=tuple(counts))
 
 
 def _station(pair: AnswerPair, *, relation: str, is_known: bool) -> Station:
@@ -117,49 +139,11 @@ def probe_frame(run: ProbeRun) -> pd.DataFrame:
     """Return all results of a run as plain values: one row per prompt, then one per hop of a chain."""
     told: Sequence[Answer | None] = [None] * len(run.comparison.pairs) if run.told is None else run.told.answers
     rows = [
-        {"kind": pair.after.question.kind.value, **_values(pair), "KL nats": divergence, **_told_values(pair, answer)}
+        {**answer_values(AnswerRow(pair=pair, told=answer)), "KL nats": divergence}
         for pair, answer, divergence in zip(run.comparison.pairs, told, run.divergence, strict=True)
     ]
-    rows += [{"kind": "hop", **_values(pair)} for pair in run.hops.pairs]
+    rows += [{**answer_values(AnswerRow(pair=pair)), "kind": "hop"} for pair in run.hops.pairs]
     return pd.DataFrame(rows)
-
-
-def _values(pair: AnswerPair) -> dict[str, object]:
-    prompt = pair.after.question
-    row: dict[str, object] = {
-        "prompt": prompt.text,
-        "expected": prompt.expected,
-        "rejected": prompt.rejected,
-        "path": prompt.path,
-        "answer before": pair.before.said,
-        "answer after": pair.after.said,
-    }
-    for side, result in (("before", pair.before), ("after", pair.after)):
-        row |= _scores(side, result)
-    return row | {
-        "form": pair.after.form.value,
-        "verdict before": _verdict(pair.before.verdict),
-        "verdict after": _verdict(pair.verdict),
-    }
-
-
-def _told_values(pair: AnswerPair, answer: Answer | None) -> dict[str, object]:
-    if answer is None:
-        return {}
-    judged = AnswerPair(before=pair.before, after=answer)
-    return {"answer told": answer.said, **_scores("told", answer), "verdict told": _verdict(judged.verdict)}
-
-
-def _scores(side: str, answer: Answer) -> dict[str, object]:
-    return {
-        f"p expected {side}": answer.p_expected,
-        f"p rejected {side}": answer.p_rejected,
-        f"rank {side}": None if answer.expected is None else answer.expected.rank,
-    }
-
-
-def _verdict(verdict: Verdict | None) -> str | None:
-    return None if verdict is None else verdict.value
 
 
 def probe_json(run: ProbeRun) -> str:
@@ -178,25 +162,4 @@ def probe_json(run: ProbeRun) -> str:
 
 def probe_markdown(run: ProbeRun) -> str:
     """Return the results as a Markdown table with escaped texts."""
-    frame = probe_frame(run)
-    columns = [
-        "kind",
-        "prompt",
-        "answer before",
-        "answer after",
-        *(["answer told"] if run.told is not None else []),
-        "p expected before",
-        "p expected after",
-        "verdict after",
-        *(["verdict told"] if run.told is not None else []),
-    ]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for _, row in frame[columns].iterrows():
-        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else safe(str(value))
+    return answer_markdown(probe_frame(run))

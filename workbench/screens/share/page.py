@@ -1,0 +1,138 @@
+"""Share: one result as one file that needs nothing else, as a talk, as tables, and as a link to its fact."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pandas as pd
+import streamlit as st
+
+from kgmet.base.errors import KgmetError
+from kgmet.fact import FactEdit
+from workbench import wording
+from workbench.drawing.answer_files import answer_markdown, answer_values
+from workbench.drawing.graph_layout import place
+from workbench.drawing.graph_story import tell
+from workbench.drawing.graph_svg import story_svg
+from workbench.drawing.handout import handout_html
+from workbench.drawing.probe_story import RESULT
+from workbench.running.resources import Resident
+from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
+from workbench.shared import actions, inspect_actions, panels
+from workbench.shared.fact_link import link_to
+from workbench.shared.told import told_of
+from workbench.state import session
+from workbench.state.session import WorkbenchState
+from workbench.state.values import FactDraft, StackEntry
+
+__all__ = ["show"]
+
+
+def show() -> None:
+    """Draw the page."""
+    state = session.current()
+    panels.title("Share", "One result as one file: it opens anywhere without a server, and is its own talk.")
+    resident = panels.require_model()
+    panels.require_stack(state)
+    entry = panels.choose_entry(state)
+    if entry.report is None or entry.edit is None:
+        st.info("This edit was imported; nothing was measured when it was made.", icon=":material/info:")
+        return
+    shared = _shared(state, resident, entry, entry.edit)
+    page = handout_html(handout_of(shared))
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        _file(page, shared)
+        _tables(shared)
+        _link(shared)
+    with right:
+        st.caption("The file, as it opens in a browser. Present fills the screen; the arrow keys turn the pages.")
+        st.iframe(page, height=720, alt="Preview of the file")
+
+
+def _file(page: str, shared: Shared) -> None:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", shared.sentence).strip("-")[:60] or "edit"
+    st.download_button(
+        f"HTML, {len(page.encode()) / 1000:.0f} kB",
+        page,
+        f"{name}.html",
+        "text/html",
+        type="primary",
+        icon=":material/download:",
+        on_click="ignore",
+        key="get-html",
+    )
+    st.caption("Opened with ?present after its name, the file starts as a talk.")
+    st.markdown("**In it**")
+    for what, is_there in parts(shared).items():
+        icon = "check_circle" if is_there else "radio_button_unchecked"
+        st.markdown(f":material/{icon}: {wording.safe(what)}" + ("" if is_there else ": not yet"))
+
+
+def _tables(shared: Shared) -> None:
+    st.markdown("**The answers as a table**")
+    frame = pd.DataFrame([answer_values(row) for row in answer_rows(shared)])
+    report = json.dumps(shared.report.to_json(), ensure_ascii=False, indent=1)
+    with st.container(horizontal=True):
+        for name, data, mime in (
+            ("CSV", frame.to_csv(index=False), "text/csv"),
+            ("JSON", report, "application/json"),
+            ("MD", answer_markdown(frame), "text/markdown"),
+        ):
+            file = f"answers.{name.lower()}"
+            icon = ":material/download:"
+            st.download_button(name, data, file, mime, icon=icon, on_click="ignore", key=f"get-answers-{name}")
+
+
+def _link(shared: Shared) -> None:
+    st.markdown("**A link to the fact**")
+    st.code(shared.link, language=None, wrap_lines=True)
+    st.caption("It fills the form of the Edit page, and nothing is applied by opening it. Your session is not in it.")
+
+
+def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: FactEdit) -> Shared:
+    assert entry.report is not None
+    lm = resident.lm
+    told = told_of(state, lm, entry)
+    story = state.result(RESULT)
+    if story is not None and story.is_stale(inspect_actions.seen_from(state, resident, entry)):
+        story = None
+    shift = state.result("shift")
+    if shift is not None and shift.is_stale(inspect_actions.seen_from(state, resident, entry, edit.id)):
+        shift = None
+    return Shared(
+        report=entry.report,
+        model=lm.name,
+        told=None if told is None else told.told,
+        telling="" if told is None else told.telling.value,
+        graph=_graph(state, entry),
+        story=None if story is None else story.value,
+        trace=None if shift is None else shift.value[0],
+        layers=[update.layer for update in entry.patch.updates],
+        link=link_to(_edit_page(st.context.url or ""), _draft(edit)),
+        footer=f"{wording.APP_TITLE} · {edit.prompt} → {edit.new_object}",
+    )
+
+
+def _edit_page(url: str) -> str:
+    return url.split("?")[0].rstrip("/").removesuffix("/share") + "/edit"
+
+
+def _draft(edit: FactEdit) -> FactDraft:
+    return FactDraft(
+        subject=edit.subject,
+        prompt=edit.template,
+        new_object=edit.new_object,
+        old_object=edit.old_object or "",
+        relation=edit.relation,
+    )
+
+
+def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:
+    """Return the picture of the graph; ``None`` where there is none."""
+    try:
+        context = actions.context_of(entry, state.config)
+    except KgmetError:
+        return None
+    return story_svg(place(tell(context))) if context.has_graph else None
