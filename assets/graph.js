@@ -82,7 +82,10 @@ export default function (component) {
   const root = parentElement.querySelector(".kg-story");
   const view = root.querySelector(".view");
   draw(root, data);
-  choose(root, data.chosen, root.at);
+  // The page says what is chosen one run after a click; until it says something new, the click counts.
+  const isNews = root.told !== data.chosen;
+  root.told = data.chosen;
+  choose(root, isNews ? data.chosen : root.chosen, root.at);
   root.querySelector(".hint").textContent = data.hint;
   view.setAttribute("aria-label", data.about);
 

@@ -48,7 +48,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
     expect(page.locator(".stMarkdownBadge", has_text="1 edit live")).to_be_visible()
-    expect(page.locator(".kg-table .kg-chip.good").nth(2)).to_be_visible()
+    expect(page.locator(".kg-answers .kg-chip.good").nth(2)).to_be_visible()
 
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_text("bit for bit")).to_be_visible(timeout=PATIENCE)
@@ -79,7 +79,7 @@ def look_at_the_graph(person: Watched) -> None:
     for kind in ("PNG", "SVG", "HTML"):
         with page.expect_download() as taken:
             page.get_by_role("button", name=kind, exact=True).click()
-        assert taken.value.suggested_filename == f"the-eiffel-tower-tokyo.{kind.casefold()}"
+        assert taken.value.suggested_filename == f"eiffel-tower-tokyo.{kind.casefold()}"
     a_path_lights_up(page)
     spot(page, "Japan").dblclick()
     page.get_by_role("button", name="Close what was opened").wait_for(timeout=60_000)
