@@ -121,10 +121,10 @@ class Rows:
                 if self._file is not None:
                     self._file.write_text(json.dumps(self._known, indent=1, ensure_ascii=False), encoding="utf-8")
             found[name] = Row.from_json({key: value for key, value in known[name].items() if key != "made_with"})
-            print(_line(name, found[name]), file=sys.stderr, flush=True)
+            print(line_of(name, found[name]), file=sys.stderr, flush=True)
         print(f"\n{title}.")
         print("Preferred / first answer, % (95 % interval of preferred, n).\n")
-        print(_table(found, last), flush=True)
+        print(table_of(found, last), flush=True)
 
 
 def alone(lm: LoadedLM, runner: Runner, cases: Sequence[Case]) -> Callable[[Editor | None], Row]:
@@ -177,11 +177,11 @@ def _counts(shares: dict[str, Share]) -> dict[str, Counts]:
     return {kind: share.counts for kind, share in shares.items()}
 
 
-def _line(name: str, row: Row) -> str:
+def line_of(name: str, row: Row) -> str:
     return name + ": " + ", ".join(f"{kind} {interval_text(row.columns.get(kind))}" for kind in COLUMNS)
 
 
-def _table(found: dict[str, Row], last: str) -> Table:
+def table_of(found: dict[str, Row], last: str) -> Table:
     timed = any(not math.isnan(row.seconds) for row in found.values())
     seconds = ["s / edit"] if timed else []
     table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences", last, *seconds])

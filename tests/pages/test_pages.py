@@ -404,7 +404,7 @@ def test_chat_asks_all_three_with_one_seed(resident: Resident) -> None:
     assert exchange.told.sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
     drawn = "".join(str(item.proto.body) for item in page.get("html"))
     assert drawn.count('class="kg-side"') == 3 and "<b>it" not in drawn
-    next(button for button in page.button if button.label == "Begin anew").click().run()
+    next(button for button in page.button if button.label == "Begin again").click().run()
     assert state.result("chat").value == ()  # type: ignore[union-attr]
 
 

@@ -34,7 +34,7 @@ def exchanges(state: WorkbenchState) -> tuple[Exchange, ...]:
 
 
 def forget(state: WorkbenchState) -> None:
-    """Begin anew."""
+    """Forget the conversation."""
     state.keep(KIND, (), made_from=KIND)
 
 

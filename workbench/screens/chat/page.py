@@ -95,4 +95,4 @@ def _exchanges(state: WorkbenchState) -> None:
                 on_click="ignore",
                 key=f"get-chat-{name}",
             )
-        st.button("Begin anew", on_click=chat_actions.forget, args=(state,), icon=":material/delete_sweep:")
+        st.button("Begin again", on_click=chat_actions.forget, args=(state,), icon=":material/delete_sweep:")

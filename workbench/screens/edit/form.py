@@ -42,6 +42,7 @@ def fact_form(state: WorkbenchState, resident: Resident) -> None:
 
 def _first_edit(state: WorkbenchState, resident: Resident) -> None:
     def begin() -> None:
+        state.close_guide()
         fill(state, FIRST)
         st.session_state["apply-said"] = actions.apply(state, resident)
 
@@ -157,6 +158,7 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
 
 def _apply(state: WorkbenchState, resident: Resident) -> None:
     st.session_state["undo-shown"] = False
+    state.close_guide()
     message(actions.apply(state, resident), kind="warning")
 
 
