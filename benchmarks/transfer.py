@@ -4,7 +4,8 @@
         [--threads 2]
 
 Prints one table: edits one at a time, each editor first with its own settings, then with those of
-`kgmet.editing.defaults.default_settings` for the model. All cases are edited, whether the model knows the old fact or not.
+`kgmet.editing.defaults.default_settings` for the model. Every case is edited, also where the model does not know the old
+fact.
 """
 
 from __future__ import annotations
