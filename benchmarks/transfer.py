@@ -4,8 +4,8 @@
         [--threads 2]
 
 Prints one table: edits one at a time, each editor first with its own settings, then with those of
-`kgmet.editing.defaults.default_settings` for the model. Every case is edited, also where the model does not know the old
-fact.
+`kgmet.editing.defaults.default_settings` for the model. Every case is edited, also one whose old fact the model does not
+know.
 """
 
 from __future__ import annotations
