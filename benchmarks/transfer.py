@@ -4,8 +4,7 @@
         [--threads 2]
 
 Prints one table: edits one at a time, each editor first with its own settings, then with those of
-`kgmet.editing.defaults.default_settings` for the model. Every case is edited, also one whose old fact the model does not
-know.
+`kgmet.editing.defaults.default_settings` for the model. All cases are edited, known to the model or not.
 """
 
 from __future__ import annotations
