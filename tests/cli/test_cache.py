@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from kgmet.__main__ import main
 from kgmet.base.kept import KINDS
+from tests.package.installed import ROOT
 
 
 @pytest.fixture
@@ -46,10 +48,10 @@ def test_only_what_was_asked_for_is_cleared(cache: Path, capsys: pytest.CaptureF
 
 def test_a_users_work_is_never_cleared(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     left = listed(capsys, "--clear", "all")
-    assert {name for name, size in left.items() if size != (0, 0)} == {"sessions", "runs", "exports"}
-    for name in ("sessions", "runs", "exports", "../outside", "."):
+    assert {name for name, size in left.items() if size != (0, 0)} == {"profiles", "sessions", "runs", "exports"}
+    for name in ("profiles", "sessions", "runs", "exports", "../outside", "."):
         assert main(["cache", "--clear", name]) == 2
-        assert "Choose one of: models, moments, forecast, sparql" in capsys.readouterr().err
+        assert "Choose one of: models, moments, forecast, sparql, calibrate" in capsys.readouterr().err
     assert listed(capsys)["sessions"] == (1, 5)
 
 
@@ -60,3 +62,9 @@ def test_no_link_is_followed(cache: Path, tmp_path: Path, capsys: pytest.Capture
     listed(capsys, "--clear", "moments")
     assert (tmp_path / "mine" / "thesis").read_text() == "years"
     assert not (cache / "moments" / "link").exists()
+
+
+def test_every_folder_the_code_uses_is_listed() -> None:
+    files = [path for name in ("kgmet", "workbench") for path in (ROOT / name).rglob("*.py")]
+    used = {name for path in files for name in re.findall(r'cache_dir\(\) / "(\w+)"', path.read_text(encoding="utf-8"))}
+    assert {"moments", "sessions"} <= used <= {kind.name for kind in KINDS}
