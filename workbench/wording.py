@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -160,9 +161,17 @@ def short(text: str, longest: int = 60) -> str:
 _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[]()#+-.!|~<>$:&"})
 
 
+_LINKED = re.compile(r"(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+"""Where a bare address would become a link, whatever is escaped."""
+WORD_JOINER = "\u2060"
+
+
 def safe(text: str) -> str:
-    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list."""
-    return " ".join(text.split()).translate(_SPECIAL)
+    """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list.
+
+    An invisible word joiner keeps a bare address from becoming a link.
+    """
+    return _LINKED.sub(WORD_JOINER, " ".join(text.split())).translate(_SPECIAL)
 
 
 def kept_aside(folder: Path | None) -> str:

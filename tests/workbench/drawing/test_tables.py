@@ -51,8 +51,18 @@ def test_html_tables_escape_every_label() -> None:
 )
 def test_safe_text_holds_no_live_markdown(text: str) -> None:
     made = wording.safe(text)
-    assert re.sub(r"\\(.)", r"\1", made) == " ".join(text.split())
+    assert re.sub(r"\\(.)", r"\1", made).replace(wording.WORD_JOINER, "") == " ".join(text.split())
     assert not re.search(r"(?<!\\)[*_`\[\]<>$#:!|~]", made)
+
+
+@pytest.mark.parametrize(
+    "text", ["see http://a.example", "HTTPS://a.example/x", "www.a.example", "mail me@a.example now"]
+)
+def test_an_address_in_safe_text_is_no_link(text: str) -> None:
+    """Markdown links bare addresses by these patterns after it has taken escapes away."""
+    shown = re.sub(r"\\(.)", r"\1", wording.safe(text))
+    assert not re.search(r"(https?://|www(?=\.))[-.\w]*|[-.\w+]+@[-\w]+(\.[-\w]+)+", shown, re.IGNORECASE)
+    assert shown.replace(wording.WORD_JOINER, "") == text
 
 
 def test_small_probabilities_are_not_rounded_to_nothing() -> None:
