@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ __all__ = [
     "StderrProgress",
     "add_graph_options",
     "add_model_options",
-    "check_new_patch",
     "load_model",
     "open_store",
     "positive",
@@ -61,24 +59,6 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
     return int(text)
-
-
-def check_new_patch(folder: Path) -> None:
-    """Check that a patch can be saved in a folder, before it is made.
-
-    Raises:
-        ArtifactError: if the path is a file or cannot be written.
-    """
-    from kgmet.base.errors import ArtifactError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ArtifactError(
-            f"A patch cannot be saved in {folder}: {error.strerror or error}. Give --save another folder."
-        ) from error
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

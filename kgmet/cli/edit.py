@@ -10,7 +10,6 @@ from kgmet.cli.common import (
     StderrProgress,
     add_graph_options,
     add_model_options,
-    check_new_patch,
     load_model,
     open_store,
     print_json,
@@ -45,12 +44,13 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make the edit and print its report."""
     import kgmet
+    from kgmet.base.cache import check_writable
     from kgmet.editing.profile import load_profile
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.wording.choose_relation import relation_named
 
     if options.save:
-        check_new_patch(options.save)
+        check_writable(options.save, advice="Give --save another folder.")
     graph, progress = open_store(options), StderrProgress()
     named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
     fact = kgmet.FactEdit.from_prompt(
@@ -64,8 +64,6 @@ def run(options: argparse.Namespace) -> int:
     if options.config:
         kgmet.load_config(options.config, base=editor.config)  # what is wrong with it is said before a model is loaded
     profile = load_profile(options.profile) if options.profile else None
-    if options.save:
-        check_new_patch(options.save)
     lm = load_model(options, progress)
     session = kgmet.EditSession(lm, editor=editor, profile=profile, graph=graph)
     if options.config:
