@@ -21,7 +21,7 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.base.files import read_json
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
-from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.run.tracing import recorded
 from kgmet.lm.say.continue_texts import encode_prompts
 
@@ -155,14 +155,18 @@ def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) ->
     total, n = 0.0, 0
     for begin in range(0, len(rows), batch_size):
         with torch.no_grad():
-            ids, mask = left_padded(rows[begin : begin + batch_size], device=lm.device)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            states = base_states(lm, ids, attention_mask=mask, position_ids=positions, use_cache=False)
-            counted = (mask[:, :-1] * mask[:, 1:]).bool()
-            table = lm.vocabulary_logits(states[:, :-1][counted]).log_softmax(-1)
-            total -= float(table.gather(1, ids[:, 1:][counted][:, None]).double().sum())
-            n += int(counted.sum())
+            table, targets = next_token_table(lm, rows[begin : begin + batch_size])
+            total -= float(table.gather(1, targets[:, None]).double().sum())
+            n += len(targets)
     return math.exp(min(total / n, 700.0)), n
+
+
+def next_token_table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens (n_token,)."""
+    ids, mask = left_padded(rows, device=lm.device)
+    states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
+    counted = (mask[:, :-1] * mask[:, 1:]).bool()
+    return lm.vocabulary_logits(states[:, :-1][counted]).log_softmax(-1), ids[:, 1:][counted]
 
 
 def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
@@ -170,7 +174,7 @@ def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
     rows = [list(row) for row in lm.tokenizer(list(prompts))["input_ids"]]
     with torch.no_grad(), recorded(list(lm.layers)) as seen:
         ids, mask = left_padded(rows, device=lm.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        positions = token_positions(mask)
         lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)
     return torch.stack([layer[:, -1].float().cpu() for layer in seen if layer is not None])
 

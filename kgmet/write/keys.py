@@ -13,7 +13,7 @@ from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import exact_device, write_device
 from kgmet.lm.run.spans import Phrase, locate_all
-from kgmet.lm.run.suffixes import left_padded, replayable, trees_fit
+from kgmet.lm.run.suffixes import left_padded, replayable, token_positions, trees_fit
 from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
 from kgmet.lm.run.tracing import hidden_of, recorded, recorded_calls, stopped_after
 
@@ -173,6 +173,6 @@ def _padded(
     """Yield a few texts at a time, padded on the left."""
     for begin in range(0, len(texts), _BATCH):
         ids, mask = left_padded(texts[begin : begin + _BATCH], device=lm.device)
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": token_positions(mask)}
         rows = torch.arange(len(ids), dtype=torch.long, device=lm.device)
         yield inputs, (rows, torch.full_like(rows, ids.shape[1] - 1))

@@ -35,7 +35,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
-from kgmet.lm.run.suffixes import left_padded
+from kgmet.lm.run.suffixes import left_padded, token_positions
 from kgmet.lm.run.tracing import recorded, stopped_after
 from kgmet.write.corpus import Corpus, bundled_corpus
 from kgmet.write.moment_sums import ADVICE, FORMAT, Checkpoint, Estimation, band_names, bands_of, from_bands
@@ -267,7 +267,7 @@ def _smaller(batch_size: int, progress: Progress, error: BaseException) -> int:
 def _keys_of(lm: LoadedLM, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Tensor]:
     """Return all keys of real tokens, (n_token, d_key) float32, by layer, each on its layer's device."""
     ids, mask = left_padded(rows, device=lm.device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = token_positions(mask)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     with torch.no_grad(), recorded(modules, inputs=True) as seen, stopped_after(lm, max(layers)):
         lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)

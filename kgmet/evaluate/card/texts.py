@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import torch
 
@@ -14,8 +13,8 @@ from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.value import Cell
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import encode_texts
-from kgmet.lm.run.suffixes import base_states, left_padded
-from kgmet.measure.general import bundled_passages
+from kgmet.measure.general import bundled_passages, next_token_table
+from kgmet.write.corpus import bundled_corpus
 
 __all__ = ["TextLoss", "chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
 
@@ -42,7 +41,7 @@ def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
     found: list[str] = []
     count = 0
     n_corpus = 0
-    for is_corpus, texts in ((False, bundled_passages()), (True, _corpus())):
+    for is_corpus, texts in ((False, bundled_passages()), (True, bundled_corpus().lines)):
         for text, row in zip(texts, encode_texts(lm, texts) if count < n_token else (), strict=False):
             if count >= n_token:
                 break
@@ -62,9 +61,11 @@ def text_losses(edited: EditedModel, texts: Sequence[str], *, batch_size: int = 
     found: dict[int, TextLoss] = {}
     for begin in range(0, len(order), batch_size):
         batch = order[begin : begin + batch_size]
-        old, targets = _table(edited.base, [rows[n] for n in batch])
-        with edited.attached():
-            new, _ = _table(edited.lm, [rows[n] for n in batch])
+        ids = [rows[n] for n in batch]
+        with torch.no_grad():
+            old, targets = next_token_table(edited.base, ids)
+            with edited.attached():
+                new, _ = next_token_table(edited.lm, ids)
         losses = [-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new)]
         divergence = (old.exp() * (old - new)).double().sum(-1)
         sizes = torch.tensor([len(rows[n]) - 1 for n in batch], dtype=torch.int64, device=targets.device)
@@ -108,18 +109,3 @@ def _mean_per_token(sums: Sequence[float], losses: Sequence[TextLoss]) -> tuple[
         return mean, 0.0, total
     spread = sum((one - mean * loss.n) ** 2 for one, loss in zip(sums, losses, strict=True))
     return mean, math.sqrt(k / (k - 1) * spread) / total, total
-
-
-def _table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens."""
-    with torch.no_grad():
-        ids, mask = left_padded([list(row) for row in rows], device=lm.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        states = base_states(lm, ids, attention_mask=mask, position_ids=positions, use_cache=False)
-        counted = (mask[:, :-1] * mask[:, 1:]).bool()
-        return lm.vocabulary_logits(states[:, :-1][counted]).log_softmax(-1), ids[:, 1:][counted]
-
-
-def _corpus() -> tuple[str, ...]:
-    text = (resources.files("kgmet.write") / "corpus.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if line)

@@ -28,6 +28,7 @@ __all__ = [
     "encode_suffixes",
     "frozen_past",
     "left_padded",
+    "token_positions",
     "replayable",
     "trees_fit",
 ]
@@ -164,7 +165,7 @@ def _encode_padded(lm: LoadedLM, rows: Sequence[Sequence[int]], starts: Sequence
     with torch.no_grad():
         cache = None
         if past_ids.shape[1]:
-            past_positions = (past_mask.cumsum(1) - 1).clamp(min=0)
+            past_positions = token_positions(past_mask)
             cache = lm.base(
                 past_ids, attention_mask=past_mask, position_ids=past_positions, use_cache=True
             ).past_key_values
@@ -215,6 +216,11 @@ def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple
             ids[number, width - len(row) :] = torch.tensor(row, dtype=torch.long)
             mask[number, width - len(row) :] = 1
     return ids.to(device), mask.to(device)
+
+
+def token_positions(mask: Tensor) -> Tensor:
+    """Return the position of each token in its own row (n_row, pos), given the mask of `left_padded`; padding has 0."""
+    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _right_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, tuple[int, ...]]:

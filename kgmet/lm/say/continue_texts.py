@@ -16,7 +16,7 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import encode_texts
-from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.say.score import end_tokens
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def encode_prompts(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor,
         shared = 0
     ids, mask = left_padded([row[shared:] for row in rows], device=lm.device)
     mask = torch.cat([mask.new_ones(len(rows), shared), mask], dim=1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+    positions = token_positions(mask)[:, shared:]
     states, cache = _run(lm, ids, mask, positions, cache)
     return states, mask, cache
 

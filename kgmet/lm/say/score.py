@@ -14,7 +14,7 @@ from torch import Tensor
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import ChatText, encode_texts, room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
-from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.say.sampling import Sampling
 
 __all__ = [
@@ -102,7 +102,7 @@ def next_logits(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
     spans = locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])
     with torch.no_grad():
         ids, mask = left_padded([span.input_ids for span in spans], device=lm.device)
-        states = base_states(lm, ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False)
+        states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
         return lm.vocabulary_logits(states[:, -1]).cpu()
 
 
@@ -182,7 +182,7 @@ def _target_logprobs(
         from kgmet.lm.run.tracing import recorded
 
         with recorded([lm.layers[-1]]) as seen:
-            output = lm.base(ids, attention_mask=mask, position_ids=_positions(mask), use_cache=needs_more)
+            output = lm.base(ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=needs_more)
         assert seen[0] is not None
         first = lm.vocabulary_logits(seen[0][:, -1]).log_softmax(-1).cpu()
         tables = [first[row][None] for row, _ in members]
@@ -230,10 +230,6 @@ def score_from(pair: tuple[str, str], span: EditSpan, table: Tensor) -> AnswerSc
         rank=int((table[0] > chosen[0]).sum()) + 1,
         n_hit=int(hits.sum()),
     )
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def end_tokens(lm: LoadedLM) -> set[int]:

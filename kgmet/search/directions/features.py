@@ -12,7 +12,7 @@ from kgmet.base.shapes import check_shape
 from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate_all
-from kgmet.lm.run.suffixes import left_padded
+from kgmet.lm.run.suffixes import left_padded, token_positions
 from kgmet.lm.run.tracing import recorded, stopped_after
 from kgmet.search.directions.config import DirectionConfig
 
@@ -75,7 +75,7 @@ def encode_labels(lm: LoadedLM, labels: Sequence[str], *, config: DirectionConfi
     for begin in range(0, len(spans), 32):
         chunk = spans[begin : begin + 32]
         ids, mask = left_padded([span.input_ids for span in chunk], device=lm.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        positions = token_positions(mask)
         module = lm.layers[config.feature_layer]
         with torch.no_grad(), recorded([module]) as seen, stopped_after(lm, config.feature_layer):
             lm.base(ids, attention_mask=mask, position_ids=positions, use_cache=False)

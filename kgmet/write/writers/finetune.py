@@ -20,7 +20,7 @@ from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, Req
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
-from kgmet.lm.run.suffixes import base_states, left_padded
+from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.run.tracing import added
 from kgmet.search.adam import Adam
 from kgmet.search.objective import answer_nll
@@ -161,7 +161,7 @@ class _Answers:
             for layer, change in changes.items():
                 module = self._lm.family.write_module(self._lm.model, layer)
                 stack.enter_context(added(module, input_factor=change, output_factor=None))
-            positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+            positions = token_positions(self._mask)
             states = base_states(
                 self._lm, self._ids, attention_mask=self._mask, position_ids=positions, use_cache=False
             )
