@@ -22,8 +22,11 @@ from kgmet.measure.question import Question
 
 __all__ = [
     *("Told", "as_sentence", "ask_told", "fact_sentence", "following_sentences", "graph_sentences", "told_question"),
-    "triple_sentence",
+    *("MOST_TOLD", "triple_sentence"),
 ]
+
+MOST_TOLD = 12
+"""Most sentences of an edit besides the fact itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.told import Told, ask_told, fact_sentence, following_sentences, graph_sentences
+from kgmet.measure.told import MOST_TOLD, Told, ask_told, fact_sentence, following_sentences, graph_sentences
 from kgmet.write.patch import attached
 from workbench.running import jobs
 from workbench.running.resources import catalogue
@@ -23,8 +23,6 @@ from workbench.state.values import StackEntry
 __all__ = ["Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "told_of", "what_is_told"]
 
 _RESULT = "told"
-_MOST = 12
-"""Most sentences of an edit besides the fact itself, as in the report card."""
 
 
 class Telling(Enum):
@@ -57,9 +55,9 @@ def what_is_told(contexts: Iterable[EditContext], telling: Telling) -> tuple[str
     for context in contexts:
         found.append(fact_sentence(context.edit))
         if telling is Telling.GRAPH:
-            found += graph_sentences(context.edit, context.consequences, catalogue())[:_MOST]
+            found += graph_sentences(context.edit, context.consequences, catalogue())[:MOST_TOLD]
         if telling is Telling.FOLLOWS:
-            found += following_sentences(context.consequences, leave=context.left)[:_MOST]
+            found += following_sentences(context.consequences, leave=context.left)[:MOST_TOLD]
     return tuple(dict.fromkeys(found))
 
 

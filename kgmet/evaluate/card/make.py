@@ -10,7 +10,7 @@ from kgmet.base.errors import RequestError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told_sentences
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses
@@ -21,6 +21,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, worded
 from kgmet.measure.question import Question
+from kgmet.measure.told import told_question
 
 __all__ = ["ScoredEdits", "card_from", "make_card", "score_edits"]
 
@@ -210,7 +211,7 @@ def _columns(
         return columns
     asked = [n for n, item in enumerate(items) if item.row not in _OF_TEXT]
     told_to = [
-        [told(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
+        [told_question(questions[n], facts[items[n].edit][: None if with_graph else 1]) for n in asked]
         for with_graph in (False, True)
     ]
     lengths = {question: lengths[questions[n]] for group in told_to for n, question in zip(asked, group, strict=True)}
@@ -269,7 +270,7 @@ def _rows(
 
 def _fitting(edited: EditedModel, items: Sequence[AskedItem], facts: Sequence[tuple[str, ...]]) -> list[AskedItem]:
     """Return the items that fit the models' context with all sentences before and an answer after them."""
-    longest = [worded(edited.base, told(item.question, facts[item.edit])) for item in items]
+    longest = [worded(edited.base, told_question(item.question, facts[item.edit])) for item in items]
     sizes = [len(ids) for ids in edited.base.tokenizer(longest)["input_ids"]] if longest else []
     room = min(edited.base.context, edited.lm.context) - _ROOM_TO_ANSWER
     return [item for item, size in zip(items, sizes, strict=True) if size <= room]

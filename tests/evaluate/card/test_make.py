@@ -12,7 +12,7 @@ import pytest
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told, told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told_sentences
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.make import card_from, make_card, score_edits
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
@@ -21,6 +21,7 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.measure.divergence import divergences
 from kgmet.measure.general import bundled_passages, perplexity
+from kgmet.measure.told import told_question
 from kgmet.write.patch import attached
 from tests.graph.small_world import CATALOGUE, edit, world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
@@ -176,8 +177,8 @@ def test_what_is_told_starts_with_the_fact_and_goes_on_with_what_the_graph_retri
     assert not any("France" in text or "Paris" in text for text in sentences)
     assert len(told_sentences(context, CATALOGUE, most=1)) == 2
     question = asked()[0].question
-    assert told(question, sentences[:1]).text == f"{sentences[0]} {question.text}"
-    assert told(question, sentences[:1]).expected == question.expected
+    assert told_question(question, sentences[:1]).text == f"{sentences[0]} {question.text}"
+    assert told_question(question, sentences[:1]).expected == question.expected
 
 
 def test_several_edits_share_one_card_and_each_is_told_its_own_fact() -> None:
