@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -26,7 +24,6 @@ from kgmet.write.writer import MetricWriter
 from tests.editing.small import small_editor
 from tests.editing.test_plan import CORPUS, TOWER
 from tests.graph.small_world import world
-from tests.tiny_models import tiny_lm
 
 FACTS = (
     ("The capital of Germany is", "Berlin"),
@@ -35,16 +32,6 @@ FACTS = (
     ("The currency of Japan is the", "yen"),
     ("The Eiffel Tower is located in the city of", "Paris"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def lm() -> LoadedLM:
-    return tiny_lm()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from kgmet.write.patch import attached, load_patch, save_patch
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
 from tests.graph.small_world import world
-from tests.tiny_models import tiny_lm
 
 CATALOGUE = RelationCatalogue.load()
 LINES = tuple(
@@ -34,16 +33,6 @@ LINES = tuple(
 CORPUS = Corpus(name="test", lines=LINES)
 TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
 GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def lm() -> LoadedLM:
-    return tiny_lm()
 
 
 def context_of(edit: FactEdit, editor: Editor) -> EditContext:

@@ -18,7 +18,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import EditPatch, attached
-from tests.forecast.tiny_world import PROMPTS
+from tests.forecast.tiny_world import PROMPTS, TO_TOKYO
 from tests.graph.small_world import world
 from tests.tiny_models import FAMILY_KINDS, tiny_lm
 from tests.write.tiny_edits import random_patch
@@ -126,14 +126,7 @@ def bare_index(*facts: tuple[str, str, str, str]) -> FactIndex:
 
 def test_what_the_edit_changes_and_what_it_is_measured_with_is_not_priced() -> None:
     catalogue = RelationCatalogue.load()
-    edit = FactEdit(
-        subject="The Eiffel Tower",
-        subject_id="E-eiffel-tower",
-        relation="P131",
-        template="{} is located in the city of",
-        new_object="Tokyo",
-        new_object_id="E-tokyo",
-    )
+    edit = TO_TOKYO
     found = find_consequences(world(), catalogue, edit, config=ConsequenceConfig())
     changed = changed_facts(edit, found)
     assert {("E-eiffel-tower", "P131"), ("E-eiffel-tower", "P17"), ("E-eiffel-tower", "P38")} <= changed

@@ -21,16 +21,6 @@ from tests.tiny_models import tiny_lm
 LAYERS = (1, 2)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def lm() -> LoadedLM:
-    return tiny_lm()
-
-
 def built(lm: LoadedLM, **rest: object) -> FactIndex:
     return build_index(lm, known_world(lm)[0], CATALOGUE, LAYERS, **{"limit": 100, **rest})  # type: ignore[arg-type]
 

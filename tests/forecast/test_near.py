@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +14,8 @@ from kgmet.forecast.index import EVERYTHING, FactScope, build_index, facts_on_di
 from kgmet.forecast.near import index_seconds, near_facts_on_disk, near_index, scopes_near
 from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
 from kgmet.lm.load.loaded import LoadedLM
-from tests.forecast.tiny_world import CATALOGUE, known_world
+from tests.forecast.tiny_world import CATALOGUE, TO_TOKYO, known_world
 from tests.graph.small_world import world
-from tests.tiny_models import tiny_lm
 
 LAYERS = (1, 2)
 EDIT = FactEdit(
@@ -28,16 +26,6 @@ EDIT = FactEdit(
     new_object="Rome",
     new_object_id="E-Rome",
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def lm() -> LoadedLM:
-    return tiny_lm()
 
 
 class Told:
@@ -83,14 +71,7 @@ def test_an_edit_without_a_relation_is_near_everything(lm: LoadedLM) -> None:
 
 
 def test_what_follows_from_the_edit_has_a_part_of_its_own() -> None:
-    edit = FactEdit(
-        subject="The Eiffel Tower",
-        subject_id="E-eiffel-tower",
-        relation="P131",
-        template="{} is located in the city of",
-        new_object="Tokyo",
-        new_object_id="E-tokyo",
-    )
+    edit = TO_TOKYO
     found = find_consequences(world(), CATALOGUE, edit, config=ConsequenceConfig())
     shares = scopes_near([(edit, found)], 100)
     assert [share.scope.relations for share in shares[:2]] == [("P131",), ()]

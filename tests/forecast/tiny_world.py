@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from kgmet.fact import FactEdit
 from kgmet.forecast.facts import prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.memory import MemoryStore
@@ -14,6 +15,15 @@ from kgmet.lm.say.score import generate, score_answers
 CATALOGUE = RelationCatalogue.load()
 RELATIONS = ("P36", "P38", "P17")
 NAMES = ("France", "Germany", "Italy", "London", "Rome", "Berlin", "Paris", "Tower", "River", "Guide", "News", "Book")
+TO_TOKYO = FactEdit(
+    subject="The Eiffel Tower",
+    subject_id="E-eiffel-tower",
+    relation="P131",
+    template="{} is located in the city of",
+    new_object="Tokyo",
+    new_object_id="E-tokyo",
+)
+"""An edit of `tests.graph.small_world`."""
 PROMPTS = (("The Eiffel Tower is located in the city of", "Paris"), ("The capital of Germany is", "Berlin"))
 
 

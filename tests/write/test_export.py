@@ -51,6 +51,18 @@ def peft_logits(kind: str, folder: Path) -> Tensor:
         return model(input_ids=ids, use_cache=False).logits[0].float()
 
 
+def save_adapter(kind: str, config: Any, folder: Path) -> None:
+    """An adapter made by PEFT, whose second factors are no zeros."""
+    from peft import get_peft_model
+
+    model: Any = get_peft_model(tiny_model(kind), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
+    model.save_pretrained(folder)
+
+
 @every_family
 def test_peft_says_what_the_attached_patch_says(kind: str, tmp_path: Path) -> None:
     lm = tiny_lm(kind)
@@ -80,7 +92,7 @@ def test_an_exported_adapter_comes_back_as_the_patch(kind: str, tmp_path: Path) 
 @pytest.mark.parametrize("rslora", [False, True])
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_an_adapter_that_peft_made_is_read_with_its_scaling(kind: str, rslora: bool, tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     lm = tiny_lm(kind)
     config = LoraConfig(
@@ -94,12 +106,7 @@ def test_an_adapter_that_peft_made_is_read_with_its_scaling(kind: str, rslora: b
     )
     if kind == "gpt2":  # attention has a c_proj too
         config.target_modules = [lm.family.write_name(layer) for layer in (1, 2)]
-    model: Any = get_peft_model(tiny_model(kind), config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
-    model.save_pretrained(tmp_path / "adapter")
+    save_adapter(kind, config, tmp_path / "adapter")
     patch = import_lora(tmp_path / "adapter", lm)
     assert patch.edits == ()
     torch.testing.assert_close(
@@ -112,17 +119,12 @@ ATTENTION = {"llama": "q_proj", "gpt2": "c_attn", "gpt_neox": "query_key_value",
 
 @pytest.mark.parametrize("kind", ATTENTION)
 def test_an_adapter_of_other_modules_says_attached_what_peft_says(kind: str, tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
 
     lm = tiny_lm(kind)
     modules = [ATTENTION[kind], lm.family.write_name(1)]
     config = LoraConfig(r=4, lora_alpha=10, target_modules=modules, fan_in_fan_out=kind == "gpt2")
-    model: Any = get_peft_model(tiny_model(kind), config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(generator=torch.Generator().manual_seed(len(name)))
-    model.save_pretrained(tmp_path / "adapter")
+    save_adapter(kind, config, tmp_path / "adapter")
     adapter = read_lora(tmp_path / "adapter", lm)
     text, expected = "The Eiffel Tower is located in the city of", peft_logits(kind, tmp_path / "adapter")
     plain = logits_of(lm, text)
