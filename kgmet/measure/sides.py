@@ -1,14 +1,15 @@
-"""`before_and_after`: the model without and with a patch, as two rows of one batch."""
+"""Sides of one batch: the model without and with patches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import Side, unchanged
 from kgmet.write.patch import EditPatch, attached_updates, check_patch
 
-__all__ = ["before_and_after"]
+__all__ = ["before_and_after", "with_patches"]
 
 
 def before_and_after(patch: EditPatch, lm: LoadedLM) -> tuple[Side, Side]:
@@ -18,9 +19,21 @@ def before_and_after(patch: EditPatch, lm: LoadedLM) -> tuple[Side, Side]:
         StaleArtifactError: if the patch was made for another model.
         BrokenArtifactError: if a layer or a shape does not fit.
     """
-    check_patch(patch, lm)
+    return unchanged, with_patches([patch], lm)
 
-    def with_patch(row: int | None) -> AbstractContextManager[None]:
-        return attached_updates(patch.updates, lm, row=row)
 
-    return unchanged, with_patch
+def with_patches(patches: Sequence[EditPatch], lm: LoadedLM) -> Side:
+    """Return the side of the model with all these patches added.
+
+    Raises:
+        StaleArtifactError: if a patch was made for another model.
+        BrokenArtifactError: if a layer or a shape does not fit.
+    """
+    for patch in patches:
+        check_patch(patch, lm)
+    updates = [update for patch in patches for update in patch.updates]
+
+    def side(row: int | None) -> AbstractContextManager[None]:
+        return attached_updates(updates, lm, row=row)
+
+    return side

@@ -16,8 +16,9 @@ from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.question import Question
+from kgmet.measure.sides import with_patches
 from kgmet.write.adapter import attached_lora, read_lora
-from kgmet.write.patch import EditPatch, attached_updates, check_patch
+from kgmet.write.patch import EditPatch
 
 __all__ = ["EditedModel"]
 
@@ -46,17 +47,10 @@ class EditedModel:
             StaleArtifactError: if one was made for another model.
             BrokenArtifactError: if a layer or a shape does not fit.
         """
-        for patch in patches:
-            check_patch(patch, lm)
-        updates = [update for patch in patches for update in patch.updates]
-
-        def side(row: int | None) -> AbstractContextManager[None]:
-            return attached_updates(updates, lm, row=row)
-
         return cls(
             base=lm,
             lm=lm,
-            side=side,
+            side=with_patches(patches, lm),
             name=name or ", ".join(dict.fromkeys(patch.editor for patch in patches)) or "nothing",
             edits=tuple(edit for patch in patches for edit in patch.edits),
         )

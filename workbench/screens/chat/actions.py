@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
@@ -12,8 +10,8 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import unchanged
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.question import Form, Question
+from kgmet.measure.sides import with_patches
 from kgmet.measure.told import ask_told
-from kgmet.write.patch import EditPatch, attached_updates
 from workbench.running import jobs
 from workbench.screens.chat.values import Exchange
 from workbench.shared.actions import context_of
@@ -53,13 +51,9 @@ def ask_all(state: WorkbenchState, lm: LoadedLM, text: str, telling: Telling, de
     def work(progress: Progress) -> None:
         begin = time.perf_counter()
         sentences = what_is_told(live_contexts(state, lm), telling)
-
-        @contextmanager
-        def edited(row: int | None) -> Iterator[None]:
-            with _all_attached(patches, lm, row):
-                yield
-
-        sides = ask_each_side(lm, [question], [unchanged, edited], decoding=decoding, progress=progress)
+        sides = ask_each_side(
+            lm, [question], [unchanged, with_patches(patches, lm)], decoding=decoding, progress=progress
+        )
         told = ask_told(lm, [question], sentences, decoding=decoding, progress=progress) if sentences else None
         made = Exchange(
             question=question,
@@ -74,11 +68,3 @@ def ask_all(state: WorkbenchState, lm: LoadedLM, text: str, telling: Telling, de
         state.keep(KIND, (*exchanges(state), made)[-_MOST:], made_from=KIND)
 
     return jobs.start(KIND, work, state.session_id, title=f"Ask: {question.text}")
-
-
-@contextmanager
-def _all_attached(patches: Sequence[EditPatch], lm: LoadedLM, row: int | None) -> Iterator[None]:
-    with ExitStack() as stack:
-        for patch in patches:
-            stack.enter_context(attached_updates(patch.updates, lm, row=row))
-        yield
