@@ -177,6 +177,20 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2405.16821",
         ),
         Editor(
+            name="MEMIT_rect-ec",
+            summary="MEMIT_rect with error compensation: later edits correct what the treatment left undone.",
+            writer=WriterKind.LEAST_SQUARES_SPARSE,
+            config=replace(memit, write=replace(memit.write, compensates=True)),
+            source="arXiv:2605.26670, on arXiv:2401.04700",
+        ),
+        Editor(
+            name="MEMIT_prune-ec",
+            summary="MEMIT_prune with error compensation: the least-squares solution for all edits is restrained.",
+            writer=WriterKind.LEAST_SQUARES_CONDITIONED,
+            config=replace(memit, write=replace(memit.write, compensates=True)),
+            source="arXiv:2605.26670, on arXiv:2405.16821",
+        ),
+        Editor(
             name="NSE",
             summary="Free shift found on the unedited model; most active neurons only; repeated until it fits.",
             writer=WriterKind.NEURONS,

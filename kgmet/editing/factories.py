@@ -24,9 +24,11 @@ from kgmet.search.directions.source import DirectionSource, FreeDirection, Rando
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.priced import FactPrice
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import NullSpaceWriter, Writer
+from kgmet.write.writers.compensate import CompensatedWriter
 from kgmet.write.writers.condition import ConditionedWriter
 from kgmet.write.writers.least_squares import LeastSquaresWriter
 from kgmet.write.writers.neurons import NeuronWriter
@@ -34,6 +36,9 @@ from kgmet.write.writers.rank_one import RankOneWriter
 from kgmet.write.writers.sparsify import SparseWriter
 
 __all__ = ["aware_of", "edit_seed", "make_price", "make_source", "make_writer"]
+
+_TREATED = (WriterKind.LEAST_SQUARES_SPARSE, WriterKind.LEAST_SQUARES_CONDITIONED)
+"""Writers that treat a solved update before it is written."""
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
@@ -43,6 +48,11 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
         ConfigError: for fine-tuning, which solves nothing.
     """
     write, kind = config.write, editor.writer
+    if write.compensates and kind not in _TREATED:
+        raise ConfigError(
+            f"write.compensates corrects a treatment of solved updates; {editor.name} treats none ({kind.value}). "
+            "Use it with MEMIT_rect or MEMIT_prune."
+        )
     if kind is WriterKind.NULL_SPACE:
         free: Mapping[int, NullSpace | DampedNullSpace]
         if write.ordinary_weight:
@@ -66,9 +76,12 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
             share=write.neuron_share,
             keeps_earlier=editor.keeps_earlier,
         )
-    inner = LeastSquaresWriter(moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier)
+    least = LeastSquaresWriter(
+        moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier or write.compensates
+    )
     if kind is WriterKind.LEAST_SQUARES:
-        return inner
+        return least
+    inner: Writer = CompensatedWriter(inner=least) if write.compensates else least
     if kind is WriterKind.LEAST_SQUARES_SPARSE:
         return SparseWriter(inner=inner, share=write.kept_share)
     if kind is WriterKind.LEAST_SQUARES_CONDITIONED:
@@ -76,12 +89,17 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
     raise ConfigError(f"the editor {editor.name} has no writer: {kind.value} solves nothing")
 
 
-def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
-    """Return the writer with the attached updates, which PRUNE needs: it conditions the sum of all updates."""
+def aware_of(writer: Writer, so_far: EditsSoFar) -> Writer:
+    """Return the writer with what it must know of earlier edits.
+
+    Error compensation needs what they asked for; PRUNE the attached updates, because it conditions the sum of all.
+    """
+    if isinstance(writer, SparseWriter | ConditionedWriter) and isinstance(writer.inner, CompensatedWriter):
+        writer = replace(writer, inner=replace(writer.inner, asked=so_far.ledger.asked))
     if not isinstance(writer, ConditionedWriter):
         return writer
     by_layer: dict[int, list[LayerUpdate]] = {}
-    for patch in earlier:
+    for patch in so_far.patches:
         for update in patch.updates:
             by_layer.setdefault(update.layer, []).append(update)
     return replace(writer, earlier=by_layer)

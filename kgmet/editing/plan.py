@@ -167,7 +167,7 @@ def write_edits(
     # Statistics are of the unedited model, so they are read before earlier patches are attached.
     with clock.stage("statistics"):
         if editor.writer is not WriterKind.FINE_TUNE:
-            writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
+            writer = aware_of(make_writer(editor, config, statistics, progress), so_far)
         price = make_price(
             lm, searched.contexts, config, statistics, earlier=so_far.patches, index=index, progress=progress
         )
@@ -203,6 +203,7 @@ def write_edits(
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         keys=written.keys,
+        asked=written.asked,
     )
     return EditPlan(
         patch=patch,

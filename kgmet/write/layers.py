@@ -66,6 +66,9 @@ class WriteConfig:
     """MEMIT's λ, the weight of ordinary keys relative to the edit's; above 0. Least squares and NSE."""
     kept_share: float = 0.4
     """Share of the entries that RECT keeps; above 0, at most 1."""
+    compensates: bool = False
+    """Whether later edits correct what the treatment of earlier updates left undone (arXiv:2605.26670). For RECT and
+    PRUNE, in one pass."""
     log_base: float = 1.2
     """PRUNE's logarithm base; larger reduces singular values more; above 1."""
     neuron_share: float = 0.8
@@ -97,6 +100,8 @@ class WriteConfig:
                 raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not self.log_base > 1:
             raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
+        if self.compensates and self.repeats > 1:
+            raise ConfigError(f"write.repeats must be 1 where write.compensates is set, got {self.repeats}")
 
 
 def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
@@ -113,11 +118,13 @@ class WrittenLayers:
 
     `updates` has one entry per layer, ascending. `keys` holds names and keys (n_key, d_key) by layer, for the ledger.
     `remaining` is the unreached part of each shift at the top layer, by edit id: ‖remaining‖ / ‖shift‖, mean over rows.
+    `asked` holds, with error compensation, the wanted outputs of the edits' keys by layer.
     """
 
     updates: tuple[LayerUpdate, ...]
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]]
     remaining: Mapping[str, float]
+    asked: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -193,6 +200,8 @@ def solve_layers(
             request = job.request(layer, share, list(updates.values()))
             updates[layer] = _together(updates.get(layer), writer.solve(request))
             kept[layer] = job.keys_of(request)
+            if config.compensates:
+                asked[layer] = job.asked_of(request)
             if price is not None and isinstance(writer, MetricWriter):
                 systems[layer] = writer.system(request)
                 if price.config.when == "layer":
@@ -207,6 +216,7 @@ def solve_layers(
 
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+    asked: dict[int, Tensor] = {}
     systems: dict[int, KeySystem] = {}
     remaining: dict[str, float] = {}
     if config.even_remaining:
@@ -220,7 +230,9 @@ def solve_layers(
         job.rewind()
         remaining = job.remaining(list(updates.values()))
     progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
-    return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
+    return WrittenLayers(
+        updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining, asked=asked
+    )
 
 
 class _Job:
@@ -300,6 +312,14 @@ class _Job:
         keys[: len(self.groups)] /= self.roots
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
         return (*self.key_names, *self.protected_names), keys
+
+    def asked_of(self, request: WriteRequest) -> Tensor:
+        """Return the wanted outputs (n_key, d_model) of the edits' keys, from the weights without compensated edits."""
+        n_key = len(self.groups)
+        outputs = request.residuals[:n_key].cpu() / self.roots
+        asked = self.ledger.asked.get(request.layer)
+        keys = request.keys[:n_key].cpu() / self.roots
+        return outputs if asked is None else outputs + keys @ asked.written.T
 
     def _before_norm(self, layer: int, outputs: Tensor, missing: Tensor) -> Tensor:
         missing = missing.to(outputs)
