@@ -103,4 +103,12 @@ def _search_key(editor: Editor) -> object:
     # Protected neighbours affect the write only.
     hold = replace(config.hold, neighbours=0)
     fine_tunes = editor.writer is WriterKind.FINE_TUNE
-    return fine_tunes, _context_key(config), hold, config.direction, config.target, config.write.layers[-1], config.seed
+    return (
+        fine_tunes,
+        _context_key(config),
+        hold,
+        config.direction,
+        config.target,
+        config.write.shift_layer,
+        config.seed,
+    )

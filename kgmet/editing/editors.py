@@ -15,6 +15,8 @@ from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.priced import PriceConfig
 from kgmet.write.residual import ResidualSchedule
+from kgmet.write.spectral import FilterKind, SpectralConfig
+from kgmet.write.writers.finetune import Bound, FineTuneConfig
 
 __all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
 
@@ -36,8 +38,15 @@ class WriterKind(Enum):
     """NSE: MEMIT's update, confined to the neurons that carry a key."""
     RANK_ONE = "rank one"
     """ROME: rank one, exact for one key."""
+    NORMALISED_GRADIENTS = "normalised gradients"
+    """UltraEdit: one least-squares step along normalised gradients, without a target hidden state."""
     FINE_TUNE = "fine-tuning"
-    """Constrained fine-tuning: gradient steps on the weights under a bound, without a target hidden state."""
+    """Fine-tuning: gradient steps on the weights, without a target hidden state."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether it writes a shift that a search found; the others work on the answers' gradients."""
+        return self not in (WriterKind.NORMALISED_GRADIENTS, WriterKind.FINE_TUNE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +94,17 @@ def _for_many(config: EditConfig) -> EditConfig:
     return replace(config, hold=hold, target=target, write=write, cutoff=Cutoff(value=0.2))
 
 
+def _filtered(config: EditConfig, spectral: SpectralConfig) -> EditConfig:
+    return replace(config, write=replace(config.write, spectral=spectral))
+
+
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
     free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
     # Tuned by `benchmarks/tune.py`: for AlphaEdit, for MEMIT (whose search the MEMIT-like methods share) …
     tuned = replace(free, hold=HoldConfig(contexts=6), target=replace(free.target, max_norm_ratio=1.3))
     memit = replace(tuned, write=WriteConfig(layers=(5, 6, 7), schedule=ResidualSchedule.FRONT))
+    alpha = replace(tuned, write=WriteConfig(ridge=2.0))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
     # … and for ours.
     ours = EditConfig(
@@ -99,6 +113,10 @@ def _editors() -> dict[str, Editor]:
         write=WriteConfig(restores=True),
     )
     paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
+    late = WriteConfig(layers=(18, 19, 20))
+    located = FineTuneConfig(
+        steps=25, rate=1e-3, kind=Bound.NONE, stop_nll=0.05, contexts=1, batch_size=8, end_of_text=True
+    )
     editors = [
         Editor(
             name="KGMET",
@@ -142,7 +160,7 @@ def _editors() -> dict[str, Editor]:
             name="AlphaEdit",
             summary="Free shift, null-space write, earlier keys kept.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(tuned, write=WriteConfig(ridge=2.0)),
+            config=alpha,
             source="arXiv:2410.02355",
         ),
         Editor(
@@ -191,6 +209,42 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2605.26670, on arXiv:2405.16821",
         ),
         Editor(
+            name="AlphaEdit-NAS",
+            summary="AlphaEdit with every wanted state at the length of pilot edits' (norm anchor).",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alpha, target=replace(alpha.target, anchor_pilots=48)),
+            source="arXiv:2602.02543, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-REVIVE",
+            summary="AlphaEdit without its part in the weight's strongest singular directions.",
+            writer=WriterKind.NULL_SPACE,
+            config=_filtered(alpha, SpectralConfig(kind=FilterKind.REVIVE, energy=0.2)),
+            source="arXiv:2601.11042, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-SPHERE",
+            summary="AlphaEdit with less in the key directions that the weight amplifies most.",
+            writer=WriterKind.NULL_SPACE,
+            config=_filtered(alpha, SpectralConfig(kind=FilterKind.SPHERE, energy=0.5, strength=0.5)),
+            source="arXiv:2510.01172, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-FE",
+            summary="AlphaEdit with forward replay: shift at the first layer, each layer its own target.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alpha, write=replace(alpha.write, schedule=ResidualSchedule.REPLAY)),
+            source="arXiv:2605.00358, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="MEMIT-FE",
+            summary="MEMIT with forward replay: shift at the first layer, each layer its own target.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=replace(memit, write=replace(memit.write, schedule=ResidualSchedule.REPLAY)),
+            keeps_earlier=False,
+            source="arXiv:2605.00358, on arXiv:2210.07229",
+        ),
+        Editor(
             name="NSE",
             summary="Free shift found on the unedited model; most active neurons only; repeated until it fits.",
             writer=WriterKind.NEURONS,
@@ -213,6 +267,40 @@ def _editors() -> dict[str, Editor]:
             config=replace(free, write=one_layer),
             keeps_earlier=False,
             source="arXiv:2202.05262 §3.4",
+        ),
+        Editor(
+            name="SUIT",
+            summary="Keys without what entities have in common; the shift swaps two coefficients of the state.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(
+                alpha,
+                direction=DirectionConfig(source=SourceKind.TWO_DIRECTIONS),
+                write=replace(alpha.write, common_energy=0.5),
+            ),
+            source="arXiv:2509.24502",
+        ),
+        Editor(
+            name="UltraEdit",
+            summary="No search: one step along gradients, normalised over all edits so far.",
+            writer=WriterKind.NORMALISED_GRADIENTS,
+            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=tuple(range(12, 24, 2)))),
+            source="arXiv:2505.14679",
+        ),
+        Editor(
+            name="LocFT-BF",
+            summary="Fine-tuning of late down-projections in epochs over all edits; end-of-text after each answer.",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=late, finetune=located),
+            keeps_earlier=False,
+            source="arXiv:2509.22072",
+        ),
+        Editor(
+            name="CrispEdit",
+            summary="Fine-tuning confined to where the loss on ordinary text hardly curves (K-FAC).",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=late, finetune=replace(located, curvature=0.8)),
+            keeps_earlier=False,
+            source="arXiv:2602.15823",
         ),
         Editor(
             name="shuffled-facts",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from kgmet.write.running import RunningMoments
 from kgmet.write.solve import KeyMetric, KeySystem, LayerUpdate
 
 __all__ = ["PROTECTED", "AskedOutputs", "EditLedger", "WrittenKeys"]
@@ -89,12 +90,14 @@ class AskedOutputs:
 class EditLedger:
     """Written keys by layer. Appending returns a new ledger; the old one stays valid.
 
-    `asked` holds, by layer, what edits with error compensation asked for and wrote.
+    `asked` holds, by layer, what edits with error compensation asked for and wrote; `features` the running moments of
+    UltraEdit's features.
     """
 
     written: Mapping[int, WrittenKeys] = field(default_factory=dict)
     patch_ids: tuple[str, ...] = ()
     asked: Mapping[int, AskedOutputs] = field(default_factory=dict)
+    features: Mapping[int, RunningMoments] = field(default_factory=dict)
 
     def at(self, layer: int, d_key: int) -> WrittenKeys:
         """Return what was written to one layer; empty if nothing was."""
@@ -112,6 +115,13 @@ class EditLedger:
             own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
             written[layer] = self.at(layer, tensor.shape[1]).appended([names[row] for row in own], tensor[own])
         return replace(self, written=written, patch_ids=(*self.patch_ids, patch_id))
+
+    def seeing(self, features: Mapping[int, RunningMoments]) -> EditLedger:
+        """Return a ledger with one patch's features added, by layer."""
+        found = dict(self.features)
+        for layer, moments in features.items():
+            found[layer] = found[layer].merged(moments) if layer in found else moments
+        return replace(self, features=found)
 
     def asking(
         self,

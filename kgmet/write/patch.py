@@ -23,6 +23,7 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.tracing import added
 from kgmet.write.ledger import PROTECTED
+from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
 
 __all__ = [
@@ -48,7 +49,8 @@ class EditPatch:
 
     `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is
     an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must protect. `asked` holds, with
-    error compensation, the wanted outputs (n_edit_key, d_model) of the edits' own keys by layer.
+    error compensation, the wanted outputs (n_edit_key, d_model) of the edits' own keys by layer; `features`, for
+    UltraEdit, the moments of keys and gradients.
     """
 
     edits: tuple[FactEdit, ...]
@@ -60,6 +62,7 @@ class EditPatch:
     created: str = ""
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]] = field(default_factory=dict)
     asked: Mapping[int, Tensor] = field(default_factory=dict)
+    features: Mapping[int, RunningMoments] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -186,6 +189,8 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
         tensors[f"{layer}.keys"] = keys.float().contiguous()
     for layer, outputs in patch.asked.items():
         tensors[f"{layer}.asked"] = outputs.float().contiguous()
+    for layer, moments in patch.features.items():
+        tensors[f"{layer}.features"] = moments.packed().contiguous()
     header = {
         "format": 1,
         "id": patch.id,
@@ -250,6 +255,11 @@ def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Edi
         created=str(header["created"]),
         keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header["key_names"].items()},
         asked=_asked_from(header["key_names"], tensors),
+        features={
+            layer: RunningMoments.unpacked(tensors[f"{layer}.features"])
+            for layer in layers
+            if f"{layer}.features" in tensors
+        },
     )
 
 

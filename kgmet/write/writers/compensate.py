@@ -6,7 +6,7 @@ C₀ = λC the ordinary keys and C_t = C_{t−1} + K_tK_tᵀ,
     Δ_t = (R_tK_tᵀ − E_{t−1}) C_t⁻¹,    E_t = (post(Δ_t) − Δ_t) C_t.
 
 E needs no memory of its own. With D the sum of what was written and V what all edits wanted of their keys' outputs,
-V_s = R_s + D_{s−1}K_s, the recursion gives ``E_t = D_tC_t − Σ V_sK_sᵀ``. So the state is a function of the ledger, whatever
+V_s = R_s + D_{s−1}K_s, the recursion gives ``E_t = D_tC_t − Σ V_sK_sᵀ``. So the state follows from the ledger, whatever
 was undone or reordered, and D_{t−1} + Δ_t is the least-squares solution for all edits at once. The treatment is another
 writer around this one: `SparseWriter` (RECT) or `ConditionedWriter` (PRUNE).
 

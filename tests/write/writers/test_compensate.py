@@ -132,8 +132,10 @@ def test_without_a_treatment_there_is_nothing_to_compensate() -> None:
 
 
 def test_prune_restrains_the_solution_for_all_edits_at_once() -> None:
-    found, _ = sequence(as_prune)
-    together = torch.stack(by_recursion(untreated)[0]).sum(0)
+    found, so_far = sequence(as_prune)
+    asked = so_far.ledger.asked[LAYER]
+    keys, outputs = asked.keys.double(), asked.outputs.double()
+    together = outputs.T @ keys @ torch.linalg.inv(LAMBDA * MOMENT.second_moment + keys.T @ keys)
     torch.testing.assert_close(sum(found), restrained(together, torch.zeros_like(together)), rtol=1e-3, atol=2e-3)
 
 
