@@ -18,7 +18,7 @@ from kgmet.write.residual import ResidualSchedule
 from kgmet.write.spectral import FilterKind, SpectralConfig
 from kgmet.write.writers.finetune import Bound, FineTuneConfig
 
-__all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
+__all__ = ["DEFAULT_EDITOR", "EDITORS", "IN_CONTEXT", "Editor", "WriterKind", "editor_named"]
 
 DEFAULT_EDITOR = "KGMET"
 
@@ -40,13 +40,15 @@ class WriterKind(Enum):
     """ROME: rank one, exact for one key."""
     NORMALISED_GRADIENTS = "normalised gradients"
     """UltraEdit: one least-squares step along normalised gradients, without a target hidden state."""
+    TOLD = "nothing"
+    """In context: the facts are put before every prompt, and nothing is written."""
     FINE_TUNE = "fine-tuning"
     """Fine-tuning: gradient steps on the weights, without a target hidden state."""
 
     @property
     def searches(self) -> bool:
         """Whether it writes a shift that a search found; the others work on the answers' gradients."""
-        return self not in (WriterKind.NORMALISED_GRADIENTS, WriterKind.FINE_TUNE)
+        return self not in (WriterKind.NORMALISED_GRADIENTS, WriterKind.FINE_TUNE, WriterKind.TOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +341,28 @@ EDITORS: Mapping[str, Editor] = _editors()
 """Every editor by name, in display order."""
 
 
+IN_CONTEXT: Mapping[str, Editor] = {
+    editor.name: editor
+    for editor in (
+        Editor(
+            name="in-context",
+            summary="Writes nothing: the new fact is put before every prompt.",
+            writer=WriterKind.TOLD,
+            config=EditConfig(),
+            source="arXiv:2305.12740 (IKE), without its demonstrations",
+        ),
+        Editor(
+            name="in-context-graph",
+            summary="Writes nothing: the new fact and what the graph retrieves for it are put before every prompt.",
+            writer=WriterKind.TOLD,
+            config=EditConfig(hold=HoldConfig(consequences=4)),
+            source="arXiv:2305.12740 (IKE), with the graph as retriever",
+        ),
+    )
+}
+"""Rows of an evaluation or comparison that write nothing, by name. They make no patch, so no session uses them."""
+
+
 def editor_named(name: str) -> Editor:
     """Return the editor with this name; case and the separator between words do not matter.
 
@@ -346,7 +370,7 @@ def editor_named(name: str) -> Editor:
         ConfigError: if there is none; the message lists those that exist.
     """
     folded = name.casefold().replace("-", "_").replace(" ", "_")
-    for editor in EDITORS.values():
+    for editor in (*EDITORS.values(), *IN_CONTEXT.values()):
         if editor.name.casefold().replace("-", "_").replace(" ", "_") == folded:
             return editor
-    raise ConfigError(f"There is no editor {name!r}; there are {', '.join(EDITORS)}.")
+    raise ConfigError(f"There is no editor {name!r}; there are {', '.join((*EDITORS, *IN_CONTEXT))}.")

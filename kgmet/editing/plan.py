@@ -14,7 +14,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
-from kgmet.editing.editors import Editor
+from kgmet.editing.editors import EDITORS, Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_common, make_filter, make_price, make_source, make_writer
 from kgmet.editing.gradients import make_tuner
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
@@ -121,6 +121,11 @@ def search_edits(
     progress: Progress | None = None,
 ) -> SearchedEdits:
     """Run the first half of `plan_edits`: search one shift per edit, in one batch."""
+    if editor.writer is WriterKind.TOLD:
+        raise ConfigError(
+            f"{editor.name} writes nothing, so there is no patch. It is a row of evaluate, Compare and Benchmark; to "
+            f"edit, choose one of {', '.join(EDITORS)}."
+        )
     config, contexts = config or editor.config, _unrepeated(contexts)
     patches = () if earlier is None else earlier.patches
     _check_layers(lm, config)
