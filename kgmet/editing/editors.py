@@ -63,7 +63,8 @@ class Editor:
     """Whether the solve protects the keys of earlier edits."""
     searches_unedited: bool = False
     """Whether shifts are searched on the unedited model, so that changes of earlier edits at this subject are reverted.
-    Does not apply where an earlier edit has the same subject: that edit must stay."""
+    Does not apply where an earlier edit has the same subject: that edit must stay. So do SimIE and RLSEdit
+    (arXiv:2601.15686)."""
     source: str = ""
     """The paper, as an arXiv or ACL Anthology id."""
 

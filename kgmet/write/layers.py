@@ -48,7 +48,8 @@ class WriteConfig:
     ridge: float = 1.0
     """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
-    """Weight of ordinary keys within the free directions; at least 0 (AlphaEdit: 0). Null space only."""
+    """Weight of ordinary keys within the free directions; at least 0 (AlphaEdit: 0). Null space only. Pricing ordinary
+    keys there is also BetaEdit (arXiv:2605.09285)."""
     protected_weight: float = 1.0
     """Weight of a protected key relative to an edit's own; above 0."""
     earlier_weight: float = 1.0

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from kgmet.base.errors import ConfigError
 from kgmet.editing.config import EditConfig
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
+from kgmet.editing.plan import plan_edits
+from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
+from kgmet.lm.say.score import score_answers
 from kgmet.measure.metrics import MetricValue
 from kgmet.measure.question import QuestionKind
 from kgmet.write.corpus import Corpus
@@ -148,3 +153,28 @@ def row_of(better: str, *values: float | None) -> ComparisonRow:
 )
 def test_the_best_of_a_row(better: str, values: tuple[float | None, ...], best: set[int]) -> None:
     assert row_of(better, *values).best == best
+
+
+def test_in_context_is_a_column_that_writes_nothing() -> None:
+    told = Candidate(label="told", editor=IN_CONTEXT["in-context-graph"], config=IN_CONTEXT["in-context-graph"].config)
+    found = comparison(candidate("AlphaEdit"), told)
+    outcome = found.results[1]
+    assert outcome.plan is None and not outcome.error and outcome.comparison is not None
+    assert outcome.perplexity == found.perplexity
+    lm = tiny_lm()
+    context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=told.config)
+    sentences = sentences_of(told.editor, context, CATALOGUE)
+    assert sentences[0] == "The Eiffel Tower is located in the city of Tokyo." and len(sentences) > 1
+    assert sentences_of(IN_CONTEXT["in-context"], context, CATALOGUE) == sentences[:1]
+    prompt = f"{' '.join(sentences)} {EDIT.prompt}"
+    own = next(pair.after for pair in outcome.comparison.pairs if pair.after.question.text == EDIT.prompt)
+    assert own.expected is not None
+    wanted = score_answers(lm, [(prompt, EDIT.new_object)])[0].logprob
+    assert own.expected.logprob == pytest.approx(wanted, abs=1e-3)
+
+
+def test_in_context_cannot_edit() -> None:
+    editor = IN_CONTEXT["in-context"]
+    with pytest.raises(ConfigError, match="writes nothing"):
+        plan_edits(tiny_lm(), [EditContext(edit=EDIT)], editor=editor, statistics=KeyStatistics(tiny_lm(), CORPUS))
+    assert editor_named("In context") is editor
