@@ -278,6 +278,8 @@ def _editors() -> dict[str, Editor]:
             config=replace(
                 alpha,
                 direction=DirectionConfig(source=SourceKind.TWO_DIRECTIONS),
+                # Its loss has no term for the shift's length: the two directions bound it.
+                target=replace(alpha.target, weights=TermWeights(consequence=0.0, anchor=0.0, length=0.0)),
                 write=replace(alpha.write, common_energy=0.5),
             ),
             source="arXiv:2509.24502",

@@ -16,7 +16,8 @@ def common_directions(keys: Tensor, energy: float) -> Tensor:
     _, values, right = torch.linalg.svd(keys.double(), full_matrices=False)
     squares = values.square()
     count = int((squares.cumsum(0) < energy * squares.sum()).sum()) + 1
-    return right[:count]
+    directions: Tensor = right[:count]
+    return directions
 
 
 def without_common(keys: Tensor, common: Tensor) -> Tensor:

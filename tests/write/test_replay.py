@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ConfigError
-from kgmet.lm.run.tracing import shifted
+from kgmet.lm.run.tracing import recorded, shifted
 from kgmet.write.layers import Unedited, WriteConfig, solve_layers
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.replay import replayed_states
@@ -27,10 +27,16 @@ def test_each_target_is_the_state_of_the_text_alone_under_the_shift() -> None:
     found = replayed_states(lm, rows, deltas, layers=(1, 2))
     for number, row in enumerate(rows):
         ids = torch.tensor([row.input_ids])
-        with shifted(lm, layer=1, positions=torch.tensor([ids.shape[1] - 1]), by=deltas[number]):
-            states = lm.model(ids, output_hidden_states=True).hidden_states
-        for layer in (1, 2):
-            torch.testing.assert_close(found[layer][number], states[layer + 1][0, -1], rtol=1e-4, atol=1e-4)
+        with recorded([lm.layers[1]]) as plain:
+            lm.model(ids)
+        with (
+            shifted(lm, layer=1, positions=torch.tensor([ids.shape[1] - 1]), by=deltas[number]),
+            recorded([lm.layers[2]]) as above,
+        ):
+            lm.model(ids)
+        assert plain[0] is not None and above[0] is not None
+        torch.testing.assert_close(found[1][number], plain[0][0, -1] + deltas[number], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found[2][number], above[0][0, -1], rtol=1e-4, atol=1e-4)
 
 
 def test_every_layer_reaches_its_own_target() -> None:

@@ -42,7 +42,8 @@ class SwapDirection:
         return [self._both]
 
     def _units(self) -> Tensor:
-        return self._both / self._both.norm(dim=1, keepdim=True)
+        units: Tensor = self._both / self._both.norm(dim=1, keepdim=True)
+        return units
 
     def shift(self) -> Tensor:
         """Return δ, (d_model,), in units of ‖h‖/√d_model.
@@ -54,12 +55,14 @@ class SwapDirection:
             raise RuntimeError("a shift by two directions needs the state it starts from")
         units = self._units()
         first, second = units @ self._state
-        return (second - first) * (units[0] - units[1])
+        shift: Tensor = (second - first) * (units[0] - units[1])
+        return shift
 
     def penalty(self) -> Tensor:
         """Return the loss term 0.3 (w₁ᵀw₂)²."""
         first, second = self._units()
-        return self.overlap_weight * (first @ second).square()
+        overlap: Tensor = self.overlap_weight * (first @ second).square()
+        return overlap
 
     def influence(self) -> Tensor | None:
         """Return no graph took part."""
