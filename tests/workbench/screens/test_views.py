@@ -165,6 +165,6 @@ def test_an_update_without_keys_has_its_place_and_no_made_up_costs() -> None:
 
 
 def test_the_rows_that_write_nothing_can_be_compared() -> None:
-    (told,) = candidates_from_rows([{"editor": "in-context-graph"}])
+    (told,) = compare_view.candidates_from_rows([{"editor": "in-context-graph"}])
     assert told.editor is IN_CONTEXT["in-context-graph"]
     assert told.label == "in-context-graph"
