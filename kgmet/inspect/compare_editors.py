@@ -96,14 +96,19 @@ def compare_editors(
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
         if candidate.editor.writer is WriterKind.TOLD:
             start, sentences = time.perf_counter(), sentences_of(candidate.editor, context, catalogue)
-            with attached(earlier, lm):
-                told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
-            outcome = CandidateResult(
-                candidate=candidate,
-                comparison=compare_answers(before, told.answers),
-                perplexity=usual,
-                seconds={"asked": time.perf_counter() - start},
-            )
+            try:
+                with attached(earlier, lm):
+                    told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
+                outcome = CandidateResult(
+                    candidate=candidate,
+                    comparison=compare_answers(before, told.answers),
+                    perplexity=usual,
+                    seconds={"asked": time.perf_counter() - start},
+                )
+            except Cancelled:
+                raise
+            except KgmetError as error:  # the facts do not fit into the model's context
+                outcome = CandidateResult(candidate=candidate, error=str(error))
         else:
             outcome = _candidate_result(
                 lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress

@@ -191,17 +191,22 @@ def test_the_matrix_has_every_answer_with_its_verdict_and_a_share_a_group() -> N
 
 
 def test_in_context_is_a_column_that_writes_nothing() -> None:
-    told = Candidate(label="told", editor=IN_CONTEXT["in-context-graph"], config=IN_CONTEXT["in-context-graph"].config)
-    found = comparison(candidate("AlphaEdit"), told)
-    outcome = found.results[1]
+    told, graph = (
+        Candidate(label=name, editor=IN_CONTEXT[name], config=IN_CONTEXT[name].config)
+        for name in ("in-context", "in-context-graph")
+    )
+    found = comparison(candidate("AlphaEdit"), told, graph)
+    outcome, long = found.results[1:]
+    assert "Shorten it" in long.error and long.comparison is None  # more than the tiny model reads
     assert outcome.plan is None and not outcome.error and outcome.comparison is not None
     assert outcome.perplexity == found.perplexity
     lm = tiny_lm()
     context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=told.config)
     sentences = sentences_of(told.editor, context, CATALOGUE)
-    assert sentences[0] == "The Eiffel Tower is located in the city of Tokyo." and len(sentences) > 1
-    assert sentences_of(IN_CONTEXT["in-context"], context, CATALOGUE) == sentences[:1]
-    prompt = f"{' '.join(sentences)} {EDIT.prompt}"
+    assert sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
+    retrieved = sentences_of(graph.editor, context, CATALOGUE)
+    assert retrieved[:1] == sentences and len(retrieved) > 1
+    prompt = f"{sentences[0]} {EDIT.prompt}"
     own = next(pair.after for pair in outcome.comparison.pairs if pair.after.question.text == EDIT.prompt)
     assert own.expected is not None
     wanted = score_answers(lm, [(prompt, EDIT.new_object)])[0].logprob
