@@ -38,7 +38,8 @@ def pilot_edits(n: int, *, seed: int = 0) -> tuple[FactEdit, ...]:
     objects: dict[str, list[Entity]] = {}
     for relation, _, found in facts:
         objects.setdefault(relation, []).extend(found)
-    draw, edits = random.Random(seed), []
+    draw = random.Random(seed)
+    edits: list[FactEdit] = []
     for relation, subject, found in facts:
         if len(edits) == n:
             break
