@@ -222,7 +222,7 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
         ids,
         attention_mask=torch.cat([before, torch.ones_like(ids)], dim=1),
         position_ids=positions,
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
     )
     kept = [state[: len(head)] for state, head in zip(states, heads, strict=True)]
