@@ -62,11 +62,14 @@ def positive(text: str) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device``, ``--dtype`` and ``--threads``."""
+    """Add ``--model``, ``--device``, ``--device-map``, ``--dtype`` and ``--threads``."""
     parser.add_argument(
         "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best available")
+    parser.add_argument(
+        "--device-map", metavar="MAP", help="auto: spread a model over all devices that is too large for one"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the weights")
     parser.add_argument("--threads", type=positive, help="CPU threads torch may use")
 
@@ -97,7 +100,7 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     if options.threads:
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
+    return load_lm(options.model, device=options.device, dtype=dtype, device_map=options.device_map, progress=progress)
 
 
 def open_store(options: argparse.Namespace) -> TripleStore | None:

@@ -43,6 +43,7 @@ from kgmet.write.moment_sums import ADVICE, FORMAT, Checkpoint, Estimation, band
 __all__ = [
     "KeyMoment",
     "estimate_key_moments",
+    "keys_of_text",
     "load_key_moment",
     "make_key_moments",
     "moment_bytes",
@@ -251,6 +252,23 @@ def _run_batches(
             state.sums[layer].add(found)
         state.begin, state.n_token = state.begin + len(batch), state.n_token + sum(map(len, batch))
         state.checkpoint_if_due()
+
+
+def keys_of_text(
+    lm: LoadedLM, lines: Sequence[str], layers: Sequence[int], *, n_token: int = 96, batch_size: int = 16
+) -> dict[int, Tensor]:
+    """Return the keys of all tokens of some passages, (n_token, d_key) float32 on the CPU, by layer; passage order.
+
+    Args:
+        lm: the model, without any patch attached.
+        lines: passages, each cut at `n_token` tokens.
+        layers: decoder layers.
+        n_token: where a passage is cut.
+        batch_size: passages per forward pass.
+    """
+    rows = [tuple(row) for row in lm.tokenizer(list(lines), truncation=True, max_length=n_token)["input_ids"] if row]
+    parts = [_keys_of(lm, rows[begin : begin + batch_size], layers) for begin in range(0, len(rows), batch_size)]
+    return {layer: torch.cat([part[layer].cpu() for part in parts]) for layer in layers}
 
 
 def _smaller(batch_size: int, progress: Progress, error: BaseException) -> int:
