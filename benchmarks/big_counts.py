@@ -45,14 +45,20 @@ def counting(lm: LoadedLM, mode: FarMode) -> Iterator[Counts]:
     """Count what happens inside the ``with``; a forward pass through half of the layers counts as a half."""
     found = Counts()
     start = mode.waits, mode.bytes_up, mode.bytes_down
-    plain = torch.Tensor.backward
+    plain, inside = torch.Tensor.backward, [False]
 
     def passed(*_: Any) -> None:
         found.forward += 1 / lm.n_layer
 
     def backward(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> None:
-        found.backward += 1
-        plain(tensor, *args, **kwargs)
+        if inside[0]:  # torch calls it again for a tensor of another class
+            plain(tensor, *args, **kwargs)
+            return
+        found.backward, inside[0] = found.backward + 1, True
+        try:
+            plain(tensor, *args, **kwargs)
+        finally:
+            inside[0] = False
 
     hooks = [layer.register_forward_hook(passed) for layer in lm.layers]
     torch.Tensor.backward = backward  # type: ignore[method-assign]
@@ -80,12 +86,12 @@ def counted_stages(
 
     Args:
         lm: the model; it is on the far device for the length of the call.
-        contexts: at least `many` and `sequence` edits.
+        contexts: at least `many` edits, and more than `sequence`.
         editor: the method, on layers of this model, with a fixed number of steps.
         corpus: the text of the key statistics.
         layers: layers of the key statistics.
         many: edits made at once.
-        sequence: edits made one after the other.
+        sequence: edits made one after the other; one more is counted after the first and after all but one of them.
     """
     mode, found = FarMode(), {}
     with placed_far(lm, mode):
@@ -94,6 +100,7 @@ def counted_stages(
         with counting(lm, mode) as found[f"key statistics, {len(layers) - 1} layers"]:
             make_key_moments(lm, layers[1:], corpus=corpus)
         statistics = KeyStatistics(lm, corpus)
+        make_key_moments(lm, editor.config.write.layers, corpus=corpus)
         with counting(lm, mode) as found[f"free directions, {len(editor.config.write.layers)} layers"]:
             statistics.free(editor.config.write.layers, editor.config.cutoff)
         for n in (1, many):
@@ -103,13 +110,12 @@ def counted_stages(
             found[f"search, {name}"].detail = {"steps": max(shift.steps for shift in searched.shifts)}
             with counting(lm, mode) as found[f"write, {name}"]:
                 write_edits(lm, searched, editor=editor, statistics=statistics)
-        so_far = EditsSoFar()
+        so_far, last = EditsSoFar(), contexts[sequence]
         for number in range(sequence):
-            earlier = so_far
-            with counting(lm, mode) as counts:
-                plan = plan_edits(lm, [contexts[number]], editor=editor, statistics=statistics, earlier=earlier)
-                merged = merged_patch([*earlier.patches, plan.patch], lm)
-            so_far = replace(earlier.then(plan.patch), patches=(merged,))
             if number in (1, sequence - 1):
-                found[f"edit {number + 1} of a sequence"] = counts
+                with counting(lm, mode) as found[f"an edit after {number} earlier edit{'s' * (number > 1)}"]:
+                    plan_edits(lm, [last], editor=editor, statistics=statistics, earlier=so_far)
+            plan = plan_edits(lm, [contexts[number]], editor=editor, statistics=statistics, earlier=so_far)
+            merged = merged_patch([*so_far.patches, plan.patch], lm)
+            so_far = replace(so_far.then(plan.patch), patches=(merged,))
     return found

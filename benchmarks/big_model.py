@@ -384,7 +384,7 @@ def facts(n: int) -> list[FactEdit]:
 def counts_text(counts: Counts) -> str:
     """Return counts in words."""
     steps = f", {counts.detail['steps']:.0f} steps" if "steps" in counts.detail else ""
-    up, down = gigabytes(counts.bytes_up), gigabytes(counts.bytes_down)
+    up, down = (f"{n / 1e6:.2f} MB" for n in (counts.bytes_up, counts.bytes_down))
     return (
         f"{counts.forward:.2f} forward, {counts.backward} backward{steps}, {counts.waits} waits, {up} to the device, "
         f"{down} back"

@@ -96,6 +96,8 @@ def parts_that_fit(lm: LoadedLM, problems: Sequence[ShiftProblem], *, layer: int
     Raises:
         MemoryLimitError: if not even one problem fits; names it.
     """
+    if not 0 <= layer < lm.n_layer - 1:  # refused in words where it is encoded
+        return [len(problems)]
     devices = {layer_device(lm, layer), layer_device(lm, lm.n_layer - 1)}
     free = min((room for device in devices if (room := free_memory(device)) is not None), default=None)
     if free is None:

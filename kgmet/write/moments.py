@@ -48,7 +48,14 @@ __all__ = [
     "make_key_moments",
     "moment_bytes",
     "moments_ready",
+    "short_of_text",
 ]
+
+TOKENS_PER_WIDTH = 5
+"""Tokens of text for each dimension of the keys below which statistics are said to rest on too little.
+
+With fewer tokens than dimensions, at least the difference counts as free whatever ordinary text does there. On the
+default model neighbours suffer below about five (`benchmarks/moments_text.py`, docs/adding_a_model.md)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -175,6 +182,17 @@ def make_key_moments(
         Checkpoint(lm, part, corpus).remove()
 
 
+def short_of_text(n_token: int, d_key: int) -> str:
+    """Return what to say where too little text stands behind statistics of keys this wide; else nothing."""
+    if n_token >= TOKENS_PER_WIDTH * d_key:
+        return ""
+    return (
+        f"The key statistics rest on {n_token:,} tokens for keys of width {d_key:,}; edits may change more than they "
+        f"should. Give ordinary text of at least {TOKENS_PER_WIDTH * d_key:,} tokens, one passage a line: "
+        "--corpus FILE (Corpus.from_file in Python)."
+    )
+
+
 def moment_bytes(lm: LoadedLM, n_layer: int) -> tuple[int, int]:
     """Return the bytes an estimation of so many layers takes: on their device, and on the CPU."""
     return 4 * n_layer * lm.d_key**2, 24 * lm.d_key**2
@@ -217,6 +235,8 @@ def _stream(
         state.checkpoint()
         raise
     progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=len(rows), total=len(rows)))
+    if warning := short_of_text(state.n_token, lm.d_key):
+        note(progress, Stage.KEY_STATISTICS, warning)
     for layer in layers:
         total = state.sums.pop(layer).folded()
         yield KeyMoment(
