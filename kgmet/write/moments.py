@@ -38,7 +38,16 @@ from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.suffixes import left_padded, token_positions
 from kgmet.lm.run.tracing import recorded, stopped_after
 from kgmet.write.corpus import Corpus, bundled_corpus
-from kgmet.write.moment_sums import ADVICE, FORMAT, Checkpoint, Estimation, band_names, bands_of, from_bands
+from kgmet.write.moment_sums import (
+    ADVICE,
+    FORMAT,
+    Checkpoint,
+    Estimation,
+    band_names,
+    bands_of,
+    from_bands,
+    rounding_remark,
+)
 
 __all__ = [
     "KeyMoment",
@@ -169,6 +178,8 @@ def make_key_moments(
     if not missing:
         return
     progress, at_once = progress or Silent(), _layers_at_once(lm, missing)
+    for remark in {rounding_remark(layer_device(lm, layer)) for layer in missing} - {""}:
+        note(progress, Stage.KEY_STATISTICS, remark)
     if at_once < len(missing):
         note(
             progress,

@@ -11,6 +11,7 @@ from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, Stale
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.run.tracing import recorded
 from kgmet.write.corpus import Corpus, bundled_corpus
+from kgmet.write.moment_sums import rounding_remark
 from kgmet.write.moments import KeyMoment, estimate_key_moments, keys_of_text, moments_ready, short_of_text
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
@@ -229,3 +230,10 @@ def test_keys_of_text_are_those_that_the_moment_sums() -> None:
         torch.testing.assert_close(
             (rows.T @ rows).double() / len(rows), found[layer].second_moment, rtol=1e-4, atol=1e-5
         )
+
+
+def test_a_device_that_rounds_factors_is_remarked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not rounding_remark(torch.device("cuda")), "TF32 is off by default"
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    assert "allow_tf32 = False" in rounding_remark(torch.device("cuda"))
+    assert not rounding_remark(torch.device("cpu"))

@@ -164,7 +164,7 @@ def test_a_model_larger_than_the_memory_or_than_its_files_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kgmet.lm.load.shape.free_memory", lambda device: 1000)
-    with pytest.raises(MemoryLimitError, match="MB are free on cpu. No format of it fits. Spread it over devices"):
+    with pytest.raises(MemoryLimitError, match=r"MB are free on cpu\. No format of it fits\. Spread it over devices"):
         load_lm(str(folder), device="cpu")
     monkeypatch.undo()
     with pytest.raises(BrokenModelError, match="describes a model of"):
