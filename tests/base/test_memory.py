@@ -43,7 +43,7 @@ def test_the_smaller_of_machine_and_container_is_free(monkeypatch: pytest.Monkey
     cpu = torch.device("cpu")
     monkeypatch.setattr("kgmet.base.memory.container_room", lambda: 1000)
     assert free_memory(cpu) == 1000
-    with pytest.raises(MemoryLimitError, match="would take about 0 MB on cpu, where 0 MB are free. Wait"):
+    with pytest.raises(MemoryLimitError, match=r"would take about 0 MB on cpu, where 0 MB are free\. Wait"):
         check_room(2000, cpu, what="This", advice="Wait.")
     monkeypatch.setattr("kgmet.base.memory.container_room", lambda: 1 << 60)
     assert 1000 < (free_memory(cpu) or 0) < 1 << 60
