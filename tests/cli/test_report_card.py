@@ -19,6 +19,7 @@ from kgmet.fact import save_edits
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import save_patch
+from tests.evaluate.card.test_make import roomy_lm
 from tests.evaluate.records import counterfact, written
 from tests.graph.small_world import edit, world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
@@ -172,7 +173,7 @@ def test_a_ledger_is_scored_as_one_model(tmp_path: Path, capsys: pytest.CaptureF
     assert call("--ledger", str(session.save(tmp_path / "ledger")), "--no-context", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["edits"]) == 2
-    assert found["notes"][-1].startswith("1 edits are not asked, because a later one replaces them")
+    assert "1 edit is not asked, because a later one replaces it." in found["notes"]
     with pytest.raises(ConfigError, match="know their facts"):
         call("--ledger", str(tmp_path / "ledger"), *FACT)
     other = EditSession(tiny_lm(seed=1), graph=None, patches=[random_patch(tiny_lm(seed=1))])
@@ -207,12 +208,15 @@ def test_several_editors_have_a_column_each(
     assert "| Unedited | KGMET | AlphaEdit |" in (tmp_path / "card.md").read_text(encoding="utf-8")
 
 
-def test_published_tasks_are_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_tasks_are_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_card, "load_model", lambda *_: roomy_lm())
     rows = [
         {"sentence": f"It is {word}.", "label": n % 2} for n, word in enumerate(("good", "bad", "fine", "poor") * 3)
     ]
     written(tmp_path / "sst2.json", rows)
-    save_patch(random_patch(tiny_lm()), tmp_path / "patch")
+    save_patch(random_patch(roomy_lm()), tmp_path / "patch")
     words = ("--patch", str(tmp_path / "patch"), "--no-context", "--json")
     assert call(*words, "--downstream_path", str(tmp_path), "--downstream_limit", "5") == 0
     (row,) = (row for row in json.loads(capsys.readouterr().out)["rows"] if row["key"] == "tasks")

@@ -29,8 +29,8 @@ _BATCH, _TREE = 128, 1280
 """Questions per batch, and most tokens per tree: few trees, because each generation step reads every weight."""
 _MANY = 9
 """Patches that are merged before they are attached: each attached one costs time at every token."""
-_MOST_SIDES = 6
-"""Most models in one pass, for memory."""
+_MOST_LOGITS = 400_000
+"""Most models in one pass times the size of their vocabulary, for memory; two models always share one."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,10 +192,11 @@ def ask_models(
 
 
 def _passes(keys: Sequence[str], by_key: Mapping[str, tuple[LoadedLM, Side]]) -> Iterator[tuple[str, ...]]:
-    """Yield models that share a pass: those of one loaded model, at most `_MOST_SIDES` together."""
+    """Yield models that share a pass: some of those of one loaded model."""
     for lm in dict.fromkeys(by_key[key][0] for key in keys):
         mine = [key for key in keys if by_key[key][0] is lm]
-        yield from (tuple(mine[begin : begin + _MOST_SIDES]) for begin in range(0, len(mine), _MOST_SIDES))
+        most = max(2, _MOST_LOGITS // lm.n_token)
+        yield from (tuple(mine[begin : begin + most]) for begin in range(0, len(mine), most))
 
 
 def _given(known: KnownAnswers, key: str, question: Question, decoding: Decoding) -> Answer:

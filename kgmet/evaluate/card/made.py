@@ -77,7 +77,7 @@ class PatchMaker:
             return None
         graph = "" if self.store is None else self.store.fingerprint
         made_from = [self.lm.fingerprint, graph, self.catalogue.fingerprint, editor.name, settings]
-        made_from += [*(patch.id for patch in earlier.patches), "", *(fact.id for fact in facts)]
+        made_from += [*(patch.id for patch in earlier.patches), "", *(fingerprint_value(fact) for fact in facts)]
         return self.folder / digest(*made_from)[:16]
 
 

@@ -9,7 +9,7 @@ from kgmet.base.errors import RequestError
 from kgmet.base.progress import Progress
 from kgmet.evaluate.card.asked import AskedItem, CardConfig
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
-from kgmet.evaluate.card.choose import retention_rows, standing_edits
+from kgmet.evaluate.card.choose import retention_rows
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.known import KnownAnswers, TextLoss
 from kgmet.evaluate.card.score import NOT_TOLD, ScoredEdits, score_models
@@ -86,7 +86,7 @@ def card_from(scored: Sequence[ScoredEdits], *, config: CardConfig, notes: Seque
         for key in first.losses
     }
     sentences = tuple(f"{edit.prompt} → {edit.new_object}" for part in scored for edit in part.edits)
-    by_age = retention_rows(len(first.edits), standing_edits(first.edits)) if _has_ages(scored) else {}
+    by_age = retention_rows(len(first.edits), first.standing) if _has_ages(scored) else {}
     rows = _rows(items, first.asked, columns, losses, sentences, by_age, config)
     if len(scored) == 1 and first.tasks:
         cells = {key: task_cell(results) for key, results in first.tasks.items()}
@@ -168,8 +168,9 @@ def _notes(scored: Sequence[ScoredEdits], rows: Sequence[Row]) -> tuple[str, ...
     elif unknown:
         more = f"; and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
         notes.append(f"The graph knows nothing of: {'; '.join(unknown[:_MOST_NAMED])}{more}.")
-    if n_replaced := sum(part.n_replaced for part in scored):
-        notes.append(f"{n_replaced} edits are not asked, because a later one replaces them.")
+    if n_replaced := sum(len(part.edits) - len(part.standing) for part in scored):
+        verb = "edit is" if n_replaced == 1 else "edits are"
+        notes.append(f"{n_replaced} {verb} not asked, because a later one replaces it.")
     if n_left_out := sum(part.n_left_out for part in scored):
         notes.append(f"Left out: {n_left_out} questions that are longer than the model reads.")
     made = {row.key: sum(part.n_made.get(row.key, 0) for part in scored) for row in rows}

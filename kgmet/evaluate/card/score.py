@@ -57,8 +57,8 @@ class ScoredEdits:
     `asked` are the columns, and `columns` hold, for each, an answer to each of `items`, or ``None`` where the column is
     not asked. `losses` and results of published `tasks` are by column. `is_in_order` says whether the edits were made
     one after another. `unknown` are the prompts of edits of which the graph knows nothing, `n_left_out` the questions
-    the model could not read, `n_replaced` the edits that a later one replaces, `n_made` the questions of each row
-    before some were drawn.
+    the model could not read, `standing` the places of edits that no later one replaces, `n_made` the questions of each
+    row before some were drawn.
     """
 
     model: str
@@ -75,7 +75,7 @@ class ScoredEdits:
     is_in_order: bool
     unknown: tuple[str, ...]
     n_left_out: int
-    n_replaced: int
+    standing: tuple[int, ...]
     n_made: Mapping[str, int]
     seconds: float
 
@@ -133,7 +133,8 @@ def score_models(
     shown = edited_columns([model.name for model in models])
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=EditConfig()) for edit in edits]
     facts = tuple(told_sentences(context, catalogue) for context in contexts)
-    every = _items(contexts, store, catalogue, config)
+    standing = standing_edits([context.edit for context in contexts])
+    every = _items(contexts, standing, store, catalogue, config)
     readable = fitting_items(models, every, facts)
     items = [*drawn_items(readable, most=config.most_per_row), *_ability(config, place)]
     columns = _columns(models, shown, items, facts, config, known, progress)
@@ -157,19 +158,23 @@ def score_models(
         is_in_order=all(model.is_in_order for model in models),
         unknown=tuple(context.edit.prompt for context in contexts if not context.has_graph),
         n_left_out=len(every) - len(readable),
-        n_replaced=len(edits) - len(standing_edits(edits)),
+        standing=tuple(standing),
         n_made=_counts(readable),
         seconds=time.perf_counter() - started,
     )
 
 
 def _items(
-    contexts: Sequence[EditContext], store: TripleStore | None, catalogue: RelationCatalogue, config: CardConfig
+    contexts: Sequence[EditContext],
+    standing: Sequence[int],
+    store: TripleStore | None,
+    catalogue: RelationCatalogue,
+    config: CardConfig,
 ) -> list[AskedItem]:
     subjects = [context.subject.label.casefold().removeprefix("the ") for context in contexts]
     return [
         item
-        for number in standing_edits([context.edit for context in contexts])
+        for number in standing
         for item in card_questions(
             contexts[number],
             store=store,

@@ -105,7 +105,7 @@ def _base_states(
                 parts.append(next_token_states(model.base, batch)[0].cpu())
         kept = torch.cat(parts) if parts else torch.empty(0, model.base.d_model, dtype=model.base.dtype)
         known.keep_states(model.base_key, texts, kept)
-    return list(kept.to(model.base.device).split(sizes))
+    return list(torch.split(kept.to(model.base.device), sizes))
 
 
 def _losses(ids: Sequence[Sequence[int]], old: Tensor, new: Tensor, targets: Tensor) -> list[TextLoss]:

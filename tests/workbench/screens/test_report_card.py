@@ -119,7 +119,7 @@ def test_other_editors_make_the_same_edit_beside_it(resident: Resident, monkeypa
     assert kept is not None
     assert earlier == [1]  # on top of the edit under it, as the one beside it
     labels = [column.label for column in kept.value.columns]
-    assert labels == ["Unedited", upper.patch.editor, "AlphaEdit", "In context", "In context, graph"]
+    assert labels[:3] == ["Unedited", upper.patch.editor, "AlphaEdit"]
     table = view.card_table(kept.value)
     assert "·" not in table.loc["Efficacy", "AlphaEdit"]  # no room for the counts
     page = shown(state)
