@@ -146,7 +146,7 @@ def show(card: ReportCard, title: str) -> None:
     """Print the table, and where our editor is not first."""
     columns = card.columns
     table = Table(["", *(column.label for column in columns), "n"])
-    for row in card.rows:
+    for row in card.shown:
         table.add(row.spec.label, *(cell_text(row, column) for column in columns), n_text(row))
     print(f"\n{title}. {card.texts}.\n\n{table}\n")
     for line in behind(card):
@@ -177,7 +177,7 @@ def behind(card: ReportCard) -> list[str]:
     if ours is None:
         return []
     lines = []
-    for row in card.rows:
+    for row in card.shown:
         sign = 1 if row.spec.better == "higher" else -1
         rated = [
             (sign * cell.value, column.label, cell)

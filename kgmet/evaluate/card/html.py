@@ -32,7 +32,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 def card_html(card: ReportCard) -> str:
     """Return the page: the table, with the meaning and the worst answers of each row folded below it."""
     head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
-    body = "".join(_row(row, card) for row in card.rows)
+    body = "".join(_row(row, card) for row in card.shown)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
     columns = "".join(f"<li><b>{_text(c.label)}</b>: {_text(c.definition)}.</li>" for c in card.columns)
     told = "".join(f"<li>{_text(' '.join(facts))}</li>" for facts in card.facts)

@@ -77,7 +77,7 @@ def card_text(card: ReportCard) -> str:
     table = _table(card)
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    notes = [f"  {row.spec.label}: {note}" for row in card.rows if (note := _notes(row, card.columns))]
+    notes = [f"  {row.spec.label}: {note}" for row in card.shown if (note := _notes(row, card.columns))]
     return "\n".join([*intro_lines(card), "", *lines, "", SCALE, *notes, *_about_texts(card)])
 
 
@@ -86,7 +86,7 @@ def card_markdown(card: ReportCard) -> str:
     header, *body = _table(card)
     rule = ["---", *["---:"] * (len(header) - 1)]
     table = ["| " + " | ".join(_cell_escaped(cell) for cell in line) + " |" for line in (header, rule, *body)]
-    meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row, card.columns))}" for row in card.rows]
+    meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row, card.columns))}" for row in card.shown]
     columns = [f"- *{column.label}*: {column.definition}." for column in card.columns]
     told = [
         f"{number}. {_escaped(' '.join(facts))}" for number, facts in enumerate(card.facts, start=1) if len(facts) > 1
@@ -100,7 +100,7 @@ def card_markdown(card: ReportCard) -> str:
         *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
         "\n".join(meanings),
     ]
-    for row in card.rows:
+    for row in card.shown:
         if row.worst:
             parts += [f"## {row.spec.label}: worst answers", "\n".join(_listed(example, card) for example in row.worst)]
     return "\n\n".join(parts) + "\n"
@@ -138,7 +138,7 @@ def _table(card: ReportCard) -> list[list[str]]:
         header,
         *(
             [row.spec.label, *(cell_text(row, row.cells[column.key]) for column in card.columns), n_text(row)]
-            for row in card.rows
+            for row in card.shown
         ),
     ]
 

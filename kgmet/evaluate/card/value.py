@@ -62,7 +62,7 @@ def edited_columns(names: Sequence[str]) -> tuple[Column, ...]:
 class RowSpec:
     """Definition of a row. `unit` is ``share`` if answers are counted, `better` is ``higher`` or ``lower``.
 
-    `condition` says which prompts are counted, if not all are.
+    `condition` says which prompts are counted, if not all are. An `is_optional` row is shown only if it was measured.
     """
 
     key: str
@@ -71,6 +71,7 @@ class RowSpec:
     unit: str = "share"
     better: str = "higher"
     condition: str = ""
+    is_optional: bool = False
 
 
 _CONTEXTS = (
@@ -105,6 +106,7 @@ ROWS: Mapping[str, RowSpec] = {
                 label=f"Retention, {age} edits",
                 definition=f"Efficacy of the {age} tenth of the edits, where at least ten were made one after another. "
                 "Edits that a later one replaces are not asked.",
+                is_optional=True,
             )
             for age in ("oldest", "middle", "newest")
         ),
@@ -172,6 +174,7 @@ ROWS: Mapping[str, RowSpec] = {
             definition="Examples of the published tasks in the given folder (cola, mrpc, rte, sst2, nli, mmlu), after "
             "four worked examples: the likeliest of the choices is the right one.",
             unit="share of examples",
+            is_optional=True,
         ),
         RowSpec(
             key="fluency",
@@ -289,6 +292,15 @@ class ReportCard:
         """The columns with measurements."""
         return tuple(
             column for column in self.asked if any(row.cells[column.key].value is not None for row in self.rows)
+        )
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows to display: all but those that need many edits or files of tasks, where these are absent."""
+        return tuple(
+            row
+            for row in self.rows
+            if not row.spec.is_optional or any(cell.value is not None for cell in row.cells.values())
         )
 
     def row(self, key: str) -> Row:

@@ -15,8 +15,10 @@ from kgmet.editing.editors import editor_named
 from kgmet.editing.session import EditSession
 from kgmet.evaluate.card import made
 from kgmet.evaluate.card.asked import CardConfig
+from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.made import PatchMaker, saved_run, saved_session
 from kgmet.evaluate.card.make import make_card
+from kgmet.evaluate.card.render import card_text
 from kgmet.fact import FactEdit
 from kgmet.write.patch import EditPatch, save_patch
 from kgmet.write.statistics import KeyStatistics
@@ -70,11 +72,11 @@ def test_a_saved_session_is_one_model_with_all_edits_that_are_on(tmp_path: Path)
 
 def test_ten_edits_or_more_are_counted_by_age_and_fewer_are_not() -> None:
     lm = roomy_lm()
-    from kgmet.evaluate.card.edited import EditedModel
-
     few = make_card(EditedModel.of_patches(lm, patches(9)), store=None, config=LITTLE)
     assert few.row("retention_oldest").cells["after"].value is None
+    assert "Retention" not in card_text(few)
     many = make_card(EditedModel.of_patches(lm, patches(20)), store=None, config=LITTLE)
+    assert "Retention, newest edits" in card_text(many)
     row = many.row("retention_newest")
     assert row.cells["after"].n == 2
     assert {example.edit for example in row.worst} <= {"Place 18 is in → Rome", "Place 19 is in → Rome"}

@@ -133,11 +133,11 @@ def _card(card: ReportCard) -> None:
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))
     labels = view.row_labels(card)
-    failing = next((place for place, row in enumerate(card.rows) if row.worst), 0)
+    failing = next((place for place, row in enumerate(card.shown) if row.worst), 0)
     chosen = st.selectbox(
         "A row in detail", list(labels), index=failing, format_func=lambda key: labels[key], key="card-row"
     )
-    row = card.row(chosen or card.rows[0].key)
+    row = card.row(chosen or card.shown[0].key)
     st.markdown(wording.safe(row.spec.definition))
     if row.spec.condition:
         st.caption(wording.safe(f"Counted are only {row.spec.condition}."))

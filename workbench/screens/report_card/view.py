@@ -28,7 +28,7 @@ def card_table(card: ReportCard) -> pd.DataFrame:
                 **{column.label: cell_text(row, row.cells[column.key], counts=counts) for column in card.columns},
                 "n": n_text(row),
             }
-            for row in card.rows
+            for row in card.shown
         ]
     ).set_index("row")
 
@@ -37,7 +37,7 @@ def row_labels(card: ReportCard) -> dict[str, str]:
     """Return the rows by key, in words, with the number of worst answers kept of each."""
     return {
         row.key: row.spec.label + (f" · {len(row.worst)} worst answers" if len(row.worst) > 1 else "")
-        for row in card.rows
+        for row in card.shown
     }
 
 
