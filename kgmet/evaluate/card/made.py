@@ -13,7 +13,7 @@ from kgmet.base.progress import Progress
 from kgmet.editing.context import prepare_edit
 from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import Editor
-from kgmet.editing.plan import plan_edits
+from kgmet.editing.plan import plan_edits, search_edits, write_edits
 from kgmet.editing.session import EditSession
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.runs.folder import Table, read_settings
@@ -71,6 +71,31 @@ class PatchMaker:
         if kept is not None:
             save_patch(plan.patch, kept)
         return plan.patch
+
+    def patches_apart(
+        self, editor: Editor, facts: Sequence[FactEdit], *, progress: Progress | None = None
+    ) -> list[EditPatch]:
+        """Make one patch of each fact on the unedited model, or take the kept ones; their searches share a batch.
+
+        Raises:
+            KgmetError: if a fact or a setting is invalid.
+            Cancelled: if asked to stop.
+        """
+        config = default_settings(editor, self.lm).config
+        places = [self._kept(editor, [fact], EditsSoFar(), fingerprint_value(config)) for fact in facts]
+        missing = [n for n, kept in enumerate(places) if kept is None or not (kept / "patch.json").is_file()]
+        made: dict[int, EditPatch] = {}
+        if missing:
+            contexts = [
+                prepare_edit(facts[n], store=self.store, catalogue=self.catalogue, config=config) for n in missing
+            ]
+            searched = search_edits(self.lm, contexts, editor=editor, config=config, progress=progress)
+            for n, one in zip(missing, searched.apart(), strict=True):
+                plan = write_edits(self.lm, one, editor=editor, statistics=self.statistics, progress=progress)
+                made[n] = plan.patch
+                if (kept := places[n]) is not None:
+                    save_patch(plan.patch, kept)
+        return [made[n] if n in made else load_patch(kept) for n, kept in enumerate(places) if n in made or kept]
 
     def _kept(self, editor: Editor, facts: Sequence[FactEdit], earlier: EditsSoFar, settings: str) -> Path | None:
         if self.folder is None:
