@@ -140,7 +140,7 @@ def test_a_patch_is_made_once_for_the_same_edit_settings_and_earlier_edits(
     assert maker.patch(editor_named("KGMET"), [ROME]).id == first.id
     assert len(n) == 1
     maker.patch(editor_named("AlphaEdit"), [ROME])
-    maker.patch(editor_named("KGMET"), [replace(ROME, new_object="Paris")])
+    maker.patch(editor_named("KGMET"), [replace(ROME, new_object="Madrid", new_object_id=None)])
     assert maker.patches_apart(editor_named("KGMET"), [ROME])[0].id == first.id
     replace(maker, store=None).patch(editor_named("KGMET"), [ROME])
     replace(maker, folder=None).patch(editor_named("KGMET"), [ROME])
