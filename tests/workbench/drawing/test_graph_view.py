@@ -165,7 +165,7 @@ def test_facts_that_move_are_drawn_with_their_figures_and_named_in_the_legend() 
         drawing = story_svg(picture)
         assert "Reina Sofía Museum" in drawing and "81 % → 12 %" in drawing
         assert "other facts, forecast to lose: 1" in drawing and "other facts, forecast to gain: 1" in drawing
-        assert "81.0\u00a0% → 12.0\u00a0%, forecast" in drawing
+        assert "81.0 % → 12.0 %, forecast" in drawing
         measured = tuple(replace(move, is_measured=True) for move in MOVES)
         again = story_svg(place(tell(context_of(EIFFEL), moves=measured)))
         assert "measured to lose: 1" in again and "forecast" not in again
