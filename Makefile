@@ -5,7 +5,7 @@
 # make check   lint, formatting, types: what CI runs before the tests
 # make bench   the tables of README and docs; minutes, on an idle machine
 # make docs    this documentation as a site, in site/; warnings are errors
-# make docs-screenshots   the pictures of the README
+# make docs-screenshots   the pictures of the README, and its film of 60 seconds
 # The same without make: CONTRIBUTING.md.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -55,6 +55,7 @@ docs: $(DEV)
 
 docs-screenshots: $(DEV)
 	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/screenshots.py
+	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/recording.py
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
