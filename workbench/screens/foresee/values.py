@@ -1,0 +1,11 @@
+"""Names under which a session keeps what the Foresee page found."""
+
+from __future__ import annotations
+
+from kgmet.editing.foresee import Foreseen, KeptForecast
+
+__all__ = ["CHECKED", "FORESEEN", "PROTECTED", "TICKED", "Shown"]
+
+FORESEEN, PROTECTED, CHECKED, TICKED = "foresee", "foresee-protected", "foresee-checked", "foresee-ticked"
+Shown = Foreseen | KeptForecast
+"""A forecast that can be applied, or one that was read back after a restart."""
