@@ -22,7 +22,9 @@ from workbench.shared.examples import examples, sorted_examples
 
 @pytest.fixture
 def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
+    made = fresh_process(tmp_path, monkeypatch)
+    monkeypatch.setattr(examples_module, "known_edits", known_edits)  # as in the app
+    yield made
 
 
 def test_the_order_is_the_files_until_the_model_was_asked(resident: Resident) -> None:
