@@ -80,7 +80,7 @@ class Job:
     ended: float | None = None
     flag: CancelFlag = field(default_factory=CancelFlag)
     is_aside: bool = False
-    """Whether it is work on the side: it keeps nobody from starting a job, and ends as soon as anybody does."""
+    """Whether it is work on the side: no job waits for it, and it ends as soon as any other is started."""
 
     @property
     def is_finished(self) -> bool:

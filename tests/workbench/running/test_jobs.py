@@ -109,7 +109,7 @@ def waiting(progress: Progress) -> None:
         time.sleep(0.001)
 
 
-def test_work_on_the_side_gives_way_and_keeps_nobody_busy() -> None:
+def test_work_on_the_side_gives_way_and_keeps_no_session_busy() -> None:
     registry = JobRegistry()
     main = registry.submit("edit", lambda progress: "made", "one")
     aside = registry.submit("remedies", waiting, "one", is_aside=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kgmet.editing import remedies as remedies_module
 from kgmet.editing import report as report_module
-from kgmet.editing.remedies import Remedies
+from kgmet.editing.remedies import Remedies, RemedyKind
 from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from tests.pages.test_pages import shown, words
@@ -108,13 +109,12 @@ def test_one_click_puts_the_remedy_in_the_place_of_the_edit(
 
 def test_another_wording_is_put_into_the_form_with_it(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "judge_edit", FromThenOn())
+    monkeypatch.setattr(remedies_module, "MOST_FOUND", 99)
     state = applied(resident)
     tried(state)
     found = remedies.remedies_for(state, resident.lm, state.stack[-1])
     assert found is not None
-    worded = next((item for item in found.found if item.typed is not None), None)
-    if worded is None:
-        pytest.fail("no remedy with another wording was among the first three")
+    worded = next(item for item in found.found if item.remedy.kind is RemedyKind.WORDING)
     assert remedies.use(state, resident.lm, state.stack[-1], worded) is None
     assert state.draft.prompt == worded.remedy.edit.template != EIFFEL.prompt
     assert state.draft.subject == EIFFEL.subject
