@@ -77,8 +77,6 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
         return
     st.markdown(_in_words(report))
-    for reason in report.verdict.reasons:
-        st.caption(f":material/info: {wording.safe(reason.value)}")
     told = told_of(state, lm, entry)
     sides = [
         tables.answer_side("before", marked_names(report.before), report.before),
@@ -87,6 +85,8 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
     ]
     st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
     remedy_panels.panel(state, lm, entry)
+    for reason in report.verdict.reasons:
+        st.caption(f":material/info: {wording.safe(reason.value)}")
     _tell(state, lm, entry, told)
 
 

@@ -23,7 +23,7 @@ FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
 )
 """The first-time user's one-click edit."""
-_HARD = "Where it gets hard: facts the model does not know"
+_HARD = "— Where it gets hard —"
 """Heading among the examples."""
 _FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _SENTENCE, _SAID, _ASKED, _LINKED = "sentence", "sentence-said", "apply-asked", "fact-linked"
@@ -76,7 +76,7 @@ def _shortcuts(state: WorkbenchState, resident: Resident) -> None:
         if isinstance(chosen, FactEdit):
             fill(state, chosen)
 
-    left, right = st.columns([3, 2])
+    left, right = st.columns(2)
     left.text_input(
         "Say it in a sentence",
         key=_SENTENCE,
@@ -88,14 +88,15 @@ def _shortcuts(state: WorkbenchState, resident: Resident) -> None:
     offered = sorted_examples(resident.lm)
 
     def shown(item: FactEdit | str) -> str:
-        return item if isinstance(item, str) else f"{item.prompt} → {item.new_object}"
+        return item if isinstance(item, str) else f"{item.subject} → {item.new_object}"
 
     right.selectbox(
         "Start from an example",
         [*offered.known, *([_HARD, *offered.hard] if offered.hard else [])],
         index=None,
         format_func=shown,
-        placeholder="Pick one, or type below",
+        placeholder="Pick one",
+        help="First those facts that the model knows; where it gets hard, it says something else than the old object.",
         key="fact-example",
         on_change=picked,
     )
