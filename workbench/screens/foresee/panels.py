@@ -88,7 +88,7 @@ def _forecast(
         )
         is_long = st.session_state.get("foresee-long", False)
         items = view.chosen_ways(foreseen, way or view.ALL, _MANY if is_long else _FEW)
-        can_tick = question.entry is None and not is_stale
+        can_tick = question.entry is None and not is_stale and isinstance(foreseen, Foreseen)
         if can_tick:
             st.caption("Tick what must not move; then protect it below. ▼ loses, ▲ gains, in nats of log p(answer).")
         else:
