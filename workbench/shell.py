@@ -11,7 +11,12 @@ from kgmet.base.errors import ConfigError
 from workbench import wording
 from workbench.running.access import door
 from workbench.running.resources import model_holder, threads
+from workbench.screens.chat import kept as chat_kept
+from workbench.screens.foresee import kept as foresee_kept
+from workbench.screens.probe import kept as probe_kept
+from workbench.shared import told
 from workbench.state import session
+from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
 __all__ = ["PAGES", "run"]
@@ -34,6 +39,11 @@ PAGES = {
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
 """Section → (script in `pages/`, title, icon). Missing scripts are not listed."""
+_PAGE = "kg-page"
+"""Id of the place where a page begins."""
+
+# Before any session is read back, and so before its screens are imported.
+keeps(told.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
 
 
 def run(root: Path) -> None:
@@ -58,6 +68,7 @@ def run(root: Path) -> None:
         return
     threads()
     state = session.current()
+    _skip_link()
     # These slots are always there: were they to come and go, all that follows would be another element to the browser,
     # and what is being typed into it would be lost.
     with st.container(key="remember"):
@@ -71,6 +82,8 @@ def run(root: Path) -> None:
             _guide(state)
     with st.sidebar:
         _sidebar(state)
+    with st.container(key="page-begins"):
+        st.html(f'<span id="{_PAGE}" tabindex="-1"></span>')
     page.run()
 
 
@@ -85,6 +98,12 @@ def _pages(root: Path) -> dict[str, list[st.Page]]:
         if found:
             listed[section] = found
     return listed
+
+
+def _skip_link() -> None:
+    """Show, to the keyboard alone, a first link that leads past the navigation to the page itself."""
+    with st.container(key="skip"):
+        st.html(f'<a class="kg-skip" href="#{_PAGE}" tabindex="1">Skip to the page</a>')
 
 
 def _start() -> None:
@@ -169,9 +188,8 @@ def _sidebar(state: WorkbenchState) -> None:
             is_ready = resident.statistics.is_ready(state.config.write.layers)
             st.caption(f"Statistics: {'ready' if is_ready else 'measured with the first edit'}")
         live = len(state.live(None if resident is None else resident.lm))
-        st.badge(
-            f"{live} edit{'' if live == 1 else 's'} live", color="blue" if live else "gray", icon=":material/layers:"
-        )
+        live_words = f"{wording.count(live, 'edit')} live"
+        st.badge(live_words, color="blue" if live else "gray", icon=":material/layers:")
         job = state.job()
         if job is not None and not job.is_finished:
             st.badge("work under way", color="orange", icon=":material/hourglass:")

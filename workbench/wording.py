@@ -54,6 +54,7 @@ STAGES: dict[Stage, str] = {
     Stage.COMPARISON: "Comparing",
     Stage.EXPORT: "Writing files",
     Stage.RECOMPUTE: "Applying edits again",
+    Stage.REMEDIES: "Trying remedies on the side",
     Stage.EVALUATE: "Editing and scoring cases",
     Stage.TRACE: "Tracing the shift through the layers",
     Stage.CAUSAL_TRACE: "Restoring one state at a time",

@@ -38,6 +38,7 @@ class Stage(StrEnum):
     COMPARISON = "comparison"
     EXPORT = "export"
     RECOMPUTE = "recompute"
+    REMEDIES = "remedies"
     EVALUATE = "evaluate"
     TRACE = "trace"
     CAUSAL_TRACE = "causal trace"

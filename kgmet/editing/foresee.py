@@ -7,10 +7,12 @@ be compared before either patch is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from kgmet.base.errors import ConfigError, RequestError
+from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
+from kgmet.base.files import failures_as
 from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
@@ -26,37 +28,23 @@ from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["PROTECTING_WEIGHT", "Foreseen", "foresee", "foresee_patch", "protect"]
+__all__ = ["PROTECTING_WEIGHT", "ForecastFacts", "Foreseen", "KeptForecast", "foresee", "foresee_patch", "protect"]
 
 PROTECTING_WEIGHT = EDITORS["KGMET-priced"].config.write.price.weight
 """μ of a protected write if the settings have none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Foreseen:
-    """A patch with the forecast of every known fact it should not change, in the order of the index.
+class ForecastFacts:
+    """The forecast of every known fact that an edit should not change, in the order of the index.
 
-    `plan` and `searched` are ``None`` for an existing patch. `p_new` are the new objects' probabilities without and
-    with the patch, by edit; they are measured, not forecast. `protected` are the ids of the priced facts.
+    `p_new` are the new objects' probabilities without and with the patch, by edit; they are measured, not forecast.
+    `protected` are the ids of the priced facts.
     """
 
-    patch: EditPatch
     forecasts: tuple[FactForecast, ...]
     p_new: tuple[tuple[float, float], ...]
-    plan: EditPlan | None = None
-    searched: SearchedEdits | None = None
     protected: frozenset[str] = frozenset()
-
-    @property
-    def edits(self) -> tuple[FactEdit, ...]:
-        """The edits of the patch."""
-        return self.patch.edits
-
-    @property
-    def is_priced(self) -> bool:
-        """Whether its write had a price on known facts, so that their forecast is near 0 by construction."""
-        price: float = self.patch.config.get("write", {}).get("price", {}).get("weight", 0.0)
-        return price > 0
 
     @property
     def strongest_first(self) -> tuple[FactForecast, ...]:
@@ -71,6 +59,88 @@ class Foreseen:
         """Return the mean absolute forecast change in nats, of all facts or of those with these ids; 0 if none."""
         chosen = [abs(item.change) for item in self.forecasts if only is None or item.fact.prompt.id in only]
         return sum(chosen) / len(chosen) if chosen else 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Foreseen(ForecastFacts):
+    """A forecast with its patch. `plan` and `searched` are ``None`` for an existing patch."""
+
+    patch: EditPatch
+    plan: EditPlan | None = None
+    searched: SearchedEdits | None = None
+
+    @property
+    def edits(self) -> tuple[FactEdit, ...]:
+        """The edits of the patch."""
+        return self.patch.edits
+
+    @property
+    def model_fingerprint(self) -> str:
+        """The model it is for."""
+        return self.patch.model_fingerprint
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether its write had a price on known facts, so that their forecast is near 0 by construction."""
+        price: float = self.patch.config.get("write", {}).get("price", {}).get("weight", 0.0)
+        return price > 0
+
+    @property
+    def kept(self) -> KeptForecast:
+        """The forecast without its patch."""
+        return KeptForecast(
+            forecasts=self.forecasts,
+            p_new=self.p_new,
+            protected=self.protected,
+            edits=self.edits,
+            is_priced=self.is_priced,
+            editor=self.patch.editor,
+            model_fingerprint=self.model_fingerprint,
+            layers=tuple(update.layer for update in self.patch.updates),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class KeptForecast(ForecastFacts):
+    """A forecast without its patch: it can be saved and read, not applied."""
+
+    edits: tuple[FactEdit, ...]
+    is_priced: bool
+    editor: str
+    model_fingerprint: str
+    layers: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "edits": [edit.to_json() for edit in self.edits],
+            "is_priced": self.is_priced,
+            "editor": self.editor,
+            "model_fingerprint": self.model_fingerprint,
+            "layers": list(self.layers),
+            "forecasts": [item.stored for item in self.forecasts],
+            "p_new": [list(pair) for pair in self.p_new],
+            "protected": sorted(self.protected),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> KeptForecast:
+        """Read what `to_json` made.
+
+        Raises:
+            BrokenArtifactError: if the mapping is not a forecast.
+        """
+        with failures_as(BrokenArtifactError, "This is not a saved forecast", advice="Forecast again."):
+            return cls(
+                edits=tuple(FactEdit.from_json(edit) for edit in data["edits"]),
+                is_priced=bool(data["is_priced"]),
+                editor=str(data["editor"]),
+                model_fingerprint=str(data["model_fingerprint"]),
+                layers=tuple(int(layer) for layer in data["layers"]),
+                forecasts=tuple(FactForecast.from_stored(item) for item in data["forecasts"]),
+                p_new=tuple((float(was), float(now)) for was, now in data["p_new"]),
+                protected=frozenset(map(str, data["protected"])),
+            )
 
 
 def foresee(

@@ -60,6 +60,16 @@ class FactForecast:
             "change": self.change,
         }
 
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The fact with its tokens and the change, as plain JSON values that `from_stored` reads."""
+        return {"fact": self.fact.to_json(), "change": self.change}
+
+    @classmethod
+    def from_stored(cls, data: Mapping[str, Any]) -> FactForecast:
+        """Read what `stored` gave."""
+        return cls(fact=IndexedFact.from_json(data["fact"]), change=float(data["change"]))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Forecast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -107,25 +108,36 @@ def ask_each_side(
 ) -> list[SideAnswers]:
     """Ask several changed models at once (see `kgmet.lm.say.packed.ask_sides`); one value per side.
 
-    A batch has `batch_size` questions, laid out in trees of at most `max_token` tokens. Each tree is answered token by
-    token, so few trees suit long answers and many suit long prompts.
+    A question that occurs twice is asked once. The questions are asked in equal batches of about `batch_size`, because
+    a small last batch would generate as many tokens, one by one, as a full one. A batch is laid out in trees of at
+    most `max_token` tokens. Each tree is answered token by token, so few trees suit long answers and many suit long
+    prompts.
     """
     decoding, progress = decoding or Decoding(), progress or Silent()
+    unique = list(dict.fromkeys(questions))
     found: list[list[SideAnswers]] = [[] for _ in sides]
-    for begin in range(0, len(questions), batch_size):
-        progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(questions)))
+    n_batch = max(1, round(len(unique) / batch_size))
+    ends = [len(unique) * number // n_batch for number in range(n_batch + 1)]
+    for begin, end in itertools.pairwise(ends) if unique else ():
+        progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(unique)))
         progress.check()
-        batch = _batch(lm, questions[begin : begin + batch_size], sides, decoding, max_token)
+        batch = _batch(lm, unique[begin:end], sides, decoding, max_token)
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
-    progress.report(ProgressEvent(stage=Stage.PROBE, done=len(questions), total=len(questions)))
-    return [
-        SideAnswers(
-            answers=[answer for part in parts for answer in part.answers],
-            logits=torch.cat([part.logits for part in parts]) if parts else torch.empty(0, 0, dtype=torch.float32),
-        )
-        for parts in found
-    ]
+    progress.report(ProgressEvent(stage=Stage.PROBE, done=len(unique), total=len(unique)))
+    place = {question: number for number, question in enumerate(unique)}
+    order = [place[question] for question in questions]
+    return [_in_order(parts, order) for parts in found]
+
+
+def _in_order(parts: Sequence[SideAnswers], order: Sequence[int]) -> SideAnswers:
+    """Return the answers of all batches in another order, in which one may occur twice."""
+    if not parts:
+        return SideAnswers(answers=[], logits=torch.empty(0, 0, dtype=torch.float32))
+    answers, logits = [answer for part in parts for answer in part.answers], torch.cat([p.logits for p in parts])
+    if list(order) != list(range(len(answers))):
+        logits = logits[list(order)]
+    return SideAnswers(answers=[answers[number] for number in order], logits=logits)
 
 
 def _batch(

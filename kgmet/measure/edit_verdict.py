@@ -41,6 +41,23 @@ class Reason(Enum):
     BOTH_NAMED = "The answer names the old object too."
     SAID_BEFORE = "The unedited model already says the new object."
 
+    @property
+    def brief(self) -> str:
+        """The reason in a few words, for a headline."""
+        return _BRIEF[self]
+
+
+_BRIEF = {
+    Reason.FIRST_TOKEN: "the subject is the first token of the text",
+    Reason.QUESTION: "the prompt is a question",
+    Reason.NEVER_KNEW: "the model never knew the old fact",
+    Reason.STEPS_USED: "the search ran out of steps",
+    Reason.LENGTH_LIMIT: "the shift reached its length limit",
+    Reason.EMPTY: "the model ends its text at once",
+    Reason.BOTH_NAMED: "the answer names both objects",
+    Reason.SAID_BEFORE: "the model said so before",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditVerdict:
@@ -57,13 +74,22 @@ class EditVerdict:
 
     @property
     def headline(self) -> str:
-        """Summary in one plain-text sentence."""
+        """Summary in plain text; of an edit that did not take, with the reason found."""
         said = f"“{self.says}”" if self.says else "nothing"
         if self.outcome is Outcome.TOOK:
             return f"The edit took: “{self.prompt}” now goes on with {said}."
         if self.outcome is Outcome.LIKELIER:
-            return f"{self.new} is likelier now, but not what the model says: “{self.prompt}” goes on with {said}."
-        return f"The edit did not take: “{self.prompt}” goes on with {said}, not with {self.new}."
+            what = f"{self.new} is likelier now, but not what the model says: “{self.prompt}” goes on with {said}."
+        else:
+            what = f"The edit did not take: “{self.prompt}” goes on with {said}, not with {self.new}."
+        return f"{what} {self.why}".rstrip()
+
+    @property
+    def why(self) -> str:
+        """The first reason for a failure as a sentence; empty if the edit took or no reason was found."""
+        if self.outcome is Outcome.TOOK or not self.reasons:
+            return ""
+        return f"Reason found: {self.reasons[0].brief}."
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, including the headline."""

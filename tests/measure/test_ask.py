@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import StaleArtifactError
+from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.lm.say.packed import Side
 from kgmet.lm.say.score import generate, next_logits, next_tokens, score_answers
@@ -165,3 +166,44 @@ def test_a_cloze_that_stops_where_its_sentence_ends_is_judged_the_same(kind: str
             assert (one.text, one.verdict, one.expected) == (short.text, short.verdict, short.expected)
             shorter += len(short.said) < len(one.said)
     assert shorter or kind == "mistral-sliding"  # a window too short for trees: every text is written alone
+
+
+class Counted:
+    """Progress that keeps what was reported."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int | None]] = []
+
+    def report(self, event: ProgressEvent) -> None:
+        self.seen.append((event.done, event.total))
+
+    def check(self) -> None:
+        return None
+
+
+def test_a_question_that_occurs_twice_is_asked_once() -> None:
+    lm, counted = tiny_lm(), Counted()
+    order = [2, 0, 1, 0, 2, 2]
+    (single,) = ask_each_side(lm, PROMPTS, PLAIN, decoding=Decoding(max_new_tokens=5))
+    (many,) = ask_each_side(
+        lm, [PROMPTS[n] for n in order], PLAIN, decoding=Decoding(max_new_tokens=5), progress=counted
+    )
+    assert counted.seen == [(0, 3), (3, 3)]
+    assert [answer.question for answer in many.answers] == [PROMPTS[n] for n in order]
+    assert [answer.said for answer in many.answers] == [single.answers[n].said for n in order]
+    torch.testing.assert_close(many.logits, single.logits[order], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "ends"), [(1, [1]), (3, [3]), (5, [5]), (6, [3, 6]), (7, [3, 7]), (10, [5, 10])])
+def test_a_small_last_batch_joins_the_others(n: int, ends: list[int]) -> None:
+    """Batches of about four, the last one as large as the others: 5 → 5, 7 → 3 and 4, 10 → 5 and 5."""
+    questions = [Question(kind=QuestionKind.OWN, text=f"Line {number} of the text") for number in range(n)]
+    counted = Counted()
+    found = ask(tiny_lm(), questions, decoding=Decoding(max_new_tokens=1), progress=counted, batch_size=4)
+    assert [answer.question for answer in found] == questions
+    assert [done for done, _ in counted.seen] == [0, *ends]
+
+
+def test_no_question_has_no_answer() -> None:
+    (side,) = ask_each_side(tiny_lm(), [], PLAIN)
+    assert side.answers == [] and side.logits.shape == (0, 0)

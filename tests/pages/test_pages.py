@@ -15,6 +15,7 @@ from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.models import actions as model_actions
 from workbench.shared import actions, graph_panels
+from workbench.shared.examples import examples
 from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
@@ -104,7 +105,7 @@ def test_typing_and_picking_an_example_fill_the_fact(resident: Resident) -> None
     assert state.draft.subject == "Germany"
     example = page.selectbox(key="fact-example")
     example.select_index(0).run()
-    first = actions.examples()[0]
+    first = examples()[0]
     assert (state.draft.subject, state.draft.prompt) == (first.subject, first.template)
     assert page.text_input(key="fact-new").value == first.new_object
     assert not page.exception
@@ -454,7 +455,7 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     sent = {item.key: item.proto.set_value for item in page.text_input if str(item.key).startswith("fact-")}
     assert sent == dict.fromkeys(("fact-subject", "fact-prompt", "fact-new", "fact-old"), False)
     page.selectbox(key="fact-example").select_index(0).run()
-    assert page.text_input(key="fact-subject").value == actions.examples()[0].subject
+    assert page.text_input(key="fact-subject").value == examples()[0].subject
     assert page.text_input(key="fact-subject").proto.set_value
 
 

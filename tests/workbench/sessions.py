@@ -22,6 +22,7 @@ from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
 from tests.tiny_models import tiny_lm
 from workbench.running import jobs, resources
+from workbench.shared import actions, examples
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 from workbench.state.vault import SessionVault, vault
@@ -38,6 +39,9 @@ SMALL_SETTINGS = {
 def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
     """Everything process-wide anew: caches in `folder`, no sessions, the tiny model resident."""
     monkeypatch.setenv("KGMET_CACHE", str(folder))  # type: ignore[attr-defined]
+    # The tiny model knows nothing and never says what an edit wants: no work on the side for it.
+    monkeypatch.setattr(examples, "known_edits", lambda *_, **__: frozenset())  # type: ignore[attr-defined]
+    monkeypatch.setattr(actions.remedies, "look_for", lambda *_: None)  # type: ignore[attr-defined]
     st.cache_resource.clear()
     lm = tiny_lm()
     corpus = Corpus(

@@ -1,7 +1,18 @@
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
 from kgmet.base.progress import Stage
+from tests.tiny_models import tiny_lm
+from tests.workbench.sessions import entry_for
+from workbench.screens.ledger.scripting import edit_script
 from workbench.wording import STAGES, progress_line
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_stage_has_words_for_people() -> None:
@@ -12,3 +23,21 @@ def test_a_stage_says_how_far_it_is() -> None:
     assert progress_line(Stage.SEARCH, 3, 20) == "Searching the shift · 3 of 20"
     assert progress_line(Stage.DOWNLOAD, 12_000_000, None) == "Downloading the model · 12 MB"
     assert progress_line(Stage.DOWNLOAD, 5_000_000, 10_000_000) == "Downloading the model · 5 of 10 MB"
+
+
+def test_no_noun_has_its_plural_in_brackets() -> None:
+    """A count is followed by the noun in the right number (`wording.count`)."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value[:60]}"
+        for folder in ("kgmet", "workbench")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"(?<!http)\(s\)", node.value)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 edits"), (1, "1 edit"), (2, "2 edits")])
+def test_a_script_of_edits_counts_in_words(n: int, words: str) -> None:
+    entries = [entry_for(tiny_lm(), seed=seed) for seed in range(n)]
+    assert edit_script(entries, "a model").startswith(f'"""Repeats {words} as the workbench made them')

@@ -61,7 +61,8 @@ def answer_table(rows: Sequence[AnswerRow]) -> str:
     names = ["asked", "before", "after", *(["told"] if is_told else []), "verdict"]
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(_row(row, is_told=is_told) for row in rows)
-    return f'<table class="kg-answers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    kind = "kg-answers with-told" if is_told else "kg-answers"
+    return f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _row(row: AnswerRow, *, is_told: bool) -> str:

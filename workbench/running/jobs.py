@@ -79,6 +79,8 @@ class Job:
     started: float | None = None
     ended: float | None = None
     flag: CancelFlag = field(default_factory=CancelFlag)
+    is_aside: bool = False
+    """Whether it is work on the side: no job waits for it, and it ends as soon as any other is started."""
 
     @property
     def is_finished(self) -> bool:
@@ -124,18 +126,34 @@ class JobRegistry:
         self._worker = threading.Thread(target=self._work, name="kgmet-worker", daemon=True)
         self._worker.start()
 
-    def submit(self, kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:
+    def submit(
+        self,
+        kind: str,
+        function: Callable[[Progress], Any],
+        session_id: str,
+        *,
+        title: str = "",
+        is_aside: bool = False,
+    ) -> str:
         """Queue `function(progress)`; see the module's `submit`."""
         with self._lock:
-            active = [item for item in self._jobs.values() if not item.is_finished]
+            active = [item for item in self._jobs.values() if not (item.is_finished or item.is_aside)]
             mine = next((item for item in active if item.session_id == session_id), None)
-            if mine is not None:
+            if mine is not None and not is_aside:
                 raise BusyError(
                     f"“{mine.title or mine.kind}” is still running. Wait for it, or stop it first. Nothing was changed."
                 )
             made = Job(
-                id=secrets.token_hex(8), kind=kind, session_id=session_id, title=title, waited_behind=len(active)
+                id=secrets.token_hex(8),
+                kind=kind,
+                session_id=session_id,
+                title=title,
+                waited_behind=len(active),
+                is_aside=is_aside,
             )
+            for item in self._jobs.values():
+                if item.is_aside and not item.is_finished and (not is_aside or item.session_id == session_id):
+                    item.flag.set()
             self._jobs[made.id] = made
             self._forget_oldest()
         self._queue.put((made, function))
@@ -146,9 +164,9 @@ class JobRegistry:
         return self._jobs.get(job_id)
 
     def latest(self, session_id: str, kind: str | None = None) -> Job | None:
-        """Return the session's most recent job, of one kind or of any."""
+        """Return the session's most recent job, of one kind, or of any that is not on the side."""
         for item in reversed(list(self._jobs.values())):
-            if item.session_id == session_id and kind in (None, item.kind):
+            if item.session_id == session_id and (item.kind == kind or (kind is None and not item.is_aside)):
                 return item
         return None
 
@@ -193,7 +211,9 @@ def registry() -> JobRegistry:
     return JobRegistry()
 
 
-def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:
+def submit(
+    kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "", is_aside: bool = False
+) -> str:
     """Queue `function(progress)` for the worker and return the job's id.
 
     The function runs in the worker's thread. It attaches patches there, stores its results in the `SessionVault` itself
@@ -204,11 +224,12 @@ def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, t
         function: the work; gets a `Progress` whose `check` raises `Cancelled` after Stop.
         session_id: the owner's session. A session has at most one unfinished job.
         title: display title.
+        is_aside: whether it is work on the side, which ends as soon as any session submits a job.
 
     Raises:
         BusyError: if the session has unfinished work; nothing is queued then.
     """
-    return registry().submit(kind, function, session_id, title=title)
+    return registry().submit(kind, function, session_id, title=title, is_aside=is_aside)
 
 
 def start(kind: str, function: Work, session_id: str, *, title: str = "") -> str | None:

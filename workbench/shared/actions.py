@@ -14,8 +14,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.report import own_question
 from kgmet.editing.session import Edited, EditSession
-from kgmet.fact import FactEdit, load_edits
-from kgmet.graph.stores.sample import SAMPLE_FOLDER
+from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.say.score import NextToken, generate, next_tokens
@@ -23,9 +22,9 @@ from kgmet.measure.answer import Answer
 from kgmet.measure.ask import ask
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
-from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.shared import remedies
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, Result, StackEntry
 
@@ -37,7 +36,6 @@ __all__ = [
     "context_of",
     "edit_from_draft",
     "entry_of",
-    "examples",
     "greedy_now",
     "prepare",
     "redo",
@@ -66,14 +64,6 @@ def edit_from_draft(draft: FactDraft) -> FactEdit:
         new_object_id=draft.new_object_id,
         old_object_id=draft.old_object_id,
     )
-
-
-def examples() -> list[FactEdit]:
-    """Return example facts: `sample_data/edits.json`, or a few built-in ones."""
-    path = SAMPLE_FOLDER / "edits.json"
-    if path.is_file():
-        return list(load_edits(path))
-    return [FactEdit(subject=s, template=t, new_object=n) for s, t, n in wording.EXAMPLES]
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
@@ -137,7 +127,10 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
     def work(progress: Progress) -> str:
         edited = session.edit_prepared([context], progress=progress)
         progress.check()
-        record.push(entry_of(edited, based_on=based_on))
+        entry = entry_of(edited, based_on=based_on)
+        record.push(entry)
+        if remedies.can_be_tried(state, resident.lm, entry):
+            remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
     return jobs.start("edit", work, state.session_id, title=title_of(context.edit))

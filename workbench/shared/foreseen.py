@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kgmet.editing.foresee import Foreseen
+from kgmet.editing.foresee import Foreseen, KeptForecast
 from kgmet.fact import FactEdit
 from kgmet.forecast.check import CheckedForecast
 from kgmet.graph.relations import RelationCatalogue
@@ -26,8 +26,8 @@ def moves_of(
     known = state.result(FORESEEN)
     if known is None or resident is None:
         return ()
-    foreseen: Foreseen = known.value
-    if foreseen.patch.model_fingerprint != resident.lm.fingerprint:
+    foreseen: Foreseen | KeptForecast = known.value
+    if foreseen.model_fingerprint != resident.lm.fingerprint:
         return ()
     if edit.id not in {item.id for item in foreseen.edits}:
         return ()

@@ -15,7 +15,7 @@ from kgmet.measure.edit_verdict import Outcome
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
-from workbench.shared import actions
+from workbench.shared import actions, remedy_panels
 from workbench.shared.panels import job_panel, job_result, message
 from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
 from workbench.state.session import WorkbenchState
@@ -77,8 +77,6 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         st.info("This edit was imported; nothing was measured when it was made. Ask it on the Probe page.")
         return
     st.markdown(_in_words(report))
-    for reason in report.verdict.reasons:
-        st.caption(f":material/info: {wording.safe(reason.value)}")
     told = told_of(state, lm, entry)
     sides = [
         tables.answer_side("before", marked_names(report.before), report.before),
@@ -86,6 +84,9 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
     ]
     st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
+    remedy_panels.panel(state, lm, entry)
+    for reason in report.verdict.reasons:
+        st.caption(f":material/info: {wording.safe(reason.value)}")
     _tell(state, lm, entry, told)
 
 
@@ -149,8 +150,9 @@ def _in_words(report: EditReport) -> str:
     new, said = wording.safe(verdict.new), wording.safe(verdict.says)
     goes_on = f"goes on with “{said}”" if said else "ends at once"
     now = "now " if verdict.outcome is Outcome.TOOK else ""
+    why = f" {wording.safe(verdict.why)}" if verdict.why else ""
     text = (
-        f"**{wording.OUTCOMES[verdict.outcome.value]}** “{prompt}” {now}{goes_on}. "
+        f"**{wording.OUTCOMES[verdict.outcome.value]}{why}** “{prompt}” {now}{goes_on}. "
         f"{new}: from {percent_of(report.before.p_expected)} to {percent_of(report.after.p_expected)}."
     )
     for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+import msgspec
 import streamlit as st
 
 from kgmet.base.fingerprint import fingerprint_value
@@ -17,10 +19,12 @@ from kgmet.write.patch import attached
 from workbench.running import jobs
 from workbench.running.resources import catalogue
 from workbench.shared.actions import context_of
+from workbench.state.answers_json import told_from_json, told_to_json
+from workbench.state.kept import ResultCodec, keeps
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "told_of", "what_is_told"]
+__all__ = ["CODEC", "Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "told_of", "what_is_told"]
 
 _RESULT = "told"
 
@@ -111,6 +115,21 @@ def told_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> ToldEdit 
         return None
     found: ToldEdit = known.value
     return found
+
+
+def _to_json(kept: ToldEdit) -> dict[str, Any]:
+    return {"entry": kept.entry_id, "telling": kept.telling.name, "told": told_to_json(kept.told)}
+
+
+def _from_json(data: Any) -> ToldEdit:
+    told = told_from_json(data["told"])
+    if told is None:
+        raise ValueError("nothing was told")
+    return ToldEdit(entry_id=msgspec.convert(data["entry"], str), telling=Telling[data["telling"]], told=told)
+
+
+CODEC = ResultCodec(name=_RESULT, what="What the told model answered", to_json=_to_json, from_json=_from_json)
+keeps(CODEC)
 
 
 def _made_from(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> str:

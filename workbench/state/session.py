@@ -165,7 +165,7 @@ class WorkbenchState:
 
     def result(self, name: str) -> Result | None:
         """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
-        return self.record.results.get(name)
+        return self.record.result(name)
 
     def lost(self, name: str) -> str | None:
         """Return why the last result of this name could not be restored after a restart, or ``None``."""

@@ -23,6 +23,7 @@ from kgmet.base.fingerprint import digest
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
 from workbench.state.disk import check_unchanged, remove_patches, save_session, set_aside, stamp
+from workbench.state.kept import codecs, file_of, load_result, save_result
 from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
@@ -54,6 +55,10 @@ class SessionRecord:
     _aside: tuple[str, ...] = ()
     _dropped: set[str] = field(default_factory=set)
     _is_comparison_new: bool = False
+    _unwritten: set[str] = field(default_factory=set)
+    """Names of results that are not on disk yet."""
+    _looked_for: set[str] = field(default_factory=set)
+    """Names of results that were looked for on disk."""
 
     @classmethod
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
@@ -70,10 +75,34 @@ class SessionRecord:
         else:
             if compared is not None:
                 record.results["compare"] = compared
+        for name in codecs():
+            record._read_result(name)
         if record._aside:
             LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
             record.save()
         return record
+
+    def result(self, name: str) -> Result | None:
+        """Return a result, from memory, or from disk if its codec was not known when the session was read back."""
+        with self.lock:
+            if name in codecs() and name not in self._looked_for:
+                self._read_result(name)
+                if self._aside:
+                    self.save()
+            return self.results.get(name)
+
+    def _read_result(self, name: str) -> None:
+        self._looked_for.add(name)
+        if name in self.results:
+            return
+        try:
+            found = load_result(self.folder, codecs()[name])
+        except BrokenArtifactError as error:
+            self.damage = (*self.damage, str(error))
+            self._aside = (*self._aside, file_of(name))
+        else:
+            if found is not None:
+                self.results[name] = found
 
     def change(self, **values: Any) -> None:
         """Set fields of `saved` together and write them to disk."""
@@ -92,6 +121,9 @@ class SessionRecord:
                 if self._is_comparison_new and self.folder.is_dir():
                     save_compared(self.folder, self.results["compare"])
                     self._is_comparison_new = False
+                for name in sorted(self._unwritten) if self.folder.is_dir() else ():
+                    save_result(self.folder, name, self.results[name])
+                    self._unwritten.discard(name)
             except OSError as error:
                 LOG.warning("session %s is not saved: %s", self.folder.name, error)
                 self.unsaved = str(error)
@@ -101,10 +133,14 @@ class SessionRecord:
             self._dropped.clear()
 
     def keep(self, name: str, result: Result) -> None:
-        """Store a result under a name; a comparison is also saved to disk, because it takes minutes to compute."""
+        """Store a result under a name; one with a codec, and a comparison, are also saved to disk."""
         with self.lock:
             self.results[name] = result
             self.lost.pop(name, None)
+            if name in codecs():
+                self._looked_for.add(name)
+                self._unwritten.add(name)
+                self.save(even_blank=True)
             if name == "compare":
                 self._is_comparison_new = True
                 self.save()

@@ -101,3 +101,41 @@ def test_the_worker_outlives_a_failure_and_says_what_is_for_people(error: Except
     assert job.state is JobState.FAILED and said in job.error
     assert "secret" not in job.error
     assert ended(registry, registry.submit("edit", lambda progress: 7, "one")).value == 7
+
+
+def waiting(progress: Progress) -> None:
+    while True:
+        progress.check()
+        time.sleep(0.001)
+
+
+def test_work_on_the_side_gives_way_and_keeps_no_session_busy() -> None:
+    registry = JobRegistry()
+    main = registry.submit("edit", lambda progress: "made", "one")
+    aside = registry.submit("remedies", waiting, "one", is_aside=True)
+    ended(registry, main)
+    latest = registry.latest("one")
+    assert latest is not None and latest.id == main, "the session's job is the one a person started"
+    assert registry.latest("one", "remedies") is registry.job(aside)
+    again = registry.submit("edit", lambda progress: "made again", "one")
+    assert ended(registry, aside).state is JobState.CANCELLED
+    assert ended(registry, again).value == "made again"
+
+
+def test_work_on_the_side_gives_way_to_other_sessions_and_leaves_their_own_alone() -> None:
+    registry = JobRegistry()
+    aside = registry.submit("remedies", waiting, "one", is_aside=True)
+    other = registry.submit("examples", lambda progress: "sorted", "server", is_aside=True)
+    found = registry.job(aside)
+    assert found is not None and not found.flag.is_set
+    assert ended(registry, registry.submit("edit", lambda progress: "made", "two")).value == "made"
+    assert ended(registry, aside).state is JobState.CANCELLED
+    assert ended(registry, other).state is JobState.CANCELLED
+
+
+def test_work_on_the_side_replaces_the_same_sessions_earlier_one() -> None:
+    registry = JobRegistry()
+    first = registry.submit("remedies", waiting, "one", is_aside=True)
+    second = registry.submit("remedies", lambda progress: "found", "one", is_aside=True)
+    assert ended(registry, first).state is JobState.CANCELLED
+    assert ended(registry, second).value == "found"

@@ -19,14 +19,20 @@ from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.inspect.settings import settings_of
+from kgmet.measure.ask import Decoding
 from kgmet.measure.compare import compare_answers
+from kgmet.measure.told import Told
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
 from tests.workbench.state.worker import summary
+from workbench.screens.chat import view as chat_view
+from workbench.screens.chat.kept import exchanges_to_json
+from workbench.screens.chat.values import Exchange
 from workbench.screens.compare import view as compare_view
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import Compared, comparison_to_json
 from workbench.state.disk import REPORT, SESSION
+from workbench.state.kept import file_of
 from workbench.state.sealed import write_sealed
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result
@@ -90,6 +96,17 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionRecord]:
     )
     rows = ({"editor": "MEMIT", "layers": "1", "ridge": 2.5, "cutoff": None, "steps": 1},)
     record.keep("compare", Result(value=Compared(comparison=comparison, chosen="", rows=rows), made_from="x"))
+    exchange = Exchange(
+        question=report.before.question,
+        unedited=report.before,
+        edited=report.after,
+        told=Told(sentences=("It is so.",), answers=(report.after,)),
+        telling="the fact",
+        edits=("edit 0",),
+        decoding=Decoding(),
+        seconds=0.5,
+    )
+    record.keep("chat", Result(value=(exchange,), made_from="chat"))
     yield record
 
 
@@ -125,6 +142,10 @@ class Copy:
             assert compare_view.answers_table(comparison) is not None
             with contextlib.suppress(KgmetError):  # rows as a person may type them; the page says what is wrong
                 compare_view.candidates_from_rows(found.results["compare"].value.rows)
+        chat = found.result("chat")
+        if chat is not None:
+            assert chat_view.chat_json(chat.value) and chat_view.chat_markdown(chat.value) is not None
+            assert all(chat_view.exchange_html(exchange) for exchange in chat.value)
         return found
 
 
@@ -135,7 +156,10 @@ def everything(record: SessionRecord) -> list[Any]:
     compared = record.results.get("compare")
     table = None if compared is None else comparison_to_json(compared.value.comparison)
     others = [entry.note for entry in saved.entries], [list(entry.based_on) for entry in saved.entries]
-    return [summary(saved), saved.draft, saved.editor, saved.settings, others, saved.is_guide_seen, reports, table]
+    chat = record.result("chat")
+    talk = None if chat is None else exchanges_to_json(chat.value)
+    made = [reports, table, talk]
+    return [summary(saved), saved.draft, saved.editor, saved.settings, others, saved.is_guide_seen, made]
 
 
 def changed(data: bytes, how: str, where: float, given: bytes) -> bytes:
@@ -187,7 +211,8 @@ def test_another_value_anywhere_is_refused_or_can_be_shown(
     """Also where somebody gave the file a digest that fits."""
     copy = Copy(sound)
     with copy as folder:
-        names = [SESSION, COMPARISON, f"{sound.saved.stack[0].id}/{REPORT}", f"{sound.saved.stack[1].id}/patch.json"]
+        first, second = (entry.id for entry in sound.saved.stack)
+        names = [SESSION, COMPARISON, file_of("chat"), f"{first}/{REPORT}", f"{second}/patch.json"]
         file = folder / data.draw(st.sampled_from(names))
         inside = json.loads(file.read_text(encoding="utf-8"))
         put(inside, data.draw(st.sampled_from(list(places_in(inside)))), value)

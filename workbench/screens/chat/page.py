@@ -74,7 +74,7 @@ def _exchanges(state: WorkbenchState) -> None:
         with st.chat_message("user"):
             st.markdown(wording.safe(exchange.question.text))
         seed = f", seed {exchange.decoding.seed}" if exchange.decoding.temperature else ", greedy"
-        edits = f"{len(exchange.edits)} edit{'' if len(exchange.edits) == 1 else 's'} live"
+        edits = f"{wording.count(len(exchange.edits), 'edit')} live"
         st.html(exchange_html(exchange))
         st.caption(f"{edits}{seed}, {exchange.seconds:.1f} s")
     told = found[-1].told

@@ -9,7 +9,10 @@ from kgmet.measure.ask import Decoding
 from kgmet.measure.question import Question
 from kgmet.measure.told import Told
 
-__all__ = ["Exchange"]
+__all__ = ["KIND", "Exchange"]
+
+KIND = "chat"
+"""Job kind, and name under which a session keeps the conversation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from kgmet.graph.wording.sentence import EXAMPLE, read_sentence
 from workbench import wording
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import actions, result_panels
+from workbench.shared.examples import sorted_examples
 from workbench.shared.fact_link import link_to, read_link
 from workbench.shared.panels import follow, message
 from workbench.state.session import WorkbenchState, retyped
@@ -22,6 +23,8 @@ FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
 )
 """The first-time user's one-click edit."""
+_HARD = "— Where it gets hard —"
+"""Heading among the examples."""
 _FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _SENTENCE, _SAID, _ASKED, _LINKED = "sentence", "sentence-said", "apply-asked", "fact-linked"
 
@@ -36,7 +39,7 @@ def fact_form(state: WorkbenchState, resident: Resident) -> None:
     with st.container(key="first-slot"):
         if state.draft.is_blank and not state.stack:
             _first_edit(state, resident)
-    _shortcuts(state)
+    _shortcuts(state, resident)
     _fields(state)
 
 
@@ -57,7 +60,7 @@ def _first_edit(state: WorkbenchState, resident: Resident) -> None:
     )
 
 
-def _shortcuts(state: WorkbenchState) -> None:
+def _shortcuts(state: WorkbenchState, resident: Resident) -> None:
     def said() -> None:
         text = st.session_state[_SENTENCE].strip()
         st.session_state[_SAID] = None
@@ -69,11 +72,11 @@ def _shortcuts(state: WorkbenchState) -> None:
                 st.session_state[_SAID] = str(error)
 
     def picked() -> None:
-        chosen: FactEdit | None = st.session_state["fact-example"]
-        if chosen is not None:
+        chosen: FactEdit | str | None = st.session_state["fact-example"]
+        if isinstance(chosen, FactEdit):
             fill(state, chosen)
 
-    left, right = st.columns([3, 2])
+    left, right = st.columns(2)
     left.text_input(
         "Say it in a sentence",
         key=_SENTENCE,
@@ -82,12 +85,18 @@ def _shortcuts(state: WorkbenchState) -> None:
         max_chars=400,
         help="Press Enter, and the fields below are filled in.",
     )
+    offered = sorted_examples(resident.lm)
+
+    def shown(item: FactEdit | str) -> str:
+        return item if isinstance(item, str) else f"{item.subject} → {item.new_object}"
+
     right.selectbox(
         "Start from an example",
-        actions.examples(),
+        [*offered.known, *([_HARD, *offered.hard] if offered.hard else [])],
         index=None,
-        format_func=lambda edit: f"{edit.prompt} → {edit.new_object}",
-        placeholder="Pick one, or type below",
+        format_func=shown,
+        placeholder="Pick one",
+        help="First those facts that the model knows; where it gets hard, it says something else than the old object.",
         key="fact-example",
         on_change=picked,
     )

@@ -65,7 +65,7 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
             if len(parsed.refused) > 10:
                 st.caption(f"{len(parsed.refused) - 10} more rows are left out.")
         if right.button(
-            f"Apply {n} edit{'' if n == 1 else 's'}" if n else "Apply the edits",
+            f"Apply {wording.count(n, 'edit')}" if n else "Apply the edits",
             icon=":material/play_arrow:",
             disabled=not n or state.is_busy,
             key="many-apply",
@@ -131,7 +131,7 @@ def apply_many(state: WorkbenchState, resident: Resident, facts: Sequence[FactEd
         progress.report(ProgressEvent(stage=Stage.EDITS, done=len(facts), total=len(facts)))
         return len(rows)
 
-    return jobs.start(_KIND, work, state.session_id, title=f"{len(facts)} edits")
+    return jobs.start(_KIND, work, state.session_id, title=wording.count(len(facts), "edit"))
 
 
 def result_frame(rows: Sequence[RowResult]) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
     st.caption("Tokens of the prompt; the filled one is where the edit acts: the subject's last token")
     st.html(tables.token_html([(token.text, token.role) for token in strip]))
     live = len(state.live(lm))
-    after = f"with {live} edit{'s' if live > 1 else ''} live" if live else "unedited"
+    after = f"with {wording.count(live, 'edit')} live" if live else "unedited"
     st.caption(f"What the model answers now ({after}), ten likeliest next tokens")
     marked = {edit.new_object: "new"} | ({edit.old_object: "old"} if edit.old_object else {})
     st.html(curves.answer_bars(tokens, marked=marked))

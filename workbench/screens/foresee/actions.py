@@ -19,21 +19,24 @@ from kgmet.graph.store import TripleStore
 from kgmet.inspect.settings import settings_of
 from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
+from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.screens.foresee.kept import CODECS
+from workbench.screens.foresee.values import CHECKED, FORESEEN, PROTECTED, TICKED, Shown
 from workbench.shared import actions, inspect_actions
-from workbench.shared.foreseen import CHECKED, FORESEEN
+from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result, StackEntry
 
 __all__ = [
-    *("CHECKED", "FORESEEN", "KIND", "PROTECTED", "TICKED"),
-    *("Question", "apply", "begin", "choices", "protect_ticked", "protected_of", "question_of", "tick", "ticked"),
+    *("KIND", "Question", "apply", "begin", "choices"),
+    *("protect_ticked", "protected_of", "question_of", "tick", "ticked"),
 ]
 
+keeps(*CODECS)
 KIND = "foresee"
 """Job kinds of this page."""
-PROTECTED, TICKED = "foresee-protected", "foresee-ticked"
 _CONTEXTS = "foresee-contexts"
 
 
@@ -162,7 +165,7 @@ def begin(state: WorkbenchState, resident: Resident, question: Question) -> str 
 def protect_ticked(state: WorkbenchState, resident: Resident, question: Question, facts: Collection[str]) -> str | None:
     """Start the job: write the edit again with a price on the ticked facts, and forecast it."""
     foreseen = _current(state.result(FORESEEN), question.made_from)
-    if foreseen is None:
+    if not isinstance(foreseen, Foreseen):
         return "Something changed since the forecast. Make it again, then protect."
     made_from, editor, chosen = _protected_from(question, facts), state.editor, frozenset(facts)
 
@@ -179,7 +182,9 @@ def protect_ticked(state: WorkbenchState, resident: Resident, question: Question
         )
         state.keep(PROTECTED, found, made_from=made_from)
 
-    return jobs.start(KIND, work, state.session_id, title=f"{question.title}, {len(chosen)} facts protected")
+    return jobs.start(
+        KIND, work, state.session_id, title=f"{question.title}, {wording.count(len(chosen), 'fact')} protected"
+    )
 
 
 def apply(state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen) -> str | None:
@@ -208,7 +213,7 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
     return jobs.start(KIND, work, state.session_id, title=actions.title_of(question.contexts[0].edit))
 
 
-def protected_of(state: WorkbenchState, question: Question) -> Foreseen | None:
+def protected_of(state: WorkbenchState, question: Question) -> Shown | None:
     """Return the edit protected for the ticked facts, if it was computed."""
     return _current(state.result(PROTECTED), _protected_from(question, ticked(state, question)))
 
@@ -235,7 +240,7 @@ def _protected_from(question: Question, facts: Collection[str]) -> str:
     return fingerprint_value([question.made_from, sorted(facts)])
 
 
-def _current(result: Result | None, made_from: str) -> Foreseen | None:
+def _current(result: Result | None, made_from: str) -> Shown | None:
     return None if result is None or result.is_stale(made_from) else result.value
 
 

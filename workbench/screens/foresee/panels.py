@@ -5,15 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from kgmet.base.progress import Stage
-from kgmet.editing.foresee import Foreseen
+from kgmet.editing.foresee import ForecastFacts, Foreseen
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
 from workbench import wording
 from workbench.drawing import forecasts
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
+from workbench.screens.foresee import values as foresee_values
 from workbench.screens.foresee import view
 from workbench.screens.foresee.actions import Question
+from workbench.screens.foresee.values import Shown
 from workbench.shared import panels
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state.session import WorkbenchState
@@ -34,11 +36,11 @@ def time_left(job: panels.Job) -> None:
 
 def result(state: WorkbenchState, resident: Resident, question: Question) -> None:
     """Show the last forecast; grey and without buttons if its inputs have changed."""
-    known = state.result(foresee_actions.FORESEEN)
+    known = state.result(foresee_values.FORESEEN)
     if known is None:
         st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
-    foreseen: Foreseen = known.value
+    foreseen: Shown = known.value
     is_stale = known.is_stale(question.made_from)
     panels.stale_note(is_stale)
     with st.container(key="stale-foresee" if is_stale else "foresee-result"):
@@ -50,24 +52,26 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
         protected = None if is_stale else foresee_actions.protected_of(state, question)
         checked = None if is_stale else _checked(state, question)
         _forecast(state, question, foreseen, protected, checked, is_stale=is_stale)
-        if not is_stale and question.entry is None:
+        if not is_stale and question.entry is None and isinstance(foreseen, Foreseen):
             _protect(state, resident, question, foreseen, protected)
+        elif not is_stale and question.entry is None:
+            st.caption("This forecast is from before the server was started again. To protect or apply, foresee again.")
         if checked is not None:
             _came_true(state, resident, question, foreseen, checked)
-        with st.expander(f"All {len(foreseen.forecasts)} facts", icon=":material/table:"):
+        with st.expander(f"All facts: {len(foreseen.forecasts)}", icon=":material/table:"):
             st.dataframe(
                 view.full_table(foreseen, _labels(foreseen), protected=protected, checked=checked),
                 hide_index=True,
                 alt="Every fact with its forecast",
             )
-        _about(resident, question, foreseen)
+        _about(resident, foreseen)
 
 
 def _forecast(
     state: WorkbenchState,
     question: Question,
-    foreseen: Foreseen,
-    protected: Foreseen | None,
+    foreseen: ForecastFacts,
+    protected: ForecastFacts | None,
     checked: CheckedForecast | None,
     *,
     is_stale: bool,
@@ -84,7 +88,7 @@ def _forecast(
         )
         is_long = st.session_state.get("foresee-long", False)
         items = view.chosen_ways(foreseen, way or view.ALL, _MANY if is_long else _FEW)
-        can_tick = question.entry is None and not is_stale
+        can_tick = question.entry is None and not is_stale and isinstance(foreseen, Foreseen)
         if can_tick:
             st.caption("Tick what must not move; then protect it below. ▼ loses, ▲ gains, in nats of log p(answer).")
         else:
@@ -105,7 +109,8 @@ def _forecast(
         )
         if picture == PICTURES[1]:
             figure = forecasts.relation_chart(foreseen.forecasts, labels=labels, dark=is_dark())
-            alt = f"Forecast change of {len(foreseen.forecasts)} facts by relation. {view.alt(items[:5])}"
+            n = wording.count(len(foreseen.forecasts), "fact")
+            alt = f"Forecast change of {n} by relation. {view.alt(items[:5])}"
         else:
             other = None if protected is None else {item.fact.prompt.id: item for item in protected.forecasts}
             figure = forecasts.fact_chart(items, protected=other, measured=measured, dark=is_dark())
@@ -131,7 +136,7 @@ def _line(state: WorkbenchState, question: Question, item: FactForecast, line: s
 
 
 def _protect(
-    state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen, protected: Foreseen | None
+    state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen, protected: Shown | None
 ) -> None:
     """Show the controls to protect the ticked facts, compare, and apply one of the two edits."""
     st.subheader("Protect these", anchor=False)
@@ -167,7 +172,7 @@ def _protect(
         )
     with st.container(horizontal=True, vertical_alignment="center"):
         _apply_button(state, resident, question, foreseen, label="Apply as it is", key="foresee-apply")
-        if protected is not None:
+        if isinstance(protected, Foreseen):
             name = f"Apply with {len(protected.protected)} protected"
             _apply_button(state, resident, question, protected, label=name, key="foresee-apply-protected")
 
@@ -185,7 +190,7 @@ def _apply_button(
 
 
 def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | None:
-    known = state.result(foresee_actions.CHECKED)
+    known = state.result(foresee_values.CHECKED)
     if known is None or known.is_stale(question.made_from):
         return None
     found: CheckedForecast = known.value
@@ -193,7 +198,7 @@ def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | Non
 
 
 def _came_true(
-    state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen, checked: CheckedForecast
+    state: WorkbenchState, resident: Resident, question: Question, foreseen: ForecastFacts, checked: CheckedForecast
 ) -> None:
     st.subheader("Forecast against measured", anchor=False)
     left, right = st.columns([3, 2], gap="large")
@@ -207,25 +212,25 @@ def _came_true(
         if question.earlier:
             st.caption(view.earlier_note(len(question.earlier)))
         if foreseen.protected:
-            st.caption(f"{len(foreseen.protected)} facts were protected in the write; they are diamonds.")
+            st.caption(f"Protected in the write: {wording.count(len(foreseen.protected), 'fact')}, drawn as diamonds.")
         panels.page_link("ledger", "Undo or switch the edit off on Ledger", icon="history")
     reading_help(view.READ_CHECK)
 
 
-def _about(resident: Resident, question: Question, foreseen: Foreseen) -> None:
-    patch = foreseen.patch
-    layers = [update.layer for update in patch.updates]
-    name = resident.lm.name if patch.model_fingerprint == resident.lm.fingerprint else "another model"
+def _about(resident: Resident, found: Shown) -> None:
+    foreseen = found.kept if isinstance(found, Foreseen) else found
+    name = resident.lm.name if foreseen.model_fingerprint == resident.lm.fingerprint else "another model"
     st.caption(
         wording.safe(
-            f"n = {len(foreseen.forecasts)} facts of the graph that the model answers rightly, without those the "
-            f"edit should change and those used to test it. Model {name}, editor {patch.editor}, {view.span(layers)}. "
+            f"n = {wording.count(len(foreseen.forecasts), 'fact')} of the graph that the model answers rightly, "
+            "without those the edit should change and those used to test it. "
+            f"Model {name}, editor {foreseen.editor}, {view.span(foreseen.layers)}. "
             "The forecast is linear: the gradient of log p(answer) times what the patch adds at each token."
         )
     )
 
 
-def _labels(foreseen: Foreseen) -> dict[str, str]:
+def _labels(foreseen: ForecastFacts) -> dict[str, str]:
     known = catalogue()
     relations = {item.fact.prompt.relation for item in foreseen.forecasts}
     return {relation: known.spec(relation).label for relation in relations if relation in known}

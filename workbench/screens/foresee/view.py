@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
-from kgmet.editing.foresee import Foreseen
+from kgmet.editing.foresee import ForecastFacts
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
 from workbench import wording
@@ -42,7 +42,7 @@ READ_CHECK = (
 )
 
 
-def chosen_ways(foreseen: Foreseen, way: str, n: int) -> tuple[FactForecast, ...]:
+def chosen_ways(foreseen: ForecastFacts, way: str, n: int) -> tuple[FactForecast, ...]:
     """Return the `n` facts with the largest changes, losses or gains."""
     items = foreseen.strongest_first
     if way == LOSE:
@@ -91,7 +91,7 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
     )
 
 
-def headline(foreseen: Foreseen) -> str:
+def headline(foreseen: ForecastFacts) -> str:
     """Summarize the forecast in one sentence, as Markdown."""
     n, losing = len(foreseen.forecasts), foreseen.losing(LOSS)
     if not n:
@@ -103,7 +103,7 @@ def headline(foreseen: Foreseen) -> str:
     )
 
 
-def priced_note(foreseen: Foreseen) -> str:
+def priced_note(foreseen: ForecastFacts) -> str:
     """What it means that the write had a price on known facts."""
     n = len(foreseen.protected)
     which = f"on moving {n} of these facts" if n else "on moving known facts"
@@ -113,7 +113,7 @@ def priced_note(foreseen: Foreseen) -> str:
     )
 
 
-def protected_table(plain: Foreseen, protected: Foreseen, ticked: Collection[str]) -> pd.DataFrame:
+def protected_table(plain: ForecastFacts, protected: ForecastFacts, ticked: Collection[str]) -> pd.DataFrame:
     """Return the plain and the protected edit side by side: measured and forecast values."""
     others = {item.fact.prompt.id for item in plain.forecasts} - set(ticked)
     pairs = (plain, protected)
@@ -133,7 +133,11 @@ def protected_table(plain: Foreseen, protected: Foreseen, ticked: Collection[str
 
 
 def full_table(
-    foreseen: Foreseen, labels: Mapping[str, str], *, protected: Foreseen | None, checked: CheckedForecast | None
+    foreseen: ForecastFacts,
+    labels: Mapping[str, str],
+    *,
+    protected: ForecastFacts | None,
+    checked: CheckedForecast | None,
 ) -> pd.DataFrame:
     """Return every fact, largest change first."""
     other = {} if protected is None else {item.fact.prompt.id: item for item in protected.forecasts}
@@ -175,7 +179,7 @@ def check_sentence(checked: CheckedForecast) -> str:
 def earlier_note(n: int) -> str:
     """Describe the effect of earlier edits on the comparison."""
     return (
-        f"{n} earlier edit{'s' if n > 1 else ''} stayed attached before and after. The forecast is linear around "
+        f"{wording.count(n, 'earlier edit')} stayed attached before and after. The forecast is linear around "
         "the unedited model and gets less accurate as edits accumulate."
     )
 

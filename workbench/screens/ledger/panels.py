@@ -89,7 +89,7 @@ def order_panel(state: WorkbenchState, resident: Resident) -> None:
     job_result(job)
     count = len(recompute.outdated(state, resident.lm))
     if count and st.button(
-        f"Apply {count} edit{'s' if count > 1 else ''} again in this order",
+        f"Apply {wording.count(count, 'edit')} again in this order",
         icon=":material/autorenew:",
         help="Searches and writes them again, each with the edits above it on. Names and notes stay.",
         key="recompute",

@@ -16,6 +16,7 @@ from kgmet.editing.report import report_edit
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.so_far import EditsSoFar
+from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.shared.actions import context_of
@@ -76,7 +77,7 @@ def recompute(state: WorkbenchState, resident: Resident) -> str | None:
         _put(state, made)
         return len(made)
 
-    return jobs.start("recompute", work, state.session_id, title=f"Apply {len(old)} edits again")
+    return jobs.start("recompute", work, state.session_id, title=f"Apply {wording.count(len(old), 'edit')} again")
 
 
 def _can_be_recomputed(entry: StackEntry) -> bool:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from kgmet.base.fingerprint import plain
 from workbench.state.values import StackEntry
+from workbench.wording import count
 
 __all__ = ["edit_script"]
 
-_SCRIPT = '''"""Repeats {n} edit(s) as the workbench made them, one after the other.
+_SCRIPT = '''"""Repeats {n} as the workbench made them, one after the other.
 
 Save this file in the folder of the workbench and run it there: .venv/bin/python repeat_edits.py
 """
@@ -60,4 +61,5 @@ def edit_script(entries: Sequence[StackEntry], model: str, *, dtype: str = "floa
         if entry.patch.edits
     ]
     text = json.dumps(steps, ensure_ascii=True, indent=1)
-    return _SCRIPT.format(n=sum(len(step["edits"]) for step in steps), model=model, dtype=dtype, edits=repr(text))
+    n = count(sum(len(step["edits"]) for step in steps), "edit")
+    return _SCRIPT.format(n=n, model=model, dtype=dtype, edits=repr(text))

@@ -37,7 +37,7 @@ def show() -> None:
 
     job = state.job("probe")
     is_running = job is not None and not job.is_finished
-    label = f"Ask {len(prompts)} prompts before and after" + (", and told" if told else "")
+    label = f"Ask {wording.count(len(prompts), 'prompt')} before and after" + (", and told" if told else "")
     if st.button(label, type="primary", icon=":material/quiz:", disabled=not prompts, key="ask"):
         said = probe_actions.probe(state, resident, entry, prompts, chains, decoding=decoding, told=told)
         panels.message(said, kind="warning")

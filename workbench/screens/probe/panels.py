@@ -130,8 +130,8 @@ def show(run: ProbeRun, *, edit: str) -> None:
     is_silent = any(not pair.after.said.strip() for pair in run.comparison.pairs)
     silent = " ∅: the model ends its text at once." if is_silent else ""
     st.caption(
-        f"{len(run.comparison.pairs)} prompts {sides} in {run.seconds:.1f} s. Names of the expected and the rejected "
-        f"answer are marked. {wording.VERDICT_HELP}{silent}"
+        f"{wording.count(len(run.comparison.pairs), 'prompt')} {sides} in {run.seconds:.1f} s. Names of the expected "
+        f"and the rejected answer are marked. {wording.VERDICT_HELP}{silent}"
     )
     if run.told is not None:
         form_caption(run.told.sentences)

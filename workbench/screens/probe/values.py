@@ -11,7 +11,10 @@ from kgmet.measure.compare import AnswerPair, Comparison, compare_answers
 from kgmet.measure.question import Question
 from kgmet.measure.told import Told
 
-__all__ = ["Chain", "ProbeRun"]
+__all__ = ["RESULT", "Chain", "ProbeRun"]
+
+RESULT = "probe"
+"""Name under which a session keeps the last run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,114 @@
+"""The form by keyboard, and results of other inputs that can still be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.running import PATIENCE, Watched
+
+Visit = Callable[..., Watched]
+EIFFEL = "/edit?subject=The Eiffel Tower&prompt={} is located in the city of&new=Rome"
+FOCUSED = """() => { const at = document.activeElement;
+  return `${at.innerText || ''} ${at.getAttribute('aria-label') || ''}`.trim(); }"""
+CONTRASTS = """selector => {
+  const parts = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, n) => sum + v * [.2126, .7152, .0722][n], 0);
+  const over = (top, alpha, under) => top.slice(0, 3).map((v, n) => v * alpha + under[n] * (1 - alpha));
+  const ground = node => {
+    let colour = parts(getComputedStyle(document.querySelector('[data-testid="stApp"]')).backgroundColor);
+    const chain = [];
+    for (let at = node; at; at = at.parentElement) chain.unshift(at);
+    for (const at of chain) {
+      const own = parts(getComputedStyle(at).backgroundColor);
+      colour = over(own, own.length > 3 ? own[3] : 1, colour);
+    }
+    return colour;
+  };
+  const shade = node => {
+    let product = 1;
+    for (let at = node; at; at = at.parentElement) product *= Number(getComputedStyle(at).opacity);
+    return product;
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.querySelector(selector), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+    const style = getComputedStyle(node), isOff = node.closest('button:disabled, svg, [aria-hidden="true"]');
+    if (!text || isOff || style.visibility === 'hidden' || !node.getClientRects().length) continue;
+    if (style.fontFamily.includes('Material') || node.closest('[data-testid="stIconMaterial"]')) continue;
+    const own = parts(style.color), under = ground(node);
+    const [a, b] = [light(over(own, (own.length > 3 ? own[3] : 1) * shade(node), under)), light(under)];
+    found.push([text.slice(0, 40), (Math.max(a, b) + .05) / (Math.min(a, b) + .05)]);
+  }
+  return found;
+}"""
+"""Text and contrast of each piece of text: its colour, thinned by every opacity above it, on its ground."""
+
+
+def tabs_until(page: Page, name: str, *, most: int) -> int:
+    """Press Tab until an element of this name has the focus; return how often."""
+    seen: list[str] = []
+    while len(seen) < most:
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUSED))
+        if name in seen[-1]:
+            return len(seen)
+    raise AssertionError(f"{name} has no focus after {most} times Tab, which led to {seen}")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_apply_is_at_most_15_tabs_from_the_top(visit: Visit, width: int) -> None:
+    person = visit(viewport={"width": width, "height": 800})
+    page = person.page
+    page.goto(person.url + EIFFEL)
+    page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
+    person.settle()
+    expect(page.get_by_role("button", name="Apply the edit")).to_be_enabled()
+    pressed = tabs_until(page, "Skip to the page", most=1)
+    expect(page.get_by_role("link", name="Skip to the page")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    assert pressed + tabs_until(page, "Apply the edit", most=14) <= 15
+    expect(page.get_by_role("link", name="Skip to the page")).not_to_be_in_viewport()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_result_of_other_inputs_is_named_and_readable(visit: Visit, scheme: str) -> None:
+    person = visit(color_scheme=scheme)
+    page = person.page
+    page.get_by_role("button", name="Got it").click()
+    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    person.apply()
+    page.get_by_role("textbox", name="New object").fill("Oslo")
+    page.keyboard.press("Enter")
+    person.settle()
+    expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
+    found = page.evaluate(CONTRASTS, ".st-key-stale-result")
+    assert len(found) > 10
+    assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
+
+
+def test_answers_are_the_widest_columns(visit: Visit) -> None:
+    """With the told model's there are five columns; the question and the verdict make room."""
+    person = visit(viewport={"width": 1280, "height": 800})
+    page = person.page
+    page.get_by_role("button", name="Got it").click()
+    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+    person.apply()
+    page.get_by_role("button", name="Tell it instead").click()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    table = page.locator(".kg-answers.with-told").first
+    table.wait_for(timeout=PATIENCE)
+    person.settle()
+    widths = table.locator("th").evaluate_all(
+        "all => all.map(one => [one.innerText, one.getBoundingClientRect().width])"
+    )
+    assert [name for name, _ in widths] == ["asked", "before", "after", "told", "verdict"]
+    answers, others = [width for _, width in widths[1:4]], [widths[0][1], widths[4][1]]
+    assert min(answers) > max(others) and max(answers) - min(answers) < 1
+    assert min(answers) > 180
+    person.fits()

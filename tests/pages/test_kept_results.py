@@ -1,0 +1,187 @@
+"""What was told, chatted, foreseen and asked hop by hop is there again after the server was started anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kgmet.editing.foresee import Foreseen, KeptForecast
+from tests.forecast.tiny_world import known_world
+from tests.pages.test_foresee_page import FRANCE
+from tests.pages.test_pages import edited, shown, words
+from tests.pages.test_sessions_on_disk import restarted
+from tests.tiny_models import tiny_lm
+from tests.workbench.sessions import fresh_process, state_of, wait_for
+from workbench.running import resources
+from workbench.running.resources import Resident
+from workbench.state.disk import DAMAGED
+from workbench.state.kept import codecs, file_of
+from workbench.state.session import WorkbenchState
+
+KEPT = {
+    "chat": "The conversation",
+    "foresee": "The forecast",
+    "foresee-checked": "What was measured of the forecast",
+    "foresee-ticked": "What is to be protected",
+    "probe": "The answers to the probes",
+    "probe_story": "What Share tells of the probes",
+    "told": "What the told model answered",
+}
+
+
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
+    monkeypatch.setattr(resources, "sample_store", lambda: known_world(tiny_lm())[0])
+    yield fresh_process(tmp_path, monkeypatch)
+
+
+def done(state: WorkbenchState, kind: str) -> None:
+    job = state.job(kind)
+    assert job is not None and wait_for(job.id).error == ""
+
+
+@pytest.fixture
+def state(resident: Resident) -> WorkbenchState:
+    """A session with an edit, in which everything was asked that is kept."""
+    made = edited(state_of(), resident, FRANCE)
+    shown("edit", made).button(key=f"tell-now-{made.stack[-1].id}").click().run()
+    done(made, "told")
+    shown("chat", made).chat_input(key="chat-text").set_value("Where is it?").run()
+    done(made, "chat")
+    shown("probe", made).button(key="ask").click().run()
+    done(made, "probe")
+    shown("foresee", made).button(key="foresee").click().run()
+    done(made, "foresee")
+    made.keep("foresee-ticked", frozenset({"a", "b"}), made_from="x")
+    return made
+
+
+def as_json(state: WorkbenchState, name: str) -> Any:
+    result = state.result(name)
+    assert result is not None, name
+    return json.loads(json.dumps([codecs()[name].to_json(result.value), result.made_from]))
+
+
+def drawn(name: str, state: WorkbenchState) -> str:
+    """What a page shows, without what is said of seconds in the job's own caption."""
+    page = shown(name, state)
+    assert not page.exception
+    return words(page) + "".join(str(item.proto.body) for item in page.get("html"))
+
+
+def test_every_page_shows_after_a_restart_what_it_showed_before(state: WorkbenchState) -> None:
+    pages = ("edit", "chat", "probe", "foresee", "share")
+    before = {name: drawn(name, state) for name in pages}
+    assert "Prompt by prompt" in before["probe"] and "kg-told" in before["edit"] and "kg-side" in before["chat"]
+    assert "Forecast against measured" in before["foresee"]
+    values = {name: as_json(state, name) for name in KEPT}
+    again = restarted(state)
+    assert again.damage == () and again.record.unsaved == ""
+    assert {name: as_json(again, name) for name in KEPT} == values
+    assert {name: drawn(name, again) for name in pages} == before, "as fresh as it was, and the same words"
+
+
+def test_hop_by_hop_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the graph that comes with the program, which has chains."""
+    resident = fresh_process(tmp_path, monkeypatch)
+    state = edited(state_of(), resident)
+    shown("probe", state).button(key="ask").click().run()
+    done(state, "probe")
+    before, values = drawn("probe", state), as_json(state, "probe")
+    assert "Hop by hop" in before and 'class="kg-hops"' in before
+    again = restarted(state)
+    assert as_json(again, "probe") == values and drawn("probe", again) == before
+    run = again.result("probe")
+    assert run is not None and run.value.chains and any(chain.whole for chain in run.value.chains)
+    assert drawn("share", again) == drawn("share", state)
+
+
+def test_a_forecast_of_a_typed_fact_can_be_read_again_and_not_applied(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(FRANCE)
+    shown("foresee", state).button(key="foresee").click().run()
+    done(state, "foresee")
+    before = state.result("foresee")
+    assert before is not None and isinstance(before.value, Foreseen)
+    again = restarted(state)
+    page = shown("foresee", again)
+    after = again.result("foresee")
+    assert after is not None and isinstance(after.value, KeptForecast)
+    assert after.value.strongest_first == before.value.strongest_first
+    assert "before the server was started again" in words(page) and "Outdated" not in words(page)
+    assert not {str(button.key) for button in page.button} & {"foresee-apply", "foresee-protect"}
+
+
+def test_a_conversation_is_kept_where_there_is_nothing_else(resident: Resident) -> None:
+    state = state_of()
+    shown("chat", state).chat_input(key="chat-text").set_value("Where is it?").run()
+    done(state, "chat")
+    again = restarted(state)
+    assert as_json(again, "chat") == as_json(state, "chat")
+    assert again.stack == () and again.draft.is_blank
+
+
+def replaced_in(key: str, value: Any) -> Callable[[bytes], bytes]:
+    return lambda data: json.dumps({**json.loads(data), key: value}).encode()
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut off": lambda data: data[:-40],
+    "no JSON": lambda data: b"[" * 100_000,
+    "no text": lambda data: b"\xff\xfe",
+    "another format": replaced_in("format", 7),
+    "changed": replaced_in("made_from", "something else"),
+    "another value": replaced_in("value", {"a": 1}),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(state: WorkbenchState, kind: str) -> None:
+    for name, what in KEPT.items():
+        path = state.record.folder / file_of(name)
+        sound = path.read_bytes()
+        path.write_bytes(DAMAGE[kind](sound))
+        again = restarted(state)
+        (said,) = again.damage
+        assert said.startswith(what) and file_of(name) in said
+        assert again.result(name) is None and not path.exists()
+        assert all(as_json(again, other) == as_json(state, other) for other in KEPT if other != name)
+        assert [entry.id for entry in again.stack] == [entry.id for entry in state.stack]
+        aside = state.record.folder / DAMAGED / file_of(name)
+        assert aside.read_bytes() == DAMAGE[kind](sound)
+        assert restarted(state).damage == (), "what is aside is no news any more"
+        aside.unlink()
+        path.write_bytes(sound)
+
+
+def test_a_result_that_leads_elsewhere_is_not_followed(state: WorkbenchState, tmp_path: Path) -> None:
+    path = state.record.folder / file_of("chat")
+    elsewhere = tmp_path / "elsewhere.json"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    again = restarted(state)
+    assert again.result("chat") is None and len(again.damage) == 1
+    assert elsewhere.is_file()
+
+
+def test_a_session_of_before_opens_without_any(state: WorkbenchState) -> None:
+    for path in state.record.folder.glob("result-*.json"):
+        path.unlink()
+    again = restarted(state)
+    assert again.damage == () and all(again.result(name) is None for name in KEPT)
+    assert [entry.id for entry in again.stack] == [entry.id for entry in state.stack]
+
+
+def test_a_screen_that_is_loaded_later_finds_its_result(state: WorkbenchState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session can be read back before the module of a screen was imported."""
+    known = dict(codecs())
+    monkeypatch.delitem(codecs(), "chat")  # type: ignore[arg-type]
+    again = restarted(state)
+    assert again.result("chat") is None
+    monkeypatch.setitem(codecs(), "chat", known["chat"])  # type: ignore[arg-type]
+    assert as_json(again, "chat") == as_json(state, "chat")

@@ -1,0 +1,84 @@
+"""Results that survive a restart: a sealed JSON file each, read back as strictly as the session itself.
+
+A screen says how its result is written and read (`keeps`); the session writes it whenever it is stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kgmet.base.errors import BrokenArtifactError, KgmetError
+from kgmet.base.files import failures_as
+from workbench.state.sealed import is_sealed, read_object, write_sealed
+from workbench.state.values import Result
+
+__all__ = ["ResultCodec", "codecs", "file_of", "keeps", "load_result", "save_result"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultCodec:
+    """How the result of a name is written as plain JSON values and read back.
+
+    `what` names it for people, with a capital: ``The conversation``. `from_json` is strict: what is not such a value
+    is an error.
+    """
+
+    name: str
+    what: str
+    to_json: Callable[[Any], Any]
+    from_json: Callable[[Any], Any]
+
+
+_CODECS: dict[str, ResultCodec] = {}
+
+
+def keeps(*codecs: ResultCodec) -> None:
+    """Let results of these names survive a restart; called when the module of a screen is imported."""
+    _CODECS.update({codec.name: codec for codec in codecs})
+
+
+def codecs() -> Mapping[str, ResultCodec]:
+    """Return every known codec by the result's name."""
+    return _CODECS
+
+
+def file_of(name: str) -> str:
+    """Return the name of a result's file in the session's folder."""
+    return f"result-{name}.json"
+
+
+def save_result(folder: Path, name: str, result: Result) -> None:
+    """Write a result with the fingerprint of its inputs.
+
+    Raises:
+        UnwritableError: if the place is read-only, full or gone.
+    """
+    value = _CODECS[name].to_json(result.value)
+    write_sealed(folder / file_of(name), {"format": _FORMAT, "made_from": result.made_from, "value": value})
+
+
+def load_result(folder: Path, codec: ResultCodec) -> Result | None:
+    """Read what `save_result` wrote; ``None`` if there is nothing.
+
+    Raises:
+        BrokenArtifactError: if the file is damaged, of another format, changed or hostile.
+    """
+    file = file_of(codec.name)
+    if not os.path.lexists(folder / file):
+        return None
+    try:
+        with failures_as(BrokenArtifactError, f"{file} holds something else"):
+            data = read_object(folder / file, within=folder)
+            if data["format"] != _FORMAT:
+                raise BrokenArtifactError(f"{file} is of another version.")
+            if not is_sealed(data):
+                raise BrokenArtifactError(f"{file} was changed after it was saved.")
+            return Result(value=codec.from_json(data["value"]), made_from=str(data["made_from"]))
+    except KgmetError as error:
+        raise BrokenArtifactError(f"{codec.what} ({file}) cannot be read, and is left out. {error}") from error
