@@ -120,6 +120,23 @@ def test_every_editor_gets_the_same_number_of_settings_each_another(name: str) -
     assert settings_to_try(editor, base, 18, n=12, seed=1, proposed=(4, 5)) != tried
 
 
+def test_no_kind_of_setting_stays_untried_with_a_small_budget() -> None:
+    editor, lm = EDITORS["KGMET"], tiny_lm("llama", seed=1)
+    base = default_settings(editor, lm).config
+    for seed in range(5):
+        tried = settings_to_try(editor, base, 18, n=8, seed=seed)
+        changed = {f"{stage}.{name}" for changes in tried for stage, values in changes.items() for name in values}
+        assert changed >= {
+            "write.layers",
+            "target.rate",
+            "target.max_steps",
+            "target.max_norm_ratio",
+            "hold.wordings",
+            "cutoff.value",
+            "write.ridge",
+        }
+
+
 def test_the_better_half_goes_on_and_the_uncalibrated_settings_always_do() -> None:
     assert (rounds_of(16), rounds_of(24), rounds_of(5)) == ((4, 8, 16), (6, 12, 24), (5,))
     asked: list[tuple[int, int]] = []
