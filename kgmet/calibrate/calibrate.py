@@ -6,24 +6,23 @@ What is known and what was measured is kept in the cache folder at once, so a ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
-from kgmet.base.errors import ArtifactError
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.calibrate.cases import CalibrationCases, build_cases
-from kgmet.calibrate.halving import Budget, Measured, halve, most_trials, rounds_of
+from kgmet.calibrate.halving import Budget, Measured, halve, rounds_of
 from kgmet.calibrate.knowledge import knowledge_of
 from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.measuring import CaseRunner
+from kgmet.calibrate.results import found_path
 from kgmet.calibrate.settings import changes_text, settings_to_try
-from kgmet.calibrate.trials import TRIALS, Trial, TrialBook, calibration_folder, open_book
+from kgmet.calibrate.trials import Trial, calibration_folder, open_book
 from kgmet.calibrate.where import TRACES, LayerEffects, measure_layers, propose_layers
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.defaults import uncalibrated_settings
 from kgmet.editing.editors import Editor, WriterKind
-from kgmet.editing.profile import CalibratedEditor, ModelProfile, load_profile, own_profile, save_profile
+from kgmet.editing.profile import CalibratedEditor, ModelProfile, save_profile
 from kgmet.forecast.known import KnownFacts
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -37,12 +36,7 @@ __all__ = [
     "FEWEST_FACTS",
     "Calibration",
     "CalibrationConfig",
-    "Estimate",
     "calibrate",
-    "estimate",
-    "found_path",
-    "kept_profile",
-    "last_found",
     "traced_prompts",
 ]
 
@@ -50,8 +44,6 @@ FEWEST_FACTS = 4
 """Fewest facts to choose settings on, and to check them on: with fewer nothing is calibrated."""
 _SEARCH_SHARE = 0.4
 _MOST_TRACED = 24
-_SECONDS_PER_PARAMETER = 2.5e-8
-"""An edit on one busy CPU thread, measured on Gemma 3 270M; used until edits of the model itself are timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,39 +79,6 @@ class Calibration:
     reason: str = ""
     n_read: int = 0
     """Measurements of earlier runs that were used again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """How long a calibration takes at most: edits, and seconds each; without asking and tracing."""
-
-    edits: int
-    seconds_per_edit: float
-    is_timed: bool
-    """Whether edits of this model were timed; else their time is guessed from its size."""
-    limit: float | None = None
-    """Seconds after which the search ends, for all editors together; the check is made in any case."""
-    check_edits: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of all edits."""
-        whole = self.edits * self.seconds_per_edit
-        return whole if self.limit is None else min(whole, self.limit + self.check_edits * self.seconds_per_edit)
-
-
-def estimate(lm: LoadedLM, config: CalibrationConfig, *, n_editor: int) -> Estimate:
-    """Estimate what a calibration takes before it starts."""
-    timed = TrialBook(calibration_folder(lm) / TRIALS).seconds_per_edit()
-    check = 2 * config.n_check * n_editor
-    seconds = config.budget.seconds
-    return Estimate(
-        edits=n_editor * most_trials(config.budget.settings, config.n_search) + check,
-        seconds_per_edit=timed or lm.n_parameter * _SECONDS_PER_PARAMETER,
-        is_timed=timed is not None,
-        limit=None if seconds is None else seconds * n_editor,
-        check_edits=check,
-    )
 
 
 def calibrate(
@@ -279,27 +238,3 @@ def _too_few(knows: KnownFacts, cases: CalibrationCases) -> str:
         f"{2 * FEWEST_FACTS} are needed. It keeps its uncalibrated settings. Ask more with --per-relation, or give a "
         "graph of what it knows with --graph."
     )
-
-
-def found_path(lm: LoadedLM) -> Path:
-    """Where the result of a model's last calibration is kept, editor after editor, before it is put to use."""
-    return calibration_folder(lm) / "found.json"
-
-
-def last_found(lm: LoadedLM) -> ModelProfile | None:
-    """The result of a model's last calibration, whole or as far as it came.
-
-    Raises:
-        ArtifactError: if it cannot be read.
-    """
-    path = found_path(lm)
-    return load_profile(path) if path.exists() else None
-
-
-def kept_profile(lm: LoadedLM, found: ModelProfile) -> ModelProfile:
-    """`found` with the editors that were calibrated for this model before and are not in it."""
-    try:
-        earlier = own_profile(lm)
-    except ArtifactError:  # damaged, or of another version: replaced
-        earlier = None
-    return found if earlier is None else replace(found, editors={**earlier.editors, **found.editors})

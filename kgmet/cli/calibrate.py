@@ -20,7 +20,8 @@ from kgmet.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from kgmet.calibrate.calibrate import Calibration, Estimate
+    from kgmet.calibrate.calibrate import Calibration
+    from kgmet.calibrate.estimate import Estimate
     from kgmet.calibrate.halving import Budget
 
 __all__ = ["add_parser", "run"]
@@ -63,7 +64,9 @@ class _Progress(StderrProgress):
 def run(options: argparse.Namespace) -> int:
     """Calibrate, keep the profile where it is found by default, and print what it reached."""
     from kgmet.base.errors import ConfigError
-    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, estimate, kept_profile
+    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+    from kgmet.calibrate.estimate import estimate
+    from kgmet.calibrate.results import kept_profile
     from kgmet.calibrate.trials import calibration_folder
     from kgmet.editing.editors import DEFAULT_EDITOR, editor_named
     from kgmet.editing.profile import profile_path, save_profile

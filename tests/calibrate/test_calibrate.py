@@ -13,10 +13,11 @@ import torch
 from kgmet.base.errors import ArtifactError, Cancelled, NonFiniteError
 from kgmet.base.progress import ProgressEvent, Silent, Stage
 from kgmet.calibrate import measuring
-from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate, kept_profile
+from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate
 from kgmet.calibrate.cases import build_cases, usable_relations
 from kgmet.calibrate.halving import Budget, halve, rounds_of
 from kgmet.calibrate.measuring import CaseRunner
+from kgmet.calibrate.results import kept_profile
 from kgmet.calibrate.settings import settings_to_try
 from kgmet.calibrate.trials import Trial, TrialBook, calibration_folder, open_book
 from kgmet.calibrate.where import LayerEffects, measure_layers, propose_layers

@@ -12,10 +12,12 @@ import torch
 from kgmet.base.errors import ArtifactError, Cancelled, MemoryLimitError, UnwritableError
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.calibrate import measuring
-from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, estimate, found_path, last_found
+from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+from kgmet.calibrate.estimate import estimate
 from kgmet.calibrate.halving import Budget, most_trials
 from kgmet.calibrate.knowledge import ANSWERS, answers_state, ask_all, known_on_disk
 from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.results import found_path, last_found
 from kgmet.calibrate.trials import TRIALS, Trial, TrialBook, calibration_folder, locked_folder
 from kgmet.calibrate.where import TRACES, effects_on_disk, facts_to_trace, measure_layers
 from kgmet.editing.editors import EDITORS
@@ -140,7 +142,6 @@ def test_an_edit_that_never_fits_is_said_and_what_was_measured_is_kept(monkeypat
     monkeypatch.setattr(measuring, "search_edits", search)
     with pytest.raises(MemoryLimitError, match=r"Not even one edit of MEMIT fits .* kept"):
         run()
-    monkeypatch.undo()
     assert len(TrialBook(calibration_folder(LM) / TRIALS)) == 4
 
 

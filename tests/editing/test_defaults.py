@@ -220,7 +220,7 @@ def test_a_shipped_profile_is_found_after_the_users_own(shipped: Path) -> None:
 def test_where_nothing_was_better_the_present_settings_are_kept_and_it_is_said(shipped: Path) -> None:
     lm, editor = tiny_lm(), EDITORS["AlphaEdit"]
     own = default_settings(editor, lm).config
-    kept = replace(profile_of(lm).editors["AlphaEdit"], is_default=True, config=EDITORS["MEMIT"].config)
+    kept = replace(profile_of(lm).editors["AlphaEdit"], is_default=True)
     save_profile(profile_of(lm, editors={"AlphaEdit": kept}), shipped / f"{lm.fingerprint}.json")
     found = default_settings(editor, lm)
     assert found.config == own

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from kgmet.calibrate.calibrate import FEWEST_FACTS, CalibrationConfig, estimate
+from kgmet.calibrate.calibrate import FEWEST_FACTS, CalibrationConfig
+from kgmet.calibrate.estimate import estimate
 from kgmet.calibrate.halving import Budget
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.profile import ModelProfile

@@ -21,21 +21,18 @@ from workbench.state.session import WorkbenchState
 
 __all__ = ["knows", "where"]
 
-PER_RELATION, FILTER, SORT, RELATION, CHART = (
-    "knows-per-relation",
-    "knows-filter",
-    "knows-sort",
-    "knows-relation",
-    "knows-chart",
-)
+FILTER, SORT, RELATION, CHART = "knows-filter", "knows-sort", "knows-relation", "knows-chart"
+PER_RELATION, SIZE = "knows-per-relation", "knows-size"
+"""The slider, and its value while another view is shown: a widget that is not drawn is forgotten."""
 SIZES = (5, 10, 20, 40, 100)
+_DEFAULT_SIZE = 20
 _EXAMPLES = 5
 _PLAIN = {"displayModeBar": False}
 
 
 def per_relation() -> int:
     """Return how many facts of a relation are asked, as chosen."""
-    return int(st.session_state.get(PER_RELATION, 20))
+    return int(st.session_state.get(SIZE, _DEFAULT_SIZE))
 
 
 def knows(state: WorkbenchState, lm: LoadedLM) -> None:
@@ -44,7 +41,9 @@ def knows(state: WorkbenchState, lm: LoadedLM) -> None:
         "It is asked the graph's facts in the words of the relation catalogue, the best-known subjects first. A fact "
         "is known if the model's own continuation begins with a name of the right object, in any of the wordings."
     )
-    st.select_slider("Facts asked of each relation", SIZES, value=20, key=PER_RELATION)
+    if PER_RELATION not in st.session_state:
+        st.session_state[PER_RELATION] = per_relation()
+    st.session_state[SIZE] = st.select_slider("Facts asked of each relation", SIZES, key=PER_RELATION)
     known = measuring.known_of(state, lm, per_relation=per_relation())
     _ask(state, lm, known)
     if not known.facts.asked:

@@ -14,9 +14,10 @@ from kgmet.base.errors import KgmetError, UnwritableError
 from kgmet.base.files import SETTINGS_FILE, parse_json
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress, ProgressEvent
-from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, found_path, kept_profile, last_found
+from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
 from kgmet.calibrate.knowledge import answers_state, ask_all, known_on_disk
 from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.results import found_path, kept_profile, last_found
 from kgmet.calibrate.trials import TRIALS, TrialBook, calibration_folder, locked_folder
 from kgmet.calibrate.where import TRACES, LayerEffects, effects_on_disk, facts_to_trace, measure_layers
 from kgmet.editing.editors import editor_named

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from kgmet.calibrate.calibrate import Estimate
+from kgmet.calibrate.estimate import Estimate
 from kgmet.editing.profile import CalibratedEditor, ModelProfile
 from kgmet.forecast.known import AskedFact, KnownFacts, KnownRelation
 from kgmet.measure.metrics import wilson_interval

@@ -137,15 +137,15 @@ def test_a_half_asked_model_is_shown_and_asked_on(resident: Resident, monkeypatc
 
 def test_the_layers_are_traced_and_drawn_with_the_reason(resident: Resident) -> None:
     state = asked(state_of(), resident)
-    page = shown(state, VIEWS[2], **{"knows-per-relation": 100})
+    page = shown(state, VIEWS[2], **{"knows-size": 100})
     page.button(key="layers-trace").click().run()
     assert ended(state, measuring.TRACE).state is JobState.DONE
     page.run()
     assert not page.exception
     known = measuring.known_of(state, resident.lm, per_relation=100).facts
     effects, n_fact = measuring.effects_of(state, resident.lm, known)
-    assert effects is not None and effects.n == n_fact == 24
-    assert "averaged over 24 facts" in words(page)
+    assert effects is not None and effects.n == n_fact >= 4
+    assert f"averaged over {n_fact} facts" in words(page)
     assert "writes to layers 1–2 and searches the shift after layer 2" in words(page)
 
 
@@ -271,7 +271,11 @@ def test_a_graph_of_other_names_is_text(resident: Resident) -> None:
     hostile = "<img src=x onerror=alert(1)> **bold** :material/bomb: $x$"
     fact = known.facts.facts[0]
     spoilt = replace(fact, prompt=replace(fact.prompt, text=hostile, subject="x"), answer=hostile)
-    facts = replace(known.facts, facts=(spoilt,), unknown=(replace(spoilt, answer=None),))
+    facts = replace(
+        known.facts,
+        facts=(spoilt,),
+        unknown=(replace(spoilt, prompt=replace(spoilt.prompt, text=hostile + " y"), answer=None),),
+    )
     kept = state.result("models-known")
     assert kept is not None
     state.keep("models-known", measuring.Known(facts=facts, n_left=0), made_from=kept.made_from)
