@@ -76,17 +76,24 @@ def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | No
         return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's as given")
     note = ""
     if profile is None:
-        try:
-            profile = find_profile(lm)
-        except ArtifactError as error:
-            note = f" A calibration could not be used: {error}"
-            profile = shipped_profile(lm)
+        profile, note = _usable_profile(lm)
     uncalibrated = uncalibrated_settings(editor, lm)
     found = None if profile is None else profile.editors.get(editor.name)
     if found is None:
         return replace(uncalibrated, sentence=uncalibrated.sentence + note)
     config = uncalibrated.config if found.is_default else found.config
     return DefaultSettings(config=config, source=SettingsSource.CALIBRATED, sentence=_calibrated_sentence(found) + note)
+
+
+def _usable_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
+    """Return the profile to use, and a note about one that cannot be read: no edit fails because of a profile."""
+    note = ""
+    for find in (find_profile, shipped_profile):
+        try:
+            return find(lm), note
+        except ArtifactError as error:
+            note = f" A calibration could not be used: {error}"
+    return None, note
 
 
 def uncalibrated_settings(editor: Editor, lm: LoadedLM) -> DefaultSettings:

@@ -215,6 +215,13 @@ def test_a_shipped_profile_is_found_after_the_users_own(shipped: Path) -> None:
     settings = default_settings(editor, lm)
     assert settings.source is SettingsSource.CALIBRATED
     assert settings.sentence.startswith("calibrated on 99 facts") and str(profile_path(lm)) in settings.sentence
+    # Nor can the shipped one.
+    data = profile.to_json()
+    data["editors"]["MEMIT"]["config"]["write"]["no longer there"] = 1
+    (shipped / f"{lm.fingerprint}.json").write_text(json.dumps(data), encoding="utf-8")
+    settings = default_settings(editor, lm)
+    assert settings.source is SettingsSource.SCALED
+    assert "There is no setting write.no longer there" in settings.sentence
 
 
 def test_where_nothing_was_better_the_present_settings_are_kept_and_it_is_said(shipped: Path) -> None:

@@ -25,7 +25,6 @@ from kgmet.editing.profile import (
     ModelProfile,
     check_profile,
     find_profile,
-    own_profile,
     profile_from_json,
     profile_path,
     save_profile,
@@ -192,11 +191,11 @@ def found_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
 
 def profile_in_use(lm: LoadedLM) -> tuple[ModelProfile | None, bool, str]:
     """Return the profile that settings come from, whether it is the user's own, and why an own one is not used."""
+    is_own = profile_path(lm).exists()
     try:
-        own = own_profile(lm)
-        return find_profile(lm), own is not None, ""
+        return find_profile(lm), is_own, ""
     except KgmetError as error:
-        return None, True, str(error)
+        return None, is_own, str(error)
 
 
 def use_profile(lm: LoadedLM, profile: ModelProfile) -> str | None:
