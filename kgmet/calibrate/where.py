@@ -176,6 +176,7 @@ def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> 
     reason = (
         f"Restoring the subject's MLP outputs in {effects.window} layers around layer {peak} returns "
         f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged "
-        f"over {effects.n} facts: more than around any other layer, so layer {peak} is proposed as L*."
+        f"over {effects.n} facts: more than around any other layer, so layer {top} is proposed as L*"
+        + ("." if top == peak else f", the lowest one for an edit of {len(span)} layers.")
     )
     return LayerProposal(layers=tuple(range(top - len(span) + 1, top + 1)), reason=reason)

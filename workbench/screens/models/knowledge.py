@@ -25,7 +25,10 @@ FILTER, SORT, RELATION, CHART = "knows-filter", "knows-sort", "knows-relation", 
 PER_RELATION, SIZE = "knows-per-relation", "knows-size"
 """The slider, and its value while another view is shown: a widget that is not drawn is forgotten."""
 SIZES = (5, 10, 20, 40, 100)
-_DEFAULT_SIZE = 20
+_DEFAULT_SIZE = 10
+_MOST_ROWS = 28
+"""With more relations the chart scrolls by itself, beside the facts of the chosen one."""
+_CHART_HEIGHT = 680
 _EXAMPLES = 5
 _PLAIN = {"displayModeBar": False}
 
@@ -44,7 +47,8 @@ def knows(state: WorkbenchState, lm: LoadedLM) -> None:
     if PER_RELATION not in st.session_state:
         st.session_state[PER_RELATION] = per_relation()
     st.session_state[SIZE] = st.select_slider("Facts asked of each relation", SIZES, key=PER_RELATION)
-    known = measuring.known_of(state, lm, per_relation=per_relation())
+    with st.spinner("Reading the graph"):
+        known = measuring.known_of(state, lm, per_relation=per_relation())
     _ask(state, lm, known)
     if not known.facts.asked:
         st.info("Nothing was asked yet. Press the button above.", icon=":material/quiz:")
@@ -95,7 +99,7 @@ def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
         return
     chosen = _chosen(rows)
     chart_side, fact_side = st.columns([3, 2], gap="large")
-    with chart_side:
+    with chart_side, st.container(height=_CHART_HEIGHT if len(rows) > _MOST_ROWS else "content", border=False):
         st.plotly_chart(
             relation_bars(rows, chosen=chosen.relation, dark=panels.theme() == "dark"),
             key=CHART,
@@ -105,7 +109,7 @@ def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
             alt=f"Share of known facts by relation, {len(rows)} relations; first {rows[0].label}, "
             f"{rows[0].known} of {rows[0].asked}; last {rows[-1].label}, {rows[-1].known} of {rows[-1].asked}",
         )
-        st.caption(":material/visibility: Whiskers are 95 % intervals (Wilson). Click a bar to see its facts.")
+    chart_side.caption(":material/visibility: Whiskers are 95 % intervals (Wilson). Click a bar to see its facts.")
     with fact_side:
         names = {row.relation: f"{row.label} · {row.known} of {row.asked}" for row in rows}
         st.selectbox("Relation", list(names), format_func=lambda key: names.get(key, key), key=RELATION)
@@ -169,7 +173,8 @@ def where(state: WorkbenchState, lm: LoadedLM) -> None:
         "A causal trace averaged over facts the model knows: noise on the subject hides the answer, then the MLP "
         "outputs of a few layers are restored at the subject's last token. Where most comes back, facts are looked up."
     )
-    known = measuring.known_of(state, lm, per_relation=per_relation())
+    with st.spinner("Reading the graph"):
+        known = measuring.known_of(state, lm, per_relation=per_relation())
     effects, n_fact = measuring.effects_of(state, lm, known.facts)
     job = state.job(measuring.TRACE)
     if job is not None and not job.is_finished:
