@@ -21,6 +21,7 @@ from kgmet.editing.problem import build_problem
 from kgmet.fact import check_batch
 from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.score import chat_question
 from kgmet.search.problem import ShiftProblem
 from kgmet.search.search import TargetShift, find_target_shifts
 from kgmet.write.layers import WrittenLayers, solve_layers
@@ -125,7 +126,9 @@ def search_edits(
     _check_layers(lm, config)
     clock = _Clock()
     with clock.stage("direction"):
-        problems = [build_problem(context, config) for context in contexts]
+        problems = [
+            build_problem(context, config, chat=lambda question: chat_question(lm, question)) for context in contexts
+        ]
     shifts: dict[str, TargetShift] = {}
     if editor.writer is not WriterKind.FINE_TUNE:
         on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
