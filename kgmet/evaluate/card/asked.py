@@ -25,9 +25,9 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.measure.general import bundled_abilities
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.measure.told import MOST_TOLD, fact_sentence, graph_sentences
+from kgmet.measure.told import fact_sentence
 
-__all__ = ["AskedItem", "CardConfig", "ability_questions", "card_questions", "told_sentences"]
+__all__ = ["AskedItem", "CardConfig", "ability_questions", "card_questions"]
 
 _IRRELEVANT = "Rivers begin as small streams in the hills and grow wider on their way to the sea."
 """The sentence of the irrelevant context."""
@@ -128,12 +128,6 @@ def card_questions(
     rows += _choice(context, spec, old, number)
     rows += _continued(context, config)
     return tuple(dict.fromkeys(AskedItem(row=row, edit=number, question=question) for row, question in rows))
-
-
-def told_sentences(context: EditContext, catalogue: RelationCatalogue, *, most: int = MOST_TOLD) -> tuple[str, ...]:
-    """Return the fact as a sentence, then a sentence for each triple behind the edit's consequences."""
-    graph = graph_sentences(context.edit, context.consequences, catalogue)
-    return (fact_sentence(context.edit), *graph[:most])
 
 
 def ability_questions() -> tuple[Question, ...]:

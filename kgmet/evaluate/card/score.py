@@ -10,7 +10,8 @@ from kgmet.base.errors import RequestError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, ability_questions, card_questions, told_sentences
+from kgmet.editing.told import told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, ability_questions, card_questions
 from kgmet.evaluate.card.choose import drawn_items, fitting_items, standing_edits
 from kgmet.evaluate.card.edited import EditedModel, ask_models, same_base
 from kgmet.evaluate.card.known import KnownAnswers, TextLoss
