@@ -118,8 +118,12 @@ def _check_oidc(options: argparse.Namespace) -> None:
         raise ConfigError(f"{options.oidc_file} lacks {missing[0]} in its table [auth]. docs/deploy.md shows the file.")
     if len(auth["cookie_secret"]) < _LEAST_SECRET:
         raise ConfigError(f"auth.cookie_secret must have at least {_LEAST_SECRET} characters. Write a longer one.")
-    if importlib.util.find_spec("authlib") is None:
+    if not _has_authlib():
         raise ConfigError("Signing in needs one more package: pip install 'streamlit[auth]'.")
+
+
+def _has_authlib() -> bool:
+    return importlib.util.find_spec("authlib") is not None
 
 
 def _is_loopback(address: str) -> bool:

@@ -89,8 +89,8 @@ def _print(found: Any, options: argparse.Namespace) -> None:
         print(f"  {'yes' if sign.holds else 'no ':3} {sign.name}: {sign.figure}. {sign.means}")
     claimed = {score.entity.id for score in found.claimed}
     print(f"\nSubjects, of {len(found.scan.scores)} ranked by how far their key is moved (times the median):")
-    for rank, score in enumerate(found.scan.scores[: options.first], start=1):
-        print(f"  {rank:4}  {score.times:7.1f}  {'*' if score.entity.id in claimed else ' '} {score.entity.label}")
+    for place, score in enumerate(found.scan.scores[: options.first], start=1):
+        print(f"  {place:4}  {score.times:7.1f}  {'*' if score.entity.id in claimed else ' '} {score.entity.label}")
     print("  * stands out from all others")
     for answer in found.answers:
         if answer.before != answer.now:

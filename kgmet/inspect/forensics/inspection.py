@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ def _edited(
     """Return the model that answers for the edited one, and what attaches the change to it."""
     if changed.kind is EditedKind.MODEL and may_load and changed.changes:
         other = load_lm(changed.source, device=lm.device)
-        return other, ExitStack
+        return other, nullcontext
 
     @contextmanager
     def attach() -> Iterator[None]:

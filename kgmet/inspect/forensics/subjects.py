@@ -7,6 +7,7 @@ E‖ΔW k‖² = tr(ΔW C ΔWᵀ), and against the key's own length. KSTER (ICML
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,13 +163,15 @@ def _ordinary(update: LayerUpdate, moment: KeyMoment) -> float:
     rows = update.input_factor.double()
     seen = rows @ moment.second_moment @ rows.T
     energy = float(seen.trace() if update.is_whole else ((update.output_factor @ update.output_factor.T) * seen).sum())
-    return max((max(energy, 0.0) / float(moment.second_moment.trace())) ** 0.5, _TINY)
+    share: float = max(energy, 0.0) / float(moment.second_moment.trace())
+    return max(math.sqrt(share), _TINY)
 
 
 def _response(update: LayerUpdate, keys: Tensor) -> Tensor:
     moved = keys @ update.input_factor.T
     moved = moved if update.is_whole else moved @ update.output_factor
-    return moved.norm(dim=1) / keys.norm(dim=1).clamp(min=_TINY)
+    length: Tensor = torch.linalg.vector_norm(moved, dim=1)
+    return length / torch.linalg.vector_norm(keys, dim=1).clamp(min=_TINY)
 
 
 def _scored(found: Sequence[tuple[Entity, tuple[float, ...]]]) -> tuple[SubjectScore, ...]:
