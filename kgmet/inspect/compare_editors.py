@@ -81,7 +81,7 @@ def compare_editors(
     progress, earlier = progress or Silent(), list(earlier)
     so_far = EditsSoFar.of(earlier)
     prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
-    decoding, passages = Decoding(top_k=1), bundled_passages()[:_N_PASSAGE]
+    decoding, passages = Decoding(top_k=1, only_judged=True), bundled_passages()[:_N_PASSAGE]
     with attached(earlier, lm):
         before = ask(lm, prompts, decoding=decoding, progress=progress)
         usual, n_token = perplexity(lm, passages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kgmet.editing.config import EditConfig
@@ -14,7 +14,7 @@ from kgmet.measure.compare import Comparison
 from kgmet.measure.metrics import MetricValue, mean_value, share_value
 from kgmet.measure.question import QuestionKind
 
-__all__ = ["KINDS", "EditorComparison", "ComparisonRow", "Candidate", "CandidateResult"]
+__all__ = ["KINDS", "EditorComparison", "ComparisonRow", "Candidate", "CandidateResult", "apart"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,7 @@ class CandidateResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonRow:
-    """One measure for all candidates: `better` is ``higher`` or ``lower``; a value is ``None`` if not measured.
-
-    `best` holds the columns that tie for the best value.
-    """
+    """One measure for all candidates: `better` is ``higher`` or ``lower``; a value is ``None`` if not measured."""
 
     key: str
     label: str
@@ -63,13 +60,26 @@ class ComparisonRow:
     values: tuple[MetricValue | None, ...]
 
     @property
-    def best(self) -> frozenset[int]:
-        """Columns with the best value; none if all are equal or fewer than two were measured."""
-        known = {n: item.value for n, item in enumerate(self.values) if item is not None and item.value is not None}
-        if len(known) < 2 or len(set(known.values())) == 1:
-            return frozenset()
-        best = (max if self.better == "higher" else min)(known.values())
-        return frozenset(n for n, value in known.items() if value == best)
+    def best(self) -> int | None:
+        """The column whose interval lies apart from all the others on the better side; ``None`` if there is none."""
+        return apart(self.values, better=self.better)
+
+
+def apart(values: Sequence[MetricValue | None], *, better: str) -> int | None:
+    """Return the place of the value whose 95 % interval lies wholly on the better side of every other's.
+
+    ``None`` if intervals overlap, fewer than two values were measured, or one of them has no interval.
+    """
+    known = {place: item for place, item in enumerate(values) if item is not None and item.value is not None}
+    intervals = {place: item.interval for place, item in known.items() if item.interval is not None}
+    if len(known) < 2 or len(intervals) < len(known):
+        return None
+    is_higher = better == "higher"
+    best = max(intervals, key=lambda place: intervals[place][0 if is_higher else 1] * (1 if is_higher else -1))
+    low, high = intervals[best]
+    others = [ends for place, ends in intervals.items() if place != best]
+    is_apart = all(low > ends[1] if is_higher else high < ends[0] for ends in others)
+    return best if is_apart else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

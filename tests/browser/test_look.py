@@ -108,8 +108,15 @@ def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
     expect(page.get_by_text("How to read it")).to_be_visible(timeout=PATIENCE)
     person.settle()
     table = page.get_by_role("table").first
-    for name in ("KGMET", "AlphaEdit", "MEMIT", "random", "★"):
+    for name in ("unedited", "KGMET", "AlphaEdit", "MEMIT", "random"):
         expect(table).to_contain_text(name)
+    hop = table.locator("tr.question", has_text="Which country").first
+    expect(hop.locator(".more", has_text="rank").first).to_be_hidden()
+    hop.locator("summary").click()
+    expect(hop.locator("td .more", has_text="rank").first).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    person.fits()
+    page.set_viewport_size({"width": 1280, "height": 800})
     expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=PATIENCE)
     page.reload()
     expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
-from kgmet.measure.metrics import MetricValue
+from kgmet.inspect.matrix import answer_matrix
+from kgmet.measure.metrics import MetricValue, wilson_interval
 from kgmet.measure.question import QuestionKind
 from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 from tests.graph.small_world import CATALOGUE, world
+from tests.inspect.compared import by_hand
 from tests.tiny_models import tiny_lm
 
 EDIT = FactEdit(
@@ -99,7 +102,7 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
     for row in found.rows():
         if row.key != "seconds":
             assert row.values[0] is None
-            assert row.best == frozenset()
+            assert row.best is None
 
 
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
@@ -130,21 +133,53 @@ def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
         assert [prompt.kind for prompt in prompts] == [QuestionKind.REWRITE]
 
 
-def row_of(better: str, *values: float | None) -> ComparisonRow:
-    shown = tuple(None if value is None else MetricValue(value=value, n=1, interval=None) for value in values)
-    return ComparisonRow(key="k", label="l", definition="d", unit="u", better=better, values=shown)
+Ends = tuple[float, float]
+
+
+def row_of(better: str, *intervals: Ends | None) -> ComparisonRow:
+    values = tuple(None if ends is None else MetricValue(value=sum(ends) / 2, n=9, interval=ends) for ends in intervals)
+    return ComparisonRow(key="k", label="l", definition="d", unit="u", better=better, values=values)
 
 
 @pytest.mark.parametrize(
-    ("better", "values", "best"),
+    ("better", "intervals", "best"),
     [
-        ("higher", (0.5, 0.75, None), {1}),
-        ("lower", (0.5, 0.75, None), {0}),
-        ("higher", (0.75, 0.5, 0.75), {0, 2}),
-        ("higher", (0.5, 0.5), set()),
-        ("higher", (0.5, None), set()),
-        ("lower", (None, None), set()),
+        ("higher", ((0.1, 0.3), (0.4, 0.8), None), 1),
+        ("lower", ((0.1, 0.3), (0.4, 0.8), None), 0),
+        ("higher", ((0.1, 0.5), (0.4, 0.8)), None),
+        ("higher", ((0.6, 1.0), (0.0, 0.2), (0.6, 1.0)), None),
+        ("higher", ((0.1, 0.3), (0.3, 0.8)), None),
+        ("higher", ((0.5, 0.6), None), None),
+        ("lower", (None, None), None),
     ],
 )
-def test_the_best_of_a_row(better: str, values: tuple[float | None, ...], best: set[int]) -> None:
-    assert row_of(better, *values).best == best
+def test_only_what_lies_apart_from_all_others_is_best(
+    better: str, intervals: tuple[Ends | None, ...], best: int | None
+) -> None:
+    assert row_of(better, *intervals).best == best
+
+
+def test_a_single_measurement_without_interval_is_never_best() -> None:
+    values = tuple(MetricValue(value=value, n=1, interval=None) for value in (0.1, 0.9))
+    assert replace(row_of("higher"), values=values).best is None
+
+
+def test_the_matrix_has_every_answer_with_its_verdict_and_a_share_a_group() -> None:
+    matrix = answer_matrix(by_hand())
+    hops, stays = matrix.groups
+    assert (hops.kind, stays.kind) == (QuestionKind.MULTI_HOP, QuestionKind.NEIGHBOUR)
+    assert [row.question.expected for row in hops.rows] == ["Japan", "Asia"]
+    assert (hops.before.value, hops.before.n) == (0.5, 2)
+    assert [None if share is None else share.value for share in hops.shares] == [1.0, None, 0.5]
+    first = hops.rows[0].pairs
+    assert first[0] is not None and first[0].holds and not first[0].was_so_before
+    assert first[1] is None
+    assert first[2] is not None and first[2].holds is False, "an empty answer never holds"
+    second = hops.rows[1].pairs[0]
+    assert second is not None and second.was_so_before
+    # A neighbour that keeps the unedited model's wrong answer is unchanged, one that says the new object is not.
+    assert [None if share is None else share.value for share in stays.shares] == [1.0, None, 0.0]
+    assert stays.before.value == 0.0
+    assert hops.shares[0] is not None and hops.shares[0].interval == wilson_interval(2, 2)
+    assert hops.best is None, "two questions cannot tell two editors apart"
+    assert json.loads(json.dumps(matrix.to_json()))["groups"][0]["shares"]["MEMIT"] is None

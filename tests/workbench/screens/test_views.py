@@ -126,11 +126,19 @@ def test_a_row_that_makes_no_column_says_why(row: dict[str, Any], said: str) -> 
         compare_view.candidates_from_rows([row])
 
 
-def test_a_cell_shows_its_n_and_whether_it_is_best() -> None:
-    values = (MetricValue(value=0.5, n=4, interval=(0.2, 0.8)), None, MetricValue(value=0.25, n=4, interval=None))
+def test_a_cell_shows_its_n_and_a_star_only_where_its_interval_lies_apart() -> None:
+    values = (
+        MetricValue(value=0.75, n=40, interval=(0.6, 0.86)),
+        None,
+        MetricValue(value=0.25, n=40, interval=(0.14, 0.4)),
+    )
     row = ComparisonRow(key="k", label="l", definition="d", unit="share", better="higher", values=values)
     shown = [compare_view.shown_value(row, column) for column in range(3)]
-    assert shown == ["50.0\u00a0% (2 of 4) ★", "not measured", "25.0\u00a0% (1 of 4)"]
+    assert shown == ["75.0\u00a0% (30 of 40) ★", "not measured", "25.0\u00a0% (10 of 40)"]
+    close = ComparisonRow(
+        key="k", label="l", definition="d", unit="share", better="higher", values=(values[0], values[0])
+    )
+    assert not any("★" in compare_view.shown_value(close, column) for column in range(2))
 
 
 def test_the_method_page_knows_every_editor_and_every_symbol_file() -> None:

@@ -1,4 +1,4 @@
-"""Compare: the same edit with several editors or settings, in columns."""
+"""Compare: the same edit with several editors or settings; every answer of each, question by question."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import streamlit as st
 
 from kgmet.base.errors import ConfigError, RequestError
 from kgmet.editing.editors import EDITORS
+from kgmet.inspect.comparison import EditorComparison
+from kgmet.inspect.matrix import AnswerMatrix, answer_matrix
 from workbench import wording
 from workbench.drawing import charts
+from workbench.drawing.matrix import matrix_html
+from workbench.drawing.matrix_files import matrix_frame, matrix_json, matrix_markdown
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
@@ -20,16 +24,70 @@ __all__ = ["show"]
 EDIT, ROWS, OPENING = "compare-edit", "compare-rows", "compare-opening"
 
 
-def _table(state: WorkbenchState) -> None:
-    """Show the table of finished results."""
+def _matrix(state: WorkbenchState) -> None:
+    """Show the answers of the finished columns."""
     known = state.result("compare")
     if known is not None and known.value.comparison.results:
-        st.table(compare_view.comparison_table(known.value.comparison), border="horizontal")
+        st.html(matrix_html(answer_matrix(known.value.comparison)))
+
+
+def _result(comparison: EditorComparison) -> None:
+    """Show the answers, the measures beside them, and downloads."""
+    st.subheader(wording.safe(f"{comparison.edit.prompt} → {comparison.edit.new_object}"), anchor=False)
+    for line in compare_view.errors(comparison):
+        panels.message(line, kind="warning")
+    matrix = answer_matrix(comparison)
+    with_figures = st.toggle(
+        "Probabilities and ranks", key="compare-figures", help="Of every answer; a click on a question shows its own."
+    )
+    st.html(matrix_html(matrix, with_figures=with_figures))
+    reading_help(
+        "How to read it: a group begins with the number of answers that hold and its 95 % interval (Wilson). A click "
+        "on its name folds it; a click on a question shows probabilities and ranks. ★ stands only where an interval "
+        f"lies apart from all the others'. All {matrix.n_question} questions were put to every column."
+    )
+    _downloads(comparison, matrix)
+    st.plotly_chart(
+        charts.comparison_chart(comparison, dark=is_dark()),
+        key="comparison",
+        config={"displayModeBar": False},
+        alt=compare_view.comparison_alt(comparison),
+    )
+    st.markdown("**Strength, side effects and time**")
+    st.table(compare_view.measures_table(comparison), border="horizontal")
+    st.caption("↑ higher is better, ↓ lower.")
+    with st.expander("What the measures mean", icon=":material/menu_book:"):
+        st.table(
+            pd.DataFrame([(row.label, row.definition, row.unit) for row in comparison.rows()],
+                         columns=["measure", "definition", "unit"]).set_index("measure"),
+            border="horizontal",
+        )  # fmt: skip
+
+
+def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
+    with st.container(horizontal=True):
+        for name, data, mime in (
+            ("csv", matrix_frame(matrix).to_csv(index=False), "text/csv"),
+            ("json", matrix_json(comparison), "application/json"),
+            ("md", matrix_markdown(matrix), "text/markdown"),
+        ):
+            st.download_button(
+                name.upper(),
+                data,
+                f"comparison.{name}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"get-comparison-{name}",
+            )
 
 
 def show() -> None:
     """Draw the page."""
-    panels.title("Compare", "The same edit with several editors or settings: effect and side effects of each.")
+    panels.title(
+        "Compare",
+        "The same edit with several editors or settings: what the model answers after each, question by question.",
+    )
     state = session.current()
     resident = panels.require_model()
 
@@ -96,7 +154,7 @@ def show() -> None:
         job = state.job("compare")
         is_running = job is not None and not job.is_finished
     if job is not None and is_running:
-        panels.job_panel(job, draw=lambda _: _table(state))
+        panels.job_panel(job, draw=lambda _: _matrix(state))
     panels.job_result(job)
 
     result = state.result("compare")
@@ -111,23 +169,4 @@ def show() -> None:
     is_stale = result.is_stale(made_from)
     panels.stale_note(is_stale)
     with st.container(key="stale" if is_stale else "fresh"):
-        st.subheader(wording.safe(f"{comparison.edit.prompt} → {comparison.edit.new_object}"), anchor=False)
-        _table(state)
-        reading_help(
-            "How to read it: ★ is the best of its row; no star if all are equal. ↑ higher is better, ↓ lower. All "
-            "columns were asked the same prompts, and no search used them."
-        )
-        st.plotly_chart(
-            charts.comparison_chart(comparison, dark=is_dark()),
-            key="comparison",
-            config={"displayModeBar": False},
-            alt=compare_view.comparison_alt(comparison),
-        )
-        st.markdown("**What the model says to the edit's prompt**")
-        st.dataframe(compare_view.answers_table(comparison), hide_index=True, alt="The answer after each editor")
-        with st.expander("What the rows mean", icon=":material/menu_book:"):
-            st.table(
-                pd.DataFrame([(row.label, row.definition, row.unit) for row in comparison.rows()],
-                             columns=["measure", "definition", "unit"]).set_index("measure"),
-                border="horizontal",
-            )  # fmt: skip
+        _result(comparison)

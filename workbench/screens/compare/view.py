@@ -1,4 +1,4 @@
-"""Tables of the Compare page: candidates as typed, and results with the best of each row; without Streamlit."""
+"""Tables of the Compare page: candidates as typed, and measures beside the answers; without Streamlit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.config import EditConfig, config_from_mapping
@@ -16,9 +15,9 @@ from workbench import wording
 
 __all__ = [
     "DEFAULT_ROWS",
-    "answers_table",
     "comparison_alt",
-    "comparison_table",
+    "errors",
+    "measures_table",
     "plain_rows",
     "candidates_from_rows",
     "shown_value",
@@ -69,59 +68,44 @@ def plain_rows(rows: Sequence[Mapping[Any, Any]]) -> tuple[dict[str, Any], ...]:
     )
 
 
-def comparison_table(comparison: EditorComparison) -> Styler:
-    """Return the display table: one measure per row, one candidate per column, the best of each row highlighted."""
-    rows = comparison.rows()
+def measures_table(comparison: EditorComparison) -> pd.DataFrame:
+    """Return the measures that are no counts of answers: one per row, one candidate per column."""
+    rows = [row for row in comparison.rows() if row.unit != "share"]
     labels = [outcome.candidate.label for outcome in comparison.results]
     data = {label: [shown_value(row, column) for row in rows] for column, label in enumerate(labels)}
-    frame = pd.DataFrame(data, index=pd.Index([_with_arrow(row) for row in rows], name="measure"))
-    marks = pd.DataFrame(
-        [[_BEST if column in row.best else "" for column in range(len(labels))] for row in rows],
-        index=frame.index,
-        columns=frame.columns,
-    )
-    return frame.style.apply(lambda _: marks, axis=None)
+    names = [f"{row.label} {'↑' if row.better == 'higher' else '↓'}" for row in rows]
+    return pd.DataFrame(data, index=pd.Index(names, name="measure"))
 
 
-def answers_table(comparison: EditorComparison) -> pd.DataFrame:
-    """Return the answers to the edit's prompt, unedited and after each candidate, or the error."""
-    unedited = comparison.before[0].said.strip() if comparison.before else wording.NOT_MEASURED
-    rows = [{"editor": "before this edit", "answer": unedited}]
-    rows += [
-        {"editor": outcome.candidate.label, "answer": outcome.answer or outcome.error or wording.NOT_MEASURED}
-        for outcome in comparison.results
-    ]
-    return pd.DataFrame(rows)
+def errors(comparison: EditorComparison) -> list[str]:
+    """Return a line for each candidate that failed."""
+    return [f"{outcome.candidate.label}: {outcome.error}" for outcome in comparison.results if outcome.error]
 
 
 def shown_value(row: ComparisonRow, column: int) -> str:
-    """Format one cell: the value, with its n if informative."""
+    """Format one cell: the value, with n and interval if there are any; ★ if its interval lies apart."""
     item = row.values[column]
     if item is None or item.value is None:
         return wording.NOT_MEASURED
-    mark = " ★" if column in row.best else ""
-    if row.unit == "share":
-        return f"{wording.percent(item.value)} ({round(item.value * item.n)} of {item.n}){mark}"
+    mark = " ★" if column == row.best else ""
     if row.unit == "probability":
         return wording.percent(item.value) + mark
-    return f"{item.value:.3f} {row.unit}{mark}" if row.unit != "s" else f"{item.value:.1f} s{mark}"
+    if row.unit == "s":
+        return f"{item.value:.1f} s{mark}"
+    if row.unit == "share":
+        return f"{wording.percent(item.value)} ({round(item.value * item.n)} of {item.n}){mark}"
+    around = "" if item.interval is None else f" ({item.interval[0]:.3f}–{item.interval[1]:.3f}; n {item.n})"
+    return f"{item.value:.3f} {row.unit}{around}{mark}"
 
 
 def comparison_alt(comparison: EditorComparison) -> str:
-    """Describe in a sentence which candidate is best in which row."""
-    wins: dict[str, list[str]] = {}
-    for row in comparison.rows():
-        for column in row.best:
-            wins.setdefault(comparison.results[column].candidate.label, []).append(row.label.lower())
-    parts = [f"{label} is best in {', '.join(names)}" for label, names in wins.items()]
-    return "; ".join(parts) + "." if parts else "No column is better than the others."
-
-
-_BEST = "font-weight: 700; background-color: rgba(0, 158, 115, 0.22)"
-
-
-def _with_arrow(row: ComparisonRow) -> str:
-    return f"{row.label} {'↑' if row.better == 'higher' else '↓'}"
+    """Describe in a sentence which candidate is apart from the others in which row."""
+    parts = [
+        f"{comparison.results[row.best].candidate.label} is apart from the others in {row.label.lower()}"
+        for row in comparison.rows()
+        if row.best is not None
+    ]
+    return "; ".join(parts) + "." if parts else "All intervals overlap: no column is better than the others."
 
 
 def _given(value: Any) -> bool:
