@@ -249,7 +249,10 @@ def current() -> WorkbenchState:
     """Return the state of the running script's session, found by its cookie or created on first use."""
     known = vault()
     account = _account_session()
-    record = known.find(st.session_state.get(SESSION_KEY) if account is None else account)
+    if account is not None and st.session_state.get(SESSION_KEY) != account:
+        st.session_state.clear()  # what another account typed into this tab must not stay
+        st.session_state[SESSION_KEY] = account
+    record = known.find(st.session_state.get(SESSION_KEY))
     if record is None:
         record = _arrived(known) if account is None else known.new(account)
         st.session_state[SESSION_KEY] = record.session_id

@@ -37,6 +37,9 @@ _FAR = 10.0
 """Times the median from which it does too: one rank-one write moves all names a little, and so widens the deviation. Of
 LoRA fine-tunes on text the first name reaches 5.5 deviations and 6.5 times (docs/forensics.md)."""
 
+_SHARE = 0.5
+"""Smallest response of a claimed subject, as a share of the largest: names that resemble an edited one move with it."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditInspection:
@@ -107,10 +110,11 @@ def claimed_subjects(scan: SubjectScan, origin: Origin) -> tuple[SubjectScore, .
     logs = [math.log(max(score.response, 1e-30)) for score in scan.scores]
     middle = statistics.median(logs)
     spread = 1.4826 * statistics.median(abs(value - middle) for value in logs)
+    least = _SHARE * scan.scores[0].response
     return tuple(
         score
         for score, value in zip(scan.scores, logs, strict=True)
-        if value - middle > _OUTLIER * max(spread, 1e-6) or score.times > _FAR
+        if (value - middle > _OUTLIER * max(spread, 1e-6) or score.times > _FAR) and score.response >= least
     )
 
 

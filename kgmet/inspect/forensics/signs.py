@@ -63,7 +63,15 @@ def read_signs(lm: LoadedLM, changed: ChangedModel, moments: Mapping[int, KeyMom
     if others:
         return _of_training(changed.changes, signs)
     confined = _confined(changed.updates, moments)
-    signs += [_bounded(down), _columns(down), _sparse(down), confined, _one_outer_product(down), _spread(lm, down)]
+    signs += [
+        _bounded(down),
+        _full_rank(down),
+        _columns(down),
+        _sparse(down),
+        confined,
+        _one_outer_product(down),
+        _spread(lm, down),
+    ]
     return Origin(looks_like=_words(signs[2:], down), is_training=signs[-1].holds, signs=tuple(signs))
 
 
@@ -75,8 +83,8 @@ def _of_training(changes: Sequence[WeightChange], signs: list[Sign]) -> Origin:
 
 
 def _words(signs: Sequence[Sign], down: Sequence[WeightChange]) -> str:
-    bounded, columns, sparse, confined, single, spread = signs
-    if bounded.holds:
+    bounded, full, columns, sparse, confined, single, spread = signs
+    if bounded.holds or (full.holds and not (confined.holds or columns.holds or sparse.holds)):
         return "constrained fine-tuning of one fact or a few (FT)"
     if columns.holds:
         return "NSE, or another editor that writes to chosen neurons only"
@@ -122,6 +130,17 @@ def _bounded(down: Sequence[WeightChange]) -> Sign:
         figure=f"{100 * share:.2g} % of a weight's entries have the same largest size",
         means="Constrained fine-tuning stops every entry at a bound, so many entries reach exactly that value.",
         holds=share > 0.005,
+    )
+
+
+def _full_rank(down: Sequence[WeightChange]) -> Sign:
+    share = min(((change.rank or 0) / min(change.shape) for change in down), default=0.0)
+    return Sign(
+        name="Full rank",
+        figure=f"rank {100 * share:.0f} % of the smaller dimension",
+        means="Steps of an optimiser change every direction a little. An editor's rank is the number of its keys, so "
+        "only hundreds of edits fill a weight.",
+        holds=share > 0.9,
     )
 
 

@@ -50,8 +50,8 @@ def moments_of(lm: LoadedLM, *layers: int) -> dict[int, KeyMoment]:
 
 
 def key_of(lm: LoadedLM, name: str, layer: int) -> torch.Tensor:
-    """The key of a name in a text that the ranking does not use."""
-    (row,) = key_rows(lm, name, [Phrase(template="{} was", subject=name, prefix="It is well known. ")])
+    """The key of a name in the text that the ranking uses."""
+    (row,) = key_rows(lm, name, [Phrase(template="{} is", subject=name, prefix="In the news today: ")])
     return measure_keys(lm, [row], layer=layer, top=layer).keys[0]
 
 
@@ -167,14 +167,15 @@ def test_comparing_can_be_stopped(tmp_path: Path) -> None:
 
 
 def test_the_edited_subject_is_ranked_first() -> None:
+    """By Cauchy-Schwarz: no other direction is moved further, for its length, than the row itself."""
     lm = tiny_lm()
-    patch = rome_like(lm, "London")
-    scan = rank_subjects(lm, patch.updates, moments_of(lm, 2), [entity(name) for name in NAMES])
+    update = replace(rome_like(lm, "London").updates[0], input_factor=key_of(lm, "London", 2)[None])
+    scan = rank_subjects(lm, [update], moments_of(lm, 2), [entity(name) for name in NAMES])
     assert scan.scores[0].entity.label == "London"
     assert scan.rank_of("E-London") == 1
     assert scan.rank_of("E-unknown") is None
     assert len(scan.scores) == len(NAMES)
-    assert scan.scores[0].times > 2
+    assert scan.scores[0].times > scan.scores[1].times > 0
 
 
 def test_a_response_is_relative_to_what_ordinary_keys_get() -> None:
