@@ -170,8 +170,8 @@ def _ordinary(update: LayerUpdate, moment: KeyMoment) -> float:
 def _response(update: LayerUpdate, keys: Tensor) -> Tensor:
     moved = keys @ update.input_factor.T
     moved = moved if update.is_whole else moved @ update.output_factor
-    length: Tensor = torch.linalg.vector_norm(moved, dim=1)
-    return length / torch.linalg.vector_norm(keys, dim=1).clamp(min=_TINY)
+    shares: Tensor = torch.linalg.vector_norm(moved, dim=1) / torch.linalg.vector_norm(keys, dim=1).clamp(min=_TINY)
+    return shares
 
 
 def _scored(found: Sequence[tuple[Entity, tuple[float, ...]]]) -> tuple[SubjectScore, ...]:
