@@ -176,7 +176,7 @@ class SessionVault:
             return known
 
     def release(self, *, after: float) -> int:
-        """Drop from memory the sessions that nobody has been connected to for `after` seconds; return how many.
+        """Drop from memory the sessions without a connected browser for `after` seconds; return how many.
 
         Their edits and comparison are on disk and are read back when their browser returns. Other results are lost.
         """
