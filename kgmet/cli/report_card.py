@@ -182,6 +182,7 @@ def _edited(
     """Return the number of edits, remarks on them, and the models that share edits, with the facts to ask about."""
     import kgmet
     from kgmet.base.errors import ConfigError
+    from kgmet.editing.editors import IN_CONTEXT
     from kgmet.evaluate.card.edited import EditedModel
     from kgmet.evaluate.card.made import saved_run, saved_session
 
@@ -189,6 +190,9 @@ def _edited(
     if not facts and not options.patch and not options.adapter and not saved:
         raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, --edits or --ds_name.")
     editors = [kgmet.editor_named(name) for name in dict.fromkeys(options.editor or [kgmet.DEFAULT_EDITOR])]
+    told = [editor.name for editor in editors if editor.name in IN_CONTEXT]
+    if told:
+        raise ConfigError(f"{told[0]} writes nothing, and every card has its column. Leave it out of --editor.")
     patches = [kgmet.load_patch(folder) for folder in options.patch or ()]
     lm = load_model(options, progress)
     if saved:

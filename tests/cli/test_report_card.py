@@ -253,6 +253,7 @@ def test_nothing_is_asked_twice_unless_afresh(tmp_path: Path, capsys: pytest.Cap
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),
         (("--editor", "NOPE", *FACT), "NOPE"),
+        (("--editor", "in-context", *FACT), "writes nothing"),
         (("--ds_name", "own", *FACT), "makes its own edits"),
         (("--ds_name", "nothing"), "no data set 'nothing'"),
     ],
