@@ -20,7 +20,7 @@ from kgmet.calibrate.trials import Trial, open_book
 from kgmet.calibrate.where import LayerEffects, measure_layers, propose_layers
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.defaults import uncalibrated_settings
-from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.editors import Editor
 from kgmet.editing.profile import CalibratedEditor, ModelProfile, find_profile
 from kgmet.forecast.known import KnownFacts
 from kgmet.graph.relations import RelationCatalogue
@@ -140,7 +140,7 @@ class _Editor:
 
     def calibrated(self, runner: CaseRunner, cases: CalibrationCases, progress: Progress) -> CalibratedEditor:
         """Choose settings on the search's facts, and check them and the uncalibrated ones on the others."""
-        if self._editor.writer is not WriterKind.FINE_TUNE:  # so that NaN is named before anything is edited
+        if self._editor.writer.searches:  # so that NaN is named before anything is edited
             runner.prepare(sorted({layer for config in self._configs for layer in config.write.layers}))
         total = self._edits(len(cases.search)) + 2 * len(cases.check)
 

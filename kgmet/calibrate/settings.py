@@ -83,6 +83,9 @@ def _groups(editor: Editor, base: EditConfig, n_layer: int, proposed: Sequence[i
         groups += [_scaled("finetune", name, getattr(base.finetune, name), (0.5, 2.0)) for name in ("rate", "bound")]
         groups.append(_scaled("finetune", "steps", base.finetune.steps, (0.5, 2.0)))
         return [group for group in groups if group]
+    if editor.writer is WriterKind.NORMALISED_GRADIENTS:
+        groups.append(_scaled("ultra", "rate", base.ultra.rate, (0.25, 0.5, 2.0, 4.0)))
+        return [group for group in groups if group]
     target = base.target
     groups.append(_scaled("target", "rate", target.rate, (0.5, 1.5, 2.0)))
     groups.append(_scaled("target", "max_steps", target.max_steps, (0.5, 1.5, 2.0)))

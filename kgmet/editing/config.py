@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_toml
@@ -21,6 +21,7 @@ from kgmet.search.search import TargetConfig
 from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.writers.finetune import FineTuneConfig
+from kgmet.write.writers.ultra import UltraConfig
 
 __all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
 
@@ -37,6 +38,15 @@ class HoldConfig:
     """Most consequences of the edit that the search optimises."""
     wordings: int = 2
     """Prompts per consequence that are optimised; the others are kept for probing."""
+    questions: int = 0
+    """Most consequences that the search also asks in the model's chat form, in wordings that no probe uses."""
+    own_questions: int = 0
+    """Questions about the fact itself that the search asks in the model's chat form."""
+    reply: Literal["name", "sentence"] = "name"
+    """Whether the reply to such a question about a consequence begins with the answer or is a sentence that ends with
+    it."""
+    uses: int = 0
+    """Most prompts that use the fact without stating it (CaKE); at most 2."""
     kept: int = 0
     """Most facts of the subject that the search preserves."""
     neighbours: int = 0
@@ -48,9 +58,11 @@ class HoldConfig:
         """Check the ranges."""
         if not 1 <= self.contexts <= 6:
             raise ConfigError(f"hold.contexts must be from 1 to 6, got {self.contexts}")
-        for name in ("paraphrases", "consequences", "kept", "neighbours"):
+        for name in ("paraphrases", "consequences", "questions", "own_questions", "uses", "kept", "neighbours"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"hold.{name} must be at least 0, got {getattr(self, name)}")
+        if self.uses > 2:
+            raise ConfigError(f"hold.uses must be at most 2, got {self.uses}")
         if self.wordings < 1:
             raise ConfigError(f"hold.wordings must be at least 1, got {self.wordings}")
 
@@ -67,6 +79,7 @@ class EditConfig:
     write: WriteConfig = field(default_factory=WriteConfig)
     cutoff: Cutoff = field(default_factory=Cutoff)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    ultra: UltraConfig = field(default_factory=UltraConfig)
     seed: int = 0
     """Random seed of all sampling."""
 

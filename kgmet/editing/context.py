@@ -10,7 +10,7 @@ from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import as_typed
 from kgmet.graph.reading.consequences import EditConsequences, find_consequences
-from kgmet.graph.reading.probe_prompts import paraphrases
+from kgmet.graph.reading.probe_prompts import paraphrases, questions_for_search
 from kgmet.graph.reading.retrieve import Subgraph, Switch, retrieve_subgraph
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -39,6 +39,7 @@ class EditContext:
     excluded: tuple[Switch, ...] = ()
     left: frozenset[str] = frozenset()
     paraphrases: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
     unrelated_names: tuple[str, ...] = ()
 
     @property
@@ -99,6 +100,7 @@ def prepare_edit(
         excluded=tuple(exclude),
         left=frozenset(leave),
         paraphrases=paraphrases(catalogue, edit),
+        questions=questions_for_search(catalogue, edit),
         unrelated_names=_unrelated_names(store, after, before) if _wants_unrelated_names(config) else (),
     )
 

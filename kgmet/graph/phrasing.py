@@ -12,6 +12,7 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
 __all__ = [
+    "N_PROBE_QUESTIONS",
     "N_PROBE_WORDINGS",
     *("as_typed", "fill", "in_slot", "interleave", "nest", "noun_phrases", "path_label", "says"),
     *("split_templates", "word_chain"),
@@ -19,6 +20,8 @@ __all__ = [
 
 N_PROBE_WORDINGS = 2
 """Wordings of each fact that are kept for probing: never optimised, and in no index that a write is priced with."""
+N_PROBE_QUESTIONS = 3
+"""Questions of each consequence that are kept for probing, the first ones: never optimised."""
 _ENOUGH = 2
 """Nested wordings are used only where there are fewer than this many others."""
 
@@ -142,8 +145,8 @@ def word_chain(
 
     Adjacent relations that compose are also worded as one: (located in city, country) gives "{} is located in the
     country of" and "The country of the city where {} can be found is". Prompts alternate, shortest wording first.
-    Questions come longest first, because they are meant to be answered hop by hop. A relation without a catalogue entry
-    has no wording.
+    Questions come longest first, because they are meant to be answered hop by hop; those with other noun phrases inside
+    come last. A relation without a catalogue entry has no wording.
     """
     if any(relation not in catalogue for relation in relations):
         return (), ()
@@ -151,7 +154,8 @@ def word_chain(
     specs = [[catalogue.spec(relation) for relation in way] for way in ways]
     templates = interleave([_nested(way, way[-1].cloze) for way in specs])
     questions = interleave([_nested(way, way[-1].questions) for way in reversed(specs)])
-    return templates[:n_templates], questions[:n_questions]
+    others = interleave([_nested(way, way[-1].questions, start=1) for way in reversed(specs)])
+    return templates[:n_templates], interleave([(*questions, *others)])[:n_questions]
 
 
 def interleave(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
@@ -160,10 +164,10 @@ def interleave(lists: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for row in rows for text in row if text is not None))
 
 
-def _nested(way: Sequence[RelationSpec], outer: Sequence[str]) -> tuple[str, ...]:
+def _nested(way: Sequence[RelationSpec], outer: Sequence[str], *, start: int = 0) -> tuple[str, ...]:
     smooth: list[str] = []
     clumsy: list[str] = []
-    for number, template in enumerate(outer):
+    for number, template in enumerate(outer, start):
         is_smooth = True
         for position, spec in reversed(list(enumerate(way[:-1]))):
             phrases = noun_phrases(spec)

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.suffixes import frozen_past, replayable
+from kgmet.lm.run.suffixes import cache_argument, frozen_past, replayable
 from kgmet.lm.run.tracing import hidden_of, hooked, recorded, recorded_calls, with_hidden
 
 __all__ = ["Part", "Run", "embedded", "part_module", "replaced", "run_from", "swept"]
@@ -241,5 +241,5 @@ def _calls_after(
     if cache is not None:
         cache.batch_select_indices(torch.tensor([0], dtype=torch.int64, device=lm.device))
     with recorded_calls(list(lm.layers)) as calls:
-        lm.base(inputs_embeds=base.embeddings[:1, position:], past_key_values=cache, use_cache=cache is not None)
+        lm.base(inputs_embeds=base.embeddings[:1, position:], **cache_argument(lm, cache), use_cache=cache is not None)
     return [replayable(args, kwargs, past) for args, kwargs in calls]

@@ -11,9 +11,8 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.encoding import ChatText
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
-from kgmet.lm.say.score import chat_text, generate, likeliest
+from kgmet.lm.say.score import chat_question, generate, likeliest
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Form, Question
 from kgmet.measure.verdict import judged_text
@@ -75,12 +74,7 @@ def worded(lm: LoadedLM, question: Question) -> str:
         return question.text
     if form is Form.QUESTION_AND_ANSWER:
         return f"Q: {question.text}\nA:"
-    text, begin = chat_text(lm, question.text), lm.tokenizer.bos_token
-    # The tokenizer adds its first token to every text; the template must not add a second one.
-    adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
-    if not adds_begin or not isinstance(text, ChatText):
-        return text
-    return ChatText(text.removeprefix(begin), message=text.message)
+    return chat_question(lm, question.text)
 
 
 def ask(

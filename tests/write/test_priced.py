@@ -99,9 +99,11 @@ def test_the_price_is_the_dense_solve(kind: str, weight: float) -> None:
     metric, bases = spaces(kind)
     systems, updates = written(metric)
     found = price(weight).priced(systems, updates)
+    # The dense system of a whitening has a condition of 1e8, so how LAPACK rounds shows at 1e-8.
+    tolerance = 1e-8 if kind == "null space" else 1e-7
     for before, after, wanted in zip(updates, found, dense(bases, updates, weight), strict=True):  # type: ignore[arg-type]
         correction = after.dense() - before.dense()
-        assert float((correction - wanted).abs().max()) <= 1e-8 * float(wanted.abs().max())
+        assert float((correction - wanted).abs().max()) <= tolerance * float(wanted.abs().max())
 
 
 @pytest.mark.parametrize("kind", ["null space", "whitening"])

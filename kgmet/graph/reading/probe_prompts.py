@@ -14,7 +14,7 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError
 from kgmet.fact import FactEdit
 from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
 from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
-from kgmet.graph.phrasing import N_PROBE_WORDINGS, in_slot, says, split_templates
+from kgmet.graph.phrasing import N_PROBE_QUESTIONS, N_PROBE_WORDINGS, in_slot, says, split_templates
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -29,6 +29,7 @@ __all__ = [
     "generate_probes",
     "paraphrases",
     "prompts_of",
+    "questions_for_search",
     "split_templates",
 ]
 
@@ -49,7 +50,7 @@ class QuestionConfig:
     """Number of probes of each kind."""
 
     n_questions: int = 3
-    """Most questions per consequence; MQuAKE has three."""
+    """Most questions per consequence, at most three, as MQuAKE has; the others are for the search."""
     n_later_hops: int = 12
     """Most probes with an implicit subject."""
     n_neighbours: int = 10
@@ -127,14 +128,15 @@ def generate_probes(
 
     For the edit, every consequence and every kept fact, only the templates that ``split_templates(templates,
     N_PROBE_WORDINGS)`` holds out from the search are used. Only neighbours that no solve protects are used.
-    Questions are never part of a search.
+    Questions after the first three of a consequence may be part of a search and are not used.
     """
     ends = find_ends(store, edit)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
     found += _paraphrased(catalogue, edit, ends, consequences, n=N_PROBE_WORDINGS)
     for item in consequences.forward:
         found += prompts_of("consequence", item, _held(item))
-        found += prompts_of("multi_hop", item, item.questions[: config.n_questions], form="question")
+        asked = item.questions[:N_PROBE_QUESTIONS][: config.n_questions]
+        found += prompts_of("multi_hop", item, asked, form="question")
     found += _later(consequences.later_hops, config)
     for item in (*consequences.inverse_gained, *consequences.inverse_lost):
         if item.new is not None:
@@ -154,6 +156,13 @@ def paraphrases(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]
         return ()
     own = " ".join(edit.template.casefold().split())
     return tuple(text for text in catalogue.spec(edit.relation).cloze if " ".join(text.casefold().split()) != own)
+
+
+def questions_for_search(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]:
+    """Return the catalogue's questions for the edit's relation, without the first, which probes ask."""
+    if edit.relation is None or edit.relation not in catalogue:
+        return ()
+    return catalogue.spec(edit.relation).questions[1:]
 
 
 def _rewrite(edit: FactEdit, ends: EditEnds) -> GeneratedPrompt:

@@ -90,7 +90,11 @@ def locate_all(lm: LoadedLM, phrases: Sequence[Phrase]) -> list[EditSpan]:
         return []
     texts = [p.prompt if p.target is None else join_answer(p.prompt, p.target) for p in phrases]
     texts = [
-        ChatText(text, message=phrase.template.message, n_template=len(phrase.prompt))
+        ChatText(
+            text,
+            message=phrase.template.message.replace("{}", phrase.subject),
+            n_template=len(phrase.prompt),
+        )
         if isinstance(phrase.template, ChatText)
         else text
         for phrase, text in zip(phrases, texts, strict=True)

@@ -9,6 +9,7 @@ family because the call arguments of each layer are recorded and replayed.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "FrozenPast",
     "Suffixes",
     "base_states",
+    "cache_argument",
     "encode_suffixes",
     "frozen_past",
     "left_padded",
@@ -185,7 +187,7 @@ def _recorded(
 ) -> Suffixes:
     frozen = frozen_past(cache)
     with recorded_calls(list(lm.layers[layer + 1 :])) as calls:
-        final = base_states(lm, ids, past_key_values=cache, use_cache=cache is not None, **inputs)
+        final = base_states(lm, ids, cache=cache, use_cache=cache is not None, **inputs)
     first = calls[0][0][0] if calls[0][0] else calls[0][1]["hidden_states"]
     return Suffixes(
         lm=lm,
@@ -198,12 +200,23 @@ def _recorded(
     )
 
 
-def base_states(lm: LoadedLM, ids: Tensor, **inputs: Any) -> Tensor:
+def base_states(lm: LoadedLM, ids: Tensor, *, cache: Any = None, **inputs: Any) -> Tensor:
     """Return the last layer's output before the final norm, (n_row, pos, d_model)."""
     with recorded([lm.layers[-1]]) as seen:
-        lm.base(ids, **inputs)
+        lm.base(ids, **cache_argument(lm, cache), **inputs)
     assert seen[0] is not None
     return seen[0]
+
+
+def cache_argument(lm: LoadedLM, cache: Any) -> dict[str, Any]:
+    """Return a key and value cache as the argument of the model's forward pass; empty for no cache.
+
+    transformers 5.24 renamed the argument from ``past_key_values`` to ``cache``, model by model.
+    """
+    if cache is None:
+        return {}
+    is_renamed = "cache" in inspect.signature(type(lm.base).forward).parameters
+    return {"cache" if is_renamed else "past_key_values": cache}
 
 
 def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:

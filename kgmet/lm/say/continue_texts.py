@@ -99,7 +99,7 @@ def _run(
     from transformers import DynamicCache
 
     cache = DynamicCache(config=lm.config) if cache is None else cache
-    states = base_states(lm, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True)
+    states = base_states(lm, ids, attention_mask=mask, position_ids=positions, cache=cache, use_cache=True)
     return states[:, -1], cache
 
 

@@ -265,7 +265,7 @@ def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: D
         ids.to(lm.device),
         attention_mask=lowest_where_unseen(sees, dtype=lm.dtype, device=lm.device).expand(n_side, -1, -1, -1),
         position_ids=positions.to(lm.device).expand(n_side, -1),
-        past_key_values=cache,
+        cache=cache,
         use_cache=cache is not None,
     )
 

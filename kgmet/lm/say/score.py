@@ -20,6 +20,7 @@ from kgmet.lm.say.sampling import Sampling
 __all__ = [
     "AnswerScore",
     "NextToken",
+    "chat_question",
     "end_tokens",
     "generate",
     "likeliest",
@@ -172,6 +173,19 @@ def chat_text(lm: LoadedLM, message: str) -> str:
     return ChatText(str(text), message=message)
 
 
+def chat_question(lm: LoadedLM, message: str) -> str:
+    """Return a message as the model reads it before its reply: in its chat template, or ``Q: … A:`` without one.
+
+    A ``{}`` in the message stays a slot, for `locate` to fill.
+    """
+    text, begin = chat_text(lm, message), lm.tokenizer.bos_token
+    if not isinstance(text, ChatText):
+        return f"Q: {message}\nA:"
+    # The tokenizer adds its first token to every text; the template must not add a second one.
+    adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
+    return ChatText(text.removeprefix(begin), message=text.message) if adds_begin else text
+
+
 def _target_logprobs(
     lm: LoadedLM, heads: Sequence[tuple[int, ...]], members: Sequence[tuple[int, EditSpan]]
 ) -> list[Tensor]:
@@ -208,7 +222,7 @@ def _continued(lm: LoadedLM, cache: object, mask: Tensor, longer: Sequence[tuple
         ids,
         attention_mask=torch.cat([before, torch.ones_like(ids)], dim=1),
         position_ids=positions,
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
     )
     kept = [state[: len(head)] for state, head in zip(states, heads, strict=True)]

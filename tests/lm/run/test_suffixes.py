@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kgmet.lm.run.suffixes import encode_suffixes, left_padded
+from kgmet.lm.run.suffixes import base_states, cache_argument, encode_suffixes, left_padded
 from kgmet.write.patch import attached
 from tests.tiny_models import tiny_lm
 from tests.write.tiny_edits import random_patch
@@ -56,6 +56,22 @@ def test_what_is_attached_while_encoding_counts() -> None:
         resumed = lm.vocabulary_logits(suffixes.resume(suffixes.hidden))[0]
         expected = lm.model(torch.tensor([row]), use_cache=False).logits[0, 5:].float()
     torch.testing.assert_close(resumed, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma3"])
+def test_a_cache_is_given_under_the_name_that_the_installed_version_takes(kind: str) -> None:
+    # A deprecated name would warn, and warnings are errors here.
+    lm = tiny_lm(kind)
+    row = torch.tensor([lm.tokenizer(LONG)["input_ids"][:8]])
+    with torch.no_grad():
+        cache = lm.base(row[:, :5], use_cache=True).past_key_values
+        resumed = base_states(lm, row[:, 5:], cache=cache, use_cache=True)
+        expected = base_states(lm, row, use_cache=False)[:, 5:]
+    torch.testing.assert_close(resumed, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_no_cache_is_no_argument() -> None:
+    assert cache_argument(tiny_lm(), None) == {}
 
 
 def test_left_padding_puts_tokens_at_the_end_and_masks_the_rest() -> None:
