@@ -41,8 +41,8 @@ class StderrProgress:
         """Show the event."""
         is_live = sys.stderr.isatty()
         remark = event.detail.get("note")
-        if remark is not None:
-            print(("\r" if is_live else "") + str(remark), file=sys.stderr, flush=True)
+        if isinstance(remark, str):
+            print(("\n" if self._stage and is_live else "") + remark, file=sys.stderr)
             return
         if event.stage != self._stage:
             print(
