@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -57,8 +58,14 @@ CARD = Use(device=24 << 30, cpu=64 << 30)
 """What a card of 24 GB has free, and a machine of 64 GB."""
 
 
+@functools.cache
+def shape_of(model_type: str) -> ModelShape:
+    """The sizes of one of the configs above, read once."""
+    return ModelShape.of_config({config.model_type: config for config in (LLAMA, QWEN, GEMMA)}[model_type])
+
+
 def work(config: Any, *, weights: str = "bfloat16", editor: str = "KGMET", **rest: Any) -> Work:
-    shape = ModelShape.of_config(config)
+    shape = shape_of(config.model_type)
     settings = settings_for(EDITORS[editor], config.model_type, n_layer=shape.n_layer, d_model=shape.d_model).config
     return Work(
         **{
