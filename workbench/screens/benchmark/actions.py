@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
-import streamlit as st
 
 from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
@@ -30,6 +29,7 @@ from kgmet.evaluate.runs.run import RunResources, run_evaluation
 from kgmet.evaluate.runs.score import ScoreConfig
 from kgmet.evaluate.runs.settings import RunMode, RunSettings
 from kgmet.evaluate.tables.summary import RunSummary, summarize_run
+from workbench.running import jobs
 from workbench.running.jobs import Job, JobRegistry
 from workbench.running.resources import Resident, catalogue, store
 from workbench.state.session import WorkbenchState
@@ -136,10 +136,9 @@ class RunPart:
         )
 
 
-@st.cache_resource(show_spinner=False)
 def bench_queue() -> JobRegistry:
     """Return the queue of long runs."""
-    return JobRegistry()
+    return jobs.long_runs()
 
 
 def runs_folder(state: WorkbenchState) -> Path:
@@ -184,13 +183,15 @@ def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder])
         size = max((len(order_dataset(order).cases) for order in orders), default=0)
     except KgmetError as error:
         return str(error)
-    job = bench_job(state)
-    if job is not None and not job.is_finished:
-        return f"“{job.title}” is still running. Wait for it, or stop it first."
     # Every run has its folder before the first begins, so that none is lost when the job is stopped or killed.
     batch = secrets.token_hex(8)
     ordered = [replace(order, batch=batch, place=place) for place, order in enumerate(orders)]
-    return _submit(state, resident, [(order, _new_folder(runs_folder(state), order)) for order in ordered], size)
+    work = [(order, _new_folder(runs_folder(state), order)) for order in ordered]
+    problem = _submit(state, resident, work, size)
+    if problem is not None:
+        for _, folder in work:
+            shutil.rmtree(folder, ignore_errors=True)
+    return problem
 
 
 def resume(state: WorkbenchState, resident: Resident, parts: Sequence[RunPart]) -> str | None:
