@@ -183,13 +183,15 @@ def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder])
         size = max((len(order_dataset(order).cases) for order in orders), default=0)
     except KgmetError as error:
         return str(error)
-    job = bench_job(state)
-    if job is not None and not job.is_finished:
-        return f"“{job.title}” is still running. Wait for it, or stop it first."
     # Every run has its folder before the first begins, so that none is lost when the job is stopped or killed.
     batch = secrets.token_hex(8)
     ordered = [replace(order, batch=batch, place=place) for place, order in enumerate(orders)]
-    return _submit(state, resident, [(order, _new_folder(runs_folder(state), order)) for order in ordered], size)
+    work = [(order, _new_folder(runs_folder(state), order)) for order in ordered]
+    problem = _submit(state, resident, work, size)
+    if problem is not None:
+        for _, folder in work:
+            shutil.rmtree(folder, ignore_errors=True)
+    return problem
 
 
 def resume(state: WorkbenchState, resident: Resident, parts: Sequence[RunPart]) -> str | None:
