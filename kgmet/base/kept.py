@@ -35,7 +35,7 @@ KINDS = (
     KeptKind(name="moments", what="key statistics and their spectra, per model and text", is_derived=True),
     KeptKind(name="forecast", what="indices of known facts, per model", is_derived=True),
     KeptKind(name="sparql", what="replies of SPARQL endpoints", is_derived=True),
-    KeptKind(name="calibrate", what="edits measured while calibrating, per model", is_derived=True),
+    KeptKind(name="calibrate", what="answers, traces and edits measured for calibration, per model", is_derived=True),
     KeptKind(name="examples", what="which example facts a model knows", is_derived=True),
     KeptKind(name="profiles", what="calibrated settings, per model", is_derived=False),
     KeptKind(name="sessions", what="edits made in the workbench", is_derived=False),

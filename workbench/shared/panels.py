@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
-from streamlit.errors import StreamlitPageNotFoundError
+from streamlit.errors import StreamlitAPIException, StreamlitPageNotFoundError
 
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.fact import FactEdit
@@ -21,6 +21,7 @@ __all__ = [
     "choose_edit",
     "choose_entry",
     "follow",
+    "go_to",
     "job_panel",
     "job_result",
     "message",
@@ -60,6 +61,14 @@ def page_link(name: str, label: str, *, icon: str) -> None:
     try:
         st.page_link(f"../pages/{name}.py", label=label, icon=f":material/{icon}:")
     except StreamlitPageNotFoundError:
+        return
+
+
+def go_to(name: str) -> None:
+    """Open `pages/{name}.py` at once; nothing if that page does not exist or runs on its own."""
+    try:
+        st.switch_page(f"../pages/{name}.py")
+    except (StreamlitAPIException, StreamlitPageNotFoundError):
         return
 
 

@@ -23,9 +23,9 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.measure.told import MOST_TOLD, fact_sentence, graph_sentences
+from kgmet.measure.told import fact_sentence
 
-__all__ = ["AskedItem", "CardConfig", "card_questions", "told_sentences"]
+__all__ = ["AskedItem", "CardConfig", "card_questions"]
 
 _IRRELEVANT = "Rivers begin as small streams in the hills and grow wider on their way to the sea."
 """The sentence of the irrelevant context."""
@@ -108,12 +108,6 @@ def card_questions(
     rows += _choice(context, spec, old, number)
     rows += _continued(context, config)
     return tuple(dict.fromkeys(AskedItem(row=row, edit=number, question=question) for row, question in rows))
-
-
-def told_sentences(context: EditContext, catalogue: RelationCatalogue, *, most: int = MOST_TOLD) -> tuple[str, ...]:
-    """Return the fact as a sentence, then a sentence for each triple behind the edit's consequences."""
-    graph = graph_sentences(context.edit, context.consequences, catalogue)
-    return (fact_sentence(context.edit), *graph[:most])
 
 
 def _spec(context: EditContext, catalogue: RelationCatalogue) -> RelationSpec | None:

@@ -10,7 +10,8 @@ from kgmet.base.errors import RequestError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told_sentences
+from kgmet.editing.told import told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions
 from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.texts import TextLoss, chosen_texts, divergence_cell, perplexity_cell, text_losses

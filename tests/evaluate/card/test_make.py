@@ -12,7 +12,8 @@ import pytest
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told_sentences
+from kgmet.editing.told import told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.make import card_from, make_card, score_edits
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
