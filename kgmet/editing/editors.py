@@ -215,7 +215,7 @@ def _editors() -> dict[str, Editor]:
             name="AlphaEdit-NAS",
             summary="AlphaEdit with every wanted state at the length of pilot edits' (norm anchor).",
             writer=WriterKind.NULL_SPACE,
-            config=replace(alpha, target=replace(alpha.target, anchor_pilots=48)),
+            config=replace(alpha, target=replace(alpha.target, anchor_pilots=24)),
             source="arXiv:2602.02543, on arXiv:2410.02355",
         ),
         Editor(
@@ -288,7 +288,7 @@ def _editors() -> dict[str, Editor]:
             name="UltraEdit",
             summary="No search: one step along gradients, normalised over all edits so far.",
             writer=WriterKind.NORMALISED_GRADIENTS,
-            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=tuple(range(12, 24, 2)))),
+            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=(23, 24, 25, 26, 27))),
             source="arXiv:2505.14679",
         ),
         Editor(
