@@ -303,10 +303,10 @@ def submit(
     return registry().submit(kind, function, session_id, title=title, is_aside=is_aside)
 
 
-def start(kind: str, function: Work, session_id: str, *, title: str = "") -> str | None:
+def start(kind: str, function: Work, session_id: str, *, title: str = "", is_aside: bool = False) -> str | None:
     """Submit a job from a button; return why nothing was queued, for display, or ``None``."""
     try:
-        submit(kind, function, session_id, title=title)
+        submit(kind, function, session_id, title=title, is_aside=is_aside)
     except BusyError as error:
         return str(error)
     return None

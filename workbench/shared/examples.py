@@ -44,7 +44,7 @@ def sorted_examples(lm: LoadedLM) -> Examples:
     if found is None:
         job = jobs.latest(_SERVER, _KIND)
         if job is None or (job.is_finished and job.state is not JobState.FAILED):
-            jobs.submit(_KIND, lambda progress: known_edits(lm, edits, progress=progress), _SERVER, is_aside=True)
+            jobs.start(_KIND, lambda progress: known_edits(lm, edits, progress=progress), _SERVER, is_aside=True)
         return Examples(known=tuple(edits))
     return Examples(
         known=tuple(edit for edit in edits if edit.id in found),

@@ -64,7 +64,7 @@ def look_for(state: WorkbenchState, resident: Resident, entry: StackEntry, conte
         )
         state.keep(KIND, found, made_from=made_from)
 
-    jobs.submit(KIND, work, state.session_id, title=f"Remedies for {entry.name}", is_aside=True)
+    jobs.start(KIND, work, state.session_id, title=f"Remedies for {entry.name}", is_aside=True)
 
 
 def remedies_for(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> Remedies | None:

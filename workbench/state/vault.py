@@ -214,7 +214,8 @@ class SessionVault:
     def release(self, *, after: float) -> int:
         """Drop from memory the sessions without a connected browser for `after` seconds; return how many.
 
-        Their edits and comparison are on disk and are read back when their browser returns. Other results are lost.
+        Their edits, comparison and the results with a codec are on disk and are read back when their browser returns.
+        Other results are lost.
         """
         with self._lock:
             now = time.monotonic()
