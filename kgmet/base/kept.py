@@ -36,6 +36,7 @@ KINDS = (
     KeptKind(name="forecast", what="indices of known facts, per model", is_derived=True),
     KeptKind(name="sparql", what="replies of SPARQL endpoints", is_derived=True),
     KeptKind(name="calibrate", what="answers, traces and edits measured for calibration, per model", is_derived=True),
+    KeptKind(name="cards", what="answers and edits of report cards, per model", is_derived=True),
     KeptKind(name="profiles", what="calibrated settings, per model", is_derived=False),
     KeptKind(name="sessions", what="edits made in the workbench", is_derived=False),
     KeptKind(name="runs", what="benchmark runs of the workbench", is_derived=False),

@@ -288,7 +288,7 @@ def _editors() -> dict[str, Editor]:
             name="UltraEdit",
             summary="No search: one step along gradients, normalised over all edits so far.",
             writer=WriterKind.NORMALISED_GRADIENTS,
-            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=tuple(range(12, 24, 2)))),
+            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=(23, 24, 25, 26, 27))),
             source="arXiv:2505.14679",
         ),
         Editor(

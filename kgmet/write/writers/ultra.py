@@ -43,7 +43,7 @@ _BATCH = 32
 class UltraConfig:
     """Step size and first statistics of UltraEdit."""
 
-    rate: float = 1e-4
+    rate: float = 4e-4
     """η, the step size; above 0."""
     pilots: int = 48
     """Pilot edits of the unedited model with which the running statistics begin; at least 0."""
