@@ -116,7 +116,7 @@ def test_an_8b_model_in_16_bits_is_edited_on_a_card_of_24_gb() -> None:
 def test_more_takes_more(editor: str, is_on_cpu: bool) -> None:
     base = work(LLAMA, editor=editor, is_on_cpu=is_on_cpu)
     few, many, least = (estimate_memory(replace(base, **change)) for change in ({}, {"n_edit": 64}, {"is_least": True}))  # type: ignore[arg-type]
-    write = replace(base.config.write, layers=(*base.config.write.layers, 20))
+    write = replace(base.config.write, layers=(*base.config.write.layers, base.config.write.layers[-1] + 1))
     wider = estimate_memory(replace(base, config=replace(base.config, write=write)))
     for stage, use in few.stages.items():
         assert use.fits(many.stages[stage])

@@ -18,6 +18,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
+from kgmet.inspect.matrix import answer_matrix
 from kgmet.inspect.settings import settings_of
 from kgmet.measure.ask import Decoding
 from kgmet.measure.compare import compare_answers
@@ -25,6 +26,8 @@ from kgmet.measure.told import Told
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
 from tests.workbench.state.worker import summary
+from workbench.drawing.matrix import matrix_html
+from workbench.drawing.matrix_files import matrix_json
 from workbench.screens.chat import view as chat_view
 from workbench.screens.chat.kept import exchanges_to_json
 from workbench.screens.chat.values import Exchange
@@ -138,8 +141,8 @@ class Copy:
                 settings_of(entry.patch)
         if "compare" in found.results:
             comparison = found.results["compare"].value.comparison
-            assert compare_view.comparison_table(comparison) is not None
-            assert compare_view.answers_table(comparison) is not None
+            assert compare_view.measures_table(comparison) is not None
+            assert matrix_html(answer_matrix(comparison)) and matrix_json(comparison)
             with contextlib.suppress(KgmetError):  # rows as a person may type them; the page says what is wrong
                 compare_view.candidates_from_rows(found.results["compare"].value.rows)
         chat = found.result("chat")
