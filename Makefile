@@ -4,6 +4,7 @@
 # make soak    the tests that are too slow for every change
 # make check   lint, formatting, types: what CI runs before the tests
 # make bench   the tables of README and docs; minutes, on an idle machine
+# make profiles   calibrate the bundled models again: the profiles that ship with the program; an hour
 # make docs    this documentation as a site, in site/; warnings are errors
 # make docs-screenshots   the pictures of the README
 # The same without make: CONTRIBUTING.md.
@@ -23,7 +24,7 @@ BROWSER = KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \
 
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: app test coverage soak check bench docs docs-screenshots clean
+.PHONY: app test coverage soak check bench profiles docs docs-screenshots clean
 .DELETE_ON_ERROR:
 
 app: $(APP)
@@ -48,6 +49,9 @@ check: $(DEV)
 
 bench: $(DEV)
 	@for script in benchmarks/[!_]*.py; do echo "== $$script"; PYTHONPATH=. $(RUN) "$$script" || exit 1; done
+
+profiles: $(DEV)
+	$(RUN) scripts/make_profiles.py
 
 docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build

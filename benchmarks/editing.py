@@ -74,7 +74,7 @@ def quick_editor() -> Editor:
 
 def step_table(lm: LoadedLM, context: EditContext, editor: Editor, repeats: int) -> Table:
     """Time one step of the search, and the bare passes of the same tokens."""
-    layer, problem = editor.config.write.layers[-1], build_problem(context, editor.config)
+    layer, problem = editor.config.write.shift_layer, build_problem(context, editor.config)
     spans = locate_all(lm, [prompt.phrase(context.edit.subject) for prompt in problem.prompts])
     rows = [span.input_ids[:-1] if span.target else span.input_ids for span in spans]
     starts = [span.lookup.position for span in spans]
@@ -114,7 +114,7 @@ def whole_edit_table(
         ours.append(time.perf_counter() - start)
         start = time.perf_counter()
         problem = build_problem(context, published)
-        shift = straightforward_search(lm, problem, layer=published.write.layers[-1], config=published.target)
+        shift = straightforward_search(lm, problem, layer=published.write.shift_layer, config=published.target)
         searched = SearchedEdits(contexts=(context,), problems=(problem,), shifts=(shift,), config=published)
         written = write_edits(lm, searched, editor=editor, statistics=keys)
         theirs.append(time.perf_counter() - start)

@@ -184,7 +184,7 @@ class Bench:
     def search(self, case: Case, context: Any, editor: Editor) -> Any:
         """Search once for editors that differ only in the write."""
         config = editor.config
-        key = case.edit.id, repr(config.hold), repr(config.target), repr(config.direction), config.write.layers[-1]
+        key = case.edit.id, repr(config.hold), repr(config.target), repr(config.direction), config.write.shift_layer
         if key not in self.searched:
             self.searched[key] = search_edits(self.lm, [context], editor=editor)
         return replace(self.searched[key], config=config)

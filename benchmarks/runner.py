@@ -10,7 +10,7 @@ from edit_set import Case, context_of
 
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
-from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.editors import Editor
 from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -102,5 +102,13 @@ def _search_key(editor: Editor) -> object:
     config = editor.config
     # Protected neighbours affect the write only.
     hold = replace(config.hold, neighbours=0)
-    fine_tunes = editor.writer is WriterKind.FINE_TUNE
-    return fine_tunes, _context_key(config), hold, config.direction, config.target, config.write.layers[-1], config.seed
+    fine_tunes = not editor.writer.searches
+    return (
+        fine_tunes,
+        _context_key(config),
+        hold,
+        config.direction,
+        config.target,
+        config.write.shift_layer,
+        config.seed,
+    )

@@ -174,7 +174,7 @@ def timing(
         straightforward_search(
             lm,
             plan.problems[0],
-            layer=editor.config.write.layers[-1],
+            layer=editor.config.write.shift_layer,
             config=editor.config.target,
             steps=plan.shifts[0].steps,
         )

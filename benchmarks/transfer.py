@@ -1,58 +1,194 @@
-"""Editors on another model: with SmolLM2's layer numbers, and with the layers that are the default for that model.
+"""Both bundled models × editors × (uncalibrated settings, calibrated ones), on own cases that each model knows.
 
-    python benchmarks/transfer.py [--model bundled:gemma3] [--editors KGMET AlphaEdit …] [--split tuning] [--limit 12]
-        [--threads 2]
+    python benchmarks/transfer.py [--models bundled:smollm2 bundled:gemma3] [--editors KGMET AlphaEdit …] [--limit 12]
+        [--split test] [--book FILE] [--threads 2]
 
-Prints one table: edits one at a time, each editor first with its own settings, then with those of
-`kgmet.editing.defaults.default_settings` for the model. All cases are edited, known to the model or not.
+Prints one table per model: edits one at a time. Only cases whose old answer the unedited model gives first are edited,
+and none whose subject settings of the profile were chosen on. A row without a profile says so; where a calibration kept
+the uncalibrated settings, its row is theirs. The --book FILE gets a line per edit, a few cases of every row in turn. So
+a run that was stopped goes on, and its table has the same cases in every row.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import SPLITS, build_cases
-from measure import machine
-from quality import UNEDITED, Row, alone, line_of, table_of
-from runner import Runner
+from edit_set import SPLITS, Case, build_cases, context_of
+from measure import Table, interval_text, machine, measured, scored
 
-from kgmet.editing.defaults import default_settings
-from kgmet.editing.editors import editor_named
+from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.cases import build_cases as calibration_cases
+from kgmet.calibrate.knowledge import knowledge_of
+from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.trials import locked_folder
+from kgmet.editing.defaults import uncalibrated_settings
+from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.plan import search_edits, write_edits
+from kgmet.editing.profile import ModelProfile, find_profile
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
-from kgmet.lm.load.loaded import load_lm
+from kgmet.lm.load.loaded import LoadedLM, load_lm
+from kgmet.measure.columns import COLUMNS, Columns, Counts, summed
+from kgmet.write.patch import EditPatch
+from kgmet.write.statistics import KeyStatistics
+
+AT_ONCE = 4
+"""Cases of a row before the next row's turn."""
+PER_RELATION = 10
+"""Facts of each relation that a calibration asks by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: an editor with its settings, or ``None`` and why there are none to measure."""
+
+    name: str
+    editor: Editor | None = None
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        """What its measurements are kept under."""
+        return "unedited" if self.editor is None else fingerprint_value([self.editor.name, self.editor.config])
 
 
 def main() -> None:
     options = parsed()
     torch.set_num_threads(options.threads)
-    lm, store, catalogue = load_lm(options.model), sample_store(), RelationCatalogue.load()
-    cases = build_cases(lm, store, catalogue, split=options.split, limit=options.limit)
-    make = alone(lm, Runner(lm, store, catalogue, cases=cases), cases)
-    rows: dict[str, Row] = {UNEDITED: make(None)}
-    for name in options.editors:
+    store, catalogue, book = sample_store(), RelationCatalogue.load(), LineBook(options.book)
+    for source in options.models:
+        lm = load_lm(source)
+        profile = find_profile(lm)
+        cases = usable_cases(lm, store, catalogue, profile, split=options.split, limit=options.limit)
+        rows = list(rows_of(lm, options.editors, profile))
+        bench = Bench(lm, store, catalogue, book)
+        for begin in range(0, len(cases), AT_ONCE):
+            chunk = cases[begin : begin + AT_ONCE]
+            for row in rows:
+                if not row.note:
+                    bench.measure(row, chunk)
+            print(f"{lm.name}: {begin + len(chunk)} of {len(cases)} cases", file=sys.stderr, flush=True)
+            if begin + AT_ONCE < len(cases):
+                print(table_of(bench, rows, cases[: begin + len(chunk)]), file=sys.stderr, flush=True)
+        print(f"\n{lm.name}: {len(cases)} edits one at a time; {options.split} split, {machine(options.threads, lm)}.")
+        print("Preferred / first answer, % (95 % interval of preferred, n).\n")
+        print(table_of(bench, rows, cases), flush=True)
+
+
+def usable_cases(
+    lm: LoadedLM,
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    profile: ModelProfile | None,
+    *,
+    split: str,
+    limit: int,
+) -> list[Case]:
+    """Return the first cases that the model knows and no settings of its profile were chosen on."""
+    taken = chosen_on(lm, store, catalogue, profile)
+    found = []
+    for case in build_cases(lm, store, catalogue, split=split):
+        if len(found) == limit:
+            break
+        if case.edit.subject_id not in taken and is_known(lm, case):
+            found.append(case)
+    return found
+
+
+def is_known(lm: LoadedLM, case: Case) -> bool:
+    """Whether the unedited model gives the old object first."""
+    return next(old.is_first for test, _, old in scored(lm, case) if test.kind == "efficacy")
+
+
+def chosen_on(
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, profile: ModelProfile | None
+) -> set[str | None]:
+    """Return the subjects of the facts that any editor's settings were chosen on."""
+    plans = {} if profile is None else {(one.n_search, one.n_check, one.seed) for one in profile.editors.values()}
+    if not plans:
+        return set()
+    with locked_folder(lm):
+        known = knowledge_of(lm, store, catalogue, per_relation=PER_RELATION).facts
+    return {
+        case.edit.subject_id
+        for n_search, n_check, seed in plans
+        for case in calibration_cases(store, catalogue, known, n_search=n_search, n_check=n_check, seed=seed).search
+    }
+
+
+def rows_of(lm: LoadedLM, names: Sequence[str], profile: ModelProfile | None) -> Iterator[Row]:
+    """Yield the table's rows: the unedited model, then each editor uncalibrated and calibrated."""
+    yield Row(name="unedited")
+    for name in names:
         editor = editor_named(name)
-        scaled = default_settings(editor, lm)
-        for label, config in ((f"{name}, as on SmolLM2", editor.config), (f"{name}, {scaled.sentence}", scaled.config)):
-            rows[label] = make(replace(editor, config=config))
-            print(line_of(label, rows[label]), file=sys.stderr, flush=True)
-    print(f"{len(cases)} edits one at a time; {options.split} split, {machine(options.threads, lm)}, {lm.name}.")
-    print("Preferred / first answer, % (95 % interval of preferred, n).\n")
-    print(table_of(rows, "‖shift‖/‖h‖"))
+        own = uncalibrated_settings(editor, lm)
+        yield Row(name=f"{editor.name}, uncalibrated", editor=replace(editor, config=own.config))
+        found = None if profile is None else profile.editors.get(editor.name)
+        if found is None:
+            yield Row(name=f"{editor.name}, calibrated", note="no profile")
+        elif found.is_default:
+            yield Row(name=f"{editor.name}, calibrated", note=f"uncalibrated settings kept (of {found.tried} tried)")
+        else:
+            yield Row(name=f"{editor.name}, {found.changes}", editor=replace(editor, config=found.config))
+
+
+class Bench:
+    """Measures rows on cases; what the book has is not measured again."""
+
+    def __init__(self, lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, book: LineBook) -> None:
+        self._lm, self._store, self._catalogue, self._book = lm, store, catalogue, book
+        self._statistics = KeyStatistics(lm)
+
+    def measure(self, row: Row, cases: Sequence[Case]) -> None:
+        """Edit each case on its own and ask its tests."""
+        missing = [case for case in cases if self._book.find(self._key(row, case)) is None]
+        patches = None if row.editor is None else self._patches(row.editor, missing)
+        for number, case in enumerate(missing):
+            shares = measured(self._lm, [case], None if patches is None else [patches[number]])
+            self._book.add(self._key(row, case), {kind: share.to_json() for kind, share in shares.items()})
+
+    def counts(self, row: Row, cases: Sequence[Case]) -> Columns:
+        """Return the row's counts over these cases."""
+        found = [self._book.find(self._key(row, case)) or {} for case in cases]
+        return summed({kind: Counts.from_json(counts) for kind, counts in one.items()} for one in found)
+
+    def _patches(self, editor: Editor, cases: Sequence[Case]) -> list[EditPatch]:
+        if not cases:
+            return []
+        contexts = [context_of(case, self._store, self._catalogue, editor.config) for case in cases]
+        apart = search_edits(self._lm, contexts, editor=editor, config=editor.config).apart()
+        return [write_edits(self._lm, one, editor=editor, statistics=self._statistics).patch for one in apart]
+
+    def _key(self, row: Row, case: Case) -> str:
+        return fingerprint_value([self._lm.fingerprint, row.key, case.edit.id, case.tests])
+
+
+def table_of(bench: Bench, rows: Sequence[Row], cases: Sequence[Case]) -> Table:
+    table = Table(["", "efficacy", "paraphrase", "neighbours", "consequences"])
+    for row in rows:
+        if row.note:
+            table.add(row.name, row.note, "", "", "")
+            continue
+        counts = bench.counts(row, cases)
+        table.add(row.name, *(interval_text(counts.get(kind)) for kind in COLUMNS))
+    return table
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="bundled:gemma3", help="as in `kgmet edit`")
+    parser.add_argument("--models", nargs="+", default=["bundled:smollm2", "bundled:gemma3"], help="as in `kgmet edit`")
     parser.add_argument("--editors", nargs="+", default=["KGMET", "KGMET-many", "AlphaEdit", "MEMIT", "NSE"])
     parser.add_argument("--split", default="test", choices=sorted(SPLITS), help="choose settings on tuning only")
-    parser.add_argument("--limit", type=int, default=65, help="edits")
+    parser.add_argument("--limit", type=int, default=80, help="edits of each model at most")
+    parser.add_argument("--book", type=Path, default=Path("transfer.jsonl"), help="a line per edit; read back")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     return parser.parse_args()
 

@@ -68,6 +68,9 @@ def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Se
                 {"write": {"layers": [10]}},
             ],
         )
+    if kind is WriterKind.NORMALISED_GRADIENTS:
+        rates: list[Changes] = [{"ultra": {"rate": rate}} for rate in (1e-5, 3e-5, 3e-4, 1e-3)]
+        return rates, _SPANS, [{"write": {"layers": [18, 19, 20]}}, {"write": {"layers": [24, 25, 26]}}]
     if kind is WriterKind.RANK_ONE:
         return _PLAIN_SEARCH, _SINGLE, [{"write": {"layers": [layer]}} for layer in (3, 5, 7, 10)]
     search = _GRAPH_SEARCH if editor.config.hold.consequences else _PLAIN_SEARCH

@@ -11,7 +11,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
 
 COMMANDS = (
-    *("edit", "calibrate", "forecast", "probe", "report-card", "graph"),
+    *("edit", "calibrate", "forecast", "probe", "report-card", "graph", "inspect-edit"),
     *("models", "cache", "evaluate", "summarize", "app"),
 )
 

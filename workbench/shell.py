@@ -9,8 +9,9 @@ import streamlit as st
 
 from kgmet.base.errors import ConfigError
 from workbench import wording
-from workbench.running.access import door
+from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
+from workbench.running.users import claims, user_of
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -29,6 +30,7 @@ PAGES = {
         ("report_card", "Report card", "fact_check"),
         ("compare", "Compare", "compare"),
         ("benchmark", "Benchmark", "speed"),
+        ("forensics", "Inspect an edit", "policy"),
     ),
     "Keep": (("ledger", "Ledger", "history"), ("share", "Share", "ios_share")),
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
@@ -49,12 +51,14 @@ def run(root: Path) -> None:
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
     try:
-        is_inside = door().is_open_to(session.known_id())
+        if access().asks_account:
+            if not _is_signed_in():
+                return
+        elif not door().is_open_to(session.known_id()):
+            _ask_password()
+            return
     except ConfigError as error:
         st.error(wording.safe(str(error)))
-        return
-    if not is_inside:
-        _ask_password()
         return
     threads()
     state = session.current()
@@ -122,9 +126,24 @@ def _ask_password() -> None:
             st.error("Wrong password. Ask the operator of this server.")
 
 
+def _is_signed_in() -> bool:
+    """Return whether the visitor is signed in with an account that may enter; else show how, and nothing else."""
+    user = user_of(claims())
+    if user is not None and user.is_among(access().users):
+        return True
+    with st.container(border=True, key="door"):
+        st.subheader(wording.APP_TITLE, anchor=False)
+        if user is None:
+            st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login, key="sign-in")
+        else:
+            st.error(wording.safe(f"{user.email or user.name} may not enter. Ask the operator of this server."))
+            st.button("Sign out", icon=":material/logout:", on_click=st.logout, key="sign-out")
+    return False
+
+
 def _remember(state: WorkbenchState) -> None:
     """Give the browser the session's id, so that it finds its edits after a reload or a restart of the server."""
-    if st.context.cookies.get(session.cookie_name()) == state.session_id:
+    if access().asks_account or st.context.cookies.get(session.cookie_name()) == state.session_id:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
     st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
@@ -175,5 +194,9 @@ def _sidebar(state: WorkbenchState) -> None:
         job = state.job()
         if job is not None and not job.is_finished:
             st.badge("work under way", color="orange", icon=":material/hourglass:")
+        if access().asks_account:
+            user = user_of(claims())
+            st.caption(wording.safe("" if user is None else f"Signed in as {user.name}"))
+            st.button("Sign out", on_click=st.logout, type="tertiary", icon=":material/logout:", key="sign-out")
         if state.is_guide_seen:
             st.button("Show the guide", on_click=state.open_guide, type="tertiary", icon=":material/help:")

@@ -10,6 +10,7 @@ from kgmet.base.progress import Stage
 
 __all__ = [
     "NOT_MEASURED",
+    "JOB_KINDS",
     "STAGES",
     "at_most",
     "count",
@@ -32,6 +33,21 @@ UNSAVED = (
     "the folder writable, then press Save again. The Ledger page exports your edits."
 )
 DAMAGED = "Part of this session could not be read. The rest is here."
+
+JOB_KINDS: dict[str, str] = {
+    "edit": "an edit",
+    "compare": "a comparison of editors",
+    "card": "a report card",
+    "forensics": "an inspection of an edit",
+    "load": "loading the model",
+    "model": "loading a model",
+    "statistics": "measuring key statistics",
+    "export": "an export",
+    "standing": "measuring all edits",
+    "benchmark": "a benchmark",
+    "bench": "a benchmark",
+}
+"""What a job of another visitor is called; its title may hold their text."""
 
 STAGES: dict[Stage, str] = {
     Stage.WAIT: "Waiting for another process that prepares the same model",
@@ -61,6 +77,8 @@ STAGES: dict[Stage, str] = {
     Stage.CONTRIBUTIONS: "Reading contributions and ranks",
     Stage.SPECTRUM: "Reading the spectrum",
     Stage.DRIFT: "Measuring the drift",
+    Stage.COMPARE_WEIGHTS: "Comparing the weights",
+    Stage.RANK_SUBJECTS: "Ranking subjects by how far their key is moved",
 }
 """Display names of stages."""
 

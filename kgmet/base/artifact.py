@@ -7,7 +7,7 @@ single changed bit is refused. A file without a digest (written by an earlier ve
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "TENSOR_FILE",
     "Artifact",
     "digest_tensors",
+    "iterate_tensors",
     "load_artifact",
     "load_header",
     "load_tensors",
@@ -36,6 +37,7 @@ __all__ = [
 TENSOR_FILE = Limits(n_bytes=64 << 30)
 DIGEST = "digest"
 """Name of the header entry that holds the digest of everything else."""
+_UNREADABLE = (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +104,7 @@ def load_header(path: Path, *, what: str, advice: str, limits: Limits = TENSOR_F
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise BrokenArtifactError(f"{path} holds no {what} that can be read ({error}). {advice}") from error
 
 
@@ -121,14 +123,37 @@ def load_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except KgmetError:
         raise
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise BrokenArtifactError(f"{path} holds no {what} that can be read ({error}). {advice}") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(
-            torch.isfinite(tensor.float() if _is_small(tensor) else tensor).all()
-        ):
-            raise BrokenArtifactError(f"{path}: {name!r} holds NaN or infinity. {advice}")
+        _check_finite(path, name, tensor, advice)
     return header, tensors
+
+
+def iterate_tensors(
+    path: Path, *, what: str, advice: str, limits: Limits = TENSOR_FILE, within: Path | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a safetensors file one at a time, checked as by `load_tensors`; one is in memory at a time.
+
+    Raises:
+        BrokenArtifactError: if the file is missing, damaged, or holds NaN or infinity.
+    """
+    check_file(path, limits=limits, within=within)
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in sorted(file.keys()):
+                tensor = file.get_tensor(name)
+                _check_finite(path, name, tensor, advice)
+                yield name, tensor
+    except KgmetError:
+        raise
+    except _UNREADABLE as error:
+        raise BrokenArtifactError(f"{path} holds no {what} that can be read ({error}). {advice}") from error
+
+
+def _check_finite(path: Path, name: str, tensor: Tensor, advice: str) -> None:
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor.float() if _is_small(tensor) else tensor).all()):
+        raise BrokenArtifactError(f"{path}: {name!r} holds NaN or infinity. {advice}")
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -45,6 +45,8 @@ class Stage(StrEnum):
     CONTRIBUTIONS = "contributions"
     SPECTRUM = "spectrum"
     DRIFT = "drift"
+    COMPARE_WEIGHTS = "compare weights"
+    RANK_SUBJECTS = "rank subjects"
 
 
 @dataclass(frozen=True, kw_only=True)

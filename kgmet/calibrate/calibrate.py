@@ -6,22 +6,23 @@ What is known and what was measured is kept in the cache folder at once, so a ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
-from kgmet.base.errors import ArtifactError
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.calibrate.cases import CalibrationCases, build_cases
 from kgmet.calibrate.halving import Budget, Measured, halve, rounds_of
 from kgmet.calibrate.knowledge import knowledge_of
+from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.measuring import CaseRunner
+from kgmet.calibrate.results import found_path
 from kgmet.calibrate.settings import changes_text, settings_to_try
-from kgmet.calibrate.trials import Trial, open_book
-from kgmet.calibrate.where import LayerEffects, measure_layers, propose_layers
+from kgmet.calibrate.trials import Trial, calibration_folder, open_book
+from kgmet.calibrate.where import TRACES, LayerEffects, measure_layers, propose_layers
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.defaults import uncalibrated_settings
-from kgmet.editing.editors import Editor, WriterKind
-from kgmet.editing.profile import CalibratedEditor, ModelProfile, find_profile
+from kgmet.editing.editors import Editor
+from kgmet.editing.profile import CalibratedEditor, ModelProfile, save_profile
 from kgmet.forecast.known import KnownFacts
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -31,7 +32,13 @@ from kgmet.lm.run.spans import Phrase
 from kgmet.measure.columns import score_of, summed
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["FEWEST_FACTS", "Calibration", "CalibrationConfig", "calibrate", "kept_profile"]
+__all__ = [
+    "FEWEST_FACTS",
+    "Calibration",
+    "CalibrationConfig",
+    "calibrate",
+    "traced_prompts",
+]
 
 FEWEST_FACTS = 4
 """Fewest facts to choose settings on, and to check them on: with fewer nothing is calibrated."""
@@ -108,7 +115,8 @@ def calibrate(
         )
         if min(len(cases.search), len(cases.check)) < FEWEST_FACTS:
             return Calibration(knows=knows, profile=None, reason=_too_few(knows, cases), n_read=book.n_read)
-        effects = measure_layers(lm, _traced(cases), seed=config.seed, progress=progress)
+        traces = LineBook(calibration_folder(lm) / TRACES)
+        effects = measure_layers(lm, traced_prompts(cases), seed=config.seed, book=traces, progress=progress)
         runner = CaseRunner(
             lm, store, catalogue, statistics=statistics or KeyStatistics(lm), book=book, progress=progress
         )
@@ -123,6 +131,7 @@ def calibrate(
         for editor in editors:
             found = _Editor(lm, editor, config, effects).calibrated(runner, cases, progress)
             profile = profile.with_editor(found)
+            save_profile(profile, found_path(lm))
         return Calibration(knows=knows, profile=profile, n_read=book.n_read)
 
 
@@ -140,7 +149,7 @@ class _Editor:
 
     def calibrated(self, runner: CaseRunner, cases: CalibrationCases, progress: Progress) -> CalibratedEditor:
         """Choose settings on the search's facts, and check them and the uncalibrated ones on the others."""
-        if self._editor.writer is not WriterKind.FINE_TUNE:  # so that NaN is named before anything is edited
+        if self._editor.writer.searches:  # so that NaN is named before anything is edited
             runner.prepare(sorted({layer for config in self._configs for layer in config.write.layers}))
         total = self._edits(len(cases.search)) + 2 * len(cases.check)
 
@@ -212,7 +221,7 @@ def _kept(best: Measured, default: Measured, check_default: float, check_best: f
     return False, f"Best of the search, and not worse on other facts (score against the uncalibrated: {scores})."
 
 
-def _traced(cases: CalibrationCases) -> list[TracedPrompt]:
+def traced_prompts(cases: CalibrationCases) -> list[TracedPrompt]:
     """Facts to trace: those of the search, with the answers the model gives."""
     return [
         TracedPrompt(
@@ -229,12 +238,3 @@ def _too_few(knows: KnownFacts, cases: CalibrationCases) -> str:
         f"{2 * FEWEST_FACTS} are needed. It keeps its uncalibrated settings. Ask more with --per-relation, or give a "
         "graph of what it knows with --graph."
     )
-
-
-def kept_profile(lm: LoadedLM, found: ModelProfile) -> ModelProfile:
-    """`found` with the editors that were calibrated for this model before and are not in it."""
-    try:
-        earlier = find_profile(lm)
-    except ArtifactError:  # damaged, or of another version: replaced
-        earlier = None
-    return found if earlier is None else replace(found, editors={**earlier.editors, **found.editors})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kgmet.calibrate.trials import Trial
 from kgmet.measure.columns import Columns, score_of, summed
 
-__all__ = ["Budget", "Measured", "halve", "rounds_of"]
+__all__ = ["Budget", "Measured", "halve", "most_trials", "rounds_of"]
 
 _FIRST_ROUND = 4
 _LEAST = 2
@@ -50,6 +50,15 @@ def rounds_of(n_case: int) -> tuple[int, ...]:
     while found[0] >= 2 * _FIRST_ROUND:
         found.insert(0, found[0] // 2)
     return tuple(found)
+
+
+def most_trials(n_setting: int, n_case: int) -> int:
+    """Return how many edits `halve` measures at most; what an earlier round measured is not measured again."""
+    alive, before, total = n_setting, 0, 0
+    for n in rounds_of(n_case):
+        total += alive * (n - before)
+        alive, before = min(alive, 1 + -(-alive // 2)), n
+    return total
 
 
 def halve(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Stage
+import torch
+
+from kgmet.base.errors import Cancelled, KgmetError, MemoryLimitError
+from kgmet.base.memory import is_out_of_memory
+from kgmet.base.progress import Progress, ProgressEvent, Stage, note
 from kgmet.calibrate.cases import CalibrationCase
 from kgmet.calibrate.trials import Trial, TrialBook, trial_key
 from kgmet.editing.config import EditConfig
@@ -26,7 +31,7 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["CaseRunner"]
 
 _AT_ONCE = 8
-"""Edits whose shifts are searched together."""
+"""Edits whose shifts are searched together; fewer where that does not fit into memory."""
 
 
 class CaseRunner:
@@ -45,6 +50,7 @@ class CaseRunner:
         self._lm, self._store, self._catalogue = lm, store, catalogue
         self._statistics, self._book, self._progress = statistics, book, progress
         self._before: dict[str, list[Answer]] = {}
+        self._at_once = _AT_ONCE
         self._contexts: dict[tuple[str, object], EditContext] = {}
         self.n_done = 0
         """Edits measured or read back so far."""
@@ -74,18 +80,46 @@ class CaseRunner:
         keys = [trial_key(editor.name, config, case.id) for case in cases]
         missing = [n for n, key in enumerate(keys) if self._book.find(key) is None]
         self.n_done += len(cases) - len(missing)
-        for begin in range(0, len(missing), _AT_ONCE):
-            chunk = missing[begin : begin + _AT_ONCE]
+        while missing:
+            chunk = missing[: self._at_once]
             self._report(total)
-            for number, trial in zip(chunk, self._measured(editor, config, [cases[n] for n in chunk]), strict=True):
+            trials = self._fitting(editor, config, [cases[n] for n in chunk])
+            for number, trial in zip(chunk, trials, strict=False):
                 self._book.add(keys[number], trial)
                 self.n_done += 1
                 self._report(total)
+            missing = missing[len(trials) :]
         found = [self._book.find(key) for key in keys]
         return [trial for trial in found if trial is not None]
 
+    def _fitting(self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase]) -> list[Trial]:
+        """Trials of the first of the cases: of as many as fit into memory at once.
+
+        Raises:
+            MemoryLimitError: if not even one does.
+        """
+        while True:
+            try:
+                return self._measured(editor, config, cases)
+            except (MemoryLimitError, RuntimeError, MemoryError) as error:
+                if not (isinstance(error, MemoryLimitError) or is_out_of_memory(error)):
+                    raise
+                if len(cases) == 1:
+                    raise MemoryLimitError(
+                        f"Not even one edit of {editor.name} fits into the memory of {self._lm.device}. What was "
+                        "measured so far is kept. Free some memory, or load the model in bfloat16 or on another "
+                        "device, and run it again."
+                    ) from error
+            # Outside the handler, or the traceback would keep the tensors alive.
+            self._at_once = len(cases) // 2
+            cases = cases[: self._at_once]
+            if self._lm.device.type == "cuda":
+                torch.cuda.empty_cache()
+            words = f"Out of memory: from here on {self._at_once} edits are searched at once."
+            note(self._progress, Stage.CALIBRATE, words)
+
     def _measured(self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase]) -> list[Trial]:
-        quiet = _Quiet(self._progress)
+        quiet, start = _Quiet(self._progress), time.perf_counter()
         try:
             contexts = [self._context(case, config) for case in cases]
             apart = search_edits(self._lm, contexts, editor=editor, config=config, progress=quiet).apart()
@@ -97,8 +131,9 @@ class CaseRunner:
                 with attached([plan.patch], self._lm):
                     after = ask(self._lm, case.questions)
                 found.append(Trial(columns=count_pairs(compare_answers(before, after).pairs)))
-            return found
-        except Cancelled:
+            seconds = (time.perf_counter() - start) / len(found)
+            return [replace(trial, seconds=seconds) for trial in found]
+        except (Cancelled, MemoryLimitError):
             raise
         except KgmetError as error:  # these settings do not work here; others may
             return [Trial(failed=f"{type(error).__name__}: {error}") for _ in cases]

@@ -7,7 +7,7 @@ how fast the state is pushed, which directions are free, and how much ordinary t
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kgmet.base.errors import ConfigError
@@ -45,13 +45,22 @@ def settings_to_try(
     wanted: list[Changes] = [{}]
     if proposed:
         wanted.append({"write": {"layers": list(proposed)}})
+    turns = _turns(len(groups), draw)
     for _ in range(_DRAWS):
-        chosen = draw.sample(range(len(groups)), min(draw.randint(_FEWEST, _MOST), len(groups)))
+        first = next(turns)
+        others = [group for group in range(len(groups)) if group != first]
+        more = draw.sample(others, min(draw.randint(_FEWEST, _MOST) - 1, len(others)))
         changes: Changes = {}
-        for group in sorted(chosen):
+        for group in sorted([first, *more]):
             changes = merged_changes(changes, draw.choice(groups[group]))
         wanted.append(changes)
     return _different(wanted, base)[:n]
+
+
+def _turns(n: int, draw: random.Random) -> Iterator[int]:
+    """Every group once before any comes again, so that a small budget leaves no kind of setting untried."""
+    while True:
+        yield from draw.sample(range(n), n)
 
 
 def changes_text(changes: Changes) -> str:
@@ -83,10 +92,16 @@ def _groups(editor: Editor, base: EditConfig, n_layer: int, proposed: Sequence[i
         groups += [_scaled("finetune", name, getattr(base.finetune, name), (0.5, 2.0)) for name in ("rate", "bound")]
         groups.append(_scaled("finetune", "steps", base.finetune.steps, (0.5, 2.0)))
         return [group for group in groups if group]
+    if editor.writer is WriterKind.NORMALISED_GRADIENTS:
+        groups.append(_scaled("ultra", "rate", base.ultra.rate, (0.25, 0.5, 2.0, 4.0)))
+        return [group for group in groups if group]
     target = base.target
     groups.append(_scaled("target", "rate", target.rate, (0.5, 1.5, 2.0)))
     groups.append(_scaled("target", "max_steps", target.max_steps, (0.5, 1.5, 2.0)))
     groups.append(_scaled("target", "max_norm_ratio", target.max_norm_ratio, (0.4, 0.6, 0.8, 1.25)))
+    if base.hold.consequences:
+        # Gemma 3 270M carried a consequence in the optimised wording less often to another one than SmolLM2.
+        groups.append(_scaled("hold", "wordings", base.hold.wordings, (2.0,)))
     groups += _writer_groups(editor, base)
     return [group for group in groups if group]
 

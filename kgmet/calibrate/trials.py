@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,31 +13,45 @@ from filelock import FileLock, Timeout
 
 from kgmet.base.cache import cache_dir, check_writable
 from kgmet.base.errors import ArtifactError, BrokenArtifactError, FileError
-from kgmet.base.files import parse_json, read_bytes
+from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.lines import LineBook
 from kgmet.editing.config import EditConfig
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.columns import Columns, Counts
 
-__all__ = ["Trial", "TrialBook", "calibration_folder", "open_book", "trial_key"]
+__all__ = ["TRIALS", "Trial", "TrialBook", "calibration_folder", "locked_folder", "open_book", "trial_key"]
+
+TRIALS = "trials.jsonl"
+_FEW = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One setting on one fact: counts by column, or why the edit could not be made."""
+    """One setting on one fact: counts by column, or why the edit could not be made.
+
+    `seconds` is what it took, to estimate what others will take; 0 where it is not known.
+    """
 
     columns: Columns = field(default_factory=dict)
     failed: str = ""
+    seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"columns": {kind: counts.to_json() for kind, counts in self.columns.items()}, "failed": self.failed}
+        columns = {kind: counts.to_json() for kind, counts in self.columns.items()}
+        return {"columns": columns, "failed": self.failed, "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
-        """Inverse of `to_json`."""
-        columns = {str(kind): Counts.from_json(counts) for kind, counts in data["columns"].items()}
-        return cls(columns=columns, failed=str(data["failed"]))
+        """Inverse of `to_json`.
+
+        Raises:
+            BrokenArtifactError: if this is no trial.
+        """
+        with failures_as(BrokenArtifactError, "This is no trial", advice="It is measured again."):
+            columns = {str(kind): Counts.from_json(counts) for kind, counts in data["columns"].items()}
+            return cls(columns=columns, failed=str(data["failed"]), seconds=float(data.get("seconds", 0.0)))
 
 
 def trial_key(editor: str, config: EditConfig, case_id: str) -> str:
@@ -54,8 +68,8 @@ class TrialBook:
     """All trials of one model; `open_book` makes one."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known = dict(_read(path))
+        self._lines = LineBook(path)
+        self._known = dict(_trials(self._lines))
         self.n_read = len(self._known)
         """Trials that were there already."""
 
@@ -70,10 +84,13 @@ class TrialBook:
     def add(self, key: str, trial: Trial) -> None:
         """Keep a trial, on disk too unless the edit failed: what failed once may work next time."""
         self._known[key] = trial
-        if trial.failed:
-            return
-        with self._path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({"key": key, **trial.to_json()}, ensure_ascii=False) + "\n")
+        if not trial.failed:
+            self._lines.add(key, trial.to_json())
+
+    def seconds_per_edit(self) -> float | None:
+        """Median seconds of a trial; ``None`` before there are a few."""
+        found = [trial.seconds for trial in self._known.values() if trial.seconds > 0]
+        return statistics.median(found) if len(found) >= _FEW else None
 
 
 @contextmanager
@@ -82,6 +99,18 @@ def open_book(lm: LoadedLM) -> Iterator[TrialBook]:
 
     Raises:
         ArtifactError: if another process calibrates the same model.
+        UnwritableError: if the cache folder cannot be written.
+    """
+    with locked_folder(lm) as folder:
+        yield TrialBook(folder / TRIALS)
+
+
+@contextmanager
+def locked_folder(lm: LoadedLM) -> Iterator[Path]:
+    """The folder of a model's measurements, for this process alone.
+
+    Raises:
+        ArtifactError: if another process measures the same model.
         UnwritableError: if the cache folder cannot be written.
     """
     folder = calibration_folder(lm)
@@ -95,18 +124,14 @@ def open_book(lm: LoadedLM) -> Iterator[TrialBook]:
             f"by then is kept in {folder} and used by the next run."
         ) from None
     try:
-        yield TrialBook(folder / "trials.jsonl")
+        yield folder
     finally:
         lock.release()
 
 
-def _read(path: Path) -> Iterator[tuple[str, Trial]]:
-    """The lines of a file; one that was cut off when its process was stopped is measured again."""
-    if not path.exists():
-        return
-    for line in read_bytes(path).decode("utf-8", "replace").splitlines():
+def _trials(lines: LineBook) -> Iterator[tuple[str, Trial]]:
+    for key in lines:
         try:
-            data = parse_json(line, where=str(path), error=BrokenArtifactError)
-            yield str(data["key"]), Trial.from_json(data)
-        except (FileError, KeyError, TypeError, AttributeError):
+            yield key, Trial.from_json(lines.find(key) or {})
+        except FileError:
             continue

@@ -7,21 +7,37 @@ Localisation does not say where editing works best (arXiv:2301.04213), so it onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 import torch
 
 from kgmet.base.errors import NonFiniteError
+from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.trials import calibration_folder
+from kgmet.forecast.known import AskedFact
 from kgmet.inspect.causal_trace import TraceConfig, causal_trace
 from kgmet.inspect.sweep import Part
 from kgmet.inspect.traced_prompt import TracedPrompt
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["LayerEffects", "LayerProposal", "measure_layers", "propose_layers"]
+__all__ = [
+    "TRACES",
+    "LayerEffects",
+    "LayerProposal",
+    "effects_on_disk",
+    "facts_to_trace",
+    "measure_layers",
+    "propose_layers",
+]
 
+TRACES = "traces.jsonl"
+"""File of the traces in a model's calibration folder."""
 _LEAST_RECOVERY = 0.02
 """Mean probability that must come back for a proposal to mean anything."""
 
@@ -70,7 +86,12 @@ class LayerProposal:
 
 
 def measure_layers(
-    lm: LoadedLM, prompts: Sequence[TracedPrompt], *, seed: int = 0, progress: Progress | None = None
+    lm: LoadedLM,
+    prompts: Sequence[TracedPrompt],
+    *,
+    seed: int = 0,
+    book: LineBook | None = None,
+    progress: Progress | None = None,
 ) -> LayerEffects:
     """Trace each fact and average.
 
@@ -78,6 +99,7 @@ def measure_layers(
         lm: the model.
         prompts: facts it knows, with their subjects.
         seed: of the noise.
+        book: traces of earlier runs, which are not made again; new ones are added fact by fact.
         progress: hears of each fact; can cancel.
 
     Raises:
@@ -91,9 +113,7 @@ def measure_layers(
     for number, prompt in enumerate(prompts):
         progress.report(ProgressEvent(stage=Stage.LAYER_EFFECTS, done=number, total=len(prompts)))
         progress.check()
-        found = causal_trace(lm, prompt, part=Part.MLP, config=config)
-        at_last = found.restored[:, found.source.subject.stop - 1]
-        rows.append(torch.tensor([found.clean, found.corrupted, *at_last.tolist()], dtype=torch.float64))
+        rows.append(torch.tensor(_traced(lm, prompt, config, book), dtype=torch.float64))
     progress.report(ProgressEvent(stage=Stage.LAYER_EFFECTS, done=len(prompts), total=len(prompts)))
     mean = torch.stack(rows).mean(0)
     if not bool(mean.isfinite().all()):
@@ -101,6 +121,41 @@ def measure_layers(
     clean, disturbed, *restored = mean.tolist()
     window = config.layers(lm.n_layer)
     return LayerEffects(n=len(rows), clean=clean, disturbed=disturbed, restored=tuple(restored), window=window)
+
+
+def facts_to_trace(known: Sequence[AskedFact], *, n: int = 24) -> list[TracedPrompt]:
+    """Known facts to trace, relations in turns, so that no relation decides alone; always the same ones."""
+    queues: dict[str, list[TracedPrompt]] = {}
+    for fact in known:
+        phrase = fact.prompt.phrase
+        if phrase is not None and fact.answer:
+            queues.setdefault(fact.prompt.relation, []).append(TracedPrompt(phrase=phrase, answer=fact.answer))
+    turns = zip_longest(*(queues[relation] for relation in sorted(queues)))
+    return list(islice((prompt for turn in turns for prompt in turn if prompt is not None), n))
+
+
+def effects_on_disk(lm: LoadedLM, prompts: Sequence[TracedPrompt], *, seed: int = 0) -> LayerEffects | None:
+    """Average the traces of these facts that were made already; ``None`` if there is none."""
+    book, config = LineBook(calibration_folder(lm) / TRACES), TraceConfig(seed=seed)
+    done = [prompt for prompt in prompts if _kept(lm, prompt, config, book)]
+    return measure_layers(lm, done, seed=seed, book=book) if done else None
+
+
+def _kept(lm: LoadedLM, prompt: TracedPrompt, config: TraceConfig, book: LineBook) -> list[float]:
+    row = (book.find(fingerprint_value([prompt, config])) or {}).get("row", [])
+    return [float(value) for value in row] if len(row) == lm.n_layer + 2 else []
+
+
+def _traced(lm: LoadedLM, prompt: TracedPrompt, config: TraceConfig, book: LineBook | None) -> list[float]:
+    """Return the probabilities of one fact: clean, disturbed, and with each layer restored at the subject's end."""
+    key = fingerprint_value([prompt, config])
+    if book is not None and (kept := _kept(lm, prompt, config, book)):
+        return kept
+    found = causal_trace(lm, prompt, part=Part.MLP, config=config)
+    row = [found.clean, found.corrupted, *found.restored[:, found.source.subject.stop - 1].tolist()]
+    if book is not None and all(math.isfinite(value) for value in row):
+        book.add(key, {"row": row})
+    return row
 
 
 def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> LayerProposal:
@@ -121,6 +176,7 @@ def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> 
     reason = (
         f"Restoring the subject's MLP outputs in {effects.window} layers around layer {peak} returns "
         f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged "
-        f"over {effects.n} facts: more than around any other layer, so layer {peak} is proposed as L*."
+        f"over {effects.n} facts: more than around any other layer, so layer {top} is proposed as L*"
+        + ("." if top == peak else f", the lowest one for an edit of {len(span)} layers.")
     )
     return LayerProposal(layers=tuple(range(top - len(span) + 1, top + 1)), reason=reason)

@@ -17,6 +17,10 @@ from typing import Any
 
 __all__ = ["add_parser", "run", "settings", "visitors"]
 
+_AUTH = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")
+"""Values of an OpenID Connect client that Streamlit needs."""
+_LEAST_SECRET = 16
+
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
@@ -26,6 +30,15 @@ def add_parser(subparsers: Any) -> None:
         "--address", default="127.0.0.1", help="address to listen on; the default is reachable from this machine only"
     )
     parser.add_argument("--password-file", type=Path, help="ask every visitor for the password that is in this file")
+    parser.add_argument(
+        "--oidc-file",
+        type=Path,
+        metavar="TOML",
+        help="visitors sign in with OpenID Connect; the file has an [auth] table",
+    )
+    parser.add_argument(
+        "--allow-user", action="append", default=[], metavar="EMAIL", help="who may sign in: an address, or @domain"
+    )
     parser.add_argument("--shared", action="store_true", help="others reach this server, for example through a proxy")
     parser.add_argument("--no-password", action="store_true", help="allow everyone who can reach --address")
     parser.add_argument(
@@ -49,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"--port {options.port} is no port. Give a number from 1 to 65535.")
     os.environ.update(visitors(options))
     script = Path(workbench.origin).with_name("app.py")
-    chosen = {"server.address": options.address, "server.port": options.port}
+    chosen: dict[str, Any] = {"server.address": options.address, "server.port": options.port}
+    if options.oidc_file is not None:
+        chosen["secrets.files"] = str(options.oidc_file.resolve())
     flags = settings(shipped(".streamlit", package="workbench") / "config.toml", chosen, os.environ)
     sys.argv = ["streamlit", "run", str(script), *flags]
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
@@ -65,18 +80,50 @@ def visitors(options: argparse.Namespace) -> dict[str, str]:
     from kgmet.base.errors import ConfigError
 
     is_shared = not _is_loopback(options.address)
-    if is_shared and options.password_file is None and not options.no_password:
+    if is_shared and options.password_file is None and options.oidc_file is None and not options.no_password:
         raise ConfigError(
-            f"Others reach {options.address}. Give --password-file FILE, or --no-password if a proxy asks for one or "
-            "everybody may enter. docs/deploy.md shows both."
+            f"Others reach {options.address}. Give --password-file FILE or --oidc-file FILE, or --no-password if a "
+            "proxy asks for one or everybody may enter. docs/deploy.md shows all three."
         )
+    if options.oidc_file is not None:
+        _check_oidc(options)
+    elif options.allow_user:
+        raise ConfigError("--allow-user names accounts, which only --oidc-file asks for. Give both or neither.")
     if options.password_file is not None and not options.password_file.is_file():
         raise ConfigError(f"There is no file {options.password_file}. Write the password into it, on one line.")
     told = {"KGMET_MODELS": "\n".join(options.allow_model), "KGMET_ENDPOINTS": "\n".join(options.allow_endpoint)}
-    told["KGMET_SHARED"] = "1" if is_shared or options.shared or options.password_file is not None else ""
+    asked = options.password_file is not None or options.oidc_file is not None
+    told["KGMET_SHARED"] = "1" if is_shared or options.shared or asked else ""
+    told["KGMET_ACCOUNTS"] = "1" if options.oidc_file is not None else ""
+    told["KGMET_USERS"] = "\n".join(options.allow_user)
     if options.password_file is not None:
         told["KGMET_PASSWORD_FILE"] = str(options.password_file.resolve())
     return {name: value for name, value in told.items() if value}
+
+
+def _check_oidc(options: argparse.Namespace) -> None:
+    """Check the file of the OpenID Connect client before the server starts.
+
+    Raises:
+        ConfigError: if it cannot be read, lacks a value, or the package that Streamlit needs for it is missing.
+    """
+    from kgmet.base.errors import ConfigError, ConfigFileError
+    from kgmet.base.files import read_toml
+
+    if options.password_file is not None:
+        raise ConfigError("Give --password-file or --oidc-file, not both.")
+    auth = read_toml(options.oidc_file, error=ConfigFileError).get("auth")
+    missing = [name for name in _AUTH if not isinstance(auth, dict) or not isinstance(auth.get(name), str)]
+    if missing or not isinstance(auth, dict):
+        raise ConfigError(f"{options.oidc_file} lacks {missing[0]} in its table [auth]. docs/deploy.md shows the file.")
+    if len(auth["cookie_secret"]) < _LEAST_SECRET:
+        raise ConfigError(f"auth.cookie_secret must have at least {_LEAST_SECRET} characters. Write a longer one.")
+    if not _has_authlib():
+        raise ConfigError("Signing in needs one more package: pip install 'streamlit[auth]'.")
+
+
+def _has_authlib() -> bool:
+    return importlib.util.find_spec("authlib") is not None
 
 
 def _is_loopback(address: str) -> bool:

@@ -21,6 +21,7 @@ from kgmet.cli.common import (
 
 if TYPE_CHECKING:
     from kgmet.calibrate.calibrate import Calibration
+    from kgmet.calibrate.estimate import Estimate
     from kgmet.calibrate.halving import Budget
 
 __all__ = ["add_parser", "run"]
@@ -63,7 +64,9 @@ class _Progress(StderrProgress):
 def run(options: argparse.Namespace) -> int:
     """Calibrate, keep the profile where it is found by default, and print what it reached."""
     from kgmet.base.errors import ConfigError
-    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, kept_profile
+    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+    from kgmet.calibrate.estimate import estimate
+    from kgmet.calibrate.results import kept_profile
     from kgmet.calibrate.trials import calibration_folder
     from kgmet.editing.editors import DEFAULT_EDITOR, editor_named
     from kgmet.editing.profile import profile_path, save_profile
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     if store is None:
         raise ConfigError("Calibration needs a graph: it says which facts to try. Leave --no-graph out.")
     lm = load_model(options, progress)
+    _say(estimate(lm, config, n_editor=len(editors)))
     try:
         found = calibrate(lm, store, RelationCatalogue.load(), editors, config=config, progress=progress)
     except KeyboardInterrupt:
@@ -102,6 +106,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     _print(found, where=profile_path(lm))
     return 0
+
+
+def _say(found: Estimate) -> None:
+    """Say beforehand how long it takes at most."""
+    basis = "as edits of this model took before" if found.is_timed else "guessed from its size, on a CPU"
+    print(
+        f"At most {found.edits} edits of {found.seconds_per_edit:.1f} s ({basis}): {found.seconds / 60:.0f} min. "
+        "Ctrl-C stops; what was measured is kept.",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _budget(text: str) -> Budget:

@@ -37,6 +37,10 @@ class StderrProgress:
     def report(self, event: ProgressEvent) -> None:
         """Show the event."""
         is_live = sys.stderr.isatty()
+        remark = event.detail.get("note")
+        if isinstance(remark, str):
+            print(("\n" if self._stage and is_live else "") + remark, file=sys.stderr)
+            return
         if event.stage != self._stage:
             print(
                 ("\n" if self._stage and is_live else "") + f"{event.stage} …",

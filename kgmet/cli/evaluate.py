@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
 def _jobs(options: argparse.Namespace) -> list[Any]:
     """Return the jobs of the sweep: editors × models × data sets."""
     from kgmet.base.errors import ConfigError
-    from kgmet.editing.editors import EDITORS, editor_named
+    from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
     from kgmet.evaluate.runs.engine import Job, JobOptions
     from kgmet.evaluate.runs.graphs import GraphSource
     from kgmet.evaluate.runs.hparams import load_hparams
@@ -110,7 +110,8 @@ def _jobs(options: argparse.Namespace) -> list[Any]:
         chain_of_thought=not options.no_chain_of_thought,
         seed=options.seed,
     )
-    names = list(EDITORS) if options.alg_name == "all" else [editor_named(n).name for n in _split(options.alg_name)]
+    every = [*EDITORS, *IN_CONTEXT]
+    names = every if options.alg_name == "all" else [editor_named(n).name for n in _split(options.alg_name)]
     if options.hparams_fname:
         for key, why in load_hparams(options.hparams_fname, base=editor_named(names[0]).config).without_effect.items():
             print(f"{options.hparams_fname}: {key} has no effect; {why}.", file=sys.stderr)

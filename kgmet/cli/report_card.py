@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,14 @@ def add_parser(subparsers: Any) -> None:
     made = parser.add_mutually_exclusive_group()
     made.add_argument("--patch", type=Path, metavar="DIR", action="append", help="folder that `edit --save` made")
     made.add_argument("--adapter", type=Path, metavar="DIR", help="LoRA adapter of linear modules, as PEFT saves it")
-    made.add_argument("--editor", help="make the edit with this editor first (default: KGMET)")
+    made.add_argument(
+        "--editor",
+        action="append",
+        metavar="NAME",
+        help="make the edit with this editor first (default: KGMET); several times: one column for each",
+    )
+    made.add_argument("--ledger", type=Path, metavar="DIR", help="folder of a saved session: all edits that are on")
+    made.add_argument("--run", type=Path, metavar="DIR", dest="run_folder", help="folder of a run of evaluate")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
     parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, instead of one typed fact")
     parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
@@ -45,9 +53,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--num_edits", type=positive, default=1, help="edits in the model together (default: %(default)s)"
     )
+    parser.add_argument(
+        "--most-per-row",
+        type=positive,
+        default=200,
+        help="most prompts of a row, drawn evenly over the edits (default: %(default)s)",
+    )
+    parser.add_argument("--afresh", action="store_true", help="ask everything again, and keep no answer")
     parser.add_argument("--no-context", action="store_true", help="leave out the two in-context columns")
     parser.add_argument(
         "--text-tokens", type=positive, default=300, help="tokens of text for divergence (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--downstream_path", type=Path, metavar="DIR", help="folder of cola.json, mrpc.json, …: general ability on them"
+    )
+    parser.add_argument(
+        "--downstream_limit", type=positive, default=20, help="examples of each task (default: %(default)s)"
     )
     parser.add_argument(
         *("--out", "-o"), type=Path, action="append", metavar="FILE", help=".json, .md, .tex or .html; several times"
@@ -60,20 +81,40 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score, print and write the card."""
+    from kgmet.base.cache import cache_dir
     from kgmet.evaluate.card.asked import CardConfig
-    from kgmet.evaluate.card.make import card_from, score_edits
+    from kgmet.evaluate.card.known import KnownAnswers
+    from kgmet.evaluate.card.make import card_from
     from kgmet.evaluate.card.render import card_text
+    from kgmet.evaluate.card.score import score_models
+    from kgmet.measure.general import find_tasks
 
     outputs: list[Path] = options.out or []
     _check_outputs(outputs)
     graph, progress = open_store(options), StderrProgress()
     facts = _facts(options, graph)
-    config = CardConfig(text_tokens=options.text_tokens, in_context=not options.no_context)
-    scored = [
-        score_edits(edited, edits=asked, store=graph, config=config, progress=progress)
-        for edited, asked in _edited(options, facts, graph, progress)
-    ]
-    card = card_from(scored, config=config)
+    config = CardConfig(
+        text_tokens=options.text_tokens,
+        in_context=not options.no_context,
+        most_per_row=options.most_per_row,
+        tasks_folder=options.downstream_path,
+        n_per_task=options.downstream_limit,
+    )
+    known = KnownAnswers(None if options.afresh else cache_dir() / "cards")
+    if config.tasks_folder is not None:
+        find_tasks(config.tasks_folder)
+    total, notes, edited = _edited(options, facts, graph, progress)
+    scored = []
+    n_scored = 0
+    for models, asked in edited:
+        part = config.for_part(len(asked), of=total)
+        scored.append(
+            score_models(models, edits=asked, store=graph, config=part, known=known, place=n_scored, progress=progress)
+        )
+        n_scored += len(asked)
+        if n_scored < total:
+            print(f"{n_scored} of {total} edits scored", file=sys.stderr)
+    card = card_from(scored, config=config, notes=notes)
     for path in outputs:
         _write(card, path)
     if options.json:
@@ -105,12 +146,16 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 
     typed = (options.subject, options.prompt, options.target)
     if options.ds_name:
-        if any(typed) or options.edits or options.patch or options.adapter or options.base:
+        saved = (options.patch, options.adapter, options.base, options.ledger, options.run_folder)
+        if any(typed) or options.edits or any(saved):
             raise ConfigError(
-                "--ds_name makes its own edits: leave out the fact, --edits, --patch, --adapter and --base."
+                "--ds_name makes its own edits: leave out the fact, --edits, --patch, --adapter, --ledger, --run and "
+                "--base."
             )
         data = load_dataset(options.ds_name, options.ds_path, limit=options.dataset_size_limit)
         return tuple(edit for case in data.cases for edit in case.edits)
+    if (options.ledger or options.run_folder) and (options.edits or any(typed)):
+        raise ConfigError("--ledger and --run know their facts: leave out --edits, --subject, --prompt and --target.")
     if options.edits:
         if any(typed):
             raise ConfigError("Give either --edits or --subject, --prompt and --target.")
@@ -133,33 +178,71 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
 
 def _edited(
     options: argparse.Namespace, facts: tuple[Any, ...], graph: Any, progress: StderrProgress
-) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield each model before and after editing, by any method, with the facts to ask about."""
+) -> tuple[int, tuple[str, ...], Iterator[tuple[Sequence[Any], tuple[Any, ...]]]]:
+    """Return the number of edits, remarks on them, and the models that share edits, with the facts to ask about."""
     import kgmet
     from kgmet.base.errors import ConfigError
+    from kgmet.editing.editors import IN_CONTEXT
     from kgmet.evaluate.card.edited import EditedModel
+    from kgmet.evaluate.card.made import saved_run, saved_session
 
-    if not facts and not options.patch and not options.adapter:
+    saved = options.ledger or options.run_folder
+    if not facts and not options.patch and not options.adapter and not saved:
         raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, --edits or --ds_name.")
-    if options.patch:
-        patches = [kgmet.load_patch(folder) for folder in options.patch]
-        yield EditedModel.of_patches(load_model(options, progress), patches), facts
-        return
-    editor = None if options.adapter or options.base else kgmet.editor_named(options.editor or kgmet.DEFAULT_EDITOR)
+    editors = [kgmet.editor_named(name) for name in dict.fromkeys(options.editor or [kgmet.DEFAULT_EDITOR])]
+    told = [editor.name for editor in editors if editor.name in IN_CONTEXT]
+    if told:
+        raise ConfigError(f"{told[0]} writes nothing, and every card has its column. Leave it out of --editor.")
+    patches = [kgmet.load_patch(folder) for folder in options.patch or ()]
     lm = load_model(options, progress)
-    if options.adapter:
-        yield EditedModel.of_adapter(lm, options.adapter), facts
+    if saved:
+        found = saved_session(lm, options.ledger) if options.ledger else saved_run(lm, options.run_folder)
+        return found.n_edit, found.notes, (((model,), model.edits) for model in found.models)
+    if patches:
+        one = EditedModel.of_patches(lm, patches)
+    elif options.adapter:
+        one = EditedModel.of_adapter(lm, options.adapter)
     elif options.base:
         base = load_model(argparse.Namespace(**vars(options) | {"model": options.base}), progress)
-        yield EditedModel.of_models(base, lm, edits=facts), facts
+        one = EditedModel.of_models(base, lm, edits=facts)
     else:
-        assert editor is not None
-        statistics = kgmet.KeyStatistics(lm)
-        together = options.num_edits if options.ds_name else len(facts)
-        for start in range(0, len(facts), together):
-            batch = facts[start : start + together]
-            session = kgmet.EditSession(lm, editor=editor, graph=graph, statistics=statistics)
-            yield EditedModel.of_patches(lm, [session.edit_many(batch, progress=progress).patch]), batch
+        return len(facts), (), _made(options, lm, editors, facts, graph, progress)
+    asked = facts or one.edits
+    return len(asked), (), iter([((one,), asked)])
+
+
+def _made(
+    options: argparse.Namespace,
+    lm: Any,
+    editors: Sequence[Any],
+    facts: tuple[Any, ...],
+    graph: Any,
+    progress: StderrProgress,
+) -> Iterator[tuple[Sequence[Any], tuple[Any, ...]]]:
+    """Make the edits, each batch on the unedited model, with every editor."""
+    import kgmet
+    from kgmet.base.cache import cache_dir
+    from kgmet.evaluate.card.edited import EditedModel
+    from kgmet.evaluate.card.made import PatchMaker
+    from kgmet.graph.relations import RelationCatalogue
+
+    maker = PatchMaker(
+        lm=lm,
+        store=graph,
+        catalogue=RelationCatalogue.load(),
+        statistics=kgmet.KeyStatistics(lm),
+        folder=None if options.afresh else cache_dir() / "cards" / "patches",
+    )
+    together = options.num_edits if options.ds_name else len(facts)
+    for start in range(0, len(facts), together):
+        batch = facts[start : start + together]
+        yield (
+            [
+                EditedModel.of_patches(lm, [maker.patch(editor, batch, progress=progress)], name=editor.name)
+                for editor in editors
+            ],
+            batch,
+        )
 
 
 def _write(card: Any, path: Path) -> None:

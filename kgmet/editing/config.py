@@ -21,6 +21,7 @@ from kgmet.search.search import TargetConfig
 from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.writers.finetune import FineTuneConfig
+from kgmet.write.writers.ultra import UltraConfig
 
 __all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
 
@@ -81,6 +82,7 @@ class EditConfig:
     write: WriteConfig = field(default_factory=WriteConfig)
     cutoff: Cutoff = field(default_factory=Cutoff)
     finetune: FineTuneConfig = field(default_factory=FineTuneConfig)
+    ultra: UltraConfig = field(default_factory=UltraConfig)
     seed: int = 0
     """Random seed of all sampling."""
 

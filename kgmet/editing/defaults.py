@@ -14,7 +14,7 @@ from enum import Enum
 from kgmet.base.errors import ArtifactError
 from kgmet.editing.config import EditConfig
 from kgmet.editing.editors import EDITORS, Editor
-from kgmet.editing.profile import CalibratedEditor, ModelProfile, check_profile, find_profile
+from kgmet.editing.profile import CalibratedEditor, ModelProfile, check_profile, find_profile, shipped_profile
 from kgmet.lm.load.loaded import LoadedLM
 
 __all__ = ["DefaultSettings", "SettingsSource", "default_config", "default_settings", "scaled_layers"]
@@ -63,7 +63,8 @@ def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | No
     Args:
         editor: the method; one whose settings were changed keeps them.
         lm: the model.
-        profile: settings calibrated for this model; by default those in the cache folder.
+        profile: settings calibrated for this model; by default those in the cache folder, else those shipped with the
+            program. Where a profile says that nothing was better, the uncalibrated settings are taken.
 
     Raises:
         StaleArtifactError: if the given profile is of another model.
@@ -75,17 +76,24 @@ def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | No
         return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's as given")
     note = ""
     if profile is None:
+        profile, note = _usable_profile(lm)
+    uncalibrated = uncalibrated_settings(editor, lm)
+    found = None if profile is None else profile.editors.get(editor.name)
+    if found is None:
+        return replace(uncalibrated, sentence=uncalibrated.sentence + note)
+    config = uncalibrated.config if found.is_default else found.config
+    return DefaultSettings(config=config, source=SettingsSource.CALIBRATED, sentence=_calibrated_sentence(found) + note)
+
+
+def _usable_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
+    """Return the profile to use, and a note about one that cannot be read: no edit fails because of a profile."""
+    note = ""
+    for find in (find_profile, shipped_profile):
         try:
-            profile = find_profile(lm)
+            return find(lm), note
         except ArtifactError as error:
             note = f" A calibration could not be used: {error}"
-    found = None if profile is None else profile.editors.get(editor.name)
-    if found is not None:
-        return DefaultSettings(
-            config=found.config, source=SettingsSource.CALIBRATED, sentence=_calibrated_sentence(found)
-        )
-    uncalibrated = uncalibrated_settings(editor, lm)
-    return replace(uncalibrated, sentence=uncalibrated.sentence + note)
+    return None, note
 
 
 def uncalibrated_settings(editor: Editor, lm: LoadedLM) -> DefaultSettings:
@@ -121,7 +129,7 @@ def scaled_layers(layers: Sequence[int], n_layer: int) -> tuple[int, ...]:
 
 
 def _calibrated_sentence(found: CalibratedEditor) -> str:
-    kept = "; nothing tried was better, so they are the scaled ones" if found.is_default else f" ({found.changes})"
+    kept = "; the uncalibrated ones are kept: nothing tried was better" if found.is_default else f" ({found.changes})"
     checked = ", ".join(f"{kind} {counts}" for kind, counts in found.checked.items())
     words = f"calibrated on {found.n_search} facts{kept}"
     return f"{words}; on {found.n_check} other facts: {checked}" if checked else words

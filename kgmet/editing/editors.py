@@ -15,8 +15,10 @@ from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.priced import PriceConfig
 from kgmet.write.residual import ResidualSchedule
+from kgmet.write.spectral import FilterKind, SpectralConfig
+from kgmet.write.writers.finetune import Bound, FineTuneConfig
 
-__all__ = ["DEFAULT_EDITOR", "EDITORS", "Editor", "WriterKind", "editor_named"]
+__all__ = ["DEFAULT_EDITOR", "EDITORS", "IN_CONTEXT", "Editor", "WriterKind", "editor_named"]
 
 DEFAULT_EDITOR = "KGMET"
 
@@ -36,8 +38,17 @@ class WriterKind(Enum):
     """NSE: MEMIT's update, confined to the neurons that carry a key."""
     RANK_ONE = "rank one"
     """ROME: rank one, exact for one key."""
+    NORMALISED_GRADIENTS = "normalised gradients"
+    """UltraEdit: one least-squares step along normalised gradients, without a target hidden state."""
+    TOLD = "nothing"
+    """In context: the facts are put before every prompt, and nothing is written."""
     FINE_TUNE = "fine-tuning"
-    """Constrained fine-tuning: gradient steps on the weights under a bound, without a target hidden state."""
+    """Fine-tuning: gradient steps on the weights, without a target hidden state."""
+
+    @property
+    def searches(self) -> bool:
+        """Whether it writes a shift that a search found; the others work on the answers' gradients."""
+        return self not in (WriterKind.NORMALISED_GRADIENTS, WriterKind.FINE_TUNE, WriterKind.TOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +63,8 @@ class Editor:
     """Whether the solve protects the keys of earlier edits."""
     searches_unedited: bool = False
     """Whether shifts are searched on the unedited model, so that changes of earlier edits at this subject are reverted.
-    Does not apply where an earlier edit has the same subject: that edit must stay."""
+    Does not apply where an earlier edit has the same subject: that edit must stay. So do SimIE and RLSEdit
+    (arXiv:2601.15686)."""
     source: str = ""
     """The paper, as an arXiv or ACL Anthology id."""
 
@@ -85,12 +97,17 @@ def _for_many(config: EditConfig) -> EditConfig:
     return replace(config, hold=hold, target=target, write=write, cutoff=Cutoff(value=0.2))
 
 
+def _filtered(config: EditConfig, spectral: SpectralConfig) -> EditConfig:
+    return replace(config, write=replace(config.write, spectral=spectral))
+
+
 def _editors() -> dict[str, Editor]:
     plain = TermWeights(consequence=0.0)
     free = EditConfig(hold=HoldConfig(contexts=3), target=TargetConfig(weights=plain, max_steps=20, rate=0.2))
     # Tuned by `benchmarks/tune.py`: for AlphaEdit, for MEMIT (whose search the MEMIT-like methods share) …
     tuned = replace(free, hold=HoldConfig(contexts=6), target=replace(free.target, max_norm_ratio=1.3))
     memit = replace(tuned, write=WriteConfig(layers=(5, 6, 7), schedule=ResidualSchedule.FRONT))
+    alpha = replace(tuned, write=WriteConfig(ridge=2.0))
     one_layer = WriteConfig(layers=(6,), schedule=ResidualSchedule.LAST)
     # … and for ours.
     ours = EditConfig(
@@ -99,6 +116,10 @@ def _editors() -> dict[str, Editor]:
         write=WriteConfig(restores=True),
     )
     paper = DirectionConfig(source=SourceKind.GRAPH, drop_sink=False, centre=False)
+    late = WriteConfig(layers=(18, 19, 20))
+    located = FineTuneConfig(
+        steps=25, rate=1e-3, kind=Bound.NONE, stop_nll=0.05, contexts=1, batch_size=8, end_of_text=True
+    )
     editors = [
         Editor(
             name="KGMET",
@@ -142,7 +163,7 @@ def _editors() -> dict[str, Editor]:
             name="AlphaEdit",
             summary="Free shift, null-space write, earlier keys kept.",
             writer=WriterKind.NULL_SPACE,
-            config=replace(tuned, write=WriteConfig(ridge=2.0)),
+            config=alpha,
             source="arXiv:2410.02355",
         ),
         Editor(
@@ -177,6 +198,56 @@ def _editors() -> dict[str, Editor]:
             source="arXiv:2405.16821",
         ),
         Editor(
+            name="MEMIT_rect-ec",
+            summary="MEMIT_rect with error compensation: later edits correct what the treatment left undone.",
+            writer=WriterKind.LEAST_SQUARES_SPARSE,
+            config=replace(memit, write=replace(memit.write, compensates=True)),
+            source="arXiv:2605.26670, on arXiv:2401.04700",
+        ),
+        Editor(
+            name="MEMIT_prune-ec",
+            summary="MEMIT_prune with error compensation: the least-squares solution for all edits is restrained.",
+            writer=WriterKind.LEAST_SQUARES_CONDITIONED,
+            config=replace(memit, write=replace(memit.write, compensates=True)),
+            source="arXiv:2605.26670, on arXiv:2405.16821",
+        ),
+        Editor(
+            name="AlphaEdit-NAS",
+            summary="AlphaEdit with every wanted state at the length of pilot edits' (norm anchor).",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alpha, target=replace(alpha.target, anchor_pilots=48)),
+            source="arXiv:2602.02543, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-REVIVE",
+            summary="AlphaEdit without its part in the weight's strongest singular directions.",
+            writer=WriterKind.NULL_SPACE,
+            config=_filtered(alpha, SpectralConfig(kind=FilterKind.REVIVE, energy=0.2)),
+            source="arXiv:2601.11042, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-SPHERE",
+            summary="AlphaEdit with less in the key directions that the weight amplifies most.",
+            writer=WriterKind.NULL_SPACE,
+            config=_filtered(alpha, SpectralConfig(kind=FilterKind.SPHERE, energy=0.5, strength=0.5)),
+            source="arXiv:2510.01172, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="AlphaEdit-FE",
+            summary="AlphaEdit with forward replay: shift at the first layer, each layer its own target.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(alpha, write=replace(alpha.write, schedule=ResidualSchedule.REPLAY)),
+            source="arXiv:2605.00358, on arXiv:2410.02355",
+        ),
+        Editor(
+            name="MEMIT-FE",
+            summary="MEMIT with forward replay: shift at the first layer, each layer its own target.",
+            writer=WriterKind.LEAST_SQUARES,
+            config=replace(memit, write=replace(memit.write, schedule=ResidualSchedule.REPLAY)),
+            keeps_earlier=False,
+            source="arXiv:2605.00358, on arXiv:2210.07229",
+        ),
+        Editor(
             name="NSE",
             summary="Free shift found on the unedited model; most active neurons only; repeated until it fits.",
             writer=WriterKind.NEURONS,
@@ -199,6 +270,42 @@ def _editors() -> dict[str, Editor]:
             config=replace(free, write=one_layer),
             keeps_earlier=False,
             source="arXiv:2202.05262 §3.4",
+        ),
+        Editor(
+            name="SUIT",
+            summary="Keys without what entities have in common; the shift swaps two coefficients of the state.",
+            writer=WriterKind.NULL_SPACE,
+            config=replace(
+                alpha,
+                direction=DirectionConfig(source=SourceKind.TWO_DIRECTIONS),
+                # Its loss has no term for the shift's length: the two directions bound it.
+                target=replace(alpha.target, weights=TermWeights(consequence=0.0, anchor=0.0, length=0.0)),
+                write=replace(alpha.write, common_energy=0.5),
+            ),
+            source="arXiv:2509.24502",
+        ),
+        Editor(
+            name="UltraEdit",
+            summary="No search: one step along gradients, normalised over all edits so far.",
+            writer=WriterKind.NORMALISED_GRADIENTS,
+            config=replace(free, hold=HoldConfig(contexts=6), write=WriteConfig(layers=(23, 24, 25, 26, 27))),
+            source="arXiv:2505.14679",
+        ),
+        Editor(
+            name="LocFT-BF",
+            summary="Fine-tuning of late down-projections in epochs over all edits; end-of-text after each answer.",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=late, finetune=located),
+            keeps_earlier=False,
+            source="arXiv:2509.22072",
+        ),
+        Editor(
+            name="CrispEdit",
+            summary="Fine-tuning confined to where the loss on ordinary text hardly curves (K-FAC).",
+            writer=WriterKind.FINE_TUNE,
+            config=replace(free, write=late, finetune=replace(located, curvature=0.8)),
+            keeps_earlier=False,
+            source="arXiv:2602.15823",
         ),
         Editor(
             name="shuffled-facts",
@@ -237,6 +344,28 @@ EDITORS: Mapping[str, Editor] = _editors()
 """Every editor by name, in display order."""
 
 
+IN_CONTEXT: Mapping[str, Editor] = {
+    editor.name: editor
+    for editor in (
+        Editor(
+            name="in-context",
+            summary="Writes nothing: the new fact is put before every prompt.",
+            writer=WriterKind.TOLD,
+            config=EditConfig(),
+            source="arXiv:2305.12740 (IKE), without its demonstrations",
+        ),
+        Editor(
+            name="in-context-graph",
+            summary="Writes nothing: the new fact and what the graph retrieves for it are put before every prompt.",
+            writer=WriterKind.TOLD,
+            config=EditConfig(hold=HoldConfig(consequences=4)),
+            source="arXiv:2305.12740 (IKE), with the graph as retriever",
+        ),
+    )
+}
+"""Rows of an evaluation or comparison that write nothing, by name. They make no patch, so no session uses them."""
+
+
 def editor_named(name: str) -> Editor:
     """Return the editor with this name; case and the separator between words do not matter.
 
@@ -244,7 +373,7 @@ def editor_named(name: str) -> Editor:
         ConfigError: if there is none; the message lists those that exist.
     """
     folded = name.casefold().replace("-", "_").replace(" ", "_")
-    for editor in EDITORS.values():
+    for editor in (*EDITORS.values(), *IN_CONTEXT.values()):
         if editor.name.casefold().replace("-", "_").replace(" ", "_") == folded:
             return editor
-    raise ConfigError(f"There is no editor {name!r}; there are {', '.join(EDITORS)}.")
+    raise ConfigError(f"There is no editor {name!r}; there are {', '.join((*EDITORS, *IN_CONTEXT))}.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
@@ -11,29 +14,44 @@ from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
+from kgmet.forecast.facts import facts_of
 from kgmet.forecast.index import FactIndex, build_index
 from kgmet.forecast.leave_out import unpriced
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.lm.run.placement import layer_device
+from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
+from kgmet.search.directions.swap import SwapDirection
+from kgmet.write.common import common_directions
+from kgmet.write.keys import key_rows, measure_keys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.priced import FactPrice
+from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.spectral import FilterKind, SpectralFilter, WeightDirections, weight_directions
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import NullSpaceWriter, Writer
+from kgmet.write.writers.compensate import CompensatedWriter
 from kgmet.write.writers.condition import ConditionedWriter
 from kgmet.write.writers.least_squares import LeastSquaresWriter
 from kgmet.write.writers.neurons import NeuronWriter
 from kgmet.write.writers.rank_one import RankOneWriter
 from kgmet.write.writers.sparsify import SparseWriter
 
-__all__ = ["aware_of", "edit_seed", "make_price", "make_source", "make_writer"]
+__all__ = ["aware_of", "edit_seed", "make_common", "make_filter", "make_price", "make_source", "make_writer"]
+
+_MOST_ENTITIES = 500
+"""Facts of the sample graph whose entities are read for what keys have in common; 10,000 entities in SUIT's paper."""
+_NAMED = "{} is"
+_TREATED = (WriterKind.LEAST_SQUARES_SPARSE, WriterKind.LEAST_SQUARES_CONDITIONED)
+"""Writers that treat a solved update before it is written."""
 
 
 def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, progress: Progress) -> Writer:
@@ -43,6 +61,11 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
         ConfigError: for fine-tuning, which solves nothing.
     """
     write, kind = config.write, editor.writer
+    if write.compensates and kind not in _TREATED:
+        raise ConfigError(
+            f"write.compensates corrects a treatment of solved updates; {editor.name} treats none ({kind.value}). "
+            "Use it with MEMIT_rect or MEMIT_prune."
+        )
     if kind is WriterKind.NULL_SPACE:
         free: Mapping[int, NullSpace | DampedNullSpace]
         if write.ordinary_weight:
@@ -66,9 +89,12 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
             share=write.neuron_share,
             keeps_earlier=editor.keeps_earlier,
         )
-    inner = LeastSquaresWriter(moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier)
+    least = LeastSquaresWriter(
+        moments=moments, weight=write.moment_weight, keeps_earlier=editor.keeps_earlier or write.compensates
+    )
     if kind is WriterKind.LEAST_SQUARES:
-        return inner
+        return least
+    inner: Writer = CompensatedWriter(inner=least) if write.compensates else least
     if kind is WriterKind.LEAST_SQUARES_SPARSE:
         return SparseWriter(inner=inner, share=write.kept_share)
     if kind is WriterKind.LEAST_SQUARES_CONDITIONED:
@@ -76,15 +102,52 @@ def make_writer(editor: Editor, config: EditConfig, statistics: KeyStatistics, p
     raise ConfigError(f"the editor {editor.name} has no writer: {kind.value} solves nothing")
 
 
-def aware_of(writer: Writer, earlier: Sequence[EditPatch]) -> Writer:
-    """Return the writer with the attached updates, which PRUNE needs: it conditions the sum of all updates."""
+def aware_of(writer: Writer, so_far: EditsSoFar) -> Writer:
+    """Return the writer with what it must know of earlier edits.
+
+    Error compensation needs what they asked for; PRUNE the attached updates, because it conditions the sum of all.
+    """
+    if isinstance(writer, SparseWriter | ConditionedWriter) and isinstance(writer.inner, CompensatedWriter):
+        writer = replace(writer, inner=replace(writer.inner, asked=so_far.ledger.asked))
     if not isinstance(writer, ConditionedWriter):
         return writer
     by_layer: dict[int, list[LayerUpdate]] = {}
-    for patch in earlier:
+    for patch in so_far.patches:
         for update in patch.updates:
             by_layer.setdefault(update.layer, []).append(update)
     return replace(writer, earlier=by_layer)
+
+
+def make_filter(lm: LoadedLM, config: EditConfig, statistics: KeyStatistics) -> SpectralFilter | None:
+    """Return the filter of the solved updates, or ``None`` where `write.spectral.kind` is none."""
+    spectral = config.write.spectral
+    if spectral.kind is FilterKind.NONE:
+        return None
+
+    def directions(layer: int) -> WeightDirections:
+        def make() -> WeightDirections:
+            return weight_directions(lm.family.weight_out_in(lm.model, layer), spectral.energy)
+
+        return statistics.remembered(("weight directions", layer, spectral.energy), make)
+
+    return SpectralFilter(config=spectral, directions={layer: directions(layer) for layer in config.write.layers})
+
+
+def make_common(lm: LoadedLM, config: EditConfig, statistics: KeyStatistics) -> Mapping[int, Tensor] | None:
+    """Return what the keys of the sample graph's entities have in common; ``None`` where `write.common_energy` is 0."""
+    layers, energy = config.write.layers, config.write.common_energy
+    if not energy:
+        return None
+
+    def make() -> Mapping[int, Tensor]:
+        facts = itertools.islice(facts_of(sample_store(), RelationCatalogue.load()), _MOST_ENTITIES)
+        names = dict.fromkeys(thing.in_text for _, subject, objects in facts for thing in (subject, *objects))
+        phrases = [Phrase(template=_NAMED, subject=name, prefix=NEUTRAL_PREFIXES[1]) for name in names]
+        rows = key_rows(lm, "entity", phrases)
+        keys = {layer: measure_keys(lm, rows, layer=layer, top=layer).keys for layer in layers}
+        return {layer: common_directions(found, energy) for layer, found in keys.items()}
+
+    return statistics.remembered(("common directions", layers, energy), make)
 
 
 def make_price(
@@ -122,9 +185,11 @@ def make_price(
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
     """Make the direction source of one edit, seeded by the edit alone: the result does not depend on the batch."""
-    kind, device = config.direction.source, layer_device(lm, config.write.layers[-1])
+    kind, device = config.direction.source, layer_device(lm, config.write.shift_layer)
     if kind is SourceKind.RANDOM:
         return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
+    if kind is SourceKind.TWO_DIRECTIONS:
+        return SwapDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.FREE or context.subgraph is None:
         return FreeDirection(lm.d_model, device=device)
     labels = context.unrelated_labels()[0] if kind.is_shuffled else None

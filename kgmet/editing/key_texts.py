@@ -14,10 +14,13 @@ from kgmet.graph.phrasing import in_slot
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.search.problem import ShiftProblem
+from kgmet.search.search import TargetShift
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
-from kgmet.write.layers import Unedited
+from kgmet.write.layers import Unedited, WriteConfig
 from kgmet.write.ledger import PROTECTED
 from kgmet.write.patch import EditPatch
+from kgmet.write.replay import replayed_states
+from kgmet.write.residual import ResidualSchedule
 
 __all__ = ["edit_rows", "edits_on_top", "protected_rows", "unedited_states"]
 
@@ -62,12 +65,27 @@ def _subjects(edits: Iterable[FactEdit]) -> set[str]:
 
 
 def unedited_states(
-    lm: LoadedLM, rows: Sequence[KeyRow], protected: Sequence[KeyRow], *, on_top: Collection[str], layer: int
+    lm: LoadedLM,
+    rows: Sequence[KeyRow],
+    protected: Sequence[KeyRow],
+    *,
+    on_top: Collection[str],
+    config: WriteConfig,
+    shifts: Sequence[TargetShift],
 ) -> Unedited:
-    """Measure the states of the rows and of the protected texts with nothing attached."""
+    """Measure the states of the rows and of the protected texts with nothing attached.
+
+    With forward replay, the rows' states under the shifts too.
+    """
+    layer, replayed = config.layers[-1], {}
+    if config.schedule is ResidualSchedule.REPLAY:
+        deltas = {shift.edit_id: shift.delta for shift in shifts}
+        wanted = torch.stack([deltas[row.owner] for row in rows])
+        replayed = dict(replayed_states(lm, rows, wanted, layers=config.layers))
     states = measure_keys(lm, [*rows, *protected], layer=layer, top=layer).states
     return Unedited(
         states=states[: len(rows)],
         protected=states[len(rows) :],
+        replayed=replayed,
         applies=torch.tensor([row.owner not in on_top for row in rows], dtype=torch.bool, device=states.device),
     )

@@ -14,9 +14,11 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
-from kgmet.editing.editors import Editor, WriterKind
-from kgmet.editing.factories import aware_of, make_price, make_source, make_writer
+from kgmet.editing.editors import EDITORS, Editor, WriterKind
+from kgmet.editing.factories import aware_of, make_common, make_filter, make_price, make_source, make_writer
+from kgmet.editing.gradients import make_tuner
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
+from kgmet.editing.pilot import anchor_length, anchored
 from kgmet.editing.problem import build_problem
 from kgmet.fact import check_batch
 from kgmet.forecast.index import FactIndex
@@ -24,11 +26,10 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import chat_question
 from kgmet.search.problem import ShiftProblem
 from kgmet.search.search import TargetShift, find_target_shifts
-from kgmet.write.layers import WrittenLayers, solve_layers
+from kgmet.write.layers import solve_layers
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
-from kgmet.write.writers.finetune import finetune_updates
 
 __all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edits"]
 
@@ -121,6 +122,11 @@ def search_edits(
     progress: Progress | None = None,
 ) -> SearchedEdits:
     """Run the first half of `plan_edits`: search one shift per edit, in one batch."""
+    if editor.writer is WriterKind.TOLD:
+        raise ConfigError(
+            f"{editor.name} writes nothing, so there is no patch. It is a row of evaluate, Compare and Benchmark; to "
+            f"edit, choose one of {', '.join(EDITORS)}."
+        )
     config, contexts = config or editor.config, _unrepeated(contexts)
     patches = () if earlier is None else earlier.patches
     _check_layers(lm, config)
@@ -130,7 +136,7 @@ def search_edits(
             build_problem(context, config, chat=lambda question: chat_question(lm, question)) for context in contexts
         ]
     shifts: dict[str, TargetShift] = {}
-    if editor.writer is not WriterKind.FINE_TUNE:
+    if editor.writer.searches:
         on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
         for is_on_top in (False, True):
             chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]
@@ -138,7 +144,7 @@ def search_edits(
                 with clock.stage("direction"):
                     sources = [make_source(lm, contexts[n], config) for n in chosen]
                 with clock.stage("search"):
-                    layer = config.write.layers[-1]
+                    layer = config.write.shift_layer
                     own = [problems[n] for n in chosen]
                     found = find_target_shifts(lm, own, sources, layer=layer, config=config.target, progress=progress)
             shifts |= {shift.edit_id: shift for shift in found}
@@ -163,27 +169,33 @@ def write_edits(
 ) -> EditPlan:
     """Run the second half of `plan_edits`: spread the shifts over the layers and make the patch."""
     config, progress, so_far = searched.config, progress or Silent(), earlier or EditsSoFar()
-    if config.write.price.weight and editor.writer is WriterKind.FINE_TUNE:
+    if config.write.price.weight and not editor.writer.searches:
         raise ConfigError(f"the editor {editor.name} cannot price known facts: {editor.writer.value} solves nothing")
     clock = _Clock(searched.seconds)
     writer = None
     # Statistics are of the unedited model, so they are read before earlier patches are attached.
     with clock.stage("statistics"):
-        if editor.writer is not WriterKind.FINE_TUNE:
-            writer = aware_of(make_writer(editor, config, statistics, progress), so_far.patches)
+        if editor.writer.searches:
+            writer = aware_of(make_writer(editor, config, statistics, progress), so_far)
         price = make_price(
             lm, searched.contexts, config, statistics, earlier=so_far.patches, index=index, progress=progress
         )
+        spectral = make_filter(lm, config, statistics) if writer is not None else None
+        common = make_common(lm, config, statistics) if writer is not None else None
+        tuner = None if writer is not None else make_tuner(lm, editor, config, statistics, so_far.ledger, progress)
+    with clock.stage("search"):
+        searched = _anchored(lm, searched, statistics, progress)
     unedited = None
     with clock.stage("write"):
         rows = [row for problem in searched.problems for row in edit_rows(lm, problem)]
         protected = protected_rows(lm, searched.contexts, config, so_far.patches)
         if so_far.patches and editor.searches_unedited and writer is not None:
             on_top = edits_on_top(searched.contexts, so_far.patches)
-            unedited = unedited_states(lm, rows, protected, on_top=on_top, layer=config.write.layers[-1])
+            unedited = unedited_states(lm, rows, protected, on_top=on_top, config=config.write, shifts=searched.shifts)
     with attached(list(so_far.patches), lm), clock.stage("write"):
         if writer is None:
-            written = _fine_tuned(lm, searched, progress)
+            assert tuner is not None
+            written = tuner(searched.problems)
         else:
             written = solve_layers(
                 lm,
@@ -195,6 +207,8 @@ def write_edits(
                 protected=protected,
                 unedited=unedited,
                 price=price,
+                spectral=spectral,
+                common=common,
                 progress=progress,
             )
     patch = EditPatch(
@@ -206,6 +220,8 @@ def write_edits(
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         keys=written.keys,
+        asked=written.asked,
+        features=written.features,
     )
     return EditPlan(
         patch=patch,
@@ -218,12 +234,14 @@ def write_edits(
     )
 
 
-def _fine_tuned(lm: LoadedLM, searched: SearchedEdits, progress: Progress) -> WrittenLayers:
+def _anchored(lm: LoadedLM, searched: SearchedEdits, statistics: KeyStatistics, progress: Progress) -> SearchedEdits:
+    """Return the shifts with their wanted states at the pilot edits' length, if the settings say so."""
     config = searched.config
-    updates = finetune_updates(
-        lm, searched.problems, layers=config.write.layers, config=config.finetune, progress=progress
-    )
-    return WrittenLayers(updates=updates, keys={}, remaining={})
+    if not config.target.anchor_pilots or not searched.shifts:
+        return searched
+    told = config.target, config.hold.contexts, config.direction, config.write.shift_layer, config.seed
+    length = statistics.remembered(("anchor", *told), lambda: anchor_length(lm, config, progress=progress))
+    return replace(searched, shifts=anchored(searched.shifts, length))
 
 
 def _unrepeated(contexts: Sequence[EditContext]) -> list[EditContext]:

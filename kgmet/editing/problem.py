@@ -52,7 +52,7 @@ def held_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]
 
 
 def protected_facts(context: EditContext, config: EditConfig) -> tuple[KeptFact, ...]:
-    """Return the neighbours whose keys the solve protects."""
+    """Return the neighbours whose keys the solve protects; neighbour-assisted editing is also arXiv:2503.11895."""
     if context.consequences is None or not config.hold.neighbours:
         return ()
     usable = [item for item in context.consequences.protected_neighbours if item.id not in context.left]

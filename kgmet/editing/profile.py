@@ -22,16 +22,22 @@ from kgmet.measure.columns import Columns, Counts
 
 __all__ = [
     "PROFILE_FORMAT",
+    "SHIPPED_PROFILES",
     "CalibratedEditor",
     "ModelProfile",
     "check_profile",
     "find_profile",
     "load_profile",
+    "own_profile",
+    "profile_from_json",
     "profile_path",
     "save_profile",
+    "shipped_profile",
 ]
 
 PROFILE_FORMAT = 1
+SHIPPED_PROFILES = Path(__file__).resolve().parent / "profiles"
+"""Profiles that come with the program, by the model's fingerprint; `scripts/make_profiles.py` makes them."""
 _ADVICE = "Calibrate again with `python -m kgmet calibrate`, or delete the file."
 
 
@@ -138,14 +144,26 @@ def load_profile(path: Path) -> ModelProfile:
         BrokenArtifactError: if the file holds no profile.
         StaleArtifactError: if it was written by a version whose profiles are others.
     """
-    data = read_json_object(path, limits=SETTINGS_FILE)
-    made = data.get("format")
-    if "model_fingerprint" in data and made != PROFILE_FORMAT:
+    return profile_from_json(read_json_object(path, limits=SETTINGS_FILE), where=str(path))
+
+
+def profile_from_json(data: Any, *, where: str) -> ModelProfile:
+    """Inverse of `ModelProfile.to_json`, for data from outside.
+
+    Args:
+        data: the parsed JSON.
+        where: the file's name, for messages.
+
+    Raises:
+        BrokenArtifactError: if this is no profile.
+        StaleArtifactError: if it was written by a version whose profiles are others.
+    """
+    if isinstance(data, Mapping) and "model_fingerprint" in data and data.get("format") != PROFILE_FORMAT:
         raise StaleArtifactError(
-            f"{path} is a profile of format {str(made)[:20]}, written by kgmet {str(data.get('version'))[:20]}; kgmet "
-            f"{kgmet.__version__} reads format {PROFILE_FORMAT}. {_ADVICE}"
+            f"{where} is a profile of format {str(data.get('format'))[:20]}, written by kgmet "
+            f"{str(data.get('version'))[:20]}; kgmet {kgmet.__version__} reads format {PROFILE_FORMAT}. {_ADVICE}"
         )
-    with failures_as(BrokenArtifactError, f"{path} holds no profile", advice=_ADVICE):
+    with failures_as(BrokenArtifactError, f"{where} holds no profile", advice=_ADVICE):
         return ModelProfile(
             model=str(data["model"]),
             model_fingerprint=str(data["model_fingerprint"]),
@@ -158,25 +176,59 @@ def load_profile(path: Path) -> ModelProfile:
 
 
 def check_profile(profile: ModelProfile, lm: LoadedLM, *, path: Path | None = None) -> None:
-    """Make sure that a profile is of this model.
+    """Make sure that a profile is of this model, and that the model has the layers it names.
 
     Raises:
         StaleArtifactError: if it is of another one; names both.
+        BrokenArtifactError: if it writes to a layer that the model does not have.
     """
+    name = path or "The profile"
     if profile.model_fingerprint != lm.fingerprint:
         raise StaleArtifactError(
-            f"{path or 'The profile'} was calibrated for {profile.model} ({profile.model_fingerprint}); loaded is "
+            f"{name} was calibrated for {profile.model} ({profile.model_fingerprint}); loaded is "
             f"{lm.name} ({lm.fingerprint}). Settings do not carry over between models: calibrate this one."
         )
+    for editor in profile.editors.values():
+        highest = max(editor.config.write.layers)
+        if highest >= lm.n_layer:
+            raise BrokenArtifactError(
+                f"{name} writes to layer {highest} with {editor.editor}, and {lm.name} has layers 0 to "
+                f"{lm.n_layer - 1}. {_ADVICE}"
+            )
 
 
 def find_profile(lm: LoadedLM) -> ModelProfile | None:
-    """The profile of this model in the cache folder, if it was calibrated here.
+    """The profile of this model: the one in the cache folder, and of editors it lacks the shipped one.
+
+    Raises:
+        ArtifactError: if there is one in the cache folder that cannot be used.
+    """
+    own, shipped = own_profile(lm), shipped_profile(lm)
+    if own is None or shipped is None:
+        return own or shipped
+    return replace(
+        own,
+        editors={**shipped.editors, **own.editors},
+        knows=own.knows or shipped.knows,
+        layers=own.layers or shipped.layers,
+    )
+
+
+def own_profile(lm: LoadedLM) -> ModelProfile | None:
+    """The profile of this model in the cache folder, if it was calibrated here or one was brought along.
 
     Raises:
         ArtifactError: if there is one that cannot be used.
     """
-    path = profile_path(lm)
+    return _found(profile_path(lm), lm)
+
+
+def shipped_profile(lm: LoadedLM) -> ModelProfile | None:
+    """The profile of this model that comes with the program, if there is one."""
+    return _found(SHIPPED_PROFILES / f"{lm.fingerprint}.json", lm)
+
+
+def _found(path: Path, lm: LoadedLM) -> ModelProfile | None:
     try:
         known = path.stat()
     except OSError:

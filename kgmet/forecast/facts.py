@@ -16,6 +16,7 @@ from kgmet.graph.reading.chains import GraphReader
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
+from kgmet.lm.run.spans import Phrase
 
 __all__ = ["OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
 
@@ -46,6 +47,17 @@ class FactPrompt:
     def fact(self) -> tuple[str, str]:
         """(subject id, relation id): the same for all wordings of a fact."""
         return (self.subject_id, self.relation) if self.subject_id else (self.text, self.relation)
+
+    @property
+    def phrase(self) -> Phrase | None:
+        """The prompt with its subject marked, article included; ``None`` if the text does not name the subject."""
+        begin = self.text.find(self.subject)
+        if not self.subject or begin < 0 or "{" in self.text or "}" in self.text:
+            return None
+        end = begin + len(self.subject)
+        if self.text[:begin].casefold() == "the ":
+            begin = 0
+        return Phrase(template=self.text[:begin] + "{}" + self.text[end:], subject=self.text[begin:end])
 
     @property
     def id(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -21,10 +21,10 @@ from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states
 from kgmet.lm.say.score import literal
 
-__all__ = ["AskedFact", "KnownFacts", "KnownRelation", "answers_of", "known_facts"]
+__all__ = ["AnswerBook", "AskedFact", "KnownFacts", "KnownRelation", "answers_of", "known_facts", "known_so_far"]
 
-_AT_ONCE = 1024
-"""Prompts between two progress reports."""
+_AT_ONCE = 256
+"""Prompts between two progress reports; so many are asked again at most after a stop."""
 _MAX_TOKEN = 1536
 """Most tokens per batch."""
 
@@ -35,6 +35,18 @@ class AskedFact:
 
     prompt: FactPrompt
     answer: str | None
+
+
+class AnswerBook(Protocol):
+    """Answers of earlier runs by the id of their `FactPrompt`; an answer is ``None`` where it was wrong."""
+
+    def find(self, key: str, /) -> Mapping[str, Any] | None:
+        """``{"answer": …}`` if the prompt was asked before."""
+        ...
+
+    def add(self, key: str, values: Mapping[str, Any], /) -> None:
+        """Keep an answer."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +66,14 @@ class KnownRelation:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownFacts:
-    """A model's knowledge of a graph: counts by relation, best known first, and the known facts."""
+    """A model's knowledge of a graph: counts by relation, best known first, the known facts and the others."""
 
     model: str
     model_fingerprint: str
     graph: str
     relations: tuple[KnownRelation, ...]
     facts: tuple[AskedFact, ...]
+    unknown: tuple[AskedFact, ...] = ()
 
     @property
     def asked(self) -> int:
@@ -95,6 +108,7 @@ def known_facts(
     *,
     per_relation: int = 40,
     relations: Sequence[str] | None = None,
+    book: AnswerBook | None = None,
     progress: Progress | None = None,
 ) -> KnownFacts:
     """Ask the model the best-known facts of each relation.
@@ -105,6 +119,7 @@ def known_facts(
         catalogue: wordings of relations.
         per_relation: most facts asked of a relation.
         relations: the relations to ask; by default all with a wording.
+        book: answers of earlier runs, which are not asked again; new ones are added batch by batch.
         progress: receives every batch and can cancel.
     """
     progress = progress or Silent()
@@ -119,15 +134,54 @@ def known_facts(
             )
             progress.check()
             chunk = left[begin : begin + _AT_ONCE]
-            for prompt, answer in zip(chunk, answers_of(lm, chunk, check=progress.check), strict=True):
+            for prompt, answer in zip(chunk, _answered(lm, chunk, book, progress), strict=True):
                 asked[prompt.fact] = AskedFact(prompt=prompt, answer=answer)
+    return _found(lm, store, catalogue, asked)
+
+
+def known_so_far(
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, per_relation: int, book: AnswerBook
+) -> tuple[KnownFacts, int]:
+    """Read from the book what `known_facts` would find, and how many facts it still has to ask; asks nothing."""
+    asked: dict[tuple[str, str], AskedFact] = {}
+    n_left = 0
+    for prompts in _chosen(store, catalogue, None, per_relation):
+        rows = [book.find(prompt.id) or {} for prompt in prompts]
+        known = [(prompt, row["answer"]) for prompt, row in zip(prompts, rows, strict=True) if row.get("answer")]
+        if known:
+            prompt, answer = known[0]
+            asked[prompt.fact] = AskedFact(prompt=prompt, answer=str(answer))
+        elif all("answer" in row for row in rows):
+            asked[prompts[0].fact] = AskedFact(prompt=prompts[0], answer=None)
+        else:
+            n_left += 1
+    return _found(lm, store, catalogue, asked), n_left
+
+
+def _found(
+    lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, asked: Mapping[tuple[str, str], AskedFact]
+) -> KnownFacts:
     return KnownFacts(
         model=lm.name,
         model_fingerprint=lm.fingerprint,
         graph=store.name,
         relations=_by_relation(asked, catalogue),
         facts=tuple(fact for fact in asked.values() if fact.answer is not None),
+        unknown=tuple(fact for fact in asked.values() if fact.answer is None),
     )
+
+
+def _answered(
+    lm: LoadedLM, prompts: Sequence[FactPrompt], book: AnswerBook | None, progress: Progress
+) -> list[str | None]:
+    """Return `answers_of`, with what the book has read from it and the others added to it."""
+    if book is None:
+        return answers_of(lm, prompts, check=progress.check)
+    missing = [prompt for prompt in prompts if "answer" not in (book.find(prompt.id) or {})]
+    for prompt, answer in zip(missing, answers_of(lm, missing, check=progress.check), strict=True):
+        book.add(prompt.id, {"answer": answer})
+    found = [book.find(prompt.id) or {} for prompt in prompts]
+    return [row.get("answer") for row in found]
 
 
 def _chosen(

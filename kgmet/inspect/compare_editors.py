@@ -10,8 +10,10 @@ from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.editors import WriterKind
 from kgmet.editing.plan import plan_edits
 from kgmet.editing.report import own_question
+from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
@@ -24,6 +26,7 @@ from kgmet.measure.ask import Decoding, ask
 from kgmet.measure.compare import compare_answers
 from kgmet.measure.general import bundled_passages, perplexity
 from kgmet.measure.question import Question
+from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
@@ -91,7 +94,25 @@ def compare_editors(
         progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
-        outcome = _candidate_result(lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress)
+        if candidate.editor.writer is WriterKind.TOLD:
+            start, sentences = time.perf_counter(), sentences_of(candidate.editor, context, catalogue)
+            try:
+                with attached(earlier, lm):
+                    told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
+                outcome = CandidateResult(
+                    candidate=candidate,
+                    comparison=compare_answers(before, told.answers),
+                    perplexity=usual,
+                    seconds={"asked": time.perf_counter() - start},
+                )
+            except Cancelled:
+                raise
+            except KgmetError as error:  # the facts do not fit into the model's context
+                outcome = CandidateResult(candidate=candidate, error=str(error))
+        else:
+            outcome = _candidate_result(
+                lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress
+            )
         if outcome.plan is not None:
             with attached([*earlier, outcome.plan.patch], lm):
                 after = ask(lm, prompts, decoding=decoding, progress=progress)

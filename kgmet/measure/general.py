@@ -7,6 +7,7 @@ AlphaEdit (arXiv:2410.02355) and its successors.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,10 @@ from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.run.tracing import recorded
 from kgmet.lm.say.continue_texts import encode_prompts
 
-__all__ = ["TASKS", "Task", "TaskResult", "bundled_passages", "drift_states", "find_tasks", "perplexity", "run_task"]
+__all__ = [
+    *("TASKS", "AbilityItem", "Task", "TaskResult", "bundled_abilities", "bundled_passages", "drift_states"),
+    *("find_tasks", "next_token_states", "next_token_table", "perplexity", "run_task"),
+]
 
 _N_SHOT = 4
 _BATCH = 16
@@ -51,6 +55,17 @@ class TaskResult:
     accuracy: float
     f1: float
     mcc: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbilityItem:
+    """A statement to complete: the `right` word, `others` that are right too, and a plausible `wrong` one."""
+
+    kind: str
+    prompt: str
+    right: str
+    others: tuple[str, ...]
+    wrong: str
 
 
 def _pair(row: Mapping[str, Any], question: str, is_yes: bool) -> tuple[str, int]:
@@ -142,6 +157,19 @@ def bundled_passages() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line)
 
 
+def bundled_abilities() -> tuple[AbilityItem, ...]:
+    """Return statements to complete, written for this project: the world, language, numbers, everyday life, in turn."""
+    text = (resources.files("kgmet.measure") / "abilities.tsv").read_text(encoding="utf-8")
+    by_kind: dict[str, list[AbilityItem]] = {}
+    for line in text.splitlines()[1:]:
+        kind, prompt, right, wrong = line.split("\t")
+        name, *others = right.split("|")
+        item = AbilityItem(kind=kind, prompt=prompt, right=name, others=tuple(others), wrong=wrong)
+        by_kind.setdefault(kind, []).append(item)
+    turns = itertools.zip_longest(*by_kind.values())
+    return tuple(item for turn in turns for item in turn if item is not None)
+
+
 def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) -> tuple[float, int]:
     """Return the perplexity per token and the number of scored tokens; each passage's first token is given.
 
@@ -161,12 +189,18 @@ def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) ->
     return math.exp(min(total / n, 700.0)), n
 
 
-def next_token_table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens (n_token,)."""
+def next_token_states(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return last-layer states (n_token, d_model) of the tokens that predict one, and the next tokens (n_token,)."""
     ids, mask = left_padded(rows, device=lm.device)
     states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
     counted = (mask[:, :-1] * mask[:, 1:]).bool()
-    return lm.vocabulary_logits(states[:, :-1][counted]).log_softmax(-1), ids[:, 1:][counted]
+    return states[:, :-1][counted], ids[:, 1:][counted]
+
+
+def next_token_table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens (n_token,)."""
+    states, targets = next_token_states(lm, rows)
+    return lm.vocabulary_logits(states).log_softmax(-1), targets
 
 
 def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
@@ -21,6 +21,7 @@ from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
 from kgmet.search.directions.source import Direction, DirectionSource
+from kgmet.search.directions.swap import SwapDirection
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.rows import ProblemRows
@@ -63,6 +64,9 @@ class TargetConfig:
     """The search stops when every rewriting prompt's answer has at most this negative log-likelihood per token …"""
     stop_consequence_nll: float = 0.5
     """… and every consequence at most this; both in nats, above 0."""
+    anchor_pilots: int = 0
+    """NAS (arXiv:2602.02543): after the search every wanted state is scaled to the mean length of those of this many
+    pilot edits of the unedited model; at least 0, and 0 leaves them. 1,000 in the paper."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Weights of the loss terms."""
 
@@ -75,6 +79,8 @@ class TargetConfig:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
         if not self.short_norm_ratio >= 0:
             raise ConfigError(f"target.short_norm_ratio must be at least 0, got {self.short_norm_ratio}")
+        if self.anchor_pilots < 0:
+            raise ConfigError(f"target.anchor_pilots must be at least 0, got {self.anchor_pilots}")
         for name in ("momentum", "memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"target.{name} must be from 0 to below 1, got {getattr(self, name)}")
@@ -116,6 +122,13 @@ class TargetShift:
     def norm_ratio(self) -> float:
         """‖shift‖ / ‖before‖, without massive entries."""
         return self.length / float(ordinary_norm(self.before))
+
+    def reaching(self, after: Tensor) -> TargetShift:
+        """Return the shift that leads to another wanted state, (d_model,)."""
+        delta = after - self.before
+        length = float(delta.norm())
+        unit = delta / length if length else self.direction.unit
+        return replace(self, direction=replace(self.direction, unit=unit), length=length)
 
 
 def find_target_shifts(
@@ -254,6 +267,8 @@ class _Batch:
         self._before, norms = rows.before, ordinary_norm(rows.before)
         for search, before, norm in zip(searches, rows.before, norms.tolist(), strict=True):
             search.before, search.scale = before, norm / math.sqrt(before.numel())
+            if isinstance(search.source, SwapDirection):
+                search.source.begin(before, search.scale)
         self._norms = norms
         self._scale = self._column([search.scale for search in searches])
         self._limits: Tensor
@@ -289,7 +304,11 @@ class _Batch:
             search.check_gradient(seen[n_row + n_edit + number])
             values = {term: [seen[row] for row in mine] for term, mine in self._members[number].items()}
             _note(search, values, seen[n_row + number], progress)
-        return (rows * self._shares).sum() + self._weights.length * penalties.sum()
+        total = (rows * self._shares).sum() + self._weights.length * penalties.sum()
+        for search in self._searches:
+            if isinstance(search.source, SwapDirection):
+                total = total + search.source.penalty()
+        return total
 
     def step(self, deltas: Tensor, running: Sequence[_Search], optimizer: Adam) -> None:
         """Take the last measured step in the running searches."""

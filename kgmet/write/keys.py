@@ -82,13 +82,14 @@ class StartedRows:
         self._at = self._first
         self._hidden = [start.hidden for start in self._started]
 
-    def measure(self, layer: int) -> KeyBatch:
+    def measure(self, layer: int, *, after: int | None = None) -> KeyBatch:
         """Return keys and outputs of `layer` and the top states, with the currently attached updates.
 
         Args:
             layer: from the last one measured (at first, `first`) to `top`. The updates below it must not change.
+            after: the layer, from `layer` to `top`, whose output the states are; by default `top`.
         """
-        keys, outputs, states = self._seen(layer, self._top)
+        keys, outputs, states = self._seen(layer, self._top if after is None else after)
         return KeyBatch(layer=layer, keys=keys, outputs=outputs, states=states)
 
     def keys(self, layer: int) -> Tensor:

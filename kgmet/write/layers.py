@@ -17,12 +17,16 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.search import TargetShift
+from kgmet.write.common import without_common
 from kgmet.write.keys import KeyBatch, KeyRow, StartedRows
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached_updates
 from kgmet.write.priced import FactPrice, PriceConfig
+from kgmet.write.replay import replayed_states
 from kgmet.write.residual import ResidualSchedule, before_norm
+from kgmet.write.running import RunningMoments
 from kgmet.write.solve import KeySystem, LayerUpdate
+from kgmet.write.spectral import SpectralConfig, SpectralFilter
 from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 
 __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_layers"]
@@ -44,7 +48,8 @@ class WriteConfig:
     ridge: float = 1.0
     """λ of the solve; above 0. Smaller: stronger edit. Larger: fewer side effects."""
     ordinary_weight: float = 0.0
-    """Weight of ordinary keys within the free directions; at least 0 (AlphaEdit: 0). Null space only."""
+    """Weight of ordinary keys within the free directions; at least 0 (AlphaEdit: 0). Null space only. Pricing ordinary
+    keys there is also BetaEdit (arXiv:2605.09285)."""
     protected_weight: float = 1.0
     """Weight of a protected key relative to an edit's own; above 0."""
     earlier_weight: float = 1.0
@@ -66,10 +71,18 @@ class WriteConfig:
     """MEMIT's λ, the weight of ordinary keys relative to the edit's; above 0. Least squares and NSE."""
     kept_share: float = 0.4
     """Share of the entries that RECT keeps; above 0, at most 1."""
+    compensates: bool = False
+    """Whether later edits correct what the treatment of earlier updates left undone (arXiv:2605.26670). For RECT and
+    PRUNE, in one pass."""
     log_base: float = 1.2
     """PRUNE's logarithm base; larger reduces singular values more; above 1."""
     neuron_share: float = 0.8
     """Share of a key's activation that NSE's neurons carry; above 0, at most 1."""
+    common_energy: float = 0.0
+    """SUIT (arXiv:2509.24502): share of the energy of many entities' keys whose directions are taken out of the edits'
+    keys; from 0, below 1. 0: none."""
+    spectral: SpectralConfig = field(default_factory=SpectralConfig)
+    """Filter of the solved updates."""
     price: PriceConfig = field(default_factory=PriceConfig)
     """Price on changing answers that the model knows."""
 
@@ -97,6 +110,15 @@ class WriteConfig:
                 raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
         if not self.log_base > 1:
             raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
+        if not 0 <= self.common_energy < 1:
+            raise ConfigError(f"write.common_energy must be from 0 to below 1, got {self.common_energy}")
+        if self.compensates and self.repeats > 1:
+            raise ConfigError(f"write.repeats must be 1 where write.compensates is set, got {self.repeats}")
+
+    @property
+    def shift_layer(self) -> int:
+        """The layer after which the shift is searched: the last one, or with forward replay the first."""
+        return self.layers[0] if self.schedule is ResidualSchedule.REPLAY else self.layers[-1]
 
 
 def check_layers(lm: LoadedLM, layers: Sequence[int]) -> None:
@@ -113,11 +135,15 @@ class WrittenLayers:
 
     `updates` has one entry per layer, ascending. `keys` holds names and keys (n_key, d_key) by layer, for the ledger.
     `remaining` is the unreached part of each shift at the top layer, by edit id: ‖remaining‖ / ‖shift‖, mean over rows.
+    `asked` holds, with error compensation, the wanted outputs of the edits' keys by layer; `features`, for UltraEdit,
+    the moments of keys and gradients.
     """
 
     updates: tuple[LayerUpdate, ...]
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]]
     remaining: Mapping[str, float]
+    asked: Mapping[int, Tensor] = field(default_factory=dict)
+    features: Mapping[int, RunningMoments] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,11 +152,13 @@ class Unedited:
 
     `states` (n_row, d_model) are the edits' rows and `protected` (n_protected, d_model) the protected ones. Only rows
     with `applies` (n_row,) start from these states; a shift searched on top of earlier edits starts from theirs.
+    `replayed` holds, with forward replay, the rows' states under the shift by layer.
     """
 
     states: Tensor
     protected: Tensor
     applies: Tensor
+    replayed: Mapping[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -149,6 +177,8 @@ def solve_layers(
     protected: Sequence[KeyRow] = (),
     unedited: Unedited | None = None,
     price: FactPrice | None = None,
+    spectral: SpectralFilter | None = None,
+    common: Mapping[int, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> WrittenLayers:
     """Write the shifts layer by layer.
@@ -165,6 +195,8 @@ def solve_layers(
         protected: texts whose keys must stay; `KeyRow.owner` names them.
         unedited: the states that shifts start from; by default the present ones.
         price: price on changing known facts; for writers with a key metric.
+        spectral: filter of every solved update.
+        common: by layer, directions (rank, d_key) to take out of the edits' keys.
         progress: receives each layer and can cancel.
 
     Raises:
@@ -179,7 +211,7 @@ def solve_layers(
         raise ConfigError(
             f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in."
         )
-    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited)
+    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited, common or {})
     plan = list(config.schedule.shares(config.layers))
     done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
 
@@ -191,8 +223,12 @@ def solve_layers(
             progress.report(ProgressEvent(stage=Stage.WRITE, done=next(done), total=total, detail=detail))
             progress.check()
             request = job.request(layer, share, list(updates.values()))
-            updates[layer] = _together(updates.get(layer), writer.solve(request))
+            solved = writer.solve(request)
+            solved = solved if spectral is None else spectral.filtered(solved)
+            updates[layer] = _together(updates.get(layer), solved)
             kept[layer] = job.keys_of(request)
+            if config.compensates:
+                asked[layer] = job.asked_of(request)
             if price is not None and isinstance(writer, MetricWriter):
                 systems[layer] = writer.system(request)
                 if price.config.when == "layer":
@@ -203,10 +239,11 @@ def solve_layers(
         """Add the price's corrections of these layers to `updates`."""
         assert price is not None
         corrected = price.priced(systems, list(updates.values()), layers=layers)
-        updates |= {update.layer: update for update in corrected}
+        updates |= {update.layer: update if spectral is None else spectral.filtered(update) for update in corrected}
 
     updates: dict[int, LayerUpdate] = {}
     kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+    asked: dict[int, Tensor] = {}
     systems: dict[int, KeySystem] = {}
     remaining: dict[str, float] = {}
     if config.even_remaining:
@@ -220,7 +257,9 @@ def solve_layers(
         job.rewind()
         remaining = job.remaining(list(updates.values()))
     progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
-    return WrittenLayers(updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining)
+    return WrittenLayers(
+        updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining, asked=asked
+    )
 
 
 class _Job:
@@ -235,17 +274,25 @@ class _Job:
         config: WriteConfig,
         ledger: EditLedger,
         unedited: Unedited | None,
+        common: Mapping[int, Tensor],
     ) -> None:
         tops = {shift.layer for shift in shifts}
         if len(tops) != 1:
             raise ConfigError(f"All shifts must be after one and the same layer, got {sorted(tops) or 'none'}.")
-        self.top = tops.pop()
+        self.top, is_replay = tops.pop(), config.schedule is ResidualSchedule.REPLAY
+        if is_replay and self.top != min(config.layers):
+            raise ConfigError(
+                f"With forward replay the shift is searched after the first written layer, {min(config.layers)}; this "
+                f"one was searched after layer {self.top}."
+            )
+        self.top = max(config.layers) if is_replay else self.top
         if max(config.layers) > self.top:
             raise ConfigError(
                 f"Layer {max(config.layers)} cannot help a shift that was searched after layer {self.top}. "
                 "Search after the highest layer that is written."
             )
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
+        self.common = common
         self.groups = _groups(rows, shifts, config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
         self.averages = _averages(self.groups, len(rows))
@@ -260,8 +307,21 @@ class _Job:
         starts = self.before.states
         if unedited is not None:
             starts = torch.where(unedited.applies[:, None], unedited.states, starts)
+        self.targets: dict[int, Tensor] = {}
+        if is_replay:
+            self.targets = self._replayed(unedited)
+            self.wanted = self.targets[self.top].to(starts) - starts
         self.target = starts + self.wanted
         self.restored = unedited.protected if unedited is not None and config.restores and protected else None
+
+    def _replayed(self, unedited: Unedited | None) -> dict[int, Tensor]:
+        """Return each layer's own target, from the unedited model where the shift was searched on it."""
+        layers = sorted(self.config.layers)
+        found = dict(replayed_states(self.lm, self.rows, self.wanted, layers=layers))
+        if unedited is not None:
+            for layer, states in unedited.replayed.items():
+                found[layer] = torch.where(unedited.applies[:, None].to(states.device), states, found[layer])
+        return found
 
     def rewind(self) -> None:
         """Begin another pass over the layers."""
@@ -270,12 +330,18 @@ class _Job:
 
     def request(self, layer: int, share: float, updates: Sequence[LayerUpdate]) -> WriteRequest:
         """Measure keys and residuals of one layer with these updates in place; call with ascending layers."""
+        own = self.targets.get(layer)
         with attached_updates(updates, self.lm):
-            now = self.started.measure(layer) if updates or layer != self.before.layer else self.before
+            is_measured = own is None and not updates and layer == self.before.layer
+            after = self.top if own is None else layer
+            now = self.before if is_measured else self.started.measure(layer, after=after)
             protected = self.kept.keys(layer) if self.restored is None else self.kept.measure(layer)
-        missing = self._before_norm(layer, now.outputs, (self.target - now.states) * share)
+        target = self.target if own is None else own.to(now.states)
+        missing = self._before_norm(layer, now.outputs, (target - now.states) * share)
         weighted = (self.roots * self.averages).to(now.keys)
         keys, residuals = weighted @ now.keys, weighted @ missing
+        if layer in self.common:
+            keys = without_common(keys, self.common[layer])
         root = math.sqrt(self.config.protected_weight)
         if isinstance(protected, KeyBatch):
             assert self.restored is not None
@@ -300,6 +366,14 @@ class _Job:
         keys[: len(self.groups)] /= self.roots
         keys[len(self.groups) :] /= math.sqrt(self.config.protected_weight)
         return (*self.key_names, *self.protected_names), keys
+
+    def asked_of(self, request: WriteRequest) -> Tensor:
+        """Return the wanted outputs (n_key, d_model) of the edits' keys, from the weights without compensated edits."""
+        n_key = len(self.groups)
+        outputs = request.residuals[:n_key].cpu() / self.roots
+        asked = self.ledger.asked.get(request.layer)
+        keys = request.keys[:n_key].cpu() / self.roots
+        return outputs if asked is None else outputs + keys @ asked.written.T
 
     def _before_norm(self, layer: int, outputs: Tensor, missing: Tensor) -> Tensor:
         missing = missing.to(outputs)

@@ -1,17 +1,18 @@
-"""`EditLedger`: the keys that earlier edits wrote, which later edits protect."""
+"""`EditLedger`: the keys that earlier edits wrote, which later edits protect, and what error compensation needs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from kgmet.write.solve import KeyMetric, KeySystem
+from kgmet.write.running import RunningMoments
+from kgmet.write.solve import KeyMetric, KeySystem, LayerUpdate
 
-__all__ = ["PROTECTED", "EditLedger", "WrittenKeys"]
+__all__ = ["PROTECTED", "AskedOutputs", "EditLedger", "WrittenKeys"]
 
 PROTECTED = "kept/"
 """Name prefix of keys that an edit only protected."""
@@ -61,11 +62,42 @@ class WrittenKeys:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class AskedOutputs:
+    """What edits with error compensation asked of one layer, on the CPU in float32.
+
+    `outputs` (n_key, d_model) are the wanted changes of the outputs of `keys` (n_key, d_key), from the weights without
+    these edits. `written` (d_model, d_key) is the sum of their updates. Of two keys with one name the later counts.
+    """
+
+    names: tuple[str, ...]
+    keys: Tensor
+    outputs: Tensor
+    written: Tensor
+
+    def appended(self, names: Sequence[str], keys: Tensor, outputs: Tensor, written: Tensor) -> AskedOutputs:
+        """Append one patch: its names, keys and wanted outputs, and its update (d_model, d_key)."""
+        new = set(names)
+        old = [row for row, name in enumerate(self.names) if name not in new]
+        return AskedOutputs(
+            names=(*(self.names[row] for row in old), *names),
+            keys=torch.cat([self.keys[old], keys.float().cpu()]),
+            outputs=torch.cat([self.outputs[old], outputs.float().cpu()]),
+            written=self.written + written.float().cpu(),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class EditLedger:
-    """Written keys by layer. Appending returns a new ledger; the old one stays valid."""
+    """Written keys by layer. Appending returns a new ledger; the old one stays valid.
+
+    `asked` holds, by layer, what edits with error compensation asked for and wrote; `features` the running moments of
+    UltraEdit's features.
+    """
 
     written: Mapping[int, WrittenKeys] = field(default_factory=dict)
     patch_ids: tuple[str, ...] = ()
+    asked: Mapping[int, AskedOutputs] = field(default_factory=dict)
+    features: Mapping[int, RunningMoments] = field(default_factory=dict)
 
     def at(self, layer: int, d_key: int) -> WrittenKeys:
         """Return what was written to one layer; empty if nothing was."""
@@ -82,4 +114,31 @@ class EditLedger:
         for layer, (names, tensor) in keys.items():
             own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
             written[layer] = self.at(layer, tensor.shape[1]).appended([names[row] for row in own], tensor[own])
-        return EditLedger(written=written, patch_ids=(*self.patch_ids, patch_id))
+        return replace(self, written=written, patch_ids=(*self.patch_ids, patch_id))
+
+    def seeing(self, features: Mapping[int, RunningMoments]) -> EditLedger:
+        """Return a ledger with one patch's features added, by layer."""
+        found = dict(self.features)
+        for layer, moments in features.items():
+            found[layer] = found[layer].merged(moments) if layer in found else moments
+        return replace(self, features=found)
+
+    def asking(
+        self,
+        keys: Mapping[int, tuple[Sequence[str], Tensor]],
+        asked: Mapping[int, Tensor],
+        updates: Sequence[LayerUpdate],
+    ) -> EditLedger:
+        """Return a ledger with one compensated patch added: layer → names and keys, wanted outputs; its updates."""
+        by_layer = {update.layer: update.dense() for update in updates}
+        found = dict(self.asked)
+        for layer, outputs in asked.items():
+            names, tensor = keys[layer]
+            own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
+            if layer not in found:
+                found[layer] = AskedOutputs(
+                    names=(), keys=tensor[:0], outputs=outputs[:0], written=torch.zeros_like(by_layer[layer])
+                )
+            mine = [names[row] for row in own]
+            found[layer] = found[layer].appended(mine, tensor[own], outputs, by_layer[layer])
+        return replace(self, asked=found)

@@ -13,7 +13,7 @@ file holds one triangle of the moment, in float32.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from kgmet.base.errors import (
     MemoryLimitError,
     NonFiniteError,
     StaleArtifactError,
+    UnwritableError,
 )
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
@@ -127,7 +128,7 @@ def estimate_key_moments(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> dict[int, KeyMoment]:
-    """Return the second moments of the keys of `layers`, from disk or estimated and saved.
+    """Return the second moments of the keys of `layers`, from disk or estimated, and saved if the place allows it.
 
     Args:
         lm: the model, without any patch attached.
@@ -146,20 +147,25 @@ def estimate_key_moments(
         Cancelled: if asked to stop.
     """
     corpus = corpus or bundled_corpus()
-    make_key_moments(lm, layers, corpus=corpus, batch_size=batch_size, progress=progress)
-    return {layer: load_key_moment(lm, layer, corpus) for layer in layers}
+    unsaved = make_key_moments(lm, layers, corpus=corpus, batch_size=batch_size, progress=progress)
+    return {layer: unsaved.get(layer) or load_key_moment(lm, layer, corpus) for layer in layers}
 
 
 def make_key_moments(
     lm: LoadedLM, layers: Sequence[int], *, corpus: Corpus, batch_size: int = 16, progress: Progress | None = None
-) -> None:
-    """Estimate and save missing moments, with one layer in memory at a time; as `estimate_key_moments`."""
+) -> dict[int, KeyMoment]:
+    """Estimate and save missing moments, with one layer in memory at a time; as `estimate_key_moments`.
+
+    Returns:
+        The moments that could not be saved, because the cache folder is read-only, full or gone. Who calls keeps them.
+    """
     for layer in layers:
         if not 0 <= layer < lm.n_layer:
             raise ConfigError(f"Layer {layer} is out of range; this model has layers 0 to {lm.n_layer - 1}.")
     missing = [layer for layer in sorted(set(layers)) if not _moment_path(lm, layer, corpus).is_file()]
+    unsaved: dict[int, KeyMoment] = {}
     if not missing:
-        return
+        return unsaved
     progress, at_once = progress or Silent(), _layers_at_once(lm, missing)
     if at_once < len(missing):
         note(
@@ -170,8 +176,25 @@ def make_key_moments(
     for begin in range(0, len(missing), at_once):
         part = missing[begin : begin + at_once]
         for moment in _stream(lm, part, corpus, batch_size, progress):
-            moment.save(_moment_path(lm, moment.layer, corpus))
+            kept = _saved_or_kept(moment, _moment_path(lm, moment.layer, corpus), progress)
+            if kept is not None:
+                unsaved[moment.layer] = kept
         Checkpoint(lm, part, corpus).remove()
+    return unsaved
+
+
+def _saved_or_kept(moment: KeyMoment, path: Path, progress: Progress) -> KeyMoment | None:
+    """Save a moment; if that fails, say so and return it with the values that a saved one has."""
+    try:
+        moment.save(path)
+    except UnwritableError as error:
+        note(
+            progress,
+            Stage.KEY_STATISTICS,
+            f"The key statistics of layer {moment.layer} are kept in memory until the program ends: {error}",
+        )
+        return replace(moment, second_moment=from_bands(list(bands_of(moment.second_moment).values())))
+    return None
 
 
 def moment_bytes(lm: LoadedLM, n_layer: int) -> tuple[int, int]:

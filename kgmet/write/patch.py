@@ -22,6 +22,8 @@ from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.tracing import added
+from kgmet.write.ledger import PROTECTED
+from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
 
 __all__ = [
@@ -46,7 +48,9 @@ class EditPatch:
     """Edits, their weight updates, and what they were made from.
 
     `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is
-    an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must protect.
+    an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must protect. `asked` holds, with
+    error compensation, the wanted outputs (n_edit_key, d_model) of the edits' own keys by layer; `features`, for
+    UltraEdit, the moments of keys and gradients.
     """
 
     edits: tuple[FactEdit, ...]
@@ -57,6 +61,8 @@ class EditPatch:
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]] = field(default_factory=dict)
+    asked: Mapping[int, Tensor] = field(default_factory=dict)
+    features: Mapping[int, RunningMoments] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -181,6 +187,10 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
         tensors[f"{update.layer}.input"] = update.input_factor.contiguous()
     for layer, (_, keys) in patch.keys.items():
         tensors[f"{layer}.keys"] = keys.float().contiguous()
+    for layer, outputs in patch.asked.items():
+        tensors[f"{layer}.asked"] = outputs.float().contiguous()
+    for layer, moments in patch.features.items():
+        tensors[f"{layer}.features"] = moments.packed().contiguous()
     header = {
         "format": 1,
         "id": patch.id,
@@ -244,6 +254,12 @@ def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Edi
         versions={str(name): str(version) for name, version in header["versions"].items()},
         created=str(header["created"]),
         keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header["key_names"].items()},
+        asked=_asked_from(header["key_names"], tensors),
+        features={
+            layer: RunningMoments.unpacked(tensors[f"{layer}.features"])
+            for layer in layers
+            if f"{layer}.features" in tensors
+        },
     )
 
 
@@ -261,6 +277,18 @@ def _keys_from(layer: int, names: Sequence[str], tensors: Mapping[str, Tensor]) 
     keys = tensors[f"{layer}.keys"]
     check_shape(f"keys of layer {layer}", keys, len(names), None)
     return tuple(str(name) for name in names), keys.float()
+
+
+def _asked_from(key_names: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return the wanted outputs of the edits' own keys, by layer."""
+    found: dict[int, Tensor] = {}
+    for layer, names in key_names.items():
+        outputs = tensors.get(f"{layer}.asked")
+        if outputs is not None:
+            own = sum(not str(name).startswith(PROTECTED) for name in names)
+            check_shape(f"wanted outputs of layer {layer}", outputs, own, tensors[f"{layer}.output"].shape[1])
+            found[int(layer)] = outputs.float()
+    return found
 
 
 def _layer_number(value: Any) -> int:

@@ -26,6 +26,9 @@ class ResidualSchedule(Enum):
     """AlphaEdit and KGMET as published: the first of five layers takes 45 %, the last 3 %."""
     LAST = "last"
     """One layer only: the last of the list takes everything."""
+    REPLAY = "forward replay"
+    """FE (arXiv:2605.00358): the shift is searched after the first layer, and every layer has its own target, the state
+    that it gives under that shift."""
 
     def shares(self, layers: Sequence[int]) -> Iterator[tuple[int, float]]:
         """Yield (layer, share of the residual measured before writing to it), ascending.
@@ -41,7 +44,10 @@ class ResidualSchedule(Enum):
             return
         for done, layer in enumerate(ordered):
             remaining = len(ordered) - done
-            yield layer, 1 / (remaining if self is ResidualSchedule.EVEN else math.sqrt(remaining))
+            if self is ResidualSchedule.REPLAY:
+                yield layer, 1.0  # of the way to its own target
+            else:
+                yield layer, 1 / (remaining if self is ResidualSchedule.EVEN else math.sqrt(remaining))
 
 
 def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:

@@ -32,4 +32,6 @@ class EditsSoFar:
 
     def then(self, patch: EditPatch) -> EditsSoFar:
         """Append the edits of one more patch."""
-        return EditsSoFar(patches=(*self.patches, patch), ledger=self.ledger.appended(patch.id, patch.keys))
+        ledger = self.ledger.appended(patch.id, patch.keys).asking(patch.keys, patch.asked, patch.updates)
+        ledger = ledger.seeing(patch.features)
+        return EditsSoFar(patches=(*self.patches, patch), ledger=ledger)

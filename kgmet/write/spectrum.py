@@ -85,7 +85,8 @@ def spectrum_of(
             if found.values.shape[0] == moment.second_moment.shape[0]:
                 return found.to(where)
         except BrokenArtifactError:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # on a read-only disk it stays, and is computed each time
+                path.unlink(missing_ok=True)
     start = time.perf_counter()
     spectrum = _decomposed(moment, where, progress or Silent())
     seconds = time.perf_counter() - start

@@ -88,7 +88,7 @@ class KeyStatistics:
         with self._lock:
             missing = [layer for layer in layers if (layer, setting) not in held]
             unread = [layer for layer in missing if layer not in self._moments]
-            make_key_moments(self.lm, unread, corpus=self.corpus, progress=progress)
+            self._moments |= make_key_moments(self.lm, unread, corpus=self.corpus, progress=progress)
             for layer in missing:
                 moment = self._moments.get(layer) or load_key_moment(self.lm, layer, self.corpus)
                 held[layer, setting] = self._placed(make, moment, progress or Silent())

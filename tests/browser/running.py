@@ -67,6 +67,13 @@ class Server:
                 time.sleep(0.2)
         raise AssertionError(f"the app did not start:\n{self._log.read_text(encoding='utf-8')[-2000:]}")
 
+    def kill(self) -> None:
+        """End the server at once, as a crash or a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -13,10 +13,11 @@ import torch
 from kgmet.base.errors import ArtifactError, Cancelled, NonFiniteError
 from kgmet.base.progress import ProgressEvent, Silent, Stage
 from kgmet.calibrate import measuring
-from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate, kept_profile
+from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate
 from kgmet.calibrate.cases import build_cases, usable_relations
 from kgmet.calibrate.halving import Budget, halve, rounds_of
 from kgmet.calibrate.measuring import CaseRunner
+from kgmet.calibrate.results import kept_profile
 from kgmet.calibrate.settings import settings_to_try
 from kgmet.calibrate.trials import Trial, TrialBook, calibration_folder, open_book
 from kgmet.calibrate.where import LayerEffects, measure_layers, propose_layers
@@ -118,6 +119,23 @@ def test_every_editor_gets_the_same_number_of_settings_each_another(name: str) -
     assert all(0 <= config.write.layers[0] <= config.write.layers[-1] <= 16 for config in configs)
     assert settings_to_try(editor, base, 18, n=6, seed=0, proposed=(4, 5)) == tried[:6]
     assert settings_to_try(editor, base, 18, n=12, seed=1, proposed=(4, 5)) != tried
+
+
+def test_no_kind_of_setting_stays_untried_with_a_small_budget() -> None:
+    editor, lm = EDITORS["KGMET"], tiny_lm("llama", seed=1)
+    base = default_settings(editor, lm).config
+    for seed in range(5):
+        tried = settings_to_try(editor, base, 18, n=8, seed=seed)
+        changed = {f"{stage}.{name}" for changes in tried for stage, values in changes.items() for name in values}
+        assert changed >= {
+            "write.layers",
+            "target.rate",
+            "target.max_steps",
+            "target.max_norm_ratio",
+            "hold.wordings",
+            "cutoff.value",
+            "write.ridge",
+        }
 
 
 def test_the_better_half_goes_on_and_the_uncalibrated_settings_always_do() -> None:

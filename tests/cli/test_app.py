@@ -93,3 +93,39 @@ def test_where_others_reach_the_server_somebody_must_say_whether_they_may(addres
 def test_behind_a_proxy_the_lists_hold_too() -> None:
     found = told("--shared", "--allow-model", "a/b", "--allow-model", "/m", "--allow-endpoint", "https://x/sparql")
     assert found == {"KGMET_SHARED": "1", "KGMET_MODELS": "a/b\n/m", "KGMET_ENDPOINTS": "https://x/sparql"}
+
+
+AUTH = """[auth]
+redirect_uri = "https://kgmet.example.org/oauth2callback"
+cookie_secret = "{secret}"
+client_id = "kgmet"
+client_secret = "s"
+server_metadata_url = "https://id.example.org/.well-known/openid-configuration"
+"""
+
+
+def test_accounts_replace_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "auth.toml"
+    words = ("--address", "0.0.0.0", "--oidc-file", str(file))
+    with pytest.raises(ConfigError, match="is missing"):
+        told(*words)
+    file.write_text("[auth]\nclient_id = 'kgmet'\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"lacks redirect_uri in its table \[auth\]"):
+        told(*words)
+    file.write_text(AUTH.format(secret="short"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="at least 16"):
+        told(*words)
+    file.write_text(AUTH.format(secret="long enough for a cookie"), encoding="utf-8")
+    monkeypatch.setattr("kgmet.cli.app._has_authlib", lambda: False)
+    with pytest.raises(ConfigError, match=r"streamlit\[auth\]"):
+        told(*words)
+    monkeypatch.setattr("kgmet.cli.app._has_authlib", lambda: True)
+    assert told(*words, "--allow-user", "@example.org") == {
+        "KGMET_SHARED": "1",
+        "KGMET_ACCOUNTS": "1",
+        "KGMET_USERS": "@example.org",
+    }
+    with pytest.raises(ConfigError, match="not both"):
+        told(*words, "--password-file", str(file))
+    with pytest.raises(ConfigError, match="--allow-user"):
+        told("--allow-user", "ann@example.org")

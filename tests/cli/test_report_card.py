@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
 from kgmet.cli import report_card
+from kgmet.editing.editors import Editor
+from kgmet.editing.session import EditSession
 from kgmet.fact import save_edits
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import save_patch
+from tests.evaluate.card.test_make import roomy_lm
 from tests.evaluate.records import counterfact, written
 from tests.graph.small_world import edit, world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
@@ -27,7 +30,8 @@ FACT = ("--subject", "The Eiffel Tower", "--prompt", "{} is located in the city 
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(report_card, "load_model", lambda options, _: loaded(options.model))
     monkeypatch.setattr(report_card, "open_store", lambda options: None if options.no_graph else world())
 
@@ -149,17 +153,12 @@ def test_the_edits_of_a_data_set_are_made_and_counted(
 ) -> None:
     made: list[int] = []
 
-    class Session:
+    def plan(lm: LoadedLM, contexts: Any, **_: object) -> Any:
         """Stands for the editing, which has tests of its own; the patch is any patch."""
+        made.append(len(contexts))
+        return argparse.Namespace(patch=random_patch(lm))
 
-        def __init__(self, lm: LoadedLM, **_: object) -> None:
-            self.lm = lm
-
-        def edit_many(self, facts: Any, **_: object) -> Any:
-            made.append(len(facts))
-            return argparse.Namespace(patch=random_patch(self.lm))
-
-    monkeypatch.setattr("kgmet.EditSession", Session)
+    monkeypatch.setattr("kgmet.evaluate.card.made.plan_edits", plan)
     written(tmp_path / "cases.json", [counterfact(number) for number in range(3)])
     words = ("--ds_name", "mcf", "--ds_path", str(tmp_path / "cases.json"), "--num_edits", str(together))
     assert call(*words, "--dataset_size_limit", "2", "--no-graph", "--no-context", "--json") == 0
@@ -167,6 +166,83 @@ def test_the_edits_of_a_data_set_are_made_and_counted(
     assert made == [together] * (2 // together)
     assert len(found["edits"]) == 2
     assert [column["key"] for column in found["columns"]] == ["unedited", "after"]
+
+
+def test_a_ledger_is_scored_as_one_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = EditSession(tiny_lm(), graph=None, patches=[random_patch(tiny_lm()), random_patch(tiny_lm(), seed=1)])
+    assert call("--ledger", str(session.save(tmp_path / "ledger")), "--no-context", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["edits"]) == 2
+    assert "1 edit is not asked, because a later one replaces it." in found["notes"]
+    with pytest.raises(ConfigError, match="know their facts"):
+        call("--ledger", str(tmp_path / "ledger"), *FACT)
+    other = EditSession(tiny_lm(seed=1), graph=None, patches=[random_patch(tiny_lm(seed=1))])
+    with pytest.raises(StaleArtifactError, match="was made for model"):
+        call("--ledger", str(other.save(tmp_path / "other")))
+
+
+def test_a_run_is_scored_as_far_as_it_got(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run_000"
+    save_patch(random_patch(tiny_lm()), folder / "patches" / "00000")
+    header = {
+        "settings": {"editor": "AlphaEdit", "mode": "alone", "n_cases": 3},
+        "fingerprints": {"model": tiny_lm().fingerprint},
+    }
+    (folder / "settings.json").write_text(json.dumps(header), encoding="utf-8")
+    assert call("--run", str(folder), "--no-context", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["edited"] == "AlphaEdit, run_000"
+    assert "The run was not finished: 1 edits of its 3 cases are scored here." in found["notes"]
+
+
+def test_several_editors_have_a_column_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(lm: LoadedLM, _: Any, *, editor: Editor, **__: object) -> Any:
+        return argparse.Namespace(patch=random_patch(lm, seed=len(editor.name)))
+
+    monkeypatch.setattr("kgmet.evaluate.card.made.plan_edits", plan)
+    assert call("--editor", "KGMET", "--editor", "AlphaEdit", *FACT, "--json", "--out", str(tmp_path / "card.md")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [column["label"] for column in found["columns"]][1:3] == ["KGMET", "AlphaEdit"]
+    assert "| Unedited | KGMET | AlphaEdit |" in (tmp_path / "card.md").read_text(encoding="utf-8")
+
+
+def test_published_tasks_are_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report_card, "load_model", lambda *_: roomy_lm())
+    rows = [
+        {"sentence": f"It is {word}.", "label": n % 2} for n, word in enumerate(("good", "bad", "fine", "poor") * 3)
+    ]
+    written(tmp_path / "sst2.json", rows)
+    save_patch(random_patch(roomy_lm()), tmp_path / "patch")
+    words = ("--patch", str(tmp_path / "patch"), "--no-context", "--json")
+    assert call(*words, "--downstream_path", str(tmp_path), "--downstream_limit", "5") == 0
+    (row,) = (row for row in json.loads(capsys.readouterr().out)["rows"] if row["key"] == "tasks")
+    for column in ("unedited", "after"):
+        cell = row["cells"][column]
+        assert cell["n"] == 5
+        assert cell["note"] == f"sst2 {100 * cell['value']:.0f} % of 5"
+    with pytest.raises(ConfigError, match="holds none of cola"):
+        call(*words, "--downstream_path", str(tmp_path / "patch"))
+
+
+def test_nothing_is_asked_twice_unless_afresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_patch(random_patch(tiny_lm()), tmp_path / "patch")
+    words = ("--patch", str(tmp_path / "patch"), "--json")
+    kept = tmp_path / "cache" / "cards"
+    assert call(*words, "--afresh") == 0
+    assert not kept.exists()
+    first = json.loads(capsys.readouterr().out)
+    assert call(*words) == 0
+    sizes = {path: path.stat().st_size for path in kept.iterdir()}
+    assert call(*words) == 0
+    assert {path: path.stat().st_size for path in kept.iterdir()} == sizes
+    lines = capsys.readouterr().out
+    assert lines.count('"format": 2') == 2
+    for row in first["rows"]:
+        assert row["cells"]["after"]["said"] is None or f'"said": {row["cells"]["after"]["said"]}' in lines
 
 
 @pytest.mark.parametrize(
@@ -177,6 +253,7 @@ def test_the_edits_of_a_data_set_are_made_and_counted(
         (("--out", "card.docx", *FACT), r"\.json, \.md, \.tex, \.html"),
         (("--edits", "edits.json", *FACT), "either --edits or"),
         (("--editor", "NOPE", *FACT), "NOPE"),
+        (("--editor", "in-context", *FACT), "writes nothing"),
         (("--ds_name", "own", *FACT), "makes its own edits"),
         (("--ds_name", "nothing"), "no data set 'nothing'"),
     ],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.config import EditConfig
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.editors import EDITORS, IN_CONTEXT
 from scripts.docs.commands import commands, commands_page, options_of
 from scripts.docs.modules import front_page, module_pages
 from scripts.docs.settings import accepted_range, editors_page, field_docs, settings_of, settings_page
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def configs(value: Any) -> Iterator[Any]:
@@ -122,3 +126,11 @@ def test_the_pages_of_modules_hold_every_module_that_exports() -> None:
     assert "::: kgmet.fact\n" in pages["fact.md"]
     assert not any("::: kgmet.cli" in text for text in pages.values())
     assert front_page().startswith("# Python\n")
+
+
+def test_the_table_of_editors_lists_every_one() -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    section = text.partition("## The editors\n")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    named = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(named) == sorted([*EDITORS, *IN_CONTEXT])

@@ -11,16 +11,27 @@ from typing import Any, cast
 import pytest
 
 from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
+from kgmet.editing import profile as profile_module
 from kgmet.editing.config import config_from_mapping
-from kgmet.editing.defaults import SettingsSource, default_config, default_settings, scaled_layers
+from kgmet.editing.defaults import (
+    SettingsSource,
+    default_config,
+    default_settings,
+    scaled_layers,
+    uncalibrated_settings,
+)
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.profile import (
+    SHIPPED_PROFILES,
     CalibratedEditor,
     ModelProfile,
+    check_profile,
     find_profile,
     load_profile,
+    own_profile,
     profile_path,
     save_profile,
+    shipped_profile,
 )
 from kgmet.editing.session import EditSession
 from kgmet.fact import FactEdit
@@ -177,3 +188,82 @@ def test_a_session_and_its_reports_say_where_the_settings_come_from() -> None:
     assert f"Settings: {report.settings}." in str(report)
     given = EditSession(lm, editor="AlphaEdit", config=EDITORS["MEMIT"].config, graph=None)
     assert (given.config, given.settings) == (EDITORS["MEMIT"].config, "as given")
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(profile_module, "SHIPPED_PROFILES", tmp_path / "shipped")
+    return tmp_path / "shipped"
+
+
+def test_a_shipped_profile_is_found_after_the_users_own(shipped: Path) -> None:
+    lm, editor = tiny_lm(), EDITORS["AlphaEdit"]
+    mine = profile_of(lm)
+    theirs = replace(mine.editors["AlphaEdit"], n_search=99)
+    memit = replace(theirs, editor="MEMIT", config=config_from_mapping({"write": {"layers": [1]}}))
+    profile = replace(mine, editors={"AlphaEdit": theirs, "MEMIT": memit}, layers={"n": 3})
+    save_profile(profile, shipped / f"{lm.fingerprint}.json")
+    assert (find_profile(lm), shipped_profile(lm), own_profile(lm)) == (profile, profile, None)
+    assert default_settings(editor, lm).sentence.startswith("calibrated on 99 facts")
+    save_profile(mine, profile_path(lm))
+    assert default_settings(editor, lm).sentence.startswith("calibrated on 16 facts")
+    assert default_settings(EDITORS["MEMIT"], lm).config.write.layers == (1,)  # only the shipped one has it
+    found = find_profile(lm)
+    assert found is not None and (found.layers, found.knows) == ({"n": 3}, mine.knows)
+    # The user's own cannot be read: the shipped one is used, and it is said.
+    profile_path(lm).write_text("{", encoding="utf-8")
+    settings = default_settings(editor, lm)
+    assert settings.source is SettingsSource.CALIBRATED
+    assert settings.sentence.startswith("calibrated on 99 facts") and str(profile_path(lm)) in settings.sentence
+    # Nor can the shipped one.
+    data = profile.to_json()
+    data["editors"]["MEMIT"]["config"]["write"]["no longer there"] = 1
+    (shipped / f"{lm.fingerprint}.json").write_text(json.dumps(data), encoding="utf-8")
+    settings = default_settings(editor, lm)
+    assert settings.source is SettingsSource.SCALED
+    assert "There is no setting write.no longer there" in settings.sentence
+
+
+def test_where_nothing_was_better_the_present_settings_are_kept_and_it_is_said(shipped: Path) -> None:
+    lm, editor = tiny_lm(), EDITORS["AlphaEdit"]
+    own = default_settings(editor, lm).config
+    kept = replace(profile_of(lm).editors["AlphaEdit"], is_default=True)
+    save_profile(profile_of(lm, editors={"AlphaEdit": kept}), shipped / f"{lm.fingerprint}.json")
+    found = default_settings(editor, lm)
+    assert found.config == own
+    assert found.sentence.startswith(
+        "calibrated on 16 facts; the uncalibrated ones are kept: nothing tried was better; on 24 other facts: "
+    )
+
+
+def test_a_profile_that_writes_to_a_layer_the_model_lacks_is_refused() -> None:
+    lm = tiny_lm()
+    far = replace(profile_of(lm).editors["AlphaEdit"], config=config_from_mapping({"write": {"layers": [lm.n_layer]}}))
+    with pytest.raises(BrokenArtifactError, match=f"layer {lm.n_layer} with AlphaEdit"):
+        check_profile(profile_of(lm, editors={"AlphaEdit": far}), lm)
+
+
+SHAPES = {"bundled:smollm2": ("llama", 30, 576), "bundled:gemma3": ("gemma3_text", 18, 640)}
+
+
+def test_shipped_profiles_are_of_bundled_models() -> None:
+    models = [load_profile(path).model for path in SHIPPED_PROFILES.glob("*.json")]
+    assert "bundled:smollm2" in models
+    assert set(models) <= set(SHAPES)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED_PROFILES.glob("*.json")), ids=lambda path: path.stem)
+def test_a_shipped_profile_is_of_the_model_it_is_named_after_and_of_todays_settings(path: Path) -> None:
+    """Where an editor's own settings change, its calibration compared others: make the profiles again."""
+    profile = load_profile(path)
+    assert path.stem == profile.model_fingerprint
+    lm = shaped(*SHAPES[profile.model])
+    assert profile.editors and profile.knows["known"] > 0
+    assert len(profile.layers["restored"]) == lm.n_layer
+    for name, found in profile.editors.items():
+        base = uncalibrated_settings(EDITORS[name], lm).config
+        assert found.editor == name
+        assert (found.config == base) is found.is_default
+        if found.is_default:
+            assert found.checked == found.checked_default
+        assert found.checked["efficacy"].n == found.n_check

@@ -7,7 +7,7 @@ import torch
 
 from kgmet.base.errors import ConfigError, RequestError
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.editing.editors import EDITORS, Editor, WriterKind
+from kgmet.editing.editors import EDITORS, Editor
 from kgmet.editing.factories import make_writer
 from kgmet.editing.foresee import PROTECTING_WEIGHT, Foreseen, foresee, foresee_patch, protect
 from kgmet.editing.plan import plan_edits
@@ -101,7 +101,7 @@ def test_what_cannot_be_protected_is_said(lm: LoadedLM, index: FactIndex) -> Non
         protect(lm, rome, {index.facts[0].prompt.id}, editor=editor, statistics=statistics, index=index)
 
 
-@pytest.mark.parametrize("name", [n for n, e in EDITORS.items() if e.writer is not WriterKind.FINE_TUNE])
+@pytest.mark.parametrize("name", [n for n, e in EDITORS.items() if e.writer.searches])
 def test_an_editor_can_price_if_its_writer_has_a_metric(lm: LoadedLM, name: str) -> None:
     from kgmet.base.progress import Silent
 

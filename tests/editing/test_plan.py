@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,3 +172,13 @@ def test_a_report_asks_in_words_that_were_not_optimised(lm: LoadedLM) -> None:
     assert len(report.multi_hop) == 3 and all(not item.question.is_cloze for item in report.multi_hop)
     data = report.to_json()
     assert EditReport.from_json(json.loads(json.dumps(data))) == report
+
+
+def test_every_published_editor_names_its_paper() -> None:
+    ours = {"shuffled-facts", "no-graph", "shuffled-graph", "random"}
+    for editor in EDITORS.values():
+        if editor.name not in ours and not editor.source.startswith("ours"):
+            assert re.search(r"arXiv:\d{4}\.\d{5}|emnlp", editor.source), editor.name
+    for name in ("MEMIT_rect", "MEMIT_prune"):
+        naive, compensated = EDITORS[name].config, EDITORS[f"{name}-ec"].config
+        assert replace(compensated, write=replace(compensated.write, compensates=False)) == naive

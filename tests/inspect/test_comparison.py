@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from kgmet.base.errors import ConfigError
 from kgmet.editing.config import EditConfig
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
+from kgmet.editing.plan import plan_edits
+from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from kgmet.inspect.matrix import answer_matrix
+from kgmet.lm.say.score import score_answers
 from kgmet.measure.metrics import MetricValue, wilson_interval
 from kgmet.measure.question import QuestionKind
 from kgmet.write.corpus import Corpus
@@ -183,3 +188,33 @@ def test_the_matrix_has_every_answer_with_its_verdict_and_a_share_a_group() -> N
     assert hops.shares[0] is not None and hops.shares[0].interval == wilson_interval(2, 2)
     assert hops.best is None, "two questions cannot tell two editors apart"
     assert json.loads(json.dumps(matrix.to_json()))["groups"][0]["shares"]["MEMIT"] is None
+
+
+def test_in_context_is_a_column_that_writes_nothing() -> None:
+    told, graph = (
+        Candidate(label=name, editor=IN_CONTEXT[name], config=IN_CONTEXT[name].config)
+        for name in ("in-context", "in-context-graph")
+    )
+    found = comparison(candidate("AlphaEdit"), told, graph)
+    outcome, long = found.results[1:]
+    assert "Shorten it" in long.error and long.comparison is None  # more than the tiny model reads
+    assert outcome.plan is None and not outcome.error and outcome.comparison is not None
+    assert outcome.perplexity == found.perplexity
+    lm = tiny_lm()
+    context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=told.config)
+    sentences = sentences_of(told.editor, context, CATALOGUE)
+    assert sentences == ("The Eiffel Tower is located in the city of Tokyo.",)
+    retrieved = sentences_of(graph.editor, context, CATALOGUE)
+    assert retrieved[:1] == sentences and len(retrieved) > 1
+    prompt = f"{sentences[0]} {EDIT.prompt}"
+    own = next(pair.after for pair in outcome.comparison.pairs if pair.after.question.text == EDIT.prompt)
+    assert own.expected is not None
+    wanted = score_answers(lm, [(prompt, EDIT.new_object)])[0].logprob
+    assert own.expected.logprob == pytest.approx(wanted, abs=1e-3)
+
+
+def test_in_context_cannot_edit() -> None:
+    editor = IN_CONTEXT["in-context"]
+    with pytest.raises(ConfigError, match="writes nothing"):
+        plan_edits(tiny_lm(), [EditContext(edit=EDIT)], editor=editor, statistics=KeyStatistics(tiny_lm(), CORPUS))
+    assert editor_named("In context") is editor

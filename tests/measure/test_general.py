@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from kgmet.measure.general import (
     Task,
     TaskResult,
     _task_result,
+    bundled_abilities,
     bundled_passages,
     drift_states,
     find_tasks,
@@ -139,3 +141,14 @@ def test_labels_mean_what_the_published_files_mean(name: str, row: dict[str, obj
     text, place = task.asked(row)
     assert task.choices[place] == right
     assert text.endswith("Answer:")
+
+
+def test_statements_of_general_ability_are_different_and_have_one_right_answer() -> None:
+    items = bundled_abilities()
+    assert len(items) == len({item.prompt for item in items}) == 96
+    assert Counter(item.kind for item in items) == dict.fromkeys(("nature", "language", "numbers", "everyday"), 24)
+    assert [item.kind for item in items[:4]] == ["nature", "language", "numbers", "everyday"]
+    for item in items:
+        assert item.wrong not in (item.right, *item.others)
+        assert not item.prompt.endswith(" ")
+        assert item.right

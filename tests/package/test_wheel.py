@@ -30,6 +30,9 @@ def test_the_wheel_carries_every_file_of_the_folders_at_the_top(wheel: Path) -> 
             for path in files:
                 inside = f"{place}/{path.relative_to(ROOT / folder).as_posix()}"
                 assert packed.read(inside) == path.read_bytes()
+        profiles = list((ROOT / "kgmet" / "editing" / "profiles").glob("*.json"))
+        assert profiles
+        assert {path.relative_to(ROOT).as_posix() for path in profiles} <= names
     for package in ("kgmet", "workbench"):
         modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert modules <= names

@@ -99,8 +99,16 @@ def test_saving_again_saves(resident: Resident, name: str, monkeypatch: pytest.M
 def test_an_edit_is_applied_and_switched_where_nothing_can_be_written(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited(state_of(), resident)  # measures the model's statistics, which need the disk
+    """The first edit as well, which measures the model's key statistics: they stay in memory, and that is said."""
     refuse_to_write(monkeypatch)
+    state = edited(state_of(), resident)
+    job = state.job("edit")
+    assert job is not None
+    assert any("kept in memory until the program ends" in remark for remark in job.remarks)
+    assert resident.statistics.is_ready([1, 2])
+    edited(state, resident)
+    again = state.job("edit")
+    assert again is not None and not any("kept in memory" in remark for remark in again.remarks), "measured once"
     state = edited(state_of(), resident)
     app = app_at("ledger", state)
     (entry,) = state.stack

@@ -14,6 +14,7 @@ from kgmet.write.corpus import Corpus, bundled_corpus
 from kgmet.write.moments import KeyMoment, estimate_key_moments, moments_ready
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
+from kgmet.write.statistics import KeyStatistics
 from tests.tiny_models import D_KEY, N_LAYER, tiny_lm
 from tests.write.worked import drawn, free_space, key_moment, projector
 
@@ -201,3 +202,27 @@ def test_a_damaged_spectrum_is_worked_out_anew(content: bytes) -> None:
         KeySpectrum.load(path)
     assert torch.equal(spectrum_of(moment).values, first.values)
     assert torch.equal(KeySpectrum.load(path).values, first.values)
+
+
+def test_without_a_place_to_save_they_are_the_same_values_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_lm()
+    saved = estimate_key_moments(lm, [1], corpus=CORPUS)[1]
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "file" / "below"))
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    heard: list[str] = []
+
+    class Hears:
+        def report(self, event: ProgressEvent) -> None:
+            heard.extend(str(text) for text in [event.detail.get("note")] if text)
+
+        def check(self) -> None: ...
+
+    statistics = KeyStatistics(lm, CORPUS)
+    moment = statistics.moments([1], progress=Hears())[1]
+    assert torch.equal(moment.second_moment, saved.second_moment)
+    assert len(heard) == 1 and "kept in memory" in heard[0] and str(tmp_path / "file") in heard[0]
+    assert statistics.is_ready([1])
+    free = KeyStatistics(lm, CORPUS).free([1], Cutoff(), progress=Hears())[1]
+    assert free.rank == NullSpace.from_moment(saved, Cutoff()).rank

@@ -24,6 +24,10 @@ MODELS = "KGMET_MODELS"
 """Models and folders that visitors of a shared server may load besides the bundled ones, one per line."""
 ENDPOINTS = "KGMET_ENDPOINTS"
 """SPARQL endpoints that visitors of a shared server may query, one per line."""
+ACCOUNTS = "KGMET_ACCOUNTS"
+"""``1`` if visitors sign in with OpenID Connect; set by `kgmet app --oidc-file`."""
+USERS = "KGMET_USERS"
+"""E-mail addresses and domains that may enter, one per line."""
 _LEAST_PASSWORD = 8
 _PAUSE = 1.0
 
@@ -36,6 +40,10 @@ class Access:
     is_shared: bool = False
     models: frozenset[str] = frozenset()
     endpoints: frozenset[str] = frozenset()
+    asks_account: bool = False
+    """Whether visitors sign in with OpenID Connect."""
+    users: frozenset[str] = frozenset()
+    """E-mail addresses and domains (``@example.org``) that may enter; empty for every account of the provider."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Access:
@@ -50,6 +58,8 @@ class Access:
             is_shared=environment.get(SHARED, "").strip() == "1",
             models=_lines(environment.get(MODELS, "")),
             endpoints=_lines(environment.get(ENDPOINTS, "")),
+            asks_account=environment.get(ACCOUNTS, "").strip() == "1",
+            users=_lines(environment.get(USERS, "")),
         )
 
     def check_model(self, source: str) -> None:
@@ -112,7 +122,8 @@ class Door:
 
     def let_in(self, session_id: str) -> None:
         """Remember that this session gave the password, until the server stops."""
-        self._inside.add(session_id)
+        if self._password is not None:
+            self._inside.add(session_id)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ its id or its session.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import threading
 import time
@@ -29,8 +30,12 @@ __all__ = [
     "JobState",
     "Work",
     "cancel",
+    "forget",
+    "has_unfinished",
+    "is_benchmark_running",
     "job",
     "latest",
+    "long_runs",
     "registry",
     "start",
     "submit",
@@ -39,12 +44,16 @@ __all__ = [
 LOG = logging.getLogger(__name__)
 Work = Callable[[Progress], Any]
 """The function of a job; its return value is the job's value."""
+MOST_WAITING = "KGMET_QUEUE"
+"""Environment variable with the most jobs that may wait or run on this server at once."""
+_QUEUE = 24
 _MOST_EVENTS = 5000
+_MOST_REMARKS = 20
 _MOST_FINISHED = 200
 
 
 class BusyError(KgmetError):
-    """This browser session already has an unfinished job."""
+    """This browser session already has an unfinished job, or the server has as many as it takes."""
 
 
 class JobState(Enum):
@@ -73,8 +82,10 @@ class Job:
     """Latest event by stage, in order of the stages' start."""
     curve: list[Mapping[str, float | str]] = field(default_factory=list)
     """Details of every event of the stage ``search``: the terms of the loss, step by step."""
-    waited_behind: int = 0
-    """Number of jobs queued before it at submission."""
+    queued_before: tuple[Job, ...] = field(default=(), repr=False)
+    """Jobs that were unfinished at submission; empty once it runs."""
+    remarks: list[str] = field(default_factory=list)
+    """What its stages had to say, such as that less memory was used."""
     submitted: float = field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
@@ -84,6 +95,11 @@ class Job:
     def is_finished(self) -> bool:
         """Whether the job has ended."""
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def ahead(self) -> tuple[Job, ...]:
+        """The unfinished jobs that run before it; empty once it runs."""
+        return tuple(item for item in self.queued_before if not item.is_finished)
 
     @property
     def latest(self) -> ProgressEvent | None:
@@ -104,6 +120,10 @@ class _Recorder:
 
     def report(self, event: ProgressEvent) -> None:
         """Store the event for the pages."""
+        remark = event.detail.get("note")
+        if isinstance(remark, str):
+            self._job.remarks = [*self._job.remarks, remark][-_MOST_REMARKS:]
+            return
         self._job.events.pop(event.stage, None)
         self._job.events[event.stage] = event
         if event.stage is Stage.SEARCH and "total" in event.detail and len(self._job.curve) < _MOST_EVENTS:
@@ -115,9 +135,10 @@ class _Recorder:
 
 
 class JobRegistry:
-    """All jobs of the process and the worker that runs them one after the other."""
+    """All jobs of the process and the worker that runs them one after the other; at most `most` wait or run."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = _QUEUE) -> None:
+        self._most = most
         self._jobs: dict[str, Job] = {}
         self._queue: SimpleQueue[tuple[Job, Callable[[Progress], Any]]] = SimpleQueue()
         self._lock = threading.Lock()
@@ -133,8 +154,13 @@ class JobRegistry:
                 raise BusyError(
                     f"“{mine.title or mine.kind}” is still running. Wait for it, or stop it first. Nothing was changed."
                 )
+            if len(active) >= self._most:
+                raise BusyError(
+                    f"The server is full: {len(active)} jobs of its visitors wait or run. Nothing was changed. Try "
+                    "again in a few minutes."
+                )
             made = Job(
-                id=secrets.token_hex(8), kind=kind, session_id=session_id, title=title, waited_behind=len(active)
+                id=secrets.token_hex(8), kind=kind, session_id=session_id, title=title, queued_before=tuple(active)
             )
             self._jobs[made.id] = made
             self._forget_oldest()
@@ -152,6 +178,17 @@ class JobRegistry:
                 return item
         return None
 
+    def unfinished(self) -> list[Job]:
+        """Return all jobs that wait or run, in order."""
+        return [item for item in list(self._jobs.values()) if not item.is_finished]
+
+    def forget(self, session_id: str) -> None:
+        """Drop the finished jobs of a session that has ended, with their values."""
+        with self._lock:
+            gone = [one.id for one in self._jobs.values() if one.is_finished and _owner(one.session_id) == session_id]
+            for job_id in gone:
+                del self._jobs[job_id]
+
     def cancel(self, job_id: str) -> None:
         """Ask a job to stop at its next step."""
         found = self._jobs.get(job_id)
@@ -162,6 +199,7 @@ class JobRegistry:
         while True:
             item, function = self._queue.get()
             item.started = time.time()
+            item.queued_before = ()
             item.state = JobState.RUNNING
             try:
                 item.flag.check()
@@ -179,7 +217,7 @@ class JobRegistry:
                 )
             item.ended = time.time()
             item.state = state
-            del function
+            del function, item  # else the last job's value lives until the next one comes
 
     def _forget_oldest(self) -> None:
         finished = [item.id for item in self._jobs.values() if item.is_finished]
@@ -187,10 +225,43 @@ class JobRegistry:
             del self._jobs[job_id]
 
 
+def _owner(queue: str) -> str:
+    """Return the session that a queue belongs to: ``ID/look`` is a queue of the session ``ID``."""
+    return queue.partition("/")[0]
+
+
+def _most_waiting() -> int:
+    asked = os.environ.get(MOST_WAITING, "").strip()
+    return int(asked) if asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= 10_000 else _QUEUE
+
+
 @st.cache_resource(show_spinner=False)
 def registry() -> JobRegistry:
     """Return the registry of this process."""
-    return JobRegistry()
+    return JobRegistry(_most_waiting())
+
+
+@st.cache_resource(show_spinner=False)
+def long_runs() -> JobRegistry:
+    """Return the queue of benchmark runs, which take minutes to hours and have a worker of their own."""
+    return JobRegistry(_most_waiting())
+
+
+def is_benchmark_running(*, but: Job) -> bool:
+    """Return whether a benchmark other than this job is computing, which slows everything else down."""
+    return any(item.state is JobState.RUNNING and item is not but for item in long_runs().unfinished())
+
+
+def has_unfinished(session_id: str) -> bool:
+    """Return whether a job of this session waits or runs."""
+    every = [*registry().unfinished(), *long_runs().unfinished()]
+    return any(_owner(item.session_id) == session_id for item in every)
+
+
+def forget(session_id: str) -> None:
+    """Drop what finished jobs of a session hold."""
+    registry().forget(session_id)
+    long_runs().forget(session_id)
 
 
 def submit(kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "") -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import streamlit as st
-from streamlit.errors import StreamlitPageNotFoundError
+from streamlit.errors import StreamlitAPIException, StreamlitPageNotFoundError
 
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.fact import FactEdit
 from workbench import wording
 from workbench.running import jobs
 from workbench.running.jobs import Job, JobState
-from workbench.running.resources import Resident, model_holder
+from workbench.running.resources import ModelHolder, Resident, model_holder
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -21,6 +21,7 @@ __all__ = [
     "choose_edit",
     "choose_entry",
     "follow",
+    "go_to",
     "job_panel",
     "job_result",
     "message",
@@ -63,6 +64,14 @@ def page_link(name: str, label: str, *, icon: str) -> None:
         return
 
 
+def go_to(name: str) -> None:
+    """Open `pages/{name}.py` at once; nothing if that page does not exist or runs on its own."""
+    try:
+        st.switch_page(f"../pages/{name}.py")
+    except (StreamlitAPIException, StreamlitPageNotFoundError):
+        return
+
+
 def theme() -> str:
     """Return the browser's theme, ``light`` or ``dark``."""
     return "dark" if st.context.theme.type == "dark" else "light"
@@ -83,12 +92,12 @@ def require_model() -> Resident:
         return holder.resident
     job = jobs.latest(_SERVER, "load")
     if job is None or (job.is_finished and job.state is not JobState.FAILED):
-        jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+        _load(holder)
         job = jobs.latest(_SERVER, "load")
     if job is not None and job.state is JobState.FAILED:
         message(job.error)
         if st.button("Try again", icon=":material/refresh:"):
-            jobs.submit("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+            _load(holder)
             st.rerun()
     elif job is not None:
         st.info(
@@ -97,6 +106,13 @@ def require_model() -> Resident:
         job_panel(job, can_cancel=False)
     st.stop()
     raise AssertionError("st.stop does not return")
+
+
+def _load(holder: ModelHolder) -> None:
+    """Start loading the default model; if another visitor has just done so, or the server is full, say so."""
+    why = jobs.start("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
+    if jobs.latest(_SERVER, "load") is None:
+        message(why, kind="warning")
 
 
 def require_stack(state: WorkbenchState) -> None:
@@ -188,10 +204,22 @@ def job_result(job: Job | None) -> None:
 def _progress(job: Job) -> None:
     event = job.latest
     if event is None:
-        is_behind = job.state is JobState.WAITING and job.waited_behind
-        text = f"Waiting behind {wording.count(job.waited_behind, 'other job')}" if is_behind else "Starting"
-        st.progress(0.0, text=text)
+        st.progress(0.0, text=wording.safe(_waiting(job)))
         return
     line = wording.progress_line(event.stage, event.done, event.total)
     share = min(event.done / event.total, 1.0) if event.total else 0.0
     st.progress(share, text=f"{wording.safe(line)} · {job.seconds:.0f} s")
+    for remark in job.remarks[-3:]:
+        st.caption(wording.safe(remark))
+    if jobs.is_benchmark_running(but=job):
+        st.caption("A benchmark is running on this server as well, so this takes longer than usual.")
+
+
+def _waiting(job: Job) -> str:
+    """Say what a waiting job waits for: how many, and what is running; never whose, or about what."""
+    ahead = job.ahead
+    if not ahead:
+        return "Starting"
+    first = ahead[0]
+    what = wording.JOB_KINDS.get(first.kind.split(" ", 1)[0], "another job")
+    return f"Waiting behind {wording.count(len(ahead), 'other job')}; {what} has been running for {first.seconds:.0f} s"

@@ -14,7 +14,7 @@ from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import plain
 from kgmet.editing.config import config_from_mapping, config_to_mapping
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.editors import editor_named
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.measure.answer import Answer
@@ -144,7 +144,7 @@ def _result_to_json(outcome: CandidateResult) -> dict[str, Any]:
 
 
 def _result_from_json(row: Mapping[str, Any], before: tuple[Answer, ...]) -> CandidateResult:
-    editor = EDITORS[row["editor"]]
+    editor = editor_named(row["editor"])
     comparison = None
     if row["after"] is not None:
         comparison = compare_answers(before, [Answer.from_json(item) for item in row["after"]])

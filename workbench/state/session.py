@@ -5,6 +5,7 @@ The values are in the `SessionVault`; `st.session_state` holds only their id.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext
@@ -21,10 +23,12 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
 from workbench.running import jobs
+from workbench.running.access import access, door
 from workbench.running.resources import model_holder
+from workbench.running.users import claims, session_id_of, user_of
 from workbench.state.disk import DAMAGED
 from workbench.state.values import FactDraft, Result, StackEntry
-from workbench.state.vault import SessionRecord, vault
+from workbench.state.vault import SessionRecord, SessionVault, vault
 
 __all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "default_of", "known_id"]
 
@@ -32,7 +36,11 @@ T = TypeVar("T")
 COOKIE = "kgmet_session"
 """Name of the cookie with the session's id; the port is appended, because cookies are shared between ports."""
 SESSION_KEY = "session_id"
-"""Our only key in `st.session_state` besides widget keys."""
+"""Key of the session's id in `st.session_state`; besides widget keys only this one and `LEASE_KEY` are ours."""
+LEASE_KEY = "session_lease"
+"""Key of what tells that this browser tab is connected."""
+RELEASED_AFTER = 600.0
+"""Seconds after which a session without a connected browser is dropped from memory."""
 
 
 class WorkbenchState:
@@ -240,11 +248,41 @@ def known_id() -> str | None:
 def current() -> WorkbenchState:
     """Return the state of the running script's session, found by its cookie or created on first use."""
     known = vault()
+    account = _account_session()
+    if account is not None and st.session_state.get(SESSION_KEY) != account:
+        st.session_state.clear()  # what another account typed into this tab must not stay
+        st.session_state[SESSION_KEY] = account
     record = known.find(st.session_state.get(SESSION_KEY))
     if record is None:
-        record = known.find(st.context.cookies.get(cookie_name())) or known.new()
+        record = _arrived(known) if account is None else known.new(account)
         st.session_state[SESSION_KEY] = record.session_id
+    lease = st.session_state.get(LEASE_KEY)
+    if lease is None or lease not in record.leases:
+        st.session_state[LEASE_KEY] = record.lease()
+        known.release(after=RELEASED_AFTER)
+    record.seen = time.monotonic()
     return WorkbenchState(record)
+
+
+def _account_session() -> str | None:
+    """Return the session id of the account that is signed in; ``None`` on a server without accounts."""
+    if not access().asks_account:
+        return None
+    user = user_of(claims())
+    if user is None or not user.is_among(access().users):
+        raise ConfigError("Sign in first.")
+    return session_id_of(user, str(st.secrets["auth"]["cookie_secret"]))
+
+
+def _arrived(known: SessionVault) -> SessionRecord:
+    """Return the session of a browser that has just connected, by its cookie, or a new one."""
+    by_cookie = st.context.cookies.get(cookie_name())
+    found = known.find(by_cookie)
+    if found is None:
+        found = known.new()
+        if by_cookie and door().is_open_to(by_cookie):  # it held nothing, so nothing of it was kept
+            door().let_in(found.session_id)
+    return found
 
 
 def default_of(editor: Editor) -> DefaultSettings:

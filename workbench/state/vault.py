@@ -11,6 +11,8 @@ import os
 import re
 import secrets
 import threading
+import time
+import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import streamlit as st
 from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
+from workbench.running import jobs
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
 from workbench.state.disk import check_unchanged, remove_patches, save_session, set_aside, stamp
@@ -27,10 +30,14 @@ from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
 
-__all__ = ["SessionRecord", "SessionVault", "vault"]
+__all__ = ["Lease", "SessionRecord", "SessionVault", "vault"]
 
 LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9_-]{32,64}")
+
+
+class Lease:
+    """Lies in a browser tab's session state, and so tells that the tab is still connected."""
 
 
 @dataclass(eq=False)
@@ -50,6 +57,10 @@ class SessionRecord:
     unsaved: str = ""
     """Why the last change is not on disk; empty if it is."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    seen: float = field(default_factory=time.monotonic)
+    """When a page of it was last opened."""
+    leases: weakref.WeakSet[Lease] = field(default_factory=weakref.WeakSet, repr=False)
+    """One per connected browser tab; Streamlit drops a tab's values when it has gone."""
     _stamp: str = ""
     _aside: tuple[str, ...] = ()
     _dropped: set[str] = field(default_factory=set)
@@ -74,6 +85,18 @@ class SessionRecord:
             LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
             record.save()
         return record
+
+    def lease(self) -> Lease:
+        """Return what keeps the session in memory for as long as it is referred to."""
+        made = Lease()
+        self.leases.add(made)
+        self.seen = time.monotonic()
+        return made
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a tab is connected, a job of it is unfinished, or it holds what is not on disk."""
+        return bool(self.leases) or bool(self.unsaved) or jobs.has_unfinished(self.session_id)
 
     def change(self, **values: Any) -> None:
         """Set fields of `saved` together and write them to disk."""
@@ -133,13 +156,12 @@ class SessionVault:
         self._records: dict[str, SessionRecord] = {}
         self._lock = threading.Lock()
 
-    def new(self) -> SessionRecord:
-        """Make a new session with an id of 256 random bits."""
-        session_id = secrets.token_urlsafe(32)
+    def new(self, session_id: str | None = None) -> SessionRecord:
+        """Make a new session, by default with an id of 256 random bits."""
+        session_id = session_id or secrets.token_urlsafe(32)
         with self._lock:
             made = SessionRecord(session_id=session_id, folder=self._place(session_id))
-            self._records[session_id] = made
-        return made
+            return self._records.setdefault(session_id, made)
 
     def find(self, session_id: str | None) -> SessionRecord | None:
         """Return the record of this id, from memory or disk; ``None`` if there is none."""
@@ -152,6 +174,20 @@ class SessionVault:
             if known is not None:
                 mark_used(known.folder)
             return known
+
+    def release(self, *, after: float) -> int:
+        """Drop from memory the sessions without a connected browser for `after` seconds; return how many.
+
+        Their edits and comparison are on disk and are read back when their browser returns. Other results are lost.
+        """
+        with self._lock:
+            now = time.monotonic()
+            gone = [one for one in self._records.values() if now - one.seen > after and not one.is_needed]
+            for record in gone:
+                del self._records[record.session_id]
+        for record in gone:
+            jobs.forget(record.session_id)
+        return len(gone)
 
     def clean(self, *, days: int, runs: Path) -> list[str]:
         """Remove sessions from disk that are unused for the given days and not in memory; see `remove_unused`."""

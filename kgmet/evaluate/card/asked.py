@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.context import EditContext
@@ -22,15 +23,18 @@ from kgmet.graph.reading.resolved_edit import find_ends
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
+from kgmet.measure.general import bundled_abilities
 from kgmet.measure.question import Form, Question, QuestionKind
-from kgmet.measure.told import MOST_TOLD, fact_sentence, graph_sentences
+from kgmet.measure.told import fact_sentence
 
-__all__ = ["AskedItem", "CardConfig", "card_questions", "told_sentences"]
+__all__ = ["AskedItem", "CardConfig", "ability_questions", "card_questions"]
 
 _IRRELEVANT = "Rivers begin as small streams in the hills and grow wider on their way to the sea."
 """The sentence of the irrelevant context."""
 _CONTINUED = ("{} is known for", "The best way to spend a free afternoon is")
 """Prompts that are continued at length besides the edit's own; the last is unrelated to the edit."""
+_MOST_ABILITY = 240
+"""Questions of general ability of all models of a card together, where each edit is in a model of its own."""
 _ROW_OF = {
     "rewrite": "efficacy",
     "paraphrase": "paraphrase",
@@ -63,12 +67,28 @@ class CardConfig:
     """Approximate number of tokens for divergence and perplexity; 0 leaves both out."""
     n_worst: int = 5
     """Most examples per row."""
+    n_ability: int = 40
+    """Questions of general ability, of each edited model; 0 leaves the row out."""
+    most_per_row: int = 200
+    """Most prompts of a row, drawn evenly over the edits; 0 asks all. One edit has fewer."""
+
+    tasks_folder: Path | None = None
+    """Folder of published tasks (cola.json, mrpc.json, …); without one they are left out."""
+    n_per_task: int = 20
+    """Most examples of each task."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name, value in vars(self).items():
-            if value < (1 if name == "answer_tokens" else 0):
+            if isinstance(value, int) and value < (1 if name == "answer_tokens" else 0):
                 raise ConfigError(f"card.{name} must be at least {int(name == 'answer_tokens')}, got {value}")
+
+    def for_part(self, n: int, *, of: int) -> CardConfig:
+        """Return the settings for `n` of a card's edits, which are in a model of their own."""
+        if n == of:
+            return self
+        most = -(-self.most_per_row * n // of)
+        return replace(self, most_per_row=most, n_ability=min(self.n_ability, -(-_MOST_ABILITY * n // of)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +130,12 @@ def card_questions(
     return tuple(dict.fromkeys(AskedItem(row=row, edit=number, question=question) for row, question in rows))
 
 
-def told_sentences(context: EditContext, catalogue: RelationCatalogue, *, most: int = MOST_TOLD) -> tuple[str, ...]:
-    """Return the fact as a sentence, then a sentence for each triple behind the edit's consequences."""
-    graph = graph_sentences(context.edit, context.consequences, catalogue)
-    return (fact_sentence(context.edit), *graph[:most])
+def ability_questions() -> tuple[Question, ...]:
+    """Return all questions of general ability, in an order that mixes the subjects."""
+    return tuple(
+        Question(kind=QuestionKind.OWN, text=item.prompt, expected=item.right, aliases=item.others, rejected=item.wrong)
+        for item in bundled_abilities()
+    )
 
 
 def _spec(context: EditContext, catalogue: RelationCatalogue) -> RelationSpec | None:

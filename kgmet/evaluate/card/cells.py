@@ -28,6 +28,7 @@ def answer_row(
     *,
     edits: Sequence[str],
     n_worst: int,
+    judged: str = "after",
 ) -> Row:
     """Count one row's verdicts in each column.
 
@@ -37,6 +38,7 @@ def answer_row(
         columns: for each column the answers to them, in order; ``unedited`` among them.
         edits: the facts as sentences, by place.
         n_worst: most examples.
+        judged: the column whose worst answers are kept.
     """
     before = columns["unedited"]
     kept = [n for n, answer in enumerate(before) if key != "later_hops" or answer.says_rejected]
@@ -45,15 +47,15 @@ def answer_row(
         column: _cell(found, note=_note(key, [before[n] for n in kept], [columns[column][n] for n in kept]))
         for column, found in verdicts.items()
     }
-    judged = columns["after"]
-    failed = [place for place in range(len(kept)) if verdicts["after"][place] is not Verdict.SAYS]
-    failed.sort(key=lambda place: (_WORST_FIRST[verdicts["after"][place]], judged[kept[place]].p_expected or 0.0))
+    mine, found = columns[judged], verdicts[judged]
+    failed = [place for place in range(len(kept)) if found[place] is not Verdict.SAYS]
+    failed.sort(key=lambda place: (_WORST_FIRST[found[place]], mine[kept[place]].p_expected or 0.0))
     worst = tuple(
         _example(
             key,
-            edits[items[kept[place]].edit],
+            edits[items[kept[place]].edit] if key != "ability" else "",
             {column: answers[kept[place]] for column, answers in columns.items()},
-            {column: found[place] for column, found in verdicts.items()},
+            {column: each[place] for column, each in verdicts.items()},
         )
         for place in failed[:n_worst]
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
-from kgmet.evaluate.card.render import SCALE, cell_text, example_lines, intro_lines, n_text
-from kgmet.evaluate.card.value import Column, Example, ReportCard, Row
+from kgmet.evaluate.card.render import SCALE, about_edit, cell_text, example_lines, intro_lines, n_text
+from kgmet.evaluate.card.value import Example, ReportCard, Row
 
 __all__ = ["card_html"]
 
@@ -33,7 +32,7 @@ ul { margin: .3rem 0; padding-left: 1.2rem; }
 def card_html(card: ReportCard) -> str:
     """Return the page: the table, with the meaning and the worst answers of each row folded below it."""
     head = "".join(f"<th scope='col' title='{_text(c.definition)}'>{_text(c.label)}</th>" for c in card.columns)
-    body = "".join(_row(row, card.columns) for row in card.rows)
+    body = "".join(_row(row, card) for row in card.shown)
     intro = "".join(f"<p>{_text(line)}</p>" for line in intro_lines(card))
     columns = "".join(f"<li><b>{_text(c.label)}</b>: {_text(c.definition)}.</li>" for c in card.columns)
     told = "".join(f"<li>{_text(' '.join(facts))}</li>" for facts in card.facts)
@@ -52,12 +51,13 @@ def card_html(card: ReportCard) -> str:
     )
 
 
-def _row(row: Row, columns: Sequence[Column]) -> str:
+def _row(row: Row, card: ReportCard) -> str:
+    columns = card.columns
     cells = "".join(
         f"<td>{_text(cell_text(row, row.cells[c.key]))}{_small(row.cells[c.key].note)}</td>" for c in columns
     )
     condition = f"<p>Counted are only {_text(row.spec.condition)}.</p>" if row.spec.condition else ""
-    worst = "".join(_example(example) for example in row.worst)
+    worst = "".join(_example(example, card) for example in row.worst)
     listed = f"<ul>{worst}</ul>" if worst else ""
     n_worst = f", {len(row.worst)} worst answers" if len(row.worst) > 1 else ", the worst answer" if row.worst else ""
     return (
@@ -67,9 +67,10 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
     )
 
 
-def _example(example: Example) -> str:
-    answers = "".join(f"<li>{_text(line)}</li>" for line in example_lines(example))
-    return f"<li>{_text(example.prompt)} → <b>{_text(example.wanted)}</b><ul>{answers}</ul></li>"
+def _example(example: Example, card: ReportCard) -> str:
+    answers = "".join(f"<li>{_text(line)}</li>" for line in example_lines(example, card.columns))
+    about = _small(about_edit(example, card))
+    return f"<li>{_text(example.prompt)} → <b>{_text(example.wanted)}</b>{about}<ul>{answers}</ul></li>"
 
 
 def _small(note: str) -> str:

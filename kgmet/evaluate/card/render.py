@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from kgmet.evaluate.card.value import COLUMNS, Cell, Example, ReportCard, Row
+from collections.abc import Sequence
 
-__all__ = ["SCALE", "card_latex", "card_markdown", "card_text", "cell_text", "example_lines", "intro_lines", "n_text"]
+from kgmet.evaluate.card.value import Cell, Column, Example, ReportCard, Row
+
+__all__ = [
+    *("SCALE", "about_edit", "card_latex", "card_markdown", "card_text"),
+    *("cell_text", "example_lines", "intro_lines", "n_text"),
+]
 
 _DASH = "–"
 _MOST_LISTED = 10
@@ -34,8 +39,11 @@ _SPECIAL = {
 }
 
 
-def cell_text(row: Row, cell: Cell) -> str:
-    """Return one cell: ``75 % (30–95) · 3/1/0``, ``612 (590–640)``, or a dash where nothing was measured."""
+def cell_text(row: Row, cell: Cell, *, counts: bool = True) -> str:
+    """Return one cell: ``75 % (30–95) · 3/1/0``, ``612 (590–640)``, or a dash where nothing was measured.
+
+    Without `counts` it ends after the interval.
+    """
     if cell.value is None:
         return _DASH
     is_share = row.spec.unit.startswith("share")
@@ -44,7 +52,7 @@ def cell_text(row: Row, cell: Cell) -> str:
     if cell.interval is not None:
         low, high = (_number(scale * end, is_share) for end in cell.interval)
         text += f" ({low}–{high})"
-    if cell.said is not None:
+    if counts and cell.said is not None:
         text += f" · {cell.said}/{cell.preferred}/{cell.no}"
     return text
 
@@ -69,7 +77,7 @@ def card_text(card: ReportCard) -> str:
     table = _table(card)
     widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    notes = [f"  {row.spec.label}: {note}" for row in card.rows if (note := _notes(row))]
+    notes = [f"  {row.spec.label}: {note}" for row in card.shown if (note := _notes(row, card.columns))]
     return "\n".join([*intro_lines(card), "", *lines, "", SCALE, *notes, *_about_texts(card)])
 
 
@@ -78,7 +86,7 @@ def card_markdown(card: ReportCard) -> str:
     header, *body = _table(card)
     rule = ["---", *["---:"] * (len(header) - 1)]
     table = ["| " + " | ".join(_cell_escaped(cell) for cell in line) + " |" for line in (header, rule, *body)]
-    meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row))}" for row in card.rows]
+    meanings = [f"- **{row.spec.label}**: {_escaped(_meaning(row, card.columns))}" for row in card.shown]
     columns = [f"- *{column.label}*: {column.definition}." for column in card.columns]
     told = [
         f"{number}. {_escaped(' '.join(facts))}" for number, facts in enumerate(card.facts, start=1) if len(facts) > 1
@@ -92,9 +100,9 @@ def card_markdown(card: ReportCard) -> str:
         *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
         "\n".join(meanings),
     ]
-    for row in card.rows:
+    for row in card.shown:
         if row.worst:
-            parts += [f"## {row.spec.label}: worst answers", "\n".join(_listed(example) for example in row.worst)]
+            parts += [f"## {row.spec.label}: worst answers", "\n".join(_listed(example, card) for example in row.worst)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,14 +117,19 @@ def card_latex(card: ReportCard) -> str:
     )
 
 
-def example_lines(example: Example) -> list[str]:
-    """Return what each column answers to one prompt."""
+def example_lines(example: Example, columns: Sequence[Column]) -> list[str]:
+    """Return what each of the columns answers to one prompt."""
     return [
         f"{column.label}: {example.answers[column.key] or '(nothing)'} ({_STEPS[example.verdicts[column.key]]}, "
         f"p {example.probabilities.get(column.key, 0.0):.2g})"
-        for column in COLUMNS
+        for column in columns
         if column.key in example.answers
     ]
+
+
+def about_edit(example: Example, card: ReportCard) -> str:
+    """Return the edit that an example belongs to, if the card is of several edits."""
+    return example.edit if len(card.edits) > 1 else ""
 
 
 def _table(card: ReportCard) -> list[list[str]]:
@@ -125,32 +138,39 @@ def _table(card: ReportCard) -> list[list[str]]:
         header,
         *(
             [row.spec.label, *(cell_text(row, row.cells[column.key]) for column in card.columns), n_text(row)]
-            for row in card.rows
+            for row in card.shown
         ),
     ]
 
 
-def _meaning(row: Row) -> str:
+def _meaning(row: Row, columns: Sequence[Column]) -> str:
     parts = [row.spec.definition]
     parts += [f"Counted are only {row.spec.condition}."] if row.spec.condition else []
-    parts += [f"Here: {note}."] if (note := _notes(row)) else []
+    parts += [f"Here: {note}."] if (note := _notes(row, columns)) else []
     return " ".join(parts)
 
 
-def _notes(row: Row) -> str:
+def _notes(row: Row, columns: Sequence[Column]) -> str:
     return "; ".join(
-        f"{column.label.lower()}: {row.cells[column.key].note}" for column in COLUMNS if row.cells[column.key].note
+        f"{_named(column)}: {row.cells[column.key].note}" for column in columns if row.cells[column.key].note
     )
+
+
+def _named(column: Column) -> str:
+    """Return the label inside a sentence; names of editors keep their capitals."""
+    return column.label if ":" in column.key else column.label.lower()
 
 
 def _about_texts(card: ReportCard) -> list[str]:
     return [f"Divergence and perplexity are measured on {card.texts}."] if card.texts else []
 
 
-def _listed(example: Example) -> str:
+def _listed(example: Example, card: ReportCard) -> str:
     prompt = _escaped(" ".join(example.prompt.split()))
     head = f"- {prompt} → {_escaped(example.wanted)}"
-    return "\n".join([head, *(f"    - {_escaped(line)}" for line in example_lines(example))])
+    if about := about_edit(example, card):
+        head += f" ({_escaped(about)})"
+    return "\n".join([head, *(f"    - {_escaped(line)}" for line in example_lines(example, card.columns))])
 
 
 def _number(value: float, is_share: bool) -> str:

@@ -5,31 +5,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from kgmet.evaluate.card.edited import EditedModel
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.evaluate.card.edited import EditedModel, same_base
+from kgmet.evaluate.card.known import KnownAnswers, TextLoss
 from kgmet.evaluate.card.value import Cell
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import encode_texts
-from kgmet.measure.general import bundled_passages, next_token_table
+from kgmet.measure.general import bundled_passages, next_token_states, next_token_table
 from kgmet.write.corpus import bundled_corpus
 
 __all__ = ["TextLoss", "chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
 
 _Z = 1.959964
 _WORD = re.compile(r"\w+|[^\w\s]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextLoss:
-    """One text: its `n` predicted tokens, and their summed losses before and after and divergence, in nats."""
-
-    n: int
-    before: float
-    after: float
-    divergence: float
 
 
 def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
@@ -54,26 +46,79 @@ def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
     return found, where
 
 
-def text_losses(edited: EditedModel, texts: Sequence[str], *, batch_size: int = 8) -> list[TextLoss]:
-    """Compute loss and divergence of each text; its first token is given."""
-    rows = [row.ids for row in encode_texts(edited.base, texts)]
+def text_losses(
+    models: Sequence[EditedModel],
+    texts: Sequence[str],
+    *,
+    known: KnownAnswers,
+    progress: Progress | None = None,
+    batch_size: int = 8,
+) -> list[tuple[TextLoss, ...]]:
+    """Compute loss and divergence of each text for each edited model; a text's first token is given.
+
+    The unedited model reads the texts once: its last states are `known` afterwards.
+
+    Raises:
+        Cancelled: if asked to stop.
+    """
+    progress = progress or Silent()
+    base = same_base(models).base
+    rows = [row.ids for row in encode_texts(base, texts)]
     order = sorted((n for n, row in enumerate(rows) if len(row) > 1), key=lambda n: len(rows[n]))
-    found: dict[int, TextLoss] = {}
-    for begin in range(0, len(order), batch_size):
-        batch = order[begin : begin + batch_size]
-        ids = [rows[n] for n in batch]
-        with torch.no_grad():
-            old, targets = next_token_table(edited.base, ids)
-            with edited.attached():
-                new, _ = next_token_table(edited.lm, ids)
-        losses = [-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new)]
-        divergence = (old.exp() * (old - new)).double().sum(-1)
-        sizes = torch.tensor([len(rows[n]) - 1 for n in batch], dtype=torch.int64, device=targets.device)
-        text = torch.repeat_interleave(sizes)
-        sums = [each.new_zeros(len(batch)).index_add_(0, text, each).tolist() for each in (*losses, divergence)]
-        for n, size, before, after, moved in zip(batch, sizes.tolist(), *sums, strict=True):
-            found[n] = TextLoss(n=size, before=before, after=after, divergence=max(moved, 0.0))
-    return [found[n] for n in sorted(found)]
+    batches = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+    missing = {model.key: model for model in models if known.losses(model.key, texts) is None}
+    found: dict[str, dict[int, TextLoss]] = {key: {} for key in missing}
+    if missing:
+        states = _base_states(models[0], texts, [[rows[n] for n in batch] for batch in batches], known, progress)
+        for done, (batch, before) in enumerate(zip(batches, states, strict=True)):
+            progress.report(ProgressEvent(stage=Stage.CARD, done=done, total=len(batches)))
+            progress.check()
+            ids = [rows[n] for n in batch]
+            with torch.no_grad():
+                old = base.vocabulary_logits(before).log_softmax(-1)
+                for key, model in missing.items():
+                    with model.attached():
+                        new, targets = next_token_table(model.lm, ids)
+                    found[key] |= zip(batch, _losses(ids, old, new, targets), strict=True)
+        progress.report(ProgressEvent(stage=Stage.CARD, done=len(batches), total=len(batches)))
+    for key, losses in found.items():
+        known.keep_losses(key, texts, [losses[n] for n in sorted(losses)])
+    return [known.losses(model.key, texts) or () for model in models]
+
+
+def _base_states(
+    model: EditedModel,
+    texts: Sequence[str],
+    batches: Sequence[Sequence[Sequence[int]]],
+    known: KnownAnswers,
+    progress: Progress,
+) -> list[Tensor]:
+    """Return the unedited model's last states of each batch (n_token, d_model), at the tokens that predict one."""
+    sizes = [sum(len(row) - 1 for row in batch) for batch in batches]
+    kept = known.states(model.base_key, texts)
+    if kept is None or kept.shape != (sum(sizes), model.base.d_model):
+        parts = []
+        for done, batch in enumerate(batches):
+            progress.report(ProgressEvent(stage=Stage.CARD, done=done, total=len(batches)))
+            progress.check()
+            with torch.no_grad(), model.base_side(None):
+                parts.append(next_token_states(model.base, batch)[0].cpu())
+        kept = torch.cat(parts) if parts else torch.empty(0, model.base.d_model, dtype=model.base.dtype)
+        known.keep_states(model.base_key, texts, kept)
+    return list(torch.split(kept.to(model.base.device), sizes))
+
+
+def _losses(ids: Sequence[Sequence[int]], old: Tensor, new: Tensor, targets: Tensor) -> list[TextLoss]:
+    """Return the loss of each text from the log-probabilities (n_token, d_vocab) before and after."""
+    losses = [-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new)]
+    divergence = (old.exp() * (old - new)).double().sum(-1)
+    sizes = torch.tensor([len(row) - 1 for row in ids], dtype=torch.int64, device=targets.device)
+    text = torch.repeat_interleave(sizes)
+    sums = [each.new_zeros(len(ids)).index_add_(0, text, each).tolist() for each in (*losses, divergence)]
+    return [
+        TextLoss(n=size, before=before, after=after, divergence=max(moved, 0.0))
+        for size, before, after, moved in zip(sizes.tolist(), *sums, strict=True)
+    ]
 
 
 def divergence_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 
-__all__ = ["COLUMNS", "ROWS", "Cell", "Column", "Example", "ReportCard", "Row", "RowSpec"]
+__all__ = [
+    *("AFTER", "COLUMNS", "IN_CONTEXT", "IN_CONTEXT_GRAPH", "ROWS", "UNEDITED"),
+    *("Cell", "Column", "Example", "ReportCard", "Row", "RowSpec", "edited_columns"),
+]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,30 +23,46 @@ class Column:
     key: str
     label: str
     definition: str
+    is_edited: bool = False
 
 
-COLUMNS: tuple[Column, ...] = (
-    Column(key="unedited", label="Unedited", definition="the model as it was"),
-    Column(key="after", label="Edited", definition="the model with the edit"),
-    Column(
-        key="in_context",
-        label="In context",
-        definition="the unedited model with the fact as a sentence before every prompt; nothing is written",
-    ),
-    Column(
-        key="in_context_graph",
-        label="In context, graph",
-        definition="the same with the sentences that the graph retrieves for the edit after the fact",
-    ),
+UNEDITED = Column(key="unedited", label="Unedited", definition="the model as it was")
+AFTER = Column(key="after", label="Edited", definition="the model with the edit", is_edited=True)
+IN_CONTEXT = Column(
+    key="in_context",
+    label="In context",
+    definition="the unedited model with the fact as a sentence before every prompt; nothing is written",
 )
-"""All columns, in display order."""
+IN_CONTEXT_GRAPH = Column(
+    key="in_context_graph",
+    label="In context, graph",
+    definition="the same with the sentences that the graph retrieves for the edit after the fact",
+)
+COLUMNS: tuple[Column, ...] = (UNEDITED, AFTER, IN_CONTEXT, IN_CONTEXT_GRAPH)
+"""The columns of a card of one edited model, in display order."""
+
+
+def edited_columns(names: Sequence[str]) -> tuple[Column, ...]:
+    """Return a column for each edited model: `AFTER` for a single one, else one with its name each.
+
+    Raises:
+        ValueError: if two have the same name.
+    """
+    if len(names) == 1:
+        return (AFTER,)
+    if len(set(names)) != len(names):
+        raise ValueError(f"the columns of a card need different names, got {list(names)}")
+    return tuple(
+        Column(key=f"after:{name}", label=name, definition=f"the model edited by {name}", is_edited=True)
+        for name in names
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowSpec:
     """Definition of a row. `unit` is ``share`` if answers are counted, `better` is ``higher`` or ``lower``.
 
-    `condition` says which prompts are counted, if not all are.
+    `condition` says which prompts are counted, if not all are. An `is_optional` row is shown only if it was measured.
     """
 
     key: str
@@ -52,6 +71,7 @@ class RowSpec:
     unit: str = "share"
     better: str = "higher"
     condition: str = ""
+    is_optional: bool = False
 
 
 _CONTEXTS = (
@@ -79,6 +99,16 @@ ROWS: Mapping[str, RowSpec] = {
             key="efficacy",
             label="Efficacy",
             definition="The edit's own prompt goes on with the new object and not with the old one.",
+        ),
+        *(
+            RowSpec(
+                key=f"retention_{age}",
+                label=f"Retention, {age} edits",
+                definition=f"Efficacy of the {age} tenth of the edits, where at least ten were made one after another. "
+                "Edits that a later one replaces are not asked.",
+                is_optional=True,
+            )
+            for age in ("oldest", "middle", "newest")
         ),
         RowSpec(
             key="paraphrase",
@@ -131,6 +161,20 @@ ROWS: Mapping[str, RowSpec] = {
             label="Multi-hop, asked in chat",
             definition="Questions over two to four facts that name the subject, in the chat template: the answer names "
             "the new end and not the old one.",
+        ),
+        RowSpec(
+            key="ability",
+            label="General ability",
+            definition="Statements about nature, language, numbers and everyday life go on with the right word and not "
+            "with a plausible wrong one. They were written for this project and have nothing to do with the edit.",
+        ),
+        RowSpec(
+            key="tasks",
+            label="General ability, tasks",
+            definition="Examples of the published tasks in the given folder (cola, mrpc, rte, sst2, nli, mmlu), after "
+            "four worked examples: the likeliest of the choices is the right one.",
+            unit="share of examples",
+            is_optional=True,
         ),
         RowSpec(
             key="fluency",
@@ -225,11 +269,12 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportCard:
-    """The report card of one edit, or of several in the model together.
+    """The report card of one edit, or of several in the model together; by one editor, or by several side by side.
 
-    `model` and `edited` name the model and the editing method; `edits` are the facts as sentences. `facts` are the
+    `model` and `edited` name the model and the editing methods; `edits` are the facts as sentences. `facts` are the
     sentences before the prompts in the in-context columns, one tuple per edit, the fact itself first. `texts` describes
-    the texts of divergence and perplexity; `seconds` is the scoring time.
+    the texts of divergence and perplexity; `seconds` is the scoring time. `asked` are all columns, in display order;
+    the worst answers are those of the first edited one.
     """
 
     model: str
@@ -240,11 +285,23 @@ class ReportCard:
     texts: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    asked: tuple[Column, ...] = COLUMNS
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns with measurements."""
-        return tuple(column for column in COLUMNS if any(row.cells[column.key].value is not None for row in self.rows))
+        return tuple(
+            column for column in self.asked if any(row.cells[column.key].value is not None for row in self.rows)
+        )
+
+    @property
+    def shown(self) -> tuple[Row, ...]:
+        """The rows to display: all but those that need many edits or files of tasks, where these are absent."""
+        return tuple(
+            row
+            for row in self.rows
+            if not row.spec.is_optional or any(cell.value is not None for cell in row.cells.values())
+        )
 
     def row(self, key: str) -> Row:
         """Return one row."""
@@ -261,7 +318,7 @@ class ReportCard:
             "texts": self.texts,
             "notes": list(self.notes),
             "seconds": self.seconds,
-            "columns": [asdict(column) for column in self.columns],
+            "columns": [asdict(column) for column in self.asked],
             "rows": [
                 {
                     **asdict(row.spec),
@@ -292,6 +349,7 @@ class ReportCard:
                 notes=tuple(str(text) for text in data["notes"]),
                 seconds=float(data["seconds"]),
                 rows=tuple(_row_from(row) for row in data["rows"]),
+                asked=tuple(Column(**column) for column in data["columns"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BrokenArtifactError(f"This is not a report card: {error!r}. Make it again.") from error

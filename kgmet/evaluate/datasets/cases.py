@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -100,6 +100,16 @@ class EvalCase:
     def of(self, kind: AskKind) -> tuple[Ask, ...]:
         """Return the prompts of one kind."""
         return tuple(ask for ask in self.asks if ask.kind is kind)
+
+
+def told_case(case: EvalCase, sentences: Sequence[str]) -> EvalCase:
+    """Return the case with sentences put before every prompt, separated by blanks."""
+    before = "".join(f"{sentence} " for sentence in sentences)
+    return replace(
+        case,
+        asks=tuple(replace(ask, prompt=before + ask.prompt) for ask in case.asks),
+        generation_prompts=tuple(before + prompt for prompt in case.generation_prompts),
+    )
 
 
 def without_contested(cases: Iterable[EvalCase]) -> list[EvalCase]:

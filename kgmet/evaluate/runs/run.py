@@ -11,9 +11,11 @@ from typing import Any
 from kgmet.base.errors import GraphError, RequestError, SearchError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.context import EditContext
+from kgmet.editing.editors import WriterKind
 from kgmet.editing.graph_part import graph_part
 from kgmet.editing.plan import plan_edits
-from kgmet.evaluate.datasets.cases import Dataset, EvalCase
+from kgmet.editing.told import sentences_of
+from kgmet.evaluate.datasets.cases import Dataset, EvalCase, told_case
 from kgmet.evaluate.runs.before import BeforeScores
 from kgmet.evaluate.runs.checkpoints import Checkpointer
 from kgmet.evaluate.runs.folder import RunFolder
@@ -171,29 +173,34 @@ class _Run:
         """Return the patch of one batch, from disk or new; ``None`` if the edits failed."""
         done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
         patch = self.folder.load_patch(number)
-        if done is not None and (patch is not None or done["failed"]):
+        is_told = self.settings.method.writer is WriterKind.TOLD
+        if done is not None and (patch is not None or done["failed"] or is_told):
             return patch
         self.progress.check()
         start, failed, statistics = time.perf_counter(), "", 0.0
         graph: dict[str, list[dict[str, Any] | None]] = {}
+        told: dict[str, list[str]] = {}
         places = self.batches[number]
         try:
             by_case = {self.cases[place].case_id: self._contexts(self.cases[place]) for place in places}
             contexts = [context for found in by_case.values() for context in found]
             graph = {str(case_id): self._graph_parts(found) for case_id, found in by_case.items()}
-            plan = plan_edits(
-                self.lm,
-                contexts,
-                editor=self.settings.method,
-                statistics=self.statistics,
-                config=self.settings.edit_config,
-                earlier=so_far,
-                progress=Quiet(self.progress),
-            )
-            patch = plan.patch
-            # Estimated once per model, so its time must not count for the first batch.
-            statistics = plan.seconds.get("statistics", 0.0)
-            self.folder.save_patch(number, plan.patch)
+            if is_told:
+                told = {str(case_id): self._sentences(found) for case_id, found in by_case.items()}
+            else:
+                plan = plan_edits(
+                    self.lm,
+                    contexts,
+                    editor=self.settings.method,
+                    statistics=self.statistics,
+                    config=self.settings.edit_config,
+                    earlier=so_far,
+                    progress=Quiet(self.progress),
+                )
+                patch = plan.patch
+                # Estimated once per model, so its time must not count for the first batch.
+                statistics = plan.seconds.get("statistics", 0.0)
+                self.folder.save_patch(number, plan.patch)
         except (SearchError, RequestError, GraphError) as error:
             # A failed edit is a result; it must not end a run of many hours.
             patch, failed = None, f"{type(error).__name__}: {error}"
@@ -205,6 +212,7 @@ class _Run:
             "seconds_statistics": statistics,
             "failed": failed,
             "graph": graph,
+            **({"told": told} if is_told else {}),
         }
         self.folder.batches.append([row])
         self._count("edit", seconds)
@@ -215,6 +223,18 @@ class _Run:
         """Return the graph's contribution to each edit of a case; ``None`` without a graph."""
         parts = [graph_part(context, self.settings.edit_config) for context in contexts]
         return [None if part is None else part.to_json() for part in parts]
+
+    def _sentences(self, contexts: Sequence[EditContext]) -> list[str]:
+        """Return what is told before the prompts of a case: its own facts, as by a retriever that is always right."""
+        told = [sentences_of(self.settings.method, context, self.catalogue) for context in contexts]
+        return list(dict.fromkeys(sentence for sentences in told for sentence in sentences))
+
+    def _told(self, cases: Sequence[EvalCase]) -> list[EvalCase]:
+        """Return the cases with what is told before their prompts; for editors the cases themselves."""
+        if self.settings.method.writer is not WriterKind.TOLD:
+            return list(cases)
+        told = {key: found for row in self.folder.batches.rows for key, found in row.get("told", {}).items()}
+        return [told_case(case, told.get(str(case.case_id), [])) for case in cases]
 
     def _contexts(self, case: EvalCase) -> Sequence[EditContext]:
         return case_contexts(
@@ -236,7 +256,7 @@ class _Run:
         start = time.perf_counter()
         before = self.before.of(cases, lambda: self._scored_now(cases, places))
         with attached(list(patches), self.lm):
-            after = self._scored_now(cases, places)
+            after = self._scored_now(self._told(cases), places)
         graph = {key: parts for row in self.folder.batches.rows for key, parts in row.get("graph", {}).items()}
         rows = [
             case_row(case, was, now, position=place, batch=self._batch_of(place) if batch is None else batch)

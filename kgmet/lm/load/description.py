@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from kgmet.base.errors import BrokenModelError, KgmetError, MemoryLimitError, UnsupportedModelError
+from kgmet.base.errors import BrokenModelError, FileError, KgmetError, MemoryLimitError, UnsupportedModelError
+from kgmet.base.files import Limits, check_file, read_json_object
 from kgmet.base.memory import free_memory
 from kgmet.lm.load.family import family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
@@ -40,6 +42,9 @@ _OF_A_LAYER = re.compile(r"(?:^|\.)(?:layers|h)\.(\d{1,9})\.")
 _TEXT_PARTS = {"qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2", "qwen3_vl_text": "qwen3"}
 """Text parts for which transformers has no model class, and the equivalent model. Positions of a text without images
 are the same on all three axes, so the part equals the model it was made from."""
+_DESCRIPTIONS = ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_JSON, _LARGE_JSON = Limits(n_bytes=64 << 20), Limits(n_bytes=512 << 20)
+"""Limits of a description, and of a tokenizer's file."""
 TEXT_KEYS = {
     r"^language_model\.lm_head\.": "lm_head.",
     r"^(?:model\.)?language_model\.(?:model\.)?(?!lm_head)": "model.",
@@ -57,6 +62,8 @@ def read_config(folder: str) -> tuple[Any, bool]:
     """
     from transformers import AutoConfig
 
+    if Path(folder).is_dir():
+        _check_json_files(Path(folder))
     try:
         whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except OSError:
@@ -78,6 +85,22 @@ def read_config(folder: str) -> tuple[Any, bool]:
     family_of(config)
     _check_sizes(config, folder)
     return config, is_part
+
+
+def _check_json_files(folder: Path) -> None:
+    """Read the folder's descriptions by the rules for every untrusted file, before transformers does.
+
+    Raises:
+        BrokenModelError: if one is no regular file, too large, no JSON, or nested too deeply.
+    """
+    try:
+        for path in sorted({*(folder / name for name in _DESCRIPTIONS), *folder.glob("*.index.json")}):
+            if os.path.lexists(path):
+                read_json_object(path, limits=_JSON)
+        for path in sorted(folder.glob("*.json")):
+            check_file(path, limits=_LARGE_JSON)
+    except FileError as error:
+        raise BrokenModelError(f"{error} Copy the file again from where the model was published.") from error
 
 
 def refuse_other_kinds(config: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["make_room"]
+__all__ = ["keep_tokens", "make_room"]
 
 
 def make_room(cache: DynamicCache, n_token: int) -> None:
@@ -16,6 +16,16 @@ def make_room(cache: DynamicCache, n_token: int) -> None:
     for number, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
             cache.layers[number] = _RoomyLayer(layer, n_token)
+
+
+def keep_tokens(cache: DynamicCache, kept: Tensor) -> bool:
+    """Drop all tokens but those with an index in `kept`; return whether this was possible for every layer."""
+    layers = [layer for layer in cache.layers if isinstance(layer, _RoomyLayer)]
+    if len(layers) < len(cache.layers):
+        return False
+    for layer in layers:
+        layer.keep_tokens(kept)
+    return True
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -44,6 +54,13 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         length = self.get_seq_length()
         self._stores = [store[indices] for store in self._stores]
         self._show(length)
+
+    def keep_tokens(self, kept: Tensor) -> None:
+        """Keep only the tokens at these positions, with as much room after them as before."""
+        room = self._stores[0].shape[-2] - self.get_seq_length()
+        kept = kept.to(self._stores[0].device)
+        self._stores = [_with_room(store[..., kept, :], room) for store in self._stores]
+        self._show(len(kept))
 
     def _show(self, length: int) -> tuple[Tensor, Tensor]:
         self.keys, self.values = (store[..., :length, :] for store in self._stores)

@@ -243,10 +243,21 @@ def _written(
         if not going:
             break
         texts = [texts[n] for n in going]
-        sees = torch.cat([sees[going], torch.eye(len(going), dtype=torch.bool)], dim=1)
+        sees = _without_unseen(sees[going], cache)
+        sees = torch.cat([sees, torch.eye(len(going), dtype=torch.bool)], dim=1)
         positions = torch.tensor([[depths[text] + step for text in texts]], dtype=torch.long)
         logits = lm.vocabulary_logits(_states(lm, chosen[:, going], positions, sees[None], cache))
     return [[_ended(tokens, ends) for tokens in side] for side in added]
+
+
+def _without_unseen(sees: Tensor, cache: DynamicCache | None) -> Tensor:
+    """Drop the nodes that no row of `sees` (n_text, n_node) reads, from it and the cache, once they are half of all."""
+    from kgmet.lm.run.growing_kv_cache import keep_tokens
+
+    kept = sees.any(0).nonzero()[:, 0]
+    if cache is None or 2 * len(kept) > sees.shape[1] or not keep_tokens(cache, kept):
+        return sees
+    return sees[:, kept]
 
 
 def _ended(tokens: list[int], ends: set[int]) -> list[int]:

@@ -23,13 +23,15 @@ class SourceKind(Enum):
     """Control: the same encoder on the subject's node alone."""
     SHUFFLED = "shuffled graph"
     """Control: the same triples with the labels of other entities."""
+    TWO_DIRECTIONS = "two directions"
+    """Two unit directions on which the state's coefficients are swapped: SUIT."""
     RANDOM = "random"
     """Control: a fixed random direction; only its length is learned."""
 
     @property
     def uses_graph(self) -> bool:
         """Whether the source uses a graph encoder."""
-        return self not in (SourceKind.FREE, SourceKind.RANDOM)
+        return self not in (SourceKind.FREE, SourceKind.TWO_DIRECTIONS, SourceKind.RANDOM)
 
     @property
     def is_shuffled(self) -> bool:

@@ -1,14 +1,21 @@
-"""`finetune_updates`: constrained fine-tuning (FT), the baseline without a target hidden state.
+"""`finetune_updates`: fine-tuning of down-projections, the baselines without a target hidden state.
 
 FT-L as compared against in ROME (arXiv:2202.05262, §3.4): gradient steps on the answer's likelihood, in the
 down-projections only, with every entry of the change, or its norm, kept below a bound. The change is learned beside the
 weight, which is never written to.
+
+LocFT-BF (arXiv:2509.22072): plain fine-tuning of late down-projections, in epochs over all edits in mini-batches, with
+an end-of-text token after the answer and no bound.
+
+CrispEdit (arXiv:2602.15823): gradients are confined to where the capability loss curves little (`Curvature`). The
+authors' code (zarifikram/CrispEdit) projects the gradient and then takes Adam's step, which leaves that subspace; here
+the change is projected after each step as well.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +32,7 @@ from kgmet.lm.run.tracing import added
 from kgmet.search.adam import Adam
 from kgmet.search.objective import answer_nll
 from kgmet.search.problem import ShiftProblem, Term
+from kgmet.write.curvature import Curvature
 from kgmet.write.layers import check_layers
 from kgmet.write.solve import LayerUpdate
 
@@ -38,6 +46,8 @@ class Bound(Enum):
     """Every entry's absolute value (L∞), as published."""
     NORM = "norm"
     """The Frobenius norm of the whole change of a layer."""
+    NONE = "none"
+    """Nothing is bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +66,22 @@ class FineTuneConfig:
     """Stop when every edit's answer has at most this negative log-likelihood per token, in nats; above 0."""
     contexts: int = 1
     """How many of each edit's rewriting prompts are used, the bare one first; at least 1. As published only that."""
+    batch_size: int = 0
+    """Prompts per gradient step; at least 0. 0: all at once. Otherwise `steps` counts epochs over all prompts."""
+    end_of_text: bool = False
+    """Whether an end-of-text token must follow the answer."""
+    curvature: float = 0.0
+    """CrispEdit: share of the capability loss's curvature whose directions are left alone; from 0, below 1. 0: none."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         for name in ("steps", "contexts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"finetune.{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size < 0:
+            raise ConfigError(f"finetune.batch_size must be at least 0, got {self.batch_size}")
+        if not 0 <= self.curvature < 1:
+            raise ConfigError(f"finetune.curvature must be from 0 to below 1, got {self.curvature}")
         for name in ("rate", "bound", "stop_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"finetune.{name} must be above 0, got {getattr(self, name)}")
@@ -71,7 +91,7 @@ class FineTuneConfig:
         with torch.no_grad():
             if self.kind is Bound.ENTRY:
                 change.clamp_(-self.bound, self.bound)
-            else:
+            elif self.kind is Bound.NORM:
                 change.mul_((self.bound / change.norm().clamp(min=1e-30)).clamp(max=1.0))
 
 
@@ -81,6 +101,8 @@ def finetune_updates(
     *,
     layers: Sequence[int],
     config: FineTuneConfig,
+    curvatures: Mapping[int, Curvature] | None = None,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LayerUpdate, ...]:
     """Tune the down-projections of `layers` until every rewriting prompt gives its answer.
@@ -90,6 +112,8 @@ def finetune_updates(
         problems: the edits; of their prompts only the first `config.contexts` REWRITE ones are used.
         layers: decoder layers to tune.
         config: see `FineTuneConfig`.
+        curvatures: by layer, where the capability loss curves; changes are confined to the rest.
+        seed: order of the mini-batches.
         progress: receives every step and can cancel between steps.
 
     Returns:
@@ -103,7 +127,8 @@ def finetune_updates(
     """
     progress, chosen = progress or Silent(), sorted(set(layers))
     check_layers(lm, chosen)
-    batch = _Answers(lm, problems, config.contexts)
+    batch = _Answers(lm, problems, config)
+    batches = _Batches(batch.n_row, config.batch_size, seed)
     changes = {
         layer: nn.Parameter(torch.zeros(lm.d_model, lm.d_key, dtype=torch.float32, device=lm.device))
         for layer in chosen
@@ -112,21 +137,24 @@ def finetune_updates(
     try:
         for step in range(config.steps + 1):
             progress.check()
-            nll = batch.nll(changes)
-            loss = float(nll.detach().mean())
+            loss, worst = 0.0, 0.0
+            for rows in batches.epoch():
+                optimizer.zero_grad()
+                nll = batch.nll(changes, rows)
+                loss += float(nll.detach().sum()) / batch.n_row
+                worst = max(worst, float(nll.detach().max()))
+                if step == config.steps or not math.isfinite(loss) or (batches.is_one and worst <= config.stop_nll):
+                    continue
+                nll.mean().backward()  # type: ignore[no-untyped-call]
+                _step(optimizer, changes, config, curvatures or {})
             if not math.isfinite(loss):
                 raise NonFiniteError(
                     f"The fine-tuning loss became {loss} at step {step}. Load the model in float32 or use a smaller "
                     "finetune.rate."
                 )
             progress.report(ProgressEvent(stage=Stage.SEARCH, done=step, total=config.steps, detail={"total": loss}))
-            if step == config.steps or float(nll.detach().max()) <= config.stop_nll:
+            if step == config.steps or worst <= config.stop_nll:
                 break
-            optimizer.zero_grad()
-            nll.mean().backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            for change in changes.values():
-                config.limit_(change)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise MemoryLimitError(
             f"Tuning {len(chosen)} layers on {len(problems)} edits at once does not fit. Try one layer or fewer edits."
@@ -134,39 +162,79 @@ def finetune_updates(
     return tuple(_update(lm, layer, change) for layer, change in changes.items())
 
 
+def _step(
+    optimizer: Adam, changes: Mapping[int, nn.Parameter], config: FineTuneConfig, curvatures: Mapping[int, Curvature]
+) -> None:
+    """Take one step within the bound and outside what must not curve."""
+    for layer, curvature in curvatures.items():
+        gradient = changes[layer].grad
+        if gradient is not None:
+            gradient.copy_(curvature.flat_part(gradient))
+    optimizer.step()
+    for layer, change in changes.items():
+        config.limit_(change)
+        if layer in curvatures:
+            with torch.no_grad():
+                change.copy_(curvatures[layer].flat_part(change))
+
+
+class _Batches:
+    """The rows of each gradient step; in another order each epoch, the same for the same seed."""
+
+    def __init__(self, n_row: int, size: int, seed: int) -> None:
+        self._n_row, self._size = n_row, size or n_row
+        self._generator = torch.Generator().manual_seed(seed)
+        self.is_one = self._size >= n_row
+
+    def epoch(self) -> list[list[int]]:
+        """Return the row numbers of every step of one epoch."""
+        if self.is_one:
+            return [list(range(self._n_row))]
+        order = torch.randperm(self._n_row, generator=self._generator, device="cpu").tolist()
+        return [order[begin : begin + self._size] for begin in range(0, self._n_row, self._size)]
+
+
 class _Answers:
     """The rewriting prompts with their answers and answer positions."""
 
-    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], n_context: int) -> None:
+    def __init__(self, lm: LoadedLM, problems: Sequence[ShiftProblem], config: FineTuneConfig) -> None:
+        n_context = config.contexts
         phrases = [prompt.phrase(p.edit.subject) for p in problems for prompt in p.of(Term.REWRITE)[:n_context]]
         if not phrases:
             raise RequestError("There is no edit with a rewriting prompt to tune on. Give at least one.")
         self._lm = lm
-        spans = locate_all(lm, phrases)
-        rows = [span.input_ids[:-1] for span in spans]
-        self._ids, self._mask = left_padded(rows, device=lm.device)
-        width = self._ids.shape[1]
-        asked = [
-            (row, width - len(rows[row]) + position - 1, span.input_ids[position])
-            for row, span in enumerate(spans)
-            for position in (span.target or ())
-        ]
-        self._asked = torch.tensor(asked, dtype=torch.long, device=lm.device)
-        self._n_row = len(spans)
+        end = lm.tokenizer.eos_token_id if config.end_of_text else None
+        self._texts: list[tuple[tuple[int, ...], range]] = []
+        """Tokens of each row, and the positions of its answer."""
+        for span in locate_all(lm, phrases):
+            target = span.target or range(0)
+            if end is None or target.stop != len(span.input_ids):
+                self._texts.append((span.input_ids, target))
+            else:
+                self._texts.append(((*span.input_ids, int(end)), range(target.start, target.stop + 1)))
+        self.n_row = len(self._texts)
 
-    def nll(self, changes: dict[int, nn.Parameter]) -> Tensor:
-        """Return the negative log-likelihood per answer token of each row, (n_row,), with the changes in place."""
+    def nll(self, changes: dict[int, nn.Parameter], chosen: Sequence[int]) -> Tensor:
+        """Return the negative log-likelihood per answer token of the chosen rows, (n_chosen,), with the changes."""
+        texts = [self._texts[row] for row in chosen]
+        ids, mask = left_padded([tokens[:-1] for tokens, _ in texts], device=self._lm.device)
+        width = ids.shape[1]
+        places = [
+            (row, width - len(tokens) + position, tokens[position])
+            for row, (tokens, target) in enumerate(texts)
+            for position in target
+        ]
+        asked = torch.tensor(places, dtype=torch.long, device=self._lm.device)
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             for layer, change in changes.items():
                 module = self._lm.family.write_module(self._lm.model, layer)
                 stack.enter_context(added(module, input_factor=change, output_factor=None))
-            positions = token_positions(self._mask)
             states = base_states(
-                self._lm, self._ids, attention_mask=self._mask, position_ids=positions, use_cache=False
+                self._lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False
             )
-            logits = self._lm.vocabulary_logits(states[self._asked[:, 0], self._asked[:, 1]])
-            return answer_nll(logits.log_softmax(-1), self._asked[:, 2], self._asked[:, 0], self._n_row)
+            logits = self._lm.vocabulary_logits(states[asked[:, 0], asked[:, 1]])
+            return answer_nll(logits.log_softmax(-1), asked[:, 2], asked[:, 0], len(texts))
 
 
 def _update(lm: LoadedLM, layer: int, change: Tensor) -> LayerUpdate:

@@ -12,9 +12,12 @@ import pytest
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError, StaleArtifactError
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import prepare_edit
-from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions, told_sentences
+from kgmet.editing.told import told_sentences
+from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions
 from kgmet.evaluate.card.edited import EditedModel
-from kgmet.evaluate.card.make import card_from, make_card, score_edits
+from kgmet.evaluate.card.known import KnownAnswers
+from kgmet.evaluate.card.make import card_from, make_card
+from kgmet.evaluate.card.score import score_edits
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
 from kgmet.evaluate.card.value import COLUMNS, ROWS, ReportCard
 from kgmet.fact import FactEdit
@@ -113,7 +116,7 @@ def test_a_merged_model_scores_as_its_patch() -> None:
 def test_losses_are_those_of_the_models_own_forward() -> None:
     lm, patch = roomy_lm(), random_patch(roomy_lm())
     texts = list(bundled_passages()[:3])
-    losses = text_losses(EditedModel.of_patches(lm, [patch]), texts, batch_size=2)
+    (losses,) = text_losses([EditedModel.of_patches(lm, [patch])], texts, known=KnownAnswers(), batch_size=2)
     value, n = perplexity(lm, texts)
     total = sum(loss.n for loss in losses)
     assert total == n
@@ -208,7 +211,7 @@ def test_edits_scored_apart_are_counted_together() -> None:
     assert card.row("divergence").cells["after"].n == alone[0].row("divergence").cells["after"].n
     assert len(card.edits) == len(card.facts) == 2
     assert "2 models" in card.notes[0]
-    assert {example.edit for row in card.rows for example in row.worst} <= set(card.edits)
+    assert {example.edit for row in card.rows if row.key != "ability" for example in row.worst} <= set(card.edits)
 
 
 def test_without_a_graph_the_edits_own_prompt_and_its_forms_are_asked() -> None:

@@ -270,3 +270,18 @@ def test_editors_with_and_without_a_graph_are_asked_the_same_questions(world: Pa
         summary = summarize_run(folder).metrics["multi_hop_chat"]
         assert summary["before"]["n_generated"] == summary["after"]["n_generated"] == len(found[-1])
     assert found[0] == found[1] and 0 < len(found[0]) <= 4
+
+
+def test_in_context_writes_nothing_and_says_the_fact_before_every_prompt(world: Path, tmp_path: Path) -> None:
+    job = tiny_job(world, tmp_path, "in-context")
+    (folder,) = run_jobs([job])
+    assert not list(folder.glob("patches/*"))
+    batches = Table(folder / "batches.jsonl", is_shared=True).rows
+    told = {key: sentences for row in batches for key, sentences in row["told"].items()}
+    table = rows(folder)
+    assert set(told) == {str(row["case_id"]) for row in table}
+    assert all(len(sentences) == 1 and sentences[0].endswith(".") for sentences in told.values())
+    before = len(batches)
+    (again,) = run_jobs([tiny_job(world, tmp_path, "in-context", continue_from_run=folder.name)])
+    assert len(Table(again / "batches.jsonl", is_shared=True).rows) == before
+    assert summarize_run(folder).to_json()

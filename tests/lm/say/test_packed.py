@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from kgmet.base.errors import EmptyTextError
-from kgmet.lm.say.packed import ask_packed, score_packed
+from kgmet.lm.run import growing_kv_cache
+from kgmet.lm.say.packed import ask_packed, ask_sides, score_packed, unchanged
 from kgmet.lm.say.score import generate, next_logits, score_answers
 from tests.tiny_models import FAMILY_KINDS, tiny_lm
 
@@ -79,3 +81,24 @@ def test_a_text_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.Monk
 def test_nothing_is_written_unless_asked_for() -> None:
     assert ask_packed(tiny_lm(), PROMPTS).texts == ("",) * len(PROMPTS)
     assert ask_packed(tiny_lm(), []).texts == ()
+
+
+def test_a_long_text_is_not_changed_by_what_is_dropped_when_short_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that nobody reads any more leave the cache; the rest keeps its place and its states."""
+    dropped: list[int] = []
+    keep = growing_kv_cache.keep_tokens
+
+    def counting(cache: DynamicCache, kept: torch.Tensor) -> bool:
+        dropped.append(cache.get_seq_length() - len(kept))
+        return keep(cache, kept)
+
+    monkeypatch.setattr(growing_kv_cache, "keep_tokens", counting)
+    lm = tiny_lm()
+    names = ("Rome", "Oslo", "Big Ben", "Paris")
+    prompts = ["In the", *(f"{name} is a place that lies near the city of" for name in names)]
+    lengths = [24, 2, 3, 2, 3]
+    (asked,) = ask_sides(lm, prompts, sides=[unchanged], max_new_tokens=lengths)
+    alone = [generate(lm, [text], max_new_tokens=n)[0] for text, n in zip(prompts, lengths, strict=True)]
+    assert list(asked.texts) == alone
+    assert dropped
+    assert min(dropped) > 0

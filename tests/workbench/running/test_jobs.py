@@ -8,7 +8,7 @@ import time
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.base.progress import Progress, ProgressEvent, Stage, note
 from workbench.running.jobs import BusyError, Job, JobRegistry, JobState
 
 
@@ -52,7 +52,7 @@ def test_a_session_has_one_job_at_a_time_and_others_wait_their_turn() -> None:
         registry.submit("edit", lambda progress: order.append("never"), "one")
     two = registry.submit("edit", lambda progress: order.append("second"), "two")
     waiting = registry.job(two)
-    assert waiting is not None and waiting.state is JobState.WAITING and waiting.waited_behind == 1
+    assert waiting is not None and waiting.state is JobState.WAITING and waiting.ahead == (registry.job(one),)
     gate.set()
     ended(registry, one)
     ended(registry, two)
@@ -101,3 +101,59 @@ def test_the_worker_outlives_a_failure_and_says_what_is_for_people(error: Except
     assert job.state is JobState.FAILED and said in job.error
     assert "secret" not in job.error
     assert ended(registry, registry.submit("edit", lambda progress: 7, "one")).value == 7
+
+
+def test_a_full_server_says_so_and_takes_jobs_again_later() -> None:
+    registry, gate = JobRegistry(2), threading.Event()
+    one = registry.submit("edit", lambda progress: gate.wait(10), "one")
+    two = registry.submit("edit", lambda progress: None, "two")
+    with pytest.raises(BusyError, match=r"server is full: 2 jobs .*Try again"):
+        registry.submit("edit", lambda progress: None, "three")
+    gate.set()
+    ended(registry, one)
+    ended(registry, two)
+    ended(registry, registry.submit("edit", lambda progress: None, "three"))
+
+
+def test_what_is_ahead_shrinks_and_is_let_go() -> None:
+    registry, gates = JobRegistry(), [threading.Event(), threading.Event()]
+    one = registry.submit("edit", lambda progress: gates[0].wait(10), "one")
+    registry.submit("compare", lambda progress: gates[1].wait(10), "two")
+    last = registry.submit("edit", lambda progress: None, "three")
+    job = registry.job(last)
+    assert job is not None
+    assert [item.kind for item in job.ahead] == ["edit", "compare"]
+    gates[0].set()
+    ended(registry, one)
+    assert [item.kind for item in job.ahead] == ["compare"]
+    gates[1].set()
+    assert ended(registry, last).queued_before == ()
+
+
+def test_the_jobs_of_an_ended_session_are_forgotten_with_their_values() -> None:
+    registry, gate = JobRegistry(), threading.Event()
+    done = registry.submit("edit", lambda progress: object(), "one")
+    ended(registry, done)
+    kept = registry.submit("look", lambda progress: object(), "other")
+    ended(registry, kept)
+    running = registry.submit("look", lambda progress: gate.wait(10), "one/look")
+    registry.forget("one")
+    assert registry.job(done) is None
+    assert registry.job(kept) is not None
+    assert registry.job(running) is not None, "it is under way"
+    gate.set()
+    ended(registry, running)
+    registry.forget("one")
+    assert registry.job(running) is None
+
+
+def test_what_a_stage_remarks_is_kept_beside_its_progress() -> None:
+    registry = JobRegistry()
+
+    def work(progress: Progress) -> None:
+        progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=1, total=2))
+        note(progress, Stage.KEY_STATISTICS, "kept in memory")
+
+    job = ended(registry, registry.submit("edit", work, "one"))
+    assert job.remarks == ["kept in memory"]
+    assert job.latest is not None and job.latest.done == 1

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.editing.editors import EDITORS
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.value import ReportCard
+from kgmet.lm.load.loaded import LoadedLM
 from tests.evaluate.card.test_render import HOSTILE, card
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.write.tiny_edits import random_patch
 from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident
@@ -96,6 +101,50 @@ def test_the_card_is_of_the_edit_on_top_of_those_under_it(resident: Resident) ->
     assert values[0] != values[1]
 
 
+def test_other_editors_make_the_same_edit_beside_it(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier: list[int] = []
+
+    def plan(lm: LoadedLM, _: object, **given: Any) -> Any:
+        earlier.append(len(given["earlier"].patches))
+        return argparse.Namespace(patch=random_patch(lm, seed=5))
+
+    monkeypatch.setattr("kgmet.evaluate.card.made.plan_edits", plan)
+    state = edited(resident)
+    upper = state.stack[1]
+    assert actions.score(state, resident, upper, SMALL, others=[EDITORS["AlphaEdit"]]) is None
+    job = jobs.latest(state.session_id, "card")
+    assert job is not None
+    assert wait_for(job.id).error == ""
+    kept = state.result("card")
+    assert kept is not None
+    assert earlier == [1]  # on top of the edit under it, as the one beside it
+    labels = [column.label for column in kept.value.columns]
+    assert labels[:3] == ["Unedited", upper.patch.editor, "AlphaEdit"]
+    table = view.card_table(kept.value)
+    assert "·" not in table.loc["Efficacy", "AlphaEdit"]  # no room for the counts
+    page = shown(state)
+    page.multiselect(key="card-others").set_value(["AlphaEdit"]).run()
+    assert not page.exception
+    assert page.button(key="score").label == "Score 2 editors"
+
+
+def test_all_edits_that_are_on_are_scored_together(resident: Resident) -> None:
+    state = edited(resident)
+    page = shown(state)
+    next(group for group in page.button_group if group.label == "Score").set_value("All edits together").run()
+    assert not page.exception
+    assert page.button(key="score").label == "Score all edits"
+    assert actions.score_all(state, resident, SMALL) is None
+    job = jobs.latest(state.session_id, "card")
+    assert job is not None
+    assert wait_for(job.id).error == ""
+    kept = state.result("card")
+    assert kept is not None
+    assert len(kept.value.edits) == 2
+    page.run()
+    assert "Scored in" in words(page)
+
+
 def test_an_edit_for_another_model_is_not_scored(resident: Resident) -> None:
     state = edited(resident)
     entries = tuple(replace(entry, patch=replace(entry.patch, model_fingerprint="0" * 16)) for entry in state.stack)
@@ -110,7 +159,7 @@ def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
     table = view.card_table(made)
     assert list(table.columns) == [*(column.label for column in made.columns), "n"]
     assert table.loc["Efficacy", "Edited"] == "75 % (30–95) · 3/1/0"
-    (line,) = view.worst_lines(made.rows[0])
+    (line,) = view.worst_lines(made.rows[0], made)
     assert HOSTILE not in line
     assert "<script>" not in line
     assert view.row_labels(made)["efficacy"] == "Efficacy"

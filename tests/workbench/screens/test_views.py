@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kgmet.base.errors import ConfigError
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.editors import EDITORS, IN_CONTEXT
 from kgmet.inspect.comparison import ComparisonRow
 from kgmet.inspect.lens import read_lens
 from kgmet.inspect.overlap import OverlapKind, measure_drift, measure_overlap
@@ -162,3 +162,9 @@ def test_an_update_without_keys_has_its_place_and_no_made_up_costs() -> None:
     row = protection_view.write_table(writes).iloc[0]
     assert row["without projection"] == row["wanted change that arrives"] == "not measured"
     assert row["in protected space"] != "0\u00a0%"
+
+
+def test_the_rows_that_write_nothing_can_be_compared() -> None:
+    (told,) = compare_view.candidates_from_rows([{"editor": "in-context-graph"}])
+    assert told.editor is IN_CONTEXT["in-context-graph"]
+    assert told.label == "in-context-graph"

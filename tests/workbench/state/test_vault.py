@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
+from workbench.running import jobs
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, Result
 from workbench.state.vault import SessionVault
@@ -87,3 +89,32 @@ def test_results_turn_stale_when_what_they_were_made_from_changes(tmp_path: Path
     state.record.push(entry_for(tiny_lm(), seed=1))
     assert kept.is_stale(state.fingerprint("prompt"))
     assert kept.is_stale(state.fingerprint("another prompt"))
+
+
+def test_a_session_without_a_browser_leaves_memory_and_comes_back_from_disk(tmp_path: Path) -> None:
+    vault = SessionVault(tmp_path)
+    record = vault.new()
+    record.push(entry_for(tiny_lm(), seed=1))
+    lease = record.lease()
+    assert vault.release(after=-1) == 0, "its browser is connected"
+    del lease
+    gc.collect()
+    assert vault.release(after=3600) == 0, "it may be reloading its page"
+    assert vault.release(after=-1) == 1
+    again = vault.find(record.session_id)
+    assert again is not None and again is not record
+    assert [entry.id for entry in again.saved.stack] == [entry.id for entry in record.saved.stack]
+
+
+def test_a_session_that_is_not_on_disk_or_at_work_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = SessionVault(tmp_path)
+    record = vault.new()
+    record.unsaved = "No space left on device"
+    assert vault.release(after=-1) == 0
+    record.unsaved = ""
+    monkeypatch.setattr(jobs, "has_unfinished", lambda session_id: session_id == record.session_id)
+    assert vault.release(after=-1) == 0
+    monkeypatch.undo()
+    assert vault.release(after=-1) == 1

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
-import streamlit as st
 
 from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
@@ -29,6 +28,7 @@ from kgmet.evaluate.runs.run import RunResources, run_evaluation
 from kgmet.evaluate.runs.score import ScoreConfig
 from kgmet.evaluate.runs.settings import RunMode, RunSettings
 from kgmet.evaluate.tables.summary import RunSummary, summarize_run
+from workbench.running import jobs
 from workbench.running.jobs import Job, JobRegistry
 from workbench.running.resources import Resident, catalogue, store
 from workbench.state.session import WorkbenchState
@@ -102,10 +102,9 @@ class StoredRun:
         return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
 
 
-@st.cache_resource(show_spinner=False)
 def bench_queue() -> JobRegistry:
     """Return the queue of long runs."""
-    return JobRegistry()
+    return jobs.long_runs()
 
 
 def runs_folder(state: WorkbenchState) -> Path:

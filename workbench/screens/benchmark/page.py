@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
-from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
+from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS, IN_CONTEXT
 from kgmet.evaluate.tables.render import latex_table, markdown_table
 from workbench import wording
 from workbench.screens.benchmark import actions, view
@@ -62,7 +62,7 @@ def show() -> None:
     with st.expander("New run", expanded=not is_running and not actions.past_runs(state), icon=":material/add:"):
         with st.form("new-run", border=False):
             left, right = st.columns(2, gap="large")
-            editors = left.multiselect("Editors", list(EDITORS), default=[DEFAULT_EDITOR])
+            editors = left.multiselect("Editors", [*EDITORS, *IN_CONTEXT], default=[DEFAULT_EDITOR])
             source = right.selectbox(
                 "Data set", ["own", *SCHEMAS], format_func=lambda name: SCHEMAS.get(name, "Own cases")
             )

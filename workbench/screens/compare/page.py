@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from kgmet.base.errors import ConfigError, RequestError
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.editors import EDITORS, IN_CONTEXT
 from kgmet.inspect.comparison import EditorComparison
 from kgmet.inspect.matrix import AnswerMatrix, answer_matrix
 from workbench import wording
@@ -124,7 +124,7 @@ def show() -> None:
             key=ROWS,
             column_config={
                 "editor": st.column_config.SelectboxColumn(
-                    "editor", options=list(EDITORS), required=True, width="medium"
+                    "editor", options=[*EDITORS, *IN_CONTEXT], required=True, width="medium"
                 ),
                 "layers": st.column_config.TextColumn("layers", help="For example 2,3,4,5,6; empty: the editor's own"),
                 "ridge": st.column_config.NumberColumn("λ", min_value=0.0, help="Ridge of the solve"),

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.config import EditConfig, config_from_mapping
-from kgmet.editing.editors import EDITORS, Editor
+from kgmet.editing.editors import EDITORS, IN_CONTEXT, Editor
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from workbench import wording
 
@@ -40,17 +40,18 @@ def candidates_from_rows(
         ConfigError: if a row has no editor or a value out of range, or there is no row; says which.
     """
     found: list[Candidate] = []
+    known = {**EDITORS, **IN_CONTEXT}
     for number, row in enumerate(rows, start=1):
         name = row.get("editor")
-        if name is None or name not in EDITORS:
+        if name is None or name not in known:
             if not any(_given(value) for value in row.values()):
                 continue
             raise ConfigError(f"Row {number} names no editor. Choose one, or delete the row.")
         try:
-            config = config_from_mapping(_settings(row), base=config_of(EDITORS[name]))
+            config = config_from_mapping(_settings(row), base=config_of(known[name]))
         except ConfigError as error:
             raise ConfigError(f"Row {number}: {error}") from error
-        found.append(Candidate(label=_label(row, found), editor=EDITORS[name], config=config))
+        found.append(Candidate(label=_label(row, found), editor=known[name], config=config))
     if not found:
         raise ConfigError("There is nothing to compare. Choose at least one editor.")
     return found

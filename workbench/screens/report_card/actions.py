@@ -1,37 +1,91 @@
-"""What the Report card page asks for: the card of one edit of the stack, on top of the edits under it."""
+"""What the Report card page asks for: the card of one edit on top of those under it, or of all edits together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from kgmet.base.cache import cache_dir
 from kgmet.base.progress import Progress
+from kgmet.editing.editors import Editor
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.edited import EditedModel
+from kgmet.evaluate.card.known import KnownAnswers
+from kgmet.evaluate.card.made import PatchMaker
 from kgmet.evaluate.card.make import make_card
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.patch import attached
+from kgmet.write.so_far import EditsSoFar
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["card_fingerprint", "score"]
+__all__ = ["card_fingerprint", "score", "score_all"]
+
+_FOLDER = "cards"
 
 
-def card_fingerprint(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, config: CardConfig) -> str:
-    """Of everything a card depends on."""
-    return state.fingerprint(lm.fingerprint, entry.id, config)
+def card_fingerprint(
+    state: WorkbenchState,
+    lm: LoadedLM,
+    entry: StackEntry | None,
+    config: CardConfig,
+    *,
+    others: Sequence[Editor] = (),
+) -> str:
+    """Of everything a card depends on; without an entry it is of all edits that are on."""
+    names = [editor.name for editor in others]
+    return state.fingerprint(lm.fingerprint, "" if entry is None else entry.id, config, names)
 
 
-def score(state: WorkbenchState, resident: Resident, entry: StackEntry, config: CardConfig) -> str | None:
-    """Start the job ``card``: score one edit; returns why it cannot be started, if that is so."""
-    lm = resident.lm
+def score(
+    state: WorkbenchState,
+    resident: Resident,
+    entry: StackEntry,
+    config: CardConfig,
+    *,
+    others: Sequence[Editor] = (),
+) -> str | None:
+    """Start the job ``card``: score one edit, and the same edit by other editors beside it.
+
+    Answers are kept on disk, so a job that was stopped goes on where it was.
+
+    Returns:
+        Why it cannot be started, if that is so.
+    """
+    lm, graph = resident.lm, store()
     earlier = state.live_patches(lm, before=entry.id)
-    made_from = card_fingerprint(state, lm, entry, config)
+    made_from = card_fingerprint(state, lm, entry, config, others=others)
+    name = entry.patch.editor if others else entry.name
 
     def work(progress: Progress) -> None:
-        with attached(earlier, lm):
-            edited = EditedModel.of_patches(lm, [entry.patch], name=entry.name)
-            card = make_card(edited, store=store(), catalogue=catalogue(), config=config, progress=progress)
+        folder = cache_dir() / _FOLDER
+        maker = PatchMaker(
+            lm=lm, store=graph, catalogue=catalogue(), statistics=resident.statistics, folder=folder / "patches"
+        )
+        models = [EditedModel.of_patches(lm, [entry.patch], under=earlier, name=name)]
+        for editor in others:
+            patch = maker.patch(editor, entry.patch.edits, earlier=EditsSoFar.of(earlier), progress=progress)
+            models.append(EditedModel.of_patches(lm, [patch], under=earlier, name=editor.name))
+        card = make_card(
+            models, store=graph, catalogue=catalogue(), config=config, known=KnownAnswers(folder), progress=progress
+        )
         progress.check()
         state.keep("card", card, made_from=made_from)
 
     return jobs.start("card", work, state.session_id, title=f"Report card of {entry.name}")
+
+
+def score_all(state: WorkbenchState, resident: Resident, config: CardConfig) -> str | None:
+    """Start the job ``card``: score all edits that are on, together, beside the unedited model."""
+    lm, graph = resident.lm, store()
+    patches = state.live_patches(lm)
+    made_from = card_fingerprint(state, lm, None, config)
+
+    def work(progress: Progress) -> None:
+        known = KnownAnswers(cache_dir() / _FOLDER)
+        edited = EditedModel.of_patches(lm, patches)
+        card = make_card(edited, store=graph, catalogue=catalogue(), config=config, known=known, progress=progress)
+        progress.check()
+        state.keep("card", card, made_from=made_from)
+
+    return jobs.start("card", work, state.session_id, title=f"Report card of {len(patches)} edits together")

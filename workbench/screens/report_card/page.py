@@ -6,6 +6,7 @@ import json
 
 import streamlit as st
 
+from kgmet.editing.editors import EDITORS, Editor
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.html import card_html
 from kgmet.evaluate.card.render import SCALE, card_latex, card_markdown
@@ -14,8 +15,15 @@ from workbench import wording
 from workbench.screens.report_card import actions, view
 from workbench.shared import panels
 from workbench.state import session
+from workbench.state.values import StackEntry
 
 __all__ = ["show"]
+
+_MOST_OTHERS = 6
+_MOST_TOLD = 20
+"""Most edits whose sentences are listed."""
+_MOST_TITLED = 3
+"""Most facts in the headline."""
 
 
 def show() -> None:
@@ -26,16 +34,24 @@ def show() -> None:
     )
     resident = panels.require_model()
     panels.require_stack(state)
-    entry = panels.choose_entry(state)
-    if entry.patch.model_fingerprint != resident.lm.fingerprint:
+    lm = resident.lm
+    together = len(state.live(lm)) > 1 and _is_together()
+    entry = None if together else panels.choose_entry(state)
+    if entry is not None and entry.patch.model_fingerprint != lm.fingerprint:
         st.warning("This edit was made for another model. Load that model to score it.", icon=":material/memory:")
         return
+    others = _others(entry) if entry is not None else ()
     config = _choose()
-    made_from = actions.card_fingerprint(state, resident.lm, entry, config)
+    made_from = actions.card_fingerprint(state, lm, entry, config, others=others)
 
     job = state.job("card")
-    if st.button("Score this edit", type="primary", icon=":material/fact_check:", key="score"):
-        panels.message(actions.score(state, resident, entry, config), kind="warning")
+    if st.button(_button(len(others), together), type="primary", icon=":material/fact_check:", key="score"):
+        started = (
+            actions.score_all(state, resident, config)
+            if entry is None
+            else actions.score(state, resident, entry, config, others=others)
+        )
+        panels.message(started, kind="warning")
         job = state.job("card")
     if job is not None and not job.is_finished:
         panels.job_panel(job)
@@ -50,6 +66,39 @@ def show() -> None:
     panels.stale_note(is_stale)
     with st.container(key="stale-card" if is_stale else "card-result"):
         _card(kept.value)
+
+
+def _is_together() -> bool:
+    chosen = st.segmented_control(
+        "Score",
+        ["One edit", "All edits together"],
+        default="One edit",
+        required=True,
+        key="card-scope",
+        help="All edits that are on, in one model: with ten or more also by age.",
+    )
+    return chosen == "All edits together"
+
+
+def _others(entry: StackEntry) -> tuple[Editor, ...]:
+    """Let the user choose editors that make the same edit beside it."""
+    names = [name for name in EDITORS if name != entry.patch.editor]
+    chosen = st.multiselect(
+        "Beside the same edit by other editors",
+        names,
+        max_selections=_MOST_OTHERS,
+        placeholder="None",
+        key="card-others",
+        help="Each makes the same edit in the same place, with its own settings for this model, and gets a column. "
+        "Nothing is applied.",
+    )
+    return tuple(EDITORS[name] for name in chosen if name in names)
+
+
+def _button(n_other: int, together: bool) -> str:
+    if together:
+        return "Score all edits"
+    return f"Score {n_other + 1} editors" if n_other else "Score this edit"
 
 
 def _choose() -> CardConfig:
@@ -72,7 +121,11 @@ def _choose() -> CardConfig:
 
 
 def _card(card: ReportCard) -> None:
-    st.subheader(wording.safe("; ".join(card.edits)), anchor=False)
+    titled = "; ".join(card.edits[:_MOST_TITLED])
+    more = len(card.edits) - _MOST_TITLED
+    st.subheader(
+        wording.safe(f"{titled}; and {wording.count(more, 'more fact')}" if more > 0 else titled), anchor=False
+    )
     for note in card.notes:
         st.caption(wording.safe(note))
     st.table(view.card_table(card), border="horizontal")
@@ -80,21 +133,23 @@ def _card(card: ReportCard) -> None:
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))
     labels = view.row_labels(card)
-    failing = next((place for place, row in enumerate(card.rows) if row.worst), 0)
+    failing = next((place for place, row in enumerate(card.shown) if row.worst), 0)
     chosen = st.selectbox(
         "A row in detail", list(labels), index=failing, format_func=lambda key: labels[key], key="card-row"
     )
-    row = card.row(chosen or card.rows[0].key)
+    row = card.row(chosen or card.shown[0].key)
     st.markdown(wording.safe(row.spec.definition))
     if row.spec.condition:
         st.caption(wording.safe(f"Counted are only {row.spec.condition}."))
     for column in card.columns:
         if row.cells[column.key].note:
             st.caption(wording.safe(f"{column.label}: {row.cells[column.key].note}"))
-    st.markdown("\n".join(view.worst_lines(row)) or "No wrong answer of the edited model was kept for this row.")
+    st.markdown("\n".join(view.worst_lines(row, card)) or "No wrong answer of the edited model was kept for this row.")
     with st.expander("What is said before the prompts in context", icon=":material/menu_book:"):
-        for facts in card.facts:
+        for facts in card.facts[:_MOST_TOLD]:
             st.markdown(wording.safe(" ".join(facts)))
+        if len(card.facts) > _MOST_TOLD:
+            st.caption(f"And {len(card.facts) - _MOST_TOLD} more, in the files below.")
     made = {
         "JSON": (json.dumps(card.to_json(), ensure_ascii=False, indent=1), "json"),
         "Markdown": (card_markdown(card), "md"),

@@ -1,0 +1,212 @@
+"""Report cards of every editor on the same edits, side by side: one at a time, many at once, one after another.
+
+    python benchmarks/report_card.py [--threads 2] [--limit 100] [--together 40] [--sequence 200] [--model NAME]
+        [--editors KGMET AlphaEdit …] [--minutes 30] [--keep FOLDER]
+
+Prints the tables of docs/report_card.md: a row for each row of the card, a column for each editor and way of telling
+the fact. The edits are the first of our own cases; no setting of any editor was chosen on the first 200. With --keep,
+patches and answers stay in a folder, and the same command continues where it stopped. --minutes begins no new
+edits after that time and prints what there is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+from measure import Table, machine
+
+from kgmet.editing.editors import Editor, editor_named
+from kgmet.evaluate.card.asked import CardConfig
+from kgmet.evaluate.card.edited import EditedModel
+from kgmet.evaluate.card.known import KnownAnswers
+from kgmet.evaluate.card.made import PatchMaker
+from kgmet.evaluate.card.make import card_from, make_card
+from kgmet.evaluate.card.score import ScoredEdits, score_models
+from kgmet.evaluate.card.value import Column, ReportCard, Row
+from kgmet.evaluate.datasets.load import load_dataset
+from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.stores.sample import sample_store
+from kgmet.lm.load.loaded import DEFAULT_MODEL, load_lm
+from kgmet.write.patch import EditPatch, merged_patch
+from kgmet.write.so_far import EditsSoFar
+from kgmet.write.statistics import KeyStatistics
+
+EDITORS = ("KGMET", "KGMET-many", "AlphaEdit", "MEMIT", "ROME", "NSE", "FT")
+Maker = Callable[[Editor, Sequence[FactEdit]], list[EditPatch]]
+_OURS = "KGMET"
+_CHUNK = 4
+"""Edits whose shifts are searched at once."""
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(options, options.keep or Path(temporary))
+        facts = bench.facts(max(options.limit, options.together, options.sequence))
+        about = f"{machine(options.threads, bench.lm)}, {bench.lm.name}"
+        if options.limit:
+            card, n = bench.one_at_a_time(facts[: options.limit])
+            show(card, f"{n} edits, each in a model of its own; {about}")
+        for n, title, make in (
+            (options.together, "edits written at once", bench.at_once),
+            (options.sequence, "edits one after another", bench.in_sequence),
+        ):
+            if n:
+                show(bench.together(facts[:n], make), f"{n} {title}; {about}")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--editors", nargs="*", default=list(EDITORS))
+    parser.add_argument("--limit", type=int, default=100, help="edits one at a time; 0: no such table")
+    parser.add_argument("--together", type=int, default=0, help="edits written at once; 0: no such table")
+    parser.add_argument("--sequence", type=int, default=0, help="edits written one after another; 0: no such table")
+    parser.add_argument("--text-tokens", type=int, default=300)
+    parser.add_argument("--most-per-row", type=int, default=0, help="prompts of each row; 0: all")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no new edit after this time")
+    parser.add_argument("--keep", type=Path, help="folder of patches and answers")
+    return parser.parse_args()
+
+
+class Bench:
+    """The model, the graph, and what is kept of earlier runs."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self.lm, self.store = load_lm(options.model), sample_store()
+        self.maker = PatchMaker(
+            lm=self.lm,
+            store=self.store,
+            catalogue=RelationCatalogue.load(),
+            statistics=KeyStatistics(self.lm),
+            folder=folder / "patches",
+        )
+        self.editors = [editor_named(name) for name in options.editors]
+        self.known = KnownAnswers(folder / "answers")
+        self.config = CardConfig(text_tokens=options.text_tokens, most_per_row=options.most_per_row)
+        self.until = time.monotonic() + 60 * options.minutes
+
+    def facts(self, n: int) -> list[FactEdit]:
+        """Return the first edits of our own cases."""
+        return [edit for case in load_dataset("own", None, limit=n).cases for edit in case.edits][:n]
+
+    def one_at_a_time(self, facts: Sequence[FactEdit]) -> tuple[ReportCard, int]:
+        """Make each edit on the unedited model with every editor; return the card and how many edits it has."""
+        config = self.config.for_part(1, of=len(facts))
+        scored: list[ScoredEdits] = []
+        for begin in range(0, len(facts), _CHUNK):
+            chunk = facts[begin : begin + _CHUNK]
+            if time.monotonic() > self.until and scored:
+                break
+            made = [self.maker.patches_apart(editor, chunk) for editor in self.editors]
+            for n, fact in enumerate(chunk):
+                models = [self._model(editor, [mine[n]]) for editor, mine in zip(self.editors, made, strict=True)]
+                scored.append(
+                    score_models(
+                        models, edits=[fact], store=self.store, config=config, known=self.known, place=begin + n
+                    )
+                )
+                print(
+                    f"{begin + n + 1}: {fact.prompt} → {fact.new_object}, {scored[-1].seconds:.0f} s", file=sys.stderr
+                )
+        return card_from(scored, config=config), len(scored)
+
+    def together(self, facts: Sequence[FactEdit], make: Maker) -> ReportCard:
+        """Make all edits in one model with every editor."""
+        models = [self._model(editor, make(editor, facts)) for editor in self.editors]
+        is_in_order = make == self.in_sequence
+        models = [replace(model, is_in_order=is_in_order) for model in models]
+        config = replace(self.config, most_per_row=self.config.most_per_row or 200)
+        return make_card(models, edits=facts, store=self.store, config=config, known=self.known)
+
+    def at_once(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
+        """Make all edits in one write."""
+        return [self._patch(editor, facts, EditsSoFar())]
+
+    def in_sequence(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
+        """Make the edits one after another, each on top of the earlier ones."""
+        so_far = EditsSoFar()
+        for fact in facts:
+            # Merged as they come: attaching one patch per edit would cost more each time.
+            made = self._patch(editor, [fact], so_far)
+            so_far = replace(so_far.then(made), patches=(merged_patch([*so_far.patches, made], self.lm),))
+        return list(so_far.patches)
+
+    def _model(self, editor: Editor, patches: Sequence[EditPatch]) -> EditedModel:
+        return EditedModel.of_patches(self.lm, patches, name=editor.name)
+
+    def _patch(self, editor: Editor, facts: Sequence[FactEdit], earlier: EditsSoFar) -> EditPatch:
+        return self.maker.patch(editor, facts, earlier=earlier)
+
+
+def show(card: ReportCard, title: str) -> None:
+    """Print the table, and where our editor is not first."""
+    columns = card.columns
+    table = Table(["", *(column.label for column in columns), "n"])
+    for row in card.shown:
+        table.add(row.spec.label, *(cell_text(row, column) for column in columns), n_text(row))
+    print(f"\n{title}. {card.texts}.\n\n{table}\n")
+    for line in behind(card):
+        print(f"- {line}")
+    for note in card.notes:
+        print(f"- {note}")
+    sys.stdout.flush()
+
+
+def cell_text(row: Row, column: Column) -> str:
+    """Return the share said in % with its interval, or the mean with its interval."""
+    cell = row.cells[column.key]
+    if cell.value is None or cell.interval is None:
+        return "–"
+    scale = 100 if row.spec.unit.startswith("share") else 1
+    value, low, high = (scale * number for number in (cell.value, *cell.interval))
+    form = "{:.0f}" if abs(value) >= 20 or scale == 100 else "{:.2g}" if value < 1 else "{:.1f}"
+    return f"{form.format(value)} ({form.format(low)}–{form.format(high)})"
+
+
+def n_text(row: Row) -> str:
+    return str(max(cell.n for cell in row.cells.values()))
+
+
+def behind(card: ReportCard) -> list[str]:
+    """Return, for each row in which our editor is not the best weight editor, by how much it is behind."""
+    ours = next((column for column in card.columns if column.label == _OURS), None)
+    if ours is None:
+        return []
+    lines = []
+    for row in card.shown:
+        sign = 1 if row.spec.better == "higher" else -1
+        rated = [
+            (sign * cell.value, column.label, cell)
+            for column in card.columns
+            if column.is_edited and (cell := row.cells[column.key]).value is not None and cell.n
+        ]
+        mine = row.cells[ours.key]
+        if not rated or mine.value is None or mine.interval is None:
+            continue
+        best, label, cell = max(rated, key=lambda one: one[0])
+        if best <= sign * mine.value or cell.interval is None:
+            continue
+        apart = mine.interval[1] < cell.interval[0] or cell.interval[1] < mine.interval[0]
+        best_column = next(column for column in card.columns if column.label == label)
+        lines.append(
+            f"{row.spec.label}: {_OURS} {cell_text(row, ours)}, best is {label} with {cell_text(row, best_column)}; "
+            + ("the intervals are apart" if apart else "the intervals overlap")
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()

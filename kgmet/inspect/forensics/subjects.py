@@ -1,0 +1,184 @@
+"""`rank_subjects`: the subjects whose keys a change of the down-projections moves most.
+
+An edit sends the key of its subject's last token to another output, and disturbs ordinary keys little. So ΔW k is large
+at the edited subjects. How large is measured against ordinary text, for which the key moment C = E[kkᵀ] gives
+E‖ΔW k‖² = tr(ΔW C ΔWᵀ), and against the key's own length. KSTER (ICML 2026) recovers subjects from ΔW in another way.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import SubjectNotFoundError, TextError
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.forecast.facts import facts_of
+from kgmet.graph.phrasing import in_slot
+from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.store import TripleStore
+from kgmet.graph.triple import Entity
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
+from kgmet.lm.run.spans import Phrase
+from kgmet.write.keys import KeyRow, StartedRows, key_rows
+from kgmet.write.moments import KeyMoment
+from kgmet.write.solve import LayerUpdate
+
+__all__ = [
+    "FIRST_OF",
+    "NamedKeys",
+    "SubjectScan",
+    "SubjectScore",
+    "measured_names",
+    "rank_measured",
+    "rank_subjects",
+    "subjects_of",
+]
+
+FIRST_OF = 20_000
+"""Most entities that are ranked, the best known first."""
+_TEMPLATE = "{} is"
+_PREFIX = NEUTRAL_PREFIXES[2]
+"""Text before the name. At a text's first token the key is that of the attention sink, whatever the name."""
+_AT_ONCE = 512
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectScore:
+    """One entity's response to the change.
+
+    `response` is ‖ΔW k‖ / ‖k‖ over that of ordinary keys, root mean square over the changed layers. `times` is the
+    response over the median of all entities. `by_layer` are the responses, in the order of the scan's layers.
+    """
+
+    entity: Entity
+    response: float
+    times: float
+    by_layer: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NamedKeys:
+    """Some entities and, by layer, the keys of their names: (n_entity, d_key), float32 on the CPU."""
+
+    entities: tuple[Entity, ...]
+    keys: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectScan:
+    """Entities by their response, the largest first, and the changed layers, ascending."""
+
+    layers: tuple[int, ...]
+    scores: tuple[SubjectScore, ...]
+
+    def rank_of(self, entity_id: str) -> int | None:
+        """Return the entity's rank, from 1; ``None`` if it was not ranked."""
+        return next((rank for rank, score in enumerate(self.scores, start=1) if score.entity.id == entity_id), None)
+
+
+def subjects_of(store: TripleStore, catalogue: RelationCatalogue, *, limit: int = FIRST_OF) -> tuple[Entity, ...]:
+    """Return the store's entities that are the subject of a fact with a wording, at most `limit`."""
+    found: dict[str, Entity] = {}
+    for _, subject, _ in facts_of(store, catalogue):
+        if not subject.is_literal and subject.label.strip():
+            found.setdefault(subject.id, subject)
+            if len(found) >= limit:
+                break
+    return tuple(found.values())
+
+
+def rank_subjects(
+    lm: LoadedLM,
+    updates: Sequence[LayerUpdate],
+    moments: Mapping[int, KeyMoment],
+    entities: Sequence[Entity],
+    *,
+    progress: Progress | None = None,
+) -> SubjectScan:
+    """Rank entities by how much the updates move the keys of their names.
+
+    Args:
+        lm: the base model, with nothing attached.
+        updates: changes of the down-projections, at most one per layer.
+        moments: the key moment of every changed layer.
+        entities: whom to rank.
+        progress: receives every batch of names and can cancel.
+
+    Raises:
+        Cancelled: if asked to stop.
+    """
+    if not updates:
+        return SubjectScan(layers=(), scores=())
+    layers = [update.layer for update in updates]
+    return rank_measured(measured_names(lm, entities, layers, progress=progress), updates, moments)
+
+
+def measured_names(
+    lm: LoadedLM, entities: Sequence[Entity], layers: Sequence[int], *, progress: Progress | None = None
+) -> Iterator[NamedKeys]:
+    """Yield the keys of the entities' names, a few hundred at a time; names without a token are left out."""
+    progress = progress or Silent()
+    named = [(entity, row) for entity in entities for row in _rows(lm, entity)]
+    named.sort(key=lambda pair: len(pair[1].input_ids))
+    for begin in range(0, len(named), _AT_ONCE):
+        progress.report(ProgressEvent(stage=Stage.RANK_SUBJECTS, done=begin, total=len(named)))
+        progress.check()
+        part = named[begin : begin + _AT_ONCE]
+        rows = StartedRows(lm, [row for _, row in part], first=min(layers), top=max(layers))
+        keys = {layer: rows.keys(layer).cpu().float() for layer in sorted(set(layers))}
+        yield NamedKeys(entities=tuple(entity for entity, _ in part), keys=keys)
+    progress.report(ProgressEvent(stage=Stage.RANK_SUBJECTS, done=len(named), total=len(named)))
+
+
+def rank_measured(
+    names: Iterable[NamedKeys], updates: Sequence[LayerUpdate], moments: Mapping[int, KeyMoment]
+) -> SubjectScan:
+    """Rank names whose keys are measured at every changed layer; see `rank_subjects`."""
+    ordinary = {update.layer: _ordinary(update, moments[update.layer]) for update in updates}
+    found: list[tuple[Entity, tuple[float, ...]]] = []
+    for part in names:
+        each = [_response(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
+        values = torch.stack(each).T.tolist()
+        found += [(entity, tuple(row)) for entity, row in zip(part.entities, values, strict=True)]
+    return SubjectScan(layers=tuple(update.layer for update in updates), scores=_scored(found))
+
+
+def _rows(lm: LoadedLM, entity: Entity) -> tuple[KeyRow, ...]:
+    try:
+        phrase = Phrase(template=_TEMPLATE, subject=in_slot(_TEMPLATE, entity), prefix=_PREFIX)
+        return key_rows(lm, entity.id, [phrase])
+    except (SubjectNotFoundError, TextError):  # a name without a token of its own, or longer than the context
+        return ()
+
+
+def _ordinary(update: LayerUpdate, moment: KeyMoment) -> float:
+    """Return ‖ΔW k‖ over ‖k‖ of ordinary keys, both root mean square."""
+    rows = update.input_factor.double()
+    seen = rows @ moment.second_moment @ rows.T
+    energy = float(seen.trace() if update.is_whole else ((update.output_factor @ update.output_factor.T) * seen).sum())
+    share: float = max(energy, 0.0) / float(moment.second_moment.trace())
+    return max(math.sqrt(share), _TINY)
+
+
+def _response(update: LayerUpdate, keys: Tensor) -> Tensor:
+    moved = keys @ update.input_factor.T
+    moved = moved if update.is_whole else moved @ update.output_factor
+    shares: Tensor = torch.linalg.vector_norm(moved, dim=1) / torch.linalg.vector_norm(keys, dim=1).clamp(min=_TINY)
+    return shares
+
+
+def _scored(found: Sequence[tuple[Entity, tuple[float, ...]]]) -> tuple[SubjectScore, ...]:
+    means = [(sum(value**2 for value in values) / len(values)) ** 0.5 for _, values in found]
+    middle = max(statistics.median(means), _TINY) if means else 1.0
+    scores = [
+        SubjectScore(entity=entity, response=mean, times=mean / middle, by_layer=values)
+        for (entity, values), mean in zip(found, means, strict=True)
+    ]
+    return tuple(sorted(scores, key=lambda score: (-score.response, score.entity.id)))

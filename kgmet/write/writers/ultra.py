@@ -1,0 +1,150 @@
+"""`ultra_updates`: UltraEdit, one backward pass and a least-squares solve instead of a search.
+
+UltraEdit (arXiv:2505.14679). At each position that predicts a token of the answer, hᵢ is the input of the
+down-projection and gᵢ = ∂L/∂(W h) the gradient at its output. With mean and deviation of [h; g] over all edits so far,
+
+    [ĥ; ĝ] = ([h; g] − mean) / deviation,    Vᵢ = −η ‖ĥᵢ‖² ĝᵢ,    ΔWᵀ = (HHᵀ + I)⁻¹ H V
+
+with H the keys of this turn as columns. By push-through that is ``H (HᵀH + I)⁻¹ V``: factors of one row per position.
+Differences here:
+
+- The running statistics begin with pilot edits of the unedited model. Otherwise a single first edit would have no
+  deviation to be measured in; the published runs begin with a hundred edits at once.
+- An edit's prompts are its contexts and paraphrases as the search would use them, not the bare prompt alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgmet.base.errors import ConfigError, NonFiniteError, RequestError
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.spans import locate_all
+from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
+from kgmet.lm.run.tracing import hooked
+from kgmet.search.objective import answer_nll
+from kgmet.search.problem import ShiftProblem, Term
+from kgmet.write.layers import check_layers
+from kgmet.write.running import RunningMoments
+from kgmet.write.solve import LayerUpdate
+
+__all__ = ["UltraConfig", "answer_features", "ultra_update"]
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class UltraConfig:
+    """Step size and first statistics of UltraEdit."""
+
+    rate: float = 4e-4
+    """η, the step size; above 0."""
+    pilots: int = 48
+    """Pilot edits of the unedited model with which the running statistics begin; at least 0."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.rate > 0:
+            raise ConfigError(f"ultra.rate must be above 0, got {self.rate}")
+        if self.pilots < 0:
+            raise ConfigError(f"ultra.pilots must be at least 0, got {self.pilots}")
+
+
+def answer_features(lm: LoadedLM, problems: Sequence[ShiftProblem], layers: Sequence[int]) -> Mapping[int, Tensor]:
+    """Return [h; g] at every position that predicts a token of an answer, by layer: (n_position, d_key + d_model).
+
+    The gradient is that of each prompt's negative log-likelihood per answer token.
+
+    Args:
+        lm: the model, with whatever patches attached.
+        problems: of their prompts the REWRITE ones are used.
+        layers: decoder layers.
+
+    Raises:
+        ConfigError: if a layer is out of range.
+        RequestError: if there is no prompt.
+        NonFiniteError: if a gradient is not finite.
+    """
+    check_layers(lm, layers)
+    phrases = [prompt.phrase(problem.edit.subject) for problem in problems for prompt in problem.of(Term.REWRITE)]
+    if not phrases:
+        raise RequestError("There is no edit with a rewriting prompt. Give at least one.")
+    spans, found = locate_all(lm, phrases), {layer: list[Tensor]() for layer in layers}
+    for begin in range(0, len(spans), _BATCH):
+        batch = spans[begin : begin + _BATCH]
+        rows = [span.input_ids[:-1] for span in batch]
+        ids, mask = left_padded(rows, device=lm.device)
+        width = ids.shape[1]
+        asked = torch.tensor(
+            [
+                (row, width - len(rows[row]) + position - 1, span.input_ids[position])
+                for row, span in enumerate(batch)
+                for position in (span.target or ())
+            ],
+            dtype=torch.long,
+            device=lm.device,
+        )
+        for layer, features in _features(lm, ids, mask, asked, layers).items():
+            found[layer].append(features)
+    return {layer: torch.cat(parts) for layer, parts in found.items()}
+
+
+def _features(lm: LoadedLM, ids: Tensor, mask: Tensor, asked: Tensor, layers: Sequence[int]) -> Mapping[int, Tensor]:
+    keys: dict[int, Tensor] = {}
+    probes: dict[int, Tensor] = {}
+
+    def probing(layer: int) -> Any:
+        def change(inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            keys[layer] = inputs[0].detach()
+            probes[layer] = torch.zeros_like(output, requires_grad=True)
+            return output + probes[layer]
+
+        return change
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.enable_grad())
+        for layer in layers:
+            stack.enter_context(hooked(lm.family.write_module(lm.model, layer), probing(layer)))
+        states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
+        logits = lm.vocabulary_logits(states[asked[:, 0], asked[:, 1]])
+        nll = answer_nll(logits.log_softmax(-1), asked[:, 2], asked[:, 0], len(ids))
+        gradients = torch.autograd.grad(nll.sum(), [probes[layer] for layer in layers])
+    found = {}
+    for layer, gradient in zip(layers, gradients, strict=True):
+        row, place = asked[:, 0].to(gradient.device), asked[:, 1].to(gradient.device)
+        features = torch.cat([keys[layer][row, place], gradient[row, place]], dim=1).float().cpu()
+        if not bool(features.isfinite().all()):
+            raise NonFiniteError(f"A gradient of layer {layer} is not finite. Load the model in float32.")
+        found[layer] = features
+    return found
+
+
+def ultra_update(
+    features: Tensor, moments: RunningMoments, *, d_key: int, rate: float, layer: int, weight_name: str
+) -> LayerUpdate:
+    """Return UltraEdit's update of one layer, factors of n_position rows.
+
+    Args:
+        features: (n_position, d_key + d_model) [h; g] of this turn.
+        moments: of [h; g] over all edits so far, these included.
+        d_key: width of h.
+        rate: η.
+        layer: for the result.
+        weight_name: for the result.
+    """
+    keys = features[:, :d_key].double()
+    normal = moments.normalised(features)
+    values = -rate * normal[:, :d_key].square().sum(1, keepdim=True) * normal[:, d_key:]
+    system = keys @ keys.T + torch.eye(len(keys), dtype=torch.float64, device="cpu")
+    return LayerUpdate(
+        layer=layer,
+        weight_name=weight_name,
+        output_factor=values.float(),
+        input_factor=torch.linalg.solve(system, keys).float(),
+    )

@@ -1,0 +1,1 @@
+"""The page Inspect an edit: what was changed in a model, by what method, and about whom."""

@@ -1,0 +1,173 @@
+"""Block of the Models page: choose settings for this model on facts it knows, and put the result to use."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from kgmet.calibrate.calibrate import FEWEST_FACTS, CalibrationConfig
+from kgmet.calibrate.estimate import estimate
+from kgmet.calibrate.halving import Budget
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.profile import ModelProfile
+from kgmet.lm.load.loaded import LoadedLM
+from workbench import wording
+from workbench.running.jobs import Job, JobState
+from workbench.running.resources import Resident
+from workbench.screens.models import measuring, view
+from workbench.shared import panels
+from workbench.state.session import WorkbenchState, default_of
+
+__all__ = ["calibration", "settings_in_use"]
+
+_UNITS = ("settings", "minutes")
+_MOST_SETTINGS = 200
+_NOTES_SHOWN = 12
+
+
+def settings_in_use(state: WorkbenchState, lm: LoadedLM) -> None:
+    """Say for the chosen editor where its settings for this model come from."""
+    st.markdown(
+        f"Settings of **{wording.safe(state.editor.name)}**: {wording.safe(default_of(state.editor).sentence)}."
+    )
+
+
+def calibration(state: WorkbenchState, resident: Resident) -> None:
+    """Show the form, the running job, the result, and what is in use."""
+    lm = resident.lm
+    st.caption(
+        "Settings do not carry over between models. Calibrating tries some on facts this model knows, keeps the best, "
+        "and checks them once on other facts in other words. Everything measured is kept, so stop at any time."
+    )
+    job = state.job(measuring.CALIBRATE)
+    if job is not None and not job.is_finished:
+        panels.job_panel(job, draw=lambda _: _notes(state, lm))
+    else:
+        _outcome(job)
+        _form(state, resident)
+    _result(lm)
+    _in_use(lm)
+
+
+def _form(state: WorkbenchState, resident: Resident) -> None:
+    lm = resident.lm
+    editors = st.multiselect(
+        "Editors",
+        list(EDITORS),
+        default=[state.editor.name],
+        key="calibrate-editors",
+        help="Each gets the same budget.",
+    )
+    first, second, third = st.columns(3, vertical_alignment="bottom")
+    unit = first.segmented_control(
+        "Budget of each editor in", _UNITS, default=_UNITS[0], key="budget-unit", required=True
+    )
+    if unit == _UNITS[0]:
+        amount = second.number_input(
+            "Settings compared",
+            2,
+            _MOST_SETTINGS,
+            9,
+            key="budget-settings",
+            help="The same command gives the same result.",
+        )
+        budget = Budget(settings=int(amount))
+    else:
+        amount = second.number_input(
+            "Minutes of search", 1, 600, 10, key="budget-minutes", help="The result then depends on the machine."
+        )
+        budget = Budget(settings=_MOST_SETTINGS, seconds=60.0 * int(amount))
+    facts = third.number_input(
+        "Facts edited",
+        2 * FEWEST_FACTS,
+        400,
+        20,
+        key="calibrate-facts",
+        help="Two fifths to choose settings on, the others for the check.",
+    )
+    config = CalibrationConfig(budget=budget, facts=int(facts))
+    st.caption(wording.safe(view.estimate_words(estimate(lm, config, n_editor=len(editors)), measuring.n_trials(lm))))
+    if st.button("Calibrate", type="primary", icon=":material/tune:", key="calibrate", disabled=state.is_busy):
+        said = measuring.start_calibration(state, resident, editors, config)
+        panels.message(said, kind="warning")
+        if said is None:
+            st.rerun()
+
+
+def _outcome(job: Job | None) -> None:
+    if job is None:
+        return
+    panels.job_result(job)
+    if job.state is JobState.CANCELLED:
+        st.caption("What was measured is kept. Calibrate again with the same choices to go on from there.")
+    elif job.state is JobState.DONE and job.value:
+        panels.message(f"Not calibrated. {job.value}", kind="warning")
+
+
+def _notes(state: WorkbenchState, lm: LoadedLM) -> None:
+    notes = measuring.notes_of(state, lm)
+    for line in notes[-_NOTES_SHOWN:]:
+        st.caption(wording.safe(line))
+
+
+def _result(lm: LoadedLM) -> None:
+    found, fault = measuring.found_profile(lm)
+    panels.message(fault, kind="warning")
+    if found is None:
+        return
+    st.subheader("Result of the last calibration", anchor=False)
+    for editor in found.editors.values():
+        st.markdown(wording.safe(view.profile_words(editor)))
+        st.table(view.check_table(editor), border="horizontal")
+        st.caption(
+            f"Check on {editor.n_check} facts that no settings were chosen on: preferred / first answer, n prompts, "
+            "95 % interval of preferred."
+        )
+    used = measuring.profile_in_use(lm)[0]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if view.same_settings(used, found):
+            st.badge("in use", color="green", icon=":material/check:")
+        elif st.button("Use this profile", type="primary", icon=":material/check:", key="profile-use"):
+            said = measuring.use_profile(lm, found)
+            panels.message(said)
+            if said is None:
+                st.rerun()
+        _download(lm, found, key="profile-found")
+
+
+def _in_use(lm: LoadedLM) -> None:
+    st.subheader("Profile in use", anchor=False)
+    used, is_own, fault = measuring.profile_in_use(lm)
+    panels.message(fault, kind="warning")
+    if used is None:
+        st.markdown("None: every editor has its uncalibrated settings.")
+    else:
+        where = "Calibrated or brought along on this machine." if is_own else "It comes with the program."
+        st.caption(f"{where} Everybody who uses this workbench edits this model with it.")
+        st.markdown("\n".join(f"- {wording.safe(view.profile_words(editor))}" for editor in used.editors.values()))
+        _download(lm, used, key="profile-used")
+    if is_own and st.button("Stop using it", icon=":material/restart_alt:", key="profile-drop"):
+        said = measuring.drop_profile(lm)
+        panels.message(said)
+        if said is None:
+            st.rerun()
+    with st.expander("Use a profile from a file", icon=":material/upload_file:"):
+        given = st.file_uploader(
+            "Profile, as downloaded here or written by calibrate --out", type=["json"], key="profile-file"
+        )
+        if st.button("Use it", key="profile-upload", disabled=given is None) and given is not None:
+            said = measuring.upload_profile(lm, given.getvalue(), name=given.name)
+            panels.message(said)
+            if said is None:
+                panels.message("This profile is in use now.", kind="success")
+
+
+def _download(lm: LoadedLM, profile: ModelProfile, *, key: str) -> None:
+    st.download_button(
+        "Download",
+        measuring.profile_text(profile),
+        f"profile-{lm.fingerprint}.json",
+        "application/json",
+        icon=":material/download:",
+        on_click="ignore",
+        key=key,
+    )

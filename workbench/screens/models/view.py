@@ -1,0 +1,141 @@
+"""What is known, measured and calibrated → words and tables. No Streamlit here."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from kgmet.calibrate.estimate import Estimate
+from kgmet.editing.profile import CalibratedEditor, ModelProfile
+from kgmet.forecast.known import AskedFact, KnownFacts, KnownRelation
+from kgmet.measure.metrics import wilson_interval
+from workbench.state.values import FactDraft
+
+__all__ = [
+    "SORTS",
+    "check_table",
+    "duration",
+    "estimate_words",
+    "fact_draft",
+    "knows_sentence",
+    "knows_table",
+    "listed",
+    "profile_words",
+    "relations_shown",
+    "rival_of",
+]
+
+SORTS = ("share known", "facts asked", "name")
+_COLUMN_NAMES = {"efficacy": "efficacy", "paraphrase": "paraphrase", "neighbour": "neighbours"} | {
+    "consequence": "consequences"
+}
+
+
+def duration(seconds: float) -> str:
+    """Format an estimate: ``20 s``, ``4 min``, ``1.5 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def listed(layers: Sequence[int]) -> str:
+    """Format ascending layers: ``2–5``, ``3, 5, 7``, ``5``."""
+    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}–{layers[-1]}"
+    return ", ".join(map(str, layers)) or "none"
+
+
+def knows_sentence(known: KnownFacts, n_left: int) -> str:
+    """Say how much of what was asked the model knows."""
+    low, high = (100 * bound for bound in wilson_interval(known.known, known.asked))
+    share = 100 * known.known / known.asked
+    text = (
+        f"{known.model} answers {known.known:,} of the {known.asked:,} facts it was asked ({share:.0f} %, 95 % "
+        f"interval {low:.0f}–{high:.0f} %), of {len(known.relations)} relations."
+    )
+    return f"{text} {n_left:,} facts are not asked yet." if n_left else text
+
+
+def relations_shown(rows: Sequence[KnownRelation], *, named: str, sort: str) -> list[KnownRelation]:
+    """Return the relations whose name holds every typed word, sorted."""
+    words = named.casefold().split()
+    found = [row for row in rows if all(word in f"{row.label} {row.relation}".casefold() for word in words)]
+    if sort == SORTS[1]:
+        return sorted(found, key=lambda row: (-row.asked, -row.share, row.label))
+    if sort == SORTS[2]:
+        return sorted(found, key=lambda row: row.label.casefold())
+    return sorted(found, key=lambda row: (-row.share, -row.asked, row.label))
+
+
+def knows_table(rows: Sequence[KnownRelation]) -> str:
+    """Return the relations as CSV with Wilson's interval, for a spreadsheet."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["relation", "label", "known", "asked", "share", "low", "high"])
+    for row in rows:
+        low, high = wilson_interval(row.known, row.asked)
+        label = f"'{row.label}" if row.label[:1] in "=+-@" else row.label  # else a spreadsheet computes it
+        table.writerow([row.relation, label, row.known, row.asked, f"{row.share:.4f}", f"{low:.4f}", f"{high:.4f}"])
+    return text.getvalue()
+
+
+def rival_of(fact: AskedFact, known: Sequence[AskedFact]) -> str:
+    """Return an object of the same relation that the fact does not have; empty if none is known."""
+    right = {name.casefold() for name in fact.prompt.answers}
+    others = [other.answer for other in known if other.prompt.relation == fact.prompt.relation and other.answer]
+    return next((name for name in others if name.casefold() not in right), "")
+
+
+def fact_draft(fact: AskedFact, *, new: str, old: str) -> FactDraft | None:
+    """Return the form's contents for an edit of this fact; ``None`` if its text does not name its subject."""
+    phrase = fact.prompt.phrase
+    if phrase is None or not phrase.subject:
+        return None
+    return replace(
+        FactDraft(),
+        subject=phrase.subject,
+        prompt=phrase.template,
+        new_object=new,
+        old_object=old,
+        relation=fact.prompt.relation,
+    )
+
+
+def estimate_words(found: Estimate, n_kept: int) -> str:
+    """Say what a calibration takes at most, and what earlier runs measured."""
+    each = f"{found.seconds_per_edit:.1f} s each"
+    basis = "as edits of this model took before" if found.is_timed else "guessed from the model's size, on a CPU"
+    text = (
+        f"At most {found.edits:,} edits, {each} ({basis}): about {duration(found.seconds)}, and the asking before it."
+    )
+    return f"{text} {n_kept:,} edits of earlier runs are kept and not made again." if n_kept else text
+
+
+def check_table(found: CalibratedEditor) -> pd.DataFrame:
+    """Return the check: a row per column of the score, the uncalibrated settings beside the kept ones."""
+    return pd.DataFrame(
+        {
+            "uncalibrated": {
+                _COLUMN_NAMES.get(kind, kind): str(counts) for kind, counts in found.checked_default.items()
+            },
+            "kept": {_COLUMN_NAMES.get(kind, kind): str(counts) for kind, counts in found.checked.items()},
+        }
+    )
+
+
+def profile_words(found: CalibratedEditor) -> str:
+    """Say which settings an editor's calibration kept, and why."""
+    kept = "the uncalibrated settings are kept" if found.is_default else found.changes
+    return (
+        f"{found.editor}: {kept}. {found.tried} settings compared on up to {found.n_search} facts, seed {found.seed}. "
+        f"{found.reason}"
+    )
+
+
+def same_settings(first: ModelProfile | None, second: ModelProfile) -> bool:
+    """Whether every editor of `second` has the same calibration in `first`."""
+    return first is not None and all(first.editors.get(name) == item for name, item in second.editors.items())
