@@ -215,7 +215,7 @@ def _editors() -> dict[str, Editor]:
             name="AlphaEdit-NAS",
             summary="AlphaEdit with every wanted state at the length of pilot edits' (norm anchor).",
             writer=WriterKind.NULL_SPACE,
-            config=replace(alpha, target=replace(alpha.target, anchor_pilots=48)),
+            config=replace(alpha, target=replace(alpha.target, anchor_pilots=24)),
             source="arXiv:2602.02543, on arXiv:2410.02355",
         ),
         Editor(
