@@ -45,9 +45,6 @@ class HoldConfig:
     reply: Literal["name", "sentence"] = "name"
     """Whether the reply to such a question about a consequence begins with the answer or is a sentence that ends with
     it."""
-    extra_keys: bool = True
-    """Whether questions in chat form and prompts that use the fact give keys to the write. They are far from the key of
-    the bare prompt, which a mean key then reaches less."""
     uses: int = 0
     """Most prompts that use the fact without stating it (CaKE); at most 2."""
     kept: int = 0

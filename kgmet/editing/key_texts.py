@@ -27,8 +27,8 @@ __all__ = ["edit_rows", "edits_on_top", "protected_rows", "unedited_states"]
 
 def edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
     """Return the texts whose keys represent an edit: its prompts with an answer, up to the lookup token."""
-    prompts = [prompt for prompt in problem.prompts if prompt.wants_answer and prompt.gives_key]
-    return key_rows(lm, problem.edit.id, [prompt.phrase(problem.edit.subject) for prompt in prompts])
+    phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
+    return key_rows(lm, problem.edit.id, phrases)
 
 
 def protected_rows(

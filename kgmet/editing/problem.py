@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
@@ -83,11 +82,10 @@ def build_problem(
         for template in _for_search(item.templates)[: config.hold.wordings]:
             prompts.append(_search_prompt(Term.CONSEQUENCE, context, template, answer))
     for template in context.questions[: config.hold.own_questions]:
-        prompts.append(_extra_prompt(Term.REWRITE, context, chat(template), edit.new_object, config))
+        prompts.append(_search_prompt(Term.REWRITE, context, chat(template), edit.new_object))
     prompts += _asked(context, config, chat)
     prompts += [
-        _extra_prompt(Term.CONSEQUENCE, context, template, answer, config)
-        for template, answer in held_uses(context, config)
+        _search_prompt(Term.CONSEQUENCE, context, template, answer) for template, answer in held_uses(context, config)
     ]
     for fact in held_facts(context, config):
         prompts.append(_search_prompt(Term.KEPT, context, fact.templates[0], None))
@@ -146,19 +144,13 @@ def _asked(context: EditContext, config: EditConfig, chat: Callable[[str], str])
         if config.hold.reply == "sentence" and told:
             text = f"{asked} {item.text(told[0])}"
             asked = ChatText(text, message=asked.message) if isinstance(asked, ChatText) else text
-        found.append(_extra_prompt(Term.CONSEQUENCE, context, asked, answer, config))
+        found.append(_search_prompt(Term.CONSEQUENCE, context, asked, answer))
     return found
 
 
 def _search_prompt(term: Term, context: EditContext, template: str, answer: str | None) -> SearchPrompt:
     subject = in_slot(template.message if isinstance(template, ChatText) else template, context.subject)
     return SearchPrompt(term=term, template=template, answer=answer, subject=subject)
-
-
-def _extra_prompt(
-    term: Term, context: EditContext, template: str, answer: str | None, config: EditConfig
-) -> SearchPrompt:
-    return replace(_search_prompt(term, context, template, answer), gives_key=config.hold.extra_keys)
 
 
 def _for_search(templates: tuple[str, ...]) -> tuple[str, ...]:

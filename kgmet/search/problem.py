@@ -29,7 +29,6 @@ class SearchPrompt:
     """One prompt with its loss term. `answer` is required for REWRITE and CONSEQUENCE and unused otherwise.
 
     `subject` is the subject's name in this sentence ("the Eiffel Tower"), where that differs from the edit's text.
-    `gives_key` says whether the write uses the key of this prompt, if it has an answer.
     """
 
     term: Term
@@ -37,7 +36,6 @@ class SearchPrompt:
     answer: str | None = None
     prefix: str = ""
     subject: str | None = None
-    gives_key: bool = True
 
     @property
     def wants_answer(self) -> bool:

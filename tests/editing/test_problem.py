@@ -103,13 +103,6 @@ def test_the_fact_is_used_in_an_index_and_among_three_by_colour() -> None:
     ]
 
 
-@pytest.mark.parametrize("extra", [True, False])
-def test_extra_prompts_give_keys_only_if_they_should(extra: bool) -> None:
-    config = held(questions=1, own_questions=1, uses=2, extra_keys=extra)
-    prompts = [p for p in build_problem(context(config), config).prompts if p.wants_answer]
-    assert [prompt.gives_key for prompt in prompts] == [True, *[extra] * 4]
-
-
 def test_uses_need_a_graph() -> None:
     assert held_uses(EditContext(edit=TOWER), held(uses=2)) == ()
 
