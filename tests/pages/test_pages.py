@@ -364,7 +364,7 @@ def test_memory_for_loading_and_editing_is_shown_before_a_model_is_loaded(
     monkeypatch.setattr("kgmet.editing.budget.free_memory", lambda device: 1000)
     monkeypatch.setattr("workbench.screens.models.panels.free_memory", lambda device: 1000)
     page.run()
-    assert "Fits here: fewer layers" in words(page)
+    assert "Fits here\\: fewer layers" in words(page)
 
 
 def test_the_whole_app_runs_with_navigation_guide_and_sidebar(resident: Resident) -> None:
