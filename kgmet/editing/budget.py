@@ -105,7 +105,7 @@ def estimate_memory(work: Work) -> MemoryEstimate:
     weights = 0 if work.is_loaded else work.shape.weight_bytes(work.weights)
     resident, kept = _placed(work, device=weights), _kept(work)
     stages = {} if work.is_loaded else {"load": resident + Use(cpu=0 if work.is_on_cpu else weights)}
-    if work.editor.writer is not WriterKind.FINE_TUNE:
+    if work.editor.writer.searches:  # the others work on gradients, without statistics
         stages["key statistics"] = resident + _statistics(work)
         stages["eigenvectors"] = resident + kept + _eigenvectors(work)
     stages["search"] = resident + kept + _search(work)
@@ -137,7 +137,7 @@ def _eigenvectors(work: Work) -> Use:
 def _kept(work: Work) -> Use:
     """Return what is kept of the statistics from edit to edit."""
     square = len(work.config.write.layers) * work.shape.d_key**2
-    if work.editor.writer is WriterKind.FINE_TUNE:
+    if not work.editor.writer.searches:
         return Use()
     if work.editor.writer is not WriterKind.NULL_SPACE:
         return _placed(work, device=8 * square, cpu=8 * square)
@@ -160,7 +160,7 @@ def _search(work: Work) -> Use:
 
 def _write(work: Work) -> Use:
     shape, write = work.shape, work.config.write
-    if work.editor.writer is WriterKind.FINE_TUNE:  # the weights' changes, their gradients and two moments of Adam
+    if not work.editor.writer.searches:  # the weights' changes, their gradients and two moments of Adam
         return _placed(work, device=16 * len(write.layers) * shape.d_key * shape.d_model)
     each = _n_answered(work.config) if write.keys_per_edit == "each" else 1
     n_key = work.n_edit * (each + work.config.hold.neighbours)

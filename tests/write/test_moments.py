@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -235,11 +234,14 @@ def test_keys_of_text_are_those_that_the_moment_sums() -> None:
         )
 
 
-def test_a_device_that_rounds_factors_is_remarked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_rounds_factors_is_remarked_on() -> None:
     assert not rounding_remark(torch.device("cuda")), "TF32 is off by default"
-    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
-    assert "allow_tf32 = False" in rounding_remark(torch.device("cuda"))
-    assert not rounding_remark(torch.device("cpu"))
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert "allow_tf32 = False" in rounding_remark(torch.device("cuda"))
+        assert not rounding_remark(torch.device("cpu"))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def test_without_a_place_to_save_they_are_the_same_values_in_memory(
