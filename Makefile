@@ -40,7 +40,7 @@ coverage: $(DEV)
 	@$(RUN) -m coverage report
 
 soak: $(DEV)
-	@$(BROWSER); KGMET_SOAK=1 exec $(RUN) -m pytest -m soak $(TESTS)
+	@$(BROWSER); KGMET_SOAK=1 exec $(RUN) -m pytest -m soak -rP $(TESTS)
 
 check: $(DEV)
 	$(RUN) -m ruff check .
