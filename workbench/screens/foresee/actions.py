@@ -22,6 +22,7 @@ from kgmet.write.so_far import EditsSoFar
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import actions, inspect_actions
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result, StackEntry
 
@@ -32,7 +33,7 @@ __all__ = [
 
 KIND = "foresee"
 """Job kinds of this page."""
-FORESEEN, PROTECTED, CHECKED, TICKED = "foresee", "foresee-protected", "foresee-checked", "foresee-ticked"
+PROTECTED, TICKED = "foresee-protected", "foresee-ticked"
 _CONTEXTS = "foresee-contexts"
 
 

@@ -15,6 +15,7 @@ from workbench.screens.foresee import actions as foresee_actions
 from workbench.screens.foresee import view
 from workbench.screens.foresee.actions import Question
 from workbench.shared import panels
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state.session import WorkbenchState
 
@@ -34,7 +35,7 @@ def time_left(job: panels.Job) -> None:
 
 def result(state: WorkbenchState, resident: Resident, question: Question) -> None:
     """Show the last forecast; grey and without buttons if its inputs have changed."""
-    known = state.result(foresee_actions.FORESEEN)
+    known = state.result(FORESEEN)
     if known is None:
         st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
@@ -185,7 +186,7 @@ def _apply_button(
 
 
 def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | None:
-    known = state.result(foresee_actions.CHECKED)
+    known = state.result(CHECKED)
     if known is None or known.is_stale(question.made_from):
         return None
     found: CheckedForecast = known.value
