@@ -6,7 +6,7 @@
 # make bench   the tables of README and docs; minutes, on an idle machine
 # make profiles   calibrate the bundled models again: the profiles that ship with the program; an hour
 # make docs    this documentation as a site, in site/; warnings are errors
-# make docs-screenshots   the pictures of the README
+# make docs-screenshots   the pictures of the README, and its film of 60 seconds
 # The same without make: CONTRIBUTING.md.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
@@ -59,6 +59,7 @@ docs: $(DEV)
 
 docs-screenshots: $(DEV)
 	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/screenshots.py
+	KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)" $(RUN) scripts/recording.py
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache

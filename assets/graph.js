@@ -1,19 +1,23 @@
 // The picture of the story on a page: a path lights up under the pointer, a click chooses a name, a double click opens it.
 // The drawing comes as a whole SVG from Python, parsed as XML, so that no label can be more than text.
 const CLICK_MS = 260;
+const NARROW_PX = 600;
 const ROW = '[class*="st-key-hold-"], [class*="st-key-follow-"]';
 
 const words = (part, name) => (part.dataset[name] || "").split(" ").filter(Boolean);
 
 function draw(root, data) {
   const view = root.querySelector(".view");
-  if (root.drawn === data.svg) return;
-  root.drawn = data.svg;
-  const parsed = new DOMParser().parseFromString(data.svg, "image/svg+xml").documentElement;
+  // The picture of a phone is another one, not the same made smaller: its names must be readable.
+  const isNarrow = view.clientWidth > 0 && view.clientWidth < NARROW_PX;
+  const svg = isNarrow ? data.narrow : data.svg;
+  if (root.drawn === svg) return;
+  root.drawn = svg;
+  const parsed = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
   if (parsed.nodeName !== "svg") { view.textContent = "The picture could not be drawn."; return; }
   const width = Number(parsed.getAttribute("width"));
   parsed.style.maxWidth = `${Math.round(width * 1.2)}px`;
-  parsed.style.minWidth = `${Math.round(width * 0.72)}px`;
+  parsed.style.minWidth = isNarrow ? "0" : `${Math.round(width * 0.72)}px`;
   view.replaceChildren(document.importNode(parsed, true));
 }
 
@@ -128,6 +132,9 @@ export default function (component) {
   root.querySelector(".png").onclick = () => savePng(data);
   root.querySelector(".full").onclick = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen());
 
+  const watcher = new ResizeObserver(() => { draw(root, data); choose(root, root.chosen, root.at); });
+  watcher.observe(view);
+
   // The rows of the list stand elsewhere on the page; a row under the pointer or with the focus lights its path.
   const over = (event) => {
     const row = event.target.closest && event.target.closest(ROW);
@@ -138,5 +145,5 @@ export default function (component) {
   };
   const listened = [["mouseover", over], ["focusin", over], ["mouseout", out], ["focusout", out]];
   for (const [name, listener] of listened) document.addEventListener(name, listener);
-  return () => { for (const [name, listener] of listened) document.removeEventListener(name, listener); };
+  return () => { watcher.disconnect(); for (const [name, listener] of listened) document.removeEventListener(name, listener); };
 }

@@ -42,6 +42,8 @@ from kgmet.write.statistics import KeyStatistics
 
 AT_ONCE = 4
 """Cases of a row before the next row's turn."""
+LOOKED_AT = 4
+"""Cases that are asked for each one wanted: a model knows a part of them."""
 PER_RELATION = 10
 """Facts of each relation that a calibration asks by default."""
 
@@ -95,7 +97,7 @@ def usable_cases(
     """Return the first cases that the model knows and no settings of its profile were chosen on."""
     taken = chosen_on(lm, store, catalogue, profile)
     found = []
-    for case in build_cases(lm, store, catalogue, split=split):
+    for case in build_cases(lm, store, catalogue, split=split, limit=LOOKED_AT * limit):
         if len(found) == limit:
             break
         if case.edit.subject_id not in taken and is_known(lm, case):

@@ -55,6 +55,13 @@ def look_inside(person: Watched, name: str) -> None:
     take(person, name.lower(), height=1300)
 
 
+def compare(person: Watched) -> None:
+    person.go("Compare")
+    person.page.get_by_role("button", name=re.compile(r"^Compare \d")).click()
+    person.page.get_by_text("How to read it").first.wait_for(timeout=3 * PATIENCE)
+    take(person, "compare", height=1500)
+
+
 def pictures(browser: Browser, url: str) -> None:
     person = visit(browser, url, scheme="light")
     person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
@@ -68,6 +75,7 @@ def pictures(browser: Browser, url: str) -> None:
     take(person, "probe", height=1500)
     for name in ("Shift", "Orthogonality"):
         look_inside(person, name)
+    compare(person)
     person.go("Ledger")
     take(person, "ledger")
     cookies = person.context.cookies()
@@ -79,18 +87,25 @@ def pictures(browser: Browser, url: str) -> None:
     take(Watched(context=dark, page=page, url=url), "edit-dark", height=2050)
 
 
-def main() -> int:
-    found = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "get_chromium.py")], capture_output=True, text=True, check=False
-    )
+def chromium() -> str | None:
+    """Return the Chromium that scripts/get_chromium.py finds; it says on stderr what to do if there is none."""
+    script = ROOT / "scripts" / "get_chromium.py"
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     if found.returncode != 0:
         print(found.stderr, file=sys.stderr)
-        return found.returncode
+        return None
+    return found.stdout.strip()
+
+
+def main() -> int:
+    path = chromium()
+    if path is None:
+        return 3
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         server = Server(linked_cache(ensure_bundled(), Path(place)))
         server.start()
-        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:
             pictures(browser, server.url)
         finally:

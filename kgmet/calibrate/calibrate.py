@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.calibrate.cases import CalibrationCases, build_cases
 from kgmet.calibrate.halving import Budget, Measured, halve, rounds_of
@@ -21,7 +22,7 @@ from kgmet.calibrate.trials import Trial, calibration_folder, open_book
 from kgmet.calibrate.where import TRACES, LayerEffects, measure_layers, propose_layers
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.defaults import uncalibrated_settings
-from kgmet.editing.editors import Editor
+from kgmet.editing.editors import Editor, WriterKind
 from kgmet.editing.profile import CalibratedEditor, ModelProfile, save_profile
 from kgmet.forecast.known import KnownFacts
 from kgmet.graph.relations import RelationCatalogue
@@ -103,11 +104,17 @@ def calibrate(
         progress: hears of each step and result; can cancel.
 
     Raises:
+        ConfigError: if an editor writes nothing.
         ArtifactError: if another process calibrates the same model.
         NonFiniteError: if the model's keys hold NaN or infinity; names the layer.
         Cancelled: if asked to stop; what was measured is kept.
     """
     config, progress = config or CalibrationConfig(), progress or Silent()
+    for editor in editors:
+        if editor.writer is WriterKind.TOLD:
+            raise ConfigError(
+                f"{editor.name} writes nothing, so it has no settings to calibrate. Choose another editor."
+            )
     with open_book(lm) as book:
         knows = knowledge_of(lm, store, catalogue, per_relation=config.per_relation, progress=progress)
         cases = build_cases(

@@ -100,7 +100,7 @@ def _groups(editor: Editor, base: EditConfig, n_layer: int, proposed: Sequence[i
     groups.append(_scaled("target", "max_steps", target.max_steps, (0.5, 1.5, 2.0)))
     groups.append(_scaled("target", "max_norm_ratio", target.max_norm_ratio, (0.4, 0.6, 0.8, 1.25)))
     if base.hold.consequences:
-        # Gemma 3 270M carried a consequence in the optimised wording less often to another one than SmolLM2.
+        # On Gemma 3 270M, 8 of 15 consequences came first with two wordings, 7 with one (6 facts of the search).
         groups.append(_scaled("hold", "wordings", base.hold.wordings, (2.0,)))
     groups += _writer_groups(editor, base)
     return [group for group in groups if group]

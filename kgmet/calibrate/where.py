@@ -164,11 +164,12 @@ def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> 
     L* is at least the last of so many layers, and at most the last but one layer, after which a shift can be searched.
     """
     found = effects.effects[: n_layer - 1]
+    facts = "1 fact" if effects.n == 1 else f"{effects.n} facts"
     peak = max(range(len(found)), key=lambda layer: (found[layer], -layer))
     if found[peak] < _LEAST_RECOVERY:
         reason = (
             f"Restoring the subject's MLP outputs returns {100 * found[peak]:.1f} points of the answer's "
-            f"probability at most, averaged over {effects.n} facts: too little to say where facts are kept."
+            f"probability at most, averaged over {facts}: too little to say where facts are kept."
         )
         return LayerProposal(layers=(), reason=reason)
     top = max(peak, len(span) - 1)
@@ -176,7 +177,7 @@ def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> 
     reason = (
         f"Restoring the subject's MLP outputs in {effects.window} layers around layer {peak} returns "
         f"{100 * found[peak]:.0f} of the {taken:.0f} points of probability that noise on the subject takes, averaged "
-        f"over {effects.n} facts: more than around any other layer, so layer {top} is proposed as L*"
+        f"over {facts}: more than around any other layer, so layer {top} is proposed as L*"
         + ("." if top == peak else f", the lowest one for an edit of {len(span)} layers.")
     )
     return LayerProposal(layers=tuple(range(top - len(span) + 1, top + 1)), reason=reason)

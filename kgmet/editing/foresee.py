@@ -75,6 +75,11 @@ class Foreseen(ForecastFacts):
         return self.patch.edits
 
     @property
+    def model_fingerprint(self) -> str:
+        """The model of the patch."""
+        return self.patch.model_fingerprint
+
+    @property
     def is_priced(self) -> bool:
         """Whether its write had a price on known facts, so that their forecast is near 0 by construction."""
         price: float = self.patch.config.get("write", {}).get("price", {}).get("weight", 0.0)
@@ -90,7 +95,7 @@ class Foreseen(ForecastFacts):
             edits=self.edits,
             is_priced=self.is_priced,
             editor=self.patch.editor,
-            model_fingerprint=self.patch.model_fingerprint,
+            model_fingerprint=self.model_fingerprint,
             layers=tuple(update.layer for update in self.patch.updates),
         )
 

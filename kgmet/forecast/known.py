@@ -142,7 +142,11 @@ def known_facts(
 def known_so_far(
     lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, *, per_relation: int, book: AnswerBook
 ) -> tuple[KnownFacts, int]:
-    """Read from the book what `known_facts` would find, and how many facts it still has to ask; asks nothing."""
+    """Read from the book what is known so far, and how many facts are not asked in every wording yet; asks nothing.
+
+    A fact that was asked in some wordings only, none of them answered right, counts as asked and not known. So what a
+    run knew when it was stopped is too little, never too much.
+    """
     asked: dict[tuple[str, str], AskedFact] = {}
     n_left = 0
     for prompts in _chosen(store, catalogue, None, per_relation):
@@ -151,10 +155,10 @@ def known_so_far(
         if known:
             prompt, answer = known[0]
             asked[prompt.fact] = AskedFact(prompt=prompt, answer=str(answer))
-        elif all("answer" in row for row in rows):
+            continue
+        if any("answer" in row for row in rows):
             asked[prompts[0].fact] = AskedFact(prompt=prompts[0], answer=None)
-        else:
-            n_left += 1
+        n_left += not all("answer" in row for row in rows)
     return _found(lm, store, catalogue, asked), n_left
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kgmet.base.errors import ArtifactError, Cancelled, NonFiniteError
+from kgmet.base.errors import ArtifactError, Cancelled, ConfigError, NonFiniteError
 from kgmet.base.progress import ProgressEvent, Silent, Stage
 from kgmet.calibrate import measuring
 from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate
@@ -23,7 +23,7 @@ from kgmet.calibrate.trials import Trial, TrialBook, calibration_folder, open_bo
 from kgmet.calibrate.where import LayerEffects, measure_layers, propose_layers
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.defaults import SettingsSource, default_settings, uncalibrated_settings
-from kgmet.editing.editors import EDITORS
+from kgmet.editing.editors import EDITORS, IN_CONTEXT
 from kgmet.editing.profile import load_profile, profile_path, save_profile
 from kgmet.forecast.known import known_facts
 from kgmet.inspect.causal_trace import causal_trace
@@ -210,6 +210,12 @@ def test_a_model_that_knows_nothing_keeps_its_settings() -> None:
     assert found.profile is None
     assert "knows 0 of" in found.reason
     assert "keeps its uncalibrated settings" in found.reason
+
+
+def test_an_editor_that_writes_nothing_is_refused() -> None:
+    (told, *_) = IN_CONTEXT.values()
+    with pytest.raises(ConfigError, match=f"{told.name} writes nothing"):
+        calibrate(LM, knowing_store(LM), CATALOGUE, [told], config=CONFIG)
 
 
 def test_settings_that_do_not_work_are_passed_over_and_tried_again_next_time(

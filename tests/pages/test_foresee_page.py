@@ -20,9 +20,11 @@ from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import fresh_process, state_of
 from workbench.running import jobs, resources
 from workbench.running.jobs import JobState
-from workbench.running.resources import Resident
+from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
 from workbench.screens.foresee import values as foresee_values
+from workbench.shared.actions import edit_from_draft
+from workbench.shared.foreseen import moves_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft
 
@@ -90,6 +92,10 @@ def test_a_forecast_lists_what_moves_and_applies_nothing(resident: Resident) -> 
     assert state.stack == () and state.live_patches(resident.lm) == []
     assert score_answers(resident.lm, [("The capital of France is", "Rome")]) == before
     assert "measured already and on disk" in words(page.run()) or "of them are on disk" in words(page)
+    graph = shown("graph", state)
+    assert not graph.exception
+    assert "facts with figures are forecast to move most" in words(graph)
+    assert graph.toggle(key="graph-moves").label == "Forecast side effects"
 
 
 def test_ticked_facts_are_protected_before_anything_is_applied(resident: Resident) -> None:
@@ -140,6 +146,11 @@ def test_an_applied_forecast_is_compared_with_what_is_measured(resident: Residen
     assert page.selectbox(key="foresee-choice").value == entry.id
     assert "foresee-apply" not in keys(page)
     assert ("written with a price on moving" in words(page)) is is_protected
+    graph = shown("graph", state)
+    assert not graph.exception
+    assert graph.toggle(key="graph-moves").label == "Measured side effects"
+    state.set_draft(replace(state.draft, new_object="Berlin"))
+    assert moves_of(state, resident, edit_from_draft(state.draft), catalogue()) == (), "a forecast of another edit"
 
 
 def test_an_edit_applied_elsewhere_is_forecast_and_asked_at_once(resident: Resident) -> None:

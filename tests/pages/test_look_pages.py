@@ -7,10 +7,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.base.errors import Cancelled
+from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.evaluate.runs.folder import RunFolder
+from kgmet.evaluate.runs.settings import RunSettings
 from kgmet.evaluate.tables.summary import RunSummary
 from tests.pages.test_pages import edited, shown, words
 from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
@@ -267,24 +272,68 @@ def test_a_run_is_made_shown_and_found_again(resident: Resident, small_editor: s
     assert benchmark_actions.past_runs(state_of()) == []
 
 
-def test_a_stopped_run_is_resumed_without_repeating_what_is_done(resident: Resident, small_editor: str) -> None:
+def stopped_in(monkeypatch: pytest.MonkeyPatch, editor: str, after: int) -> None:
+    """Stop every run of this editor after so many cases, as the button does."""
+    run_evaluation, left = benchmark_actions.run_evaluation, iter([True])
+
+    def run(lm: object, dataset: object, settings: RunSettings, *, progress: Progress, **rest: Any) -> RunFolder:
+        if settings.editor == editor and next(left, False):
+            progress = StopAfter(progress, after)
+        return run_evaluation(lm, dataset, settings, progress=progress, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(benchmark_actions, "run_evaluation", run)
+
+
+class StopAfter(Silent):
+    """A progress that is cancelled once so many cases are scored."""
+
+    def __init__(self, progress: Progress, after: int) -> None:
+        self._inner, self._after, self._scored = progress, after, 0
+
+    def report(self, event: ProgressEvent) -> None:
+        self._inner.report(event)
+        self._scored += event.stage is Stage.EVALUATE and event.detail.get("doing") == "score"
+
+    def check(self) -> None:
+        self._inner.check()
+        if self._scored >= self._after:
+            raise Cancelled("Stopped.")
+
+
+def test_a_stopped_run_says_what_was_kept_and_all_its_editors_are_taken_up_again(
+    resident: Resident, small_editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = state_of()
-    benchmark_actions.begin(state, resident, [order_of(state, small_editor)])
-    job = benchmark_actions.bench_job(state)
-    assert job is not None
-    job.flag.set()
-    assert ended(state).state in (JobState.CANCELLED, JobState.DONE)
-    runs = benchmark_actions.past_runs(state)
-    if not runs:  # stopped before its folder was made: then there is nothing to go on with
-        benchmark_actions.begin(state, resident, [order_of(state, small_editor)])
-        ended(state)
-        runs = benchmark_actions.past_runs(state)
-    kept = [row["case_id"] for row in runs[0].summary.rows]
-    assert benchmark_actions.resume(state, resident, runs[0]) is None
-    assert ended(state).error == ""
+    stopped_in(monkeypatch, "AlphaEdit", after=2)
+    orders = [order_of(state, name) for name in ("AlphaEdit", "MEMIT")]
+    assert benchmark_actions.begin(state, resident, orders) is None
+    assert ended(state).state is JobState.CANCELLED
+    (parts,) = benchmark_actions.unfinished(state)
+    assert [part.kept for part in parts] == ["AlphaEdit 2 edits made, 2 of 3 cases scored", "MEMIT not begun"]
     (run,) = benchmark_actions.past_runs(state)
-    assert run.is_complete
-    assert [row["case_id"] for row in run.summary.rows][: len(kept)] == kept
+    kept = list(run.summary.rows)
+    page = shown("benchmark", state)
+    assert not page.exception
+    assert "2 of 3 cases scored" in words(page) and "MEMIT not begun" in words(page)
+    next(button for button in page.button if button.label == "Resume all 2").click().run()
+    assert ended(state).error == ""
+    runs = benchmark_actions.past_runs(state)
+    assert sorted((run.summary.editor, run.summary.n_cases) for run in runs) == [("AlphaEdit", 3), ("MEMIT", 3)]
+    first = next(run for run in runs if run.summary.editor == "AlphaEdit")
+    assert list(first.summary.rows)[:2] == kept, "what was scored is not scored again"
+    assert benchmark_actions.unfinished(state) == []
+
+
+def test_what_was_not_begun_can_be_dropped(
+    resident: Resident, small_editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = state_of()
+    stopped_in(monkeypatch, "AlphaEdit", after=0)
+    benchmark_actions.begin(state, resident, [order_of(state, name) for name in ("AlphaEdit", "MEMIT")])
+    assert ended(state).state is JobState.CANCELLED
+    (parts,) = benchmark_actions.unfinished(state)
+    benchmark_actions.drop_not_begun(parts)
+    assert [part.order.editor for group in benchmark_actions.unfinished(state) for part in group] == ["AlphaEdit"]
 
 
 def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:

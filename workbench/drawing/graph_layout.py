@@ -10,19 +10,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from workbench.drawing.graph_story import Lane, Link, Spot, Story
-from workbench.drawing.graph_text import plain, text_width, wrapped
+from workbench.drawing.graph_story import Lane, Link, Move, Spot, Story
+from workbench.drawing.text_room import plain, text_width, wrapped
 
-__all__ = ["LINE", "NAME_SIZE", "NOTE_SIZE", "REST_SIZE", "Box", "Picture", "PlacedLink", "PlacedSpot", "place"]
+__all__ = [
+    *("LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "REST_HEIGHT", "REST_SIZE"),
+    *("Box", "Heading", "Picture", "PlacedLink", "PlacedSpot"),
+    *("label_width", "move_note", "place", "relation_of", "rest_name", "rest_note", "tree_child"),
+]
 
 NAME_SIZE, NOTE_SIZE, REST_SIZE = 14.0, 12.5, 12.5
 """Sizes of type in pixels: names on the paths; relations; names of the rest."""
 LINE = 17.0
 """Height of a line of a name."""
-_PAD, _ROW_GAP, _LANE_GAP, _BEND, _ARROW = 11.0, 10.0, 30.0, 30.0, 12.0
-_REST_HEIGHT, _REST_GAP, _BAND_GAP, _LEAST_WIDTH = 34.0, 8.0, 30.0, 860.0
+PAD, _ROW_GAP, _LANE_GAP, _BEND, _ARROW = 11.0, 10.0, 30.0, 30.0, 12.0
+REST_HEIGHT, _REST_GAP, _BAND_GAP, _LEAST_WIDTH = 34.0, 8.0, 30.0, 860.0
 _LONGEST_RELATION = 26
+_NAME_ROOM, _REST_ROOM = 190.0, 200.0
+"""Longest line of a name, in pixels: on the paths; of the rest."""
+
+
+Heading = Literal["left", "right", "up"]
+"""Where the head of a line points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,9 @@ class PlacedLink:
     label_box: Box | None = None
     is_backward: bool = False
     """Whether the triple's object is at the beginning of the path."""
+    head: tuple[float, float] | None = None
+    """Where the arrow's tip is, at the triple's object; ``None`` without an arrow."""
+    points: Heading = "right"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +110,8 @@ class Picture:
     links: tuple[PlacedLink, ...]
     width: float
     height: float
+    least_width: float = 560.0
+    """Least width of the whole drawing, in which sentence and legend have room."""
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -109,7 +125,7 @@ def place(story: Story) -> Picture:
     of = {spot.id: spot for spot in story.spots}
     names = {spot.id: _name(spot) for spot in story.spots if not spot.is_rest}
     boxes = _rows(story.spots, names)
-    boxes = _columns(boxes, of, {_tree_child(k, of): _label_width(k) for k in story.links if k.side != "rest"})
+    boxes = _columns(boxes, of, {tree_child(k, of): label_width(k) for k in story.links if k.side != "rest"})
     rest, notes = _bands(story, boxes)
     boxes |= rest
     left, top = min(box.left for box in boxes.values()), min(box.top for box in boxes.values())
@@ -121,7 +137,7 @@ def place(story: Story) -> Picture:
             PlacedSpot(
                 spot=spot,
                 box=boxes[spot.id],
-                lines=names.get(spot.id) or wrapped(spot.entity.label, width=20, lines=1),
+                lines=names.get(spot.id) or rest_name(spot),
                 note=notes.get(spot.id, ""),
             )
             for spot in story.spots
@@ -133,26 +149,32 @@ def place(story: Story) -> Picture:
 
 
 def _name(spot: Spot) -> tuple[str, ...]:
-    return wrapped(spot.entity.label, width=20 if spot.lane == "source" else 18, lines=2)
+    return wrapped(spot.entity.label, width=_NAME_ROOM, size=NAME_SIZE, lines=2)
 
 
-def _relation(link: Link) -> str:
+def rest_name(spot: Spot) -> tuple[str, ...]:
+    """The name of a spot of the rest, in one line."""
+    return wrapped(spot.entity.label, width=_REST_ROOM, size=REST_SIZE, lines=1)
+
+
+def relation_of(link: Link) -> str:
+    """The name of a link's relation, cut if it is long."""
     text = plain(link.triple.relation.label)
     return text if len(text) <= _LONGEST_RELATION else text[: _LONGEST_RELATION - 1] + "…"
 
 
-def _label_width(link: Link) -> float:
+def label_width(link: Link) -> float:
     """Room of a relation's name; that of the edited fact is bold."""
-    return text_width(_relation(link), NOTE_SIZE) * (1.1 if link.is_edit else 1.0)
+    return text_width(relation_of(link), NOTE_SIZE) * (1.1 if link.is_edit else 1.0)
 
 
-def _tree_child(link: Link, of: Mapping[str, Spot]) -> str:
+def tree_child(link: Link, of: Mapping[str, Spot]) -> str:
     """The end of a link that hangs on the other."""
     return link.end if of[link.end].parent == link.start else link.start
 
 
 def _size(lines: Sequence[str]) -> tuple[float, float]:
-    return max(text_width(line, NAME_SIZE) for line in lines) + 2 * _PAD, LINE * len(lines) + _PAD
+    return max(text_width(line, NAME_SIZE) for line in lines) + 2 * PAD, LINE * len(lines) + PAD
 
 
 def _rows(spots: Sequence[Spot], names: Mapping[str, tuple[str, ...]]) -> dict[str, Box]:
@@ -232,10 +254,12 @@ def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict
     spots = [spot for spot in story.spots if spot.is_rest]
     if not spots:
         return {}, {}
-    notes = {spot.id: _note(spot, story.links) for spot in spots}
+    notes = {spot.id: rest_note(spot, story.links) for spot in spots}
     x = {key: box.x for key, box in boxes.items()}
     for spot in spots:
-        x[spot.id] = x[spot.parent]
+        x[spot.id] = x[spot.parent] if spot.parent else 0.0
+    moved = [spot for spot in spots if spot.move is not None]
+    spots = [spot for spot in spots if spot.move is None]
     spots.sort(key=lambda spot: (x[spot.id], spot.parent, notes[spot.id], spot.entity.label, spot.id))
     above = [spot for spot in spots if spot.lane == "new" and spot.parent != story.spots[0].id]
     below = [spot for spot in spots if spot.lane == "old"]
@@ -247,13 +271,16 @@ def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict
     for band, edge, direction in (
         ([*others[:half], *above], min(box.top for box in boxes.values()) - _BAND_GAP, -1),
         ([*others[half:], *below], max(box.bottom for box in boxes.values()) + _BAND_GAP, 1),
+        (moved, math.nan, 1),
     ):
+        if math.isnan(edge):
+            edge = max(box.bottom for box in (*boxes.values(), *made.values())) + _BAND_GAP
         for row in _packed(band, notes, room):
-            y = edge + direction * _REST_HEIGHT / 2
-            edge += direction * (_REST_HEIGHT + _REST_GAP)
+            y = edge + direction * REST_HEIGHT / 2
+            edge += direction * (REST_HEIGHT + _REST_GAP)
             start = middle - (sum(width for _, width in row) + _REST_GAP * (len(row) - 1)) / 2
             for spot, width in row:
-                made[spot.id] = Box(x=start + width / 2, y=y, width=width, height=_REST_HEIGHT)
+                made[spot.id] = Box(x=start + width / 2, y=y, width=width, height=REST_HEIGHT)
                 start += width + _REST_GAP
     return made, notes
 
@@ -262,7 +289,7 @@ def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list
     """As few rows as hold a band, about equally full."""
     sizes = []
     for spot in band:
-        (line,) = wrapped(spot.entity.label, width=20, lines=1)
+        (line,) = rest_name(spot)
         widest = max(text_width(line, REST_SIZE), text_width(notes[spot.id], REST_SIZE - 1.5))
         sizes.append((spot, widest + 2 * 8))
     total = sum(width + _REST_GAP for _, width in sizes)
@@ -278,10 +305,22 @@ def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list
     return rows
 
 
-def _note(spot: Spot, links: Iterable[Link]) -> str:
+def move_note(move: Move) -> str:
+    """Relation, right answer and its probability now and then, as short as a picture needs."""
+    return f"{plain(move.relation)}: {plain(move.answer)} {_percent(move.before)} → {_percent(move.after)}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %" if value >= 0.095 else f"{100 * value:.1f} %"
+
+
+def rest_note(spot: Spot, links: Iterable[Link]) -> str:
+    """What a spot of the rest is to the spot it hangs on."""
+    if spot.move is not None:
+        return move_note(spot.move)
     for link in links:
         if spot.id in (link.start, link.end) and spot.parent in (link.start, link.end):
-            text = _relation(link)
+            text = relation_of(link)
             return text if link.end == spot.id else f"← {text}"
     return ""
 
@@ -291,10 +330,10 @@ def _placed(
 ) -> PlacedLink:
     if link.side == "rest":
         return PlacedLink(link=link, path=_faint_path(boxes[link.start], boxes[link.end]))
-    child = _tree_child(link, of)
+    child = tree_child(link, of)
     parent = link.start if child == link.end else link.end
     near, far = boxes[parent], boxes[child]
-    width = _label_width(link)
+    width = label_width(link)
     sign = 1 if far.x > near.x else -1
     edge = ends[of[parent].step][1 if sign > 0 else 0]
     begin, tip = (near.right, far.left) if sign > 0 else (near.left, far.right)
@@ -304,9 +343,11 @@ def _placed(
     return PlacedLink(
         link=link,
         path=f"{path}H{tip:.1f}",
-        label=_relation(link),
+        label=relation_of(link),
         label_box=Box(x=(flat + tip) / 2, y=far.y, width=width, height=NOTE_SIZE * 1.25),
         is_backward=child == link.start,
+        head=(tip, far.y) if child == link.end else (begin, near.y),
+        points="right" if (sign > 0) == (child == link.end) else "left",
     )
 
 

@@ -14,7 +14,7 @@ from kgmet.editing.context import EditContext
 from kgmet.graph.consequence import Consequence
 from kgmet.graph.triple import Entity, Triple
 
-__all__ = ["Lane", "Link", "Role", "Side", "Spot", "Story", "Truth", "tell"]
+__all__ = ["Lane", "Link", "Move", "Role", "Side", "Spot", "Story", "Truth", "tell"]
 
 Side = Literal["new", "old", "both", "rest"]
 """Which paths a link belongs to: those after the edit, those before it, both, or none of them."""
@@ -23,6 +23,24 @@ Truth = Literal["after", "before", "always"]
 Lane = Literal["new", "old", "source"]
 """Where a spot stands: with the new object, with the old one, or before the subject."""
 Role = Literal["subject", "new", "old", ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """How far the probability of a fact's right answer moves with the edit, forecast or measured, in [0, 1]."""
+
+    subject_id: str
+    subject: str
+    relation: str
+    answer: str
+    before: float
+    after: float
+    is_measured: bool = False
+
+    @property
+    def loses(self) -> bool:
+        """Whether the right answer gets less likely."""
+        return self.after < self.before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +54,9 @@ class Spot:
     role: Role = ""
     is_rest: bool = False
     parent: str = ""
-    """The spot it hangs on; empty for the subject."""
+    """The spot it hangs on; empty for the subject and for a fact that moves."""
+    move: Move | None = None
+    """Set if it stands for a fact that the edit moves, which hangs on nothing that is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +99,16 @@ class Story:
 _LANES: tuple[Literal["new"], Literal["old"]] = ("new", "old")
 
 
-def tell(context: EditContext, *, opened: Sequence[Triple] = (), with_rest: bool = False) -> Story:
+def tell(
+    context: EditContext, *, opened: Sequence[Triple] = (), with_rest: bool = False, moves: Sequence[Move] = ()
+) -> Story:
     """Return the story of an edit: the paths of its consequences, and what a person opened.
 
     Args:
         context: with a subgraph; see `EditContext.has_graph`.
         opened: further triples, of nodes that a person opened; drawn faded.
         with_rest: also the facts that must stay and the neighbours in the graph, faded.
+        moves: other facts that the edit moves, each drawn as a name with its figures.
     """
     assert context.subgraph is not None and context.subgraph_before is not None
     teller, found = _Teller(context), context.consequences
@@ -99,12 +122,17 @@ def tell(context: EditContext, *, opened: Sequence[Triple] = (), with_rest: bool
         teller.add([*context.subgraph.triples, *context.subgraph_before.triples])
     old_edge = context.subgraph_before.edited
     return Story(
-        spots=tuple(teller.spots.values()),
+        spots=(*teller.spots.values(), *map(_moved, range(len(moves)), moves)),
         links=tuple(teller.links.values()),
         sentence=context.edit.prompt,
         old=context.edit.old_object or ("" if old_edge is None else old_edge.object.label),
         new=context.edit.new_object,
     )
+
+
+def _moved(number: int, move: Move) -> Spot:
+    entity = Entity(id=move.subject_id or f"moved {number}", label=move.subject)
+    return Spot(id=f"moved/{number}", entity=entity, lane="old", step=0, is_rest=True, move=move)
 
 
 class _Teller:

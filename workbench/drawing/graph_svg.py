@@ -8,7 +8,8 @@ from typing import Literal
 
 from workbench.drawing.graph_layout import LINE, NAME_SIZE, NOTE_SIZE, REST_SIZE, Picture, PlacedLink, PlacedSpot
 from workbench.drawing.graph_story import Link, Spot, Story
-from workbench.drawing.graph_text import plain, text_width, wrapped
+from workbench.drawing.text_room import plain, text_width, wrapped
+from workbench.wording import percent
 
 __all__ = [
     "INKS",
@@ -34,19 +35,21 @@ Seen = Literal["shown", "ghost", "absent"]
 
 @dataclass(frozen=True, kw_only=True)
 class Ink:
-    """Colours of one theme; `new` and `old` are the app's two, as in `assets/style.css`."""
+    """Colours of one theme; `new` and `old`, `good` and `bad` are the app's two pairs, as in `assets/style.css`."""
 
     ground: str
     text: str
     grey: str
     line: str
+    good: str
+    bad: str
     new: str = "#1f86c7"
     old: str = "#d9661f"
 
 
 INKS = {
-    "light": Ink(ground="#ffffff", text="#1b2733", grey="#55626f", line="#cbd5df"),
-    "dark": Ink(ground="#11181f", text="#e8eef4", grey="#a9b6c2", line="#3a4957"),
+    "light": Ink(ground="#ffffff", text="#1b2733", grey="#55626f", line="#cbd5df", good="#00734f", bad="#a83f00"),
+    "dark": Ink(ground="#11181f", text="#e8eef4", grey="#a9b6c2", line="#3a4957", good="#2fc99b", bad="#ff8f4d"),
 }
 EDIT_WIDTH, PATH_WIDTH, REST_WIDTH = 3.6, 1.9, 1.3
 """Widths of lines: the edited fact, the paths, the rest."""
@@ -58,7 +61,7 @@ _MARGIN, _FONT = 18.0, "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Ari
 def story_svg(picture: Picture, *, theme: str = "light", world: World = "both") -> str:
     """A whole SVG document. It asks for nothing outside itself; `theme` is ``light`` or ``dark``."""
     ink, story = INKS[theme], picture.story
-    width = max(picture.width, 560.0)
+    width = max(picture.width, picture.least_width)
     head, high = _heading(story, ink, width, world)
     signs, low = _legend(picture, theme, width, world)
     dx, dy = _MARGIN + (width - picture.width) / 2, _MARGIN + high
@@ -110,7 +113,11 @@ def about_link(link: Link) -> str:
 
 def about_spot(spot: Spot) -> str:
     """What the tooltip of a name says."""
-    entity = spot.entity
+    entity, move = spot.entity, spot.move
+    if move is not None:
+        way = "measured with the edit" if move.is_measured else "forecast"
+        figures = f"{percent(move.before)} → {percent(move.after)}, {way}"
+        return "\n".join(plain(part) for part in (f"{entity.label}, {move.relation}: {move.answer}", figures))
     role = {"subject": "the edit's subject", "new": "the new object", "old": "the old object"}.get(spot.role, "")
     parts = [entity.label, entity.id, entity.description, role]
     return "\n".join(plain(part) for part in parts if part)
@@ -126,10 +133,12 @@ def _change(story: Story) -> str:
 
 def _heading(story: Story, ink: Ink, width: float, world: World) -> tuple[str, float]:
     """The edit as a sentence, with the old and the new object in their colours; in one line where it fits."""
-    (old,), (new,) = (wrapped(text, width=40, lines=1) for text in (story.old, story.new))
+    (old,), (new,) = (
+        wrapped(text, width=min(420.0, width / 2 - 16), size=17, lines=1) for text in (story.old, story.new)
+    )
     sentence = plain(story.sentence)
     is_short = text_width(f"{sentence} {old} → {new}", 16) * 1.06 < width
-    lines = (sentence,) if is_short else wrapped(sentence, width=max(24, int(width / 11)), lines=2)
+    lines = (sentence,) if is_short else wrapped(sentence, width=width, size=17, lines=3)
     parts = [
         f'<text y="{16 + 22 * n}" font-size="16" font-weight="600" fill="{ink.text}">{escape(line)}'
         f"{' ' if is_short else '</text>'}"
@@ -172,10 +181,22 @@ def signs_of(picture: Picture, *, theme: str, world: World) -> tuple[Sign, ...]:
         ("both" in paths, ink.grey, PATH_WIDTH, "", "on both paths"),
         (any(link.must_stay for link in rest), ink.grey, REST_WIDTH, "", "must stay"),
         (any(not link.must_stay for link in rest), ink.grey, REST_WIDTH, LOOSE, "other neighbours"),
+        *_moving(picture, ink),
     )
     return tuple(
         Sign(colour=colour, width=w, dash=dash, words=words) for is_in, colour, w, dash, words in signs if is_in
     )
+
+
+def _moving(picture: Picture, ink: Ink) -> list[tuple[bool, str, float, str, str]]:
+    """Signs of other facts that move, with how many of each."""
+    moves = [item.spot.move for item in picture.spots if item.spot.move is not None]
+    way = "measured" if moves and all(move.is_measured for move in moves) else "forecast"
+    n_loses = sum(move.loses for move in moves)
+    return [
+        (n > 0, colour, PATH_WIDTH, "", f"other facts, {way} to {verb}: {n}")
+        for colour, verb, n in ((ink.bad, "lose", n_loses), (ink.good, "gain", len(moves) - n_loses))
+    ]
 
 
 def _legend(picture: Picture, theme: str, width: float, world: World) -> tuple[str, float]:
@@ -235,18 +256,15 @@ def _state(link: Link) -> str:
 
 def _arrow(item: PlacedLink, colour: str, *, wide: bool) -> str:
     """The head of the line, at the triple's object."""
-    assert item.label_box is not None
+    assert item.head is not None
     half = 5.5 if wide else 4.5
-    # The line ends flat at the child; where the object is the parent, the line begins flat there.
-    at = item.path.removeprefix("M").split("H")[0].split(" ") if item.is_backward else None
-    if at is None:
-        x, y = float(item.path.rsplit("H", 1)[1]), item.label_box.y
-        points_right = x > item.label_box.x
+    x, y = item.head
+    if item.points == "up":
+        corner = f"L{x - half:.1f} {y + 9:.1f}H{x + half:.1f}Z"
     else:
-        x, y = float(at[0]), float(at[1])
-        points_right = x > item.label_box.x
-    back = x - 9 if points_right else x + 9
-    return f'<path d="M{x:.1f} {y:.1f}L{back:.1f} {y - half:.1f}V{y + half:.1f}Z" fill="{colour}"/>'
+        back = x - 9 if item.points == "right" else x + 9
+        corner = f"L{back:.1f} {y - half:.1f}V{y + half:.1f}Z"
+    return f'<path d="M{x:.1f} {y:.1f}{corner}" fill="{colour}"/>'
 
 
 def _spot(item: PlacedSpot, picture: Picture, ink: Ink, world: World) -> str:
@@ -254,7 +272,7 @@ def _spot(item: PlacedSpot, picture: Picture, ink: Ink, world: World) -> str:
     seen = spot_seen(spot, picture.story, world)
     fill, stroke, text = colours_of(spot, picture.story, ink)
     tint = ' fill-opacity="0.18"' if spot.role in ("new", "old") else ""
-    opacity = {"ghost": "0.35", "shown": "0.75" if spot.is_rest else "1"}[seen]
+    opacity = {"ghost": "0.35", "shown": "0.75" if spot.is_rest and spot.move is None else "1"}[seen]
     shape = (
         f'<rect x="{box.left:.1f}" y="{box.top:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" '
         f'rx="{min(13.0, box.height / 2):.0f}" fill="{ink.ground}"/>'
@@ -274,6 +292,8 @@ def colours_of(spot: Spot, story: Story, ink: Ink) -> tuple[str, str, str]:
     """Fill, border and text of a name."""
     if spot.role == "subject":
         return ink.text, ink.text, ink.ground
+    if spot.move is not None:
+        return ink.ground, ink.bad if spot.move.loses else ink.good, ink.text
     sides = {link.side for link in story.links if spot.id in (link.start, link.end) and link.side != "rest"}
     side = next(iter(sides)) if len(sides) == 1 else "new" if spot.lane == "new" and "new" in sides else spot.lane
     if spot.is_rest or side not in ("new", "old"):

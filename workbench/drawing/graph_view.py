@@ -25,7 +25,7 @@ from workbench.drawing.graph_svg import (
     spot_seen,
     stroke,
 )
-from workbench.drawing.graph_text import plain
+from workbench.drawing.text_room import plain
 
 __all__ = ["graph_html"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 
 from workbench.drawing.hop_line import KEY, HopLine, Mark, State, Station, hop_line_sentence
 from workbench.drawing.plain import readable, shown
+from workbench.drawing.text_room import wrapped
 
-__all__ = ["hop_line_svg", "text_width", "wrapped"]
+__all__ = ["hop_line_svg"]
 
 _WIDE = 268
 """Width of a station, in pixels."""
@@ -24,8 +24,6 @@ _COLOURS = {
 }
 _MARK = {Mark.SAYS: "good", Mark.OLD: "old", Mark.NEITHER: "bad"}
 _STATE = {State.HELD: "good", State.BROKEN: "bad", State.UNKNOWN: "quiet"}
-_NARROW = frozenset("iljtfrI.,:;'|!()[] ")
-_BROAD = frozenset("mwMW@%—")
 
 
 def hop_line_svg(line: HopLine, *, title: str, theme: str = "light") -> str:
@@ -40,7 +38,7 @@ def hop_line_svg(line: HopLine, *, title: str, theme: str = "light") -> str:
     lowest = [pen.paragraph(left, _TRACK + 40, line.start, width=_START - _GAP, size=18, colour="text", bold=True)]
     for number, (place, station) in enumerate(zip(places[1:], line.stations, strict=True), start=1):
         from_, room = places[number - 1], place - places[number - 1] - 40
-        label = wrapped(station.relation, room, 14)[:1]
+        label = wrapped(station.relation, width=room, size=14, lines=1)
         pen.text((from_ + place) / 2 + 4, _TRACK - 14, label, size=14, colour="quiet", anchor="middle")
         lowest.append(_station(pen, place, station, f"hop {number}", width=_WIDE - _GAP))
     place = left + _START + len(line.stations) * _WIDE + 16
@@ -132,42 +130,6 @@ class _Pen:
         self, x: float, y: float, text: str, *, width: float, size: int, colour: str, bold: bool = False, most: int = 4
     ) -> float:
         """Draw text broken into lines; return the height of the next line."""
-        lines = wrapped(text, width, size * (1.06 if bold else 1.0))
-        if len(lines) > most:
-            lines = [*lines[: most - 1], lines[most - 1].rstrip(" .,") + " …"]
+        lines = wrapped(text, width=width, size=size * (1.06 if bold else 1.0), lines=most)
         self.text(x, y, lines, size=size, colour=colour, bold=bold)
         return y + len(lines) * size * _LINE
-
-
-def text_width(text: str, size: float) -> float:
-    """Estimate the width of a text in a sans-serif font, in pixels; an upper estimate."""
-    return size * sum(_em(character) for character in text)
-
-
-def _em(character: str) -> float:
-    if unicodedata.east_asian_width(character) in "WF":
-        return 1.0
-    if unicodedata.combining(character):
-        return 0.0
-    if character in _NARROW:
-        return 0.33
-    if character in _BROAD:
-        return 0.95
-    return 0.7 if character.isupper() else 0.58
-
-
-def wrapped(text: str, width: float, size: float) -> list[str]:
-    """Break a text into lines of at most this width, between words or inside a too long word."""
-    lines = [""]
-    for word in readable(text).split():
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if text_width(joined, size) <= width:
-            lines[-1] = joined
-            continue
-        if lines[-1]:
-            lines.append("")
-        for character in word:
-            if lines[-1] and text_width(lines[-1] + character, size) > width:
-                lines.append("")
-            lines[-1] += character
-    return lines

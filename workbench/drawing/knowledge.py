@@ -50,7 +50,7 @@ def relation_bars(rows: Sequence[KnownRelation], *, chosen: str | None = None, d
                 "arrayminus": [max(0.0, share - 100 * low) for share, (low, _) in zip(shares, bounds, strict=True)],
                 "thickness": 1,
                 "width": 3,
-                "color": palette[6],
+                "color": palette[7],
             },
             customdata=[[place, 0] for place in places],
             hovertext=[

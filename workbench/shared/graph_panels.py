@@ -14,7 +14,8 @@ from kgmet.graph.names import fold
 from kgmet.graph.reading.retrieve import facts_around
 from kgmet.graph.triple import Triple
 from workbench.drawing.graph_layout import Picture, place
-from workbench.drawing.graph_story import tell
+from workbench.drawing.graph_narrow import place_narrow
+from workbench.drawing.graph_story import Move, tell
 from workbench.drawing.graph_svg import World, story_svg
 from workbench.drawing.graph_view import graph_html
 from workbench.running.resources import store
@@ -42,7 +43,12 @@ def _drawn() -> Any:
 
 
 def story_panel(
-    state: WorkbenchState, context: EditContext, *, chosen: str | None = None, reports: bool = False
+    state: WorkbenchState,
+    context: EditContext,
+    *,
+    chosen: str | None = None,
+    reports: bool = False,
+    moves: Sequence[Move] = (),
 ) -> Any:
     """Draw the story of an edit with its controls.
 
@@ -51,6 +57,7 @@ def story_panel(
         context: with a subgraph; see `EditContext.has_graph`.
         chosen: id of the entity that is marked.
         reports: whether a click runs the page again, with the entity's id in the result's `node`.
+        moves: other facts that move with the edit; with any, a switch shows or hides them.
 
     Returns:
         What the browser says: `node`, and `open` in the run that a double click caused.
@@ -62,9 +69,12 @@ def story_panel(
             label_visibility="collapsed", help="The places stay the same, so that the two can be compared.",
         )  # fmt: skip
         with_rest = st.toggle("Show the rest", key="graph-rest", help="What must stay, and neighbours in the graph.")
+        if moves and not st.toggle(_moves_label(moves), value=True, key="graph-moves", help=_MOVES_HELP):
+            moves = ()
         world = WORLDS[str(words)]
         triples = opened_triples(state, made_from)
-        picture = place(tell(context, opened=triples, with_rest=with_rest))
+        story = tell(context, opened=triples, with_rest=with_rest, moves=moves)
+        picture = place(story)
         shown = theme()
 
         def page() -> str:
@@ -87,6 +97,7 @@ def story_panel(
         key="story",
         data={
             "svg": story_svg(picture, theme=shown, world=world),
+            "narrow": story_svg(place_narrow(story), theme=shown, world=world),
             "name": file_name(context),
             "chosen": chosen,
             "reports": reports,
@@ -100,6 +111,13 @@ def story_panel(
         open_node(state, str(said.open))
         st.rerun()
     return said
+
+
+_MOVES_HELP = "Known facts that the edit should leave alone, those that move most. More of them on Foresee."
+
+
+def _moves_label(moves: Sequence[Move]) -> str:
+    return "Measured side effects" if all(move.is_measured for move in moves) else "Forecast side effects"
 
 
 def _about(picture: Picture) -> str:

@@ -19,10 +19,11 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import SAMPLE_FOLDER, sample_store
 from kgmet.graph.triple import Entity, Relation, Triple
 from workbench.drawing.graph_layout import Picture, place
-from workbench.drawing.graph_story import Link, Story, tell
+from workbench.drawing.graph_narrow import NARROW_WIDTH, place_narrow
+from workbench.drawing.graph_story import Link, Move, Story, tell
 from workbench.drawing.graph_svg import link_seen, spot_seen, story_svg
-from workbench.drawing.graph_text import plain, text_width, wrapped
 from workbench.drawing.graph_view import graph_html
+from workbench.drawing.text_room import plain, text_width, wrapped
 
 HOSTILE = '</script><img src=x onerror="alert(1)"><b>&amp; href=https://evil.example/ {{7*7}}'
 PAYLOADS = (
@@ -47,6 +48,26 @@ EXAMPLES = [
     *load_edits(SAMPLE_FOLDER / "edits.json"),
     FactEdit(subject="Zorblax Inc.", template="{} has its headquarters in the city of", new_object="Berlin"),
 ]
+
+
+MOVES = (
+    Move(
+        subject_id="Q1",
+        subject="Reina Sofía Museum",
+        relation="located in city",
+        answer="Madrid",
+        before=0.81,
+        after=0.12,
+    ),
+    Move(
+        subject_id="Q2",
+        subject="Notre-Dame de Paris",
+        relation="located in city",
+        answer="Paris",
+        before=0.61,
+        after=0.82,
+    ),
+)
 
 
 def triple(subject: str, relation: str, thing: str, *, label: str | None = None) -> Triple:
@@ -105,6 +126,51 @@ def test_no_two_names_overlap_in_a_shipped_example(edit: FactEdit) -> None:
         assert all(link.label_box is not None and link.label for link in picture.links if link.link.side != "rest")
         inside = (box.left >= -0.5 and box.right <= picture.width + 0.5 for box in picture.boxes)
         assert all(inside) and min(box.top for box in picture.boxes) >= -0.5
+
+
+@pytest.mark.parametrize("edit", EXAMPLES, ids=lambda edit: f"{edit.subject} → {edit.new_object}")
+def test_on_a_phone_every_name_is_readable_and_none_overlaps_in_a_shipped_example(edit: FactEdit) -> None:
+    context = context_of(edit)
+    for story in (tell(context), tell(context, with_rest=True), tell(context, moves=MOVES)):
+        picture = place_narrow(story)
+        assert not [(one, other) for one, other in combinations(picture.boxes, 2) if one.overlaps(other)]
+        edges = (
+            box.left >= 0 and box.right <= NARROW_WIDTH and 0 <= box.top < box.bottom <= picture.height
+            for box in picture.boxes
+        )
+        assert all(edges)
+        drawing = ElementTree.fromstring(story_svg(picture))
+        assert float(drawing.get("width", "999")) <= 360, "a phone of 390 px scrolls sideways"
+        assert min(float(text.get("font-size", "99")) for text in drawing.iter() if text.get("font-size")) >= 11
+        for item in picture.spots:
+            size = 12.5 if item.spot.is_rest else 14
+            assert all(text_width(line, size) <= item.box.width for line in item.lines)
+
+
+def test_on_a_phone_no_line_crosses_a_name_and_every_arrow_points_at_the_object() -> None:
+    picture = place_narrow(tell(context_of(EIFFEL)))
+    boxes = {item.spot.id: item.box for item in picture.spots}
+    for item in picture.links:
+        x, top = (float(part) for part in item.path.removeprefix("M").split("V")[0].split(" "))
+        bottom = float(item.path.split("V")[1].split("H")[0])
+        crossed = [key for key, box in boxes.items() if box.left < x < box.right and top + 1 < box.y < bottom - 1]
+        assert not crossed
+        end = boxes[item.link.end]
+        assert item.head in {(x, end.bottom), (end.left, end.y)}
+
+
+def test_facts_that_move_are_drawn_with_their_figures_and_named_in_the_legend() -> None:
+    story = tell(context_of(EIFFEL), moves=MOVES)
+    for picture in (place(story), place_narrow(story)):
+        drawing = story_svg(picture)
+        assert "Reina Sofía Museum" in drawing and "81 % → 12 %" in drawing
+        assert "other facts, forecast to lose: 1" in drawing and "other facts, forecast to gain: 1" in drawing
+        assert "81.0 % → 12.0 %, forecast" in drawing
+        measured = tuple(replace(move, is_measured=True) for move in MOVES)
+        again = story_svg(place(tell(context_of(EIFFEL), moves=measured)))
+        assert "measured to lose: 1" in again and "forecast" not in again
+    hostile = tuple(replace(move, subject=HOSTILE, relation=HOSTILE, answer=HOSTILE) for move in MOVES)
+    ElementTree.fromstring(story_svg(place(tell(context_of(EIFFEL), moves=hostile))))
 
 
 def test_the_room_of_a_name_holds_its_text() -> None:
@@ -276,10 +342,11 @@ def test_a_graph_of_two_words_can_be_drawn() -> None:
 
 
 def test_long_names_are_cut_and_say_so() -> None:
-    assert wrapped("The Metropolitan Museum of Modern and Ancient Art", width=18) == (
-        "The Metropolitan",
-        "Museum of Modern…",
-    )
-    assert wrapped("x" * 40, width=18) == ("x" * 23 + "…",)
-    assert wrapped("") == ("",)
+    name = "The Metropolitan Museum of Modern and Ancient Art"
+    cut = wrapped(name, width=170, size=14, lines=2)
+    assert len(cut) == 2 and cut[0] == "The Metropolitan" and cut[1].startswith("Museum of") and cut[1].endswith("…")
+    assert " ".join(wrapped(name, width=170, size=14)) == name
+    (line,) = wrapped("x" * 40, width=170, size=14, lines=1)
+    assert line.endswith("…") and text_width(line, 14) <= 170
+    assert wrapped("", width=170, size=14) == ("",)
     assert plain("a\u202eb\x00c\n d") == "ab c d"

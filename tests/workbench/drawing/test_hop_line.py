@@ -11,8 +11,9 @@ from kgmet.measure.question import Question, QuestionKind
 from tests.workbench.drawing.test_graph_view import HOSTILE
 from tests.workbench.sessions import answer_to
 from workbench.drawing.hop_line import HopLine, Mark, State, Station, hop_line_html, hop_line_sentence, mark_of
-from workbench.drawing.hop_svg import hop_line_svg, text_width, wrapped
+from workbench.drawing.hop_svg import hop_line_svg
 from workbench.drawing.plain import bdi, readable
+from workbench.drawing.text_room import text_width, wrapped
 
 QUESTION = Question(kind=QuestionKind.OWN, text="It is in", expected="Rome", rejected="Paris")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -92,7 +93,7 @@ def test_a_reading_direction_ends_with_the_name_and_controls_are_shown() -> None
 
 @pytest.mark.parametrize("text", ["one two three four five six", "W" * 60, "東京" * 30, "a" * 20 + " b", ""])
 def test_lines_are_as_wide_as_asked_and_nothing_is_lost(text: str) -> None:
-    lines = wrapped(text, 100, 14)
+    lines = wrapped(text, width=100, size=14)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert all(text_width(line, 14) <= 100 for line in lines)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -32,17 +33,21 @@ from workbench.running import jobs
 from workbench.running.jobs import Job, JobRegistry
 from workbench.running.resources import Resident, catalogue, store
 from workbench.state.session import WorkbenchState
+from workbench.wording import count
 
 __all__ = [
     "RunOrder",
+    "RunPart",
     "StoredRun",
     "begin",
     "bench_job",
     "delete_run",
+    "drop_not_begun",
     "keep_upload",
     "order_dataset",
     "past_runs",
     "resume",
+    "unfinished",
 ]
 
 MOST_UPLOAD = 64 << 20
@@ -63,6 +68,10 @@ class RunOrder:
     free_tokens: int = 0
     n_generation: int = 0
     seed: int = 0
+    batch: str = ""
+    """Common to the runs that were started together; they are taken up again together."""
+    place: int = 0
+    """Place among those, from 0."""
 
     @property
     def settings(self) -> RunSettings:
@@ -100,6 +109,31 @@ class StoredRun:
         of = "" if self.is_complete else f" · {self.summary.n_cases} of {self.n_case}"
         data = self.order.ds_label if self.order is not None and self.order.ds_label else self.summary.dataset
         return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunPart:
+    """One editor's part of runs that were started together. `run` is ``None`` if it has not begun."""
+
+    folder: Path
+    order: RunOrder
+    run: StoredRun | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every case was scored."""
+        return self.run is not None and self.run.is_complete
+
+    @property
+    def kept(self) -> str:
+        """What is on disk of it, in words."""
+        if self.run is None:
+            return f"{self.order.editor} not begun"
+        summary = self.run.summary
+        return (
+            f"{self.order.editor} {count(summary.n_edits, 'edit')} made, "
+            f"{summary.n_cases} of {count(self.run.n_case, 'case')} scored"
+        )
 
 
 def bench_queue() -> JobRegistry:
@@ -149,15 +183,42 @@ def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder])
         size = max((len(order_dataset(order).cases) for order in orders), default=0)
     except KgmetError as error:
         return str(error)
-    out = runs_folder(state)
-    return _submit(state, resident, [(order, None) for order in orders], out, size)
+    # Every run has its folder before the first begins, so that none is lost when the job is stopped or killed.
+    batch = secrets.token_hex(8)
+    ordered = [replace(order, batch=batch, place=place) for place, order in enumerate(orders)]
+    work = [(order, _new_folder(runs_folder(state), order)) for order in ordered]
+    problem = _submit(state, resident, work, size)
+    if problem is not None:
+        for _, folder in work:
+            shutil.rmtree(folder, ignore_errors=True)
+    return problem
 
 
-def resume(state: WorkbenchState, resident: Resident, run: StoredRun) -> str | None:
-    """Resume an interrupted run."""
-    if run.order is None:
-        return "This run was not begun here; continue it on the command line with --continue_from_run."
-    return _submit(state, resident, [(run.order, run.folder)], runs_folder(state), run.n_case)
+def resume(state: WorkbenchState, resident: Resident, parts: Sequence[RunPart]) -> str | None:
+    """Take up again all parts that are not complete, those not begun too."""
+    work = [(part.order, part.folder) for part in parts if not part.is_complete]
+    size = max((part.run.n_case if part.run is not None else part.order.limit for part in parts), default=0)
+    return _submit(state, resident, work, size)
+
+
+def unfinished(state: WorkbenchState) -> list[tuple[RunPart, ...]]:
+    """Return the runs that were started together and are not complete, newest first, each with all its parts."""
+    begun = {run.folder: run for run in past_runs(state)}
+    found: dict[str, list[RunPart]] = {}
+    for path in runs_folder(state).glob("*/run_*/order.json"):
+        order = _order_of(path.parent)
+        if order is not None:
+            part = RunPart(folder=path.parent, order=order, run=begun.get(path.parent))
+            found.setdefault(order.batch or str(path.parent), []).append(part)
+    parts = [tuple(sorted(group, key=lambda part: part.order.place)) for group in found.values()]
+    return sorted((group for group in parts if not all(part.is_complete for part in group)), key=_age)
+
+
+def drop_not_begun(parts: Sequence[RunPart]) -> None:
+    """Remove the folders of parts that have not begun."""
+    for part in parts:
+        if part.run is None:
+            shutil.rmtree(part.folder, ignore_errors=True)
 
 
 def past_runs(state: WorkbenchState) -> list[StoredRun]:
@@ -176,18 +237,24 @@ def delete_run(run: StoredRun) -> None:
     shutil.rmtree(run.folder, ignore_errors=True)
 
 
+def _age(parts: Sequence[RunPart]) -> float:
+    return -max((part.folder / "order.json").stat().st_mtime for part in parts)
+
+
 def _submit(
-    state: WorkbenchState, resident: Resident, work: Sequence[tuple[RunOrder, Path | None]], out: Path, n_case: int
+    state: WorkbenchState, resident: Resident, work: Sequence[tuple[RunOrder, Path]], n_case: int
 ) -> str | None:
+    before = runs_folder(state) / "before"
+
     def go(progress: Progress) -> None:
         for order, folder in work:
-            _run(resident, order, folder or _new_folder(out, order), before=out / "before", progress=progress)
+            _run(resident, order, folder, before=before, progress=progress)
 
     # A session in which nothing was typed is not on disk yet; without it the runs would be lost after a restart.
     state.record.save(even_blank=True)
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
-        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {n_case} cases")
+        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {count(n_case, 'case')}")
     except KgmetError as error:
         return str(error)
     return None

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
 from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS, IN_CONTEXT
 from kgmet.evaluate.tables.render import latex_table, markdown_table
 from workbench import wording
+from workbench.running.resources import Resident
 from workbench.screens.benchmark import actions, view
 from workbench.shared import panels
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state import session
+from workbench.state.session import WorkbenchState
+
+__all__ = ["show"]
 
 SCHEMAS = {"cf": "CounterFact", "mcf": "multi-CounterFact", "zsre": "zsRE", "mquake": "MQuAKE"}
 PLAIN = {"displayModeBar": False}
@@ -40,15 +46,34 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     if shown is None:
         figure = view.checkpoint_chart(summaries, dark=is_dark())
         st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits")
-        reading_help("How to read it: a rising curve means that the edits damage ordinary text.")
+        reading_help(
+            f"How to read it: a rising curve means that the edits damage ordinary text. {view.READ_PERPLEXITY}"
+        )
     else:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
         st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
-        reading_help("How to read it: the share after the scored cases; dotted before the edits, solid after.")
+        reading_help(f"How to read it: dotted before the edits, solid after. {view.READ_SHARE}")
     st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
 
 
-__all__ = ["show"]
+def unfinished(state: WorkbenchState, resident: Resident, parts: Sequence[actions.RunPart], *, key: str) -> None:
+    """Say what is kept of runs that were stopped, and take all of them up again."""
+    with st.container(border=True, key=key):
+        kept = "; ".join(part.kept for part in parts)
+        folder = parts[0].folder.parent.parent
+        st.markdown(f"**Not complete.** Kept: {wording.safe(kept)}.")
+        st.caption(f"In the folder {wording.safe(str(folder))}. Nothing of it is computed again.")
+        with st.container(horizontal=True):
+            waiting = [part for part in parts if not part.is_complete]
+            label = "Resume" if len(waiting) == 1 else f"Resume all {len(waiting)}"
+            if st.button(label, icon=":material/resume:", key=f"{key}-resume", type="primary"):
+                panels.message(actions.resume(state, resident, parts))
+                st.rerun()
+            if any(part.run is None for part in parts) and st.button(
+                "Drop what was not begun", icon=":material/delete:", key=f"{key}-drop", type="tertiary"
+            ):
+                actions.drop_not_begun(parts)
+                st.rerun()
 
 
 def show() -> None:
@@ -115,7 +140,7 @@ def show() -> None:
         st.subheader(wording.safe(job.title), anchor=False)
         if st.button("Stop", icon=":material/stop_circle:", disabled=job.flag.is_set, key="bench-stop"):
             job.flag.set()
-            st.toast("Stopping after this step. The run can be resumed.")
+            st.toast("Stopping after this step. What is done is kept, and can be resumed.")
 
         @st.fragment(run_every=2.0)
         def watch() -> None:
@@ -134,8 +159,13 @@ def show() -> None:
         return
 
     panels.job_result(job)
+    stopped = actions.unfinished(state)
+    for number, parts in enumerate(stopped):
+        unfinished(state, resident, parts, key=f"unfinished-{number}")
     runs = actions.past_runs(state)
     if not runs:
+        if stopped:
+            return
         st.info("No run yet. Start one above; its curves appear here while it runs.", icon=":material/speed:")
         return
     st.subheader("Runs", anchor=False)
@@ -151,12 +181,6 @@ def show() -> None:
                 view.paired_table(summaries[0], summaries[1]), hide_index=True, alt="Differences with their intervals"
             )
         buttons = st.container(horizontal=True)
-        for run in shown_runs:
-            if not run.is_complete and buttons.button(
-                f"Resume {run.folder.name}", icon=":material/resume:", key=f"resume-{run.folder}"
-            ):
-                panels.message(actions.resume(state, resident, run))
-                st.rerun()
         buttons.download_button("Markdown", markdown_table(summaries), "runs.md", icon=":material/download:")
         buttons.download_button("LaTeX", latex_table(summaries), "runs.tex", icon=":material/download:")
         if len(shown_runs) == 1 and buttons.button("Delete this run", icon=":material/delete:"):

@@ -16,7 +16,21 @@ from kgmet.measure.metrics import METRICS
 from workbench import wording
 from workbench.drawing import charts
 
-__all__ = ["checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "runs_table"]
+__all__ = [
+    *("READ_PERPLEXITY", "READ_SHARE"),
+    *("checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "runs_table"),
+]
+
+READ_SHARE = (
+    "Each point is the share over all cases scored so far: the expected answer is likelier per token than the rejected "
+    "one. The axis always spans 0 to 100 % and clips nothing; of long runs 200 points are drawn."
+)
+READ_PERPLEXITY = (
+    "The axis begins below the smallest value, not at 0, and clips nothing. It is logarithmic where the largest value "
+    "is more than 5 times the smallest."
+)
+_LOG_FROM = 5.0
+"""Ratio of the largest to the smallest perplexity from which the axis is logarithmic."""
 
 KINDS = {
     AskKind.EFFICACY: "Efficacy",
@@ -55,8 +69,9 @@ def curve_chart(summaries: Sequence[RunSummary], *, kind: AskKind, dark: bool = 
                         width=width,
                     )
                 )
-    label = f"{KINDS.get(kind, kind.value)}: share preferred"
-    figure = charts.lines(curves, axes=("cases scored", label), dark=dark, span=(-0.02, 1.02))
+    label = f"{KINDS.get(kind, kind.value)}: share of prompts, preferred"
+    figure = charts.lines(curves, axes=("cases scored, in the order of the run", label), dark=dark, span=(-0.02, 1.02))
+    figure.update_yaxes(tickformat=".0%", dtick=0.2, tick0=0)
     most = max((summary.n_cases for summary in summaries), default=0)
     # Of few cases every one has a tick; left to itself the axis puts ticks between them and rounds their labels.
     figure.update_xaxes(rangemode="tozero", tickformat="d", dtick=1 if most <= 12 else None)
@@ -76,7 +91,10 @@ def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> 
         for number, summary in enumerate(summaries)
         if summary.checkpoints
     ]
-    return charts.lines(curves, axes=("edits so far", "perplexity"), dark=dark)
+    values = [y for curve in curves for y in curve.y if y is not None and y > 0]
+    is_log = bool(values) and max(values) > _LOG_FROM * min(values)
+    label = "perplexity of the fixed text, per token" + (", logarithmic" if is_log else "")
+    return charts.lines(curves, axes=("edits so far", label), dark=dark, log=is_log)
 
 
 def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:

@@ -12,11 +12,11 @@ from workbench import wording
 from workbench.drawing import forecasts
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
-from workbench.screens.foresee import values as foresee_values
 from workbench.screens.foresee import view
 from workbench.screens.foresee.actions import Question
 from workbench.screens.foresee.values import Shown
 from workbench.shared import panels
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state.session import WorkbenchState
 
@@ -36,7 +36,7 @@ def time_left(job: panels.Job) -> None:
 
 def result(state: WorkbenchState, resident: Resident, question: Question) -> None:
     """Show the last forecast; grey and without buttons if its inputs have changed."""
-    known = state.result(foresee_values.FORESEEN)
+    known = state.result(FORESEEN)
     if known is None:
         st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
@@ -190,7 +190,7 @@ def _apply_button(
 
 
 def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | None:
-    known = state.result(foresee_values.CHECKED)
+    known = state.result(CHECKED)
     if known is None or known.is_stale(question.made_from):
         return None
     found: CheckedForecast = known.value

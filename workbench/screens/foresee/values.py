@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from kgmet.editing.foresee import Foreseen, KeptForecast
+from workbench.shared.foreseen import CHECKED, FORESEEN
 
 __all__ = ["CHECKED", "FORESEEN", "PROTECTED", "TICKED", "Shown"]
 
-FORESEEN, PROTECTED, CHECKED, TICKED = "foresee", "foresee-protected", "foresee-checked", "foresee-ticked"
+PROTECTED, TICKED = "foresee-protected", "foresee-ticked"
 Shown = Foreseen | KeptForecast
 """A forecast that can be applied, or one that was read back after a restart."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from kgmet.editing.context import EditContext
 from workbench import wording
+from workbench.drawing.graph_story import Move
+from workbench.running.resources import catalogue, model_holder
 from workbench.screens.graph import own, triples
 from workbench.screens.graph.node import choose, node_panel
 from workbench.shared import actions, consequence_panels, graph_panels, panels
+from workbench.shared.foreseen import moves_of
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -36,7 +41,11 @@ def _around_the_edit(state: WorkbenchState) -> None:
     if not context.has_graph:
         st.info(wording.NO_GRAPH, icon=":material/link_off:")
         return
-    said = graph_panels.story_panel(state, context, chosen=st.session_state.get("graph-node"), reports=True)
+    moves = moves_of(state, model_holder().resident, context.edit, catalogue())
+    said = graph_panels.story_panel(
+        state, context, chosen=st.session_state.get("graph-node"), reports=True, moves=moves
+    )
+    _about_moves(moves)
     choose(said.node)
     left, right = st.columns([5, 6], gap="large")
     with left:
@@ -44,6 +53,19 @@ def _around_the_edit(state: WorkbenchState) -> None:
         consequence_panels.changes(state, context)
     with right:
         _triples(state, context)
+
+
+def _about_moves(moves: Sequence[Move]) -> None:
+    """Say what the figures of other facts are, or where a forecast is made."""
+    if not moves:
+        panels.page_link("foresee", "Which other facts will move? Forecast them on Foresee", icon="query_stats")
+    elif all(move.is_measured for move in moves):
+        st.caption(f"The {len(moves)} facts with figures moved most: the right answer's probability, measured.")
+    else:
+        st.caption(
+            f"The {len(moves)} facts with figures are forecast to move most: the right answer's probability now and "
+            "with the edit. Foresee shows all of them, and protects those you tick."
+        )
 
 
 def _triples(state: WorkbenchState, context: EditContext) -> None:

@@ -64,7 +64,7 @@ def _ask(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
         return
     panels.job_result(job)
     if job is not None and job.error and known.facts.asked:
-        st.caption(f"{wording.count(known.facts.asked, 'fact')} answered so far are kept; asking goes on from there.")
+        st.caption(f"{wording.count(known.facts.asked, 'fact')} asked so far are kept; asking goes on from there.")
     if not known.n_left:
         st.badge("all asked", color="green", icon=":material/check:")
         return
@@ -111,7 +111,7 @@ def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
         )
     chart_side.caption(":material/visibility: Whiskers are 95 % intervals (Wilson). Click a bar to see its facts.")
     with fact_side:
-        names = {row.relation: f"{row.label} · {row.known} of {row.asked}" for row in rows}
+        names = {row.relation: row.label for row in rows}
         st.selectbox("Relation", list(names), format_func=lambda key: names.get(key, key), key=RELATION)
         _examples(state, lm, known, chosen)
 
@@ -162,7 +162,8 @@ def _example(state: WorkbenchState, fact: AskedFact, line: str, *, new: str, old
     draft = view.fact_draft(fact, new=new, old=old)
     if draft is None:
         return
-    if button_side.button("Edit this one", key=f"knows-edit-{fact.prompt.id}", help="Opens Edit with this fact."):
+    about = "Edit this one: opens Edit with this fact."
+    if button_side.button("Edit", icon=":material/edit:", key=f"knows-edit-{fact.prompt.id}", help=about):
         state.set_draft(draft)
         panels.go_to("edit")
 

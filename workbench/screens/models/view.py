@@ -57,7 +57,8 @@ def knows_sentence(known: KnownFacts, n_left: int) -> str:
         f"{known.model} answers {known.known:,} of the {known.asked:,} facts it was asked ({share:.0f} %, 95 % "
         f"interval {low:.0f}–{high:.0f} %), of {len(known.relations)} relations."
     )
-    return f"{text} {n_left:,} facts are not asked yet." if n_left else text
+    more = f"{n_left:,} facts are not asked in every wording yet, so more may be known."
+    return f"{text} {more}" if n_left else text
 
 
 def relations_shown(rows: Sequence[KnownRelation], *, named: str, sort: str) -> list[KnownRelation]:

@@ -1,4 +1,4 @@
-"""Labels as a picture shows them: one line of plain characters, wrapped, and the room they take. No Streamlit."""
+"""Texts as pictures show them: plain characters, the room they take, and where their lines break. No Streamlit."""
 
 from __future__ import annotations
 
@@ -40,14 +40,30 @@ def _share(char: str) -> float:
     return 0.72 if char.isupper() else 0.64
 
 
-def wrapped(text: str, *, width: int = 18, lines: int = 2) -> tuple[str, ...]:
-    """A label in at most so many lines of about `width` characters; an ellipsis where some of it is left out."""
+def wrapped(text: str, *, width: float, size: float, lines: int | None = None) -> tuple[str, ...]:
+    """Break a text between words, or inside a word that is too long, into lines of at most `width` pixels.
+
+    Args:
+        text: the text; line breaks in it count as blanks.
+        width: room of a line, in pixels.
+        size: font size, in pixels.
+        lines: most lines; an ellipsis ends the last where some of the text is left out.
+    """
     found = [""]
     for word in plain(text).split():
-        if found[-1] and len(found[-1]) + 1 + len(word) > width:
+        joined = f"{found[-1]} {word}".strip()
+        if text_width(joined, size) <= width:
+            found[-1] = joined
+            continue
+        if found[-1]:
             found.append("")
-        found[-1] = f"{found[-1]} {word}".strip()
-    shown = [line if len(line) <= width + 6 else line[: width + 5] + "…" for line in found]
-    if len(shown) > lines:
-        shown = [*shown[: lines - 1], shown[lines - 1].rstrip("…") + "…"]
-    return tuple(shown)
+        for char in word:
+            if found[-1] and text_width(found[-1] + char, size) > width:
+                found.append("")
+            found[-1] += char
+    if lines is None or len(found) <= lines:
+        return tuple(found)
+    last = found[lines - 1]
+    while last and text_width(f"{last}…", size) > width:
+        last = last[:-1].rstrip()
+    return (*found[: lines - 1], f"{last}…")
