@@ -69,8 +69,11 @@ def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Se
             ],
         )
     if kind is WriterKind.NORMALISED_GRADIENTS:
-        rates: list[Changes] = [{"ultra": {"rate": rate}} for rate in (1e-5, 3e-5, 3e-4, 1e-3)]
-        return rates, _SPANS, [{"write": {"layers": [18, 19, 20]}}, {"write": {"layers": [24, 25, 26]}}]
+        rates: list[Changes] = [{"ultra": {"rate": rate}} for rate in (3e-5, 1e-4, 2e-4, 8e-4, 2e-3)]
+        pilots: list[Changes] = [{"ultra": {"pilots": pilots}} for pilots in (24, 96)]
+        spans: list[Changes] = [{"write": {"layers": [20, 21, 22, 23, 24]}}, {"write": {"layers": [26, 27, 28]}}]
+        single: list[Changes] = [{"write": {"layers": [layer]}} for layer in (18, 22, 25, 28)]
+        return [{}, *rates, *pilots], spans, single
     if kind is WriterKind.RANK_ONE:
         return _PLAIN_SEARCH, _SINGLE, [{"write": {"layers": [layer]}} for layer in (3, 5, 7, 10)]
     search = _GRAPH_SEARCH if editor.config.hold.consequences else _PLAIN_SEARCH

@@ -19,6 +19,7 @@ from kgmet.editing.report import report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import load_lm
+from kgmet.lm.load.shape import ModelShape
 from kgmet.lm.say.score import generate, next_logits
 from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
@@ -26,7 +27,6 @@ from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
-from workbench.screens.models.actions import n_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUE = RelationCatalogue.load()
@@ -119,7 +119,7 @@ def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) 
         time.sleep(0.001)
 
     works = (
-        lambda: n_parameters(str(half)),
+        lambda: ModelShape.of_folder(str(half)),
         lambda: load_lm(str(half), device="cpu", dtype=torch.bfloat16),
         lambda: load_lm(str(half), device="cpu"),
         lambda: generate(tiny_lm("gpt2"), ["Rome is"], max_new_tokens=4, temperature=1.0, seed=len(rounds)),

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import torch
 
 from kgmet.base.errors import MemoryLimitError
 
-__all__ = ["check_room", "free_memory", "gigabytes", "is_out_of_memory"]
+__all__ = ["check_room", "container_room", "free_memory", "gigabytes", "is_out_of_memory"]
 
 
 def free_memory(device: torch.device) -> int | None:
     """Return the free bytes of a device; ``None`` where they cannot be determined."""
     if device.type == "cpu":
-        return int(psutil.virtual_memory().available)
+        available, in_container = int(psutil.virtual_memory().available), container_room()
+        return available if in_container is None else min(available, in_container)
     if device.type == "cuda" and torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info(device)
         # Memory that torch has reserved and does not use is free as well.
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     if device.type == "mps" and torch.backends.mps.is_available():
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return None
+
+
+def container_room(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes that a container's limit leaves; ``None`` without a limit. Files held in memory count as free.
+
+    Args:
+        root: where Linux tells a container's limits (control groups, version 2 or 1).
+    """
+    versions = (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (
+            *("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+            *("memory/memory.stat", "total_inactive_file"),
+        ),
+    )
+    for limit_name, used_name, stat_name, cached_name in versions:
+        try:
+            limit, used = int((root / limit_name).read_text()), int((root / used_name).read_text())
+            rows = dict(line.split(maxsplit=1) for line in (root / stat_name).read_text().splitlines() if " " in line)
+            return max(0, limit - used + int(rows.get(cached_name, 0)))
+        except (OSError, ValueError):  # no such file, or no limit: "max"
+            continue
     return None
 
 

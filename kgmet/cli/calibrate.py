@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from kgmet.base.progress import ProgressEvent
 from kgmet.cli.common import (
     StderrProgress,
+    add_corpus_option,
     add_graph_options,
     add_model_options,
     load_model,
     open_store,
     positive,
     print_json,
+    read_corpus,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
     add_model_options(parser)
+    add_corpus_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,9 +71,12 @@ def run(options: argparse.Namespace) -> int:
     from kgmet.calibrate.estimate import estimate
     from kgmet.calibrate.results import kept_profile
     from kgmet.calibrate.trials import calibration_folder
+    from kgmet.editing.budget import check_memory
+    from kgmet.editing.defaults import default_config
     from kgmet.editing.editors import DEFAULT_EDITOR, editor_named
     from kgmet.editing.profile import profile_path, save_profile
     from kgmet.graph.relations import RelationCatalogue
+    from kgmet.write.statistics import KeyStatistics
 
     editors = [editor_named(name) for name in dict.fromkeys(options.editor or [DEFAULT_EDITOR])]
     config = CalibrationConfig(
@@ -79,10 +85,16 @@ def run(options: argparse.Namespace) -> int:
     store, progress = open_store(options), _Progress()
     if store is None:
         raise ConfigError("Calibration needs a graph: it says which facts to try. Leave --no-graph out.")
+    corpus = read_corpus(options)
     lm = load_model(options, progress)
+    for editor in editors:
+        check_memory(lm, editor, default_config(editor, lm), n_edit=1)
+    statistics = KeyStatistics(lm, corpus)
     _say(estimate(lm, config, n_editor=len(editors)))
     try:
-        found = calibrate(lm, store, RelationCatalogue.load(), editors, config=config, progress=progress)
+        found = calibrate(
+            lm, store, RelationCatalogue.load(), editors, config=config, statistics=statistics, progress=progress
+        )
     except KeyboardInterrupt:
         print(
             f"\nStopped. What was measured is kept in {calibration_folder(lm)}; the same command goes on from there.",

@@ -14,9 +14,11 @@ from kgmet.base.progress import ProgressEvent
 
 if TYPE_CHECKING:
     from kgmet.graph.store import TripleStore
+    from kgmet.write.corpus import Corpus
 
 __all__ = [
     "StderrProgress",
+    "add_corpus_option",
     "add_graph_options",
     "add_model_options",
     "load_model",
@@ -24,11 +26,12 @@ __all__ = [
     "positive",
     "print_json",
     "print_left_out",
+    "read_corpus",
 ]
 
 
 class StderrProgress:
-    """Progress as one overwritten line on stderr; without a terminal, one line per stage."""
+    """Progress as one overwritten line on stderr; without a terminal, one line per stage. Remarks have their own."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -66,11 +69,14 @@ def positive(text: str) -> int:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--model``, ``--device``, ``--dtype`` and ``--threads``."""
+    """Add ``--model``, ``--device``, ``--device-map``, ``--dtype`` and ``--threads``."""
     parser.add_argument(
         "--model", default="bundled:smollm2", help="bundled:NAME, a folder, or a Hugging Face id (default: %(default)s)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best available")
+    parser.add_argument(
+        "--device-map", metavar="MAP", help="auto: spread a model over all devices that is too large for one"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the weights")
     parser.add_argument("--threads", type=positive, help="CPU threads torch may use")
 
@@ -101,7 +107,28 @@ def load_model(options: argparse.Namespace, progress: StderrProgress) -> Any:
     if options.threads:
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    return load_lm(options.model, device=options.device, dtype=dtype, progress=progress)
+    return load_lm(options.model, device=options.device, dtype=dtype, device_map=options.device_map, progress=progress)
+
+
+def add_corpus_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--corpus``."""
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        help="ordinary text for the key statistics, one passage a line, UTF-8 (default: the bundled passages)",
+    )
+
+
+def read_corpus(options: argparse.Namespace) -> Corpus | None:
+    """Read the text that the options name; ``None`` stands for the bundled one.
+
+    Raises:
+        ConfigError: if it cannot be read or is too short.
+    """
+    from kgmet.write.corpus import Corpus
+
+    return Corpus.from_file(options.corpus) if options.corpus else None
 
 
 def open_store(options: argparse.Namespace) -> TripleStore | None:

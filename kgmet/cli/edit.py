@@ -8,11 +8,13 @@ from typing import Any
 
 from kgmet.cli.common import (
     StderrProgress,
+    add_corpus_option,
     add_graph_options,
     add_model_options,
     load_model,
     open_store,
     print_json,
+    read_corpus,
 )
 
 __all__ = ["add_parser", "run"]
@@ -38,6 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
     add_model_options(parser)
+    add_corpus_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -64,11 +67,15 @@ def run(options: argparse.Namespace) -> int:
     if options.config:
         kgmet.load_config(options.config, base=editor.config)  # what is wrong with it is said before a model is loaded
     profile = load_profile(options.profile) if options.profile else None
+    corpus = read_corpus(options)
     lm = load_model(options, progress)
-    session = kgmet.EditSession(lm, editor=editor, profile=profile, graph=graph)
+    statistics = kgmet.KeyStatistics(lm, corpus)
+    session = kgmet.EditSession(lm, editor=editor, profile=profile, graph=graph, statistics=statistics)
     if options.config:
-        config = kgmet.load_config(options.config, base=session.config)
-        session = kgmet.EditSession(lm, editor=editor, config=config, settings=f"from {options.config}", graph=graph)
+        config, words = kgmet.load_config(options.config, base=session.config), f"from {options.config}"
+        session = kgmet.EditSession(
+            lm, editor=editor, config=config, settings=words, graph=graph, statistics=statistics
+        )
     edited = session.edit(fact, progress=progress)
     report = edited.report
     if options.save:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import ProgressEvent
-from kgmet.cli.common import print_json, print_left_out
+from kgmet.cli.common import add_corpus_option, print_json, print_left_out
 
 __all__ = ["add_parser", "run"]
 
@@ -43,6 +43,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best available")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the weights")
     parser.add_argument("--threads", type=int, help="CPU threads torch may use")
+    add_corpus_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -125,7 +126,7 @@ def _jobs(options: argparse.Namespace) -> list[Any]:
         for key in (
             *("hparams_fname", "dataset_size_limit", "num_edits", "alone", "downstream_eval_steps", "downstream_path"),
             *("downstream_limit", "graph_path", "no_graph", "references_path", "keep_faulty", "out"),
-            *("continue_from_run", "device", "dtype", "threads"),
+            *("continue_from_run", "device", "dtype", "threads", "corpus"),
         )
     }
     same |= {"score": score, "graph": tuple(options.graph or ()), "graph_source": GraphSource(options.graph_source)}

@@ -98,18 +98,23 @@ def _usable_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
 
 def uncalibrated_settings(editor: Editor, lm: LoadedLM) -> DefaultSettings:
     """The settings an editor has for a model whatever was calibrated: its own on layers that fit."""
-    config, shape = editor.config, (str(getattr(lm.config, "model_type", "")), lm.n_layer, lm.d_model)
+    return settings_for(editor, str(getattr(lm.config, "model_type", "")), n_layer=lm.n_layer, d_model=lm.d_model)
+
+
+def settings_for(editor: Editor, model_type: str, *, n_layer: int, d_model: int) -> DefaultSettings:
+    """The same for a model that is not loaded."""
+    config, shape = editor.config, (model_type, n_layer, d_model)
     if shape == _CHOSEN_ON:
         return DefaultSettings(config=config, source=SettingsSource.OWN, sentence="the editor's own for this model")
     own = config.write.layers
-    layers = scaled_layers(own, lm.n_layer)
-    source, words = SettingsSource.SCALED, f"scaled from SmolLM2, layers {_listed(layers)} of {lm.n_layer}"
+    layers = scaled_layers(own, n_layer)
+    source, words = SettingsSource.SCALED, f"scaled from SmolLM2, layers {_listed(layers)} of {n_layer}"
     published = _PUBLISHED.get(shape)
     if published is not None and own == EditConfig().write.layers:
         name, layers, where = published
         source, words = SettingsSource.PUBLISHED, f"layers {_listed(layers)} as published for {name} ({where})"
     direction = config.direction
-    features = scaled_layers((direction.feature_layer,), lm.n_layer)[0]
+    features = scaled_layers((direction.feature_layer,), n_layer)[0]
     config = replace(
         config,
         write=replace(config.write, layers=layers),

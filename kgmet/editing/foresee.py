@@ -76,7 +76,7 @@ class Foreseen(ForecastFacts):
 
     @property
     def model_fingerprint(self) -> str:
-        """The model of the patch."""
+        """The model it is for."""
         return self.patch.model_fingerprint
 
     @property

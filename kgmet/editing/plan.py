@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
+from kgmet.editing.budget import check_memory
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor, WriterKind
@@ -103,9 +104,14 @@ def plan_edits(
     Raises:
         ContradictionError: if two edits contradict each other.
         ConfigError: if a layer is out of range for this model.
+        MemoryLimitError: if the edits would not fit into memory; says what would.
         SearchError: if the search fails.
         Cancelled: if asked to stop; nothing is attached then.
     """
+    used, n_edit = config or editor.config, len(contexts)
+    # Once: what is kept for later edits is then in memory, and would count twice.
+    asked = ("room", editor.name, used.write.layers, n_edit)
+    statistics.remembered(asked, lambda: check_memory(lm, editor, used, n_edit=n_edit))
     searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
     return write_edits(
         lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress

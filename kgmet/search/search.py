@@ -7,6 +7,7 @@ distribution.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from kgmet.search.directions.source import Direction, DirectionSource
 from kgmet.search.directions.swap import SwapDirection
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import ShiftProblem, Term
+from kgmet.search.room import parts_that_fit
 from kgmet.search.rows import ProblemRows
 
 __all__ = ["Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
@@ -162,7 +164,7 @@ def find_target_shifts(
     if not parameters:
         return []
     optimizer = Adam(parameters, rate=config.rate, betas=(config.momentum, config.memory))
-    waiting = [searches]
+    waiting = _parts(lm, searches, layer, progress)
     while waiting:
         together = waiting.pop()
         try:
@@ -174,6 +176,16 @@ def find_target_shifts(
         if rest:
             waiting.append(rest)
     return _results(searches, layer)
+
+
+def _parts(lm: LoadedLM, searches: list[_Search], layer: int, progress: Progress) -> list[list[_Search]]:
+    """Split the searches into parts that fit into memory, in stack order (the first part last)."""
+    parts = parts_that_fit(lm, [search.problem for search in searches], layer=layer)
+    if len(parts) > 1:
+        text = f"{len(searches)} edits at once would not fit into memory; they are searched {parts[0]} at a time."
+        note(progress, Stage.SEARCH, text)
+    ends = list(itertools.accumulate(parts))
+    return [searches[end - n : end] for n, end in zip(parts, ends, strict=True)][::-1]
 
 
 def _halves(searches: list[_Search], progress: Progress, error: BaseException) -> list[list[_Search]]:

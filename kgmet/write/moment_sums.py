@@ -23,7 +23,17 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import layer_device
 from kgmet.write.corpus import Corpus
 
-__all__ = ["ADVICE", "FORMAT", "Checkpoint", "Estimation", "LayerSum", "band_names", "bands_of", "from_bands"]
+__all__ = [
+    "ADVICE",
+    "FORMAT",
+    "Checkpoint",
+    "Estimation",
+    "LayerSum",
+    "band_names",
+    "bands_of",
+    "from_bands",
+    "rounding_remark",
+]
 
 FORMAT = "2"
 """Of moments and checkpoints on disk."""
@@ -34,6 +44,16 @@ _CHECKPOINT_SECONDS = 120.0
 """Seconds between checkpoints: the most that a killed process loses. A cancelled one loses nothing."""
 _BAND = 256
 """Rows per stored band of a symmetric matrix; each band starts at its diagonal."""
+
+
+def rounding_remark(device: torch.device) -> str:
+    """Return what to say where the device rounds float32 factors, which is not precise enough; else nothing."""
+    if device.type != "cuda" or not torch.backends.cuda.matmul.allow_tf32:
+        return ""
+    return (
+        "TF32 is on, which rounds the factors of the key statistics: edits may differ by 1e-4 of their length. "
+        "Switch it off with torch.backends.cuda.matmul.allow_tf32 = False."
+    )
 
 
 class LayerSum:

@@ -39,16 +39,33 @@ from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.suffixes import left_padded, token_positions
 from kgmet.lm.run.tracing import recorded, stopped_after
 from kgmet.write.corpus import Corpus, bundled_corpus
-from kgmet.write.moment_sums import ADVICE, FORMAT, Checkpoint, Estimation, band_names, bands_of, from_bands
+from kgmet.write.moment_sums import (
+    ADVICE,
+    FORMAT,
+    Checkpoint,
+    Estimation,
+    band_names,
+    bands_of,
+    from_bands,
+    rounding_remark,
+)
 
 __all__ = [
     "KeyMoment",
     "estimate_key_moments",
+    "keys_of_text",
     "load_key_moment",
     "make_key_moments",
     "moment_bytes",
     "moments_ready",
+    "short_of_text",
 ]
+
+TOKENS_PER_WIDTH = 5
+"""Tokens of text for each dimension of the keys below which statistics are said to rest on too little.
+
+With fewer tokens than dimensions, at least the difference counts as free whatever ordinary text does there. On the
+default model neighbours suffer below about five (`benchmarks/moments_text.py`, docs/adding_a_model.md)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,6 +184,8 @@ def make_key_moments(
     if not missing:
         return unsaved
     progress, at_once = progress or Silent(), _layers_at_once(lm, missing)
+    for remark in {rounding_remark(layer_device(lm, layer)) for layer in missing} - {""}:
+        note(progress, Stage.KEY_STATISTICS, remark)
     if at_once < len(missing):
         note(
             progress,
@@ -195,6 +214,17 @@ def _saved_or_kept(moment: KeyMoment, path: Path, progress: Progress) -> KeyMome
         )
         return replace(moment, second_moment=from_bands(list(bands_of(moment.second_moment).values())))
     return None
+
+
+def short_of_text(n_token: int, d_key: int) -> str:
+    """Return what to say where too little text stands behind statistics of keys this wide; else nothing."""
+    if n_token >= TOKENS_PER_WIDTH * d_key:
+        return ""
+    return (
+        f"The key statistics rest on {n_token:,} tokens for keys of width {d_key:,}; edits may change more than they "
+        f"should. Give ordinary text of at least {TOKENS_PER_WIDTH * d_key:,} tokens, one passage a line: "
+        "--corpus FILE (Corpus.from_file in Python)."
+    )
 
 
 def moment_bytes(lm: LoadedLM, n_layer: int) -> tuple[int, int]:
@@ -239,6 +269,8 @@ def _stream(
         state.checkpoint()
         raise
     progress.report(ProgressEvent(stage=Stage.KEY_STATISTICS, done=len(rows), total=len(rows)))
+    if warning := short_of_text(state.n_token, lm.d_key):
+        note(progress, Stage.KEY_STATISTICS, warning)
     for layer in layers:
         total = state.sums.pop(layer).folded()
         yield KeyMoment(
@@ -274,6 +306,23 @@ def _run_batches(
             state.sums[layer].add(found)
         state.begin, state.n_token = state.begin + len(batch), state.n_token + sum(map(len, batch))
         state.checkpoint_if_due()
+
+
+def keys_of_text(
+    lm: LoadedLM, lines: Sequence[str], layers: Sequence[int], *, n_token: int = 96, batch_size: int = 16
+) -> dict[int, Tensor]:
+    """Return the keys of all tokens of some passages, (n_token, d_key) float32 on the CPU, by layer; passage order.
+
+    Args:
+        lm: the model, without any patch attached.
+        lines: passages, each cut at `n_token` tokens.
+        layers: decoder layers.
+        n_token: where a passage is cut.
+        batch_size: passages per forward pass.
+    """
+    rows = [tuple(row) for row in lm.tokenizer(list(lines), truncation=True, max_length=n_token)["input_ids"] if row]
+    parts = [_keys_of(lm, rows[begin : begin + batch_size], layers) for begin in range(0, len(rows), batch_size)]
+    return {layer: torch.cat([part[layer].cpu() for part in parts]) for layer in layers}
 
 
 def _smaller(batch_size: int, progress: Progress, error: BaseException) -> int:

@@ -20,7 +20,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
-from kgmet.base.memory import is_out_of_memory
+from kgmet.base.memory import check_room, is_out_of_memory
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
@@ -31,6 +31,10 @@ _SMALL = 64 << 20
 """Size in bytes up to which eigenvectors are always cached."""
 _LONG = 10.0
 """Computation time in seconds from which eigenvectors are always cached."""
+
+
+_WORK = 24
+"""Bytes per entry of the moment that a decomposition takes beside it: the vectors, and twice as much to work in."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,6 +111,12 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
             note(progress, Stage.SPECTRUM, text)
+    check_room(
+        _WORK * second.numel(),
+        torch.device("cpu"),
+        what=f"The eigenvectors of layer {moment.layer}",
+        advice="Close other programs, use a device with float64 (CUDA), or edit a smaller model.",
+    )
     return _spectrum(*torch.linalg.eigh(second))
 
 

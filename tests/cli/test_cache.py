@@ -51,7 +51,7 @@ def test_a_users_work_is_never_cleared(cache: Path, capsys: pytest.CaptureFixtur
     assert {name for name, size in left.items() if size != (0, 0)} == {"profiles", "sessions", "runs", "exports"}
     for name in ("profiles", "sessions", "runs", "exports", "../outside", "."):
         assert main(["cache", "--clear", name]) == 2
-        assert "Choose one of: models, moments, forecast, sparql, calibrate, cards" in capsys.readouterr().err
+        assert "Choose one of: models, moments, forecast, sparql, calibrate, examples, cards" in capsys.readouterr().err
     assert listed(capsys)["sessions"] == (1, 5)
 
 

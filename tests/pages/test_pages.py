@@ -351,6 +351,22 @@ def test_a_model_that_does_not_fit_is_refused_by_numbers(resident: Resident) -> 
         resources.check_fits(1 << 60)
 
 
+def test_memory_for_loading_and_editing_is_shown_before_a_model_is_loaded(
+    resident: Resident, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident.lm.config.save_pretrained(tmp_path)
+    page = shown("models", state_of())
+    page.session_state["from"] = "Hugging Face id or folder"
+    page.session_state["source"] = str(tmp_path)
+    page.run()
+    assert not page.exception
+    assert re.search(r"parameters need [\d.]+ .B as float32; editing with KGMET needs about [\d.]+ .B", words(page))
+    monkeypatch.setattr("kgmet.editing.budget.free_memory", lambda device: 1000)
+    monkeypatch.setattr("workbench.screens.models.panels.free_memory", lambda device: 1000)
+    page.run()
+    assert "Fits here\\: fewer layers" in words(page)
+
+
 def test_the_whole_app_runs_with_navigation_guide_and_sidebar(resident: Resident) -> None:
     app = AppTest.from_file(str(ROOT / "workbench" / "app.py"), default_timeout=60)
     app.session_state[SESSION_KEY] = state_of().session_id

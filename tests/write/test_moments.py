@@ -11,7 +11,8 @@ from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, Stale
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.run.tracing import recorded
 from kgmet.write.corpus import Corpus, bundled_corpus
-from kgmet.write.moments import KeyMoment, estimate_key_moments, moments_ready
+from kgmet.write.moment_sums import rounding_remark
+from kgmet.write.moments import KeyMoment, estimate_key_moments, keys_of_text, moments_ready, short_of_text
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
 from kgmet.write.statistics import KeyStatistics
@@ -41,7 +42,8 @@ class StopsAfter:
 
     def report(self, event: ProgressEvent) -> None:
         """Remember how far it was."""
-        self.done.append(event.done)
+        if "note" not in event.detail:
+            self.done.append(event.done)
 
     def check(self) -> None:
         """Count down."""
@@ -204,6 +206,44 @@ def test_a_damaged_spectrum_is_worked_out_anew(content: bytes) -> None:
     assert torch.equal(KeySpectrum.load(path).values, first.values)
 
 
+def test_too_little_text_behind_wide_keys_is_said_once_with_what_to_do() -> None:
+    lm, said = tiny_lm(), []
+
+    class Hears(StopsAfter):
+        def report(self, event: ProgressEvent) -> None:
+            said.extend(filter(None, [event.detail.get("note")]))
+
+    estimate_key_moments(lm, [1, 2], corpus=CORPUS, progress=Hears(1000))
+    n_token = sum(min(len(lm.tokenizer(line)["input_ids"]), 12) for line in LINES)
+    assert n_token < 5 * D_KEY
+    assert len(said) == 1 and f"rest on {n_token:,} tokens for keys of width {D_KEY}" in said[0]
+    assert f"at least {5 * D_KEY:,} tokens, one passage a line: --corpus FILE" in said[0]
+    estimate_key_moments(lm, [1, 2], corpus=CORPUS, progress=Hears(1000))
+    assert len(said) == 1, "what is on disk is not complained of again"
+    assert not short_of_text(5 * D_KEY, D_KEY)
+
+
+def test_keys_of_text_are_those_that_the_moment_sums() -> None:
+    lm = tiny_lm()
+    keys = keys_of_text(lm, LINES, [1, 3], n_token=12, batch_size=7)
+    found = estimate_key_moments(lm, [1, 3], corpus=CORPUS)
+    for layer, rows in keys.items():
+        assert len(rows) == found[layer].n_token
+        torch.testing.assert_close(
+            (rows.T @ rows).double() / len(rows), found[layer].second_moment, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_device_that_rounds_factors_is_remarked_on() -> None:
+    assert not rounding_remark(torch.device("cuda")), "TF32 is off by default"
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert "allow_tf32 = False" in rounding_remark(torch.device("cuda"))
+        assert not rounding_remark(torch.device("cpu"))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def test_without_a_place_to_save_they_are_the_same_values_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +262,8 @@ def test_without_a_place_to_save_they_are_the_same_values_in_memory(
     statistics = KeyStatistics(lm, CORPUS)
     moment = statistics.moments([1], progress=Hears())[1]
     assert torch.equal(moment.second_moment, saved.second_moment)
-    assert len(heard) == 1 and "kept in memory" in heard[0] and str(tmp_path / "file") in heard[0]
+    kept = [text for text in heard if "kept in memory" in text]
+    assert len(kept) == 1 and str(tmp_path / "file") in kept[0]
     assert statistics.is_ready([1])
     free = KeyStatistics(lm, CORPUS).free([1], Cutoff(), progress=Hears())[1]
     assert free.rank == NullSpace.from_moment(saved, Cutoff()).rank

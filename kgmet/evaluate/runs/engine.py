@@ -20,6 +20,7 @@ from kgmet.evaluate.runs.settings import RunMode, RunSettings
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
+from kgmet.write.corpus import Corpus
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["Job", "JobOptions", "Resources", "run_jobs"]
@@ -54,6 +55,7 @@ class JobOptions:
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None
+    corpus: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,11 +118,12 @@ class Resources:
 
     def model(self, options: JobOptions, progress: Progress) -> tuple[LoadedLM, KeyStatistics]:
         """Load the model of a job; one at a time is resident."""
-        key = options.model, options.device, options.dtype
+        key = options.model, options.device, options.dtype, options.corpus
         if self._lm is None or self._statistics is None or (key != self._model_key and not self._given):
             self._lm = self._statistics = None
+            corpus = Corpus.from_file(options.corpus) if options.corpus else None
             self._lm = _load(options, progress)
-            self._statistics = KeyStatistics(self._lm)
+            self._statistics = KeyStatistics(self._lm, corpus)
             self._model_key = key
         return self._lm, self._statistics
 

@@ -29,6 +29,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.metrics import TfIdf
+from kgmet.write.corpus import bundled_corpus
 from kgmet.write.patch import EditPatch, attached, merged_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
@@ -95,7 +96,10 @@ def run_evaluation(
     store, catalogue = resources.store, resources.catalogue
     # Editors without a graph get the same questions as the others.
     asked_from = store or sample_store()
-    header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue)
+    statistics = resources.statistics or KeyStatistics(lm)
+    text = statistics.corpus.fingerprint
+    own_text = None if text == bundled_corpus().fingerprint else text
+    header = run_header(settings, lm=lm, dataset=dataset, store=store, catalogue=catalogue, corpus=own_text)
     run = _Run(
         lm=lm,
         cases=dataset.cases,
@@ -104,7 +108,7 @@ def run_evaluation(
         store=store,
         asked_from=asked_from,
         catalogue=catalogue,
-        statistics=resources.statistics or KeyStatistics(lm),
+        statistics=statistics,
         before=BeforeScores.for_run(
             resources.before, lm=lm, dataset=dataset, config=settings.score, graph=asked_from.fingerprint
         ),

@@ -78,8 +78,13 @@ def run_header(
     dataset: Dataset,
     store: TripleStore | None,
     catalogue: RelationCatalogue,
+    corpus: str | None = None,
 ) -> dict[str, Any]:
-    """Return the contents of ``settings.json``: settings, fingerprints, versions, records left out."""
+    """Return the contents of ``settings.json``: settings, fingerprints, versions, records left out.
+
+    `corpus` is the fingerprint of the statistics' text, if it is not the bundled one.
+    """
+    own_text = {} if corpus is None else {"corpus": corpus}
     return {
         "settings": {
             "editor": settings.editor,
@@ -99,6 +104,7 @@ def run_header(
             "graph": None if store is None else store.fingerprint,
             "catalogue": catalogue.fingerprint,
             "config": fingerprint_value(settings.edit_config),
+            **own_text,
         },
         "model": lm.name,
         "data": None if dataset.path is None else str(dataset.path),

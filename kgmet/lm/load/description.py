@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from kgmet.base.errors import BrokenModelError, FileError, KgmetError, MemoryLimitError, UnsupportedModelError
+from kgmet.base.errors import BrokenModelError, FileError, KgmetError, UnsupportedModelError
 from kgmet.base.files import Limits, check_file, read_json_object
-from kgmet.base.memory import free_memory
 from kgmet.lm.load.family import family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 
-__all__ = ["TEXT_KEYS", "check_files", "check_layers", "check_room", "n_parameters", "read_config"]
+__all__ = ["TEXT_KEYS", "check_files", "check_layers", "n_parameters", "outline", "read_config"]
 
 MOST_LAYERS = 512
 """Most decoder layers; published models have at most about 130."""
@@ -123,7 +122,7 @@ def refuse_other_kinds(config: Any) -> None:
 
 def n_parameters(config: Any) -> int:
     """Count the parameters of a checked config's model without allocating them."""
-    return sum(parameter.numel() for parameter in _outline(config).parameters())
+    return sum(parameter.numel() for parameter in outline(config).parameters())
 
 
 def check_files(folder: Path, config: Any, *, n_parameter: int | None) -> None:
@@ -169,20 +168,6 @@ def check_layers(names: Iterable[str], config: Any, folder: str) -> None:
         )
 
 
-def check_room(n_bytes: int, *, device: torch.device, name: str) -> None:
-    """Refuse weights that do not fit into memory, before they are read.
-
-    Raises:
-        MemoryLimitError: if they do not fit; gives needed and free memory.
-    """
-    free = free_memory(device)
-    if free is not None and n_bytes > free:
-        raise MemoryLimitError(
-            f"The weights of {name!r} take {n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on {device}. Choose "
-            "dtype bfloat16, device_map='auto', or a smaller model."
-        )
-
-
 def _text_model(config: Any) -> Any:
     """Return the config as that of a model class in transformers."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -212,7 +197,7 @@ def _check_sizes(config: Any, folder: str) -> None:
             )
 
 
-def _outline(config: Any) -> nn.Module:
+def outline(config: Any) -> nn.Module:
     """Build the model on the meta device, without memory for weights."""
     from transformers import AutoModelForCausalLM
 

@@ -20,16 +20,17 @@ from kgmet.base.errors import (
 )
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
-from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, check_room, n_parameters, read_config
+from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, read_config
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
+from kgmet.lm.load.shape import ModelShape, check_weights_fit
 from kgmet.lm.load.vocabulary import LinearHead
 from kgmet.lm.load.weights import read_exact, uncollected
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "wrap_lm"]
+__all__ = ["DEFAULT_MODEL", "LoadedLM", "load_lm", "read_model_config", "wrap_lm"]
 
 DEFAULT_MODEL = "bundled:smollm2"
 """The bundled default model: SmolLM2-135M-Instruct."""
@@ -208,6 +209,24 @@ def load_lm(
     return wrap_lm(model, tokenizer, name=source)
 
 
+def read_model_config(source: str) -> Any:
+    """Read and check the config of a model by the names of `load_lm`, and nothing else of it.
+
+    Raises:
+        ModelNotFoundError: if there is none here, or the bundled model was not fetched yet.
+        UnsupportedModelError: if the family is not in the table.
+        BrokenModelError: if the config describes no model.
+    """
+    from kgmet.lm.load.bundled import is_ready
+
+    if source.startswith("bundled:") and not is_ready(source.removeprefix("bundled:")):
+        raise ModelNotFoundError(f"{source} was not fetched yet, so its sizes are not known. Load it once.")
+    try:
+        return read_config(_resolve(source, Silent()))[0]
+    except OSError as error:
+        raise ModelNotFoundError(f"{source!r} has no config that can be read: {_first_line(error)}") from error
+
+
 def best_device() -> torch.device:
     """Return CUDA if available, else Apple's MPS, else the CPU."""
     if torch.cuda.is_available():
@@ -256,10 +275,11 @@ def _read(
         config, is_part = read_config(folder)
         if Path(folder).is_dir():
             # For quantised weights, neither the values in the files nor their bytes follow from the parameters.
-            count = n_parameters(config) if getattr(config, "quantization_config", None) is None else None
-            check_files(Path(folder), config, n_parameter=count)
-            if device_map is None and count is not None:
-                check_room(count * dtype.itemsize, device=device, name=source)
+            is_plain = getattr(config, "quantization_config", None) is None
+            shape = ModelShape.of_config(config) if is_plain else None
+            check_files(Path(folder), config, n_parameter=None if shape is None else shape.n_parameter)
+            if device_map is None and shape is not None:
+                check_weights_fit(shape, dtype, device=device, name=source)
         tokenizer = _read_tokenizer(folder, source)
         simple = device_map is None and dtype is torch.float32 and not is_part
         model = read_exact(Path(folder), config, device=device) if simple else None

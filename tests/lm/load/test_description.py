@@ -16,10 +16,10 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelError, UnsupportedModelError
 from kgmet.lm.load.description import n_parameters, read_config
 from kgmet.lm.load.loaded import load_lm
+from kgmet.lm.load.shape import ModelShape
 from kgmet.write.patch import attached
 from tests.tiny_models import D_KEY, D_MODEL, FAMILY_KINDS, N_LAYER, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import logits_of, random_patch
-from workbench.screens.models.actions import n_parameters as counted
 
 TEXT: dict[str, Any] = {
     "hidden_size": D_MODEL,
@@ -125,7 +125,7 @@ def test_other_kinds_of_model_are_refused_by_name_with_the_reason(kind: str, why
         load_lm(str(tmp_path), device="cpu")
     assert kind.removesuffix("_text") in str(caught.value)
     with pytest.raises(UnsupportedModelError, match=why):
-        counted(str(tmp_path))
+        ModelShape.of_folder(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -157,14 +157,14 @@ def test_a_config_that_describes_no_model_is_refused_before_memory_is_taken(
     with pytest.raises(ModelError):
         load_lm(source, device="cpu")
     with contextlib.suppress(ModelError):  # it counts, or says why it cannot
-        counted(source)
+        ModelShape.of_folder(source)
 
 
 def test_a_model_larger_than_the_memory_or_than_its_files_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kgmet.lm.load.description.free_memory", lambda device: 1000)
-    with pytest.raises(MemoryLimitError, match="GB are free on cpu"):
+    monkeypatch.setattr("kgmet.lm.load.shape.free_memory", lambda device: 1000)
+    with pytest.raises(MemoryLimitError, match=r"MB are free on cpu\. No format of it fits\. Spread it over devices"):
         load_lm(str(folder), device="cpu")
     monkeypatch.undo()
     with pytest.raises(BrokenModelError, match="describes a model of"):

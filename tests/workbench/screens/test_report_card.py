@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from kgmet.editing.editors import EDITORS
 from kgmet.evaluate.card.asked import CardConfig
-from kgmet.evaluate.card.value import ReportCard
+from kgmet.evaluate.card.value import IN_CONTEXT, IN_CONTEXT_GRAPH, UNEDITED, ReportCard, edited_columns
 from kgmet.lm.load.loaded import LoadedLM
 from tests.evaluate.card.test_render import HOSTILE, card
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
@@ -120,8 +120,6 @@ def test_other_editors_make_the_same_edit_beside_it(resident: Resident, monkeypa
     assert earlier == [1]  # on top of the edit under it, as the one beside it
     labels = [column.label for column in kept.value.columns]
     assert labels[:3] == ["Unedited", upper.patch.editor, "AlphaEdit"]
-    table = view.card_table(kept.value)
-    assert "·" not in table.loc["Efficacy", "AlphaEdit"]  # no room for the counts
     page = shown(state)
     page.multiselect(key="card-others").set_value(["AlphaEdit"]).run()
     assert not page.exception
@@ -163,3 +161,15 @@ def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
     assert HOSTILE not in line
     assert "<script>" not in line
     assert view.row_labels(made)["efficacy"] == "Efficacy"
+    assert "said / preferred / no" in view.scale_text(made)
+    more = edited_columns(["KGMET", "AlphaEdit"])
+    wide = replace(
+        made,
+        asked=(UNEDITED, *more, IN_CONTEXT, IN_CONTEXT_GRAPH),
+        rows=tuple(
+            replace(row, cells=dict(row.cells) | {column.key: row.cells["after"] for column in more})
+            for row in made.rows
+        ),
+    )
+    assert view.card_table(wide).loc["Efficacy", "KGMET"] == "75 % (30–95)"
+    assert "said / preferred / no" not in view.scale_text(wide)

@@ -18,6 +18,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
+from kgmet.inspect.matrix import answer_matrix
 from kgmet.inspect.settings import settings_of
 from kgmet.measure.ask import Decoding
 from kgmet.measure.compare import compare_answers
@@ -25,14 +26,16 @@ from kgmet.measure.told import Told
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
 from tests.workbench.state.worker import summary
+from workbench.drawing.matrix import matrix_html
+from workbench.drawing.matrix_files import matrix_json
 from workbench.screens.chat import view as chat_view
-from workbench.screens.chat.kept import exchanges_to_json
+from workbench.screens.chat.kept import CODECS, exchanges_to_json
 from workbench.screens.chat.values import Exchange
 from workbench.screens.compare import view as compare_view
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import Compared, comparison_to_json
 from workbench.state.disk import REPORT, SESSION
-from workbench.state.kept import file_of
+from workbench.state.kept import file_of, keeps
 from workbench.state.sealed import write_sealed
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result
@@ -76,6 +79,7 @@ def drawn(n: int) -> settings:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionRecord]:
     """A session with a typed fact, settings, two edits, an undone one and a comparison."""
+    keeps(*CODECS)  # as the app does; a page of its own would too
     lm, record = tiny_lm(), SessionVault(tmp_path_factory.mktemp("sound")).new()
     entries = [entry_for(lm, seed=seed) for seed in range(3)]
     record.change(draft=EIFFEL, stack=tuple(entries[:2]), redo=tuple(entries[2:]), settings={"write": {"layers": [1]}})
@@ -138,8 +142,8 @@ class Copy:
                 settings_of(entry.patch)
         if "compare" in found.results:
             comparison = found.results["compare"].value.comparison
-            assert compare_view.comparison_table(comparison) is not None
-            assert compare_view.answers_table(comparison) is not None
+            assert compare_view.measures_table(comparison) is not None
+            assert matrix_html(answer_matrix(comparison)) and matrix_json(comparison)
             with contextlib.suppress(KgmetError):  # rows as a person may type them; the page says what is wrong
                 compare_view.candidates_from_rows(found.results["compare"].value.rows)
         chat = found.result("chat")

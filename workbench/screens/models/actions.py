@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.editing.budget import Work, estimate_memory, free_room, ways_out
+from kgmet.editing.defaults import settings_for
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled, is_ready
-from kgmet.lm.load.description import n_parameters as count_of
 from kgmet.lm.load.description import read_config
+from kgmet.lm.load.shape import ModelShape, format_of
 from workbench.running import jobs
 from workbench.running.access import access
 from workbench.running.resources import ModelHolder, Resident, check_fits
 from workbench.state.session import WorkbenchState
 
-__all__ = ["DTYPES", "devices", "load_model", "measure_statistics", "n_parameters"]
+__all__ = ["DTYPES", "MemoryNeeded", "devices", "load_model", "measure_statistics", "memory_needed"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Dtypes by display name."""
@@ -31,8 +34,22 @@ def devices() -> list[str]:
     return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
-def n_parameters(source: str) -> int | None:
-    """Count a model's parameters from a local description, without reading weights; ``None`` without one.
+@dataclass(frozen=True, kw_only=True)
+class MemoryNeeded:
+    """Bytes that a model takes on its device: the weights, the peak of an edit, and the least that an edit needs.
+
+    `ways` says what fits into the memory that is free.
+    """
+
+    n_parameter: int
+    weights: int
+    peak: int
+    least: int
+    ways: tuple[str, ...]
+
+
+def memory_needed(state: WorkbenchState, source: str, *, device: str, dtype: str) -> MemoryNeeded | None:
+    """Estimate a model's memory from a local description, without reading weights; ``None`` without one.
 
     Raises:
         UnsupportedModelError: if the family is not in the table.
@@ -48,9 +65,22 @@ def n_parameters(source: str) -> int | None:
         if not (Path(folder) / "config.json").is_file():
             return None
     try:
-        return count_of(read_config(folder)[0])
+        config = read_config(folder)[0]
     except OSError:
         return None
+    shape, editor, place = ModelShape.of_config(config), state.editor, torch.device(device)
+    settings = settings_for(editor, config.model_type, n_layer=shape.n_layer, d_model=shape.d_model).config
+    is_on_cpu, weights = place.type == "cpu", format_of(DTYPES[dtype])
+    work = Work(shape=shape, weights=weights, editor=editor, config=settings, is_on_cpu=is_on_cpu)
+    peak, least = (estimate_memory(one).peak for one in (work, replace(work, is_least=True)))
+    room = free_room(place)
+    return MemoryNeeded(
+        n_parameter=shape.n_parameter,
+        weights=shape.weight_bytes(weights),
+        peak=peak.cpu if is_on_cpu else peak.device,
+        least=least.cpu if is_on_cpu else least.device,
+        ways=() if room is None else tuple(ways_out(work, room)),
+    )
 
 
 def complaint_about(source: str) -> str | None:
@@ -75,9 +105,9 @@ def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, devic
     wanted = DTYPES[dtype]
 
     def work(progress: Progress) -> str:
-        count = n_parameters(source)
-        if count is not None:
-            check_fits(count * wanted.itemsize, device=device)
+        need = memory_needed(state, source, device=device, dtype=dtype)
+        if need is not None:
+            check_fits(need.weights, device=device)
         progress.check()
         return holder.load(source, device=device, dtype=wanted, progress=progress).lm.name
 

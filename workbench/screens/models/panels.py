@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 
 from kgmet.base.errors import KgmetError
-from kgmet.base.memory import free_memory
+from kgmet.base.memory import free_memory, gigabytes
 from kgmet.lm.load.bundled import BUNDLED
 from kgmet.lm.load.family import FAMILIES
 from workbench import wording
@@ -96,7 +96,7 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
     first, second = st.columns(2)
     device = str(first.selectbox("Device", model_actions.devices(), key="device"))
     dtype = str(second.selectbox("Number format", list(DTYPES), index=int(device != "cpu"), key=f"dtype-{device}"))
-    _preflight(source.strip(), device=device, dtype=dtype)
+    _preflight(state, source.strip(), device=device, dtype=dtype)
     st.caption("All users of this workbench get the new model. Edits for another model stay in the Ledger.")
     if st.button("Load", type="primary", icon=":material/download:", key="load-model"):
         message(model_actions.load_model(state, holder, source.strip(), device=device, dtype=dtype), kind="warning")
@@ -110,18 +110,25 @@ def another(state: WorkbenchState, holder: ModelHolder, resident: Resident) -> N
         st.caption(wording.safe(f"{resident.lm.name} is still loaded."))
 
 
-def _preflight(source: str, *, device: str, dtype: str) -> None:
-    """Show the memory the weights need and the free memory."""
+def _preflight(state: WorkbenchState, source: str, *, device: str, dtype: str) -> None:
+    """Show the memory that loading and editing need, and the free memory."""
     try:
-        count = model_actions.n_parameters(source) if source else None
+        need = model_actions.memory_needed(state, source, device=device, dtype=dtype) if source else None
     except KgmetError as error:
         message(str(error))
         return
     free = free_memory(torch.device(device))
-    has = wording.NOT_MEASURED if free is None else f"{free / 1e9:.1f} GB free on {device}"
-    if count is None:
+    has = wording.NOT_MEASURED if free is None else f"{gigabytes(free)} free on {device}"
+    if need is None:
         st.caption(f"Memory: unknown until it is downloaded; {has}.")
         return
-    need = count * DTYPES[dtype].itemsize
-    kind = "error" if free is not None and need > free else "info"
-    message(f"{count / 1e6:.0f} M parameters need {need / 1e9:.2f} GB as {dtype}; {has}.", kind=kind)
+    text = (
+        f"{need.n_parameter / 1e6:.0f} M parameters need {gigabytes(need.weights)} as {dtype}; "
+        f"editing with {state.editor.name} needs about {gigabytes(need.peak)} in all; {has}."
+    )
+    if free is not None and need.weights > free:
+        message(f"{text} Fits here: {'; '.join(need.ways)}.", kind="error")
+    elif free is not None and need.least > free:
+        message(f"{text} Fits here: {'; '.join(need.ways)}.", kind="warning")
+    else:
+        message(text, kind="info")

@@ -9,7 +9,7 @@ import streamlit as st
 from kgmet.editing.editors import EDITORS, Editor
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.html import card_html
-from kgmet.evaluate.card.render import SCALE, card_latex, card_markdown
+from kgmet.evaluate.card.render import card_latex, card_markdown
 from kgmet.evaluate.card.value import ReportCard
 from workbench import wording
 from workbench.screens.report_card import actions, view
@@ -129,7 +129,7 @@ def _card(card: ReportCard) -> None:
     for note in card.notes:
         st.caption(wording.safe(note))
     st.table(view.card_table(card), border="horizontal")
-    st.caption(wording.safe(SCALE.replace("*", "")))
+    st.caption(wording.safe(view.scale_text(card)))
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))
     labels = view.row_labels(card)

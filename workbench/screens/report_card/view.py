@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kgmet.evaluate.card.render import about_edit, cell_text, example_lines, n_text
+from kgmet.evaluate.card.render import SCALE, about_edit, cell_text, example_lines, n_text
 from kgmet.evaluate.card.value import ReportCard, Row
 from workbench import wording
 
-__all__ = ["card_table", "row_labels", "worst_lines"]
+__all__ = ["card_table", "row_labels", "scale_text", "worst_lines"]
 
 
 _MOST_WITH_COUNTS = 4
@@ -20,7 +20,7 @@ def card_table(card: ReportCard) -> pd.DataFrame:
 
     Several editors side by side leave no room for the counts of the three verdicts.
     """
-    counts = len(card.columns) <= _MOST_WITH_COUNTS
+    counts = _has_counts(card)
     return pd.DataFrame(
         [
             {
@@ -31,6 +31,20 @@ def card_table(card: ReportCard) -> pd.DataFrame:
             for row in card.shown
         ]
     ).set_index("row")
+
+
+def scale_text(card: ReportCard) -> str:
+    """Return what the cells of the table mean."""
+    if _has_counts(card):
+        return SCALE.replace("*", "")
+    return (
+        "Shares of answers said, in % with 95 % intervals (Wilson): the greedy answer names what is right and not what "
+        "is wrong. The files below also count the answers that are only preferred."
+    )
+
+
+def _has_counts(card: ReportCard) -> bool:
+    return len(card.columns) <= _MOST_WITH_COUNTS
 
 
 def row_labels(card: ReportCard) -> dict[str, str]:
