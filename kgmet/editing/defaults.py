@@ -45,11 +45,20 @@ class SettingsSource(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultSettings:
-    """The settings an editor has for a model, and in one sentence for people where they come from."""
+    """The settings an editor has for a model, and in one sentence for people where they come from.
+
+    `checked` says what calibrated settings scored on facts they were not chosen on; `words` is both.
+    """
 
     config: EditConfig
     source: SettingsSource
     sentence: str
+    checked: str = ""
+
+    @property
+    def words(self) -> str:
+        """Where they come from, with what they scored."""
+        return f"{self.sentence}; {self.checked}" if self.checked else self.sentence
 
 
 def default_config(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | None = None) -> EditConfig:
@@ -82,7 +91,8 @@ def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | No
     if found is None:
         return replace(uncalibrated, sentence=uncalibrated.sentence + note)
     config = uncalibrated.config if found.is_default else found.config
-    return DefaultSettings(config=config, source=SettingsSource.CALIBRATED, sentence=_calibrated_sentence(found) + note)
+    sentence, checked = _calibrated_words(found)
+    return DefaultSettings(config=config, source=SettingsSource.CALIBRATED, sentence=sentence + note, checked=checked)
 
 
 def _usable_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
@@ -133,11 +143,13 @@ def scaled_layers(layers: Sequence[int], n_layer: int) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-def _calibrated_sentence(found: CalibratedEditor) -> str:
-    kept = "; the uncalibrated ones are kept: nothing tried was better" if found.is_default else f" ({found.changes})"
+def _calibrated_words(found: CalibratedEditor) -> tuple[str, str]:
+    kept = "; nothing tried was better than the uncalibrated ones" if found.is_default else f" ({found.changes})"
     checked = ", ".join(f"{kind} {counts}" for kind, counts in found.checked.items())
-    words = f"calibrated on {found.n_search} facts{kept}"
-    return f"{words}; on {found.n_check} other facts: {checked}" if checked else words
+    return (
+        f"calibrated on {found.n_search} facts{kept}",
+        f"on {found.n_check} other facts: {checked}" if checked else "",
+    )
 
 
 def _listed(layers: Sequence[int]) -> str:

@@ -165,7 +165,7 @@ class EditSession:
             self.config, self.settings = config, settings or "as given"
             return
         found = default_settings(self.editor, self.lm, profile=self.profile)
-        self.config, self.settings = found.config, found.sentence
+        self.config, self.settings = found.config, found.words
 
     def prepare(self, fact: FactEdit, *, exclude: Collection[Switch] = (), leave: Collection[str] = ()) -> EditContext:
         """Retrieve a fact's subgraph, its consequences and the facts that must stay.

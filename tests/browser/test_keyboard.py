@@ -104,8 +104,8 @@ def test_answers_are_the_widest_columns(visit: Visit) -> None:
     table = page.locator(".kg-answers.with-told").first
     table.wait_for(timeout=PATIENCE)
     person.settle()
-    widths = table.locator("th").evaluate_all(
-        "all => all.map(one => [one.innerText, one.getBoundingClientRect().width])"
+    widths = table.evaluate(
+        "table => [...table.querySelectorAll('th')].map(one => [one.innerText, one.getBoundingClientRect().width])"
     )
     assert [name for name, _ in widths] == ["asked", "before", "after", "told", "verdict"]
     answers, others = [width for _, width in widths[1:4]], [widths[0][1], widths[4][1]]

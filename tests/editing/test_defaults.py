@@ -136,7 +136,7 @@ def test_a_profile_round_trips_and_is_found_where_its_model_is_loaded(tmp_path: 
     found = default_settings(editor, lm)
     assert found.source is SettingsSource.CALIBRATED
     assert found.config == profile.editors["AlphaEdit"].config
-    assert found.sentence.startswith("calibrated on 16 facts (write.layers [0], write.ridge 4.0); on 24 other facts: ")
+    assert found.words.startswith("calibrated on 16 facts (write.layers [0], write.ridge 4.0); on 24 other facts: ")
     assert default_settings(EDITORS["MEMIT"], lm).source is SettingsSource.SCALED  # not in it
     # A new one is read at once, though pages ask all the time.
     save_profile(replace(profile, editors={}), profile_path(lm))
@@ -231,9 +231,10 @@ def test_where_nothing_was_better_the_present_settings_are_kept_and_it_is_said(s
     save_profile(profile_of(lm, editors={"AlphaEdit": kept}), shipped / f"{lm.fingerprint}.json")
     found = default_settings(editor, lm)
     assert found.config == own
-    assert found.sentence.startswith(
-        "calibrated on 16 facts; the uncalibrated ones are kept: nothing tried was better; on 24 other facts: "
+    assert found.words.startswith(
+        "calibrated on 16 facts; nothing tried was better than the uncalibrated ones; on 24 other facts: "
     )
+    assert "24" not in found.sentence
 
 
 def test_a_profile_that_writes_to_a_layer_the_model_lacks_is_refused() -> None:

@@ -84,7 +84,7 @@ class WorkbenchState:
     @property
     def settings_words(self) -> str:
         """Where the settings come from, in words."""
-        words = default_of(self.editor).sentence
+        words = default_of(self.editor).words
         return f"{words}; changed by you" if self.settings else words
 
     def set_editor(self, name: str, settings: Mapping[str, Any] | None = None) -> bool:

