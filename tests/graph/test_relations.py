@@ -102,6 +102,11 @@ def test_a_relation_goes_by_its_public_names(name, relation):
     assert found is not None and found.id == relation
 
 
+def test_sides_of_a_shape_are_not_wikidata_s_victims_of_a_killer():
+    assert CATALOGUE.named("P1345") is None
+    assert CATALOGUE.named("number of sides").id == "K-sides"
+
+
 def test_a_name_of_nothing_names_nothing():
     assert CATALOGUE.named("glorp") is None and CATALOGUE.named("") is None
 

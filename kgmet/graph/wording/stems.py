@@ -1,4 +1,4 @@
-"""Word stemming: founded, founder and founding share a stem; production and product do not."""
+"""Word stemming: founded, founder and founding share a stem; founded and found do not."""
 
 from __future__ import annotations
 
@@ -45,9 +45,53 @@ _SAME = {
     "employ": ("employer", "employed", "employee", "employment", "employs", "hired"),
     "own": ("owner", "owners", "owned", "owns", "ownership"),
     "year": ("date", "when"),
+    "run": ("ran", "runs", "running"),
+    "come": ("came", "comes", "coming"),
+    "take": ("took", "taken", "takes", "taking"),
+    "give": ("gave", "given", "gives", "giving"),
+    "hold": ("held", "holds", "holding", "holder"),
+    "keep": ("kept", "keeps", "keeping"),
+    "know": ("known", "knew", "knows"),
+    "grow": ("grew", "grown", "grows"),
+    "build": ("built", "builds", "builder"),
+    "fight": ("fought", "fights", "fighting"),
+    "draw": ("drew", "drawn", "draws"),
+    "sell": ("sold", "sells", "selling"),
+    "teach": ("taught", "teaches", "teacher", "teaching"),
+    "eat": ("ate", "eaten", "eats", "eating", "eater"),
+    "bear": ("bore", "bears"),
+    "bury": ("buried", "burial", "buries"),
+    "fly": ("flew", "flown", "flies", "flying"),
+    "live": ("lives", "lived", "living"),
+    "reside": ("residence", "resident", "residents", "residing", "resided", "resides"),
+    "discover": ("discovery", "discovered", "discovers", "discoverer", "discoverers", "discoveries"),
+    "compose": ("composer", "composers", "composed", "composition"),
+    "publish": ("published", "publisher", "publishers", "publication", "publishes"),
+    "perform": ("performer", "performed", "performs", "performance", "performers"),
+    "succeed": ("succeeded", "successor", "succeeds", "succession"),
+    "precede": ("preceded", "predecessor", "precedes"),
+    "manage": ("manager", "managed", "manages", "management"),
+    "believe": ("belief", "believer", "believers", "believes", "beliefs"),
+    "neighbour": ("neighbor", "neighbours", "neighbors", "neighbouring", "neighboring"),
+    "licence": ("license", "licensed", "licences", "licenses"),
+    "centre": ("center", "central"),
+    "mother": ("mum", "mom", "mama"),
+    "father": ("dad", "papa"),
+    "programme": ("program", "programs", "programmes", "programmed", "programmer", "programmers", "programming"),
+    "organisation": ("organization", "organizations", "organisations"),
+    "border": ("borders", "bordered", "bordering"),
+    "suffer": ("suffers", "suffered", "suffering", "sufferer"),
+    "enter": ("enters", "entered", "entering", "entry"),
+    "author": ("authors", "authored"),
+    "honour": ("honor", "honoured", "honored", "honours", "honors"),
+    "disease": ("illness", "ailment", "ill", "sick", "sickness", "diseases", "illnesses"),
+    "attend": ("attended", "attends", "attendance"),
+    "compete": ("competes", "competed", "competing", "competitor"),
+    "serve": ("serves", "served", "serving"),
+    "inhabitant": ("inhabitants", "inhabits", "inhabit", "inhabited"),
 }
 """Synonyms in prompts, and irregular forms."""
-_CANON = {form: word for word, forms in _SAME.items() for form in forms}
+_CANON = {form: word for word, forms in _SAME.items() for form in (word, *forms)}
 _ENDINGS = ("ations", "ation", "ions", "ion", "ings", "ing", "ed", "ers", "er", "ors", "or", "es", "s", "e")
 _SHORTEST = 3
 """Fewest letters left after an ending is removed."""
@@ -80,6 +124,8 @@ def _apart(text: str) -> str:
 def _stem(word: str) -> str:
     if word in _CANON:
         return _CANON[word]
+    if word.endswith(("ies", "ied")) and len(word) > _SHORTEST + 2:
+        return word[:-3] + "y"
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST:
             return word[: -len(ending)]

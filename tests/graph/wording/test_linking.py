@@ -135,6 +135,14 @@ def test_every_wording_of_the_catalogue_is_recognised():
         ("{} is located in", {"object_types": ["city"], "subject_type": "landmark"}, "P131"),
         ("The founders of {} include", {}, "P112"),
         ("People in {} pay with the", {}, "P38"),
+        ("Who makes {}?", {"object_types": ["company"]}, "P176"),
+        ("What comes just before {}?", {}, "P155"),
+        ("What comes just after {}?", {}, "P156"),
+        ("It is well known that {} was laid to rest in", {}, "P119"),
+        ("Everybody knows that {} tied the knot with", {}, "P26"),
+        ("Where do shareholders say {} has its main office?", {}, "P159"),
+        ("What ailment did doctors say {} suffered from?", {}, "P1050"),
+        ("{} and its corners: how many sides has it?", {}, "K-sides"),
     ],
 )
 def test_words_and_kinds_of_things_name_the_relation(template: str, known: dict, relation: str):
