@@ -1,20 +1,5 @@
 """A cache of its own for each test, and a tiny model for each file."""
 
-from __future__ import annotations
+from tests.tiny_fixtures import lm, own_cache_folder
 
-from pathlib import Path
-
-import pytest
-
-from kgmet.lm.load.loaded import LoadedLM
-from tests.tiny_models import tiny_lm
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def lm() -> LoadedLM:
-    return tiny_lm()
+__all__ = ["lm", "own_cache_folder"]

@@ -12,10 +12,11 @@ import pytest
 from kgmet.editing.foresee import Foreseen, KeptForecast
 from tests.forecast.tiny_world import known_world
 from tests.pages.test_foresee_page import FRANCE
-from tests.pages.test_pages import edited, shown, words
+from tests.pages.test_pages import edited
 from tests.pages.test_sessions_on_disk import restarted
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import shown, words
 from workbench.running import resources
 from workbench.running.resources import Resident
 from workbench.state.disk import DAMAGED

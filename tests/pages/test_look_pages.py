@@ -17,8 +17,9 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.settings import RunSettings
 from kgmet.evaluate.tables.summary import RunSummary
-from tests.pages.test_pages import edited, shown, words
+from tests.pages.test_pages import edited
 from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
+from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident

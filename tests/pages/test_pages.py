@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import ROOT, shown, words
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.models import actions as model_actions
@@ -20,25 +21,12 @@ from workbench.shared.told import Telling, what_is_told
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
 
-ROOT = Path(__file__).resolve().parents[2]
 OURS = ("edit", "graph", "probe", "ledger", "models")
 
 
 @pytest.fixture
 def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
     yield fresh_process(tmp_path, monkeypatch)
-
-
-def shown(name: str, state: WorkbenchState) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
-    page.session_state[SESSION_KEY] = state.session_id
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "info", "warning", "error", "success", "subheader", "text")
-    parts = [str(item.value) for kind in kinds for item in getattr(page, kind)]
-    return "\n".join([*parts, *(button.label for button in page.button)])
 
 
 def edited(state: WorkbenchState, resident: Resident, draft: FactDraft = EIFFEL) -> WorkbenchState:

@@ -11,8 +11,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from kgmet.base import cache
-from tests.pages.test_pages import ROOT, edited, words
+from tests.pages.test_pages import edited
 from tests.workbench.sessions import entry_for, fresh_process, state_of
+from tests.workbench.shown_pages import ROOT, words
 from workbench.running.resources import Resident
 from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.vault import vault

@@ -11,9 +11,10 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from kgmet.lm.say.score import next_tokens
-from tests.pages.test_pages import edited, shown, words
+from tests.pages.test_pages import edited
 from tests.tiny_models import N_LAYER, tiny_lm
 from tests.workbench.sessions import batch_entry, entry_for, fresh_process, state_of
+from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs
 from workbench.running.resources import Resident, model_holder
 from workbench.screens.trace.view import Map, Shown, Side

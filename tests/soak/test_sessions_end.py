@@ -11,16 +11,14 @@ import threading
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import shown
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.shared import actions
-from workbench.state.session import SESSION_KEY
 from workbench.state.vault import vault
 
-ROOT = Path(__file__).resolve().parents[2]
 SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else []
 N_WARM, N_SESSION = (10, 200) if SOAK else (2, 4)
@@ -37,10 +35,7 @@ def one_session(resident: Resident) -> None:
     assert job is not None
     assert wait_for(job.id).error == ""
     for name in ("edit", "ledger"):
-        page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
-        page.session_state[SESSION_KEY] = state.session_id
-        page.run()
-        assert not page.exception
+        assert not shown(name, state).exception
 
 
 def held() -> tuple[int, int, int]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from kgmet.editing.editors import EDITORS
 from kgmet.evaluate.card.asked import CardConfig
@@ -18,14 +17,14 @@ from kgmet.evaluate.card.value import IN_CONTEXT, IN_CONTEXT_GRAPH, UNEDITED, Re
 from kgmet.lm.load.loaded import LoadedLM
 from tests.evaluate.card.test_render import HOSTILE, card
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import sentences, shown
 from tests.write.tiny_edits import random_patch
 from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.report_card import actions, view
-from workbench.state.session import SESSION_KEY, WorkbenchState
+from workbench.state.session import WorkbenchState
 
-ROOT = Path(__file__).resolve().parents[3]
 SMALL = CardConfig(
     n_consequences=1, n_neighbours=1, n_later_hops=1, n_multi_hop=1, continued_tokens=3, text_tokens=30, answer_tokens=3
 )
@@ -36,17 +35,6 @@ def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reside
     yield fresh_process(tmp_path, monkeypatch)
 
 
-def shown(state: WorkbenchState) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "pages" / "report_card.py"), default_timeout=60)
-    page.session_state[SESSION_KEY] = state.session_id
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "info", "warning", "error", "subheader")
-    return "\n".join(str(item.value) for kind in kinds for item in getattr(page, kind))
-
-
 def edited(resident: Resident) -> WorkbenchState:
     state = state_of()
     state.record.change(stack=(entry_for(resident.lm, seed=1), entry_for(resident.lm, seed=2)))
@@ -54,16 +42,16 @@ def edited(resident: Resident) -> WorkbenchState:
 
 
 def test_without_an_edit_the_page_says_where_to_make_one(resident: Resident) -> None:
-    page = shown(state_of())
+    page = shown("report_card", state_of())
     assert not page.exception
-    assert "No edit yet" in words(page)
+    assert "No edit yet" in sentences(page)
 
 
 def test_an_edit_is_scored_shown_and_marked_when_the_stack_changes(resident: Resident) -> None:
     state = edited(resident)
-    page = shown(state)
+    page = shown("report_card", state)
     assert not page.exception
-    assert "Nothing scored yet" in words(page)
+    assert "Nothing scored yet" in sentences(page)
     assert state.focus is not None
     assert actions.score(state, resident, state.focus, SMALL) is None
     job = jobs.latest(state.session_id, "card")
@@ -73,13 +61,13 @@ def test_an_edit_is_scored_shown_and_marked_when_the_stack_changes(resident: Res
     assert kept is not None
     assert isinstance(kept.value, ReportCard)
     assert kept.value.edits == ("Paris 2 is in → Rome",)
-    page = shown(state)
+    page = shown("report_card", state)
     assert not page.exception
-    assert wording.STALE in words(page)  # scored with other settings than the page's
+    assert wording.STALE in sentences(page)  # scored with other settings than the page's
     assert "A row in detail" in [box.label for box in page.selectbox]
     page.selectbox(key="card-row").set_value("negation").run()
     assert not page.exception
-    assert "nats per token" in words(page)
+    assert "nats per token" in sentences(page)
     assert json.loads(json.dumps(kept.value.to_json()))["edits"] == ["Paris 2 is in → Rome"]
 
 
@@ -120,7 +108,7 @@ def test_other_editors_make_the_same_edit_beside_it(resident: Resident, monkeypa
     assert earlier == [1]  # on top of the edit under it, as the one beside it
     labels = [column.label for column in kept.value.columns]
     assert labels[:3] == ["Unedited", upper.patch.editor, "AlphaEdit"]
-    page = shown(state)
+    page = shown("report_card", state)
     page.multiselect(key="card-others").set_value(["AlphaEdit"]).run()
     assert not page.exception
     assert page.button(key="score").label == "Score 2 editors"
@@ -128,7 +116,7 @@ def test_other_editors_make_the_same_edit_beside_it(resident: Resident, monkeypa
 
 def test_all_edits_that_are_on_are_scored_together(resident: Resident) -> None:
     state = edited(resident)
-    page = shown(state)
+    page = shown("report_card", state)
     next(group for group in page.button_group if group.label == "Score").set_value("All edits together").run()
     assert not page.exception
     assert page.button(key="score").label == "Score all edits"
@@ -140,16 +128,16 @@ def test_all_edits_that_are_on_are_scored_together(resident: Resident) -> None:
     assert kept is not None
     assert len(kept.value.edits) == 2
     page.run()
-    assert "Scored in" in words(page)
+    assert "Scored in" in sentences(page)
 
 
 def test_an_edit_for_another_model_is_not_scored(resident: Resident) -> None:
     state = edited(resident)
     entries = tuple(replace(entry, patch=replace(entry.patch, model_fingerprint="0" * 16)) for entry in state.stack)
     state.record.change(stack=entries)
-    page = shown(state)
+    page = shown("report_card", state)
     assert not page.exception
-    assert "made for another model" in words(page)
+    assert "made for another model" in sentences(page)
 
 
 def test_tables_and_worst_answers_hold_texts_as_texts() -> None:

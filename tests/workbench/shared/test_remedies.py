@@ -12,8 +12,8 @@ from kgmet.editing import report as report_module
 from kgmet.editing.remedies import Remedies, RemedyKind
 from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
-from tests.pages.test_pages import shown, words
 from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.shared import actions, remedies

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from kgmet.base.errors import ConfigError
 from kgmet.inspect.forensics.inspection import EditInspection
@@ -17,32 +16,20 @@ from kgmet.write.patch import attached, save_patch
 from tests.forecast.tiny_world import NAMES, known_world
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import fresh_process, patch_for, state_of, wait_for
+from tests.workbench.shown_pages import sentences, shown
 from tests.write.tiny_edits import logits_of
 from workbench.running import jobs
 from workbench.running.access import Access
 from workbench.running.resources import Resident
 from workbench.screens.forensics import actions, view
-from workbench.state.session import SESSION_KEY, WorkbenchState
+from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
-
-ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture
 def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
     monkeypatch.setattr(actions, "store", lambda: known_world(tiny_lm())[0])
     yield fresh_process(tmp_path, monkeypatch)
-
-
-def shown(state: WorkbenchState) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "pages" / "forensics.py"), default_timeout=60)
-    page.session_state[SESSION_KEY] = state.session_id
-    return page.run()
-
-
-def words(page: AppTest) -> str:
-    kinds = ("title", "markdown", "caption", "info", "warning", "error", "subheader")
-    return "\n".join(str(item.value) for kind in kinds for item in getattr(page, kind))
 
 
 def inspected(state: WorkbenchState, resident: Resident, source: actions.Source, name: str) -> EditInspection:
@@ -57,9 +44,9 @@ def inspected(state: WorkbenchState, resident: Resident, source: actions.Source,
 
 
 def test_an_empty_page_says_what_can_be_inspected(resident: Resident) -> None:
-    page = shown(state_of())
+    page = shown("forensics", state_of())
     assert not page.exception
-    assert "Nothing inspected yet" in words(page)
+    assert "Nothing inspected yet" in sentences(page)
     assert next(button for button in page.button if button.label == "Inspect").disabled
 
 
@@ -67,15 +54,15 @@ def test_an_edit_of_mine_is_inspected_without_its_facts_and_undone(resident: Res
     state, lm = state_of(), resident.lm
     patch = patch_for(lm)
     state.record.push(StackEntry(patch=patch, name="*mine*"))
-    page = shown(state)
+    page = shown("forensics", state)
     next(button for button in page.button if button.label == "Inspect").click().run()
     job = jobs.latest(state.session_id, "forensics")
     assert job is not None
     assert wait_for(job.id).error == ""
-    page = shown(state)
+    page = shown("forensics", state)
     assert not page.exception
-    assert "Whose work it looks like" in words(page)
-    assert r"\*mine\*" in words(page), "a name is text"
+    assert "Whose work it looks like" in sentences(page)
+    assert r"\*mine\*" in sentences(page), "a name is text"
     kept = state.result(actions.RESULT)
     assert kept is not None
     found = kept.value
@@ -112,9 +99,9 @@ def test_what_cannot_be_inspected_is_said_in_words(resident: Resident, monkeypat
     job = jobs.latest(state.session_id, "forensics")
     assert job is not None
     assert "no zip archive" in wait_for(job.id).error
-    page = shown(state)
+    page = shown("forensics", state)
     assert not page.exception
-    assert "no zip archive" in words(page).replace("\\", "")
+    assert "no zip archive" in sentences(page).replace("\\", "")
     monkeypatch.setattr(actions, "access", lambda: Access(is_shared=True))
     with pytest.raises(ConfigError, match="uploaded, not named"):
         actions.from_folder("/etc")

@@ -22,14 +22,14 @@ from tests.calibrate.knowing import knowing_store
 from tests.editing.test_defaults import profile_of
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import fresh_process, state_of, wait_for
+from tests.workbench.shown_pages import shown as shown_page
 from workbench.running import jobs, resources
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
 from workbench.screens.models import measuring
 from workbench.screens.models.page import VIEWS
-from workbench.state.session import SESSION_KEY, WorkbenchState
+from workbench.state.session import WorkbenchState
 
-ROOT = Path(__file__).resolve().parents[4]
 SMALL = CalibrationConfig(budget=Budget(settings=2), facts=8, per_relation=48)
 
 
@@ -42,12 +42,7 @@ def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reside
 
 
 def shown(state: WorkbenchState, view: str, **values: Any) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "pages" / "models.py"), default_timeout=60)
-    page.session_state[SESSION_KEY] = state.session_id
-    page.session_state["models-view"] = view
-    for key, value in values.items():
-        page.session_state[key] = value
-    return page.run()
+    return shown_page("models", state, **{"models-view": view, **values})
 
 
 def words(page: AppTest) -> str:
