@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,11 +24,6 @@ from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import EDITS
 
 NEVER = TargetConfig(max_steps=6, stop_nll=1e-9)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 def fresh_lm(kind: str = "llama") -> LoadedLM:
