@@ -27,7 +27,7 @@ from kgmet.measure.general import TaskResult
 from kgmet.measure.question import Question
 from kgmet.measure.told import told_question
 
-__all__ = ["NOT_TOLD", "ScoredEdits", "score_edits", "score_models"]
+__all__ = ["NOT_TOLD", "ScoredEdits", "score_models"]
 
 _SHORT_TOKENS = 4
 """Tokens for a letter, a word of general ability, or for yes or no."""
@@ -79,22 +79,6 @@ class ScoredEdits:
     standing: tuple[int, ...]
     n_made: Mapping[str, int]
     seconds: float
-
-
-def score_edits(
-    edited: EditedModel,
-    *,
-    edits: Sequence[FactEdit] = (),
-    store: TripleStore | None,
-    catalogue: RelationCatalogue | None = None,
-    config: CardConfig,
-    known: KnownAnswers | None = None,
-    progress: Progress | None = None,
-) -> ScoredEdits:
-    """Do `score_models` for one edited model."""
-    return score_models(
-        [edited], edits=edits, store=store, catalogue=catalogue, config=config, known=known, progress=progress
-    )
 
 
 def score_models(
