@@ -34,6 +34,7 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.told import told_sentences
 from kgmet.graph.reading.probe_prompts import prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -44,7 +45,7 @@ from kgmet.measure.ask import Decoding, ask
 from kgmet.measure.columns import COLUMNS, Counts, score_of
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.question import Question
-from kgmet.measure.told import fact_sentence, graph_sentences, told_question
+from kgmet.measure.told import MOST_TOLD, told_question
 from kgmet.write.patch import attached
 
 __all__ = ["Asked", "Row", "asked_of", "counts_of"]
@@ -136,10 +137,7 @@ class Asker:
         """Ask the unedited model with the facts in context."""
         questions = []
         for one in self._asked:
-            context = contexts[one.case]
-            sentences = [fact_sentence(context.edit)]
-            if with_facts:
-                sentences += graph_sentences(context.edit, context.consequences, catalogue)[:12]
+            sentences = told_sentences(contexts[one.case], catalogue, most=MOST_TOLD if with_facts else 0)
             questions.append(told_question(one.question, sentences))
         return self._row(self._ask(questions), {})
 
