@@ -13,7 +13,6 @@ with facts" also the graph's facts behind the consequences. FILE gets a line for
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from runner import Runner
 from sequence import changes_of
 
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.editors import Editor, editor_named
@@ -171,22 +171,20 @@ class Rows:
     """Rows in a file of JSON lines, by name, settings and questions."""
 
     def __init__(self, file: Path | None, made_from: str) -> None:
-        self._file, self._made_from = file, made_from
-        lines = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
-        self._known = {data["key"]: Row.from_json(data["row"]) for data in map(json.loads, lines)}
+        self._book, self._made_from = None if file is None else LineBook(file), made_from
 
     def row(self, name: str, settings: object, make: Any) -> Row:
         """Return a row of the file, or make it and add it."""
         key = fingerprint_value([self._made_from, name, settings])
-        if key not in self._known:
-            start = time.perf_counter()
-            self._known[key] = row = make()
-            if self._file is not None:
-                with self._file.open("a", encoding="utf-8") as lines:
-                    data = {"key": key, "name": name, "row": row.to_json()}
-                    lines.write(json.dumps(data, ensure_ascii=False) + "\n")
-            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        return self._known[key]
+        known = None if self._book is None else self._book.find(key)
+        if known is not None:
+            return Row.from_json(known["row"])
+        start = time.perf_counter()
+        row: Row = make()
+        if self._book is not None:
+            self._book.add(key, {"name": name, "row": row.to_json()})
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        return row
 
 
 def main() -> None:
