@@ -213,19 +213,15 @@ def main() -> None:
             found[name] = rows.row(name, None, lambda more=with_facts: asker.told(catalogue, contexts, with_facts=more))
     for editor in editors_of(options.editors, options.variant):
         found[editor.name] = rows.row(editor.name, editor.config, lambda one=editor: asker.edited(one))
-        print(f"\n{table_of({**found}, asked)}", flush=True)
+        print(f"\n{table_of(found, asked)}", flush=True)
     print(f"\n{len(cases)} edits of the {options.split} split, one at a time; {len(asked)} questions; "
           f"{machine(options.threads, lm)}; {lm.name}.")  # fmt: skip
     if options.answers:
-        for one, text, said in zip(asked, row_last(found).texts, row_last(found).said, strict=True):
+        *_, last = found.values()
+        for one, text, said in zip(asked, last.texts, last.said, strict=True):
             hand = "hand" if one.is_by_hand else "graph"
             print(f"{'+' if said else '-'} {one.question.hops} {hand} {one.question.text} [{one.question.expected}, "
                   f"not {one.question.rejected}] {text}")  # fmt: skip
-
-
-def row_last(found: Mapping[str, Row]) -> Row:
-    """Return the last row."""
-    return list(found.values())[-1]
 
 
 def editors_of(names: Sequence[str], variants: Sequence[Changes]) -> list[Editor]:
