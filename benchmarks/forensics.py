@@ -9,7 +9,6 @@ facts it states. As the control, LoRA adapters are trained on the bundled text w
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -22,11 +21,11 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import machine
 
-from kgmet.base.shipped import shipped
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import Editor, WriterKind, editor_named
 from kgmet.editing.plan import plan_edits, search_edits, write_edits
+from kgmet.evaluate.datasets.load import load_dataset
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
@@ -108,19 +107,12 @@ def main() -> None:
 
 def facts(count: int, seed: int) -> list[FactEdit]:
     """Edits of the sample cases, each of another subject, in random order."""
-    cases = json.loads((shipped("sample_data") / "cases.json").read_text(encoding="utf-8"))
+    cases = list(load_dataset("own").cases)
     random.Random(seed).shuffle(cases)
     found: dict[str, FactEdit] = {}
     for case in cases:
-        asked = case["requested_rewrite"]
-        edit = FactEdit(
-            subject=asked["subject"],
-            template=asked["prompt"],
-            new_object=asked["target_new"]["str"],
-            old_object=asked["target_true"]["str"],
-            relation=asked["relation_id"],
-        )
-        found.setdefault(fold(edit.subject), edit)
+        for edit in case.edits:
+            found.setdefault(fold(edit.subject), edit)
     return list(found.values())[:count]
 
 
