@@ -23,7 +23,7 @@ from measure import machine
 
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.defaults import default_settings
-from kgmet.editing.editors import Editor, WriterKind, editor_named
+from kgmet.editing.editors import Editor, editor_named
 from kgmet.editing.plan import plan_edits, search_edits, write_edits
 from kgmet.evaluate.datasets.load import load_dataset
 from kgmet.fact import FactEdit
@@ -130,7 +130,7 @@ def rows(inspector: Inspector, editor: Editor, edits: list[FactEdit]) -> None:
 def made(inspector: Inspector, editor: Editor, contexts: list[EditContext]) -> tuple[EditPatch, list[EditPatch]]:
     """The patch of all edits, and one patch for each, from the same search where the editor has one."""
     lm, keys, config = inspector.lm, inspector.keys, default_settings(editor, inspector.lm).config
-    if editor.writer is WriterKind.FINE_TUNE:
+    if not editor.writer.searches:
         one = [plan_edits(lm, [context], editor=editor, statistics=keys, config=config).patch for context in contexts]
         return plan_edits(lm, contexts, editor=editor, statistics=keys, config=config).patch, one
     searched = search_edits(lm, contexts, editor=editor, config=config)
