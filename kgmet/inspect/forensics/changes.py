@@ -173,7 +173,6 @@ def _of_adapter(lm: LoadedLM, folder: Path) -> ChangedModel:
 def _of_model(lm: LoadedLM, folder: Path, progress: Progress) -> ChangedModel:
     files = _weight_files(folder)
     weights = lm.model.state_dict()
-    tied = {name for name in weights if name in getattr(lm.model, "all_tied_weights_keys", {})}
     down = {lm.family.write_name(layer) + _WEIGHT: layer for layer in range(lm.n_layer)}
     changes, updates, seen, dtypes = [], [], set[str](), set[str]()
     for done, (raw, tensor) in enumerate(_tensors(files, folder)):
@@ -191,7 +190,7 @@ def _of_model(lm: LoadedLM, folder: Path, progress: Progress) -> ChangedModel:
         changes.append(_described(lm, name.removesuffix(_WEIGHT), dense, base, stored=tensor.dtype))
         if name in down:
             updates.append(_update(lm, down[name], dense))
-    missing = sorted(set(weights) - seen - tied)
+    missing = sorted(set(weights) - seen - set(getattr(lm.model, "all_tied_weights_keys", {})))
     if missing:
         raise BrokenArtifactError(
             f"{folder} lacks {len(missing)} weights of {lm.name}, {missing[0]} for one. Were all files copied, and is "
