@@ -200,19 +200,21 @@ class Bench:
 
     def part_statistics(self) -> None:
         """Sum the key moments of six layers."""
+        lm, corpus = self.lm, self.corpus
         self.timed(
             f"key moments, {len(self.layers)} layers",
-            lambda: make_key_moments(self.lm, self.layers, corpus=self.corpus),
+            lambda: make_key_moments(lm, self.layers, corpus=corpus),
             aim="≤ 20 s",
         )
 
     def part_eigenvectors(self) -> None:
         """Compute the eigenvectors of six layers."""
-        make_key_moments(self.lm, self.layers, corpus=self.corpus)
+        corpus = self.corpus
+        make_key_moments(self.lm, self.layers, corpus=corpus)
 
         def work() -> None:
             for layer in self.layers:
-                moment = load_key_moment(self.lm, layer, self.corpus)
+                moment = load_key_moment(self.lm, layer, corpus)
                 spectrum_of(moment, device=write_device(self.lm, layer))
 
         self.timed(f"eigenvectors, {len(self.layers)} layers", work, aim="≤ 20 s")
@@ -222,16 +224,10 @@ class Bench:
         config = CalibrationConfig(
             budget=Budget(settings=4, seconds=self.options.seconds), facts=10, per_relation=4, seed=0
         )
+        lm, keys = self.lm, self.statistics
         found = self.timed(
             "calibrate, 4 facts of each relation",
-            lambda: calibrate(
-                self.lm,
-                self.store,
-                self.catalogue,
-                [editor_named("KGMET")],
-                config=config,
-                statistics=self.statistics,
-            ),
+            lambda: calibrate(lm, self.store, self.catalogue, [editor_named("KGMET")], config=config, statistics=keys),
         )
         self.add("facts known", f"{found.knows.known} of {found.knows.asked}; {found.reason or 'calibrated'}")
 

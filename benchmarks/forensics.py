@@ -9,7 +9,6 @@ facts it states. As the control, LoRA adapters are trained on the bundled text w
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -22,11 +21,11 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import machine
 
-from kgmet.base.shipped import shipped
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.defaults import default_settings
-from kgmet.editing.editors import Editor, WriterKind, editor_named
+from kgmet.editing.editors import Editor, editor_named
 from kgmet.editing.plan import plan_edits, search_edits, write_edits
+from kgmet.evaluate.datasets.load import load_dataset
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
@@ -108,19 +107,12 @@ def main() -> None:
 
 def facts(count: int, seed: int) -> list[FactEdit]:
     """Edits of the sample cases, each of another subject, in random order."""
-    cases = json.loads((shipped("sample_data") / "cases.json").read_text(encoding="utf-8"))
+    cases = list(load_dataset("own").cases)
     random.Random(seed).shuffle(cases)
     found: dict[str, FactEdit] = {}
     for case in cases:
-        asked = case["requested_rewrite"]
-        edit = FactEdit(
-            subject=asked["subject"],
-            template=asked["prompt"],
-            new_object=asked["target_new"]["str"],
-            old_object=asked["target_true"]["str"],
-            relation=asked["relation_id"],
-        )
-        found.setdefault(fold(edit.subject), edit)
+        for edit in case.edits:
+            found.setdefault(fold(edit.subject), edit)
     return list(found.values())[:count]
 
 
@@ -138,7 +130,7 @@ def rows(inspector: Inspector, editor: Editor, edits: list[FactEdit]) -> None:
 def made(inspector: Inspector, editor: Editor, contexts: list[EditContext]) -> tuple[EditPatch, list[EditPatch]]:
     """The patch of all edits, and one patch for each, from the same search where the editor has one."""
     lm, keys, config = inspector.lm, inspector.keys, default_settings(editor, inspector.lm).config
-    if editor.writer is WriterKind.FINE_TUNE:
+    if not editor.writer.searches:
         one = [plan_edits(lm, [context], editor=editor, statistics=keys, config=config).patch for context in contexts]
         return plan_edits(lm, contexts, editor=editor, statistics=keys, config=config).patch, one
     searched = search_edits(lm, contexts, editor=editor, config=config)

@@ -22,7 +22,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import build_cases, context_of
 from measure import Table, machine
-from solve import _forget_peak, _resident_bytes
+from solve import forget_peak, resident_bytes
 
 from kgmet.base.memory import gigabytes
 from kgmet.base.progress import Silent
@@ -68,13 +68,13 @@ def measured(folder: str, options: argparse.Namespace) -> str:
     """Run the stages and return the table."""
     tiny = tiny_lm()  # what torch and transformers load at first use
     tiny.model(torch.tensor([[1, 2]]))
-    store, catalogue, nothing = sample_store(), RelationCatalogue.load(), _resident_bytes("VmRSS")
+    store, catalogue, nothing = sample_store(), RelationCatalogue.load(), resident_bytes("VmRSS")
     peaks: dict[str, int] = {}
 
     def peak_of(stage: str, work: Callable[[], Result]) -> Result:
-        _forget_peak()
+        forget_peak()
         result = work()
-        peaks[stage] = _resident_bytes("VmHWM") - nothing
+        peaks[stage] = resident_bytes("VmHWM") - nothing
         return result
 
     lm = peak_of("load", lambda: load_lm(folder, device="cpu"))

@@ -28,13 +28,14 @@ import torch
 from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
-from edit_set import SPLITS, Case, build_cases, context_of, undisturbed
+from edit_set import SPLITS, Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured
+from runner import joined, searched_apart
 from sequence import moved_text
 
 from kgmet.editing.defaults import default_config
 from kgmet.editing.editors import Editor, editor_named
-from kgmet.editing.plan import SearchedEdits, search_edits, write_edits
+from kgmet.editing.plan import SearchedEdits, write_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
@@ -46,8 +47,6 @@ from kgmet.write.nullspace import NullSpace
 from kgmet.write.statistics import KeyStatistics
 
 KINDS = ("efficacy", "paraphrase", "neighbour", "consequence")
-CHUNK = 8
-"""Edits searched at once."""
 LEFT_OUT = 24
 """Passages of every text that no row is measured on."""
 OPENING = 3
@@ -137,10 +136,7 @@ class Work:
             editor = editor_named(name)
             editor = replace(editor, config=default_config(editor, lm))
             contexts = [context_of(case, store, catalogue, editor.config) for case in cases]
-            found: list[SearchedEdits] = []
-            for begin in range(0, len(contexts), CHUNK):
-                found += search_edits(lm, contexts[begin : begin + CHUNK], editor=editor).apart()
-            searched[name] = editor, found
+            searched[name] = editor, searched_apart(lm, contexts, editor)
         return cls(lm=lm, cases=cases, searched=searched)
 
     def row(self, text: Corpus, left_out: Sequence[str]) -> dict[str, Any]:
@@ -151,20 +147,13 @@ class Work:
             plans = [write_edits(self.lm, one, editor=editor, statistics=statistics) for one in found]
             shares = measured(self.lm, self.cases, [plan.patch for plan in plans])
             row["edits"][name] = {kind: share.to_json() for kind, share in shares.items()}
-            row["moved"][name] = moved_text(self.lm, self._together(editor, found, statistics)).divergence
+            whole = write_edits(self.lm, joined(found, self.cases), editor=editor, statistics=statistics)
+            row["moved"][name] = moved_text(self.lm, whole.patch).divergence
             layers = editor.config.write.layers
             row["leak"] = self._leak(statistics.free(layers, editor.config.cutoff), text, left_out)
             row["n_token"] = statistics.moments(layers[:1])[layers[0]].n_token
             row["d_key"] = self.lm.d_key
         return row
-
-    def _together(self, editor: Editor, found: list[SearchedEdits], statistics: KeyStatistics) -> Any:
-        """Write all edits at once."""
-        tested = frozenset().union(*(case.reserved for case in undisturbed(self.cases)))
-        contexts = [replace(one.contexts[0], left=one.contexts[0].left | tested) for one in found]
-        problems, shifts = (sum((getattr(one, part) for one in found), ()) for part in ("problems", "shifts"))
-        together = replace(found[0], contexts=tuple(contexts), problems=problems, shifts=shifts)
-        return write_edits(self.lm, together, editor=editor, statistics=statistics).patch
 
     def _leak(self, free: dict[int, NullSpace], text: Corpus, left_out: Sequence[str]) -> float:
         """Return the mean over layers of the leak of the module's docstring."""

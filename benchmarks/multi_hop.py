@@ -13,7 +13,6 @@ with facts" also the graph's facts behind the consequences. FILE gets a line for
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,11 @@ from runner import Runner
 from sequence import changes_of
 
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.told import told_sentences
 from kgmet.graph.reading.probe_prompts import prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -44,7 +45,7 @@ from kgmet.measure.ask import Decoding, ask
 from kgmet.measure.columns import COLUMNS, Counts, score_of
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.question import Question
-from kgmet.measure.told import fact_sentence, graph_sentences, told_question
+from kgmet.measure.told import MOST_TOLD, told_question
 from kgmet.write.patch import attached
 
 __all__ = ["Asked", "Row", "asked_of", "counts_of"]
@@ -136,10 +137,7 @@ class Asker:
         """Ask the unedited model with the facts in context."""
         questions = []
         for one in self._asked:
-            context = contexts[one.case]
-            sentences = [fact_sentence(context.edit)]
-            if with_facts:
-                sentences += graph_sentences(context.edit, context.consequences, catalogue)[:12]
+            sentences = told_sentences(contexts[one.case], catalogue, most=MOST_TOLD if with_facts else 0)
             questions.append(told_question(one.question, sentences))
         return self._row(self._ask(questions), {})
 
@@ -173,22 +171,20 @@ class Rows:
     """Rows in a file of JSON lines, by name, settings and questions."""
 
     def __init__(self, file: Path | None, made_from: str) -> None:
-        self._file, self._made_from = file, made_from
-        lines = file.read_text(encoding="utf-8").splitlines() if file is not None and file.exists() else []
-        self._known = {data["key"]: Row.from_json(data["row"]) for data in map(json.loads, lines)}
+        self._book, self._made_from = None if file is None else LineBook(file), made_from
 
     def row(self, name: str, settings: object, make: Any) -> Row:
         """Return a row of the file, or make it and add it."""
         key = fingerprint_value([self._made_from, name, settings])
-        if key not in self._known:
-            start = time.perf_counter()
-            self._known[key] = row = make()
-            if self._file is not None:
-                with self._file.open("a", encoding="utf-8") as lines:
-                    data = {"key": key, "name": name, "row": row.to_json()}
-                    lines.write(json.dumps(data, ensure_ascii=False) + "\n")
-            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        return self._known[key]
+        known = None if self._book is None else self._book.find(key)
+        if known is not None:
+            return Row.from_json(known["row"])
+        start = time.perf_counter()
+        row: Row = make()
+        if self._book is not None:
+            self._book.add(key, {"name": name, "row": row.to_json()})
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        return row
 
 
 def main() -> None:
@@ -217,19 +213,15 @@ def main() -> None:
             found[name] = rows.row(name, None, lambda more=with_facts: asker.told(catalogue, contexts, with_facts=more))
     for editor in editors_of(options.editors, options.variant):
         found[editor.name] = rows.row(editor.name, editor.config, lambda one=editor: asker.edited(one))
-        print(f"\n{table_of({**found}, asked)}", flush=True)
+        print(f"\n{table_of(found, asked)}", flush=True)
     print(f"\n{len(cases)} edits of the {options.split} split, one at a time; {len(asked)} questions; "
           f"{machine(options.threads, lm)}; {lm.name}.")  # fmt: skip
     if options.answers:
-        for one, text, said in zip(asked, row_last(found).texts, row_last(found).said, strict=True):
+        *_, last = found.values()
+        for one, text, said in zip(asked, last.texts, last.said, strict=True):
             hand = "hand" if one.is_by_hand else "graph"
             print(f"{'+' if said else '-'} {one.question.hops} {hand} {one.question.text} [{one.question.expected}, "
                   f"not {one.question.rejected}] {text}")  # fmt: skip
-
-
-def row_last(found: Mapping[str, Row]) -> Row:
-    """Return the last row."""
-    return list(found.values())[-1]
 
 
 def editors_of(names: Sequence[str], variants: Sequence[Changes]) -> list[Editor]:

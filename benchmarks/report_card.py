@@ -133,22 +133,19 @@ class Bench:
 
     def at_once(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
         """Make all edits in one write."""
-        return [self._patch(editor, facts, EditsSoFar())]
+        return [self.maker.patch(editor, facts)]
 
     def in_sequence(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
         """Make the edits one after another, each on top of the earlier ones."""
         so_far = EditsSoFar()
         for fact in facts:
             # Merged as they come: attaching one patch per edit would cost more each time.
-            made = self._patch(editor, [fact], so_far)
+            made = self.maker.patch(editor, [fact], earlier=so_far)
             so_far = replace(so_far.then(made), patches=(merged_patch([*so_far.patches, made], self.lm),))
         return list(so_far.patches)
 
     def _model(self, editor: Editor, patches: Sequence[EditPatch]) -> EditedModel:
         return EditedModel.of_patches(self.lm, patches, name=editor.name)
-
-    def _patch(self, editor: Editor, facts: Sequence[FactEdit], earlier: EditsSoFar) -> EditPatch:
-        return self.maker.patch(editor, facts, earlier=earlier)
 
 
 def show(card: ReportCard, title: str) -> None:
@@ -189,20 +186,19 @@ def behind(card: ReportCard) -> list[str]:
     for row in card.shown:
         sign = 1 if row.spec.better == "higher" else -1
         rated = [
-            (sign * cell.value, column.label, cell)
+            (sign * cell.value, column, cell)
             for column in card.columns
             if column.is_edited and (cell := row.cells[column.key]).value is not None and cell.n
         ]
         mine = row.cells[ours.key]
         if not rated or mine.value is None or mine.interval is None:
             continue
-        best, label, cell = max(rated, key=lambda one: one[0])
+        best, column, cell = max(rated, key=lambda one: one[0])
         if best <= sign * mine.value or cell.interval is None:
             continue
         apart = mine.interval[1] < cell.interval[0] or cell.interval[1] < mine.interval[0]
-        best_column = next(column for column in card.columns if column.label == label)
         lines.append(
-            f"{row.spec.label}: {_OURS} {cell_text(row, ours)}, best is {label} with {cell_text(row, best_column)}; "
+            f"{row.spec.label}: {_OURS} {cell_text(row, ours)}, best is {column.label} with {cell_text(row, column)}; "
             + ("the intervals are apart" if apart else "the intervals overlap")
         )
     return lines

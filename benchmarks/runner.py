@@ -19,7 +19,7 @@ from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "joined", "searched_apart"]
 
 _CHUNK = 8
 """Edits whose shifts are searched at once."""
@@ -47,18 +47,12 @@ class Runner:
 
     def all_at_once(self, editor: Editor, n: int) -> EditPlan:
         """Make the first `n` edits in one write; no tested neighbour of any of them is protected."""
-        searched = self._search(editor)[0][:n]
-        together = replace(
-            searched[0],
-            contexts=self._unreserved([one.contexts[0] for one in searched]),
-            problems=tuple(one.problems[0] for one in searched),
-            shifts=tuple(shift for one in searched for shift in one.shifts),
-        )
+        together = joined(self._search(editor)[0][:n], self._cases)
         return write_edits(self._lm, together, editor=editor, statistics=self._statistics)
 
     def in_sequence(self, editor: Editor, n: int, *, batch: int) -> list[EditPatch]:
         """Make the first `n` edits, `batch` per write, each write with the earlier ones attached."""
-        contexts = self._unreserved(self._contexts_for(editor.config)[:n])
+        contexts = _unreserved(self._contexts_for(editor.config)[:n], self._cases)
         so_far = EditsSoFar()
         for begin in range(0, len(contexts), batch):
             plan = plan_edits(
@@ -74,10 +68,8 @@ class Runner:
     def _search(self, editor: Editor) -> tuple[list[SearchedEdits], float]:
         key = _search_key(editor)
         if key not in self._searched:
-            contexts, found = self._contexts_for(editor.config), []
-            start = time.perf_counter()
-            for begin in range(0, len(contexts), _CHUNK):
-                found += search_edits(self._lm, contexts[begin : begin + _CHUNK], editor=editor).apart()
+            contexts, start = self._contexts_for(editor.config), time.perf_counter()
+            found = searched_apart(self._lm, contexts, editor)
             self._searched[key] = found, time.perf_counter() - start
         found, seconds = self._searched[key]
         # A shared search carries the settings of its first editor; the write must use this editor's.
@@ -89,9 +81,28 @@ class Runner:
             self._contexts[key] = [context_of(case, self._store, self._catalogue, config) for case in self._cases]
         return self._contexts[key]
 
-    def _unreserved(self, contexts: Sequence[EditContext]) -> tuple[EditContext, ...]:
-        tested = frozenset().union(*(case.reserved for case in self._cases))
-        return tuple(replace(context, left=context.left | tested) for context in contexts)
+
+def searched_apart(lm: LoadedLM, contexts: Sequence[EditContext], editor: Editor) -> list[SearchedEdits]:
+    """Search the edits, some at a time, and return each on its own."""
+    found: list[SearchedEdits] = []
+    for begin in range(0, len(contexts), _CHUNK):
+        found += search_edits(lm, contexts[begin : begin + _CHUNK], editor=editor).apart()
+    return found
+
+
+def joined(searched: Sequence[SearchedEdits], cases: Sequence[Case]) -> SearchedEdits:
+    """Return the edits for one write; no neighbour that is tested in any of the cases is protected."""
+    return replace(
+        searched[0],
+        contexts=_unreserved([one.contexts[0] for one in searched], cases),
+        problems=tuple(problem for one in searched for problem in one.problems),
+        shifts=tuple(shift for one in searched for shift in one.shifts),
+    )
+
+
+def _unreserved(contexts: Sequence[EditContext], cases: Sequence[Case]) -> tuple[EditContext, ...]:
+    tested = frozenset().union(*(case.reserved for case in cases))
+    return tuple(replace(context, left=context.left | tested) for context in contexts)
 
 
 def _context_key(config: EditConfig) -> object:

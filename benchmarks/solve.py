@@ -93,7 +93,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     earlier = torch.randn(options.earlier, options.d_key, generator=drawn, dtype=torch.float64)
     side = _low_rank if options.side == "low-rank" else _dense
     torch.linalg.qr(keys.T)  # warm up, so that the library's own memory counts for neither side
-    before = _resident_bytes("VmRSS")
+    before = resident_bytes("VmRSS")
     found, input_factor = side(options, keys, earlier)
     torch.save(input_factor, Path(options.folder) / f"{options.side}.pt")
     peak = found.pop("peak")
@@ -133,14 +133,14 @@ def _low_rank(options: argparse.Namespace, keys: Any, earlier: Any) -> tuple[dic
         cutoff=Cutoff(kind=CutoffKind.RANK, value=options.free),
         moment_fingerprint="benchmark",
     )
-    ready = _resident_bytes("VmRSS")
-    _forget_peak()
+    ready = resident_bytes("VmRSS")
+    forget_peak()
     whole = _seconds(
         lambda: KeySystem(free, options.ridge).appended(earlier).appended(keys).directions(len(keys)), options.repeats
     )
     system = KeySystem(free, options.ridge).appended(earlier)
     kept = _seconds(lambda: system.appended(keys).directions(len(keys)), options.repeats)
-    peak = _resident_bytes("VmHWM")
+    peak = resident_bytes("VmHWM")
     result = {"seconds": kept, "seconds_from_nothing": whole, "ready": ready, "peak": peak}
     return result, system.appended(keys).directions(len(keys))
 
@@ -153,8 +153,8 @@ def _dense(options: argparse.Namespace, keys: Any, earlier: Any) -> tuple[dict[s
     projector.diagonal().add_(1)
     del basis
     written = earlier.T @ earlier
-    ready = _resident_bytes("VmRSS")
-    _forget_peak()
+    ready = resident_bytes("VmRSS")
+    forget_peak()
 
     def solve() -> Any:
         system = projector @ (keys.T @ keys + written)
@@ -163,7 +163,7 @@ def _dense(options: argparse.Namespace, keys: Any, earlier: Any) -> tuple[dict[s
 
     found = []
     seconds = _seconds(lambda: found.append(solve()), options.dense_repeats)
-    return {"seconds": seconds, "ready": ready, "peak": _resident_bytes("VmHWM")}, found[-1]
+    return {"seconds": seconds, "ready": ready, "peak": resident_bytes("VmHWM")}, found[-1]
 
 
 def _seconds(work: Callable[[], Any], repeats: int) -> float:
@@ -175,12 +175,12 @@ def _seconds(work: Callable[[], Any], repeats: int) -> float:
     return median(taken)
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Let the kernel count the highest resident size from zero (Linux, proc(5): clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def _resident_bytes(field: str) -> int:
+def resident_bytes(field: str) -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024

@@ -24,6 +24,7 @@ from edit_set import SPLITS, Case, build_cases, context_of
 from measure import Table, interval_text, machine, measured, scored
 
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.calibrate.calibrate import CalibrationConfig
 from kgmet.calibrate.cases import build_cases as calibration_cases
 from kgmet.calibrate.knowledge import knowledge_of
 from kgmet.calibrate.lines import LineBook
@@ -44,8 +45,6 @@ AT_ONCE = 4
 """Cases of a row before the next row's turn."""
 LOOKED_AT = 4
 """Cases that are asked for each one wanted: a model knows a part of them."""
-PER_RELATION = 10
-"""Facts of each relation that a calibration asks by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ def chosen_on(
     if not plans:
         return set()
     with locked_folder(lm):
-        known = knowledge_of(lm, store, catalogue, per_relation=PER_RELATION).facts
+        known = knowledge_of(lm, store, catalogue, per_relation=CalibrationConfig().per_relation).facts
     return {
         case.edit.subject_id
         for n_search, n_check, seed in plans

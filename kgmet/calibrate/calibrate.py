@@ -38,7 +38,6 @@ __all__ = [
     "Calibration",
     "CalibrationConfig",
     "calibrate",
-    "traced_prompts",
 ]
 
 FEWEST_FACTS = 4
@@ -123,7 +122,7 @@ def calibrate(
         if min(len(cases.search), len(cases.check)) < FEWEST_FACTS:
             return Calibration(knows=knows, profile=None, reason=_too_few(knows, cases), n_read=book.n_read)
         traces = LineBook(calibration_folder(lm) / TRACES)
-        effects = measure_layers(lm, traced_prompts(cases), seed=config.seed, book=traces, progress=progress)
+        effects = measure_layers(lm, _traced(cases), seed=config.seed, book=traces, progress=progress)
         runner = CaseRunner(
             lm, store, catalogue, statistics=statistics or KeyStatistics(lm), book=book, progress=progress
         )
@@ -228,7 +227,7 @@ def _kept(best: Measured, default: Measured, check_default: float, check_best: f
     return False, f"Best of the search, and not worse on other facts (score against the uncalibrated: {scores})."
 
 
-def traced_prompts(cases: CalibrationCases) -> list[TracedPrompt]:
+def _traced(cases: CalibrationCases) -> list[TracedPrompt]:
     """Facts to trace: those of the search, with the answers the model gives."""
     return [
         TracedPrompt(

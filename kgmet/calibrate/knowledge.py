@@ -5,9 +5,6 @@ The calibration asks only relations that edits can be tried on, the Models page 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from kgmet.base.progress import Progress
 from kgmet.calibrate.cases import usable_relations
 from kgmet.calibrate.lines import LineBook
@@ -17,7 +14,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["ANSWERS", "answer_book", "answers_state", "ask_all", "asking_seconds", "knowledge_of", "known_on_disk"]
+__all__ = ["ANSWERS", "answers_state", "ask_all", "asking_seconds", "knowledge_of", "known_on_disk"]
 
 ANSWERS = "answers.jsonl"
 _SECONDS_PER_PARAMETER = 4.8e-10
@@ -72,7 +69,8 @@ def ask_all(
         ArtifactError: if another process measures the same model.
         Cancelled: if asked to stop; what was answered is kept.
     """
-    with answer_book(lm) as book:
+    with locked_folder(lm) as folder:
+        book = LineBook(folder / ANSWERS)
         return known_facts(lm, store, catalogue, per_relation=per_relation, book=book, progress=progress)
 
 
@@ -82,17 +80,6 @@ def known_on_disk(
     """Return what `ask_all` found so far, also where it was stopped, and how many facts are left to ask."""
     book = LineBook(calibration_folder(lm) / ANSWERS)
     return known_so_far(lm, store, catalogue, per_relation=per_relation, book=book)
-
-
-@contextmanager
-def answer_book(lm: LoadedLM) -> Iterator[LineBook]:
-    """A model's answers, for this process alone.
-
-    Raises:
-        ArtifactError: if another process measures the same model.
-    """
-    with locked_folder(lm) as folder:
-        yield LineBook(folder / ANSWERS)
 
 
 def answers_state(lm: LoadedLM) -> tuple[int, int]:

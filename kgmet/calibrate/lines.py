@@ -19,8 +19,6 @@ class LineBook:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known = dict(_read(path))
-        self.n_read = len(self._known)
-        """Lines that were there already."""
 
     def __len__(self) -> int:
         """Return the number of lines, those read back included."""

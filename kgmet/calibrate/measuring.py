@@ -113,8 +113,7 @@ class CaseRunner:
             # Outside the handler, or the traceback would keep the tensors alive.
             self._at_once = len(cases) // 2
             cases = cases[: self._at_once]
-            if self._lm.device.type == "cuda":
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()  # nothing where no GPU is in use
             words = f"Out of memory: from here on {self._at_once} edits are searched at once."
             note(self._progress, Stage.CALIBRATE, words)
 

@@ -95,20 +95,9 @@ def compare_editors(
         progress.check()
         context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
         if candidate.editor.writer is WriterKind.TOLD:
-            start, sentences = time.perf_counter(), sentences_of(candidate.editor, context, catalogue)
-            try:
-                with attached(earlier, lm):
-                    told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
-                outcome = CandidateResult(
-                    candidate=candidate,
-                    comparison=compare_answers(before, told.answers),
-                    perplexity=usual,
-                    seconds={"asked": time.perf_counter() - start},
-                )
-            except Cancelled:
-                raise
-            except KgmetError as error:  # the facts do not fit into the model's context
-                outcome = CandidateResult(candidate=candidate, error=str(error))
+            sentences = sentences_of(candidate.editor, context, catalogue)
+            with attached(earlier, lm):
+                outcome = _told_result(lm, candidate, sentences, comparison, decoding=decoding, progress=progress)
         else:
             outcome = _candidate_result(
                 lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress
@@ -123,6 +112,31 @@ def compare_editors(
             on_result(comparison)
     progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
+
+
+def _told_result(
+    lm: LoadedLM,
+    candidate: Candidate,
+    sentences: Sequence[str],
+    unedited: EditorComparison,
+    *,
+    decoding: Decoding,
+    progress: Progress,
+) -> CandidateResult:
+    """Ask with sentences before every prompt; nothing is written, so other text keeps its perplexity."""
+    start, prompts = time.perf_counter(), [answer.question for answer in unedited.before]
+    try:
+        told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
+    except Cancelled:
+        raise
+    except KgmetError as error:  # the facts do not fit into the model's context
+        return CandidateResult(candidate=candidate, error=str(error))
+    return CandidateResult(
+        candidate=candidate,
+        comparison=compare_answers(unedited.before, told.answers),
+        perplexity=unedited.perplexity,
+        seconds={"asked": time.perf_counter() - start},
+    )
 
 
 def _candidate_result(

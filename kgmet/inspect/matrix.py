@@ -30,9 +30,13 @@ GROUPS: tuple[QuestionKind, ...] = (
 class MatrixRow:
     """One question: the unedited model's answer, and each candidate's pair, ``None`` where it failed."""
 
-    question: Question
     before: Answer
     pairs: tuple[AnswerPair | None, ...]
+
+    @property
+    def question(self) -> Question:
+        """The question."""
+        return self.before.question
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +125,7 @@ def answer_matrix(comparison: EditorComparison) -> AnswerMatrix:
 def _row(comparison: EditorComparison, number: int, before: Answer) -> MatrixRow:
     results = (outcome.comparison for outcome in comparison.results)
     pairs = tuple(None if found is None else found.pairs[number] for found in results)
-    return MatrixRow(question=before.question, before=before, pairs=pairs)
+    return MatrixRow(before=before, pairs=pairs)
 
 
 def _share(rows: Sequence[MatrixRow], column: int) -> MetricValue | None:

@@ -95,8 +95,8 @@ class PatchMaker:
                 made[n] = plan.patch
                 if (kept := places[n]) is not None:
                     save_patch(plan.patch, kept)
-        kept_ones = {n: load_patch(kept) for n, kept in enumerate(places) if kept is not None and n not in made}
-        return [(made | kept_ones)[n] for n in range(len(facts))]
+        made |= {n: load_patch(kept) for n, kept in enumerate(places) if kept is not None and n not in made}
+        return [made[n] for n in range(len(facts))]
 
     def _kept(self, editor: Editor, facts: Sequence[FactEdit], earlier: EditsSoFar, settings: str) -> Path | None:
         if self.folder is None:

@@ -12,7 +12,7 @@ from kgmet.evaluate.card.cells import answer_row, entropy_row, repetition_row
 from kgmet.evaluate.card.choose import retention_rows
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.known import KnownAnswers, TextLoss
-from kgmet.evaluate.card.score import NOT_TOLD, ScoredEdits, score_models
+from kgmet.evaluate.card.score import ScoredEdits, score_models
 from kgmet.evaluate.card.tasks import task_cell
 from kgmet.evaluate.card.texts import divergence_cell, perplexity_cell
 from kgmet.evaluate.card.value import ROWS, Cell, Column, ReportCard, Row
@@ -23,6 +23,8 @@ from kgmet.measure.answer import Answer
 
 __all__ = ["card_from", "make_card"]
 
+_OF_TEXT = ("fluency", "repetition", "divergence", "perplexity")
+"""Rows that are measured on running text; all others count answers."""
 _MOST_NAMED = 10
 """Most prompts that a note lists."""
 
@@ -131,7 +133,7 @@ def _rows(
     written = ["unedited", *edited]
     rows = []
     for key in ROWS:
-        if key in NOT_TOLD[2:]:
+        if key in _OF_TEXT:
             continue
         of = by_age.get(key, frozenset())
         is_aged = key.startswith("retention_")

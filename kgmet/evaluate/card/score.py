@@ -27,13 +27,13 @@ from kgmet.measure.general import TaskResult
 from kgmet.measure.question import Question
 from kgmet.measure.told import told_question
 
-__all__ = ["NOT_TOLD", "ScoredEdits", "score_edits", "score_models"]
+__all__ = ["ScoredEdits", "score_models"]
 
 _SHORT_TOKENS = 4
 """Tokens for a letter, a word of general ability, or for yes or no."""
 _STAYING_TOKENS = 8
 """Tokens for facts that must stay, of which only the first clause is compared."""
-NOT_TOLD = ("ability", "tasks", "fluency", "repetition", "divergence", "perplexity")
+_NOT_TOLD = ("ability", "tasks", "fluency", "repetition", "divergence", "perplexity")
 """Rows that are empty in context, because nothing is written."""
 
 
@@ -79,22 +79,6 @@ class ScoredEdits:
     standing: tuple[int, ...]
     n_made: Mapping[str, int]
     seconds: float
-
-
-def score_edits(
-    edited: EditedModel,
-    *,
-    edits: Sequence[FactEdit] = (),
-    store: TripleStore | None,
-    catalogue: RelationCatalogue | None = None,
-    config: CardConfig,
-    known: KnownAnswers | None = None,
-    progress: Progress | None = None,
-) -> ScoredEdits:
-    """Do `score_models` for one edited model."""
-    return score_models(
-        [edited], edits=edits, store=store, catalogue=catalogue, config=config, known=known, progress=progress
-    )
 
 
 def score_models(
@@ -220,7 +204,7 @@ def _columns(
     }
     if not config.in_context:
         return columns
-    asked = [n for n, item in enumerate(items) if item.row not in NOT_TOLD]
+    asked = [n for n, item in enumerate(items) if item.row not in _NOT_TOLD]
     told_to = {
         column.key: [told_question(questions[n], facts[items[n].edit][:most]) for n in asked]
         for column, most in ((IN_CONTEXT, 1), (IN_CONTEXT_GRAPH, None))

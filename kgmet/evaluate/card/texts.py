@@ -18,7 +18,7 @@ from kgmet.lm.run.encoding import encode_texts
 from kgmet.measure.general import bundled_passages, next_token_states, next_token_table
 from kgmet.write.corpus import bundled_corpus
 
-__all__ = ["TextLoss", "chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
+__all__ = ["chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
 
 _Z = 1.959964
 _WORD = re.compile(r"\w+|[^\w\s]")

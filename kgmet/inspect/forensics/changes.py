@@ -85,9 +85,14 @@ class ChangedModel:
     changes: tuple[WeightChange, ...]
     updates: tuple[LayerUpdate, ...]
     others: tuple[LoraFactors, ...] = ()
-    is_partly_attached: bool = False
     stated: tuple[str, ...] = ()
     dtype: str = ""
+
+    @property
+    def is_partly_attached(self) -> bool:
+        """Whether a weight changed that is neither in `updates` nor in `others`."""
+        attached = {update.weight_name for update in self.updates} | {factors.module for factors in self.others}
+        return any(change.name not in attached for change in self.changes)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -168,7 +173,6 @@ def _of_adapter(lm: LoadedLM, folder: Path) -> ChangedModel:
 def _of_model(lm: LoadedLM, folder: Path, progress: Progress) -> ChangedModel:
     files = _weight_files(folder)
     weights = lm.model.state_dict()
-    tied = {name for name in weights if name in getattr(lm.model, "all_tied_weights_keys", {})}
     down = {lm.family.write_name(layer) + _WEIGHT: layer for layer in range(lm.n_layer)}
     changes, updates, seen, dtypes = [], [], set[str](), set[str]()
     for done, (raw, tensor) in enumerate(_tensors(files, folder)):
@@ -186,13 +190,12 @@ def _of_model(lm: LoadedLM, folder: Path, progress: Progress) -> ChangedModel:
         changes.append(_described(lm, name.removesuffix(_WEIGHT), dense, base, stored=tensor.dtype))
         if name in down:
             updates.append(_update(lm, down[name], dense))
-    missing = sorted(set(weights) - seen - tied)
+    missing = sorted(set(weights) - seen - set(getattr(lm.model, "all_tied_weights_keys", {})))
     if missing:
         raise BrokenArtifactError(
             f"{folder} lacks {len(missing)} weights of {lm.name}, {missing[0]} for one. Were all files copied, and is "
             "it a version of this base model?"
         )
-    others = [change for change in changes if change.name + _WEIGHT not in down]
     return ChangedModel(
         source=str(folder),
         kind=EditedKind.MODEL,
@@ -200,7 +203,6 @@ def _of_model(lm: LoadedLM, folder: Path, progress: Progress) -> ChangedModel:
             sorted(changes, key=lambda change: (change.layer if change.layer is not None else -1, change.name))
         ),
         updates=tuple(sorted(updates, key=lambda update: update.layer)),
-        is_partly_attached=bool(others),
         dtype=", ".join(sorted(dtypes)),
     )
 

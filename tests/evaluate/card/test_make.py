@@ -17,7 +17,7 @@ from kgmet.evaluate.card.asked import AskedItem, CardConfig, card_questions
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.known import KnownAnswers
 from kgmet.evaluate.card.make import card_from, make_card
-from kgmet.evaluate.card.score import score_edits
+from kgmet.evaluate.card.score import score_models
 from kgmet.evaluate.card.texts import chosen_texts, text_losses
 from kgmet.evaluate.card.value import COLUMNS, ROWS, ReportCard
 from kgmet.fact import FactEdit
@@ -197,7 +197,7 @@ def test_edits_scored_apart_are_counted_together() -> None:
     lm = roomy_lm()
     edited = EditedModel.of_patches(lm, [random_patch(lm)])
     given = {"store": STORE, "catalogue": CATALOGUE, "config": SMALL}
-    parts = [score_edits(one, edits=[fact], **given) for one, fact in ((edited, ROME), (same(lm), SPAIN))]
+    parts = [score_models([one], edits=[fact], **given) for one, fact in ((edited, ROME), (same(lm), SPAIN))]
     card = card_from(parts, config=SMALL)
     alone = [card_from([part], config=SMALL) for part in parts]
     for row in card.rows:
