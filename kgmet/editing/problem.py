@@ -10,19 +10,15 @@ from kgmet.graph.phrasing import N_PROBE_QUESTIONS, N_PROBE_WORDINGS, in_slot, s
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.lm.run.encoding import ChatText
+from kgmet.lm.say.score import question_and_answer
 from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 
 __all__ = [
     *("build_problem", "held_consequences", "held_facts", "held_paraphrases", "held_questions", "held_uses"),
-    *("protected_facts", "question_and_answer"),
+    "protected_facts",
 ]
 
 _COMPLETE = "Complete this sentence: "
-
-
-def question_and_answer(question: str) -> str:
-    """Return a question in the form for models without a chat template."""
-    return f"Q: {question}\nA:"
 
 
 def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
