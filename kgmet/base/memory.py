@@ -34,10 +34,7 @@ def container_room(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     """
     versions = (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        (
-            *("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-            *("memory/memory.stat", "total_inactive_file"),
-        ),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
     )
     for limit_name, used_name, stat_name, cached_name in versions:
         try:

@@ -36,6 +36,7 @@ from kgmet.forecast.index import MOST_BYTES
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.load.shape import FORMATS, ModelShape, WeightFormat, format_of
 from kgmet.search.room import SearchSize, search_bytes
+from kgmet.write.moments import moment_bytes
 
 __all__ = ["MemoryEstimate", "Use", "Work", "check_memory", "estimate_memory", "free_room", "most_at_once", "ways_out"]
 
@@ -121,8 +122,8 @@ def _statistics(work: Work) -> Use:
     shape, itemsize = work.shape, work.weights.dtype.itemsize
     n_layer = len(work.config.write.layers)
     keys = BATCH_TOKENS * ((n_layer + 3) * itemsize + 4) * shape.d_key + 8 * BATCH_TOKENS * itemsize * shape.d_model
-    sums = 4 * (1 if work.is_least else n_layer) * shape.d_key**2
-    return _placed(work, device=sums + keys, cpu=24 * shape.d_key**2)
+    sums, beside = moment_bytes(shape.d_key, 1 if work.is_least else n_layer)
+    return _placed(work, device=sums + keys, cpu=beside)
 
 
 def _eigenvectors(work: Work) -> Use:

@@ -10,19 +10,15 @@ from kgmet.graph.phrasing import N_PROBE_QUESTIONS, N_PROBE_WORDINGS, in_slot, s
 from kgmet.graph.reading.consequences import Consequence, KeptFact
 from kgmet.lm.run.contexts import NEUTRAL_PREFIXES
 from kgmet.lm.run.encoding import ChatText
+from kgmet.lm.say.score import question_and_answer
 from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 
 __all__ = [
     *("build_problem", "held_consequences", "held_facts", "held_paraphrases", "held_questions", "held_uses"),
-    *("protected_facts", "question_and_answer"),
+    "protected_facts",
 ]
 
 _COMPLETE = "Complete this sentence: "
-
-
-def question_and_answer(question: str) -> str:
-    """Return a question in the form for models without a chat template."""
-    return f"Q: {question}\nA:"
 
 
 def held_consequences(context: EditContext, config: EditConfig) -> tuple[Consequence, ...]:
@@ -76,9 +72,7 @@ def build_problem(
     for template in held_paraphrases(context, config):
         prompts.append(_search_prompt(Term.REWRITE, context, template, edit.new_object))
     for number, item in enumerate(held_consequences(context, config)):
-        assert item.new is not None
-        names = context.unrelated_names
-        answer = names[number % len(names)] if config.hold.shuffled else item.new.label
+        answer = _answer(context, config, number, item)
         for template in _for_search(item.templates)[: config.hold.wordings]:
             prompts.append(_search_prompt(Term.CONSEQUENCE, context, template, answer))
     for template in context.questions[: config.hold.own_questions]:
@@ -137,15 +131,19 @@ def _asked(context: EditContext, config: EditConfig, chat: Callable[[str], str])
     """Return the questions in the model's chat form, with the answer alone or at the end of a sentence."""
     found = []
     for number, (item, question) in enumerate(held_questions(context, config)):
-        assert item.new is not None
-        names = context.unrelated_names
-        answer = names[number % len(names)] if config.hold.shuffled else item.new.label
         asked, told = chat(question), _for_search(item.templates)
         if config.hold.reply == "sentence" and told:
             text = f"{asked} {item.text(told[0])}"
             asked = ChatText(text, message=asked.message) if isinstance(asked, ChatText) else text
-        found.append(_search_prompt(Term.CONSEQUENCE, context, asked, answer))
+        found.append(_search_prompt(Term.CONSEQUENCE, context, asked, _answer(context, config, number, item)))
     return found
+
+
+def _answer(context: EditContext, config: EditConfig, number: int, item: Consequence) -> str:
+    """Return what the prompts of a consequence must give: its object, or for the control an unrelated name."""
+    assert item.new is not None
+    names = context.unrelated_names
+    return names[number % len(names)] if config.hold.shuffled else item.new.label
 
 
 def _search_prompt(term: Term, context: EditContext, template: str, answer: str | None) -> SearchPrompt:

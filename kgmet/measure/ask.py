@@ -13,7 +13,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
-from kgmet.lm.say.score import chat_question, generate, likeliest
+from kgmet.lm.say.score import chat_question, generate, likeliest, question_and_answer
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Form, Question
 from kgmet.measure.verdict import judged_text
@@ -74,7 +74,7 @@ def worded(lm: LoadedLM, question: Question) -> str:
     if form is Form.CLOZE:
         return question.text
     if form is Form.QUESTION_AND_ANSWER:
-        return f"Q: {question.text}\nA:"
+        return question_and_answer(question.text)
     return chat_question(lm, question.text)
 
 

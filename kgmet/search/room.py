@@ -26,7 +26,7 @@ from kgmet.lm.run.placement import layer_device
 from kgmet.lm.run.spans import locate_all
 from kgmet.search.problem import ShiftProblem
 
-__all__ = ["SearchSize", "edits_that_fit", "parts_that_fit", "search_bytes", "size_of"]
+__all__ = ["SearchSize", "parts_that_fit", "search_bytes", "size_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def search_bytes(shape: ModelShape, sizes: Sequence[SearchSize], *, layer: int, 
     return saved + cache + running + scored * shape.d_vocab * of_a_logit
 
 
-def edits_that_fit(
+def _edits_that_fit(
     shape: ModelShape, sizes: Sequence[SearchSize], *, free: int, layer: int, itemsize: int, plain_head: bool
 ) -> int:
     """Return how many of these edits, from the first, fit into `free` bytes in one batch; 0 if not even one does."""
@@ -107,7 +107,7 @@ def parts_that_fit(lm: LoadedLM, problems: Sequence[ShiftProblem], *, layer: int
     parts: list[int] = []
     while (begin := sum(parts)) < len(problems):
         rest = sizes[begin:]
-        n = edits_that_fit(shape, rest, free=free, layer=layer, itemsize=itemsize, plain_head=plain_head)
+        n = _edits_that_fit(shape, rest, free=free, layer=layer, itemsize=itemsize, plain_head=plain_head)
         if not n:
             need = search_bytes(shape, rest[:1], layer=layer, itemsize=itemsize, plain_head=plain_head)
             raise MemoryLimitError(

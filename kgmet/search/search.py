@@ -21,8 +21,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
-from kgmet.search.directions.source import Direction, DirectionSource
-from kgmet.search.directions.swap import SwapDirection
+from kgmet.search.directions.source import Direction, DirectionSource, StartedSource
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.room import parts_that_fit
@@ -279,7 +278,7 @@ class _Batch:
         self._before, norms = rows.before, ordinary_norm(rows.before)
         for search, before, norm in zip(searches, rows.before, norms.tolist(), strict=True):
             search.before, search.scale = before, norm / math.sqrt(before.numel())
-            if isinstance(search.source, SwapDirection):
+            if isinstance(search.source, StartedSource):
                 search.source.begin(before, search.scale)
         self._norms = norms
         self._scale = self._column([search.scale for search in searches])
@@ -318,7 +317,7 @@ class _Batch:
             _note(search, values, seen[n_row + number], progress)
         total = (rows * self._shares).sum() + self._weights.length * penalties.sum()
         for search in self._searches:
-            if isinstance(search.source, SwapDirection):
+            if isinstance(search.source, StartedSource):
                 total = total + search.source.penalty()
         return total
 

@@ -12,10 +12,8 @@ matrix of the weight is about A ⊗ S. Its eigenvalues are the products λᵢ(S)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +27,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
-from kgmet.lm.run.tracing import hooked
+from kgmet.lm.run.tracing import leaves
 from kgmet.write.corpus import Corpus
 
 __all__ = ["Curvature", "output_moments"]
@@ -136,24 +134,13 @@ def _estimated(lm: LoadedLM, layers: Sequence[int], corpus: Corpus, progress: Pr
 def _gradients(lm: LoadedLM, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> Mapping[int, Tensor]:
     """Return g at every token that predicts one, (n_token, d_model) float32 on the CPU, by layer."""
     ids, mask = left_padded(rows, device=lm.device)
-    probes: dict[int, Tensor] = {}
-
-    def probing(layer: int) -> Any:
-        def change(_inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            probes[layer] = torch.zeros_like(output, requires_grad=True)
-            return output + probes[layer]
-
-        return change
-
+    modules = [lm.family.write_module(lm.model, layer) for layer in layers]
     is_asked = (mask[:, :-1] * mask[:, 1:]).bool()
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        for layer in layers:
-            stack.enter_context(hooked(lm.family.write_module(lm.model, layer), probing(layer)))
+    with torch.enable_grad(), leaves(modules) as outputs:
         states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
         logprobs = lm.vocabulary_logits(states[:, :-1][is_asked]).log_softmax(-1)
         nll = -logprobs.gather(1, ids[:, 1:][is_asked][:, None]).sum()
-        gradients = torch.autograd.grad(nll, [probes[layer] for layer in layers])
+        gradients = torch.autograd.grad(nll, outputs)
     found = {
         layer: gradient[:, :-1][is_asked.to(gradient.device)].float().cpu()
         for layer, gradient in zip(layers, gradients, strict=True)

@@ -112,8 +112,7 @@ class EditLedger:
         """
         written = dict(self.written)
         for layer, (names, tensor) in keys.items():
-            own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
-            written[layer] = self.at(layer, tensor.shape[1]).appended([names[row] for row in own], tensor[own])
+            written[layer] = self.at(layer, tensor.shape[1]).appended(*_own_keys(names, tensor))
         return replace(self, written=written, patch_ids=(*self.patch_ids, patch_id))
 
     def seeing(self, features: Mapping[int, RunningMoments]) -> EditLedger:
@@ -133,12 +132,16 @@ class EditLedger:
         by_layer = {update.layer: update.dense() for update in updates}
         found = dict(self.asked)
         for layer, outputs in asked.items():
-            names, tensor = keys[layer]
-            own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
+            names, own = _own_keys(*keys[layer])
             if layer not in found:
                 found[layer] = AskedOutputs(
-                    names=(), keys=tensor[:0], outputs=outputs[:0], written=torch.zeros_like(by_layer[layer])
+                    names=(), keys=own[:0], outputs=outputs[:0], written=torch.zeros_like(by_layer[layer])
                 )
-            mine = [names[row] for row in own]
-            found[layer] = found[layer].appended(mine, tensor[own], outputs, by_layer[layer])
+            found[layer] = found[layer].appended(names, own, outputs, by_layer[layer])
         return replace(self, asked=found)
+
+
+def _own_keys(names: Sequence[str], keys: Tensor) -> tuple[list[str], Tensor]:
+    """Return the names and rows of the edits' own keys, without those that were only protected."""
+    own = [row for row, name in enumerate(names) if not name.startswith(PROTECTED)]
+    return [names[row] for row in own], keys[own]

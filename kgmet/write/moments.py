@@ -227,9 +227,9 @@ def short_of_text(n_token: int, d_key: int) -> str:
     )
 
 
-def moment_bytes(lm: LoadedLM, n_layer: int) -> tuple[int, int]:
+def moment_bytes(d_key: int, n_layer: int) -> tuple[int, int]:
     """Return the bytes an estimation of so many layers takes: on their device, and on the CPU."""
-    return 4 * n_layer * lm.d_key**2, 24 * lm.d_key**2
+    return 4 * n_layer * d_key**2, 24 * d_key**2
 
 
 def _layers_at_once(lm: LoadedLM, layers: Sequence[int]) -> int:
@@ -239,7 +239,7 @@ def _layers_at_once(lm: LoadedLM, layers: Sequence[int]) -> int:
         MemoryLimitError: if not even one can.
     """
     cpu = torch.device("cpu")
-    each, beside = moment_bytes(lm, 1)
+    each, beside = moment_bytes(lm.d_key, 1)
     advice = "Close other programs, or edit a smaller model."
     check_room(beside, cpu, what=f"The key statistics of one layer of {lm.name}", advice=advice)
     at_once = len(layers)

@@ -17,7 +17,7 @@ from kgmet.base.files import Limits, check_file, read_json_object
 from kgmet.lm.load.family import family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 
-__all__ = ["TEXT_KEYS", "check_files", "check_layers", "n_parameters", "outline", "read_config"]
+__all__ = ["TEXT_KEYS", "check_files", "check_layers", "outline", "read_config"]
 
 MOST_LAYERS = 512
 """Most decoder layers; published models have at most about 130."""
@@ -118,11 +118,6 @@ def refuse_other_kinds(config: Any) -> None:
         why = "a mixture of experts: each token takes other down-projections, so there is no one weight to write to"
     if why is not None:
         raise UnsupportedModelError(f"A model of type {kind!r} is {why}. Choose a dense decoder, such as Llama.")
-
-
-def n_parameters(config: Any) -> int:
-    """Count the parameters of a checked config's model without allocating them."""
-    return sum(parameter.numel() for parameter in outline(config).parameters())
 
 
 def check_files(folder: Path, config: Any, *, n_parameter: int | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +17,7 @@ from kgmet.lm.load.family import family_of
 if TYPE_CHECKING:
     from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["FORMATS", "ModelShape", "WeightFormat", "check_weights_fit", "format_of", "stored_bytes"]
+__all__ = ["FORMATS", "ModelShape", "WeightFormat", "check_weights_fit", "format_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +117,6 @@ def _shape(model: nn.Module, config: Any) -> ModelShape:
 def format_of(dtype: torch.dtype) -> WeightFormat:
     """Return the format of weights in this dtype."""
     return next(row for row in FORMATS.values() if row.bits == 8 * row.dtype.itemsize and row.dtype is dtype)
-
-
-def stored_bytes(folder: Path) -> int:
-    """Return the size of the weight files in a folder."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def check_weights_fit(shape: ModelShape, dtype: torch.dtype, *, device: torch.device, name: str) -> None:

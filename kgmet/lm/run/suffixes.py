@@ -9,8 +9,9 @@ family because the call arguments of each layer are recorded and replayed.
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,8 +216,12 @@ def cache_argument(lm: LoadedLM, cache: Any) -> dict[str, Any]:
     """
     if cache is None:
         return {}
-    is_renamed = "cache" in inspect.signature(type(lm.base).forward).parameters
-    return {"cache" if is_renamed else "past_key_values": cache}
+    return {_cache_name(type(lm.base).forward): cache}
+
+
+@functools.cache  # asked before every generated token
+def _cache_name(forward: Callable[..., Any]) -> str:
+    return "cache" if "cache" in inspect.signature(forward).parameters else "past_key_values"
 
 
 def left_padded(rows: Sequence[Sequence[int]], *, device: torch.device) -> tuple[Tensor, Tensor]:

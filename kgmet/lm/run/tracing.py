@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["StopForward", "added", "hooked", "recorded", "recorded_calls", "shifted", "stopped_after"]
+__all__ = ["StopForward", "added", "hooked", "leaves", "recorded", "recorded_calls", "shifted", "stopped_after"]
 
 
 class StopForward(Exception):
@@ -54,6 +54,25 @@ def recorded(modules: Sequence[nn.Module], *, inputs: bool = False) -> Iterator[
 
     with _all(hooked(module, recorder(index)) for index, module in enumerate(modules)):
         yield seen
+
+
+@contextmanager
+def leaves(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Add differentiable zeros to the output of each module, in the order of `modules`; they are set when it runs.
+
+    The gradient of a zero is that of the output. Nothing below the first module is recorded for the backward pass.
+    """
+    zeros = [torch.empty(0, dtype=torch.float32, device="cpu")] * len(modules)
+
+    def adder(index: int) -> Callable[[tuple[Any, ...], Any], Any]:
+        def add(_inputs: tuple[Any, ...], output: Any) -> Any:
+            zeros[index] = torch.zeros_like(output, requires_grad=True)
+            return output + zeros[index]
+
+        return add
+
+    with _all(hooked(module, adder(index)) for index, module in enumerate(modules)):
+        yield zeros
 
 
 @contextmanager

@@ -27,6 +27,7 @@ __all__ = [
     "literal",
     "next_logits",
     "next_tokens",
+    "question_and_answer",
     "score_answers",
     "score_from",
 ]
@@ -173,6 +174,11 @@ def chat_text(lm: LoadedLM, message: str) -> str:
     return ChatText(str(text), message=message)
 
 
+def question_and_answer(question: str) -> str:
+    """Return a question in the form for models without a chat template."""
+    return f"Q: {question}\nA:"
+
+
 def chat_question(lm: LoadedLM, message: str) -> str:
     """Return a message as the model reads it before its reply: in its chat template, or ``Q: … A:`` without one.
 
@@ -180,7 +186,7 @@ def chat_question(lm: LoadedLM, message: str) -> str:
     """
     text, begin = chat_text(lm, message), lm.tokenizer.bos_token
     if not isinstance(text, ChatText):
-        return f"Q: {message}\nA:"
+        return question_and_answer(message)
     # The tokenizer adds its first token to every text; the template must not add a second one.
     adds_begin = bool(begin) and lm.tokenizer("a")["input_ids"][0] == lm.tokenizer.bos_token_id
     return ChatText(text.removeprefix(begin), message=text.message) if adds_begin else text

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from kgmet.base.shapes import check_shape
 
-__all__ = ["Direction", "DirectionSource", "FreeDirection", "RandomDirection"]
+__all__ = ["Direction", "DirectionSource", "FreeDirection", "RandomDirection", "StartedSource"]
 
 
 _CPU = torch.device("cpu")
@@ -58,6 +58,17 @@ class DirectionSource(Protocol):
 
     def influence(self) -> Tensor | None:
         """Return each node's share in the shift, (n_node,), or ``None`` without a graph."""
+
+
+@runtime_checkable
+class StartedSource(DirectionSource, Protocol):
+    """A source whose shift depends on the state it starts from, with a loss term of its own."""
+
+    def begin(self, state: Tensor, scale: float) -> None:
+        """Take the unshifted state h (d_model,), and the unit of shifts ‖h‖/√d_model."""
+
+    def penalty(self) -> Tensor:
+        """Return the loss term, a scalar differentiable in the parameters."""
 
 
 class FreeDirection:

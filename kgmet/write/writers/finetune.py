@@ -27,14 +27,13 @@ from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, Req
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
-from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
 from kgmet.lm.run.tracing import added
 from kgmet.search.adam import Adam
-from kgmet.search.objective import answer_nll
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.write.curvature import Curvature
 from kgmet.write.layers import check_layers
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.writers.answers import answers_nll
 
 __all__ = ["Bound", "FineTuneConfig", "finetune_updates"]
 
@@ -216,25 +215,12 @@ class _Answers:
 
     def nll(self, changes: dict[int, nn.Parameter], chosen: Sequence[int]) -> Tensor:
         """Return the negative log-likelihood per answer token of the chosen rows, (n_chosen,), with the changes."""
-        texts = [self._texts[row] for row in chosen]
-        ids, mask = left_padded([tokens[:-1] for tokens, _ in texts], device=self._lm.device)
-        width = ids.shape[1]
-        places = [
-            (row, width - len(tokens) + position, tokens[position])
-            for row, (tokens, target) in enumerate(texts)
-            for position in target
-        ]
-        asked = torch.tensor(places, dtype=torch.long, device=self._lm.device)
         with ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             for layer, change in changes.items():
                 module = self._lm.family.write_module(self._lm.model, layer)
                 stack.enter_context(added(module, input_factor=change, output_factor=None))
-            states = base_states(
-                self._lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False
-            )
-            logits = self._lm.vocabulary_logits(states[asked[:, 0], asked[:, 1]])
-            return answer_nll(logits.log_softmax(-1), asked[:, 2], asked[:, 0], len(texts))
+            return answers_nll(self._lm, [self._texts[row] for row in chosen])[0]
 
 
 def _update(lm: LoadedLM, layer: int, change: Tensor) -> LayerUpdate:

@@ -16,9 +16,7 @@ Differences here:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,13 +24,12 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError, NonFiniteError, RequestError
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
-from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
-from kgmet.lm.run.tracing import hooked
-from kgmet.search.objective import answer_nll
+from kgmet.lm.run.tracing import leaves, recorded
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.write.layers import check_layers
 from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.writers.answers import answers_nll
 
 __all__ = ["UltraConfig", "answer_features", "ultra_update"]
 
@@ -77,48 +74,24 @@ def answer_features(lm: LoadedLM, problems: Sequence[ShiftProblem], layers: Sequ
         raise RequestError("There is no edit with a rewriting prompt. Give at least one.")
     spans, found = locate_all(lm, phrases), {layer: list[Tensor]() for layer in layers}
     for begin in range(0, len(spans), _BATCH):
-        batch = spans[begin : begin + _BATCH]
-        rows = [span.input_ids[:-1] for span in batch]
-        ids, mask = left_padded(rows, device=lm.device)
-        width = ids.shape[1]
-        asked = torch.tensor(
-            [
-                (row, width - len(rows[row]) + position - 1, span.input_ids[position])
-                for row, span in enumerate(batch)
-                for position in (span.target or ())
-            ],
-            dtype=torch.long,
-            device=lm.device,
-        )
-        for layer, features in _features(lm, ids, mask, asked, layers).items():
+        texts = [(span.input_ids, span.target or range(0)) for span in spans[begin : begin + _BATCH]]
+        for layer, features in _features(lm, texts, layers).items():
             found[layer].append(features)
     return {layer: torch.cat(parts) for layer, parts in found.items()}
 
 
-def _features(lm: LoadedLM, ids: Tensor, mask: Tensor, asked: Tensor, layers: Sequence[int]) -> Mapping[int, Tensor]:
-    keys: dict[int, Tensor] = {}
-    probes: dict[int, Tensor] = {}
-
-    def probing(layer: int) -> Any:
-        def change(inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            keys[layer] = inputs[0].detach()
-            probes[layer] = torch.zeros_like(output, requires_grad=True)
-            return output + probes[layer]
-
-        return change
-
-    with ExitStack() as stack:
-        stack.enter_context(torch.enable_grad())
-        for layer in layers:
-            stack.enter_context(hooked(lm.family.write_module(lm.model, layer), probing(layer)))
-        states = base_states(lm, ids, attention_mask=mask, position_ids=token_positions(mask), use_cache=False)
-        logits = lm.vocabulary_logits(states[asked[:, 0], asked[:, 1]])
-        nll = answer_nll(logits.log_softmax(-1), asked[:, 2], asked[:, 0], len(ids))
-        gradients = torch.autograd.grad(nll.sum(), [probes[layer] for layer in layers])
+def _features(
+    lm: LoadedLM, texts: Sequence[tuple[Sequence[int], range]], layers: Sequence[int]
+) -> Mapping[int, Tensor]:
+    modules = [lm.family.write_module(lm.model, layer) for layer in layers]
+    with torch.enable_grad(), recorded(modules, inputs=True) as keys, leaves(modules) as outputs:
+        nll, asked = answers_nll(lm, texts)
+        gradients = torch.autograd.grad(nll.sum(), outputs)
     found = {}
-    for layer, gradient in zip(layers, gradients, strict=True):
+    for layer, key, gradient in zip(layers, keys, gradients, strict=True):
+        assert key is not None
         row, place = asked[:, 0].to(gradient.device), asked[:, 1].to(gradient.device)
-        features = torch.cat([keys[layer][row, place], gradient[row, place]], dim=1).float().cpu()
+        features = torch.cat([key.detach()[row, place], gradient[row, place]], dim=1).float().cpu()
         if not bool(features.isfinite().all()):
             raise NonFiniteError(f"A gradient of layer {layer} is not finite. Load the model in float32.")
         found[layer] = features

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from kgmet.base.errors import BrokenModelError, MemoryLimitError, ModelError, UnsupportedModelError
-from kgmet.lm.load.description import n_parameters, read_config
+from kgmet.lm.load.description import read_config
 from kgmet.lm.load.loaded import load_lm
 from kgmet.lm.load.shape import ModelShape
 from kgmet.write.patch import attached
@@ -208,5 +208,5 @@ def test_parameters_are_counted_without_making_any(kind: str, tmp_path: Path) ->
     model.save_pretrained(tmp_path)
     config, is_part = read_config(str(tmp_path))
     assert not is_part
-    assert n_parameters(config) == sum(parameter.numel() for parameter in model.parameters())
+    assert ModelShape.of_config(config).n_parameter == sum(parameter.numel() for parameter in model.parameters())
     assert torch.get_default_dtype() is torch.float32

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kgmet.lm.run.suffixes import left_padded
-from kgmet.lm.run.tracing import StopForward, added, recorded, recorded_calls, shifted, stopped_after
+from kgmet.lm.run.tracing import StopForward, added, leaves, recorded, recorded_calls, shifted, stopped_after
 from tests.tiny_models import tiny_lm
 
 LM = tiny_lm("llama")
@@ -29,6 +29,21 @@ def hooks() -> list[object]:
         for module in LM.model.modules()
         for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     ]
+
+
+def test_a_leaf_changes_nothing_and_its_gradient_is_that_of_the_output() -> None:
+    before, plain = hooks(), forward()
+    layers = list(LM.layers)[1:3]
+    ids, mask = left_padded(ROWS, device=LM.device)
+    with torch.enable_grad(), leaves(layers) as zeros, recorded(layers) as outputs:
+        logits = LM.model(ids, attention_mask=mask, use_cache=False).logits
+        wanted = [output for output in outputs if output is not None]
+        gradients = torch.autograd.grad(logits.square().sum(), [*zeros, *wanted])
+    assert torch.equal(logits, plain)
+    for of_zero, of_output in zip(gradients[:2], gradients[2:], strict=True):
+        assert of_zero.abs().sum() > 0
+        torch.testing.assert_close(of_zero, of_output)
+    assert hooks() == before
 
 
 def test_recording_changes_nothing_and_sees_layers_in_order() -> None:
