@@ -172,19 +172,22 @@ def stale_note(is_stale: bool) -> None:
         st.caption(f":material/history: {wording.STALE}")
 
 
-def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
+def job_panel(
+    job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True, n_remark: int = 3
+) -> None:
     """Show a job's progress, redrawn every second until it ends; then rerun the whole page.
 
     Args:
         job: an unfinished job.
         draw: shows more of it, for example its curve.
         can_cancel: whether to offer Stop.
+        n_remark: how many of its last remarks are shown.
     """
 
     def look() -> None:
         if job.is_finished:
             st.rerun()
-        _progress(job)
+        _progress(job, n_remark)
         if draw is not None:
             draw(job)
 
@@ -201,7 +204,7 @@ def job_result(job: Job | None) -> None:
     message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")
 
 
-def _progress(job: Job) -> None:
+def _progress(job: Job, n_remark: int) -> None:
     event = job.latest
     if event is None:
         st.progress(0.0, text=wording.safe(_waiting(job)))
@@ -209,7 +212,7 @@ def _progress(job: Job) -> None:
     line = wording.progress_line(event.stage, event.done, event.total)
     share = min(event.done / event.total, 1.0) if event.total else 0.0
     st.progress(share, text=f"{wording.safe(line)} · {job.seconds:.0f} s")
-    for remark in job.remarks[-3:]:
+    for remark in job.remarks[-n_remark:]:
         st.caption(wording.safe(remark))
     if jobs.is_benchmark_running(but=job):
         st.caption("A benchmark is running on this server as well, so this takes longer than usual.")
