@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 _POLL_SECONDS = 1.0
-_SERVER = "server"
-"""Owner id of the job that loads the model for all sessions."""
 
 
 def title(text: str, about: str) -> None:
@@ -90,10 +88,10 @@ def require_model() -> Resident:
     holder = model_holder()
     if holder.resident is not None:
         return holder.resident
-    job = jobs.latest(_SERVER, "load")
+    job = jobs.latest(jobs.SERVER, "load")
     if job is None or (job.is_finished and job.state is not JobState.FAILED):
         _load(holder)
-        job = jobs.latest(_SERVER, "load")
+        job = jobs.latest(jobs.SERVER, "load")
     if job is not None and job.state is JobState.FAILED:
         message(job.error)
         if st.button("Try again", icon=":material/refresh:"):
@@ -110,8 +108,8 @@ def require_model() -> Resident:
 
 def _load(holder: ModelHolder) -> None:
     """Start loading the default model; if another visitor has just done so, or the server is full, say so."""
-    why = jobs.start("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
-    if jobs.latest(_SERVER, "load") is None:
+    why = jobs.start("load", lambda progress: holder.load(progress=progress), jobs.SERVER, title="Load the model")
+    if jobs.latest(jobs.SERVER, "load") is None:
         message(why, kind="warning")
 
 
