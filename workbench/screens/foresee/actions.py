@@ -22,8 +22,9 @@ from kgmet.write.so_far import EditsSoFar
 from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.screens.foresee.values import CHECKED, FORESEEN, PROTECTED, TICKED, Shown
+from workbench.screens.foresee.values import PROTECTED, TICKED, Shown
 from workbench.shared import actions, inspect_actions
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result, StackEntry
 
