@@ -222,5 +222,5 @@ def _waiting(job: Job) -> str:
     if not ahead:
         return "Starting"
     first = ahead[0]
-    what = wording.JOB_KINDS.get(first.kind.split(" ", 1)[0], "another job")
+    what = wording.JOB_KINDS.get(first.kind, "another job")
     return f"Waiting behind {wording.count(len(ahead), 'other job')}; {what} has been running for {first.seconds:.0f} s"
