@@ -20,7 +20,7 @@ from workbench.state import session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
-__all__ = ["PAGES", "run"]
+__all__ = ["KEPT", "PAGES", "run"]
 
 PAGES = {
     "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
@@ -44,8 +44,11 @@ PAGES = {
 _PAGE = "kg-page"
 """Id of the place where a page begins."""
 
+KEPT = (told.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
+"""Results that survive a restart."""
+
 # Before any session is read back, and so before its screens are imported.
-keeps(told.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
+keeps(*KEPT)
 
 
 def run(root: Path) -> None:

@@ -45,7 +45,6 @@ JOB_KINDS: dict[str, str] = {
     "export": "an export",
     "standing": "measuring all edits",
     "benchmark": "a benchmark",
-    "bench": "a benchmark",
 }
 """What a job of another visitor is called; its title may hold their text."""
 

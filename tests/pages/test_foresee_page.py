@@ -23,9 +23,9 @@ from workbench.running import jobs, resources
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
-from workbench.screens.foresee import values as foresee_values
+from workbench.screens.foresee.values import PROTECTED
 from workbench.shared.actions import edit_from_draft
-from workbench.shared.foreseen import moves_of
+from workbench.shared.foreseen import CHECKED, FORESEEN, moves_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft
 
@@ -85,7 +85,7 @@ def test_a_forecast_lists_what_moves_and_applies_nothing(resident: Resident) -> 
     before = score_answers(resident.lm, [("The capital of France is", "Rome")])
     page = foreseen(state)
     assert not page.exception
-    known = state.result(foresee_values.FORESEEN)
+    known = state.result(FORESEEN)
     assert known is not None and known.value.forecasts
     first = known.value.strongest_first[0]
     assert first.fact.prompt.subject in page.checkbox[0].label and "→" in page.checkbox[0].label
@@ -109,7 +109,7 @@ def test_ticked_facts_are_protected_before_anything_is_applied(resident: Residen
     assert ended(state).state is JobState.DONE
     page.run()
     assert not page.exception
-    plain, safe = (state.result(name).value for name in (foresee_values.FORESEEN, foresee_values.PROTECTED))  # type: ignore[union-attr]
+    plain, safe = (state.result(name).value for name in (FORESEEN, PROTECTED))  # type: ignore[union-attr]
     assert safe.mean_change(safe.protected) < 0.2 * plain.mean_change(safe.protected)
     assert page.table[0].value.columns.tolist() == ["as it is", "protected"]
     assert state.stack == ()
@@ -128,7 +128,7 @@ def test_an_applied_forecast_is_compared_with_what_is_measured(resident: Residen
         ended(state)
         page.run()
         name = "foresee-apply-protected"
-    made = state.result(foresee_values.PROTECTED if is_protected else foresee_values.FORESEEN)
+    made = state.result(PROTECTED if is_protected else FORESEEN)
     assert made is not None
     page.button(key=name).click().run()
     assert ended(state).error == ""
@@ -136,7 +136,7 @@ def test_an_applied_forecast_is_compared_with_what_is_measured(resident: Residen
     assert not page.exception
     (entry,) = state.stack
     assert entry.id == made.value.patch.id and entry.report is not None
-    checked = state.result(foresee_values.CHECKED)
+    checked = state.result(CHECKED)
     assert checked is not None
     asked = [(one.fact.prompt.text, one.fact.answer) for one in checked.value.forecasts]
     with attached(entry.patch, resident.lm):
@@ -194,7 +194,7 @@ def test_a_forecast_of_other_settings_is_named_and_cannot_be_applied(resident: R
     assert "Outdated: the inputs have changed" in words(page)
     assert "foresee-apply" not in keys(page) and not page.checkbox
     question = foresee_actions.question_of(state, resident, "", 120)
-    old = state.result(foresee_values.FORESEEN)
+    old = state.result(FORESEEN)
     assert old is not None
     assert "Make it again" in str(foresee_actions.apply(state, resident, question, old.value))
     assert "Make it again" in str(foresee_actions.protect_ticked(state, resident, question, {"x"}))
@@ -240,7 +240,7 @@ def test_two_sessions_do_not_see_each_others_forecasts(resident: Resident) -> No
     foreseen(mine)
     page = shown("foresee", other)
     assert not page.exception
-    assert other.result(foresee_values.FORESEEN) is None and "No forecast yet" in words(page)
+    assert other.result(FORESEEN) is None and "No forecast yet" in words(page)
 
 
 @pytest.mark.parametrize("name", ["ROME", "FT"])
@@ -261,7 +261,7 @@ def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident
     state = typed(FactDraft(subject="Zorblax", prompt="{} grows in the land of", new_object="Berlin"))
     page = foreseen(state)
     assert not page.exception
-    assert state.result(foresee_values.FORESEEN) is not None
+    assert state.result(FORESEEN) is not None
 
 
 @pytest.mark.parametrize(

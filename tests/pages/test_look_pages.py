@@ -309,7 +309,7 @@ def test_a_stopped_run_says_what_was_kept_and_all_its_editors_are_taken_up_again
     orders = [order_of(state, name) for name in ("AlphaEdit", "MEMIT")]
     assert benchmark_actions.begin(state, resident, orders) is None
     assert ended(state).state is JobState.CANCELLED
-    (parts,) = benchmark_actions.unfinished(state)
+    (parts,) = benchmark_actions.unfinished(state, benchmark_actions.past_runs(state))
     assert [part.kept for part in parts] == ["AlphaEdit 2 edits made, 2 of 3 cases scored", "MEMIT not begun"]
     (run,) = benchmark_actions.past_runs(state)
     kept = list(run.summary.rows)
@@ -322,7 +322,7 @@ def test_a_stopped_run_says_what_was_kept_and_all_its_editors_are_taken_up_again
     assert sorted((run.summary.editor, run.summary.n_cases) for run in runs) == [("AlphaEdit", 3), ("MEMIT", 3)]
     first = next(run for run in runs if run.summary.editor == "AlphaEdit")
     assert list(first.summary.rows)[:2] == kept, "what was scored is not scored again"
-    assert benchmark_actions.unfinished(state) == []
+    assert benchmark_actions.unfinished(state, benchmark_actions.past_runs(state)) == []
 
 
 def test_what_was_not_begun_can_be_dropped(
@@ -332,9 +332,13 @@ def test_what_was_not_begun_can_be_dropped(
     stopped_in(monkeypatch, "AlphaEdit", after=0)
     benchmark_actions.begin(state, resident, [order_of(state, name) for name in ("AlphaEdit", "MEMIT")])
     assert ended(state).state is JobState.CANCELLED
-    (parts,) = benchmark_actions.unfinished(state)
+    (parts,) = benchmark_actions.unfinished(state, benchmark_actions.past_runs(state))
     benchmark_actions.drop_not_begun(parts)
-    assert [part.order.editor for group in benchmark_actions.unfinished(state) for part in group] == ["AlphaEdit"]
+    assert [
+        part.order.editor
+        for group in benchmark_actions.unfinished(state, benchmark_actions.past_runs(state))
+        for part in group
+    ] == ["AlphaEdit"]
 
 
 def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:

@@ -21,8 +21,10 @@ from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.statistics import KeyStatistics
 from tests.tiny_models import tiny_lm
+from workbench import shell
 from workbench.running import jobs, resources
 from workbench.shared import actions, examples
+from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 from workbench.state.vault import SessionVault, vault
@@ -43,6 +45,7 @@ def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
     monkeypatch.setattr(examples, "known_edits", lambda *_, **__: frozenset())  # type: ignore[attr-defined]
     monkeypatch.setattr(actions.remedies, "look_for", lambda *_: None)  # type: ignore[attr-defined]
     st.cache_resource.clear()
+    keeps(*shell.KEPT)  # as the app does when it starts
     lm = tiny_lm()
     corpus = Corpus(
         name="few lines", lines=tuple(f"Line {n} of a short text about towers and rivers." for n in range(40))

@@ -16,9 +16,9 @@ from workbench.drawing.graph_story import Lane, Link, Move, Spot, Story
 from workbench.drawing.text_room import plain, text_width, wrapped
 
 __all__ = [
-    *("LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "REST_HEIGHT", "REST_SIZE"),
+    *("LINE", "NAME_SIZE", "NOTE_SIZE", "PAD", "REST_SIZE"),
     *("Box", "Heading", "Picture", "PlacedLink", "PlacedSpot"),
-    *("label_width", "move_note", "place", "relation_of", "rest_name", "rest_note", "tree_child"),
+    *("place", "relation_of", "rest_note", "tree_child"),
 ]
 
 NAME_SIZE, NOTE_SIZE, REST_SIZE = 14.0, 12.5, 12.5
@@ -26,11 +26,10 @@ NAME_SIZE, NOTE_SIZE, REST_SIZE = 14.0, 12.5, 12.5
 LINE = 17.0
 """Height of a line of a name."""
 PAD, _ROW_GAP, _LANE_GAP, _BEND, _ARROW = 11.0, 10.0, 30.0, 30.0, 12.0
-REST_HEIGHT, _REST_GAP, _BAND_GAP, _LEAST_WIDTH = 34.0, 8.0, 30.0, 860.0
+_REST_HEIGHT, _REST_GAP, _BAND_GAP, _LEAST_WIDTH = 34.0, 8.0, 30.0, 860.0
 _LONGEST_RELATION = 26
 _NAME_ROOM, _REST_ROOM = 190.0, 200.0
 """Longest line of a name, in pixels: on the paths; of the rest."""
-
 
 Heading = Literal["left", "right", "up"]
 """Where the head of a line points."""
@@ -125,7 +124,7 @@ def place(story: Story) -> Picture:
     of = {spot.id: spot for spot in story.spots}
     names = {spot.id: _name(spot) for spot in story.spots if not spot.is_rest}
     boxes = _rows(story.spots, names)
-    boxes = _columns(boxes, of, {tree_child(k, of): label_width(k) for k in story.links if k.side != "rest"})
+    boxes = _columns(boxes, of, {tree_child(k, of): _label_width(k) for k in story.links if k.side != "rest"})
     rest, notes = _bands(story, boxes)
     boxes |= rest
     left, top = min(box.left for box in boxes.values()), min(box.top for box in boxes.values())
@@ -137,7 +136,7 @@ def place(story: Story) -> Picture:
             PlacedSpot(
                 spot=spot,
                 box=boxes[spot.id],
-                lines=names.get(spot.id) or rest_name(spot),
+                lines=names.get(spot.id) or _rest_name(spot),
                 note=notes.get(spot.id, ""),
             )
             for spot in story.spots
@@ -152,7 +151,7 @@ def _name(spot: Spot) -> tuple[str, ...]:
     return wrapped(spot.entity.label, width=_NAME_ROOM, size=NAME_SIZE, lines=2)
 
 
-def rest_name(spot: Spot) -> tuple[str, ...]:
+def _rest_name(spot: Spot) -> tuple[str, ...]:
     """The name of a spot of the rest, in one line."""
     return wrapped(spot.entity.label, width=_REST_ROOM, size=REST_SIZE, lines=1)
 
@@ -163,7 +162,7 @@ def relation_of(link: Link) -> str:
     return text if len(text) <= _LONGEST_RELATION else text[: _LONGEST_RELATION - 1] + "…"
 
 
-def label_width(link: Link) -> float:
+def _label_width(link: Link) -> float:
     """Room of a relation's name; that of the edited fact is bold."""
     return text_width(relation_of(link), NOTE_SIZE) * (1.1 if link.is_edit else 1.0)
 
@@ -255,11 +254,11 @@ def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict
     if not spots:
         return {}, {}
     notes = {spot.id: rest_note(spot, story.links) for spot in spots}
-    x = {key: box.x for key, box in boxes.items()}
-    for spot in spots:
-        x[spot.id] = x[spot.parent] if spot.parent else 0.0
     moved = [spot for spot in spots if spot.move is not None]
     spots = [spot for spot in spots if spot.move is None]
+    x = {key: box.x for key, box in boxes.items()}
+    for spot in spots:
+        x[spot.id] = x[spot.parent]
     spots.sort(key=lambda spot: (x[spot.id], spot.parent, notes[spot.id], spot.entity.label, spot.id))
     above = [spot for spot in spots if spot.lane == "new" and spot.parent != story.spots[0].id]
     below = [spot for spot in spots if spot.lane == "old"]
@@ -268,19 +267,17 @@ def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict
     left, right = min(box.left for box in boxes.values()), max(box.right for box in boxes.values())
     middle, room = (left + right) / 2, max(right - left, _LEAST_WIDTH)
     made: dict[str, Box] = {}
-    for band, edge, direction in (
-        ([*others[:half], *above], min(box.top for box in boxes.values()) - _BAND_GAP, -1),
-        ([*others[half:], *below], max(box.bottom for box in boxes.values()) + _BAND_GAP, 1),
-        (moved, math.nan, 1),
-    ):
-        if math.isnan(edge):
-            edge = max(box.bottom for box in (*boxes.values(), *made.values())) + _BAND_GAP
+    for band, direction in (([*others[:half], *above], -1), ([*others[half:], *below], 1), (moved, 1)):
+        # What moves stands below whatever the band before it took.
+        placed = (*boxes.values(), *made.values())
+        edge = min(box.top for box in placed) if direction < 0 else max(box.bottom for box in placed)
+        edge += direction * _BAND_GAP
         for row in _packed(band, notes, room):
-            y = edge + direction * REST_HEIGHT / 2
-            edge += direction * (REST_HEIGHT + _REST_GAP)
+            y = edge + direction * _REST_HEIGHT / 2
+            edge += direction * (_REST_HEIGHT + _REST_GAP)
             start = middle - (sum(width for _, width in row) + _REST_GAP * (len(row) - 1)) / 2
             for spot, width in row:
-                made[spot.id] = Box(x=start + width / 2, y=y, width=width, height=REST_HEIGHT)
+                made[spot.id] = Box(x=start + width / 2, y=y, width=width, height=_REST_HEIGHT)
                 start += width + _REST_GAP
     return made, notes
 
@@ -289,7 +286,7 @@ def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list
     """As few rows as hold a band, about equally full."""
     sizes = []
     for spot in band:
-        (line,) = rest_name(spot)
+        (line,) = _rest_name(spot)
         widest = max(text_width(line, REST_SIZE), text_width(notes[spot.id], REST_SIZE - 1.5))
         sizes.append((spot, widest + 2 * 8))
     total = sum(width + _REST_GAP for _, width in sizes)
@@ -305,7 +302,7 @@ def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list
     return rows
 
 
-def move_note(move: Move) -> str:
+def _move_note(move: Move) -> str:
     """Relation, right answer and its probability now and then, as short as a picture needs."""
     return f"{plain(move.relation)}: {plain(move.answer)} {_percent(move.before)} → {_percent(move.after)}"
 
@@ -317,7 +314,7 @@ def _percent(value: float) -> str:
 def rest_note(spot: Spot, links: Iterable[Link]) -> str:
     """What a spot of the rest is to the spot it hangs on."""
     if spot.move is not None:
-        return move_note(spot.move)
+        return _move_note(spot.move)
     for link in links:
         if spot.id in (link.start, link.end) and spot.parent in (link.start, link.end):
             text = relation_of(link)
@@ -333,7 +330,7 @@ def _placed(
     child = tree_child(link, of)
     parent = link.start if child == link.end else link.end
     near, far = boxes[parent], boxes[child]
-    width = label_width(link)
+    width = _label_width(link)
     sign = 1 if far.x > near.x else -1
     edge = ends[of[parent].step][1 if sign > 0 else 0]
     begin, tip = (near.right, far.left) if sign > 0 else (near.left, far.right)

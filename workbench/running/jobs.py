@@ -28,6 +28,7 @@ __all__ = [
     "Job",
     "JobRegistry",
     "JobState",
+    "SERVER",
     "Work",
     "cancel",
     "forget",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 LOG = logging.getLogger(__name__)
+SERVER = "server"
+"""Owner of jobs that belong to no session: what they make is for all."""
 Work = Callable[[Progress], Any]
 """The function of a job; its return value is the job's value."""
 MOST_WAITING = "KGMET_QUEUE"

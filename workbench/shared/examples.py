@@ -14,8 +14,8 @@ from workbench.running.jobs import JobState
 
 __all__ = ["Examples", "examples", "sorted_examples"]
 
-_SERVER, _KIND = "server", "examples"
-"""Owner and kind of the job that asks which examples a model knows."""
+_KIND = "examples"
+"""Kind of the job that asks which examples a model knows."""
 
 
 def examples() -> list[FactEdit]:
@@ -42,9 +42,9 @@ def sorted_examples(lm: LoadedLM) -> Examples:
     edits = examples()
     found = read_known_edits(lm, edits)
     if found is None:
-        job = jobs.latest(_SERVER, _KIND)
+        job = jobs.latest(jobs.SERVER, _KIND)
         if job is None or (job.is_finished and job.state is not JobState.FAILED):
-            jobs.start(_KIND, lambda progress: known_edits(lm, edits, progress=progress), _SERVER, is_aside=True)
+            jobs.start(_KIND, lambda progress: known_edits(lm, edits, progress=progress), jobs.SERVER, is_aside=True)
         return Examples(known=tuple(edits))
     return Examples(
         known=tuple(edit for edit in edits if edit.id in found),

@@ -34,8 +34,6 @@ __all__ = [
 ]
 
 _POLL_SECONDS = 1.0
-_SERVER = "server"
-"""Owner id of the job that loads the model for all sessions."""
 
 
 def title(text: str, about: str) -> None:
@@ -90,10 +88,10 @@ def require_model() -> Resident:
     holder = model_holder()
     if holder.resident is not None:
         return holder.resident
-    job = jobs.latest(_SERVER, "load")
+    job = jobs.latest(jobs.SERVER, "load")
     if job is None or (job.is_finished and job.state is not JobState.FAILED):
         _load(holder)
-        job = jobs.latest(_SERVER, "load")
+        job = jobs.latest(jobs.SERVER, "load")
     if job is not None and job.state is JobState.FAILED:
         message(job.error)
         if st.button("Try again", icon=":material/refresh:"):
@@ -110,8 +108,8 @@ def require_model() -> Resident:
 
 def _load(holder: ModelHolder) -> None:
     """Start loading the default model; if another visitor has just done so, or the server is full, say so."""
-    why = jobs.start("load", lambda progress: holder.load(progress=progress), _SERVER, title="Load the model")
-    if jobs.latest(_SERVER, "load") is None:
+    why = jobs.start("load", lambda progress: holder.load(progress=progress), jobs.SERVER, title="Load the model")
+    if jobs.latest(jobs.SERVER, "load") is None:
         message(why, kind="warning")
 
 
@@ -172,19 +170,22 @@ def stale_note(is_stale: bool) -> None:
         st.caption(f":material/history: {wording.STALE}")
 
 
-def job_panel(job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True) -> None:
+def job_panel(
+    job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True, n_remark: int = 3
+) -> None:
     """Show a job's progress, redrawn every second until it ends; then rerun the whole page.
 
     Args:
         job: an unfinished job.
         draw: shows more of it, for example its curve.
         can_cancel: whether to offer Stop.
+        n_remark: how many of its last remarks are shown.
     """
 
     def look() -> None:
         if job.is_finished:
             st.rerun()
-        _progress(job)
+        _progress(job, n_remark)
         if draw is not None:
             draw(job)
 
@@ -201,7 +202,7 @@ def job_result(job: Job | None) -> None:
     message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")
 
 
-def _progress(job: Job) -> None:
+def _progress(job: Job, n_remark: int) -> None:
     event = job.latest
     if event is None:
         st.progress(0.0, text=wording.safe(_waiting(job)))
@@ -209,7 +210,7 @@ def _progress(job: Job) -> None:
     line = wording.progress_line(event.stage, event.done, event.total)
     share = min(event.done / event.total, 1.0) if event.total else 0.0
     st.progress(share, text=f"{wording.safe(line)} · {job.seconds:.0f} s")
-    for remark in job.remarks[-3:]:
+    for remark in job.remarks[-n_remark:]:
         st.caption(wording.safe(remark))
     if jobs.is_benchmark_running(but=job):
         st.caption("A benchmark is running on this server as well, so this takes longer than usual.")
@@ -221,5 +222,5 @@ def _waiting(job: Job) -> str:
     if not ahead:
         return "Starting"
     first = ahead[0]
-    what = wording.JOB_KINDS.get(first.kind.split(" ", 1)[0], "another job")
+    what = wording.JOB_KINDS.get(first.kind, "another job")
     return f"Waiting behind {wording.count(len(ahead), 'other job')}; {what} has been running for {first.seconds:.0f} s"

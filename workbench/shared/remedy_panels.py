@@ -81,11 +81,10 @@ def _found(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, found: Remedi
 def remedy_line(tried: TriedRemedy, found: Remedies) -> str:
     """Describe a remedy as Markdown: what is different, what the model says with it, and what it costs."""
     after = tried.edited.report.after
-    said = " ".join(after.text.split())
-    parts = [tried.remedy.sentence, f"Then it says “{wording.short(said, 80)}” ({wording.percent(after.p_expected)})."]
+    parts = [tried.remedy.sentence, f"Then it says “{_said(after.text)}” ({wording.percent(after.p_expected)})."]
     if tried.typed is not None:
         words = "also" if tried.typed.says else "still"
-        parts.append(f"The prompt as you typed it {words} goes on with “{wording.short(_said(tried), 80)}”.")
+        parts.append(f"The prompt as you typed it {words} goes on with “{_said(tried.typed.text)}”.")
     if tried.n_stay:
         parts.append(
             f"{tried.kept} of {wording.count(tried.n_stay, 'neighbour')} kept their answer "
@@ -111,5 +110,5 @@ def _button(tried: TriedRemedy) -> str:
     }[kind]
 
 
-def _said(tried: TriedRemedy) -> str:
-    return "" if tried.typed is None else " ".join(tried.typed.text.split())
+def _said(text: str) -> str:
+    return wording.short(" ".join(text.split()), 80)

@@ -20,7 +20,7 @@ from workbench.running import jobs
 from workbench.running.resources import catalogue
 from workbench.shared.actions import context_of
 from workbench.state.answers_json import told_from_json, told_to_json
-from workbench.state.kept import ResultCodec, keeps
+from workbench.state.kept import ResultCodec
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -129,7 +129,6 @@ def _from_json(data: Any) -> ToldEdit:
 
 
 CODEC = ResultCodec(name=_RESULT, what="What the told model answered", to_json=_to_json, from_json=_from_json)
-keeps(CODEC)
 
 
 def _made_from(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> str:

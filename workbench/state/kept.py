@@ -1,6 +1,7 @@
 """Results that survive a restart: a sealed JSON file each, read back as strictly as the session itself.
 
-A screen says how its result is written and read (`keeps`); the session writes it whenever it is stored.
+A screen says how its result is written and read, and the shell registers all of them (`keeps`); the session writes a
+result whenever it is stored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _CODECS: dict[str, ResultCodec] = {}
 
 
 def keeps(*codecs: ResultCodec) -> None:
-    """Let results of these names survive a restart; called when the module of a screen is imported."""
+    """Let results of these names survive a restart; called before a session is read back."""
     _CODECS.update({codec.name: codec for codec in codecs})
 
 

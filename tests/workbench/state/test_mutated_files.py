@@ -79,7 +79,7 @@ def drawn(n: int) -> settings:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionRecord]:
     """A session with a typed fact, settings, two edits, an undone one and a comparison."""
-    keeps(*CODECS)  # as the app does; a page of its own would too
+    keeps(*CODECS)  # as the app does
     lm, record = tiny_lm(), SessionVault(tmp_path_factory.mktemp("sound")).new()
     entries = [entry_for(lm, seed=seed) for seed in range(3)]
     record.change(draft=EIFFEL, stack=tuple(entries[:2]), redo=tuple(entries[2:]), settings={"write": {"layers": [1]}})

@@ -30,7 +30,7 @@ from kgmet.evaluate.runs.score import ScoreConfig
 from kgmet.evaluate.runs.settings import RunMode, RunSettings
 from kgmet.evaluate.tables.summary import RunSummary, summarize_run
 from workbench.running import jobs
-from workbench.running.jobs import Job, JobRegistry
+from workbench.running.jobs import Job
 from workbench.running.resources import Resident, catalogue, store
 from workbench.state.session import WorkbenchState
 from workbench.wording import count
@@ -136,11 +136,6 @@ class RunPart:
         )
 
 
-def bench_queue() -> JobRegistry:
-    """Return the queue of long runs."""
-    return jobs.long_runs()
-
-
 def runs_folder(state: WorkbenchState) -> Path:
     """Return the folder of this session's runs; its name does not reveal the session's id."""
     return cache_dir() / "runs" / state.record.folder.name
@@ -148,7 +143,7 @@ def runs_folder(state: WorkbenchState) -> Path:
 
 def bench_job(state: WorkbenchState) -> Job | None:
     """Return this session's latest run, running or ended."""
-    return bench_queue().latest(state.session_id)
+    return jobs.long_runs().latest(state.session_id)
 
 
 def order_dataset(order: RunOrder) -> Dataset:
@@ -201,9 +196,14 @@ def resume(state: WorkbenchState, resident: Resident, parts: Sequence[RunPart]) 
     return _submit(state, resident, work, size)
 
 
-def unfinished(state: WorkbenchState) -> list[tuple[RunPart, ...]]:
-    """Return the runs that were started together and are not complete, newest first, each with all its parts."""
-    begun = {run.folder: run for run in past_runs(state)}
+def unfinished(state: WorkbenchState, runs: Sequence[StoredRun]) -> list[tuple[RunPart, ...]]:
+    """Return the runs that were started together and are not complete, newest first, each with all its parts.
+
+    Args:
+        state: the session.
+        runs: its `past_runs`.
+    """
+    begun = {run.folder: run for run in runs}
     found: dict[str, list[RunPart]] = {}
     for path in runs_folder(state).glob("*/run_*/order.json"):
         order = _order_of(path.parent)
@@ -254,7 +254,7 @@ def _submit(
     state.record.save(even_blank=True)
     names = ", ".join(dict.fromkeys(order.editor for order, _ in work))
     try:
-        bench_queue().submit("benchmark", go, state.session_id, title=f"{names} on {count(n_case, 'case')}")
+        jobs.long_runs().submit("benchmark", go, state.session_id, title=f"{names} on {count(n_case, 'case')}")
     except KgmetError as error:
         return str(error)
     return None

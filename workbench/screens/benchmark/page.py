@@ -83,8 +83,9 @@ def show() -> None:
     resident = panels.require_model()
     job = actions.bench_job(state)
     is_running = job is not None and not job.is_finished
+    runs = actions.past_runs(state)
 
-    with st.expander("New run", expanded=not is_running and not actions.past_runs(state), icon=":material/add:"):
+    with st.expander("New run", expanded=not is_running and not runs, icon=":material/add:"):
         with st.form("new-run", border=False):
             left, right = st.columns(2, gap="large")
             editors = left.multiselect("Editors", [*EDITORS, *IN_CONTEXT], default=[DEFAULT_EDITOR])
@@ -152,17 +153,17 @@ def show() -> None:
             left = event.detail.get("seconds_left") if event is not None else None
             rest = f" · about {float(left) / 60:.1f} min left" if isinstance(left, (int, float)) else ""
             st.progress(min(done / total, 1.0), text=f"{done} of {total} steps · {job.seconds:.0f} s{rest}")
-            fresh = [run for run in actions.past_runs(state) if run.changed >= (job.started or 0.0)]
-            curves(fresh or actions.past_runs(state)[:1], "live")
+            so_far = actions.past_runs(state)
+            fresh = [run for run in so_far if run.changed >= (job.started or 0.0)]
+            curves(fresh or so_far[:1], "live")
 
         watch()
         return
 
     panels.job_result(job)
-    stopped = actions.unfinished(state)
+    stopped = actions.unfinished(state, runs)
     for number, parts in enumerate(stopped):
         unfinished(state, resident, parts, key=f"unfinished-{number}")
-    runs = actions.past_runs(state)
     if not runs:
         if stopped:
             return

@@ -13,16 +13,13 @@ from kgmet.measure.question import Form, Question
 from kgmet.measure.sides import with_patches
 from kgmet.measure.told import ask_told
 from workbench.running import jobs
-from workbench.screens.chat.kept import CODECS
 from workbench.screens.chat.values import KIND, Exchange
 from workbench.shared.actions import context_of
 from workbench.shared.told import Telling, what_is_told
-from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
 __all__ = ["KIND", "ask_all", "exchanges", "forget", "live_contexts"]
 
-keeps(*CODECS)
 _MOST = 30
 """Exchanges that are kept."""
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from kgmet.base.errors import BrokenArtifactError, KgmetError
-from kgmet.base.files import Limits, unpack_zip
+from kgmet.base.errors import KgmetError
 from kgmet.base.progress import Progress
 from kgmet.inspect.forensics.inspection import EditInspection, inspect_edit
 from kgmet.inspect.forensics.subjects import subjects_of
@@ -20,35 +17,21 @@ from kgmet.write.patch import EditPatch, save_patch
 from workbench.running import jobs
 from workbench.running.access import access
 from workbench.running.resources import Resident, catalogue, store
+from workbench.shared.archives import unpacked, zipped
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
 __all__ = ["RESULT", "Source", "from_archive", "from_entry", "from_folder", "inspect", "put_undo", "undo_archive"]
 
 RESULT = "forensics"
+"""Job kind and name of the result."""
 Source = Callable[[], AbstractContextManager[Path]]
 """Opens the folder to inspect, for the length of a ``with``."""
-_ARCHIVE = Limits(n_bytes=512 << 20)
-_PATCH = ("patch.json", "patch.safetensors")
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edits.json")
 
 
 def from_archive(data: bytes) -> Source:
     """Return a source that unpacks an untrusted zip file with a patch or an adapter."""
-
-    @contextmanager
-    def opened() -> Iterator[Path]:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            for name, content in unpack_zip(data, (*_PATCH, *_ADAPTER), where="The archive", limits=_ARCHIVE).items():
-                (folder / name).write_bytes(content)
-            if not any((folder / name).is_file() for name in (_PATCH[0], _ADAPTER[0])):
-                raise BrokenArtifactError(
-                    f"The archive holds neither {_PATCH[0]} nor {_ADAPTER[0]}. Pack one of them with its tensors."
-                )
-            yield folder
-
-    return opened
+    return lambda: unpacked(data, advice="Pack one of them with its tensors.")
 
 
 def from_folder(path: str) -> Source:
@@ -95,18 +78,15 @@ def inspect(state: WorkbenchState, resident: Resident, source: Source, *, name: 
         found = replace(found, changed=replace(found.changed, source=name))
         state.keep(RESULT, found, made_from=resident.lm.fingerprint)
 
-    return jobs.start("forensics", work, state.session_id, title=f"Inspect {name}")
+    return jobs.start(RESULT, work, state.session_id, title=f"Inspect {name}")
 
 
 def undo_archive(found: EditInspection) -> bytes:
     """Return the undo patch as a zip file; the inspection must have one."""
     assert found.undo is not None
-    buffer = io.BytesIO()
-    with tempfile.TemporaryDirectory() as place, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with tempfile.TemporaryDirectory() as place:
         save_patch(found.undo, Path(place))
-        for name in _PATCH:
-            archive.write(Path(place) / name, name)
-    return buffer.getvalue()
+        return zipped(Path(place))
 
 
 def put_undo(state: WorkbenchState, lm: LoadedLM, found: EditInspection) -> str | None:

@@ -43,7 +43,7 @@ def show() -> None:
     if start and source is not None:
         why = actions.inspect(state, resident, source, name=name, limit=_LIMITS[str(limit)])
         panels.message(why, kind="warning")
-    job = state.job("forensics")
+    job = state.job(actions.RESULT)
     if job is not None and not job.is_finished:
         panels.job_panel(job)
         return

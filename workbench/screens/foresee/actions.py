@@ -22,10 +22,9 @@ from kgmet.write.so_far import EditsSoFar
 from workbench import wording
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.screens.foresee.kept import CODECS
-from workbench.screens.foresee.values import CHECKED, FORESEEN, PROTECTED, TICKED, Shown
+from workbench.screens.foresee.values import PROTECTED, TICKED, Shown
 from workbench.shared import actions, inspect_actions
-from workbench.state.kept import keeps
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result, StackEntry
 
@@ -34,7 +33,6 @@ __all__ = [
     *("protect_ticked", "protected_of", "question_of", "tick", "ticked"),
 ]
 
-keeps(*CODECS)
 KIND = "foresee"
 """Job kinds of this page."""
 _CONTEXTS = "foresee-contexts"

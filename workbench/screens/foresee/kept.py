@@ -13,7 +13,8 @@ import torch
 from kgmet.editing.foresee import Foreseen, KeptForecast
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
-from workbench.screens.foresee.values import CHECKED, FORESEEN, PROTECTED, TICKED
+from workbench.screens.foresee.values import PROTECTED, TICKED
+from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.state.kept import ResultCodec
 
 __all__ = ["CODECS", "checked_from_json", "checked_to_json", "forecast_to_json"]

@@ -1,11 +1,10 @@
-"""Names under which a session keeps what the Foresee page found."""
+"""Names under which a session keeps what only the Foresee page reads; see `shared.foreseen` for the others."""
 
 from __future__ import annotations
 
 from kgmet.editing.foresee import Foreseen, KeptForecast
-from workbench.shared.foreseen import CHECKED, FORESEEN
 
-__all__ = ["CHECKED", "FORESEEN", "PROTECTED", "TICKED", "Shown"]
+__all__ = ["PROTECTED", "TICKED", "Shown"]
 
 PROTECTED, TICKED = "foresee-protected", "foresee-ticked"
 Shown = Foreseen | KeptForecast

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from kgmet.base.cache import cache_dir
-from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
-from kgmet.base.files import Limits, unpack_zip
+from kgmet.base.errors import ConfigError, KgmetError, StaleArtifactError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.editing.report import own_question
@@ -21,14 +18,11 @@ from kgmet.measure.ask import ask
 from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
 from workbench.running import jobs
 from workbench.running.resources import Resident
+from workbench.shared.archives import is_adapter, unpacked, zipped
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["EXPORTS", "Export", "Standing", "change_entries", "export", "import_file", "measure", "remove", "zipped"]
-
-_ARCHIVE = Limits(n_bytes=512 << 20)
-_PATCH_FILES = ("patch.json", "patch.safetensors")
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edits.json")
+__all__ = ["EXPORTS", "Export", "Standing", "change_entries", "export", "import_file", "measure", "remove"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,30 +120,12 @@ def import_file(state: WorkbenchState, lm: LoadedLM, data: bytes, *, name: str) 
 
 
 def _read_patch(data: bytes, lm: LoadedLM) -> EditPatch:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        names = (*_PATCH_FILES, *_ADAPTER_FILES)
-        for name, content in unpack_zip(data, names, where="The archive", limits=_ARCHIVE).items():
-            (folder / name).write_bytes(content)
-        if (folder / _ADAPTER_FILES[0]).is_file():
+    with unpacked(data, advice="Choose one that Export made.") as folder:
+        if is_adapter(folder):
             from kgmet.write.adapter import import_lora
 
             return import_lora(folder, lm)
-        if not (folder / _PATCH_FILES[0]).is_file():
-            raise BrokenArtifactError(
-                f"The archive holds neither {_PATCH_FILES[0]} nor {_ADAPTER_FILES[0]}. Choose one that Export made."
-            )
         return load_patch(folder)
-
-
-def zipped(folder: Path) -> bytes:
-    """Return a folder's files as a zip archive."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to(folder).as_posix())
-    return buffer.getvalue()
 
 
 def _as_patch(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) -> Export:

@@ -21,7 +21,7 @@ __all__ = ["calibration", "settings_in_use"]
 
 _UNITS = ("settings", "minutes")
 _MOST_SETTINGS = 200
-_NOTES_SHOWN = 12
+_REMARKS_SHOWN = 12
 
 
 def settings_in_use(state: WorkbenchState, lm: LoadedLM) -> None:
@@ -40,7 +40,7 @@ def calibration(state: WorkbenchState, resident: Resident) -> None:
     )
     job = state.job(measuring.CALIBRATE)
     if job is not None and not job.is_finished:
-        panels.job_panel(job, draw=lambda _: _notes(state, lm))
+        panels.job_panel(job, n_remark=_REMARKS_SHOWN)
     else:
         _outcome(job)
         _form(state, resident)
@@ -101,12 +101,6 @@ def _outcome(job: Job | None) -> None:
         st.caption("What was measured is kept. Calibrate again with the same choices to go on from there.")
     elif job.state is JobState.DONE and job.value:
         panels.message(f"Not calibrated. {job.value}", kind="warning")
-
-
-def _notes(state: WorkbenchState, lm: LoadedLM) -> None:
-    notes = measuring.notes_of(state, lm)
-    for line in notes[-_NOTES_SHOWN:]:
-        st.caption(wording.safe(line))
 
 
 def _result(lm: LoadedLM) -> None:

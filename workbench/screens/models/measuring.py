@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kgmet.base.errors import KgmetError, UnwritableError
 from kgmet.base.files import SETTINGS_FILE, parse_json
 from kgmet.base.fingerprint import fingerprint_value
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress
 from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
 from kgmet.calibrate.knowledge import answers_state, ask_all, known_on_disk
 from kgmet.calibrate.lines import LineBook
@@ -48,7 +48,6 @@ __all__ = [
     "found_profile",
     "known_of",
     "n_trials",
-    "notes_of",
     "profile_in_use",
     "said_instead",
     "start_calibration",
@@ -60,7 +59,6 @@ __all__ = [
 ASK, TRACE, CALIBRATE = "knows", "layers", "calibrate"
 """Job kinds."""
 FEWEST_TRACED = 4
-_NOTES = "calibration-notes"
 _SAID_TOKENS = 6
 
 
@@ -122,24 +120,6 @@ def trace(state: WorkbenchState, lm: LoadedLM, known: KnownFacts) -> str | None:
     return jobs.start(TRACE, work, state.session_id, title=f"Trace {len(prompts)} facts")
 
 
-class _Noting:
-    """Passes progress on and collects remarks, one for every setting compared."""
-
-    def __init__(self, progress: Progress, notes: list[str]) -> None:
-        self._progress, self._notes = progress, notes
-
-    def report(self, event: ProgressEvent) -> None:
-        """Pass the event on, or keep its remark."""
-        if "note" in event.detail:
-            self._notes.append(str(event.detail["note"]))
-        else:
-            self._progress.report(event)
-
-    def check(self) -> None:
-        """Raise `Cancelled` if the user asked to stop."""
-        self._progress.check()
-
-
 def start_calibration(
     state: WorkbenchState, resident: Resident, editors: Sequence[str], config: CalibrationConfig
 ) -> str | None:
@@ -148,7 +128,6 @@ def start_calibration(
         return "Choose at least one editor."
     lm, graph, words = resident.lm, store(), catalogue()
     methods = [editor_named(name) for name in editors]
-    notes: list[str] = []
 
     def work(progress: Progress) -> str:
         return calibrate(
@@ -158,19 +137,10 @@ def start_calibration(
             methods,
             config=config,
             statistics=resident.statistics,
-            progress=_Noting(progress, notes),
+            progress=progress,
         ).reason
 
-    said = jobs.start(CALIBRATE, work, state.session_id, title=f"Calibrate {', '.join(editors)} for {lm.name}")
-    if said is None:
-        state.keep(_NOTES, notes, made_from=lm.fingerprint)
-    return said
-
-
-def notes_of(state: WorkbenchState, lm: LoadedLM) -> tuple[str, ...]:
-    """Return the results of the session's running or last calibration of this model, oldest first."""
-    known = state.result(_NOTES)
-    return () if known is None or known.is_stale(lm.fingerprint) else tuple(known.value)
+    return jobs.start(CALIBRATE, work, state.session_id, title=f"Calibrate {', '.join(editors)} for {lm.name}")
 
 
 def n_trials(lm: LoadedLM) -> int:

@@ -30,9 +30,8 @@ __all__ = [
 ]
 
 SORTS = ("share known", "facts asked", "name")
-_COLUMN_NAMES = {"efficacy": "efficacy", "paraphrase": "paraphrase", "neighbour": "neighbours"} | {
-    "consequence": "consequences"
-}
+_COLUMN_NAMES = {"neighbour": "neighbours", "consequence": "consequences"}
+"""Columns of the score that are shown under another name."""
 
 
 def duration(seconds: float) -> str:

@@ -24,17 +24,13 @@ from kgmet.write.patch import EditPatch, attached
 from workbench.drawing.probe_story import RESULT
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.screens.probe.kept import CODECS
 from workbench.screens.probe.tables import probe_story
 from workbench.screens.probe.values import Chain, ProbeRun
 from workbench.shared.inspect_actions import seen_from
-from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
 __all__ = ["chain_prompts", "generated", "probe", "probe_fingerprint"]
-
-keeps(*CODECS)
 
 
 def generated(context: EditContext, config: QuestionConfig | None = None) -> tuple[Question, ...]:

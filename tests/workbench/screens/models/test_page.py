@@ -197,7 +197,7 @@ def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.M
     assert 4 <= n_kept < 16
     calibrated(state, resident)
     assert len(made) == 6 + measuring.n_trials(lm) - n_kept
-    assert len(measuring.notes_of(state, lm)) == 2
+    assert len(state.job(measuring.CALIBRATE).remarks) == 2  # type: ignore[union-attr]
 
 
 def test_a_model_that_knows_nothing_is_told_so(resident: Resident) -> None:
