@@ -12,7 +12,7 @@ from typing import Protocol
 
 from kgmet.base.errors import Cancelled
 
-__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Silent", "Stage", "note"]
+__all__ = ["CancelFlag", "Progress", "ProgressEvent", "Quiet", "Silent", "Stage", "note"]
 
 
 class Stage(StrEnum):
@@ -82,6 +82,17 @@ class Silent:
 
     def check(self) -> None:
         """Do nothing: this work is never cancelled."""
+
+
+class Quiet(Silent):
+    """Progress of many small steps inside another's: it can cancel them, and only the outer one is shown."""
+
+    def __init__(self, outer: Progress) -> None:
+        self._outer = outer
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the outer work is to stop."""
+        self._outer.check()
 
 
 def note(progress: Progress, stage: Stage, text: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from kgmet.base.errors import Cancelled, KgmetError, MemoryLimitError
 from kgmet.base.memory import is_out_of_memory
-from kgmet.base.progress import Progress, ProgressEvent, Stage, note
+from kgmet.base.progress import Progress, ProgressEvent, Quiet, Stage, note
 from kgmet.calibrate.cases import CalibrationCase
 from kgmet.calibrate.trials import Trial, TrialBook, trial_key
 from kgmet.editing.config import EditConfig
@@ -118,7 +118,7 @@ class CaseRunner:
             note(self._progress, Stage.CALIBRATE, words)
 
     def _measured(self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase]) -> list[Trial]:
-        quiet, start = _Quiet(self._progress), time.perf_counter()
+        quiet, start = Quiet(self._progress), time.perf_counter()
         try:
             contexts = [self._context(case, config) for case in cases]
             apart = search_edits(self._lm, contexts, editor=editor, config=config, progress=quiet).apart()
@@ -151,18 +151,4 @@ class CaseRunner:
 
     def _report(self, total: int) -> None:
         self._progress.report(ProgressEvent(stage=Stage.CALIBRATE, done=self.n_done, total=max(total, self.n_done)))
-        self._progress.check()
-
-
-class _Quiet:
-    """Hears nothing of the many small edits, but stops them."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def report(self, event: ProgressEvent) -> None:
-        """Do nothing."""
-
-    def check(self) -> None:
-        """Stop where the calibration is to stop."""
         self._progress.check()

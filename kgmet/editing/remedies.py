@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from kgmet.base.errors import Cancelled, KgmetError
-from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.progress import Progress, ProgressEvent, Quiet, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor
@@ -258,7 +258,7 @@ def try_remedies(
         found: tuple[TriedRemedy, ...] = ()
         try:
             context = session.prepare(remedy.edit, exclude=exclude, leave=leave)
-            found = trial.worked(remedy, session.edit_prepared([context], progress=_Within(progress)))
+            found = trial.worked(remedy, session.edit_prepared([context], progress=Quiet(progress)))
         except Cancelled:
             raise
         except KgmetError:  # this way is closed for this model, for example by layers that it does not have
@@ -266,17 +266,6 @@ def try_remedies(
         now = replace(now, found=(*now.found, *found), n_tried=number + 1)
         seen(now)
     return now
-
-
-class _Within(Silent):
-    """Progress of the steps inside one try: it can cancel, and what is reported stays the number of tries."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def check(self) -> None:
-        """Raise `Cancelled` if the user asked to stop."""
-        self._outer.check()
 
 
 class _Trial:

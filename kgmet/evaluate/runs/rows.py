@@ -9,12 +9,11 @@ from typing import Any, TypedDict
 import msgspec
 
 from kgmet.base.errors import BrokenArtifactError
-from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.runs.score import AskScore, CaseScore
 from kgmet.measure.compare import is_unchanged
 
-__all__ = ["Quiet", "case_row", "check_case_row"]
+__all__ = ["case_row", "check_case_row"]
 
 
 class _Ask(TypedDict):
@@ -96,17 +95,3 @@ def _unchanged(ask: Ask, was: AskScore, now: AskScore) -> bool | None:
     if not ask.kind.should_stay or was.text is None or now.text is None:
         return None
     return bool(now.said) or is_unchanged(was.text, now.text)
-
-
-class Quiet:
-    """Progress that can cancel an edit's stages but does not report them; only the run's own progress is shown."""
-
-    def __init__(self, outer: Progress) -> None:
-        self._outer = outer
-
-    def report(self, event: ProgressEvent) -> None:
-        """Do nothing."""
-
-    def check(self) -> None:
-        """Check the run's progress."""
-        self._outer.check()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.progress import Progress, ProgressEvent, Quiet, Silent, Stage
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import WriterKind
 from kgmet.editing.graph_part import graph_part
@@ -21,7 +21,7 @@ from kgmet.evaluate.runs.checkpoints import Checkpointer
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.graphs import case_contexts
 from kgmet.evaluate.runs.multi_hop import with_multi_hop
-from kgmet.evaluate.runs.rows import Quiet, case_row
+from kgmet.evaluate.runs.rows import case_row
 from kgmet.evaluate.runs.score import CaseScore, score_cases
 from kgmet.evaluate.runs.settings import RunMode, RunSettings, run_header
 from kgmet.graph.relations import RelationCatalogue
