@@ -8,9 +8,7 @@ output there. Only the pairs with the largest ‖g‖‖k‖ of each fact are ke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from kgmet.forecast.known import equal_batches, spans_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import EditSpan
 from kgmet.lm.run.suffixes import base_states
-from kgmet.lm.run.tracing import hooked, recorded
+from kgmet.lm.run.tracing import leaves, recorded
 from kgmet.write.priced import FactPairs
 
 __all__ = ["MeasuredFacts", "joined_pairs", "measure_facts"]
@@ -134,12 +132,12 @@ def _measured(
     """Measure log-probabilities (n_row,), keys and slopes (n_row, pos, width) per layer, for texts of one length."""
     ids = torch.tensor([_asked(span) for span in spans], dtype=torch.long, device=lm.device)
     modules = [lm.family.write_module(lm.model, layer) for layer in layers]
-    with torch.enable_grad(), recorded(modules, inputs=True) as keys, _leaves(modules) as leaves:
+    with torch.enable_grad(), recorded(modules, inputs=True) as keys, leaves(modules) as zeros:
         states = base_states(lm, ids, use_cache=False)
         rows, places, tokens = _wanted(spans, states.device)
         table = lm.vocabulary_logits(states[rows, places]).log_softmax(-1)
         chosen = table.gather(1, tokens[:, None].to(table.device))[:, 0]
-        slopes = torch.autograd.grad(chosen.sum(), [leaf for (leaf,) in leaves])
+        slopes = torch.autograd.grad(chosen.sum(), zeros)
     logprobs = torch.zeros(len(spans), dtype=torch.float32).index_add_(0, rows.cpu(), chosen.detach().float().cpu())
     return logprobs, [key.detach() for key in keys if key is not None], [slope.detach() for slope in slopes]
 
@@ -153,24 +151,6 @@ def _wanted(spans: Sequence[EditSpan], device: torch.device) -> tuple[Tensor, Te
     ]
     rows, places, tokens = torch.tensor(found, dtype=torch.long, device=device).T
     return rows, places, tokens
-
-
-@contextmanager
-def _leaves(modules: Sequence[Any]) -> Iterator[list[list[Tensor]]]:
-    """Add differentiable zeros to each module's output; nothing below the first is recorded."""
-    leaves: list[list[Tensor]] = [[] for _ in modules]
-
-    def adder(own: list[Tensor]) -> Callable[[tuple[Any, ...], Any], Any]:
-        def add(_inputs: tuple[Any, ...], output: Any) -> Any:
-            own[:] = [torch.zeros_like(output, requires_grad=True)]
-            return output + own[0]
-
-        return add
-
-    with ExitStack() as stack:
-        for module, own in zip(modules, leaves, strict=True):
-            stack.enter_context(hooked(module, adder(own)))
-        yield leaves
 
 
 def _weightiest(keys: Sequence[Tensor], slopes: Sequence[Tensor], per_fact: int) -> tuple[Tensor, Tensor]:
