@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from kgmet.editing.plan import plan_edits, search_edits, write_edits
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.corpus import Corpus
 from kgmet.write.moments import make_key_moments
-from kgmet.write.patch import merged_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 from tests.far import FarMode, placed_far
@@ -116,6 +115,5 @@ def counted_stages(
                 with counting(lm, mode) as found[f"an edit after {number} earlier edit{'s' * (number > 1)}"]:
                     plan_edits(lm, [last], editor=editor, statistics=statistics, earlier=so_far)
             plan = plan_edits(lm, [contexts[number]], editor=editor, statistics=statistics, earlier=so_far)
-            merged = merged_patch([*so_far.patches, plan.patch], lm)
-            so_far = replace(so_far.then(plan.patch), patches=(merged,))
+            so_far = so_far.then_merged(plan.patch, lm)
     return found

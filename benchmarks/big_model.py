@@ -65,7 +65,7 @@ from kgmet.search.rows import ProblemRows
 from kgmet.write.corpus import Corpus, bundled_corpus
 from kgmet.write.export import export_lora
 from kgmet.write.moments import load_key_moment, make_key_moments
-from kgmet.write.patch import attached, merged_patch
+from kgmet.write.patch import attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.spectrum import spectrum_of
 from kgmet.write.statistics import KeyStatistics
@@ -255,8 +255,7 @@ class Bench:
         for context in contexts:
             began = self._now()
             plan = plan_edits(self.lm, [context], editor=editor, statistics=self.statistics, earlier=so_far)
-            merged = merged_patch([*so_far.patches, plan.patch], self.lm)
-            so_far = replace(so_far.then(plan.patch), patches=(merged,))
+            so_far = so_far.then_merged(plan.patch, self.lm)
             seconds.append(self._now() - began)
             memory.append(bytes_in_use(self.device))
             if self._now() - start > self.options.seconds:

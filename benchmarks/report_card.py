@@ -37,7 +37,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import DEFAULT_MODEL, load_lm
-from kgmet.write.patch import EditPatch, merged_patch
+from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
@@ -139,9 +139,7 @@ class Bench:
         """Make the edits one after another, each on top of the earlier ones."""
         so_far = EditsSoFar()
         for fact in facts:
-            # Merged as they come: attaching one patch per edit would cost more each time.
-            made = self.maker.patch(editor, [fact], earlier=so_far)
-            so_far = replace(so_far.then(made), patches=(merged_patch([*so_far.patches, made], self.lm),))
+            so_far = so_far.then_merged(self.maker.patch(editor, [fact], earlier=so_far), self.lm)
         return list(so_far.patches)
 
     def _model(self, editor: Editor, patches: Sequence[EditPatch]) -> EditedModel:

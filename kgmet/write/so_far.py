@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.ledger import EditLedger
-from kgmet.write.patch import EditPatch
+from kgmet.write.patch import EditPatch, merged_patch
 
 __all__ = ["EditsSoFar"]
 
@@ -35,3 +36,7 @@ class EditsSoFar:
         ledger = self.ledger.appended(patch.id, patch.keys).asking(patch.keys, patch.asked, patch.updates)
         ledger = ledger.seeing(patch.features)
         return EditsSoFar(patches=(*self.patches, patch), ledger=ledger)
+
+    def then_merged(self, patch: EditPatch, lm: LoadedLM) -> EditsSoFar:
+        """Append one more patch and keep all as a single one: attaching a patch per edit would cost more each time."""
+        return replace(self.then(patch), patches=(merged_patch([*self.patches, patch], lm),))

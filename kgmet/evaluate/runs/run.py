@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.metrics import TfIdf
 from kgmet.write.corpus import bundled_corpus
-from kgmet.write.patch import EditPatch, attached, merged_patch
+from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
@@ -154,9 +154,7 @@ class _Run:
         self._checkpoint((), 0)
         for number in range(len(self.batches)):
             if patch := self._batch(number, so_far):
-                # Merged as they come: attaching one patch per edit would cost more each time.
-                merged = merged_patch([*so_far.patches, patch], self.lm)
-                so_far = replace(so_far.then(patch), patches=(merged,))
+                so_far = so_far.then_merged(patch, self.lm)
             self._checkpoint(so_far.patches, number + 1)
         for places in _chunks(range(len(self.cases)), _CHUNK):
             self._score(places, so_far.patches, batch=None)
