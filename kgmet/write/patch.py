@@ -28,10 +28,12 @@ from kgmet.write.solve import LayerUpdate
 
 __all__ = [
     "MAX_BYTES",
+    "PATCH_FILES",
     "EditPatch",
     "attached",
     "attached_updates",
     "check_patch",
+    "is_patch",
     "load_patch",
     "merged_patch",
     "merged_updates",
@@ -41,6 +43,8 @@ __all__ = [
 MAX_BYTES = 4 << 30
 """Largest file of factors that is accepted, in bytes."""
 _TENSORS = Limits(n_bytes=MAX_BYTES)
+PATCH_FILES = ("patch.json", "patch.safetensors")
+"""Files of a saved patch: what it is, and its factors."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -204,10 +208,15 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
         "versions": dict(patch.versions),
     }
     header["digest"] = _digest_of(header, tensors)
-    with written_whole(folder / "patch.safetensors") as temporary:
+    with written_whole(folder / PATCH_FILES[1]) as temporary:
         write_tensors(temporary, tensors)
-    with written_whole(folder / "patch.json") as temporary:
+    with written_whole(folder / PATCH_FILES[0]) as temporary:
         temporary.write_text(json.dumps(header, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def is_patch(folder: Path) -> bool:
+    """Return whether a folder says that it holds a patch."""
+    return (folder / PATCH_FILES[0]).is_file()
 
 
 def load_patch(folder: Path) -> EditPatch:
@@ -220,8 +229,8 @@ def load_patch(folder: Path) -> EditPatch:
         RequestError: if an edit in it is not valid.
     """
     advice = "Choose a folder that save made."
-    header = read_json_object(folder / "patch.json", within=folder)
-    path = folder / "patch.safetensors"
+    header = read_json_object(folder / PATCH_FILES[0], within=folder)
+    path = folder / PATCH_FILES[1]
     _, tensors = load_tensors(path, what="patch", advice=advice, limits=_TENSORS, within=folder)
     with failures_as(BrokenArtifactError, f"{folder} holds no usable patch", advice=advice):
         patch = _patch_from(header, tensors)

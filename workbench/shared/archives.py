@@ -11,11 +11,11 @@ from pathlib import Path
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import Limits, unpack_zip
+from kgmet.write.patch import PATCH_FILES, is_patch
 
 __all__ = ["is_adapter", "unpacked", "zipped"]
 
 _LIMITS = Limits(n_bytes=512 << 20)
-_PATCH_FILES = ("patch.json", "patch.safetensors")
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "kgmet_edits.json")
 
 
@@ -42,11 +42,11 @@ def unpacked(data: bytes, *, advice: str) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        names = (*_PATCH_FILES, *_ADAPTER_FILES)
+        names = (*PATCH_FILES, *_ADAPTER_FILES)
         for name, content in unpack_zip(data, names, where="The archive", limits=_LIMITS).items():
             (folder / name).write_bytes(content)
-        if not is_adapter(folder) and not (folder / _PATCH_FILES[0]).is_file():
-            raise BrokenArtifactError(f"The archive holds neither {_PATCH_FILES[0]} nor {_ADAPTER_FILES[0]}. {advice}")
+        if not is_adapter(folder) and not is_patch(folder):
+            raise BrokenArtifactError(f"The archive holds neither {PATCH_FILES[0]} nor {_ADAPTER_FILES[0]}. {advice}")
         yield folder
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from kgmet.base.errors import FileError, UnwritableError
 from kgmet.base.files import read_bytes
 from kgmet.base.fingerprint import digest
-from kgmet.write.patch import save_patch
+from kgmet.write.patch import PATCH_FILES, save_patch
 from workbench.state.codec import ID, made_to_json, session_to_json
 from workbench.state.sealed import STATE_FILE, write_sealed
 from workbench.state.values import SavedSession, StackEntry
@@ -40,7 +40,6 @@ REPORT = "report.json"
 """File beside each patch with the edit's report and search curve."""
 DAMAGED = "damaged"
 """Folder in the session for damaged parts."""
-_PATCH_FILES = ("patch.json", "patch.safetensors")
 
 
 def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False) -> None:
@@ -122,7 +121,7 @@ def _save_entry(folder: Path, entry: StackEntry) -> None:
     """Write an edit that is not saved yet; patches and reports never change."""
     if not (folder / REPORT).is_file():
         write_sealed(folder / REPORT, made_to_json(entry))
-    if not all((folder / name).is_file() for name in _PATCH_FILES):
+    if not all((folder / name).is_file() for name in PATCH_FILES):
         save_patch(entry.patch, folder)
 
 

@@ -22,7 +22,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.patch import EditPatch, load_patch, save_patch
+from kgmet.write.patch import EditPatch, is_patch, load_patch, save_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
@@ -56,7 +56,7 @@ class PatchMaker:
         earlier = earlier or EditsSoFar()
         config = default_settings(editor, self.lm).config
         kept = self._kept(editor, facts, earlier, fingerprint_value(config))
-        if kept is not None and (kept / "patch.json").is_file():
+        if kept is not None and is_patch(kept):
             return load_patch(kept)
         contexts = [prepare_edit(fact, store=self.store, catalogue=self.catalogue, config=config) for fact in facts]
         plan = plan_edits(
@@ -83,7 +83,7 @@ class PatchMaker:
         """
         config = default_settings(editor, self.lm).config
         places = [self._kept(editor, [fact], EditsSoFar(), fingerprint_value(config)) for fact in facts]
-        missing = [n for n, kept in enumerate(places) if kept is None or not (kept / "patch.json").is_file()]
+        missing = [n for n, kept in enumerate(places) if kept is None or not is_patch(kept)]
         made: dict[int, EditPatch] = {}
         if missing:
             contexts = [
@@ -153,7 +153,7 @@ def saved_run(lm: LoadedLM, folder: Path) -> SavedEdits:
             "--model the model of the run."
         )
     numbered = sorted((folder / "patches").glob("[0-9]*")) if (folder / "patches").is_dir() else []
-    patches = [load_patch(path) for path in numbered if (path / "patch.json").is_file()]
+    patches = [load_patch(path) for path in numbered if is_patch(path)]
     if not patches:
         raise BrokenArtifactError(f"The run in {folder} holds no patch yet. Continue it with evaluate.")
     name = f"{editor}, {folder.name}"

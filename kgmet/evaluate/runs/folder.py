@@ -15,7 +15,7 @@ from typing import Any
 from kgmet.base.cache import check_writable, written_whole
 from kgmet.base.errors import BrokenArtifactError, ConfigError, FileError, StaleArtifactError, UnwritableError
 from kgmet.base.files import Limits, parse_json, read_bytes, read_json_object
-from kgmet.write.patch import EditPatch, load_patch, save_patch
+from kgmet.write.patch import EditPatch, is_patch, load_patch, save_patch
 
 __all__ = ["RunFolder", "Table", "new_run", "read_settings"]
 
@@ -125,7 +125,7 @@ class RunFolder:
     def load_patch(self, number: int) -> EditPatch | None:
         """Load the patch of one batch; ``None`` if there is none."""
         folder = self._patch_folder(number)
-        return load_patch(folder) if (folder / "patch.json").is_file() else None
+        return load_patch(folder) if is_patch(folder) else None
 
     def _patch_folder(self, number: int) -> Path:
         return self.path / "patches" / f"{number:05d}"

@@ -23,7 +23,7 @@ from kgmet.lm.load.family import Layout
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.adapter import LoraFactors, read_lora
 from kgmet.write.export import ADAPTER_CONFIG
-from kgmet.write.patch import load_patch, merged_patch
+from kgmet.write.patch import is_patch, load_patch, merged_patch
 from kgmet.write.solve import LayerUpdate
 
 __all__ = ["ChangedModel", "EditedKind", "WeightChange", "read_changes"]
@@ -119,7 +119,7 @@ def read_changes(lm: LoadedLM, edited: Path, *, progress: Progress | None = None
         Cancelled: if asked to stop.
     """
     progress = progress or Silent()
-    if (edited / "patch.json").is_file():
+    if is_patch(edited):
         return _of_patch(lm, edited)
     if (edited / ADAPTER_CONFIG).is_file():
         return _of_adapter(lm, edited)
