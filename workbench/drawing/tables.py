@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent
 __all__ = [
     "answer_side",
     "chip",
+    "csv_text",
     "listed_triples",
     "token_html",
     "triple_frame",
@@ -41,6 +43,15 @@ def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False)
     ]
     said = said.replace("\n", " ") or "<em>nothing</em>"
     return f'<div class="kg-side"><h4>{heading}</h4><p class="said">{said}</p>{"".join(rows)}</div>'
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a table as CSV; a text that a spreadsheet would compute as a formula gets an apostrophe before it."""
+    return frame.map(_no_formula).to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value
 
 
 def listed_triples(subgraph: Subgraph) -> tuple[Triple, ...]:

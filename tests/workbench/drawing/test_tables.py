@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import csv
+import io
 import json
 import re
 
+import pandas as pd
 import pytest
 
 from kgmet.editing.config import EditConfig
@@ -136,3 +139,10 @@ def test_the_script_holds_names_as_data_only() -> None:
     steps = json.loads(ast.literal_eval(loads.args[0]))
     assert steps[0]["config"]["note"] == hostile
     assert steps[0]["edits"][0]["subject"] == "Paris 1"
+
+
+def test_a_spreadsheet_computes_nothing_in_a_csv_file() -> None:
+    frame = pd.DataFrame({"=name": ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "", "a=1"], "n": [-1, 0, 1, 2, 3, 4, 5]})
+    rows = list(csv.reader(io.StringIO(tables.csv_text(frame))))
+    assert [row[0] for row in rows[1:]] == ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\t=1", "", "a=1"]
+    assert [row[1] for row in rows[1:]] == ["-1", "0", "1", "2", "3", "4", "5"], "numbers stay numbers"

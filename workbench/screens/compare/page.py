@@ -13,6 +13,7 @@ from workbench import wording
 from workbench.drawing import charts
 from workbench.drawing.matrix import matrix_html
 from workbench.drawing.matrix_files import matrix_frame, matrix_json, matrix_markdown
+from workbench.drawing.tables import csv_text
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
@@ -67,7 +68,7 @@ def _result(comparison: EditorComparison) -> None:
 def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
     with st.container(horizontal=True):
         for name, data, mime in (
-            ("csv", matrix_frame(matrix).to_csv(index=False), "text/csv"),
+            ("csv", csv_text(matrix_frame(matrix)), "text/csv"),
             ("json", matrix_json(comparison), "application/json"),
             ("md", matrix_markdown(matrix), "text/markdown"),
         ):

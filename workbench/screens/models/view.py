@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +11,7 @@ from kgmet.calibrate.estimate import Estimate
 from kgmet.editing.profile import CalibratedEditor, ModelProfile
 from kgmet.forecast.known import AskedFact, KnownFacts, KnownRelation
 from kgmet.measure.metrics import wilson_interval
+from workbench.drawing.tables import csv_text
 from workbench.state.values import FactDraft
 
 __all__ = [
@@ -73,14 +72,12 @@ def relations_shown(rows: Sequence[KnownRelation], *, named: str, sort: str) -> 
 
 def knows_table(rows: Sequence[KnownRelation]) -> str:
     """Return the relations as CSV with Wilson's interval, for a spreadsheet."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["relation", "label", "known", "asked", "share", "low", "high"])
+    values = []
     for row in rows:
-        low, high = wilson_interval(row.known, row.asked)
-        label = f"'{row.label}" if row.label[:1] in "=+-@" else row.label  # else a spreadsheet computes it
-        table.writerow([row.relation, label, row.known, row.asked, f"{row.share:.4f}", f"{low:.4f}", f"{high:.4f}"])
-    return text.getvalue()
+        shares = (row.share, *wilson_interval(row.known, row.asked))
+        values.append((row.relation, row.label, row.known, row.asked, *(f"{share:.4f}" for share in shares)))
+    names = ["relation", "label", "known", "asked", "share", "low", "high"]
+    return csv_text(pd.DataFrame(values, columns=names))
 
 
 def rival_of(fact: AskedFact, known: Sequence[AskedFact]) -> str:

@@ -14,6 +14,7 @@ from workbench import wording
 from workbench.drawing.answers import AnswerRow, answer_table
 from workbench.drawing.hop_line import HopLine, State, hop_line_html, hop_line_sentence
 from workbench.drawing.hop_svg import hop_line_svg
+from workbench.drawing.tables import csv_text
 from workbench.screens.probe import tables as probe_tables
 from workbench.screens.probe.tables import KINDS
 from workbench.screens.probe.values import ProbeRun
@@ -196,7 +197,7 @@ def _counted(kind: QuestionKind, rows: Sequence[AnswerRow]) -> str:
 def _downloads(run: ProbeRun) -> None:
     with st.container(horizontal=True):
         for name, data, mime in (
-            ("csv", probe_tables.probe_frame(run).to_csv(index=False), "text/csv"),
+            ("csv", csv_text(probe_tables.probe_frame(run)), "text/csv"),
             ("json", probe_tables.probe_json(run), "application/json"),
             ("md", probe_tables.probe_markdown(run), "text/markdown"),
         ):

@@ -17,6 +17,7 @@ from workbench.drawing.graph_story import tell
 from workbench.drawing.graph_svg import story_svg
 from workbench.drawing.handout import handout_html
 from workbench.drawing.probe_story import RESULT
+from workbench.drawing.tables import csv_text
 from workbench.running.resources import Resident
 from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
 from workbench.shared import actions, inspect_actions, panels
@@ -76,7 +77,7 @@ def _tables(shared: Shared) -> None:
     report = json.dumps(shared.report.to_json(), ensure_ascii=False, indent=1)
     with st.container(horizontal=True):
         for name, data, mime in (
-            ("CSV", frame.to_csv(index=False), "text/csv"),
+            ("CSV", csv_text(frame), "text/csv"),
             ("JSON", report, "application/json"),
             ("MD", answer_markdown(frame), "text/markdown"),
         ):
