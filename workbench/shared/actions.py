@@ -26,7 +26,7 @@ from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import remedies
 from workbench.state.session import WorkbenchState
-from workbench.state.values import FactDraft, Result, StackEntry
+from workbench.state.values import Result, StackEntry
 
 __all__ = [
     "Token",
@@ -34,7 +34,6 @@ __all__ = [
     "apply",
     "context_fingerprint",
     "context_of",
-    "edit_from_draft",
     "entry_of",
     "greedy_now",
     "prepare",
@@ -46,24 +45,6 @@ __all__ = [
     "undo",
     "undo_check",
 ]
-
-
-def edit_from_draft(draft: FactDraft) -> FactEdit:
-    """Check and return the typed fact.
-
-    Raises:
-        RequestError: if a field is invalid; says which and how to correct it.
-    """
-    return FactEdit.from_prompt(
-        draft.prompt,
-        subject=draft.subject,
-        new_object=draft.new_object,
-        old_object=draft.old_object or None,
-        relation=draft.relation,
-        subject_id=draft.subject_id,
-        new_object_id=draft.new_object_id,
-        old_object_id=draft.old_object_id,
-    )
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
@@ -80,7 +61,7 @@ def prepare(state: WorkbenchState) -> str | None:
     draft = state.draft
     try:
         context = prepare_edit(
-            edit_from_draft(draft),
+            draft.edit,
             store=store(),
             catalogue=catalogue(),
             config=state.config,
