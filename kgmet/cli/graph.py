@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace) -> dict[str, Any]:
     from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
     from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
+    from kgmet.graph.reading.resolved_edit import find_ends
     from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
     from kgmet.graph.wording.linking import link_edit
 
@@ -64,9 +65,10 @@ def _look(options: argparse.Namespace) -> dict[str, Any]:
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=options.exclude)
-    subgraph = retrieve_subgraph(store, edit, config=config, exclude=options.exclude, consequences=consequences)
-    probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig())
+    ends, off = find_ends(store, edit, catalogue), options.exclude
+    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=off, ends=ends)
+    subgraph = retrieve_subgraph(store, edit, config=config, exclude=off, consequences=consequences, ends=ends)
+    probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig(), ends=ends)
     seconds = {"load": loaded - start, "look": time.perf_counter() - loaded}
     return _result(store, linked, subgraph, consequences, probes, seconds=seconds)
 

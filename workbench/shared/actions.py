@@ -11,7 +11,7 @@ from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.context import EditContext, prepare_edit, prepared_from
 from kgmet.editing.report import own_question
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
@@ -49,8 +49,7 @@ __all__ = [
 
 def context_fingerprint(state: WorkbenchState) -> str:
     """Return the fingerprint of everything the prepared context depends on; a context with another one is stale."""
-    config = state.config
-    return fingerprint_value([state.draft, config.subgraph, config.consequences, store().fingerprint])
+    return fingerprint_value([state.draft, prepared_from(state.config), store().fingerprint])
 
 
 def prepare(state: WorkbenchState) -> str | None:

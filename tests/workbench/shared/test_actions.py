@@ -70,6 +70,15 @@ def test_a_second_edit_comes_on_top_of_the_first(resident: Resident) -> None:
     assert [patch.id for patch in state.live_patches(resident.lm)] == [first.id, second.id]
 
 
+def test_another_editor_prepares_what_it_needs(resident: Resident) -> None:
+    """The shuffled-facts control needs names of unrelated entities, which a preparation for KGMET leaves out."""
+    state = state_of()
+    state.set_draft(EIFFEL)
+    assert actions.prepare(state) is None and state.context is not None and state.context.unrelated_names == ()
+    state.set_editor("shuffled-facts", state.settings)
+    assert actions.prepare(state) is None and state.context is not None and state.context.unrelated_names
+
+
 def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> None:
     state = state_of()
     job = applied(state, resident, FactDraft(subject="Zorbulon Nine", template="{} is ruled by", new_object="Quuxo"))
