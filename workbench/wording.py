@@ -83,7 +83,7 @@ STAGES: dict[Stage, str] = {
 """Display names of stages."""
 
 GUIDE = (
-    ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
+    ("Pick or type a fact", "Choose an example, or write a template with {} for the subject, and the object you want."),
     (
         "See what follows",
         "The graph shows what else would change, and what must not. Untick what to leave out.",
@@ -106,7 +106,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
+"""(subject, template, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
