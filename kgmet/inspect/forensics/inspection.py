@@ -13,6 +13,7 @@ from typing import Any
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress, Silent
+from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
@@ -26,7 +27,7 @@ from kgmet.write.adapter import attached_lora
 from kgmet.write.patch import EditPatch, attached_updates
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["EditInspection", "claimed_subjects", "inspect_edit"]
+__all__ = ["EditInspection", "claimed_subjects", "inspect_edit", "most_subjects"]
 
 SHOWN = 100
 """Subjects listed in a report."""
@@ -99,11 +100,29 @@ class EditInspection:
         }
 
 
-def claimed_subjects(scan: SubjectScan, origin: Origin) -> tuple[SubjectScore, ...]:
+def most_subjects(changed: ChangedModel) -> int | None:
+    """Return the most subjects that a change can have sent elsewhere, each to its own place; ``None`` if unknown.
+
+    A change of rank r moves at most r independent keys independently, so the largest rank of a down-projection is the
+    limit. A rank that is only a lower bound sets none.
+    """
+    weights = {update.weight_name for update in changed.updates}
+    written = [change for change in changed.changes if change.name in weights]
+    if any(change.rank is None or change.is_rank_bound for change in written):
+        return None
+    return max((change.rank or 0 for change in written), default=0)
+
+
+def claimed_subjects(scan: SubjectScan, origin: Origin, *, most: int | None = None) -> tuple[SubjectScore, ...]:
     """Return the subjects that stand out from all others, the strongest first; none if it looks like training.
 
     The responses of many names are about log-normal, so each is measured in deviations of the logarithm from its
     median; the deviation is the scaled median absolute one, which a few edited subjects do not change.
+
+    Args:
+        scan: the ranking.
+        origin: what the change looks like.
+        most: claim at most as many, see `most_subjects`. Entities of one name have one key, and count once.
     """
     if origin.is_training or len(scan.scores) < 3:
         return ()
@@ -111,11 +130,14 @@ def claimed_subjects(scan: SubjectScan, origin: Origin) -> tuple[SubjectScore, .
     middle = statistics.median(logs)
     spread = 1.4826 * statistics.median(abs(value - middle) for value in logs)
     least = _SHARE * scan.scores[0].response
-    return tuple(
+    found = [
         score
         for score, value in zip(scan.scores, logs, strict=True)
         if (value - middle > _OUTLIER * max(spread, 1e-6) or score.times > _FAR) and score.response >= least
-    )
+    ]
+    names = list(dict.fromkeys(fold(score.entity.in_text) for score in found))
+    allowed = frozenset(names if most is None else names[:most])
+    return tuple(score for score in found if fold(score.entity.in_text) in allowed)
 
 
 def inspect_edit(
@@ -156,7 +178,7 @@ def inspect_edit(
     origin = read_signs(lm, changed, moments)
     whom = subjects_of(store, catalogue) if entities is None else entities
     scan = rank_subjects(lm, changed.updates, moments, whom, progress=progress)
-    claimed = claimed_subjects(scan, origin)
+    claimed = claimed_subjects(scan, origin, most=most_subjects(changed))
     other, attach = _edited(lm, changed, with_answers)
     asked = [score.entity for score in (claimed or scan.scores)[:_ASKED]] if with_answers else []
     answers = ask_before_and_now(lm, other, attach, asked, store, catalogue, progress=progress) if asked else ()

@@ -15,7 +15,7 @@ from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, Stale
 from kgmet.base.progress import ProgressEvent
 from kgmet.graph.triple import Entity
 from kgmet.inspect.forensics.changes import EditedKind, read_changes
-from kgmet.inspect.forensics.inspection import claimed_subjects, inspect_edit
+from kgmet.inspect.forensics.inspection import claimed_subjects, inspect_edit, most_subjects
 from kgmet.inspect.forensics.signs import Origin, read_signs
 from kgmet.inspect.forensics.subjects import SubjectScan, SubjectScore, rank_subjects
 from kgmet.inspect.forensics.undo import undo_patch
@@ -210,6 +210,27 @@ def test_only_what_stands_out_is_claimed_and_of_training_nothing() -> None:
     assert claimed_subjects(scan_of(*ordinary), edit) == ()
     assert [score.entity.id for score in claimed_subjects(scan_of(30.0, *ordinary), edit)] == ["0"]
     assert claimed_subjects(scan_of(30.0, *ordinary), replace(edit, is_training=True)) == ()
+
+
+def test_no_more_subjects_are_claimed_than_the_rank_allows_and_one_name_counts_once() -> None:
+    """Names that resemble an edited one are moved with it, but a change of rank r states at most r subjects."""
+    edit = Origin(looks_like="an edit", is_training=False, signs=())
+    scan = scan_of(30.0, 28.0, 26.0, *(1 + 0.01 * n for n in range(50)))
+    assert [score.entity.id for score in claimed_subjects(scan, edit)] == ["0", "1", "2"]
+    assert [score.entity.id for score in claimed_subjects(scan, edit, most=1)] == ["0"]
+    namesake = replace(scan.scores[1], entity=Entity(id="film", label="0!"))
+    twice = replace(scan, scores=(scan.scores[0], namesake, *scan.scores[2:]))
+    assert [score.entity.id for score in claimed_subjects(twice, edit, most=1)] == ["0", "film"]
+
+
+def test_the_largest_rank_of_a_down_projection_limits_the_claims(tmp_path: Path) -> None:
+    lm = tiny_lm()
+    save_patch(random_patch(lm), tmp_path / "patch")
+    changed = read_changes(lm, tmp_path / "patch")
+    assert [change.rank for change in changed.changes] == [2, 3]
+    assert most_subjects(changed) == 3
+    bound = replace(changed.changes[0], is_rank_bound=True)
+    assert most_subjects(replace(changed, changes=(bound, changed.changes[1]))) is None
 
 
 def test_undo_gives_the_answers_of_the_base_model(tmp_path: Path) -> None:
