@@ -87,8 +87,9 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
         f"{name}_temp_path {folder / name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config = folder / "nginx.conf"
+    as_root = "user root; " if os.getuid() == 0 else ""
     config.write_text(
-        f"{'user root; ' if os.getuid() == 0 else ''}daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'};\nevents {{}}\n"
+        f"{as_root}daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'};\nevents {{}}\n"
         f"http {{ access_log off;\n{places}{block}}}\n",
         encoding="utf-8",
     )
