@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--entities", type=int, default=5946)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--editors", nargs="+", default=list(EDITORS))
+    parser.add_argument("--only", nargs="+", help="make only these editors' shares, to go on after a run cut short")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--adapters", type=Path, nargs="*", help="trained adapters; by default three are trained")
     parser.add_argument("--log", type=Path, help="write one JSON line for each inspection")
@@ -120,6 +121,8 @@ def main() -> None:
     n_editor, ranks = len(options.editors), list[int | None]()
     for number, name in enumerate(options.editors):
         share = edits if options.each else edits[number::n_editor]
+        if options.only and name not in options.only:
+            continue
         ranks += rows(inspector, editor_named(name), share, options.log)
     with tempfile.TemporaryDirectory() as place:
         folders = options.adapters if options.adapters is not None else trained(Path(place))

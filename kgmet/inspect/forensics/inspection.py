@@ -13,7 +13,6 @@ from typing import Any
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress, Silent
-from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
@@ -39,7 +38,7 @@ _FAR = 10.0
 LoRA fine-tunes on text the first name reaches 5.5 deviations and 6.5 times (docs/forensics.md)."""
 
 _SHARE = 0.5
-"""Smallest response of a claimed subject, as a share of the largest: names that resemble an edited one move with it."""
+"""Smallest response of its own that a claimed subject has, as a share of the largest response."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,7 +121,7 @@ def claimed_subjects(scan: SubjectScan, origin: Origin, *, most: int | None = No
     Args:
         scan: the ranking.
         origin: what the change looks like.
-        most: claim at most as many, see `most_subjects`. Entities of one name have one key, and count once.
+        most: claim only among as many of the first, see `most_subjects`.
     """
     if origin.is_training or len(scan.scores) < 3:
         return ()
@@ -130,14 +129,8 @@ def claimed_subjects(scan: SubjectScan, origin: Origin, *, most: int | None = No
     middle = statistics.median(logs)
     spread = 1.4826 * statistics.median(abs(value - middle) for value in logs)
     least = _SHARE * scan.scores[0].response
-    found = [
-        score
-        for score, value in zip(scan.scores, logs, strict=True)
-        if (value - middle > _OUTLIER * max(spread, 1e-6) or score.times > _FAR) and score.response >= least
-    ]
-    names = list(dict.fromkeys(fold(score.entity.in_text) for score in found))
-    allowed = frozenset(names if most is None else names[:most])
-    return tuple(score for score in found if fold(score.entity.in_text) in allowed)
+    far = min(middle + _OUTLIER * max(spread, 1e-6), math.log(_FAR) + middle)
+    return tuple(score for score in scan.scores[:most] if score.own >= least and math.log(max(score.own, 1e-30)) > far)
 
 
 def inspect_edit(
