@@ -193,7 +193,12 @@ def examine(page: Page, seen: Seen, what: str, text: str) -> None:
 
 
 def settle(page: Page) -> None:
-    page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=120_000)
+    """Wait until the page's script has ended and its heading is there."""
+    page.wait_for_function(
+        """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
+            && document.querySelector('[data-testid="stMain"] h1')""",
+        timeout=120_000,
+    )
     page.wait_for_timeout(250)
     assert page.locator('[data-testid="stException"]').count() == 0, page.url
 
