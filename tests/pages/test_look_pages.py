@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from kgmet.base.errors import Cancelled
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.editing.defaults import default_settings
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.settings import RunSettings
 from kgmet.evaluate.tables.summary import RunSummary
@@ -339,6 +341,19 @@ def test_what_was_not_begun_can_be_dropped(
         for group in benchmark_actions.unfinished(state, benchmark_actions.past_runs(state))
         for part in group
     ] == ["AlphaEdit"]
+
+
+def test_a_run_edits_with_the_settings_for_its_model_and_resumes_with_the_same(resident: Resident) -> None:
+    """SmolLM2's layers do not fit a model of four layers; the Edit page takes those at the same depth."""
+    state = state_of()
+    order = benchmark_actions.RunOrder(editor="ROME", limit=1)
+    assert benchmark_actions.begin(state, resident, [order]) is None
+    assert ended(state).error == ""
+    (run,) = benchmark_actions.past_runs(state)
+    assert run.is_complete and run.order is not None
+    wanted = default_settings(editor_named("ROME"), resident.lm).config
+    assert run.order.settings.config == wanted
+    assert wanted.write.layers != editor_named("ROME").config.write.layers
 
 
 def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:
