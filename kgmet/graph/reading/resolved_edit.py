@@ -62,7 +62,8 @@ def find_ends(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue |
         old = others[0].object if others else None
     else:
         old = _old(store, edit, others)
-    spec = catalogue.spec(edit.relation) if catalogue is not None and edit.relation in catalogue else None
+    name = edit.relation
+    spec = catalogue.spec(name) if catalogue is not None and name is not None and name in catalogue else None
     is_functional = spec is not None and spec.is_functional
     replaced = others if is_functional else tuple(triple for triple in others if triple.object == old)
     return EditEnds(subject=subject, relation=relation, new=new, old=None if old == new else old, replaced=replaced)
