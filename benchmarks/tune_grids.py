@@ -11,6 +11,7 @@ from typing import Any
 
 from kgmet.calibrate.settings import Changes
 from kgmet.editing.editors import Editor, WriterKind
+from kgmet.write.writers.finetune import Bound
 
 __all__ = ["BUDGET", "rounds_for"]
 
@@ -49,6 +50,14 @@ _TUNE: list[Changes] = [
     {"finetune": {"steps": 10}},
     {"finetune": {"bound": 1e-1}},
 ]
+_TUNE_UNBOUND: list[Changes] = [
+    {},
+    *({"finetune": {"rate": rate}} for rate in (1e-4, 2e-4, 4e-4, 2e-3)),
+    {"finetune": {"rate": 2e-4, "steps": 50}},
+    {"finetune": {"rate": 4e-4, "contexts": 3}},
+    {"finetune": {"stop_nll": 0.5}},
+]
+"""Of fine-tuning that only its rate and its stop keep near the start."""
 _SPANS: list[Changes] = [{"write": {"layers": [4, 5, 6, 7, 8, 9]}}, {"write": {"layers": [5, 6, 7]}}]
 _SINGLE: list[Changes] = [{"write": {"layers": [4]}}, {"write": {"layers": [8]}}]
 _SCHEDULE = {"1/remaining": "1/sqrt(remaining)", "1/sqrt(remaining)": "1/remaining"}
@@ -57,6 +66,12 @@ _SCHEDULE = {"1/remaining": "1/sqrt(remaining)", "1/sqrt(remaining)": "1/remaini
 def rounds_for(editor: Editor) -> tuple[Sequence[Changes], Sequence[Changes], Sequence[Changes]]:
     """Return the three rounds of an editor."""
     kind = editor.writer
+    if kind is WriterKind.FINE_TUNE and editor.config.finetune.kind is Bound.NONE:
+        places: list[Changes] = [{"write": {"layers": layers}} for layers in ([4, 5, 6], [24, 25, 26])]
+        last = [{"write": {"layers": [layer]}} for layer in (5, 20)]
+        shares: list[Changes] = [{"finetune": {"curvature": share}} for share in (0.95, 0.6)]
+        stops: list[Changes] = [{"finetune": {"stop_nll": nll}} for nll in (0.1, 0.3)]
+        return _TUNE_UNBOUND, places, [*last, *(shares if editor.config.finetune.curvature else stops)]
     if kind is WriterKind.FINE_TUNE:
         return (
             _TUNE,
