@@ -95,6 +95,24 @@ def test_asking_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def test_the_progress_of_asking_goes_up_over_all_wordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_module, "_AT_ONCE", 16)
+    heard: list[tuple[int, int]] = []
+
+    class Hears:
+        def report(self, event: ProgressEvent) -> None:
+            heard.append((event.done, event.total or 0))
+
+        def check(self) -> None: ...
+
+    ask_all(LM, knowing_store(LM), CATALOGUE, per_relation=48, progress=Hears())
+    done, totals = zip(*heard, strict=True)
+    assert list(done) == sorted(set(done)) and done[0] == 0
+    assert list(totals) == sorted(totals, reverse=True), "known facts are not asked again, so fewer are left"
+    n_line = len(LineBook(calibration_folder(LM) / ANSWERS))
+    assert totals[-1] >= n_line > done[-1]
+
+
 def test_a_trace_goes_on_where_it_was_stopped() -> None:
     known = ask_all(LM, knowing_store(LM), CATALOGUE, per_relation=48)
     prompts = facts_to_trace(known.facts, n=6)

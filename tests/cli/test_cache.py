@@ -35,6 +35,13 @@ def test_everything_is_counted(cache: Path, capsys: pytest.CaptureFixture[str]) 
     assert "sessions" in capsys.readouterr().out
 
 
+def test_the_help_names_what_can_be_cleared(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["cache", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "remove one kind (models, moments, forecast, sparql, calibrate, examples, cards), or all:" in said
+
+
 def test_an_empty_cache_is_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

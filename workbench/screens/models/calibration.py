@@ -96,10 +96,10 @@ def _form(state: WorkbenchState, resident: Resident) -> None:
 def _outcome(job: Job | None) -> None:
     if job is None:
         return
-    panels.job_result(job)
-    if job.state is JobState.CANCELLED:
-        st.caption("What was measured is kept. Calibrate again with the same choices to go on from there.")
-    elif job.state is JobState.DONE and job.value:
+    panels.job_result(
+        job, stopped="Stopped. What was measured is kept: calibrate with the same choices to go on from there."
+    )
+    if job.state is JobState.DONE and job.value:
         panels.message(f"Not calibrated. {job.value}", kind="warning")
 
 

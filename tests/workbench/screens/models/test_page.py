@@ -130,6 +130,26 @@ def test_a_half_asked_model_is_shown_and_asked_on(resident: Resident, monkeypatc
     assert state.job(measuring.ASK) is not None
 
 
+def test_stopped_asking_says_what_is_kept(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_module, "_AT_ONCE", 16)
+    state, own, batches = state_of(), known_module.answers_of, []
+
+    def answers(*words: Any, **named: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 3:
+            jobs.cancel(state.job(measuring.ASK).id)  # type: ignore[union-attr]
+        return own(*words, **named)
+
+    monkeypatch.setattr(known_module, "answers_of", answers)
+    assert measuring.ask(state, resident.lm, per_relation=100) is None
+    assert ended(state, measuring.ASK).state is JobState.CANCELLED
+    page = shown(state, VIEWS[1], **{"knows-per-relation": 100})
+    n_kept = measuring.known_of(state, resident.lm, per_relation=100).facts.asked
+    assert n_kept >= 32
+    assert f"Stopped. {n_kept} answers so far are kept; asking goes on from there." in words(page)
+    assert "Nothing was applied" not in words(page)
+
+
 def test_the_layers_are_traced_and_drawn_with_the_reason(resident: Resident) -> None:
     state = asked(state_of(), resident)
     page = shown(state, VIEWS[2], **{"knows-size": 100})
@@ -192,7 +212,8 @@ def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.M
     assert ended(state, measuring.CALIBRATE).state is JobState.CANCELLED
     page = shown(state, VIEWS[3])
     assert not page.exception
-    assert "What was measured is kept" in words(page)
+    assert "Stopped. What was measured is kept: calibrate with the same choices to go on" in words(page)
+    assert "Nothing was applied" not in words(page)
     n_kept = measuring.n_trials(lm)
     assert 4 <= n_kept < 16
     calibrated(state, resident)
