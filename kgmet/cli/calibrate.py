@@ -129,8 +129,8 @@ def _say(found: Estimate) -> None:
     """Say beforehand how long it takes at most."""
     basis = "as edits of this model took before" if found.is_timed else "guessed from its size, on a CPU"
     print(
-        f"At most {found.edits} edits of {found.seconds_per_edit:.1f} s ({basis}): {found.seconds / 60:.0f} min. "
-        "Ctrl-C stops; what was measured is kept.",
+        f"At most {found.edits} edits of {found.seconds_per_edit:.1f} s ({basis}): {found.seconds / 60:.0f} min where "
+        "nothing else runs. Before them it asks facts and traces some. Ctrl-C stops; what was measured is kept.",
         file=sys.stderr,
         flush=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.base.errors import Cancelled
 from kgmet.calibrate.calibrate import CalibrationConfig
 from kgmet.calibrate.halving import Budget
 from kgmet.calibrate.knowledge import ANSWERS
@@ -219,6 +221,32 @@ def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.M
     calibrated(state, resident)
     assert len(made) == 6 + measuring.n_trials(lm) - n_kept
     assert len(state.job(measuring.CALIBRATE).remarks) == 2  # type: ignore[union-attr]
+
+
+def test_the_form_keeps_its_choices_while_the_job_runs(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        assert go_on.wait(60)
+        raise Cancelled("Stopped as you asked.")
+
+    monkeypatch.setattr(measuring, "calibrate", slow)
+    state = state_of()
+    page = shown(state, VIEWS[3])
+    page.multiselect(key="calibrate-editors").set_value(["MEMIT", "AlphaEdit"])
+    page.number_input(key="budget-settings").set_value(3)
+    page.number_input(key="calibrate-facts").set_value(8).run()
+    page.button(key="calibrate").click().run()
+    assert not page.exception
+    assert "calibrate-facts" not in {field.key for field in page.number_input}, "the job is shown instead"
+    page.run()
+    go_on.set()
+    assert ended(state, measuring.CALIBRATE).state is JobState.CANCELLED
+    page.run()
+    assert not page.exception
+    assert page.multiselect(key="calibrate-editors").value == ["MEMIT", "AlphaEdit"]
+    assert page.number_input(key="budget-settings").value == 3
+    assert page.number_input(key="calibrate-facts").value == 8
 
 
 def test_a_model_that_knows_nothing_is_told_so(resident: Resident) -> None:
