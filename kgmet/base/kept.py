@@ -61,13 +61,18 @@ def clear_kept(name: str) -> int:
 
     Raises:
         ConfigError: if there is no such kind, or it holds a user's work.
-        UnwritableError: if something cannot be removed; the rest is removed.
+        UnwritableError: if the folder is a link, whose target may hold anything, or if something cannot be removed; the
+            rest is removed.
     """
     derived = [kind.name for kind in KINDS if kind.is_derived]
     if name not in derived:
         reason = "holds work that cannot be computed again" if name in {k.name for k in KINDS} else "is not kept"
         raise ConfigError(f"{name!r} {reason}. Choose one of: {', '.join(derived)}.")
     folder = cache_dir() / name
+    if folder.is_symlink():
+        raise UnwritableError(
+            f"{folder} is a link to {folder.resolve()}, and links are not followed. Clear it by hand."
+        )
     before = sum(path.lstat().st_size for path in _files(folder))
     failed: list[str] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

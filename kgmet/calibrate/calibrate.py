@@ -38,6 +38,7 @@ __all__ = [
     "Calibration",
     "CalibrationConfig",
     "calibrate",
+    "check_editors",
 ]
 
 FEWEST_FACTS = 4
@@ -109,11 +110,7 @@ def calibrate(
         Cancelled: if asked to stop; what was measured is kept.
     """
     config, progress = config or CalibrationConfig(), progress or Silent()
-    for editor in editors:
-        if editor.writer is WriterKind.TOLD:
-            raise ConfigError(
-                f"{editor.name} writes nothing, so it has no settings to calibrate. Choose another editor."
-            )
+    check_editors(editors)
     with open_book(lm) as book:
         knows = knowledge_of(lm, store, catalogue, per_relation=config.per_relation, progress=progress)
         cases = build_cases(
@@ -139,6 +136,19 @@ def calibrate(
             profile = profile.with_editor(found)
             save_profile(profile, found_path(lm))
         return Calibration(knows=knows, profile=profile, n_read=book.n_read)
+
+
+def check_editors(editors: Sequence[Editor]) -> None:
+    """Make sure that every editor has settings to calibrate.
+
+    Raises:
+        ConfigError: if one writes nothing.
+    """
+    for editor in editors:
+        if editor.writer is WriterKind.TOLD:
+            raise ConfigError(
+                f"{editor.name} writes nothing, so it has no settings to calibrate. Choose another editor."
+            )
 
 
 class _Editor:

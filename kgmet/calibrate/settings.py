@@ -66,7 +66,7 @@ def _turns(n: int, draw: random.Random) -> Iterator[int]:
 def changes_text(changes: Changes) -> str:
     """``target.max_norm_ratio 1.3, write.ridge 2.0``."""
     parts = [f"{stage}.{name} {value}" for stage, settings in changes.items() for name, value in settings.items()]
-    return ", ".join(parts) or "as it is"
+    return ", ".join(parts) or "uncalibrated"
 
 
 def merged_changes(first: Changes, second: Changes) -> Changes:

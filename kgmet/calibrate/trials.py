@@ -30,7 +30,8 @@ _FEW = 8
 class Trial:
     """One setting on one fact: counts by column, or why the edit could not be made.
 
-    `seconds` is what it took, to estimate what others will take; 0 where it is not known.
+    `seconds` is what it took on a machine that does nothing else, to estimate what others will take; 0 where it is not
+    known.
     """
 
     columns: Columns = field(default_factory=dict)

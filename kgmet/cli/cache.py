@@ -12,9 +12,15 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
+    from kgmet.base.kept import KINDS
+
     parser = subparsers.add_parser("cache", help="list the cache folder, or clear it")
+    kinds = ", ".join(kind.name for kind in KINDS if kind.is_derived)
     parser.add_argument(
-        "--clear", action="append", metavar="KIND", help="remove one kind, or all that can be computed again"
+        "--clear",
+        action="append",
+        metavar="KIND",
+        help=f"remove one kind ({kinds}), or all: everything that can be computed again",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     parser.set_defaults(run=run)

@@ -66,8 +66,9 @@ class _Progress(StderrProgress):
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, keep the profile where it is found by default, and print what it reached."""
+    from kgmet.base.cache import check_writable
     from kgmet.base.errors import ConfigError
-    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+    from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, check_editors
     from kgmet.calibrate.estimate import estimate
     from kgmet.calibrate.results import kept_profile
     from kgmet.calibrate.trials import calibration_folder
@@ -78,7 +79,11 @@ def run(options: argparse.Namespace) -> int:
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.write.statistics import KeyStatistics
 
-    editors = [editor_named(name) for name in dict.fromkeys(options.editor or [DEFAULT_EDITOR])]
+    named = map(editor_named, options.editor or [DEFAULT_EDITOR])
+    editors = list({editor.name: editor for editor in named}.values())
+    check_editors(editors)
+    if options.out:  # a search of an hour does not fail at its last step
+        check_writable(options.out.parent, advice="Give --out another place.")
     config = CalibrationConfig(
         budget=_budget(options.budget), facts=options.facts, per_relation=options.per_relation, seed=options.seed
     )
@@ -124,8 +129,8 @@ def _say(found: Estimate) -> None:
     """Say beforehand how long it takes at most."""
     basis = "as edits of this model took before" if found.is_timed else "guessed from its size, on a CPU"
     print(
-        f"At most {found.edits} edits of {found.seconds_per_edit:.1f} s ({basis}): {found.seconds / 60:.0f} min. "
-        "Ctrl-C stops; what was measured is kept.",
+        f"At most {found.edits} edits of {found.seconds_per_edit:.1f} s ({basis}): {found.seconds / 60:.0f} min where "
+        "nothing else runs. Before them it asks facts and traces some. Ctrl-C stops; what was measured is kept.",
         file=sys.stderr,
         flush=True,
     )

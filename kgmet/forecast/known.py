@@ -120,22 +120,25 @@ def known_facts(
         per_relation: most facts asked of a relation.
         relations: the relations to ask; by default all with a wording.
         book: answers of earlier runs, which are not asked again; new ones are added batch by batch.
-        progress: receives every batch and can cancel.
+        progress: receives every batch, as prompts of at most so many in all wordings, and can cancel.
     """
     progress = progress or Silent()
     wordings = list(_chosen(store, catalogue, relations, per_relation))
     asked: dict[tuple[str, str], AskedFact] = {}
     rounds = max((len(prompts) for prompts in wordings), default=0)
+    done = 0
     for number in range(rounds):
-        left = [p[number] for p in wordings if number < len(p) and not _is_known(asked, p[number])]
+        missing = [p[number:] for p in wordings if number < len(p) and not _is_known(asked, p[number])]
+        left, total = [rest[0] for rest in missing], done + sum(map(len, missing))
         for begin in range(0, len(left), _AT_ONCE):
             progress.report(
-                ProgressEvent(stage=Stage.KNOWN_FACTS, done=begin, total=len(left), detail={"wording": number + 1})
+                ProgressEvent(stage=Stage.KNOWN_FACTS, done=done + begin, total=total, detail={"wording": number + 1})
             )
             progress.check()
             chunk = left[begin : begin + _AT_ONCE]
             for prompt, answer in zip(chunk, _answered(lm, chunk, book, progress), strict=True):
                 asked[prompt.fact] = AskedFact(prompt=prompt, answer=answer)
+        done += len(left)
     return _found(lm, store, catalogue, asked)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -254,26 +255,27 @@ def test_a_model_or_keys_that_are_not_finite_are_named() -> None:
             runner.prepare([1])
 
 
-def _hold(folder: str, ready: object, done: object) -> None:
-    from filelock import FileLock
+_HOLD = """
+import sys
+from filelock import FileLock
 
-    with FileLock(Path(folder) / ".lock"):
-        ready.set()  # type: ignore[attr-defined]
-        done.wait(60)  # type: ignore[attr-defined]
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def other_process() -> Iterator[None]:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
+    """Another Python that holds the lock, started from nothing: pages of other tests may stand in for `__main__`."""
     folder = calibration_folder(LM)
     folder.mkdir(parents=True)
-    process = context.Process(target=_hold, args=(str(folder), ready, done))
-    process.start()
-    assert ready.wait(60)
-    yield
-    done.set()
-    process.join(60)
+    command = [sys.executable, "-c", _HOLD, str(folder / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.stdin.close()
 
 
 @pytest.mark.usefixtures("other_process")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,24 @@ def test_asking_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def test_the_progress_of_asking_goes_up_over_all_wordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_module, "_AT_ONCE", 16)
+    heard: list[tuple[int, int]] = []
+
+    class Hears:
+        def report(self, event: ProgressEvent) -> None:
+            heard.append((event.done, event.total or 0))
+
+        def check(self) -> None: ...
+
+    ask_all(LM, knowing_store(LM), CATALOGUE, per_relation=48, progress=Hears())
+    done, totals = zip(*heard, strict=True)
+    assert list(done) == sorted(set(done)) and done[0] == 0
+    assert list(totals) == sorted(totals, reverse=True), "known facts are not asked again, so fewer are left"
+    n_line = len(LineBook(calibration_folder(LM) / ANSWERS))
+    assert totals[-1] >= n_line > done[-1]
+
+
 def test_a_trace_goes_on_where_it_was_stopped() -> None:
     known = ask_all(LM, knowing_store(LM), CATALOGUE, per_relation=48)
     prompts = facts_to_trace(known.facts, n=6)
@@ -181,6 +200,13 @@ def test_the_estimate_counts_edits_and_learns_how_long_they_take() -> None:
     assert (after.seconds_per_edit, after.is_timed, after.seconds) == (2.0, True, 304.0)
     timed = estimate(LM, CalibrationConfig(budget=Budget(settings=200, seconds=60), facts=20), n_editor=1)
     assert timed.seconds == 60 + 2 * 12 * 2.0
+
+
+def test_the_time_of_an_edit_on_a_cpu_is_that_of_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(step=8.0)  # between two looks at the clock, however long other programs made it wait
+    monkeypatch.setattr(measuring.time, "thread_time", lambda: next(ticks))
+    run()
+    assert TrialBook(calibration_folder(LM) / TRIALS).seconds_per_edit() == 8.0 / 4, "four facts are edited at once"
 
 
 def test_lines_that_are_none_are_passed_over(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_everything_is_counted(cache: Path, capsys: pytest.CaptureFixture[str]) 
     assert listed(capsys) == {kind.name: (1, 5) for kind in KINDS}
     assert main(["cache"]) == 0
     assert "sessions" in capsys.readouterr().out
+
+
+def test_the_help_names_what_can_be_cleared(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["cache", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "remove one kind (models, moments, forecast, sparql, calibrate, examples, cards), or all:" in said
 
 
 def test_an_empty_cache_is_listed(
@@ -68,3 +76,17 @@ def test_every_folder_the_code_uses_is_listed() -> None:
     files = [path for name in ("kgmet", "workbench") for path in (ROOT / name).rglob("*.py")]
     used = {name for path in files for name in re.findall(r'cache_dir\(\) / "(\w+)"', path.read_text(encoding="utf-8"))}
     assert {"moments", "sessions"} <= used <= {kind.name for kind in KINDS}
+
+
+def test_a_folder_that_is_a_link_is_not_cleared(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis").write_text("years", encoding="utf-8")
+    shutil.rmtree(cache / "forecast")
+    (cache / "forecast").symlink_to(mine, target_is_directory=True)
+    assert main(["cache", "--clear", "forecast"]) == 2
+    assert "is a link to" in capsys.readouterr().err
+    assert main(["cache", "--clear", "all"]) == 2
+    assert (mine / "thesis").read_text(encoding="utf-8") == "years"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kgmet.base.errors import ConfigError, StaleArtifactError
+from kgmet.base.errors import ConfigError, StaleArtifactError, UnwritableError
 from kgmet.calibrate import calibrate as calibration
 from kgmet.cli import calibrate, edit
 from kgmet.editing.profile import load_profile, profile_path
@@ -100,6 +100,18 @@ def test_a_model_that_knows_nothing_is_told_so(
 def test_a_budget_is_a_number_of_settings_or_minutes(budget: str) -> None:
     with pytest.raises(ConfigError, match="--budget"):
         call(calibrate, f"--budget={budget}")
+
+
+def test_what_cannot_work_is_refused_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(calibrate, "load_model", never)
+    with pytest.raises(ConfigError, match="in-context writes nothing, so it has no settings to calibrate"):
+        call(calibrate, "--editor", "in-context")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    with pytest.raises(UnwritableError, match=r"Give --out another place\.$"):
+        call(calibrate, *WORDS, "--out", str(tmp_path / "file" / "mine.json"))
 
 
 def test_a_calibration_needs_a_graph() -> None:

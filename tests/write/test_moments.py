@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from kgmet.base.artifact import save_artifact
 from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.run.tracing import recorded
 from kgmet.write.corpus import Corpus, bundled_corpus
-from kgmet.write.moment_sums import rounding_remark
+from kgmet.write.moment_sums import bands_of, rounding_remark
 from kgmet.write.moments import KeyMoment, estimate_key_moments, keys_of_text, moments_ready, short_of_text
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
@@ -206,6 +207,24 @@ def test_a_damaged_spectrum_is_worked_out_anew(content: bytes) -> None:
     assert torch.equal(KeySpectrum.load(path).values, first.values)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_kept_moment_or_spectrum_with_nan_or_infinity_is_damaged(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = key_moment()
+    bands = bands_of(moment.second_moment)
+    bands["band.0"][0, 3] = value
+    monkeypatch.setattr("kgmet.write.moments.bands_of", lambda _: bands)
+    moment.save(tmp_path / "moment")
+    with pytest.raises(BrokenArtifactError, match=r"'band\.0' holds NaN or infinity\. Delete it to estimate it again"):
+        KeyMoment.load(tmp_path / "moment", model_fingerprint="m")
+    good = spectrum_of(moment)
+    vectors = good.vectors.clone()
+    vectors[2, 2] = value
+    save_artifact(spectrum_path(moment), {"values": good.values, "vectors": vectors})
+    assert torch.equal(spectrum_of(moment).vectors, good.vectors)
+
+
 def test_too_little_text_behind_wide_keys_is_said_once_with_what_to_do() -> None:
     lm, said = tiny_lm(), []
 
@@ -221,6 +240,13 @@ def test_too_little_text_behind_wide_keys_is_said_once_with_what_to_do() -> None
     estimate_key_moments(lm, [1, 2], corpus=CORPUS, progress=Hears(1000))
     assert len(said) == 1, "what is on disk is not complained of again"
     assert not short_of_text(5 * D_KEY, D_KEY)
+
+
+def test_the_bundled_text_is_too_little_for_a_model_of_8_billion_parameters_and_enough_for_the_bundled_ones() -> None:
+    n_token = 29_000
+    said = short_of_text(n_token, 14_336)
+    assert "29,000 tokens for keys of width 14,336" in said and "at least 71,680 tokens" in said
+    assert not short_of_text(n_token, 1536) and not short_of_text(n_token, 2048)
 
 
 def test_keys_of_text_are_those_that_the_moment_sums() -> None:

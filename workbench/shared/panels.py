@@ -195,11 +195,12 @@ def job_panel(
     st.fragment(look, run_every=_POLL_SECONDS)()
 
 
-def job_result(job: Job | None) -> None:
-    """Show how a finished job of this session ended, if it failed or was stopped."""
+def job_result(job: Job | None, *, stopped: str = "") -> None:
+    """Show how a finished job of this session ended, if it failed or was stopped; `stopped` says what that left."""
     if job is None or not job.is_finished or job.state is JobState.DONE:
         return
-    message(job.error, kind="warning" if job.state is JobState.CANCELLED else "error")
+    is_stopped = job.state is JobState.CANCELLED
+    message(stopped if is_stopped and stopped else job.error, kind="warning" if is_stopped else "error")
 
 
 def _progress(job: Job, n_remark: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
 from kgmet.calibrate.calibrate import FEWEST_FACTS, CalibrationConfig
@@ -22,6 +25,10 @@ __all__ = ["calibration", "settings_in_use"]
 _UNITS = ("settings", "minutes")
 _MOST_SETTINGS = 200
 _REMARKS_SHOWN = 12
+_DEFAULTS = {"budget-unit": _UNITS[0], "budget-settings": 9, "budget-minutes": 10, "calibrate-facts": 20}
+_KEYS = ("calibrate-editors", *_DEFAULTS)
+_CHOICES = "calibrate-choices"
+"""What was chosen in the form when a calibration was started last."""
 
 
 def settings_in_use(state: WorkbenchState, lm: LoadedLM) -> None:
@@ -40,7 +47,7 @@ def calibration(state: WorkbenchState, resident: Resident) -> None:
     )
     job = state.job(measuring.CALIBRATE)
     if job is not None and not job.is_finished:
-        panels.job_panel(job, n_remark=_REMARKS_SHOWN)
+        panels.job_panel(job, draw=_explain, n_remark=_REMARKS_SHOWN)
     else:
         _outcome(job)
         _form(state, resident)
@@ -48,58 +55,63 @@ def calibration(state: WorkbenchState, resident: Resident) -> None:
     _in_use(lm)
 
 
+def _explain(job: Job) -> None:
+    """Say what the lines of the running job mean."""
+    if job.remarks:
+        st.caption(
+            "A line for each setting tried: score from 0 to 1, what differs from the uncalibrated settings, and "
+            "preferred / first answer in % of the prompts."
+        )
+
+
 def _form(state: WorkbenchState, resident: Resident) -> None:
     lm = resident.lm
-    editors = st.multiselect(
-        "Editors",
-        list(EDITORS),
-        default=[state.editor.name],
-        key="calibrate-editors",
-        help="Each gets the same budget.",
-    )
+    _restore({"calibrate-editors": [state.editor.name], **_DEFAULTS})
+    editors = st.multiselect("Editors", list(EDITORS), key="calibrate-editors", help="Each gets the same budget.")
     first, second, third = st.columns(3, vertical_alignment="bottom")
-    unit = first.segmented_control(
-        "Budget of each editor in", _UNITS, default=_UNITS[0], key="budget-unit", required=True
-    )
+    unit = first.segmented_control("Budget of each editor in", _UNITS, key="budget-unit", required=True)
     if unit == _UNITS[0]:
         amount = second.number_input(
-            "Settings compared",
-            2,
-            _MOST_SETTINGS,
-            9,
-            key="budget-settings",
-            help="The same command gives the same result.",
+            "Settings compared", 2, _MOST_SETTINGS, key="budget-settings", help="The same choices give the same result."
         )
         budget = Budget(settings=int(amount))
     else:
         amount = second.number_input(
-            "Minutes of search", 1, 600, 10, key="budget-minutes", help="The result then depends on the machine."
+            "Minutes of search", 1, 600, key="budget-minutes", help="The result then depends on the machine."
         )
         budget = Budget(settings=_MOST_SETTINGS, seconds=60.0 * int(amount))
     facts = third.number_input(
         "Facts edited",
         2 * FEWEST_FACTS,
         400,
-        20,
         key="calibrate-facts",
         help="Two fifths to choose settings on, the others for the check.",
     )
     config = CalibrationConfig(budget=budget, facts=int(facts))
     st.caption(wording.safe(view.estimate_words(estimate(lm, config, n_editor=len(editors)), measuring.n_trials(lm))))
     if st.button("Calibrate", type="primary", icon=":material/tune:", key="calibrate", disabled=state.is_busy):
+        st.session_state[_CHOICES] = {key: st.session_state[key] for key in _KEYS if key in st.session_state}
         said = measuring.start_calibration(state, resident, editors, config)
         panels.message(said, kind="warning")
         if said is None:
             st.rerun()
 
 
+def _restore(defaults: Mapping[str, Any]) -> None:
+    """Give each field what was chosen last: a widget that is not drawn while the job runs is forgotten."""
+    chosen = st.session_state.get(_CHOICES, {})
+    for key, value in defaults.items():
+        if key not in st.session_state:
+            st.session_state[key] = chosen.get(key, value)
+
+
 def _outcome(job: Job | None) -> None:
     if job is None:
         return
-    panels.job_result(job)
-    if job.state is JobState.CANCELLED:
-        st.caption("What was measured is kept. Calibrate again with the same choices to go on from there.")
-    elif job.state is JobState.DONE and job.value:
+    panels.job_result(
+        job, stopped="Stopped. What was measured is kept: calibrate with the same choices to go on from there."
+    )
+    if job.state is JobState.DONE and job.value:
         panels.message(f"Not calibrated. {job.value}", kind="warning")
 
 

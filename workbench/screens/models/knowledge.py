@@ -14,6 +14,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
 from workbench.drawing.heatmaps import chosen_cell
 from workbench.drawing.knowledge import effect_bars, relation_bars
+from workbench.running.jobs import JobState
 from workbench.screens.models import measuring, view
 from workbench.screens.models.measuring import Known
 from workbench.shared import panels
@@ -49,25 +50,28 @@ def knows(state: WorkbenchState, lm: LoadedLM) -> None:
     st.session_state[SIZE] = st.select_slider("Facts asked of each relation", SIZES, key=PER_RELATION)
     with st.spinner("Reading the graph"):
         known = measuring.known_of(state, lm, per_relation=per_relation())
-    _ask(state, lm, known)
+    is_asking = _ask(state, lm, known)
     if not known.facts.asked:
-        st.info("Nothing was asked yet. Press the button above.", icon=":material/quiz:")
+        text = "Answers appear here when it is done or stopped." if is_asking else "Nothing was asked yet. Press Ask."
+        st.info(text, icon=":material/quiz:")
         return
     st.markdown(f"**{wording.safe(view.knows_sentence(known.facts, known.n_left))}**")
     _map(state, lm, known)
 
 
-def _ask(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
+def _ask(state: WorkbenchState, lm: LoadedLM, known: Known) -> bool:
+    """Show the job or the button that starts it; return whether it runs."""
     job = state.job(measuring.ASK)
     if job is not None and not job.is_finished:
         panels.job_panel(job)
-        return
-    panels.job_result(job)
-    if job is not None and job.error and known.facts.asked:
-        st.caption(f"{wording.count(known.facts.asked, 'fact')} asked so far are kept; asking goes on from there.")
+        return True
+    kept = f"{wording.count(known.facts.asked, 'answer')} so far are kept; asking goes on from there."
+    panels.job_result(job, stopped=f"Stopped. {kept}" if known.facts.asked else "Stopped before the first answers.")
+    if job is not None and job.state is JobState.FAILED and known.facts.asked:
+        st.caption(kept)
     if not known.n_left:
         st.badge("all asked", color="green", icon=":material/check:")
-        return
+        return False
     label = "Ask the rest" if known.facts.asked else "Ask"
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(label, type="primary", icon=":material/quiz:", key="knows-ask", disabled=state.is_busy):
@@ -78,6 +82,7 @@ def _ask(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
         st.caption(
             f"{wording.count(known.n_left, 'fact')} to ask, about {about} {on}. Stop at any time and go on later."
         )
+    return False
 
 
 def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
@@ -181,7 +186,10 @@ def where(state: WorkbenchState, lm: LoadedLM) -> None:
     if job is not None and not job.is_finished:
         panels.job_panel(job)
     else:
-        panels.job_result(job)
+        n_traced = 0 if effects is None else effects.n
+        panels.job_result(
+            job, stopped=f"Stopped. {wording.count(n_traced, 'traced fact')} kept; tracing goes on from there."
+        )
         _trace(state, lm, known, effects, n_fact)
     if effects is None:
         profile = measuring.profile_in_use(lm)[0]

@@ -107,7 +107,8 @@ def estimate_words(found: Estimate, n_kept: int) -> str:
     each = f"{found.seconds_per_edit:.1f} s each"
     basis = "as edits of this model took before" if found.is_timed else "guessed from the model's size, on a CPU"
     text = (
-        f"At most {found.edits:,} edits, {each} ({basis}): about {duration(found.seconds)}, and the asking before it."
+        f"At most {found.edits:,} edits, {each} ({basis}): about {duration(found.seconds)} where nothing else runs. "
+        "Before them it asks the model facts and traces some."
     )
     return f"{text} {n_kept:,} edits of earlier runs are kept and not made again." if n_kept else text
 

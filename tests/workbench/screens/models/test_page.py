@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.base.errors import Cancelled
 from kgmet.calibrate.calibrate import CalibrationConfig
 from kgmet.calibrate.halving import Budget
 from kgmet.calibrate.knowledge import ANSWERS
@@ -130,6 +132,26 @@ def test_a_half_asked_model_is_shown_and_asked_on(resident: Resident, monkeypatc
     assert state.job(measuring.ASK) is not None
 
 
+def test_stopped_asking_says_what_is_kept(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_module, "_AT_ONCE", 16)
+    state, own, batches = state_of(), known_module.answers_of, []
+
+    def answers(*words: Any, **named: Any) -> Any:
+        batches.append(1)
+        if len(batches) == 3:
+            jobs.cancel(state.job(measuring.ASK).id)  # type: ignore[union-attr]
+        return own(*words, **named)
+
+    monkeypatch.setattr(known_module, "answers_of", answers)
+    assert measuring.ask(state, resident.lm, per_relation=100) is None
+    assert ended(state, measuring.ASK).state is JobState.CANCELLED
+    page = shown(state, VIEWS[1], **{"knows-per-relation": 100})
+    n_kept = measuring.known_of(state, resident.lm, per_relation=100).facts.asked
+    assert n_kept >= 32
+    assert f"Stopped. {n_kept} answers so far are kept; asking goes on from there." in words(page)
+    assert "Nothing was applied" not in words(page)
+
+
 def test_the_layers_are_traced_and_drawn_with_the_reason(resident: Resident) -> None:
     state = asked(state_of(), resident)
     page = shown(state, VIEWS[2], **{"knows-size": 100})
@@ -192,12 +214,39 @@ def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.M
     assert ended(state, measuring.CALIBRATE).state is JobState.CANCELLED
     page = shown(state, VIEWS[3])
     assert not page.exception
-    assert "What was measured is kept" in words(page)
+    assert "Stopped. What was measured is kept: calibrate with the same choices to go on" in words(page)
+    assert "Nothing was applied" not in words(page)
     n_kept = measuring.n_trials(lm)
     assert 4 <= n_kept < 16
     calibrated(state, resident)
     assert len(made) == 6 + measuring.n_trials(lm) - n_kept
     assert len(state.job(measuring.CALIBRATE).remarks) == 2  # type: ignore[union-attr]
+
+
+def test_the_form_keeps_its_choices_while_the_job_runs(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def slow(*_: Any, **__: Any) -> Any:
+        assert go_on.wait(60)
+        raise Cancelled("Stopped as you asked.")
+
+    monkeypatch.setattr(measuring, "calibrate", slow)
+    state = state_of()
+    page = shown(state, VIEWS[3])
+    page.multiselect(key="calibrate-editors").set_value(["MEMIT", "AlphaEdit"])
+    page.number_input(key="budget-settings").set_value(3)
+    page.number_input(key="calibrate-facts").set_value(8).run()
+    page.button(key="calibrate").click().run()
+    assert not page.exception
+    assert "calibrate-facts" not in {field.key for field in page.number_input}, "the job is shown instead"
+    page.run()
+    go_on.set()
+    assert ended(state, measuring.CALIBRATE).state is JobState.CANCELLED
+    page.run()
+    assert not page.exception
+    assert page.multiselect(key="calibrate-editors").value == ["MEMIT", "AlphaEdit"]
+    assert page.number_input(key="budget-settings").value == 3
+    assert page.number_input(key="calibrate-facts").value == 8
 
 
 def test_a_model_that_knows_nothing_is_told_so(resident: Resident) -> None:
