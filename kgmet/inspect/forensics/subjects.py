@@ -195,7 +195,8 @@ def _moved(update: LayerUpdate, keys: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((update.output_factor @ update.output_factor.T).double())
     root = (vectors * values.clamp(min=0.0).sqrt()).float()
     lengths = torch.linalg.vector_norm(keys, dim=1, keepdim=True).clamp(min=_TINY)
-    return (keys @ update.input_factor.T) @ root / lengths
+    moved: Tensor = (keys @ update.input_factor.T) @ root / lengths
+    return moved
 
 
 def _chosen(moved: Tensor, count: int) -> tuple[list[int], list[float]]:
