@@ -258,9 +258,9 @@ def all_in_one(context: BrowserContext, server: Served, sessions: list[str], pag
     look(page, f"{server.url}/ledger", seen, "kgmark")
     for name in (*OF_ALL[1:], "share", "compare", "graph"):
         turn_to(page, name, seen, "kgmark")
-        box = page.locator('[data-testid="stMain"] [data-testid="stSelectbox"] input:visible').first
+        box = page.locator('[data-testid="stMain"] [data-testid="stSelectbox"] input:enabled').first
         if box.count():
-            box.click()
+            box.click(force=True)
             page.wait_for_timeout(200)
             seen.made += [f"a list of {name}: {one}" for one in made_of_payloads(page)]
             page.keyboard.press("Escape")
