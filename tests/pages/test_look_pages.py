@@ -87,7 +87,7 @@ def test_the_cell_chosen_by_keyboard_drives_the_rest(resident: Resident) -> None
 @pytest.mark.parametrize("view", ["Energy of the update", "Edit × edit", "Drift"])
 def test_every_view_of_orthogonality(resident: Resident, view: str) -> None:
     state = edited(state_of(), resident)
-    edited(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    edited(state, resident, FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome"))
     page = looked("orthogonality", state)
     page.button_group[0].set_value(view).run()
     assert not page.exception
@@ -190,7 +190,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     assert "Edit took" in matrix and matrix.count('<th scope="col">') == 4
     assert "Perplexity" in str(page.table[0].value.index.tolist())
     assert "Outdated" not in words(page)
-    state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    state.set_draft(FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome"))
     page.run()
     assert not page.exception
     assert "Outdated" in words(page)
@@ -198,7 +198,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
 
 def test_compare_says_what_is_wrong_with_a_fact(resident: Resident) -> None:
     state = state_of()
-    state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
+    state.set_draft(FactDraft(subject="Paris", template="two {} places {}", new_object="Rome"))
     page = shown("compare", state)
     assert not page.exception
     assert any("2 places" in item.value for item in page.error)
