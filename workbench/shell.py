@@ -168,7 +168,10 @@ def _remember(state: WorkbenchState) -> None:
     if access().asks_account or st.context.cookies.get(session.cookie_name()) == state.session_id:
         return
     cookie = f"{session.cookie_name()}={state.session_id}; path=/; max-age=31536000; SameSite=Strict"
-    st.html(f"<script>document.cookie = {json.dumps(cookie)};</script>", unsafe_allow_javascript=True)
+    only_encrypted = 'location.protocol === "https:" ? "; Secure" : ""'  # behind a proxy the server does not know
+    st.html(
+        f"<script>document.cookie = {json.dumps(cookie)} + ({only_encrypted});</script>", unsafe_allow_javascript=True
+    )
 
 
 def _session_notes(state: WorkbenchState) -> None:

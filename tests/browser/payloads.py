@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from playwright.sync_api import BrowserContext, Frame, Page
 
-__all__ = ["PAYLOADS", "Marks", "groups", "made_of_payloads"]
+__all__ = ["PAYLOADS", "Marks", "groups", "hover_everything", "made_of_payloads", "says"]
 
 VECTORS = (
     "<img src=x onerror=kgmark(N)>",
@@ -38,7 +38,7 @@ VECTORS = (
     "${kgmark(N)}",
     "{{constructor.constructor('kgmark(N)')()}}",
 )
-ESCAPES = ("", '"', "'", '">', "'>", "-->", "</script>", "</style>", "</textarea>", "]]>", "</svg>", "</title>")
+ESCAPES = ("", '"', "'", '">', "'>", "-->", "</script>", "</style>", "</svg>", "]]>")
 """Ends of what a payload may be inside of."""
 FROM_STRINGS = (
     "';kgmark(N);//",
@@ -59,7 +59,7 @@ def _made() -> tuple[str, ...]:
 PAYLOADS = _made()
 
 
-def groups(payloads: tuple[str, ...], *, most: int = 180) -> list[str]:
+def groups(payloads: tuple[str, ...], *, most: int = 190) -> list[str]:
     """Several payloads in one text of at most `most` characters, so that one page view shows all of them."""
     found: list[str] = []
     for payload in payloads:
@@ -80,9 +80,17 @@ class Marks:
         context.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
 
 
+_EVERY = """function* every(root) {
+  for (const element of root.querySelectorAll('*')) {
+    yield element;
+    if (element.shadowRoot) yield* every(element.shadowRoot);
+  }
+}"""
+"""All elements of a document, those in shadow trees too: Streamlit draws our pictures in such trees."""
 _SCAN = r"""() => {
+  EVERY
   const found = [];
-  for (const element of document.querySelectorAll('*')) {
+  for (const element of every(document)) {
     const tag = element.tagName.toLowerCase();
     if (tag === 'script' && /^\s*(parent\.)?kgmark\(/.test(element.textContent)) found.push(tag);
     for (const { name, value } of element.attributes) {
@@ -94,7 +102,37 @@ _SCAN = r"""() => {
     }
   }
   return found;
-}"""
+}""".replace("EVERY", _EVERY)
+_HOVER = """() => {
+  EVERY
+  let count = 0;
+  for (const element of every(document)) {
+    if (!element.matches('[data-testid="stTooltipHoverTarget"], .spot, .kg-tip, [title]')) continue;
+    count += 1;
+    for (const kind of ['pointerover', 'mouseover', 'mousemove'])
+      element.dispatchEvent(new MouseEvent(kind, { bubbles: true, composed: true }));
+  }
+  return count;
+}""".replace("EVERY", _EVERY)
+_SAYS = """(word) => {
+  EVERY
+  for (const element of every(document)) {
+    if (['SCRIPT', 'STYLE'].includes(element.tagName)) continue;
+    if ((element.value ?? '').toString().includes(word)) return true;
+    for (const node of element.childNodes) if (node.nodeType === 3 && node.data.includes(word)) return true;
+  }
+  return false;
+}""".replace("EVERY", _EVERY)
+
+
+def hover_everything(page: Page) -> int:
+    """Move the mouse over all that shows a tooltip, in every frame; return of how many."""
+    return sum(int(frame.evaluate(_HOVER)) for frame in page.frames)
+
+
+def says(page: Page, word: str) -> bool:
+    """Whether a word stands in any frame as text, or in a field."""
+    return any(bool(frame.evaluate(_SAYS, word)) for frame in page.frames)
 
 
 def made_of_payloads(page: Page | Frame) -> list[str]:

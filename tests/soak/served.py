@@ -152,12 +152,13 @@ def prepare(options: Mapping[str, Any]) -> None:
     from tests.tiny_models import tiny_lm
     from workbench import shell  # noqa: F401
     from workbench.running import resources
-    from workbench.shared import examples
+    from workbench.shared import examples, remedies
     from workbench.state import session
 
     torch.set_num_threads(1)
-    # The tiny model knows nothing: asking it for every example would only take time.
+    # The tiny model knows nothing and never says what an edit wants: no work on the side for it.
     examples.read_known_edits = lambda *_, **__: frozenset()
+    remedies.can_be_tried = lambda *_: False
     lines = tuple(f"Line {n} of a short text about towers and rivers." for n in range(40))
     lm = tiny_lm()
     lm.model.config.max_position_embeddings = 1024  # rotary positions have no table that ends

@@ -107,6 +107,8 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
 def test_an_edit_is_made_shown_and_fetched_through_the_proxy(proxied: Proxied) -> None:
     tab = proxied.visitor()
     tab.open("edit")
+    (script,) = [body for body in tab.texts("html") if "document.cookie" in body]
+    assert 'location.protocol === "https:" ? "; Secure"' in script
     tab.fill(Subject="The Louvre", New_object="Rome", Prompt="{} is located in the city of", Old_object="Paris")
     link = next(one for one in tab.texts("code", "code_text") if "?" in one)
     assert link.startswith(proxied.url), "links have the proxy's address"

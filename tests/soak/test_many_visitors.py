@@ -174,7 +174,7 @@ def nothing_of_another(guests: list[Guest]) -> int:
             for secret in (other.word, other.tab.session_id, digest("session", other.tab.session_id)[:32]):
                 is_own = other is guest
                 assert is_own or secret.encode() not in heard, f"{guest.word} heard {secret}"
-        cookie = f"={guest.tab.session_id};".encode()
+        cookie = f"kgmet_session_{guest.tab.url.rpartition(':')[2]}={guest.tab.session_id}; path".encode()
         assert guest.tab.session_id.encode() not in heard.replace(cookie, b""), "the id is in the cookie's script only"
     return n_bytes
 

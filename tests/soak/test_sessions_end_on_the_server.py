@@ -45,7 +45,10 @@ def one_session(server: Served) -> None:
 
 
 def after_all_have_gone(server: Served) -> dict[str, int]:
-    """What is held once the last sessions are forgotten: Streamlit keeps them for a second, and looks with the next."""
+    """What is held once the last sessions are forgotten.
+
+    Streamlit keeps them for a second and looks for such when the next one comes, so the last two that come stay.
+    """
     end = time.monotonic() + 60
     while True:
         time.sleep(1.5)
@@ -54,7 +57,7 @@ def after_all_have_gone(server: Served) -> dict[str, int]:
         tab.close()
         time.sleep(1.5)
         held = dict(server.held())
-        if held["sessions"] == 0 or time.monotonic() > end:
+        if held["sessions"] <= 2 or time.monotonic() > end:
             return held
 
 
@@ -68,7 +71,7 @@ def test_sessions_leave_nothing_behind_on_the_server(server: Served) -> None:
     after = after_all_have_gone(server)
     print(f"sessions on the server: {N_SESSION}; after {N_WARM}: {before}; at the end: {after}; ")
     print(f"memory: {after['memory'] / before['memory']:.3f} times")
-    assert after["sessions"] <= before["sessions"], "no session is in memory"
+    assert after["sessions"] <= 2, "those that have gone are not in memory"
     assert after["memory"] <= MOST * before["memory"]
     assert after["threads"] <= before["threads"] + 1
     assert after["files"] <= before["files"] + 2
