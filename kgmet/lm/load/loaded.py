@@ -22,6 +22,7 @@ from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, read_config
 from kgmet.lm.load.family import ModelFamily, execution_device, family_of
+from kgmet.lm.load.fast_linear import use_fast_linear
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 from kgmet.lm.load.shape import ModelShape, check_weights_fit
 from kgmet.lm.load.vocabulary import LinearHead
@@ -169,6 +170,7 @@ def wrap_lm(model: nn.Module, tokenizer: Any, *, name: str) -> LoadedLM:
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
+    use_fast_linear(model)
     fingerprint = fingerprint_model(model, model.config.to_dict())  # type: ignore[operator, union-attr]
     return LoadedLM(model=model, tokenizer=tokenizer, family=family, name=name, fingerprint=fingerprint)
 
