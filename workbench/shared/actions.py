@@ -12,14 +12,13 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.editing.report import own_question
+from kgmet.editing.report import answers_again, own_question
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.say.score import NextToken, generate, next_tokens
 from kgmet.measure.answer import Answer
-from kgmet.measure.ask import ask
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
 from workbench.running import jobs
@@ -194,8 +193,7 @@ def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[
         return None
     if tuple(item.id for item in state.live(lm)) != entry.based_on:
         return None
-    with attached(state.live_patches(lm), lm):
-        now = ask(lm, [answer.question for answer in report.before_answers])
+    now = answers_again(lm, report, earlier=state.live_patches(lm))
     return now[0], [_numbers(a) for a in now] == [_numbers(b) for b in report.before_answers]
 
 
