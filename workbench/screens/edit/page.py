@@ -55,7 +55,7 @@ def _progress(job: panels.Job) -> None:
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            st.html(live_curve(running.curve))
+            st.html(live_curve(running.curve, dark=panels.theme() == "dark"))
 
     panels.job_panel(job, draw=draw)
 
