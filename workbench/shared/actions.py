@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
-from kgmet.editing.config import EditConfig
+from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.report import answers_again, own_question
 from kgmet.editing.session import Edited, EditSession
@@ -23,7 +23,7 @@ from kgmet.measure.question import Form
 from kgmet.write.patch import attached
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.shared import remedies
+from workbench.shared import ahead, remedies
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, Result, StackEntry
 
@@ -36,6 +36,7 @@ __all__ = [
     "edit_from_draft",
     "entry_of",
     "greedy_now",
+    "look_ahead",
     "prepare",
     "redo",
     "session_of",
@@ -114,17 +115,34 @@ def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = No
     )
 
 
+def look_ahead(state: WorkbenchState, resident: Resident) -> None:
+    """Begin on the side with the search for the typed fact, which Apply then need not wait for."""
+    if state.context is not None:
+        made_from = _search_fingerprint(state, resident)
+        ahead.start(state, lambda: session_of(state, resident), state.context, made_from=made_from)
+
+
+def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
+    """Return the fingerprint of everything that the search for the typed fact depends on."""
+    config = config_to_mapping(state.config)
+    return state.fingerprint(resident.lm.fingerprint, context_fingerprint(state), config)
+
+
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack."""
+    """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
+
+    A search that was made ahead for the same inputs is used.
+    """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
+    searched = ahead.found(state, _search_fingerprint(state, resident))
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared([context], progress=progress)
+        edited = session.edit_prepared([context], searched=searched, progress=progress)
         progress.check()
         entry = entry_of(edited, based_on=based_on)
         record.push(entry)

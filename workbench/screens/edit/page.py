@@ -48,6 +48,8 @@ def show() -> None:
         _graph(state, lm, context)
     result_panels.details(state, lm)
     _more(state, resident)
+    if context is not None and not form.is_live(state, resident, context):
+        actions.look_ahead(state, resident)
 
 
 def _progress(job: panels.Job) -> None:
