@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ConfigError
+from kgmet.editing import context as preparing
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
@@ -24,7 +25,7 @@ from kgmet.lm.say.score import score_answers
 from kgmet.measure.ask import ask_each_side
 from kgmet.measure.general import perplexity
 from kgmet.measure.metrics import MetricValue, wilson_interval
-from kgmet.measure.question import QuestionKind
+from kgmet.measure.question import Question, QuestionKind
 from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
@@ -141,6 +142,10 @@ def test_candidates_asked_together_are_measured_as_one_by_one(monkeypatch: pytes
             assert pair.after.expected is not None and other.after.expected is not None
             assert pair.after.expected.logprob == pytest.approx(other.after.expected.logprob, abs=1e-3)
     assert len(texts) == 3 + 2  # of the unedited model once in all
+    sides.clear()
+    alone = made(every[0], every[2], every[3], told)
+    assert sides == [3]  # the fourth writes nothing: no side is left for it
+    assert [bool(item.comparison) for item in alone.results] == [True, False, True, True]
 
 
 def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
@@ -154,11 +159,25 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
             assert row.best is None
 
 
+def prompts_of(edit: FactEdit, *, has_graph: bool = True) -> tuple[Question, ...]:
+    store = world() if has_graph else None
+    found = prepare_edit(edit, store=store, catalogue=CATALOGUE, config=EditConfig())
+    return contest_prompts(found, store=store, catalogue=CATALOGUE)
+
+
+def test_candidates_share_what_the_graph_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edit is linked once, not once more for each candidate."""
+    linked = []
+    link = preparing.link_edit
+    monkeypatch.setattr(preparing, "link_edit", lambda *given, **rest: linked.append(given[1]) or link(*given, **rest))
+    found = comparison(candidate("AlphaEdit", layers=(1, 9)), candidate("AlphaEdit", layers=(1, 9), label="again"))
+    assert len(found.results) == 2 and linked == [EDIT]
+
+
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
-    from kgmet.editing.context import prepare_edit
     from kgmet.editing.problem import build_problem, protected_facts
 
-    prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
+    prompts = prompts_of(EDIT)
     asked = {prompt.text for prompt in prompts if prompt.kind is not QuestionKind.REWRITE}
     config = EDITORS["KGMET"].config
     context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=config)
@@ -175,10 +194,7 @@ def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
 
 def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
     unknown = FactEdit(subject="Zorblax", template="{} is located in", new_object="Tokyo")
-    for prompts in (
-        contest_prompts(EDIT, store=None, catalogue=CATALOGUE, config=EditConfig()),
-        contest_prompts(unknown, store=world(), catalogue=CATALOGUE, config=EditConfig()),
-    ):
+    for prompts in (prompts_of(EDIT, has_graph=False), prompts_of(unknown)):
         assert [prompt.kind for prompt in prompts] == [QuestionKind.REWRITE]
 
 
