@@ -87,6 +87,7 @@ def plan_edits(
     config: EditConfig | None = None,
     earlier: EditsSoFar | None = None,
     index: FactIndex | None = None,
+    searched: SearchedEdits | None = None,
     progress: Progress | None = None,
 ) -> EditPlan:
     """Search the shifts of all edits and solve the updates, both in one batch. No weight of the model changes.
@@ -99,11 +100,12 @@ def plan_edits(
         config: settings; by default the editor's own.
         earlier: the edits made before these (`EditPlan.so_far` of the last one); attached during the work.
         index: known facts for the price in the write (`write.price`); by default facts of the sample graph.
+        searched: what `search_edits` found for the same edits, settings and earlier edits; by default it is run now.
         progress: receives every stage; can cancel.
 
     Raises:
         ContradictionError: if two edits contradict each other.
-        ConfigError: if a layer is out of range for this model.
+        ConfigError: if a layer is out of range for this model, or `searched` is of other edits or settings.
         MemoryLimitError: if the edits would not fit into memory; says what would.
         SearchError: if the search fails.
         Cancelled: if asked to stop; nothing is attached then.
@@ -112,7 +114,10 @@ def plan_edits(
     # Once: what is kept for later edits is then in memory, and would count twice.
     asked = ("room", editor.name, used.write.layers, n_edit)
     statistics.remembered(asked, lambda: check_memory(lm, editor, used, n_edit=n_edit))
-    searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    if searched is None:
+        searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    elif searched.config != used or {c.edit.id for c in searched.contexts} != {c.edit.id for c in contexts}:
+        raise ConfigError("The shifts were searched for other edits, or with other settings. Search them again.")
     return write_edits(
         lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress
     )

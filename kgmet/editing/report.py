@@ -16,15 +16,17 @@ from kgmet.graph.phrasing import N_PROBE_WORDINGS, split_templates
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, first_questions, prompts_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
+from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.answer import Answer
-from kgmet.measure.ask import ask
+from kgmet.measure.ask import ask_each_side
 from kgmet.measure.compare import AnswerPair
 from kgmet.measure.edit_verdict import EditVerdict, Reason, judge_edit
 from kgmet.measure.question import Question, QuestionKind
+from kgmet.measure.sides import before_and_after
 from kgmet.search.search import Stop
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["ConsequenceReport", "EditReport", "own_question", "report_edit"]
+__all__ = ["ConsequenceReport", "EditReport", "answers_again", "own_question", "report_edit"]
 
 _N_MULTI_HOP = 3
 """Number of multi-hop questions per edit, each about another consequence."""
@@ -189,10 +191,7 @@ def report_edit(
         own_question(context.edit, context),
         *(Question.from_generated(made) for _, made in (*clozes, *questions)),
     ]
-    with attached(list(earlier), lm):
-        before = ask(lm, asked)
-    with attached([*earlier, plan.patch], lm):
-        after = ask(lm, asked)
+    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm))
     pairs = [AnswerPair(before=was, after=now) for was, now in zip(before, after, strict=True)]
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
@@ -208,6 +207,24 @@ def report_edit(
         seconds=dict(plan.seconds),
         settings=settings,
     )
+
+
+def answers_again(lm: LoadedLM, report: EditReport, *, earlier: Sequence[EditPatch] = ()) -> list[Answer]:
+    """Return the answers of `EditReport.before_answers`, asked again without the edit.
+
+    They are asked beside a second side, as `report_edit` does: only then are the numbers the same to the bit.
+    """
+    questions = [answer.question for answer in report.before_answers]
+    return _both_sides(lm, questions, earlier, (unchanged, unchanged))[0]
+
+
+def _both_sides(
+    lm: LoadedLM, questions: Sequence[Question], earlier: Sequence[EditPatch], sides: tuple[Side, Side]
+) -> tuple[list[Answer], list[Answer]]:
+    """Ask two sides together, so that a step of their answers reads the weights once."""
+    with attached(list(earlier), lm):
+        one, other = ask_each_side(lm, questions, sides)
+    return one.answers, other.answers
 
 
 def graph_summary(context: EditContext, config: EditConfig) -> dict[str, Any]:

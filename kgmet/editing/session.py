@@ -17,7 +17,7 @@ from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import DEFAULT_EDITOR, Editor, editor_named
-from kgmet.editing.plan import EditPlan, plan_edits
+from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits
 from kgmet.editing.profile import ModelProfile
 from kgmet.editing.report import EditReport, report_edit
 from kgmet.fact import FactEdit
@@ -192,8 +192,26 @@ class EditSession:
         """
         return self.edit_prepared([self.prepare(fact) for fact in facts], progress=progress)
 
-    def edit_prepared(self, contexts: Sequence[EditContext], *, progress: Progress | None = None) -> Edited:
-        """Edit the facts of these contexts (`prepare`) in one patch, measure them, and keep the patch."""
+    def search(self, contexts: Sequence[EditContext], *, progress: Progress | None = None) -> SearchedEdits:
+        """Make the first half of `edit_prepared` alone; nothing is kept."""
+        return search_edits(
+            self.lm, contexts, editor=self.editor, config=self.config, earlier=self._so_far, progress=progress
+        )
+
+    def edit_prepared(
+        self,
+        contexts: Sequence[EditContext],
+        *,
+        searched: SearchedEdits | None = None,
+        progress: Progress | None = None,
+    ) -> Edited:
+        """Edit the facts of these contexts (`prepare`) in one patch, measure them, and keep the patch.
+
+        Args:
+            contexts: the facts with their graph contexts.
+            searched: what `search` found for them with these settings and edits; by default it is searched now.
+            progress: receives every stage; can cancel.
+        """
         if not contexts:
             raise RequestError("There is no fact to edit. Give at least one.")
         earlier = self._so_far
@@ -204,6 +222,7 @@ class EditSession:
             statistics=self.statistics,
             config=self.config,
             earlier=earlier,
+            searched=searched,
             progress=progress,
         )
         reports = self._reports(plan, earlier, progress or Silent())

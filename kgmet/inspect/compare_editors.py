@@ -20,10 +20,12 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.ask import Decoding, ask
+from kgmet.lm.say.packed import unchanged
+from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.compare import compare_answers
 from kgmet.measure.general import bundled_passages, perplexity
 from kgmet.measure.question import Question
+from kgmet.measure.sides import with_patches
 from kgmet.measure.told import ask_told
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
@@ -32,7 +34,10 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["compare_editors", "contest_prompts"]
 
 _QUESTIONS = QuestionConfig(n_questions=1, n_later_hops=0, n_neighbours=10, n_controls=6)
+_DECODING = Decoding(top_k=1, only_judged=True)
 _N_PASSAGE = 8
+_TOGETHER = 3
+"""Candidates that are asked together, so that a step of their answers reads the weights once."""
 
 
 def contest_prompts(
@@ -58,7 +63,9 @@ def compare_editors(
     on_result: Callable[[EditorComparison], None] | None = None,
     progress: Progress | None = None,
 ) -> EditorComparison:
-    """Make the edit with each candidate in turn, ask all the same prompts, and keep nothing attached.
+    """Make the edit with each candidate, ask all the same prompts, and keep nothing attached.
+
+    Three candidates at a time are asked together; the first three together with the unedited model.
 
     Args:
         lm: the model; nothing needs to be attached.
@@ -76,7 +83,7 @@ def compare_editors(
         KgmetError: if the prompts cannot be asked. A failed candidate becomes a result with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
-    so_far = EditsSoFar.of(earlier)
+    so_far, before_side = EditsSoFar.of(earlier), [unchanged]
     contexts: dict[object, EditContext] = {}
 
     def prepared(config: EditConfig) -> EditContext:
@@ -86,34 +93,54 @@ def compare_editors(
         return contexts[key]
 
     prompts = contest_prompts(prepared(EditConfig()), store=store, catalogue=catalogue)
-    decoding, passages = Decoding(top_k=1, only_judged=True), bundled_passages()[:_N_PASSAGE]
-    with attached(earlier, lm):
-        before = ask(lm, prompts, decoding=decoding, progress=progress)
-        usual, n_token = perplexity(lm, passages)
-    comparison = EditorComparison(edit=edit, before=tuple(before), perplexity=usual, n_token=n_token, results=())
-    for number, candidate in enumerate(candidates):
-        detail = {"candidate": candidate.label}
-        progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
-        progress.check()
-        context = prepared(candidate.config)
-        if candidate.editor.writer is WriterKind.TOLD:
-            sentences = sentences_of(candidate.editor, context, catalogue)
-            with attached(earlier, lm):
-                outcome = _told_result(lm, candidate, sentences, comparison, decoding=decoding, progress=progress)
-        else:
+    usual, n_token = _usual_perplexity(lm, earlier, statistics)
+    comparison = EditorComparison(edit=edit, before=(), perplexity=usual, n_token=n_token, results=())
+    for begin in range(0, max(len(candidates), 1), _TOGETHER):
+        made: list[tuple[CandidateResult, EditContext]] = []
+        for number, candidate in enumerate(candidates[begin : begin + _TOGETHER], start=begin):
+            detail = {"candidate": candidate.label}
+            progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
+            progress.check()
+            context = prepared(candidate.config)
             outcome = _candidate_result(
                 lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress
             )
-        if outcome.plan is not None:
-            with attached([*earlier, outcome.plan.patch], lm):
-                after = ask(lm, prompts, decoding=decoding, progress=progress)
-                measured = perplexity(lm, passages)[0]
-            outcome = replace(outcome, comparison=compare_answers(before, after), perplexity=measured)
-        comparison = replace(comparison, results=(*comparison.results, outcome))
-        if on_result is not None:
-            on_result(comparison)
+            made.append((outcome, context))
+        sides = [*before_side, *(with_patches([one.plan.patch], lm) for one, _ in made if one.plan is not None)]
+        with attached(earlier, lm):
+            asked = ask_each_side(lm, prompts, sides, decoding=_DECODING, progress=progress) if sides else []
+        if before_side:
+            comparison, before_side = replace(comparison, before=tuple(asked.pop(0).answers)), []
+        for outcome, context in made:
+            progress.check()
+            if outcome.plan is not None:
+                with attached([*earlier, outcome.plan.patch], lm):
+                    measured = perplexity(lm, _passages())[0]
+                answers = compare_answers(comparison.before, asked.pop(0).answers)
+                outcome = replace(outcome, comparison=answers, perplexity=measured)
+            elif outcome.candidate.editor.writer is WriterKind.TOLD:
+                sentences = sentences_of(outcome.candidate.editor, context, catalogue)
+                with attached(earlier, lm):
+                    outcome = _told_result(lm, outcome.candidate, sentences, comparison, progress=progress)
+            comparison = replace(comparison, results=(*comparison.results, outcome))
+            if on_result is not None:
+                on_result(comparison)
     progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
+
+
+def _passages() -> tuple[str, ...]:
+    return bundled_passages()[:_N_PASSAGE]
+
+
+def _usual_perplexity(lm: LoadedLM, earlier: Sequence[EditPatch], statistics: KeyStatistics) -> tuple[float, int]:
+    """Return the perplexity without the edit and the number of tokens; that of the unedited model is measured once."""
+
+    def measured() -> tuple[float, int]:
+        with attached(list(earlier), lm):
+            return perplexity(lm, _passages())
+
+    return measured() if earlier else statistics.remembered(("perplexity", _N_PASSAGE), measured)
 
 
 def _told_result(
@@ -122,13 +149,12 @@ def _told_result(
     sentences: Sequence[str],
     unedited: EditorComparison,
     *,
-    decoding: Decoding,
     progress: Progress,
 ) -> CandidateResult:
     """Ask with sentences before every prompt; nothing is written, so other text keeps its perplexity."""
     start, prompts = time.perf_counter(), [answer.question for answer in unedited.before]
     try:
-        told = ask_told(lm, prompts, sentences, decoding=decoding, progress=progress)
+        told = ask_told(lm, prompts, sentences, decoding=_DECODING, progress=progress)
     except Cancelled:
         raise
     except KgmetError as error:  # the facts do not fit into the model's context
@@ -150,6 +176,9 @@ def _candidate_result(
     earlier: EditsSoFar,
     progress: Progress,
 ) -> CandidateResult:
+    """Search and write; an editor that writes nothing has no plan."""
+    if candidate.editor.writer is WriterKind.TOLD:
+        return CandidateResult(candidate=candidate)
     start = time.perf_counter()
     try:
         plan = plan_edits(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from kgmet.inspect.compare_editors import compare_editors, contest_prompts
 from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from kgmet.inspect.matrix import answer_matrix
 from kgmet.lm.say.score import score_answers
+from kgmet.measure.ask import ask_each_side
+from kgmet.measure.general import perplexity
 from kgmet.measure.metrics import MetricValue, wilson_interval
 from kgmet.measure.question import Question, QuestionKind
 from kgmet.write.corpus import Corpus
@@ -98,6 +101,51 @@ def test_a_column_says_what_its_own_patch_does() -> None:
     assert pair.after.expected is not None
     assert pair.after.expected.probability == pytest.approx(score.probability, rel=1e-4)
     assert found.rows()[0].values[0] == MetricValue(value=pair.after.expected.probability, n=1, interval=None)
+
+
+def test_candidates_asked_together_are_measured_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, statistics = tiny_lm(), KeyStatistics(tiny_lm(), CORPUS)
+    told = Candidate(label="told", editor=IN_CONTEXT["in-context"], config=EditConfig())
+    every = [candidate("KGMET"), told, candidate("AlphaEdit", layers=(1, 9), label="too high"), candidate("AlphaEdit")]
+    sides: list[int] = []
+    texts: list[int] = []
+
+    def asked(*arguments: Any, **settings: Any) -> Any:
+        sides.append(len(arguments[2]))
+        return ask_each_side(*arguments, **settings)
+
+    def measured(*arguments: Any, **settings: Any) -> Any:
+        texts.append(1)
+        return perplexity(*arguments, **settings)
+
+    def made(*candidates: Candidate) -> EditorComparison:
+        return compare_editors(lm, EDIT, candidates, store=world(), catalogue=CATALOGUE, statistics=statistics)
+
+    monkeypatch.setattr("kgmet.inspect.compare_editors.ask_each_side", asked)
+    monkeypatch.setattr("kgmet.inspect.compare_editors.perplexity", measured)
+    together = made(*every)
+    assert sides == [2, 1]  # unedited and KGMET; then AlphaEdit, without the unedited model
+    assert len(texts) == 3  # unedited, KGMET, AlphaEdit
+    assert [item.candidate.label for item in together.results] == [item.label for item in every]
+    for place, one in enumerate(every):
+        (apart,) = made(one).results
+        result = together.results[place]
+        assert result.error == apart.error
+        assert (result.comparison is None) == (apart.comparison is None) == bool(apart.error)
+        assert result.perplexity == (None if apart.error else pytest.approx(apart.perplexity, rel=1e-5))
+        for pair, other in zip(
+            result.comparison.pairs if result.comparison else (),
+            apart.comparison.pairs if apart.comparison else (),
+            strict=True,
+        ):
+            assert (pair.before.said, pair.holds) == (other.before.said, other.holds)
+            assert pair.after.expected is not None and other.after.expected is not None
+            assert pair.after.expected.logprob == pytest.approx(other.after.expected.logprob, abs=1e-3)
+    assert len(texts) == 3 + 2  # of the unedited model once in all
+    sides.clear()
+    alone = made(every[0], every[2], every[3], told)
+    assert sides == [3]  # the fourth writes nothing: no side is left for it
+    assert [bool(item.comparison) for item in alone.results] == [True, False, True, True]
 
 
 def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:

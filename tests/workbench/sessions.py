@@ -44,6 +44,7 @@ def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
     # The tiny model knows nothing and never says what an edit wants: no work on the side for it.
     monkeypatch.setattr(examples, "known_edits", lambda *_, **__: frozenset())  # type: ignore[attr-defined]
     monkeypatch.setattr(actions.remedies, "look_for", lambda *_: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(actions.ahead, "start", lambda *_, **__: None)  # type: ignore[attr-defined]
     st.cache_resource.clear()
     keeps(*shell.KEPT)  # as the app does when it starts
     lm = tiny_lm()

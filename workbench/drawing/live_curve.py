@@ -1,24 +1,32 @@
 """The search curve while the search runs: one small SVG picture. No Streamlit.
 
-Plotly takes the browser about as long as the search takes the server, on the same machine. The finished curve is drawn
-with it (`workbench.drawing.curves.search_curve`), after the result is shown.
+Plotly takes a browser on the same machine about as long as the search takes. It draws the finished curve
+(`workbench.drawing.curves.search_curve`), after the result is shown.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
 from workbench.drawing.curves import TERMS, term_values
 
-__all__ = ["live_curve"]
+__all__ = ["curve_svg", "live_curve"]
 
 _WIDE, _HIGH, _LEFT, _FOOT = 480, 190, 36, 44
 _NAME = 112
 """Width of a name in the legend."""
 
 
-def live_curve(steps: Sequence[Mapping[str, float | str]]) -> str:
-    """Draw the loss terms by step, in nats, as SVG; absent terms are left out."""
+def live_curve(steps: Sequence[Mapping[str, float | str]], *, dark: bool = False) -> str:
+    """Draw the loss terms by step, in nats, as an HTML picture; absent terms are left out."""
+    svg = base64.b64encode(curve_svg(steps, ink="#dfe6ee" if dark else "#31333f").encode()).decode()
+    alt = f"Loss terms by step of the search, in nats; {len(steps)} so far"
+    return f'<img src="data:image/svg+xml;base64,{svg}" alt="{alt}" style="width:100%">'
+
+
+def curve_svg(steps: Sequence[Mapping[str, float | str]], *, ink: str) -> str:
+    """Return the picture as SVG, with axis and names in the colour `ink`."""
     lines = {term: term_values(steps, term) for term in TERMS}
     lines = {term: points for term, points in lines.items() if any(value for _, value in points)}
     highest = max((value for points in lines.values() for _, value in points), default=1.0)
@@ -28,7 +36,7 @@ def live_curve(steps: Sequence[Mapping[str, float | str]]) -> str:
     def place(step: int, value: float) -> str:
         return f"{_LEFT + (right - _LEFT) * step / last:.1f},{low - (low - 10) * value / highest:.1f}"
 
-    parts = [f'<path d="M{_LEFT} 10V{low}H{right}" fill="none" stroke="currentColor" stroke-opacity="0.35"/>']
+    parts = [f'<path d="M{_LEFT} 10V{low}H{right}" fill="none" stroke="{ink}" stroke-opacity="0.35"/>']
     for text, y in ((f"{highest:.1f}", 14), ("0", low)):
         parts.append(f'<text x="{_LEFT - 6}" y="{y}" text-anchor="end">{text}</text>')
     for number, (term, points) in enumerate(lines.items()):
@@ -42,7 +50,6 @@ def live_curve(steps: Sequence[Mapping[str, float | str]]) -> str:
         parts.append(f'<rect x="{x}" y="{y - 8}" width="9" height="9" fill="{colour}"/>')
         parts.append(f'<text x="{x + 13}" y="{y}">{name}</text>')
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDE} {_HIGH}" width="100%" role="img" '
-        f'font-size="11" font-family="system-ui, sans-serif" fill="currentColor">'
-        f"<title>Loss by step of the search, in nats</title>{''.join(parts)}</svg>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDE} {_HIGH}" width="{_WIDE}" height="{_HIGH}" '
+        f'font-size="11" font-family="system-ui, sans-serif" fill="{ink}">{"".join(parts)}</svg>'
     )

@@ -10,21 +10,20 @@ from dataclasses import dataclass, replace
 from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
-from kgmet.editing.config import EditConfig
+from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext, prepare_edit, prepared_from
-from kgmet.editing.report import own_question
+from kgmet.editing.report import answers_again, own_question
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.say.score import NextToken, generate, next_tokens
 from kgmet.measure.answer import Answer
-from kgmet.measure.ask import ask
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
-from workbench.shared import remedies
+from workbench.shared import ahead, remedies
 from workbench.state.session import WorkbenchState
 from workbench.state.values import Result, StackEntry
 
@@ -36,6 +35,7 @@ __all__ = [
     "context_of",
     "entry_of",
     "greedy_now",
+    "look_ahead",
     "prepare",
     "redo",
     "session_of",
@@ -95,17 +95,34 @@ def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = No
     )
 
 
+def look_ahead(state: WorkbenchState, resident: Resident) -> None:
+    """Begin on the side with the search for the typed fact, which Apply then need not wait for."""
+    if state.context is not None:
+        made_from = _search_fingerprint(state, resident)
+        ahead.start(state, lambda: session_of(state, resident), state.context, made_from=made_from)
+
+
+def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
+    """Return the fingerprint of everything that the search for the typed fact depends on."""
+    config = config_to_mapping(state.config)
+    return state.fingerprint(resident.lm.fingerprint, context_fingerprint(state), config)
+
+
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
-    """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack."""
+    """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
+
+    A search that was made ahead for the same inputs is used.
+    """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
+    searched = ahead.found(state, _search_fingerprint(state, resident))
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared([context], progress=progress)
+        edited = session.edit_prepared([context], searched=searched, progress=progress)
         progress.check()
         entry = entry_of(edited, based_on=based_on)
         record.push(entry)
@@ -174,8 +191,7 @@ def undo_check(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> tuple[
         return None
     if tuple(item.id for item in state.live(lm)) != entry.based_on:
         return None
-    with attached(state.live_patches(lm), lm):
-        now = ask(lm, [answer.question for answer in report.before_answers])
+    now = answers_again(lm, report, earlier=state.live_patches(lm))
     return now[0], [_numbers(a) for a in now] == [_numbers(b) for b in report.before_answers]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import xml.etree.ElementTree as ET
 
 from workbench.drawing.curves import TERMS, search_curve
-from workbench.drawing.live_curve import live_curve
+from workbench.drawing.live_curve import curve_svg, live_curve
 
 STEPS = [
     {"edit": "e", "total": 4.0, "rewrite": 3.0, "consequence": 2.0, "anchor": 0.0, "length": 0.0, "norm_ratio": 0.0},
@@ -27,7 +28,7 @@ def heights(svg: str) -> dict[str, list[float]]:
 
 
 def test_the_live_curve_shows_the_values_of_the_finished_one() -> None:
-    shown = heights(live_curve(STEPS))
+    shown = heights(curve_svg(STEPS, ink="#000000"))
     finished = {trace.line.color: [y / 4.0 for y in trace.y] for trace in search_curve(STEPS).data}
     assert shown.keys() == finished.keys()  # the anchor's term is 0 throughout and left out
     for colour, values in finished.items():
@@ -36,6 +37,14 @@ def test_the_live_curve_shows_the_values_of_the_finished_one() -> None:
 
 
 def test_the_first_step_alone_can_be_drawn() -> None:
-    root = ET.fromstring(live_curve(STEPS[:1]))
-    assert root.find("{http://www.w3.org/2000/svg}title") is not None
+    root = ET.fromstring(curve_svg(STEPS[:1], ink="#000000"))
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
+
+
+def test_the_page_gets_a_picture_because_it_takes_svg_out_of_html() -> None:
+    for dark in (False, True):
+        image = ET.fromstring(live_curve(STEPS, dark=dark).replace('">', '"/>'))
+        kind, _, coded = image.attrib["src"].partition(",")
+        assert (image.tag, kind) == ("img", "data:image/svg+xml;base64") and "3 so far" in image.attrib["alt"]
+        ink = ET.fromstring(base64.b64decode(coded)).attrib["fill"]
+        assert (int(ink[1:3], 16) > 128) is dark

@@ -17,7 +17,7 @@ from workbench.shared.panels import follow, message
 from workbench.state.session import WorkbenchState, retyped
 from workbench.state.values import TEXTS, FactDraft
 
-__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button"]
+__all__ = ["FIRST", "apply_bar", "fact_form", "fill", "is_live", "link_button"]
 
 FIRST = FactEdit(
     subject="The Eiffel Tower", template="{} is located in the city of", new_object="Rome", old_object="Paris"
@@ -138,10 +138,8 @@ def _fields(state: WorkbenchState) -> None:
 
 def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | None) -> None:
     """Show Apply, Undo and Redo; applying a fact that is already live needs a confirmation."""
-    is_live = context is not None and any(
-        context.edit.id in {edit.id for edit in entry.patch.edits} for entry in state.live(resident.lm)
-    )
-    if not is_live:
+    is_repeated = context is not None and is_live(state, resident, context)
+    if not is_repeated:
         st.session_state.pop(_ASKED, None)
     with st.container(key="apply-bar"):
         apply, undo, redo = st.columns([17, 8, 8], vertical_alignment="center", gap="small")
@@ -155,13 +153,18 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
             disabled=context is None or state.is_busy,
         )
         result_panels.undo_buttons(state, undo, redo)
-        if is_pressed and is_live:
+        if is_pressed and is_repeated:
             st.session_state[_ASKED] = True
         elif is_pressed:
             _apply(state, resident)
         if st.session_state.get(_ASKED) and not state.is_busy:
             _ask_again(state, resident)
         message(st.session_state.pop("apply-said", None), kind="warning")
+
+
+def is_live(state: WorkbenchState, resident: Resident, context: EditContext) -> bool:
+    """Return whether this fact is already among the live edits."""
+    return any(context.edit.id in {edit.id for edit in entry.patch.edits} for entry in state.live(resident.lm))
 
 
 def _apply(state: WorkbenchState, resident: Resident) -> None:

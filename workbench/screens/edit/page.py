@@ -48,6 +48,8 @@ def show() -> None:
         _graph(state, lm, context)
     result_panels.details(state, lm)
     _more(state, resident)
+    if context is not None and not form.is_live(state, resident, context):
+        actions.look_ahead(state, resident)
 
 
 def _progress(job: panels.Job) -> None:
@@ -55,7 +57,7 @@ def _progress(job: panels.Job) -> None:
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            st.html(live_curve(running.curve))
+            st.html(live_curve(running.curve, dark=panels.theme() == "dark"))
 
     panels.job_panel(job, draw=draw)
 

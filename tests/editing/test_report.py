@@ -1,0 +1,96 @@
+"""The report of an edit: both sides asked together say what each says alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.report import answers_again
+from kgmet.editing.session import Edited, EditSession
+from kgmet.fact import FactEdit
+from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import hooked
+from kgmet.measure.answer import Answer
+from kgmet.measure.ask import ask
+from kgmet.write.corpus import Corpus
+from kgmet.write.patch import EditPatch, attached
+from kgmet.write.statistics import KeyStatistics
+from tests.editing.small import small_editor
+from tests.graph.small_world import world
+from tests.tiny_models import tiny_lm
+
+LINES = tuple(f"The {a} of {b} is old." for a in ("city", "tower", "gate") for b in ("France", "Rome", "Tokyo"))
+TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
+GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
+
+
+def two_edits() -> tuple[LoadedLM, Edited, Edited]:
+    lm = tiny_lm()
+    statistics = KeyStatistics(lm, Corpus(name="test", lines=LINES))
+    session = EditSession(lm, editor=small_editor(EDITORS["KGMET"]), graph=world(), statistics=statistics)
+    return lm, session.edit(GATE), session.edit(TOWER)
+
+
+def alone(lm: LoadedLM, answers: Sequence[Answer], patches: Sequence[EditPatch]) -> list[Answer]:
+    """Ask the same questions of one side at a time."""
+    with attached(list(patches), lm):
+        return ask(lm, [answer.question for answer in answers])
+
+
+def logprob(answer: Answer) -> float:
+    assert answer.expected is not None
+    return answer.expected.logprob
+
+
+@contextmanager
+def passes(lm: LoadedLM) -> Iterator[list[int]]:
+    """Collect one entry for each forward pass."""
+    seen: list[int] = []
+    with hooked(lm.layers[0], lambda _inputs, _output: seen.append(1)):
+        yield seen
+
+
+def test_both_sides_together_say_what_each_says_alone() -> None:
+    lm, first, second = two_edits()
+    report = second.report
+    pairs = [item.pair for item in (*report.consequences, *report.multi_hop)]
+    assert pairs
+    sides = (
+        ([report.before, *(pair.before for pair in pairs)], [first.patch]),
+        ([report.after, *(pair.after for pair in pairs)], [first.patch, second.patch]),
+    )
+    for together, patches in sides:
+        for one, other in zip(together, alone(lm, together, patches), strict=True):
+            assert one.said == other.said
+            assert logprob(one) == pytest.approx(logprob(other), abs=1e-3)
+    assert abs(logprob(report.before) - logprob(report.after)) > 0.1
+
+
+def test_asked_again_without_the_edit_every_number_is_the_same_to_the_bit() -> None:
+    lm, first, second = two_edits()
+    report = second.report
+    again = answers_again(lm, report, earlier=[first.patch])
+    assert [(a.p_expected, a.p_rejected, a.said) for a in again] == [
+        (b.p_expected, b.p_rejected, b.said) for b in report.before_answers
+    ]
+    with_it = answers_again(lm, report, earlier=[first.patch, second.patch])
+    assert [a.p_expected for a in with_it] != [b.p_expected for b in report.before_answers]
+
+
+def test_the_second_side_takes_no_pass_of_its_own() -> None:
+    lm, _, second = two_edits()
+    report = second.report
+    with passes(lm) as together:
+        answers_again(lm, report)
+    with passes(lm) as apart:
+        alone(lm, report.before_answers, [])
+    assert 0 < len(together) == len(apart)
