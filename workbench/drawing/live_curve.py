@@ -14,7 +14,7 @@ from workbench.drawing.curves import TERMS, term_values
 __all__ = ["curve_svg", "live_curve"]
 
 _WIDE, _HIGH, _LEFT, _FOOT = 480, 190, 36, 44
-_NAME = 112
+_NAME = 148
 """Width of a name in the legend."""
 
 
@@ -46,7 +46,7 @@ def curve_svg(steps: Sequence[Mapping[str, float | str]], *, ink: str) -> str:
         parts.append(f'<polyline points="{shape}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         ends = place(*points[-1]).split(",")
         parts.append(f'<circle cx="{ends[0]}" cy="{ends[1]}" r="3" fill="{colour}"/>')
-        x, y = _LEFT + number % 4 * _NAME, low + 20 + number // 4 * 16
+        x, y = _LEFT + number % 3 * _NAME, low + 20 + number // 3 * 16
         parts.append(f'<rect x="{x}" y="{y - 8}" width="9" height="9" fill="{colour}"/>')
         parts.append(f'<text x="{x + 13}" y="{y}">{name}</text>')
     return (

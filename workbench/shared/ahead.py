@@ -18,7 +18,7 @@ __all__ = ["KIND", "found", "start"]
 KIND = "ahead"
 """Name of the result, and beginning of the job's kind."""
 _PAUSE = 0.7
-"""Seconds before it begins, so that whoever still types or applies at once is not slowed down."""
+"""Seconds before it begins, so that users who still type or apply at once are not slowed down."""
 _LOOK = 0.05
 """Seconds between looks for a reason to stop during the pause."""
 
