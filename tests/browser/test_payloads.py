@@ -135,7 +135,7 @@ def prepared(server: Served, number: int) -> str:
     """A session with an edit whose every text is one group of payloads; its id."""
     text, tab = GROUPS[number], Visitor(server.url, patience=180)
     tab.open("edit")
-    tab.fill(Subject=text, New_object=f"new {text}", Prompt=TEMPLATES[number % 3], Old_object=f"city {text}")
+    tab.fill(Subject=text, New_object=f"new {text}", Template=TEMPLATES[number % 3], Old_object=f"city {text}")
     tab.press("Apply the edit")
     tab.wait_until(lambda one: not one.has("button", "Stop"))
     tab.open("ledger")
