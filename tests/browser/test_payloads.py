@@ -135,7 +135,7 @@ def prepared(server: Served, number: int) -> str:
     """A session with an edit whose every text is one group of payloads; its id."""
     text, tab = GROUPS[number], Visitor(server.url, patience=180)
     tab.open("edit")
-    tab.fill(Subject=text, New_object=f"new {text}", Prompt=TEMPLATES[number % 3], Old_object=f"city {text}")
+    tab.fill(Subject=text, New_object=f"new {text}", Template=TEMPLATES[number % 3], Old_object=f"city {text}")
     tab.press("Apply the edit")
     tab.wait_until(lambda one: not one.has("button", "Stop"))
     tab.open("ledger")
@@ -230,9 +230,10 @@ def open_files(page: Page, server: Served, session_id: str, folder: Path, seen: 
     for name in ("share", "graph", "compare", "report_card"):
         tab.open(name)
         for data in tab.downloads():
-            if b"<html" not in data[:2000].lower() and b"<svg" not in data[:2000].lower():
-                continue
-            kind = "svg" if data.lstrip().lower().startswith((b"<svg", b"<?xml")) else "html"
+            begin = data[:200].lstrip().lower()
+            if not begin.startswith((b"<!doctype html", b"<html", b"<svg", b"<?xml")):
+                continue  # tables and JSON hold the texts as they are, and no browser takes them for HTML
+            kind = "svg" if begin.startswith((b"<svg", b"<?xml")) else "html"
             file = folder / f"{name}-{seen.files}.{kind}"
             file.write_bytes(data)
             page.goto(f"file://{file}")

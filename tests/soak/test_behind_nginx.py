@@ -109,7 +109,7 @@ def test_an_edit_is_made_shown_and_fetched_through_the_proxy(proxied: Proxied) -
     tab.open("edit")
     (script,) = [body for body in tab.texts("html") if "document.cookie" in body]
     assert 'location.protocol === "https:" ? "; Secure"' in script
-    tab.fill(Subject="The Louvre", New_object="Rome", Prompt="{} is located in the city of", Old_object="Paris")
+    tab.fill(Subject="The Louvre", New_object="Rome", Template="{} is located in the city of", Old_object="Paris")
     link = next(one for one in tab.texts("code", "code_text") if "?" in one)
     assert link.startswith(proxied.url), "links have the proxy's address"
     tab.press("Apply the edit")

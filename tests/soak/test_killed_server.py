@@ -151,7 +151,10 @@ def make_ready(person: Person, act: Callable[[Person], None]) -> None:
     if act is apply:
         tab.open("edit")
         tab.fill(
-            Subject=person.draw.choice(PEOPLE), New_object=person.draw.choice(CITIES), Prompt=PROMPT, Old_object="Paris"
+            Subject=person.draw.choice(PEOPLE),
+            New_object=person.draw.choice(CITIES),
+            Template=PROMPT,
+            Old_object="Paris",
         )
         tab.wait_until(lambda one: one.has("button", "Apply the edit"))
     else:

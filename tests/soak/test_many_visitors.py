@@ -121,7 +121,7 @@ class Guest:
         self.tab.fill(
             Subject=f"The Tower {self.draw.randrange(10_000)} of {self.word}",
             New_object=city,
-            Prompt="{} is located in the city of",
+            Template="{} is located in the city of",
             Old_object="Paris",
         )
 

@@ -35,7 +35,9 @@ def one_session(server: Served) -> None:
     """Someone comes, applies an edit, looks at the pages, and leaves."""
     tab = Visitor(server.url)
     tab.open("edit")
-    tab.fill(Subject="The Eiffel Tower", New_object="Tokyo", Prompt="{} is located in the city of", Old_object="Paris")
+    tab.fill(
+        Subject="The Eiffel Tower", New_object="Tokyo", Template="{} is located in the city of", Old_object="Paris"
+    )
     tab.press("Apply the edit")
     tab.wait_until(lambda one: not one.has("button", "Stop"))
     for name in PAGES:
