@@ -1,18 +1,21 @@
 """How well `inspect-edit` finds who was edited, and whether a fine-tune raises a false claim.
 
-    python benchmarks/forensics.py [--edits 24] [--entities 5000] [--threads 1] [--editors KGMET AlphaEdit …]
+    python benchmarks/forensics.py [--edits 100] [--each] [--entities 5946] [--threads 1] [--editors KGMET AlphaEdit …]
 
-Edits of the sample cases are made by each editor, one at a time and all together. Each patch is inspected without the
-facts it states. As the control, LoRA adapters are trained on the bundled text with PEFT, as in an ordinary fine-tune.
+Edits of the sample cases, each of another subject, are shared out among the editors (with `--each` every editor makes
+all of them), and made one at a time and all together. Each patch is inspected without the facts it states. As the
+control, LoRA adapters are trained on the bundled text with PEFT, as in an ordinary fine-tune.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.inspect.forensics.changes import ChangedModel, read_changes
-from kgmet.inspect.forensics.inspection import claimed_subjects
+from kgmet.inspect.forensics.inspection import claimed_subjects, most_subjects
 from kgmet.inspect.forensics.signs import read_signs
 from kgmet.inspect.forensics.subjects import NamedKeys, SubjectScan, measured_names, rank_measured, subjects_of
 from kgmet.lm.load.bundled import ensure_bundled
@@ -48,6 +51,16 @@ TARGETS = {
 }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Found:
+    """What one inspection found. `unlimited` are the claims without the limit that the rank sets."""
+
+    scan: SubjectScan
+    claimed: dict[str, str]
+    unlimited: set[str]
+    looks_like: str
+
+
 class Inspector:
     """The names' keys, measured once, and the statistics of all layers that editors write."""
 
@@ -62,29 +75,37 @@ class Inspector:
         self.layers = tuple(range(9))
         self.named: list[NamedKeys] = list(measured_names(lm, self.entities, self.layers))
 
-    def entity_id(self, edit: FactEdit) -> str | None:
-        """The graph's id of an edit's subject, if it is among the ranked."""
+    def entity_ids(self, edit: FactEdit) -> set[str]:
+        """The graph's ids of an edit's subject, if it is among the ranked; a building and a film may have one name."""
         name = fold(edit.subject)
-        return next((one.id for one in self.entities if name in (fold(one.label), fold(one.in_text))), None)
+        return {one.id for one in self.entities if name in (fold(one.label), fold(one.in_text))}
 
-    def inspect(self, changed: ChangedModel) -> tuple[SubjectScan, set[str], str]:
-        """Rank the names; return the ranking, the claimed ids and what the change looks like."""
+    def inspect(self, changed: ChangedModel) -> Found:
+        """Rank the names, claim those that stand out, and say what the change looks like."""
         updates = [update for update in changed.updates if update.layer in self.layers]
         moments = self.keys.moments([update.layer for update in changed.updates])
         origin = read_signs(self.lm, changed, moments)
         scan = rank_measured(self.named, updates, moments) if updates else SubjectScan(layers=(), scores=())
-        claimed = claimed_subjects(scan, origin)
-        return scan, {score.entity.id for score in claimed}, origin.looks_like
+        claimed = claimed_subjects(scan, origin, most=most_subjects(changed))
+        return Found(
+            scan=scan,
+            claimed={score.entity.id: score.entity.label for score in claimed},
+            unlimited={score.entity.id for score in claimed_subjects(scan, origin)},
+            looks_like=origin.looks_like,
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edits", type=int, default=24)
-    parser.add_argument("--entities", type=int, default=5000)
+    parser.add_argument("--edits", type=int, default=100)
+    parser.add_argument("--each", action="store_true", help="every editor makes all edits, not a share of them")
+    parser.add_argument("--entities", type=int, default=5946)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--editors", nargs="+", default=list(EDITORS))
+    parser.add_argument("--only", nargs="+", help="make only these editors' shares, to go on after a run cut short")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--adapters", type=Path, nargs="*", help="trained adapters; by default three are trained")
+    parser.add_argument("--log", type=Path, help="write one JSON line for each inspection")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     lm = load_lm(DEFAULT_MODEL)
@@ -92,17 +113,30 @@ def main() -> None:
     inspector = Inspector(lm, options.entities, edits)
     ranked = sum(len(part.entities) for part in inspector.named)
     print(f"\n{machine(options.threads, lm)}, {lm.name}; {len(edits)} edits, {ranked} names ranked.\n", flush=True)
-    print("| Change | inspected | in the first 100 | first of all | claimed, right | claimed, wrong | looks like |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    for name in options.editors:
-        rows(inspector, editor_named(name), edits)
+    print(
+        "| Change | inspected | in the first 100 | first of all | claimed, right | claimed, wrong | "
+        "wrong without the limit | looks like |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+    n_editor, ranks = len(options.editors), list[int | None]()
+    for number, name in enumerate(options.editors):
+        share = edits if options.each else edits[number::n_editor]
+        if options.only and name not in options.only:
+            continue
+        ranks += rows(inspector, editor_named(name), share, options.log)
     with tempfile.TemporaryDirectory() as place:
-        folders = options.adapters or [train(name, Path(place) / name) for name in TARGETS]
+        folders = options.adapters if options.adapters is not None else trained(Path(place))
         for folder in folders:
-            scan, claimed, looks = inspector.inspect(read_changes(lm, folder))
-            first = scan.scores[0] if scan.scores else None
+            found = inspector.inspect(read_changes(lm, folder))
+            first = found.scan.scores[0] if found.scan.scores else None
             said = "none ranked" if first is None else f"first name {first.times:.1f} times the median"
-            print(f"| LoRA on {folder.name} | 1 | no edit | {said} | 0 | {len(claimed)} | {looks} |", flush=True)
+            print(
+                f"| LoRA on {folder.name} | 1 | no edit | {said} | 0 | {len(found.claimed)} | "
+                f"{len(found.unlimited)} | {found.looks_like} |",
+                flush=True,
+            )
+    hundred = sum(rank is not None and rank <= 100 for rank in ranks)
+    print(f"\nOf {len(ranks)} edits made one at a time, {hundred} subjects are among the first 100 of {ranked} names.")
 
 
 def facts(count: int, seed: int) -> list[FactEdit]:
@@ -116,15 +150,19 @@ def facts(count: int, seed: int) -> list[FactEdit]:
     return list(found.values())[:count]
 
 
-def rows(inspector: Inspector, editor: Editor, edits: list[FactEdit]) -> None:
-    """Print one row for the edits one at a time, and one for all of them in one patch."""
+def rows(inspector: Inspector, editor: Editor, edits: list[FactEdit], log: Path | None) -> list[int | None]:
+    """Print one row for the edits one at a time, and one for all of them in one patch; return the ranks of the first.
+
+    An edit's rank is ``None`` if its subject is not among the ranked.
+    """
     lm, config = inspector.lm, default_settings(editor, inspector.lm).config
     store, catalogue = sample_store(), RelationCatalogue.load()
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=config) for edit in edits]
     together, single = made(inspector, editor, contexts)
-    found = [(edit, *inspector.inspect(changed_of(lm, patch))) for edit, patch in zip(edits, single, strict=False)]
-    row(inspector, f"{editor.name}, one at a time", [([edit], *rest) for edit, *rest in found])
-    row(inspector, f"{editor.name}, together", [(edits, *inspector.inspect(changed_of(lm, together)))])
+    alone = [([edit], inspector.inspect(changed_of(lm, patch))) for edit, patch in zip(edits, single, strict=True)]
+    ranks = row(inspector, f"{editor.name}, one at a time", alone, log)
+    row(inspector, f"{editor.name}, together", [(edits, inspector.inspect(changed_of(lm, together)))], log)
+    return ranks
 
 
 def made(inspector: Inspector, editor: Editor, contexts: list[EditContext]) -> tuple[EditPatch, list[EditPatch]]:
@@ -145,23 +183,40 @@ def changed_of(lm: LoadedLM, patch: EditPatch) -> ChangedModel:
         return read_changes(lm, Path(place))
 
 
-def row(inspector: Inspector, name: str, found: list[Any]) -> None:
-    """Print the counts of some inspections."""
-    ranks: list[int] = []
-    right = wrong = asked = 0
-    for edits, scan, claimed, _ in found:
-        ids = {found_id for edit in edits if (found_id := inspector.entity_id(edit)) is not None}
-        asked += len(ids)
-        ranks += [rank for one in ids if (rank := scan.rank_of(one)) is not None]
-        right += len(claimed & ids)
-        wrong += len(claimed - ids)
-    first = sum(rank <= len(found[0][0]) for rank in ranks)
-    hundred = sum(rank <= 100 for rank in ranks)
-    looks = statistics.mode(looks for *_, looks in found)
+def row(
+    inspector: Inspector, name: str, inspected: list[tuple[list[FactEdit], Found]], log: Path | None
+) -> list[int | None]:
+    """Print the counts of some inspections, write them to the log, and return the rank of every edited subject."""
+    ranks: list[int | None] = []
+    right = wrong = unlimited = 0
+    for edits, found in inspected:
+        ids = [inspector.entity_ids(edit) for edit in edits]
+        known = {score.entity.id: rank for rank, score in enumerate(found.scan.scores, start=1)}
+        every = set[str]().union(*ids)
+        here = [min((known[one] for one in some if one in known), default=None) for some in ids]
+        ranks += here
+        right += sum(bool(found.claimed.keys() & some) for some in ids)
+        wrong += len(found.claimed.keys() - every)
+        unlimited += len(found.unlimited - every)
+        if log is not None:
+            first = [[score.entity.label, round(score.times, 2)] for score in found.scan.scores[:8]]
+            line = {"change": name, "subjects": [edit.subject for edit in edits], "ranks": here}
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line | {"claimed": list(found.claimed.values()), "first": first}) + "\n")
+    first_of_all = sum(rank is not None and rank <= len(inspected[0][0]) for rank in ranks)
+    hundred = sum(rank is not None and rank <= 100 for rank in ranks)
+    looks = statistics.mode(found.looks_like for _, found in inspected)
     print(
-        f"| {name} | {len(found)} | {hundred} of {asked} | {first} | {right} | {wrong} | {looks} |",
+        f"| {name} | {len(inspected)} | {hundred} of {len(ranks)} | {first_of_all} | {right} | {wrong} | {unlimited} | "
+        f"{looks} |",
         flush=True,
     )
+    return ranks
+
+
+def trained(place: Path) -> list[Path]:
+    """Train one adapter for each row of `TARGETS`."""
+    return [train(name, place / name) for name in TARGETS]
 
 
 def train(name: str, folder: Path) -> Path:

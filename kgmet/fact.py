@@ -30,7 +30,7 @@ MAX_SUBJECT = 200
 MAX_OBJECT = 200
 """Longest old or new object, in characters."""
 MAX_TEMPLATE = 1000
-"""Longest prompt template, in characters."""
+"""Longest template, in characters."""
 
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
@@ -41,9 +41,9 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 class FactEdit:
     """One fact to change: (subject, relation, old object → new object).
 
-    `template` is the rewriting prompt with exactly one ``{}`` where the subject goes; the new object is the wanted
-    continuation. `relation` and the three ``*_id`` fields are ids of a `TripleStore` where known. `id` is derived from
-    the texts when it is left empty, so the same edit has the same id everywhere.
+    `template` has exactly one ``{}`` where the subject goes. `prompt` is the template with the subject in place; the
+    new object is its wanted continuation. `relation` and the three ``*_id`` fields are ids of a `TripleStore` where
+    known. `id` is derived from the texts when it is left empty, so the same edit has the same id everywhere.
 
     Raises:
         TemplateError: if `template` has not exactly one ``{}``.
@@ -66,7 +66,7 @@ class FactEdit:
         """Normalise blanks and check every field."""
         put = object.__setattr__
         put(self, "subject", _clean("subject", self.subject, MAX_SUBJECT))
-        put(self, "template", _clean("prompt", self.template, MAX_TEMPLATE))
+        put(self, "template", _clean("template", self.template, MAX_TEMPLATE))
         put(self, "new_object", _clean("new object", self.new_object, MAX_OBJECT))
         if self.old_object is not None:
             put(self, "old_object", _clean("old object", self.old_object, MAX_OBJECT))
@@ -77,7 +77,7 @@ class FactEdit:
         count = self.template.count("{}")
         if count != 1:
             raise TemplateError(
-                f"The prompt {self.template!r} has {count} places for the subject; it needs exactly one '{{}}', "
+                f"The template {self.template!r} has {count} places for the subject; it needs exactly one '{{}}', "
                 "for example '{} is located in the city of'."
             )
         if not self.id:
@@ -90,10 +90,10 @@ class FactEdit:
 
     @classmethod
     def from_prompt(cls, prompt: str, *, subject: str, new_object: str, **rest: Any) -> FactEdit:
-        """Make an edit from a prompt that holds either ``{}`` or the subject itself, once, as whole words.
+        """Make an edit from a prompt that holds the subject once, as whole words; a template is taken as it is.
 
         Raises:
-            SubjectNotFoundError: if the prompt holds neither; "Rome" is not in "Romeo was born in".
+            SubjectNotFoundError: if the prompt holds no subject; "Rome" is not in "Romeo was born in".
         """
         if "{}" not in prompt:
             text, name = (unicodedata.normalize("NFC", value.strip()) for value in (prompt, subject))
@@ -135,7 +135,7 @@ def check_batch(edits: Iterable[FactEdit]) -> tuple[FactEdit, ...]:
     """Return the edits without exact duplicates, in order.
 
     Raises:
-        ContradictionError: if two edits give the same subject and prompt different new objects.
+        ContradictionError: if two edits give the same subject and template different new objects.
         RequestError: if there is no edit at all.
     """
     seen: dict[tuple[str, str], FactEdit] = {}

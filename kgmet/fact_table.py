@@ -14,14 +14,14 @@ from kgmet.fact import FactEdit
 
 __all__ = ["COLUMNS", "ParsedFacts", "parse_facts"]
 
-COLUMNS = ("subject", "prompt", "new", "old")
-"""Columns of a table; `old` may be left out."""
-_NAMES = {
-    "subject": ("subject",),
-    "prompt": ("prompt", "template", "rewrite_prompt"),
-    "new": ("new", "new_object", "target_new", "target"),
-    "old": ("old", "old_object", "target_true", "ground_truth"),
+COLUMNS = ("subject", "template", "new_object", "old_object")
+"""Columns of a table, named as in `FactEdit`; the last may be left out."""
+_OTHER_NAMES = {
+    "template": ("prompt", "rewrite_prompt"),
+    "new_object": ("new", "target_new", "target"),
+    "old_object": ("old", "target_true", "ground_truth"),
 }
+"""What the columns are called in public data sets, and up to version 0.2."""
 _MOST = 1000
 _LONGEST = 2_000_000
 
@@ -46,13 +46,13 @@ def parse_facts(text: str, *, read_sentence: Callable[[str], FactEdit] | None = 
     """
     text = text.removeprefix("\ufeff").strip()
     if not text:
-        raise RequestError("There is nothing to read. Give a table with the columns subject, prompt, new.")
+        raise RequestError("There is nothing to read. Give a table with the columns subject, template, new_object.")
     if len(text) > _LONGEST:
         raise RequestError(f"The text has {len(text)} characters; at most {_LONGEST} are read.")
     rows = _json_rows(text) if text[0] in "[{" else _table_rows(text)
     if rows is None:
         if read_sentence is None:
-            raise RequestError("The first line has no columns subject, prompt and new.")
+            raise RequestError("The first line has no columns subject, template and new_object.")
         return _parsed([line.strip() for line in text.splitlines() if line.strip()], read_sentence)
     return _parsed(rows, _fact_of)
 
@@ -84,7 +84,7 @@ def _table_rows(text: str) -> list[Any] | None:
     head = text.splitlines()[0]
     sign = max(",;\t", key=head.count)
     names = {name.strip().casefold() for name in head.split(sign)}
-    if not all(names & set(_NAMES[column]) for column in ("subject", "prompt", "new")):
+    if not all(names & {*_names(column)} for column in COLUMNS[:3]):
         return None
     try:
         rows = list(csv.DictReader(io.StringIO(text), delimiter=sign))
@@ -95,14 +95,21 @@ def _table_rows(text: str) -> list[Any] | None:
 
 def _fact_of(row: Any) -> FactEdit:
     if not isinstance(row, Mapping):
-        raise RequestError(f"expected an object with subject, prompt and new, got {str(row)[:80]!r}.")
-    found = {column: _text(row, _NAMES[column]) for column in COLUMNS}
-    missing = [column for column in ("subject", "prompt", "new") if not found[column]]
+        raise RequestError(f"expected an object with subject, template and new_object, got {str(row)[:80]!r}.")
+    found = {column: _text(row, _names(column)) for column in COLUMNS}
+    missing = [column for column in COLUMNS[:3] if not found[column]]
     if missing:
         raise RequestError(f"{' and '.join(missing)} missing.")
     return FactEdit.from_prompt(
-        found["prompt"], subject=found["subject"], new_object=found["new"], old_object=found["old"] or None
+        found["template"],
+        subject=found["subject"],
+        new_object=found["new_object"],
+        old_object=found["old_object"] or None,
     )
+
+
+def _names(column: str) -> tuple[str, ...]:
+    return (column, *_OTHER_NAMES.get(column, ()))
 
 
 def _text(row: Mapping[str, Any], names: tuple[str, ...]) -> str:

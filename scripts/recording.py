@@ -70,7 +70,7 @@ def tour(film: Film) -> None:
     person, page = film.person, film.person.page
     film.take(2.0, "1 of 6 · Type a fact, or take an example")
     page.get_by_role("textbox", name="Subject", exact=True).fill("The Eiffel Tower")
-    page.get_by_role("textbox", name="Prompt, with").fill("{} is located in the city of")
+    page.get_by_role("textbox", name="Template, with").fill("{} is located in the city of")
     film.take(1.2)
     person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
     page.wait_for_timeout(800)

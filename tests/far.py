@@ -3,11 +3,13 @@
 A tensor "on" it holds its values in an ordinary CPU tensor and says that its device is ``lazy:N``, a type that torch
 knows and no machine has. Nothing reaches its values unless it goes through torch's dispatcher, where three things are
 done: an operation that mixes it with a tensor of another device fails, as it would on a GPU; a result is on the same
-device as what it was made from; and every wait for the device, and every byte that is moved, is counted.
+device as what it was made from; and every wait for the device, every byte that is moved, and every byte that lies there
+is counted.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -63,13 +65,17 @@ class FarMode(TorchDispatchMode):
 
     `waits` are the times the CPU waited for the device: a value read back, a truth value, a copy to the CPU, an
     operation whose result has a size that only the values tell. `bytes_up` and `bytes_down` are those copied to the
-    device and back; `refuse_double` makes it a device without float64.
+    device and back; `held` are the bytes of tensors that lie there beside the model, and `peak` is the most of them at
+    once. What a library takes to work in is not counted. `refuse_double` makes it a device without float64; with `room`
+    it has no more than so many bytes, and what goes beyond them runs out of memory.
     """
 
-    def __init__(self, *, refuse_double: bool = False) -> None:
+    def __init__(self, *, refuse_double: bool = False, room: int | None = None) -> None:
         super().__init__()
         self.waits, self.bytes_up, self.bytes_down = 0, 0, 0
-        self.refuse_double = refuse_double
+        self.held = self.peak = 0
+        self.refuse_double, self.room = refuse_double, room
+        self._alive: set[int] = set()
         self.log: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -107,9 +113,29 @@ class FarMode(TorchDispatchMode):
         def wrapped(value: Any) -> Any:
             if not isinstance(value, Tensor) or device is None or device.type != "lazy":
                 return value
-            return known.get(id(value)) or FarTensor(value, device)
+            if id(value) in known:
+                return known[id(value)]
+            self._hold(value)
+            return FarTensor(value, device)
 
         return tree_map(wrapped, result)
+
+    def _hold(self, near: Tensor) -> None:
+        """Count a storage from when it is made to when the last tensor of it is gone."""
+        storage = near.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        if self.room is not None and self.held + size > self.room:
+            raise torch.OutOfMemoryError(f"{size} bytes more than {self.held} do not fit on a device of {self.room}")
+        self._alive.add(key)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._let_go, key, size)
+
+    def _let_go(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.held -= size
 
     def _count_copy(self, source: Tensor, device: torch.device | None, name: str) -> None:
         size = source.numel() * source.element_size()
@@ -190,6 +216,7 @@ def placed_far(lm: LoadedLM, mode: FarMode, *, split: int | None = None) -> Iter
                         if value is not None:
                             held.append((tensors, name, value))
                             far = FarTensor(value.detach(), device)
+                            mode._alive.add(far.near.untyped_storage()._cdata)  # the model is not counted
                             is_parameter = tensors is module._parameters
                             tensors[name] = nn.Parameter(far, requires_grad=False) if is_parameter else far
             yield lm

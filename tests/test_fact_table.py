@@ -13,6 +13,7 @@ GATE = FactEdit(subject="Big Ben", template="{} is in", new_object="Tokyo")
 @pytest.mark.parametrize(
     "text",
     [
+        "subject,template,new_object,old_object\nThe Eiffel Tower,{} is in,Rome,Paris\nBig Ben,{} is in,Tokyo,\n",
         "subject,prompt,new,old\nThe Eiffel Tower,{} is in,Rome,Paris\nBig Ben,{} is in,Tokyo,\n",
         "\ufeffSubject;Template;target_new;old\r\nThe Eiffel Tower;{} is in;Rome;Paris\r\nBig Ben;{} is in;Tokyo;",
         "new\tsubject\tprompt\told\nRome\tThe Eiffel Tower\tThe Eiffel Tower is in\tParis\nTokyo\tBig Ben\t{} is in\t",
@@ -20,7 +21,7 @@ GATE = FactEdit(subject="Big Ben", template="{} is in", new_object="Tokyo")
         ' "target_true": {"str": "Paris"}},'
         ' {"requested_rewrite": {"subject": "Big Ben", "prompt": "{} is in", "new": "Tokyo", "old": null}}]',
     ],
-    ids=["commas", "semicolons", "tabs", "JSON"],
+    ids=["commas", "earlier names", "semicolons", "tabs", "JSON"],
 )
 def test_every_form_gives_the_same_facts(text: str) -> None:
     found = parse_facts(text)
@@ -46,7 +47,7 @@ def test_lines_that_are_no_table_are_read_as_sentences() -> None:
     found = parse_facts("The Eiffel Tower is in Rome.\n\nhello\n", read_sentence=read)
     assert found.facts == (TOWER,)
     assert found.refused == ("Row 2: no fact",)
-    with pytest.raises(RequestError, match="columns subject, prompt and new"):
+    with pytest.raises(RequestError, match="columns subject, template and new_object"):
         parse_facts("hello")
 
 

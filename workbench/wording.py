@@ -83,7 +83,7 @@ STAGES: dict[Stage, str] = {
 """Display names of stages."""
 
 GUIDE = (
-    ("Pick or type a fact", "Choose an example, or write a prompt with {} for the subject, and the object you want."),
+    ("Pick or type a fact", "Choose an example, or write a template with {} for the subject, and the object you want."),
     (
         "See what follows",
         "The graph shows what else would change, and what must not. Untick what to leave out.",
@@ -106,7 +106,7 @@ EXAMPLES = (
     ("Brazil", "The official language of {} is", "French"),
     ("Egypt", "{} is located in the continent of", "Asia"),
 )
-"""(subject, prompt, new object): facts the bundled model knows; used without a file of examples."""
+"""(subject, template, new object): facts the bundled model knows; used without a file of examples."""
 
 VERDICTS = {
     "says": ("says it", "good"),
@@ -138,8 +138,8 @@ OUTCOMES = {
 
 
 def count(n: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: ``1 job``, ``3 jobs``."""
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+    """A number with its noun: ``1 job``, ``3 jobs``, ``44,227 triples``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def progress_line(stage: Stage, done: int, total: int | None) -> str:
@@ -147,7 +147,7 @@ def progress_line(stage: Stage, done: int, total: int | None) -> str:
     name = STAGES[stage]
     if stage is Stage.DOWNLOAD:
         return f"{name} · {done / 1e6:.0f}" + (f" of {total / 1e6:.0f} MB" if total else " MB")
-    return f"{name} · {done}" + (f" of {total}" if total else "")
+    return f"{name} · {done:,}" + (f" of {total:,}" if total else "")
 
 
 def percent(value: float | None) -> str:

@@ -20,6 +20,7 @@ from kgmet.forecast.known import AskedFact
 from kgmet.graph.phrasing import fill, in_slot, says
 from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, QuestionConfig, generate_probes
+from kgmet.graph.reading.resolved_edit import find_ends
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
@@ -175,9 +176,11 @@ class _CaseMaker:
                 subject_id=subject.id,
                 new_object_id=new.id,
             )
-            consequences = find_consequences(self._store, self._catalogue, edit, config=EditConfig().consequences)
+            ends = find_ends(self._store, edit, self._catalogue)
+            known = self._store, self._catalogue, edit
+            consequences = find_consequences(*known, config=EditConfig().consequences, ends=ends)
             config = QuestionConfig(n_neighbours=4 * _MOST["neighbour"])
-            probes = generate_probes(self._store, self._catalogue, edit, consequences, config=config)
+            probes = generate_probes(*known, consequences, config=config, ends=ends)
         except KgmetError:  # a name that no prompt can carry
             return None
         asked = _chosen(probes, barred)

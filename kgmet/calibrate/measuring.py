@@ -14,7 +14,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Quiet, Stage, note
 from kgmet.calibrate.cases import CalibrationCase
 from kgmet.calibrate.trials import Trial, TrialBook, trial_key
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.context import EditContext, prepare_edit, prepared_from
 from kgmet.editing.editors import Editor
 from kgmet.editing.plan import search_edits, write_edits
 from kgmet.graph.relations import RelationCatalogue
@@ -138,8 +138,7 @@ class CaseRunner:
             return [Trial(failed=f"{type(error).__name__}: {error}") for _ in cases]
 
     def _context(self, case: CalibrationCase, config: EditConfig) -> EditContext:
-        shuffled = config.hold.shuffled or config.direction.source.is_shuffled
-        key = case.id, (config.subgraph, config.consequences, shuffled)
+        key = case.id, prepared_from(config)
         if key not in self._contexts:
             self._contexts[key] = prepare_edit(case.edit, store=self._store, catalogue=self._catalogue, config=config)
         return self._contexts[key]

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from kgmet.base.progress import ProgressEvent
 
 if TYPE_CHECKING:
+    from kgmet.fact import FactEdit
+    from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.store import TripleStore
     from kgmet.write.corpus import Corpus
 
 __all__ = [
     "StderrProgress",
     "add_corpus_option",
+    "add_fact_options",
     "add_graph_options",
     "add_model_options",
     "load_model",
@@ -27,6 +30,7 @@ __all__ = [
     "print_json",
     "print_left_out",
     "read_corpus",
+    "typed_fact",
 ]
 
 
@@ -66,6 +70,54 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
     return int(text)
+
+
+def add_fact_options(parser: argparse.ArgumentParser, *, required: Sequence[str] = ()) -> None:
+    """Add ``--subject``, ``--template``, ``--new-object``, ``--old-object`` and ``--relation``.
+
+    The values are named as in `FactEdit`. Other names are those up to version 0.2.
+
+    Args:
+        parser: the command's parser.
+        required: the names of those that must be given.
+    """
+    for names, text in (
+        (("--subject",), "for example 'The Eiffel Tower'"),
+        (("--template", "--prompt"), "with {} for the subject, '{} is located in the city of', or the subject itself"),
+        (("--new-object", "--target"), "what the model shall say: Tokyo"),
+        (("--old-object", "--old"), "the old object; by default the graph's"),
+        (("--relation",), "id, label or wording of the relation: P131, 'located in city'; by default guessed"),
+    ):
+        name = names[0][2:].replace("-", "_")
+        parser.add_argument(*names, dest=name, required=name in required, help=text)
+
+
+def typed_fact(
+    options: argparse.Namespace, *, catalogue: RelationCatalogue | None = None, store: TripleStore | None = None
+) -> FactEdit:
+    """Return the fact that the options of `add_fact_options` name.
+
+    Args:
+        options: the command's options; a template is needed.
+        catalogue: the relations; the bundled ones by default.
+        store: the graph, whose own relations can be named too.
+
+    Raises:
+        RequestError: if a field is invalid.
+        UnknownRelationError: if there is no such relation.
+    """
+    from kgmet.fact import FactEdit
+    from kgmet.graph.relations import RelationCatalogue
+    from kgmet.graph.wording.choose_relation import relation_named
+
+    named = options.relation and relation_named(catalogue or RelationCatalogue.load(), options.relation, store=store)
+    return FactEdit.from_prompt(
+        options.template,
+        subject=options.subject,
+        new_object=options.new_object,
+        old_object=options.old_object,
+        relation=named,
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

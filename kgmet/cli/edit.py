@@ -9,12 +9,14 @@ from typing import Any
 from kgmet.cli.common import (
     StderrProgress,
     add_corpus_option,
+    add_fact_options,
     add_graph_options,
     add_model_options,
     load_model,
     open_store,
     print_json,
     read_corpus,
+    typed_fact,
 )
 
 __all__ = ["add_parser", "run"]
@@ -23,11 +25,7 @@ __all__ = ["add_parser", "run"]
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("edit", help="change one fact and show what that does")
-    parser.add_argument("--subject", required=True, help='for example "The Eiffel Tower"')
-    parser.add_argument("--prompt", required=True, help='with {} for the subject: "{} is located in the city of"')
-    parser.add_argument("--target", required=True, help="the new object: Tokyo")
-    parser.add_argument("--old", help="the old object; by default the graph's")
-    parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
+    add_fact_options(parser, required=("subject", "template", "new_object"))
     parser.add_argument("--editor", default="KGMET", help="one of the editors `python -m kgmet models` lists")
     parser.add_argument("--config", type=Path, help="TOML file with settings that replace the editor's")
     parser.add_argument(
@@ -49,20 +47,11 @@ def run(options: argparse.Namespace) -> int:
     import kgmet
     from kgmet.base.cache import check_writable
     from kgmet.editing.profile import load_profile
-    from kgmet.graph.relations import RelationCatalogue
-    from kgmet.graph.wording.choose_relation import relation_named
 
     if options.save:
         check_writable(options.save, advice="Give --save another folder.")
     graph, progress = open_store(options), StderrProgress()
-    named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
-    fact = kgmet.FactEdit.from_prompt(
-        options.prompt,
-        subject=options.subject,
-        new_object=options.target,
-        old_object=options.old,
-        relation=named,
-    )
+    fact = typed_fact(options, store=graph)
     editor = kgmet.editor_named(options.editor)
     if options.config:
         kgmet.load_config(options.config, base=editor.config)  # what is wrong with it is said before a model is loaded

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kgmet.base.errors import RequestError
-from kgmet.cli.common import add_graph_options, open_store, print_json
+from kgmet.cli.common import add_fact_options, add_graph_options, open_store, print_json, typed_fact
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 
@@ -29,11 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="show the subgraph of an edit, its consequences and the probes made from them",
         description=__doc__,
     )
-    parser.add_argument("--subject", required=True, help="the subject, as you would type it: 'Eiffel Tower'")
-    parser.add_argument("--relation", help="id, label or wording of the relation: P131, 'located in city'")
-    parser.add_argument("--target", required=True, help="the new object: Tokyo")
-    parser.add_argument("--old", help="the old object, if the graph's is not the one you mean")
-    parser.add_argument("--prompt", help="the prompt with one '{}' for the subject; default: one of the relation's own")
+    add_fact_options(parser, required=("subject", "new_object"))
     parser.add_argument("--max-triples", type=int, default=35, help="size of the subgraph (default: %(default)s)")
     parser.add_argument("--hops", type=int, default=2, help="hops from the new object, 0 to 3 (default: %(default)s)")
     parser.add_argument("--exclude", nargs="+", default=(), metavar="RELATION", help="ids of relations to switch off")
@@ -55,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
 def _look(options: argparse.Namespace) -> dict[str, Any]:
     from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequences
     from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
+    from kgmet.graph.reading.resolved_edit import find_ends
     from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
     from kgmet.graph.wording.linking import link_edit
 
@@ -68,9 +65,10 @@ def _look(options: argparse.Namespace) -> dict[str, Any]:
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=options.exclude)
-    subgraph = retrieve_subgraph(store, edit, config=config, exclude=options.exclude, consequences=consequences)
-    probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig())
+    ends, off = find_ends(store, edit, catalogue), options.exclude
+    consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=off, ends=ends)
+    subgraph = retrieve_subgraph(store, edit, config=config, exclude=off, consequences=consequences, ends=ends)
+    probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig(), ends=ends)
     seconds = {"load": loaded - start, "look": time.perf_counter() - loaded}
     return _result(store, linked, subgraph, consequences, probes, seconds=seconds)
 
@@ -98,14 +96,11 @@ def _result(
 def _edit(options: argparse.Namespace, catalogue: RelationCatalogue) -> FactEdit:
     from kgmet.graph.wording.choose_relation import relation_named
 
-    spec = None if options.relation is None else catalogue.spec(relation_named(catalogue, options.relation))
-    if spec is None and options.prompt is None:
-        raise RequestError("Neither a relation nor a prompt was given. Add --relation 'located in city', or --prompt.")
-    rest: dict[str, Any] = {"old_object": options.old, "relation": spec.id if spec else None}
-    if options.prompt is not None:
-        return FactEdit.from_prompt(options.prompt, subject=options.subject, new_object=options.target, **rest)
-    template = spec.cloze[0] if spec else ""
-    return FactEdit(subject=options.subject, template=template, new_object=options.target, **rest)
+    if options.template is None:
+        if options.relation is None:
+            raise RequestError("Neither a relation nor a template was given. Add --relation 'located in city'.")
+        options.template = catalogue.spec(relation_named(catalogue, options.relation)).cloze[0]
+    return typed_fact(options, catalogue=catalogue)
 
 
 def _readable(result: dict[str, Any]) -> Iterator[str]:

@@ -11,12 +11,14 @@ from typing import Any
 
 from kgmet.cli.common import (
     StderrProgress,
+    add_fact_options,
     add_graph_options,
     add_model_options,
     load_model,
     open_store,
     positive,
     print_json,
+    typed_fact,
 )
 
 __all__ = ["add_parser", "run"]
@@ -40,11 +42,7 @@ def add_parser(subparsers: Any) -> None:
     made.add_argument("--run", type=Path, metavar="DIR", dest="run_folder", help="folder of a run of evaluate")
     made.add_argument("--base", metavar="MODEL", help="the unedited model, where --model is an edited checkpoint")
     parser.add_argument("--edits", type=Path, metavar="FILE", help="JSON list of facts, instead of one typed fact")
-    parser.add_argument("--subject", help='the fact to ask about, as in `edit`: "The Eiffel Tower"')
-    parser.add_argument("--prompt", help='with {} for the subject: "{} is located in the city of"')
-    parser.add_argument("--target", help="the new object: Rome")
-    parser.add_argument("--old", help="the old object; by default the graph's")
-    parser.add_argument("--relation", help="id or label of the relation; by default guessed from the prompt")
+    add_fact_options(parser)
     parser.add_argument("--ds_name", help="make the edits of a data set instead: cf, mcf, zsre, mquake, own")
     parser.add_argument("--ds_path", type=Path, help="the data file; own data come with the program")
     parser.add_argument(
@@ -141,10 +139,8 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
     import kgmet
     from kgmet.base.errors import ConfigError
     from kgmet.evaluate.datasets.load import load_dataset
-    from kgmet.graph.relations import RelationCatalogue
-    from kgmet.graph.wording.choose_relation import relation_named
 
-    typed = (options.subject, options.prompt, options.target)
+    typed = (options.subject, options.template, options.new_object)
     if options.ds_name:
         saved = (options.patch, options.adapter, options.base, options.ledger, options.run_folder)
         if any(typed) or options.edits or any(saved):
@@ -155,25 +151,16 @@ def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:
         data = load_dataset(options.ds_name, options.ds_path, limit=options.dataset_size_limit)
         return tuple(edit for case in data.cases for edit in case.edits)
     if (options.ledger or options.run_folder) and (options.edits or any(typed)):
-        raise ConfigError("--ledger and --run know their facts: leave out --edits, --subject, --prompt and --target.")
+        raise ConfigError("--ledger and --run know their facts: leave out --edits and the fact.")
     if options.edits:
         if any(typed):
-            raise ConfigError("Give either --edits or --subject, --prompt and --target.")
+            raise ConfigError("Give either --edits or --subject, --template and --new-object.")
         return kgmet.load_edits(options.edits)
     if not any(typed):
         return ()
     if not all(typed):
-        raise ConfigError("A fact needs --subject, --prompt and --target, all three.")
-    named = options.relation and relation_named(RelationCatalogue.load(), options.relation, store=graph)
-    return (
-        kgmet.FactEdit.from_prompt(
-            options.prompt,
-            subject=options.subject,
-            new_object=options.target,
-            old_object=options.old,
-            relation=named,
-        ),
-    )
+        raise ConfigError("A fact needs --subject, --template and --new-object, all three.")
+    return (typed_fact(options, store=graph),)
 
 
 def _edited(
@@ -188,7 +175,9 @@ def _edited(
 
     saved = options.ledger or options.run_folder
     if not facts and not options.patch and not options.adapter and not saved:
-        raise ConfigError("The edited fact is unknown. Give --subject, --prompt and --target, --edits or --ds_name.")
+        raise ConfigError(
+            "The edited fact is unknown. Give --subject, --template and --new-object, --edits or --ds_name."
+        )
     editors = [kgmet.editor_named(name) for name in dict.fromkeys(options.editor or [kgmet.DEFAULT_EDITOR])]
     told = [editor.name for editor in editors if editor.name in IN_CONTEXT]
     if told:

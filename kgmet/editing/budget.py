@@ -7,10 +7,12 @@ stage            on the model's device                       on the CPU (beside 
 ===============  ==========================================  ==========================================================
 weights          all parameters, tied ones once              the same while they are read, if the device is another
 key statistics   ``4 n d²``: float32 sums; one batch's keys  ``24 d²``: the float64 sum and what is saved
-eigenvectors     ``32 d²``: matrix, vectors and work space   ``8 d²``: the float64 moment
+eigenvectors     ``24 d²``: the matrix, which the vectors     ``8 d²``: the float64 moment; finished layers (as
+                 replace, and work space                     ``kept``), which wait there for the others
 kept             ``2 n d²`` null space (``4 n d²`` damped);  nothing; least squares keep the float64 moments, ``8 n d²``
-                 ``8 n d²`` for least squares; twice that
-                 for null spaces on a CPU, in float64
+                 ``8 d²`` for least squares, one layer at a
+                 time (``8 n d²`` where they keep earlier
+                 edits); on a CPU null spaces are float64
 search           `kgmet.search.room`                         nothing
 write            ``8 (2 m d + 3 m²)`` for m keys             ``4 n m d``: the keys that later edits keep
 price            nothing                                     the index of known facts, at most 500 MB
@@ -37,6 +39,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.load.shape import FORMATS, ModelShape, WeightFormat, format_of
 from kgmet.search.room import SearchSize, search_bytes
 from kgmet.write.moments import moment_bytes
+from kgmet.write.spectrum import WORK
 
 __all__ = ["MemoryEstimate", "Use", "Work", "check_memory", "estimate_memory", "free_room", "most_at_once", "ways_out"]
 
@@ -108,7 +111,7 @@ def estimate_memory(work: Work) -> MemoryEstimate:
     stages = {} if work.is_loaded else {"load": resident + Use(cpu=0 if work.is_on_cpu else weights)}
     if work.editor.writer.searches:  # the others work on gradients, without statistics
         stages["key statistics"] = resident + _statistics(work)
-        stages["eigenvectors"] = resident + kept + _eigenvectors(work)
+        stages["eigenvectors"] = resident + _eigenvectors(work)
     stages["search"] = resident + kept + _search(work)
     stages["write"] = resident + kept + _write(work)
     return MemoryEstimate(stages=stages)
@@ -127,23 +130,28 @@ def _statistics(work: Work) -> Use:
 
 
 def _eigenvectors(work: Work) -> Use:
-    square = work.shape.d_key**2
-    if work.editor.writer is not WriterKind.NULL_SPACE:  # a Cholesky factor and its copies
-        return _placed(work, device=16 * square)
-    if work.is_on_cpu:
-        return Use(cpu=32 * square)
-    return Use(cpu=40 * square) if work.is_least else Use(device=32 * square, cpu=8 * square)
+    """Return what one layer's decomposition takes, and the results that are there already."""
+    square, kept = work.shape.d_key**2, _kept(work)
+    if work.editor.writer is not WriterKind.NULL_SPACE:  # a Cholesky factor, and the copy it is made of
+        return kept + _placed(work, device=8 * square)
+    if work.is_on_cpu or work.is_least:
+        return kept + Use(cpu=(8 + WORK) * square)
+    return Use(device=WORK * square, cpu=8 * square + kept.device)
 
 
 def _kept(work: Work) -> Use:
     """Return what is kept of the statistics from edit to edit."""
-    square = len(work.config.write.layers) * work.shape.d_key**2
+    n_layer, square, write = len(work.config.write.layers), work.shape.d_key**2, work.config.write
     if not work.editor.writer.searches:
         return Use()
     if work.editor.writer is not WriterKind.NULL_SPACE:
-        return _placed(work, device=8 * square, cpu=8 * square)
-    single = (4 if work.config.write.ordinary_weight else 2) * square
-    return Use(cpu=2 * single) if work.is_on_cpu or work.is_least else Use(device=single)
+        extends = work.editor.writer is not WriterKind.NEURONS and (work.editor.keeps_earlier or write.compensates)
+        is_one = not (work.is_on_cpu or extends)  # a system of earlier keys, which is extended, holds its factor
+        return _placed(work, device=8 * square * (1 if is_one else n_layer), cpu=8 * n_layer * square)
+    single = (4 if write.ordinary_weight else 2) * n_layer * square
+    if work.is_on_cpu:
+        return Use(cpu=2 * single)
+    return Use(cpu=single) if work.is_least else Use(device=single)
 
 
 def _search(work: Work) -> Use:

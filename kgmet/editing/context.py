@@ -4,35 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from kgmet.base.fingerprint import digest
 from kgmet.editing.config import EditConfig
 from kgmet.fact import FactEdit
 from kgmet.graph.phrasing import as_typed
-from kgmet.graph.reading.consequences import EditConsequences, find_consequences
+from kgmet.graph.reading.consequences import ConsequenceConfig, EditConsequences, find_consequences
 from kgmet.graph.reading.probe_prompts import paraphrases, questions_for_search
-from kgmet.graph.reading.retrieve import Subgraph, Switch, retrieve_subgraph
+from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
+from kgmet.graph.reading.retrieve import Subgraph, SubgraphConfig, Switch, retrieve_subgraph
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.linking import LinkedEdit, link_edit
 
-__all__ = ["EditContext", "prepare_edit"]
+__all__ = ["EditContext", "prepare_edit", "prepared_from"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditContext:
     """An edit with its subgraph and consequences, before anything is computed.
 
-    `linked`, `subgraph` and `consequences` are ``None`` without a graph. Where the graph does not know the subject,
-    consequences of the new object and the relation still take part. `excluded` are the triples and relations the user
-    switched off; `left` are the ids of consequences and kept facts the user left out. `unrelated_names` are names of
-    other entities for the shuffled-facts control, one per node of `subgraph` and of `subgraph_before` (see
-    `unrelated_labels`).
+    `linked`, `ends`, `subgraph` and `consequences` are ``None`` without a graph; `ends` are the edit's nodes and edge.
+    Where the graph does not know the subject, consequences of the new object and the relation still take part.
+    `excluded` are the triples and relations the user switched off; `left` are the ids of consequences and kept facts
+    the user left out. `unrelated_names` are names of other entities for the shuffled-facts control, one per node of
+    `subgraph` and of `subgraph_before` (see `unrelated_labels`).
     """
 
     edit: FactEdit
     linked: LinkedEdit | None = None
+    ends: EditEnds | None = None
     subgraph: Subgraph | None = None
     subgraph_before: Subgraph | None = None
     consequences: EditConsequences | None = None
@@ -88,12 +91,14 @@ def prepare_edit(
         return EditContext(edit=edit, left=frozenset(leave))
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    consequences = find_consequences(store, catalogue, edit, config=config.consequences, exclude=exclude)
-    after = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, consequences=consequences)
-    before = retrieve_subgraph(store, edit, config=config.subgraph, exclude=exclude, state="before")
+    ends = find_ends(store, edit, catalogue)
+    consequences = find_consequences(store, catalogue, edit, config=config.consequences, exclude=exclude, ends=ends)
+    around = partial(retrieve_subgraph, store, edit, config=config.subgraph, exclude=exclude, ends=ends)
+    after, before = around(consequences=consequences), around(state="before")
     return EditContext(
         edit=edit,
         linked=linked,
+        ends=ends,
         subgraph=after,
         subgraph_before=before,
         consequences=consequences,
@@ -103,6 +108,11 @@ def prepare_edit(
         questions=questions_for_search(catalogue, edit),
         unrelated_names=_unrelated_names(store, after, before) if _wants_unrelated_names(config) else (),
     )
+
+
+def prepared_from(config: EditConfig) -> tuple[SubgraphConfig, ConsequenceConfig, bool]:
+    """Return what a preparation depends on: settings with equal ones share their contexts."""
+    return config.subgraph, config.consequences, _wants_unrelated_names(config)
 
 
 def _wants_unrelated_names(config: EditConfig) -> bool:

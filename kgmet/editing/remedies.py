@@ -200,7 +200,9 @@ def stay_questions(
     """Return up to ten questions about neighbours of an edit, whose answers must stay; none without a graph."""
     if context.consequences is None or store is None:
         return ()
-    made = generate_probes(store, catalogue, context.edit, context.consequences, config=QuestionConfig())
+    made = generate_probes(
+        store, catalogue, context.edit, context.consequences, config=QuestionConfig(), ends=context.ends
+    )
     asked = (Question.from_generated(item) for item in made)
     return tuple(question for question in asked if question.kind is QuestionKind.NEIGHBOUR)
 

@@ -9,17 +9,15 @@ from dataclasses import replace
 from kgmet.base.errors import Cancelled, KgmetError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.context import EditContext, prepare_edit, prepared_from
 from kgmet.editing.editors import WriterKind
 from kgmet.editing.plan import plan_edits
 from kgmet.editing.report import own_question
 from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
-from kgmet.graph.reading.consequences import find_consequences
 from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
-from kgmet.graph.wording.linking import link_edit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.ask import Decoding, ask
@@ -38,17 +36,13 @@ _N_PASSAGE = 8
 
 
 def contest_prompts(
-    edit: FactEdit, *, store: TripleStore | None, catalogue: RelationCatalogue, config: EditConfig
+    context: EditContext, *, store: TripleStore | None, catalogue: RelationCatalogue
 ) -> tuple[Question, ...]:
     """Return the prompts for every candidate, none optimised or protected; without a graph, only the edit's own."""
-    own = own_question(edit)
-    if store is None:
-        return (own,)
-    linked = link_edit(store, edit, catalogue).edit
-    if linked.subject_id is None:
-        return (own,)
-    consequences = find_consequences(store, catalogue, linked, config=config.consequences)
-    made = generate_probes(store, catalogue, linked, consequences, config=_QUESTIONS)
+    edit, consequences = context.edit, context.consequences
+    if store is None or consequences is None or edit.subject_id is None:
+        return (own_question(edit),)
+    made = generate_probes(store, catalogue, edit, consequences, config=_QUESTIONS, ends=context.ends)
     return tuple(Question.from_generated(item) for item in made)
 
 
@@ -83,7 +77,15 @@ def compare_editors(
     """
     progress, earlier = progress or Silent(), list(earlier)
     so_far = EditsSoFar.of(earlier)
-    prompts = contest_prompts(edit, store=store, catalogue=catalogue, config=EditConfig())
+    contexts: dict[object, EditContext] = {}
+
+    def prepared(config: EditConfig) -> EditContext:
+        key = prepared_from(config)
+        if key not in contexts:
+            contexts[key] = prepare_edit(edit, store=store, catalogue=catalogue, config=config)
+        return contexts[key]
+
+    prompts = contest_prompts(prepared(EditConfig()), store=store, catalogue=catalogue)
     decoding, passages = Decoding(top_k=1, only_judged=True), bundled_passages()[:_N_PASSAGE]
     with attached(earlier, lm):
         before = ask(lm, prompts, decoding=decoding, progress=progress)
@@ -93,7 +95,7 @@ def compare_editors(
         detail = {"candidate": candidate.label}
         progress.report(ProgressEvent(stage=Stage.COMPARISON, done=number, total=len(candidates), detail=detail))
         progress.check()
-        context = prepare_edit(edit, store=store, catalogue=catalogue, config=candidate.config)
+        context = prepared(candidate.config)
         if candidate.editor.writer is WriterKind.TOLD:
             sentences = sentences_of(candidate.editor, context, catalogue)
             with attached(earlier, lm):

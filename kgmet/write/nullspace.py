@@ -27,6 +27,10 @@ from kgmet.write.spectrum import spectrum_of
 __all__ = ["Cutoff", "CutoffKind", "DampedNullSpace", "NullSpace"]
 
 
+_BAND = 2048
+"""Rows of a product that are computed at once in float64."""
+
+
 class CutoffKind(Enum):
     """Rules for choosing the free directions."""
 
@@ -72,9 +76,9 @@ class Cutoff:
 class NullSpace:
     """The free directions of one layer.
 
-    `basis` (d_key, n_column) has orthonormal columns, float64 on the CPU and float32 elsewhere. It spans the free
-    directions if `is_free`, else the protected ones: whichever are fewer. `eigenvalues` (d_key,), ascending, are the
-    whole spectrum; `rank` directions are free and carry `kept_energy` of the total.
+    `basis` (d_key, n_column) has orthonormal columns, float64 for a layer on the CPU and float32 elsewhere. It spans
+    the free directions if `is_free`, else the protected ones: whichever are fewer. `eigenvalues` (d_key,), ascending,
+    are the whole spectrum; `rank` directions are free and carry `kept_energy` of the total.
     """
 
     layer: int
@@ -100,6 +104,15 @@ class NullSpace:
     def device(self) -> torch.device:
         """Device of the computation."""
         return self.basis.device
+
+    @property
+    def n_byte(self) -> int:
+        """Bytes of the basis."""
+        return self.basis.numel() * self.basis.element_size()
+
+    def to(self, device: torch.device) -> NullSpace:
+        """Return the same directions on another device."""
+        return replace(self, basis=self.basis.to(device))
 
     @property
     def kept_energy(self) -> float:
@@ -131,12 +144,20 @@ class NullSpace:
         device: torch.device | None = None,
         progress: Progress | None = None,
     ) -> NullSpace:
-        """Take the eigenvectors of the second moment below the cutoff; O(d_key³), once per moment."""
+        """Take the eigenvectors of the second moment below the cutoff; O(d_key³), once per moment.
+
+        Args:
+            moment: the second moment.
+            cutoff: which directions are free.
+            device: the layer's device; the CPU has the result where its memory runs out.
+            progress: receives a remark if it does.
+        """
         spectrum = spectrum_of(moment, device=device, progress=progress)
         free = cls.from_eigen(
             spectrum.values.cpu(), spectrum.vectors, layer=moment.layer, cutoff=cutoff, source=moment.fingerprint
         )
-        return replace(free, model_fingerprint=moment.model_fingerprint, basis=_kept(free.basis, device))
+        basis = free.basis.to(kept_dtype(device))
+        return replace(free, model_fingerprint=moment.model_fingerprint, basis=basis)
 
     @classmethod
     def from_eigen(cls, values: Tensor, vectors: Tensor, *, layer: int, cutoff: Cutoff, source: str) -> NullSpace:
@@ -158,8 +179,8 @@ class NullSpace:
 class DampedNullSpace:
     """Free directions, each penalised (in addition to λ) by how strongly ordinary keys use it, as in MEMIT.
 
-    With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64 on the CPU and float32
-    elsewhere, is ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
+    With the free eigenvectors N and their eigenvalues e, `root` (d_key, d_key), float64 for a layer on the CPU and
+    float32 elsewhere, is ``N (1 + ratio·e)^(-1/2) Nᵀ``; solved with λ, the update minimises
     ``‖ΔW K − R‖² + λ‖ΔW‖² + λ·ratio·E‖ΔW k‖²`` over updates confined to the free directions.
     """
 
@@ -184,6 +205,15 @@ class DampedNullSpace:
         return self.root.device
 
     @property
+    def n_byte(self) -> int:
+        """Bytes of the root."""
+        return self.root.numel() * self.root.element_size()
+
+    def to(self, device: torch.device) -> DampedNullSpace:
+        """Return the same directions on another device."""
+        return replace(self, root=self.root.to(device))
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits for the free directions and the ratio."""
         return digest("damped", self.free_fingerprint, repr(self.ratio))[:16]
@@ -206,13 +236,15 @@ class DampedNullSpace:
         device: torch.device | None = None,
         progress: Progress | None = None,
     ) -> DampedNullSpace:
-        """Damp the eigenvectors below the cutoff; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ."""
+        """Damp the eigenvectors below the cutoff; `ratio`, above 0, is `WriteConfig.ordinary_weight` over λ.
+
+        The other arguments are those of `NullSpace.from_moment`.
+        """
         spectrum = spectrum_of(moment, device=device, progress=progress)
         rank = cutoff.rank(spectrum.values.cpu())
-        basis = spectrum.vectors[:, :rank]
         damping = (1 + ratio * spectrum.values[:rank].clamp(min=0)).rsqrt()
         return cls(
-            root=_kept((basis * damping) @ basis.T, device),
+            root=_damped_root(spectrum.vectors[:, :rank], damping, kept_dtype(device)),
             rank=rank,
             ratio=ratio,
             free_fingerprint=digest(moment.fingerprint, str(rank))[:16],
@@ -220,7 +252,17 @@ class DampedNullSpace:
         )
 
 
-def _kept(matrix: Tensor, device: torch.device | None) -> Tensor:
-    """Return the matrix as stored: float32 on an accelerator, to save memory (`tests/editing/test_far.py`)."""
-    where = device or torch.device("cpu")
-    return matrix.to(device=where, dtype=torch.float64 if where.type == "cpu" else torch.float32)
+def _damped_root(basis: Tensor, damping: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``N D Nᵀ`` (d_key, d_key), computed in float64; in bands of rows, so that it is never whole in float64."""
+    root = torch.empty(len(basis), len(basis), dtype=dtype, device=basis.device)
+    for begin in range(0, len(basis), _BAND):
+        root[begin : begin + _BAND] = (basis[begin : begin + _BAND] * damping) @ basis.T
+    return root
+
+
+def kept_dtype(device: torch.device | None) -> torch.dtype:
+    """Return the dtype of a layer's directions: float32 on an accelerator, to save memory.
+
+    What it changes is in `tests/editing/test_far.py` and docs/big_models.md.
+    """
+    return torch.float64 if device is None or device.type == "cpu" else torch.float32

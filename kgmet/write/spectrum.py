@@ -1,8 +1,9 @@
 """`KeySpectrum`: eigenvalues and eigenvectors of a key second moment, computed once and cached on disk.
 
 The decomposition costs d_key³: half a second per layer at width 1,536, and at 14,336 a minute on sixteen threads or
-seconds on a GPU with float64. It runs on such a GPU, else on the CPU. The result is cached beside the moments, by
-fingerprint, if computing it took longer than reading it would, or if the file is small.
+seconds on a GPU with float64. It runs on such a GPU, else on the CPU. There is one matrix in float64, which the
+eigenvectors replace. The result is cached beside the moments, by fingerprint, if computing it took longer than reading
+it would, or if the file is small.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 
-__all__ = ["KeySpectrum", "spectrum_of"]
+__all__ = ["WORK", "KeySpectrum", "spectrum_of"]
 
 _SMALL = 64 << 20
 """Size in bytes up to which eigenvectors are always cached."""
@@ -33,7 +34,7 @@ _LONG = 10.0
 """Computation time in seconds from which eigenvectors are always cached."""
 
 
-_WORK = 24
+WORK = 24
 """Bytes per entry of the moment that a decomposition takes beside it: the vectors, and twice as much to work in."""
 
 
@@ -80,14 +81,14 @@ def spectrum_of(
     Args:
         moment: the second moment.
         device: device of the computation and the result; by default the CPU.
-        progress: receives a remark if memory runs out there and the CPU is used.
+        progress: receives a remark if memory runs out there. Then the CPU is used and has the result.
     """
     path, where = spectrum_path(moment), device or torch.device("cpu")
     if path.is_file():
         try:
             found = KeySpectrum.load(path)
             if found.values.shape[0] == moment.second_moment.shape[0]:
-                return found.to(where)
+                return _moved(found, where)
         except BrokenArtifactError:
             with suppress(OSError):  # on a read-only disk it stays, and is computed each time
                 path.unlink(missing_ok=True)
@@ -105,23 +106,37 @@ def _decomposed(moment: KeyMoment, device: torch.device, progress: Progress) -> 
     second = moment.second_moment
     if device.type != "cpu":
         try:
-            return _spectrum(*torch.linalg.eigh(second.to(device)))
+            return _in_place(second.to(device))
         except (RuntimeError, MemoryError) as error:
             if not (is_out_of_memory(error) or isinstance(error, torch.linalg.LinAlgError)):  # type: ignore[attr-defined]
                 raise
             text = f"The eigenvectors of layer {moment.layer} do not fit on {device}; the CPU works them out."
             note(progress, Stage.SPECTRUM, text)
     check_room(
-        _WORK * second.numel(),
+        WORK * second.numel(),
         torch.device("cpu"),
         what=f"The eigenvectors of layer {moment.layer}",
         advice="Close other programs, use a device with float64 (CUDA), or edit a smaller model.",
     )
-    return _spectrum(*torch.linalg.eigh(second))
+    return _in_place(second.clone())
 
 
-def _spectrum(values: Tensor, vectors: Tensor) -> KeySpectrum:
-    return KeySpectrum(values=values, vectors=vectors.contiguous())
+def _in_place(matrix: Tensor) -> KeySpectrum:
+    """Replace a symmetric matrix (n, n) by its eigenvectors: a second matrix beside it would be a third of the peak."""
+    columns = matrix.mT  # the layout in which LAPACK and cuSOLVER work, so that nothing is copied
+    values = torch.empty(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    torch.linalg.eigh(columns, out=(values, columns))
+    return KeySpectrum(values=values, vectors=columns)
+
+
+def _moved(spectrum: KeySpectrum, device: torch.device) -> KeySpectrum:
+    """Return the spectrum on the device or, if its memory runs out, where it is."""
+    try:
+        return spectrum.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return spectrum
 
 
 def spectrum_path(moment: KeyMoment) -> Path:

@@ -118,7 +118,7 @@ class Watched:
         """Fill the form of the Edit page, as by keyboard."""
         self.page.get_by_role("textbox", name="Subject", exact=True).fill(subject)
         self.page.get_by_role("textbox", name="New object").fill(new)
-        self.page.get_by_role("textbox", name="Prompt, with").fill(prompt)
+        self.page.get_by_role("textbox", name="Template, with").fill(prompt)
         self.page.keyboard.press("Enter")
         self.page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
         self.settle()

@@ -162,7 +162,9 @@ def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
 @pytest.mark.parametrize("name", ["Edit", *OTHERS, "Graph", "Probe", "Ledger"])
 def test_every_page_has_an_address(visit: Visit, name: str) -> None:
     page = visit().page
-    page.goto(page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&prompt=The capital of {{}} is&new=Rome")
+    page.goto(
+        page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&template=The capital of {{}} is&new_object=Rome"
+    )
     page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
     expect(page.get_by_text("Page not found")).to_have_count(0)
     expect(page).to_have_title(f"{name} · KGMET Workbench")
@@ -174,7 +176,7 @@ def test_every_page_has_an_address(visit: Visit, name: str) -> None:
 def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
     person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = person.page
-    page.goto(f"{person.url}/?subject=The Eiffel Tower&prompt={{}} is located in the city of&new=Tokyo")
+    page.goto(f"{person.url}/?subject=The Eiffel Tower&template={{}} is located in the city of&new_object=Tokyo")
     page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
     person.settle()
     person.fits()

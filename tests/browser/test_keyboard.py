@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.running import PATIENCE, Watched
 
 Visit = Callable[..., Watched]
-EIFFEL = "/edit?subject=The Eiffel Tower&prompt={} is located in the city of&new=Rome"
+EIFFEL = "/edit?subject=The Eiffel Tower&template={} is located in the city of&new_object=Rome"
 FOCUSED = """() => { const at = document.activeElement;
   return `${at.innerText || ''} ${at.getAttribute('aria-label') || ''}`.trim(); }"""
 CONTRASTS = """selector => {

@@ -17,7 +17,7 @@ from tests.tiny_models import tiny_lm
 
 LM = tiny_lm("llama", seed=1)
 WORDS = ("--editor", "MEMIT", "--budget", "2", "--facts", "8", "--per-relation", "48")
-FACT = ("--subject", "The Louvre", "--prompt", "{} is in the city of", "--target", "Rome", "--editor", "MEMIT")
+FACT = ("--subject", "The Louvre", "--template", "{} is in the city of", "--new-object", "Rome", "--editor", "MEMIT")
 
 
 @pytest.fixture(autouse=True)

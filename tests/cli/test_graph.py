@@ -37,8 +37,8 @@ def ask(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 
 
 def test_one_json_object_holds_subgraph_consequences_and_probes(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    words = ("--subject", "Eiffel Tower", "--relation", "located in city", "--target", "Tokyo", "--graph", str(file))
-    result = ask(capsys, *words)
+    fact = ("--subject", "Eiffel Tower", "--relation", "located in city", "--new-object", "Tokyo")
+    result = ask(capsys, *fact, "--graph", str(file))
     assert result["edit"]["old_object"] == "Paris"
     subgraph = Subgraph.from_json(result["subgraph"])
     assert subgraph.edited is not None
@@ -54,18 +54,20 @@ def test_one_json_object_holds_subgraph_consequences_and_probes(capsys: pytest.C
 def test_a_relation_is_found_by_id_label_and_wording(
     capsys: pytest.CaptureFixture[str], file: Path, relation: str
 ) -> None:
-    words = ("--subject", "Eiffel Tower", "--relation", relation, "--target", "Tokyo", "--graph", str(file))
+    words = ("--subject", "Eiffel Tower", "--relation", relation, "--new-object", "Tokyo", "--graph", str(file))
     assert ask(capsys, *words)["edit"]["relation"] == "P131"
 
 
 def test_a_prompt_alone_is_enough(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    words = ("--subject", "Spain", "--prompt", "The capital of Spain is", "--target", "Barcelona", "--graph", str(file))
-    result = ask(capsys, *words)
+    rest = ("--subject", "Spain", "--graph", str(file))
+    result = ask(capsys, *rest, "--template", "The capital of Spain is", "--new-object", "Barcelona")
     assert (result["edit"]["template"], result["edit"]["relation"]) == ("The capital of {} is", "P36")
+    earlier = ask(capsys, *rest, "--prompt", "The capital of {} is", "--target", "Barcelona", "--old", "Madrid")
+    assert earlier["edit"] == result["edit"], "names up to version 0.2"
 
 
 def test_the_readable_form_marks_what_comes_and_what_goes(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    words = ("--subject", "Eiffel Tower", "--relation", "P131", "--target", "Tokyo", "--graph", str(file))
+    words = ("--subject", "Eiffel Tower", "--relation", "P131", "--new-object", "Tokyo", "--graph", str(file))
     assert call(*words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "  + Eiffel Tower –located in city→ Tokyo" in lines
@@ -74,7 +76,7 @@ def test_the_readable_form_marks_what_comes_and_what_goes(capsys: pytest.Capture
 
 
 def test_size_and_switched_off_relations_are_obeyed(capsys: pytest.CaptureFixture[str], file: Path) -> None:
-    base = ("--subject", "Eiffel Tower", "--relation", "P131", "--target", "Tokyo", "--graph", str(file))
+    base = ("--subject", "Eiffel Tower", "--relation", "P131", "--new-object", "Tokyo", "--graph", str(file))
     small = ask(capsys, *base, "--max-triples", "3")
     assert len(small["subgraph"]["triples"]) == 3
     assert small["subgraph"]["n_left_out"] > 0
@@ -85,17 +87,20 @@ def test_size_and_switched_off_relations_are_obeyed(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--subject", "Rome", "--target", "Tokyo"), "Neither a relation nor a prompt"),
-        (("--subject", "Rome", "--target", "Tokyo", "--relation", "qqq"), "There is no relation 'qqq'"),
-        (("--subject", " ", "--target", "Tokyo", "--relation", "P36"), "subject is empty"),
-        (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--graph", "/no/such.tsv"), "such.tsv"),
-        (("--subject", "Rome", "--target", "Tokyo", "--relation", "P36", "--hops", "9"), "hops"),
+        (("--subject", "Rome", "--new-object", "Tokyo"), "Neither a relation nor a template"),
+        (("--subject", "Rome", "--new-object", "Tokyo", "--relation", "qqq"), "There is no relation 'qqq'"),
+        (("--subject", " ", "--new-object", "Tokyo", "--relation", "P36"), "subject is empty"),
+        (("--subject", "Rome", "--new-object", "Tokyo", "--relation", "P36", "--graph", "/no/such.tsv"), "such.tsv"),
+        (("--subject", "Rome", "--new-object", "Tokyo", "--relation", "P36", "--hops", "9"), "hops"),
         (
-            ("--subject", "a", "--target", "b", "--relation", "P36", "--graph", "x", "--endpoint", "http://y"),
+            ("--subject", "a", "--new-object", "b", "--relation", "P36", "--graph", "x", "--endpoint", "http://y"),
             "not all of --graph, --endpoint",
         ),
-        (("--subject", "a", "--target", "b", "--relation", "P36", "--no-graph"), "Leave --no-graph out"),
-        (("--subject", "a", "--target", "b", "--relation", "P36", "--entities", "x"), "Give the files with --graph"),
+        (("--subject", "a", "--new-object", "b", "--relation", "P36", "--no-graph"), "Leave --no-graph out"),
+        (
+            ("--subject", "a", "--new-object", "b", "--relation", "P36", "--entities", "x"),
+            "Give the files with --graph",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_on_stderr(

@@ -12,7 +12,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.lm.load.loaded import checked_device
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
-EDIT = ["edit", "--subject", "Rome", "--prompt", "{} is in", "--target", "France"]
+EDIT = ["edit", "--subject", "Rome", "--template", "{} is in", "--new-object", "France"]
 
 
 @pytest.mark.parametrize("option", ["--threads", "--tokens"])

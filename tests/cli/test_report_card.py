@@ -26,7 +26,7 @@ from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import random_patch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-FACT = ("--subject", "The Eiffel Tower", "--prompt", "{} is located in the city of", "--target", "Rome")
+FACT = ("--subject", "The Eiffel Tower", "--template", "{} is located in the city of", "--new-object", "Rome")
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ConfigError
+from kgmet.editing import context as preparing
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
@@ -21,7 +22,7 @@ from kgmet.inspect.comparison import Candidate, ComparisonRow, EditorComparison
 from kgmet.inspect.matrix import answer_matrix
 from kgmet.lm.say.score import score_answers
 from kgmet.measure.metrics import MetricValue, wilson_interval
-from kgmet.measure.question import QuestionKind
+from kgmet.measure.question import Question, QuestionKind
 from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
@@ -110,11 +111,25 @@ def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:
             assert row.best is None
 
 
+def prompts_of(edit: FactEdit, *, has_graph: bool = True) -> tuple[Question, ...]:
+    store = world() if has_graph else None
+    found = prepare_edit(edit, store=store, catalogue=CATALOGUE, config=EditConfig())
+    return contest_prompts(found, store=store, catalogue=CATALOGUE)
+
+
+def test_candidates_share_what_the_graph_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The edit is linked once, not once more for each candidate."""
+    linked = []
+    link = preparing.link_edit
+    monkeypatch.setattr(preparing, "link_edit", lambda *given, **rest: linked.append(given[1]) or link(*given, **rest))
+    found = comparison(candidate("AlphaEdit", layers=(1, 9)), candidate("AlphaEdit", layers=(1, 9), label="again"))
+    assert len(found.results) == 2 and linked == [EDIT]
+
+
 def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
-    from kgmet.editing.context import prepare_edit
     from kgmet.editing.problem import build_problem, protected_facts
 
-    prompts = contest_prompts(EDIT, store=world(), catalogue=CATALOGUE, config=EditConfig())
+    prompts = prompts_of(EDIT)
     asked = {prompt.text for prompt in prompts if prompt.kind is not QuestionKind.REWRITE}
     config = EDITORS["KGMET"].config
     context = prepare_edit(EDIT, store=world(), catalogue=CATALOGUE, config=config)
@@ -131,10 +146,7 @@ def test_prompts_hold_nothing_a_search_sees_or_a_solve_protects() -> None:
 
 def test_without_a_graph_only_the_edit_itself_is_asked() -> None:
     unknown = FactEdit(subject="Zorblax", template="{} is located in", new_object="Tokyo")
-    for prompts in (
-        contest_prompts(EDIT, store=None, catalogue=CATALOGUE, config=EditConfig()),
-        contest_prompts(unknown, store=world(), catalogue=CATALOGUE, config=EditConfig()),
-    ):
+    for prompts in (prompts_of(EDIT, has_graph=False), prompts_of(unknown)):
         assert [prompt.kind for prompt in prompts] == [QuestionKind.REWRITE]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.package.installed import ROOT, Installed, build
 
-EIFFEL = ("--subject", "The Eiffel Tower", "--prompt", "{} is located in the city of", "--target", "Tokyo")
+EIFFEL = ("--subject", "The Eiffel Tower", "--template", "{} is located in the city of", "--new-object", "Tokyo")
 CARRIED = {
     "sample_data": "kgmet/shipped/sample_data",
     "pages": "workbench/shipped/pages",

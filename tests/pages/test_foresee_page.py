@@ -29,7 +29,7 @@ from workbench.shared.foreseen import CHECKED, FORESEEN, moves_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft
 
-FRANCE = FactDraft(subject="France", prompt="The capital of {} is", new_object="Rome")
+FRANCE = FactDraft(subject="France", template="The capital of {} is", new_object="Rome")
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_an_editor_that_cannot_price_says_so(resident: Resident, name: str) -> N
 
 
 def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident) -> None:
-    state = typed(FactDraft(subject="Zorblax", prompt="{} grows in the land of", new_object="Berlin"))
+    state = typed(FactDraft(subject="Zorblax", template="{} grows in the land of", new_object="Berlin"))
     page = foreseen(state)
     assert not page.exception
     assert state.result(FORESEEN) is not None
@@ -268,8 +268,8 @@ def test_an_unknown_subject_is_foreseen_from_the_prompt_alone(resident: Resident
     "draft",
     [
         FactDraft(subject="Paris"),
-        FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"),
-        FactDraft(subject=" ", prompt="{}", new_object=" "),
+        FactDraft(subject="Paris", template="two {} places {}", new_object="Rome"),
+        FactDraft(subject=" ", template="{}", new_object=" "),
     ],
     ids=["half typed", "two places", "blank"],
 )

@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from kgmet.base.errors import Cancelled
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.editing.defaults import default_settings
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.settings import RunSettings
 from kgmet.evaluate.tables.summary import RunSummary
@@ -85,7 +87,7 @@ def test_the_cell_chosen_by_keyboard_drives_the_rest(resident: Resident) -> None
 @pytest.mark.parametrize("view", ["Energy of the update", "Edit × edit", "Drift"])
 def test_every_view_of_orthogonality(resident: Resident, view: str) -> None:
     state = edited(state_of(), resident)
-    edited(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    edited(state, resident, FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome"))
     page = looked("orthogonality", state)
     page.button_group[0].set_value(view).run()
     assert not page.exception
@@ -188,7 +190,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
     assert "Edit took" in matrix and matrix.count('<th scope="col">') == 4
     assert "Perplexity" in str(page.table[0].value.index.tolist())
     assert "Outdated" not in words(page)
-    state.set_draft(FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    state.set_draft(FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome"))
     page.run()
     assert not page.exception
     assert "Outdated" in words(page)
@@ -196,7 +198,7 @@ def test_compare_makes_its_table_and_greys_it_when_the_fact_changes(
 
 def test_compare_says_what_is_wrong_with_a_fact(resident: Resident) -> None:
     state = state_of()
-    state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
+    state.set_draft(FactDraft(subject="Paris", template="two {} places {}", new_object="Rome"))
     page = shown("compare", state)
     assert not page.exception
     assert any("2 places" in item.value for item in page.error)
@@ -339,6 +341,19 @@ def test_what_was_not_begun_can_be_dropped(
         for group in benchmark_actions.unfinished(state, benchmark_actions.past_runs(state))
         for part in group
     ] == ["AlphaEdit"]
+
+
+def test_a_run_edits_with_the_settings_for_its_model_and_resumes_with_the_same(resident: Resident) -> None:
+    """SmolLM2's layers do not fit a model of four layers; the Edit page takes those at the same depth."""
+    state = state_of()
+    order = benchmark_actions.RunOrder(editor="ROME", limit=1)
+    assert benchmark_actions.begin(state, resident, [order]) is None
+    assert ended(state).error == ""
+    (run,) = benchmark_actions.past_runs(state)
+    assert run.is_complete and run.order is not None
+    wanted = default_settings(editor_named("ROME"), resident.lm).config
+    assert run.order.settings.config == wanted
+    assert wanted.write.layers != editor_named("ROME").config.write.layers
 
 
 def test_a_file_that_is_no_data_set_is_a_message(resident: Resident, small_editor: str) -> None:

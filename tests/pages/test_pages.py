@@ -76,7 +76,7 @@ def test_an_applied_edit_is_on_every_page(resident: Resident, name: str, said: s
 @pytest.mark.parametrize("name", OURS)
 def test_a_fact_that_cannot_be_edited_is_a_message_and_no_exception(resident: Resident, name: str) -> None:
     state = state_of()
-    state.set_draft(FactDraft(subject="Paris", prompt="two {} places {}", new_object="Rome"))
+    state.set_draft(FactDraft(subject="Paris", template="two {} places {}", new_object="Rome"))
     page = shown(name, state)
     assert not page.exception
     if name == "edit":
@@ -94,8 +94,8 @@ def test_typing_and_picking_an_example_fill_the_fact(resident: Resident) -> None
     example = page.selectbox(key="fact-example")
     example.select_index(0).run()
     first = examples()[0]
-    assert (state.draft.subject, state.draft.prompt) == (first.subject, first.template)
-    assert page.text_input(key="fact-new").value == first.new_object
+    assert (state.draft.subject, state.draft.template) == (first.subject, first.template)
+    assert page.text_input(key="fact-new_object").value == first.new_object
     assert not page.exception
 
 
@@ -106,8 +106,8 @@ def test_a_half_typed_fact_is_not_scolded_and_apply_waits(resident: Resident) ->
     page.text_input(key="fact-subject").set_value("Germany").run()
     assert not page.error and not page.warning
     assert any("Still missing: prompt, new object" in item.value for item in page.caption)
-    page.text_input(key="fact-prompt").set_value("The capital of {} is").run()
-    page.text_input(key="fact-new").set_value("Rome").run()
+    page.text_input(key="fact-template").set_value("The capital of {} is").run()
+    page.text_input(key="fact-new_object").set_value("Rome").run()
     assert not page.button(key="apply").disabled
 
 
@@ -116,7 +116,7 @@ def test_a_sentence_fills_the_form_or_says_how_to_write_one(resident: Resident) 
     page = shown("edit", state)
     page.text_input(key="sentence").set_value("The Eiffel Tower is in Rome, not in Paris.").run()
     draft = state.draft
-    assert (draft.subject, draft.prompt, draft.new_object) == ("The Eiffel Tower", "{} is in", "Rome")
+    assert (draft.subject, draft.template, draft.new_object) == ("The Eiffel Tower", "{} is in", "Rome")
     assert draft.old_object == "Paris"
     page.text_input(key="sentence").set_value("hello").run()
     assert any("Write it like this" in item.value for item in page.caption)
@@ -267,7 +267,7 @@ def test_a_changed_setting_is_in_the_title_at_once_and_the_panel_stays_open(resi
 
 def test_a_hostile_name_stays_text_on_every_page(resident: Resident) -> None:
     state = state_of()
-    draft = FactDraft(subject="<img src=x onerror=alert(1)>", prompt="{} is in", new_object="**Rome** :red[x]")
+    draft = FactDraft(subject="<img src=x onerror=alert(1)>", template="{} is in", new_object="**Rome** :red[x]")
     edited(state, resident, draft)
     for name in OURS:
         page = shown(name, state)
@@ -390,7 +390,7 @@ def test_a_hostile_link_fills_what_it_may_says_the_rest_and_applies_nothing(resi
     page.run()
     assert not page.exception
     assert (state.draft.subject, state.draft.relation) == ("<img src=x onerror=alert(1)>", "P131")
-    assert (state.draft.prompt, state.draft.new_object) == ("", "")
+    assert (state.draft.template, state.draft.new_object) == ("", "")
     said = words(page)
     assert "100,000 characters" in said and "control characters" in said
     assert not state.stack and state.job() is None
@@ -441,7 +441,7 @@ def test_a_run_caused_by_one_field_does_not_write_into_the_others(resident: Resi
     page = shown("edit", state)
     page.text_input(key="fact-subject").set_value("Germany").run()
     sent = {item.key: item.proto.set_value for item in page.text_input if str(item.key).startswith("fact-")}
-    assert sent == dict.fromkeys(("fact-subject", "fact-prompt", "fact-new", "fact-old"), False)
+    assert sent == dict.fromkeys(("fact-subject", "fact-template", "fact-new_object", "fact-old_object"), False)
     page.selectbox(key="fact-example").select_index(0).run()
     assert page.text_input(key="fact-subject").value == examples()[0].subject
     assert page.text_input(key="fact-subject").proto.set_value

@@ -29,7 +29,7 @@ from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 from workbench.state.vault import SessionVault, vault
 
-EIFFEL = FactDraft(subject="The Eiffel Tower", prompt="{} is located in the city of", new_object="Tokyo")
+EIFFEL = FactDraft(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
 SMALL_SETTINGS = {
     "write": {"layers": [1, 2]},
     "target": {"max_steps": 2},

@@ -10,7 +10,7 @@ from kgmet.base.progress import Stage
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import entry_for
 from workbench.screens.ledger.scripting import edit_script
-from workbench.wording import STAGES, progress_line
+from workbench.wording import STAGES, count, progress_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,8 +21,14 @@ def test_every_stage_has_words_for_people() -> None:
 
 def test_a_stage_says_how_far_it_is() -> None:
     assert progress_line(Stage.SEARCH, 3, 20) == "Searching the shift · 3 of 20"
+    assert progress_line(Stage.KNOWN_FACTS, 3_000, 20_000).endswith(" · 3,000 of 20,000")
     assert progress_line(Stage.DOWNLOAD, 12_000_000, None) == "Downloading the model · 12 MB"
     assert progress_line(Stage.DOWNLOAD, 5_000_000, 10_000_000) == "Downloading the model · 5 of 10 MB"
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 triples"), (1, "1 triple"), (44_227, "44,227 triples")])
+def test_a_count_has_its_noun_and_separated_thousands(n: int, words: str) -> None:
+    assert count(n, "triple") == words
 
 
 def test_no_noun_has_its_plural_in_brackets() -> None:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from kgmet.lm.say.score import NextToken
 from workbench.wording import percent
 
-__all__ = ["TERMS", "answer_bars", "search_curve"]
+__all__ = ["TERMS", "answer_bars", "search_curve", "term_values"]
 
 TERMS = {
     "total": ("everything", "#6b7785"),
@@ -27,7 +27,7 @@ def search_curve(steps: Sequence[Mapping[str, float | str]], *, height: int = 28
     """Draw the loss terms by step, in nats; absent terms are left out."""
     figure = go.Figure()
     for term, (name, colour) in TERMS.items():
-        points = [(n, float(step[term])) for n, step in enumerate(steps) if isinstance(step.get(term), (int, float))]
+        points = term_values(steps, term)
         if any(value for _, value in points):
             figure.add_trace(
                 go.Scatter(
@@ -53,6 +53,12 @@ def search_curve(steps: Sequence[Mapping[str, float | str]], *, height: int = 28
         uirevision="search",
     )
     return figure
+
+
+def term_values(steps: Sequence[Mapping[str, float | str]], term: str) -> list[tuple[int, float]]:
+    """Return (step, value) of one term, at the steps that have it."""
+    values = [(number, step.get(term)) for number, step in enumerate(steps)]
+    return [(number, float(value)) for number, value in values if isinstance(value, (int, float))]
 
 
 def answer_bars(tokens: Sequence[NextToken], *, marked: Mapping[str, str] | None = None) -> str:

@@ -11,7 +11,7 @@ from kgmet.base.errors import KgmetError, RequestError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.context import EditContext, prepare_edit, prepared_from
 from kgmet.editing.report import own_question
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
@@ -26,7 +26,7 @@ from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import remedies
 from workbench.state.session import WorkbenchState
-from workbench.state.values import FactDraft, Result, StackEntry
+from workbench.state.values import Result, StackEntry
 
 __all__ = [
     "Token",
@@ -34,7 +34,6 @@ __all__ = [
     "apply",
     "context_fingerprint",
     "context_of",
-    "edit_from_draft",
     "entry_of",
     "greedy_now",
     "prepare",
@@ -48,28 +47,9 @@ __all__ = [
 ]
 
 
-def edit_from_draft(draft: FactDraft) -> FactEdit:
-    """Check and return the typed fact.
-
-    Raises:
-        RequestError: if a field is invalid; says which and how to correct it.
-    """
-    return FactEdit.from_prompt(
-        draft.prompt,
-        subject=draft.subject,
-        new_object=draft.new_object,
-        old_object=draft.old_object or None,
-        relation=draft.relation,
-        subject_id=draft.subject_id,
-        new_object_id=draft.new_object_id,
-        old_object_id=draft.old_object_id,
-    )
-
-
 def context_fingerprint(state: WorkbenchState) -> str:
     """Return the fingerprint of everything the prepared context depends on; a context with another one is stale."""
-    config = state.config
-    return fingerprint_value([state.draft, config.subgraph, config.consequences, store().fingerprint])
+    return fingerprint_value([state.draft, prepared_from(state.config), store().fingerprint])
 
 
 def prepare(state: WorkbenchState) -> str | None:
@@ -80,7 +60,7 @@ def prepare(state: WorkbenchState) -> str | None:
     draft = state.draft
     try:
         context = prepare_edit(
-            edit_from_draft(draft),
+            draft.edit,
             store=store(),
             catalogue=catalogue(),
             config=state.config,

@@ -17,15 +17,16 @@ from workbench.state.values import FactDraft
 
 __all__ = ["LinkedFact", "link_to", "read_link"]
 
-_NAMES = {"subject": "subject", "prompt": "prompt", "new": "new_object", "old": "old_object", "relation": "relation"}
-"""Link parameter → field of the draft."""
 _LONGEST = {
     "subject": MAX_SUBJECT,
-    "prompt": MAX_TEMPLATE,
+    "template": MAX_TEMPLATE,
     "new_object": MAX_OBJECT,
     "old_object": MAX_OBJECT,
     "relation": 80,
 }
+"""Fields of the draft that a link holds, and their most characters."""
+_OLD_NAMES = {"template": "prompt", "new_object": "new", "old_object": "old"}
+"""What links up to version 0.2 call some of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class LinkedFact:
 
 def link_to(address: str, draft: FactDraft) -> str:
     """Return the link, based on the current page's address, that fills the form with this draft."""
-    texts = {name: getattr(draft, field) for name, field in _NAMES.items()}
+    texts = {name: getattr(draft, name) for name in _LONGEST}
     base = address.split("?")[0].split("#")[0]
     return f"{base}?{urlencode({name: text for name, text in texts.items() if text})}"
 
@@ -47,13 +48,14 @@ def read_link(parameters: Mapping[str, str]) -> LinkedFact:
     """Read the parameters of a link; unknown ones are ignored."""
     taken: dict[str, Any] = {}
     refused: list[str] = []
-    for name, field in _NAMES.items():
-        text = parameters.get(name, "").strip()
-        fault = _fault(text, _LONGEST[field])
+    for name, longest in _LONGEST.items():
+        given = name if name in parameters else _OLD_NAMES.get(name, name)
+        text = parameters.get(given, "").strip()
+        fault = _fault(text, longest)
         if fault:
-            refused.append(f"The link's “{name}” {fault}, so it was left out.")
+            refused.append(f"The link's “{given}” {fault}, so it was left out.")
         elif text:
-            taken[field] = text
+            taken[name] = text
     return LinkedFact(draft=replace(FactDraft(), **taken) if taken else None, refused=tuple(refused))
 
 

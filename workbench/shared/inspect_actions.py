@@ -24,7 +24,7 @@ from kgmet.write.patch import EditPatch
 from workbench.running import jobs
 from workbench.running.jobs import Job
 from workbench.running.resources import Resident, catalogue, store
-from workbench.shared.actions import context_of, edit_from_draft
+from workbench.shared.actions import context_of
 from workbench.state.compared import Compared
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
@@ -237,7 +237,7 @@ def edit_to_compare(state: WorkbenchState, chosen: str) -> FactEdit:
         RequestError: if the typed fact is invalid, or the chosen edit no longer exists.
     """
     if not chosen:
-        return edit_from_draft(state.draft)
+        return state.draft.edit
     entry_id, _, edit_id = chosen.partition("/")
     entry = state.entry(entry_id)
     for edit in () if entry is None else entry.patch.edits:
@@ -262,7 +262,7 @@ def is_new(state: WorkbenchState, draft: FactDraft) -> bool:
     if draft.is_blank:
         return False
     try:
-        typed = edit_from_draft(draft)
+        typed = draft.edit
     except KgmetError:
         return True
     return all(edit.id != typed.id for entry in state.stack for edit in entry.patch.edits)

@@ -88,12 +88,12 @@ def use(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, tried: TriedReme
         draft = state.draft
         fact = entry.edit
         is_typed = fact is not None and (draft.subject, draft.new_object) == (fact.subject, fact.new_object)
-        prompt = draft.prompt if tried.typed is None else tried.remedy.edit.template
+        template = draft.template if tried.typed is None else tried.remedy.edit.template
         state.record.change(
             stack=(*state.stack[:-1], new),
             redo=(),
             focus=new.id,
-            draft=replace(draft, prompt=prompt) if is_typed else draft,
+            draft=replace(draft, template=template) if is_typed else draft,
         )
     return None
 

@@ -14,7 +14,7 @@ from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.report import EditReport
 from kgmet.graph.reading.retrieve import Switch
-from workbench.state.values import FactDraft, SavedSession, StackEntry
+from workbench.state.values import TEXTS, FactDraft, SavedSession, StackEntry
 
 __all__ = [
     "FORMATS",
@@ -121,9 +121,10 @@ def draft_from_json(raw: Any) -> FactDraft:
     Raises:
         ValueError: if it is something else.
     """
+    if isinstance(raw, Mapping) and "prompt" in raw:  # its name up to version 0.2
+        raw = {"template" if name == "prompt" else name: value for name, value in raw.items()}
     draft = msgspec.convert(raw, FactDraft)
-    texts = (draft.subject, draft.prompt, draft.new_object, draft.old_object)
-    if any(len(text) > _MOST_TEXT for text in texts):
+    if any(len(getattr(draft, name)) > _MOST_TEXT for name in TEXTS):
         raise BrokenArtifactError(f"A text has more than {_MOST_TEXT:,} characters.")
     return draft
 

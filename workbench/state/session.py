@@ -27,7 +27,7 @@ from workbench.running.access import access, door
 from workbench.running.resources import model_holder
 from workbench.running.users import claims, session_id_of, user_of
 from workbench.state.disk import DAMAGED
-from workbench.state.values import FactDraft, Result, StackEntry
+from workbench.state.values import TEXTS, FactDraft, Result, StackEntry
 from workbench.state.vault import SessionRecord, SessionVault, vault
 
 __all__ = ["COOKIE", "SESSION_KEY", "WorkbenchState", "current", "default_of", "known_id"]
@@ -295,8 +295,7 @@ def default_of(editor: Editor) -> DefaultSettings:
 
 def retyped(draft: FactDraft, **values: Any) -> FactDraft:
     """Return the draft with other texts; choices for the old texts are dropped."""
-    texts = ("subject", "prompt", "new_object", "old_object")
-    if all(getattr(draft, name) == values.get(name, getattr(draft, name)) for name in texts):
+    texts = {name: values.get(name, getattr(draft, name)) for name in TEXTS}
+    if all(getattr(draft, name) == text for name, text in texts.items()):
         return replace(draft, **values)
-    fresh = {name: values.get(name, getattr(draft, name)) for name in texts}
-    return FactDraft(**fresh)
+    return FactDraft(**texts)

@@ -14,15 +14,21 @@ from kgmet.fact import FactEdit
 from kgmet.graph.reading.retrieve import Switch
 from kgmet.write.patch import EditPatch
 
-__all__ = ["FactDraft", "Result", "SavedSession", "StackEntry"]
+__all__ = ["TEXTS", "FactDraft", "Result", "SavedSession", "StackEntry"]
+
+TEXTS = ("subject", "template", "new_object", "old_object")
+"""The typed texts of a fact, named as in `FactEdit`; all but the last are required."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FactDraft:
-    """The fact in the form, possibly incomplete. Ids are the user's choices among the graph's candidates."""
+    """The fact in the form, possibly incomplete. Fields are named as in `FactEdit`; ids are the user's choices.
+
+    `template` may also hold the subject itself instead of ``{}``, as `FactEdit.from_prompt` reads it.
+    """
 
     subject: str = ""
-    prompt: str = ""
+    template: str = ""
     new_object: str = ""
     old_object: str = ""
     relation: str | None = None
@@ -34,15 +40,48 @@ class FactDraft:
     leave: frozenset[str] = frozenset()
     """Ids of consequences and kept facts that are left out."""
 
+    @classmethod
+    def of(cls, edit: FactEdit) -> FactDraft:
+        """Return a fact's texts as if they were typed; relation and ids are found again."""
+        return cls(
+            subject=edit.subject,
+            template=edit.template,
+            new_object=edit.new_object,
+            old_object=edit.old_object or "",
+        )
+
+    @property
+    def edit(self) -> FactEdit:
+        """The typed fact, checked.
+
+        Raises:
+            RequestError: if a field is invalid; says which and how to correct it.
+        """
+        return FactEdit.from_prompt(
+            self.template,
+            subject=self.subject,
+            new_object=self.new_object,
+            old_object=self.old_object or None,
+            relation=self.relation,
+            subject_id=self.subject_id,
+            new_object_id=self.new_object_id,
+            old_object_id=self.old_object_id,
+        )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the required fields that are empty."""
+        return tuple(name for name in TEXTS[:3] if not getattr(self, name).strip())
+
     @property
     def is_blank(self) -> bool:
         """Whether nothing was typed."""
-        return not (self.subject or self.prompt or self.new_object)
+        return not (self.subject or self.template or self.new_object)
 
     @property
     def is_incomplete(self) -> bool:
         """Whether one of the three required fields is empty."""
-        return not all(text.strip() for text in (self.subject, self.prompt, self.new_object))
+        return bool(self.missing)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

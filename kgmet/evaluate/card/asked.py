@@ -19,7 +19,6 @@ from kgmet.evaluate.card.wordings import (
     yes_no_question,
 )
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt, QuestionConfig, first_questions, generate_probes
-from kgmet.graph.reading.resolved_edit import find_ends
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
@@ -121,7 +120,7 @@ def card_questions(
     """
     spec = _spec(context, catalogue)
     rows: list[tuple[str, Question]] = list(_generated(context, store, catalogue, config, edited))
-    old = _old(context, store)
+    old = _old(context)
     rows += _reversed(context, spec, config, n_made=sum(row == "reversal" for row, _ in rows))
     rows += _negation(context, spec, config)
     rows += _yes_no(context, spec, old)
@@ -143,10 +142,10 @@ def _spec(context: EditContext, catalogue: RelationCatalogue) -> RelationSpec | 
     return catalogue.spec(relation) if relation is not None and relation in catalogue else None
 
 
-def _old(context: EditContext, store: TripleStore | None) -> str | None:
+def _old(context: EditContext) -> str | None:
     if context.edit.old_object is not None:
         return context.edit.old_object
-    old = None if store is None or context.consequences is None else find_ends(store, context.edit).old
+    old = None if context.ends is None else context.ends.old
     return None if old is None else old.label
 
 
@@ -167,7 +166,7 @@ def _generated(
     )
     most = {"consequences": config.n_consequences, "reversal": config.n_reversal}
     seen: dict[str, int] = {}
-    for made in generate_probes(store, catalogue, context.edit, context.consequences, config=counts):
+    for made in generate_probes(store, catalogue, context.edit, context.consequences, config=counts, ends=context.ends):
         row = _ROW_OF.get(made.kind)
         if row is None or (row == "neighbours" and _names(made) & edited):
             continue

@@ -115,7 +115,7 @@ def score_models(
     edits = tuple(edits) or first.edits
     catalogue = catalogue or RelationCatalogue.load()
     if not edits:
-        raise RequestError("The edited fact is unknown. Give --subject, --prompt and --target.")
+        raise RequestError("The edited fact is unknown. Give --subject, --template and --new-object.")
     shown = edited_columns([model.name for model in models])
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=EditConfig()) for edit in edits]
     facts = tuple(told_sentences(context, catalogue) for context in contexts)

@@ -9,6 +9,7 @@ from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
 from kgmet.graph.reading.later_hops import find_later_hops
 from kgmet.graph.reading.later_must_stay import find_kept_later, share_later_hops
 from kgmet.graph.reading.must_stay import find_kept_neighbours, sort_own_facts
+from kgmet.graph.reading.resolved_edit import EditEnds
 from kgmet.graph.reading.retrieve import Switch
 from kgmet.graph.reading.worlds import KNOWN_RELATIONS, ConsequenceConfig, EditWorlds
 from kgmet.graph.relations import RelationCatalogue
@@ -32,6 +33,7 @@ def find_consequences(
     *,
     config: ConsequenceConfig,
     exclude: Collection[Switch] = (),
+    ends: EditEnds | None = None,
 ) -> EditConsequences:
     """Find everything that an edit entails according to `store` and `catalogue`.
 
@@ -39,9 +41,9 @@ def find_consequences(
     Inverse: facts gained by o* and lost by o. Later hops: chains y –q→ s –r→ o*. Kept: unaffected facts of s, and facts
     of other subjects of r, those with the old object first. Facts on which the graph is silent are listed separately.
     Triples (by key) and relations (by id) in `exclude` are ignored. Missing knowledge gives fewer consequences, never
-    an error. Deterministic.
+    an error. Deterministic. `ends` is the edit resolved in this store (`find_ends`), if that is known already.
     """
-    worlds = EditWorlds(store, catalogue, edit, config=config, exclude=exclude)
+    worlds = EditWorlds(store, catalogue, edit, config=config, exclude=exclude, ends=ends)
     forward = _forward(worlds)
     gained, lost = _inverse(worlds)
     own = sort_own_facts(worlds)

@@ -123,14 +123,16 @@ def generate_probes(
     consequences: EditConsequences,
     *,
     config: QuestionConfig,
+    ends: EditEnds | None = None,
 ) -> tuple[GeneratedPrompt, ...]:
     """Generate probes of all kinds for one edit, sorted by kind, each text once per kind.
 
     For the edit, every consequence and every kept fact, only the templates that ``split_templates(templates,
     N_PROBE_WORDINGS)`` holds out from the search are used. Only neighbours that no solve protects are used.
-    Questions after the first three of a consequence may be part of a search and are not used.
+    Questions after the first three of a consequence may be part of a search and are not used. `ends` is the edit
+    resolved in this store (`find_ends`), if that is known already.
     """
-    ends = find_ends(store, edit)
+    ends = ends or find_ends(store, edit, catalogue)
     found: list[GeneratedPrompt] = [_rewrite(edit, ends)]
     found += _paraphrased(catalogue, edit, ends, consequences, n=N_PROBE_WORDINGS)
     for item in consequences.forward:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kgmet.base.errors import UnknownEntityError, UnknownRelationError
 from kgmet.fact import FactEdit
+from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity, Relation, Triple
 
@@ -45,11 +46,12 @@ class EditEnds:
         )
 
 
-def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False) -> EditEnds:
+def find_ends(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue | None = None) -> EditEnds:
     """Look up the edit's ids in `store`; unknown ones become ad-hoc nodes, never an error.
 
     Without an old object in the edit, the relation's first edge at the subject (by id) gives it. Only the old object's
-    edge is replaced, unless the relation `is_functional`; the others stay beside the new one.
+    edge is replaced, unless the catalogue says that the relation has one object; the others stay beside the new one.
+    Resolve an edit once, and hand the value to all that read the graph around it.
     """
     subject = _entity(store, edit.subject_id, edit.subject)
     new = _entity(store, edit.new_object_id, edit.new_object)
@@ -60,6 +62,9 @@ def find_ends(store: TripleStore, edit: FactEdit, *, is_functional: bool = False
         old = others[0].object if others else None
     else:
         old = _old(store, edit, others)
+    name = edit.relation
+    spec = catalogue.spec(name) if catalogue is not None and name is not None and name in catalogue else None
+    is_functional = spec is not None and spec.is_functional
     replaced = others if is_functional else tuple(triple for triple in others if triple.object == old)
     return EditEnds(subject=subject, relation=relation, new=new, old=None if old == new else old, replaced=replaced)
 

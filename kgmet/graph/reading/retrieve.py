@@ -54,6 +54,7 @@ def retrieve_subgraph(
     exclude: Collection[Switch] = (),
     state: State = "after",
     consequences: EditConsequences | None = None,
+    ends: EditEnds | None = None,
 ) -> Subgraph:
     """Retrieve at most `config.max_triples` triples around an edit.
 
@@ -70,11 +71,12 @@ def retrieve_subgraph(
         state: the world after the edit, or before it.
         consequences: the edit's consequences, if known: outdated facts of the subject are then replaced by the implied
             ones, so that the graph does not contradict itself.
+        ends: the edit resolved in this store (`find_ends`), if that is known already.
 
     Returns:
         A graph with at least the anchor, and the edited edge if it exists.
     """
-    ends = find_ends(store, edit)
+    ends = ends or find_ends(store, edit)
     world = _World(store, ends, config=config, exclude=exclude)
     edge, target = (ends.edge, ends.new) if state == "after" else (ends.old_edge, ends.old)
     if state == "after":

@@ -105,10 +105,11 @@ class EditWorlds:
         *,
         config: ConsequenceConfig,
         exclude: Collection[Switch] = (),
+        ends: EditEnds | None = None,
     ) -> None:
         self.catalogue, self.edit, self.config = catalogue, edit, config
         self.spec = catalogue.spec(edit.relation) if edit.relation in catalogue and edit.relation else None
-        self.ends: EditEnds = find_ends(store, edit, is_functional=self.spec is not None and self.spec.is_functional)
+        self.ends = ends or find_ends(store, edit, catalogue)
         self.subject = as_typed(edit.subject, self.ends.subject)
         self.reader = GraphReader(store, limit=READ_LIMIT, exclude=exclude)
         self.remaining = self._remaining()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kgmet.base.errors import UnknownEntityError
@@ -107,8 +107,9 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     `edit.relation` may be any name that `RelationCatalogue.named` knows or a relation id of the store. An unknown one
     is guessed from the wording, and a note says so.
     """
+    named = _named(store, edit.new_object)
     evidence = Evidence(
-        object_types=_types(store, edit.new_object, given=edit.new_object_id), object_relations=_roles(store, edit)
+        object_types=_types(store, edit, named), object_relations=_roles(store, [named, _named(store, edit.old_object)])
     )
     choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
     kinds = choice.guesses[0][0].subject_types if choice.guesses else frozenset()
@@ -149,22 +150,25 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     )
 
 
-def _types(store: TripleStore, text: str, *, given: str | None) -> frozenset[str]:
-    """Return the types of all entities with exactly this name."""
+def _named(store: TripleStore, text: str | None) -> list[Entity]:
+    """Return the entities with exactly this name."""
+    found = () if text is None else store.search(text, limit=10)
+    return [match.entity for match in found if _is_whole(match, text or "")]
+
+
+def _types(store: TripleStore, edit: FactEdit, named: Sequence[Entity]) -> frozenset[str]:
+    """Return the types of the new object, or of all entities of its name if none is chosen."""
+    given, text = edit.new_object_id, edit.new_object
     if given is not None:
-        matches: Sequence[Match] = _candidates(store, text, given=given, expected_types=(), near=(), limit=1)
-    else:
-        matches = [match for match in store.search(text, limit=10) if _is_whole(match, text)]
-    return frozenset(match.entity.type for match in matches if match.entity.type)
+        named = [m.entity for m in _candidates(store, text, given=given, expected_types=(), near=(), limit=1)]
+    return frozenset(entity.type for entity in named if entity.type)
 
 
-def _roles(store: TripleStore, edit: FactEdit) -> dict[str, float]:
-    """Return the share of each relation among the facts that end at the new and at the old object."""
+def _roles(store: TripleStore, objects: Iterable[Sequence[Entity]]) -> dict[str, float]:
+    """Return the share of each relation among the facts that end at the first few entities of each name."""
     counts: Counter[str] = Counter()
-    for text in (edit.new_object, edit.old_object):
-        if text is None:
-            continue
-        for entity in [match.entity for match in store.search(text, limit=10) if _is_whole(match, text)][:_BEARERS]:
+    for named in objects:
+        for entity in named[:_BEARERS]:
             counts.update(triple.relation.id for triple in store.incoming(entity.id, limit=200))
     total = sum(counts.values())
     return {relation: count / total for relation, count in counts.items()}

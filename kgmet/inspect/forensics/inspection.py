@@ -26,7 +26,7 @@ from kgmet.write.adapter import attached_lora
 from kgmet.write.patch import EditPatch, attached_updates
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["EditInspection", "claimed_subjects", "inspect_edit"]
+__all__ = ["EditInspection", "claimed_subjects", "inspect_edit", "most_subjects"]
 
 SHOWN = 100
 """Subjects listed in a report."""
@@ -38,7 +38,7 @@ _FAR = 10.0
 LoRA fine-tunes on text the first name reaches 5.5 deviations and 6.5 times (docs/forensics.md)."""
 
 _SHARE = 0.5
-"""Smallest response of a claimed subject, as a share of the largest: names that resemble an edited one move with it."""
+"""Smallest response of its own that a claimed subject has, as a share of the largest response."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -99,11 +99,29 @@ class EditInspection:
         }
 
 
-def claimed_subjects(scan: SubjectScan, origin: Origin) -> tuple[SubjectScore, ...]:
+def most_subjects(changed: ChangedModel) -> int | None:
+    """Return the most subjects that a change can have sent elsewhere, each to its own place; ``None`` if unknown.
+
+    A change of rank r moves at most r independent keys independently, so the largest rank of a down-projection is the
+    limit. A rank that is only a lower bound sets none.
+    """
+    weights = {update.weight_name for update in changed.updates}
+    written = [change for change in changed.changes if change.name in weights]
+    if any(change.rank is None or change.is_rank_bound for change in written):
+        return None
+    return max((change.rank or 0 for change in written), default=0)
+
+
+def claimed_subjects(scan: SubjectScan, origin: Origin, *, most: int | None = None) -> tuple[SubjectScore, ...]:
     """Return the subjects that stand out from all others, the strongest first; none if it looks like training.
 
     The responses of many names are about log-normal, so each is measured in deviations of the logarithm from its
     median; the deviation is the scaled median absolute one, which a few edited subjects do not change.
+
+    Args:
+        scan: the ranking.
+        origin: what the change looks like.
+        most: claim only among as many of the first, see `most_subjects`.
     """
     if origin.is_training or len(scan.scores) < 3:
         return ()
@@ -111,11 +129,8 @@ def claimed_subjects(scan: SubjectScan, origin: Origin) -> tuple[SubjectScore, .
     middle = statistics.median(logs)
     spread = 1.4826 * statistics.median(abs(value - middle) for value in logs)
     least = _SHARE * scan.scores[0].response
-    return tuple(
-        score
-        for score, value in zip(scan.scores, logs, strict=True)
-        if (value - middle > _OUTLIER * max(spread, 1e-6) or score.times > _FAR) and score.response >= least
-    )
+    far = min(middle + _OUTLIER * max(spread, 1e-6), math.log(_FAR) + middle)
+    return tuple(score for score in scan.scores[:most] if score.own >= least and math.log(max(score.own, 1e-30)) > far)
 
 
 def inspect_edit(
@@ -156,7 +171,7 @@ def inspect_edit(
     origin = read_signs(lm, changed, moments)
     whom = subjects_of(store, catalogue) if entities is None else entities
     scan = rank_subjects(lm, changed.updates, moments, whom, progress=progress)
-    claimed = claimed_subjects(scan, origin)
+    claimed = claimed_subjects(scan, origin, most=most_subjects(changed))
     other, attach = _edited(lm, changed, with_answers)
     asked = [score.entity for score in (claimed or scan.scores)[:_ASKED]] if with_answers else []
     answers = ask_before_and_now(lm, other, attach, asked, store, catalogue, progress=progress) if asked else ()

@@ -47,6 +47,8 @@ _PREFIX = NEUTRAL_PREFIXES[2]
 """Text before the name. At a text's first token the key is that of the attention sink, whatever the name."""
 _AT_ONCE = 512
 _TINY = 1e-30
+_MOST_ROWS = 1024
+"""Most directions of all layers together among which subjects are chosen: memory is a number for each and name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,15 @@ class SubjectScore:
     """One entity's response to the change.
 
     `response` is ‖ΔW k‖ / ‖k‖ over that of ordinary keys, root mean square over the changed layers. `times` is the
-    response over the median of all entities. `by_layer` are the responses, in the order of the scan's layers.
+    response over the median of all entities. `by_layer` are the responses, in the order of the scan's layers. `own` is
+    what is left of the response when it is not counted how far the key moves along with the subjects chosen before.
     """
 
     entity: Entity
     response: float
     times: float
     by_layer: tuple[float, ...]
+    own: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +77,11 @@ class NamedKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectScan:
-    """Entities by their response, the largest first, and the changed layers, ascending."""
+    """Ranked entities, and the changed layers, ascending.
+
+    First come as many as the change has directions, each the one with the largest response of its own; then all others
+    by their response.
+    """
 
     layers: tuple[int, ...]
     scores: tuple[SubjectScore, ...]
@@ -143,11 +151,19 @@ def rank_measured(
     """Rank names whose keys are measured at every changed layer; see `rank_subjects`."""
     ordinary = {update.layer: _ordinary(update, moments[update.layer]) for update in updates}
     found: list[tuple[Entity, tuple[float, ...]]] = []
+    moved: list[Tensor] = []
+    can_choose = sum(update.input_factor.shape[0] for update in updates if not update.is_whole) <= _MOST_ROWS
+    can_choose = can_choose and not any(update.is_whole for update in updates)
     for part in names:
         each = [_response(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
         values = torch.stack(each).T.tolist()
         found += [(entity, tuple(row)) for entity, row in zip(part.entities, values, strict=True)]
-    return SubjectScan(layers=tuple(update.layer for update in updates), scores=_scored(found))
+        if can_choose:
+            ways = [_moved(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
+            moved.append(torch.cat(ways, dim=1) / math.sqrt(len(updates)))
+    n_way = max((update.input_factor.shape[0] for update in updates), default=0)
+    chosen = _chosen(torch.cat(moved), n_way) if moved else None
+    return SubjectScan(layers=tuple(update.layer for update in updates), scores=_scored(found, chosen))
 
 
 def _rows(lm: LoadedLM, entity: Entity) -> tuple[KeyRow, ...]:
@@ -174,11 +190,56 @@ def _response(update: LayerUpdate, keys: Tensor) -> Tensor:
     return shares
 
 
-def _scored(found: Sequence[tuple[Entity, tuple[float, ...]]]) -> tuple[SubjectScore, ...]:
+def _moved(update: LayerUpdate, keys: Tensor) -> Tensor:
+    """Return ΔW k / ‖k‖ in coordinates of the update's own directions, (n_entity, rank): its norm is `_response`."""
+    values, vectors = torch.linalg.eigh((update.output_factor @ update.output_factor.T).double())
+    root = (vectors * values.clamp(min=0.0).sqrt()).float()
+    lengths = torch.linalg.vector_norm(keys, dim=1, keepdim=True).clamp(min=_TINY)
+    moved: Tensor = (keys @ update.input_factor.T) @ root / lengths
+    return moved
+
+
+def _chosen(moved: Tensor, count: int) -> tuple[list[int], list[float]]:
+    """Choose the entities that are moved furthest, each time leaving out the directions of those before.
+
+    Names that resemble an edited one move in its direction, and say nothing of a further edit.
+
+    Returns:
+        The chosen ones in order, and for every entity what was left of its response: for a chosen one when it was
+        chosen, for the others in the end.
+    """
+    left, order = moved.clone(), list[int]()
+    own = torch.linalg.vector_norm(left, dim=1)
+    lengths = own.clone()
+    for _ in range(min(count, len(moved))):
+        best = int(lengths.argmax())
+        if not float(lengths[best]) > _TINY:
+            break
+        order.append(best)
+        own[best] = lengths[best]
+        way = left[best] / lengths[best]
+        left -= torch.outer(left @ way, way)
+        lengths = torch.linalg.vector_norm(left, dim=1)
+        lengths[order] = 0.0
+    rest = torch.ones(len(moved), dtype=torch.bool)
+    rest[order] = False
+    own[rest] = lengths[rest]
+    return order, own.tolist()
+
+
+def _scored(
+    found: Sequence[tuple[Entity, tuple[float, ...]]], chosen: tuple[list[int], list[float]] | None
+) -> tuple[SubjectScore, ...]:
     means = [(sum(value**2 for value in values) / len(values)) ** 0.5 for _, values in found]
     middle = max(statistics.median(means), _TINY) if means else 1.0
+    order, own = chosen or ([], means)
     scores = [
-        SubjectScore(entity=entity, response=mean, times=mean / middle, by_layer=values)
-        for (entity, values), mean in zip(found, means, strict=True)
+        SubjectScore(entity=entity, response=mean, times=mean / middle, by_layer=values, own=left)
+        for (entity, values), mean, left in zip(found, means, own, strict=True)
     ]
-    return tuple(sorted(scores, key=lambda score: (-score.response, score.entity.id)))
+    first = set(order)
+    rest = [score for place, score in enumerate(scores) if place not in first]
+    return (
+        *(scores[place] for place in order),
+        *sorted(rest, key=lambda score: (-score.response, score.entity.id)),
+    )

@@ -15,9 +15,9 @@ from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, Stale
 from kgmet.base.progress import ProgressEvent
 from kgmet.graph.triple import Entity
 from kgmet.inspect.forensics.changes import EditedKind, read_changes
-from kgmet.inspect.forensics.inspection import claimed_subjects, inspect_edit
+from kgmet.inspect.forensics.inspection import claimed_subjects, inspect_edit, most_subjects
 from kgmet.inspect.forensics.signs import Origin, read_signs
-from kgmet.inspect.forensics.subjects import SubjectScan, SubjectScore, rank_subjects
+from kgmet.inspect.forensics.subjects import NamedKeys, SubjectScan, SubjectScore, rank_measured, rank_subjects
 from kgmet.inspect.forensics.undo import undo_patch
 from kgmet.lm.load.loaded import LoadedLM, load_lm
 from kgmet.lm.run.spans import Phrase
@@ -198,7 +198,7 @@ def test_a_response_is_relative_to_what_ordinary_keys_get() -> None:
 
 def scan_of(*responses: float) -> SubjectScan:
     scores = [
-        SubjectScore(entity=Entity(id=str(n), label=str(n)), response=value, times=value, by_layer=(value,))
+        SubjectScore(entity=Entity(id=str(n), label=str(n)), response=value, times=value, by_layer=(value,), own=value)
         for n, value in enumerate(responses)
     ]
     return SubjectScan(layers=(1,), scores=tuple(scores))
@@ -210,6 +210,45 @@ def test_only_what_stands_out_is_claimed_and_of_training_nothing() -> None:
     assert claimed_subjects(scan_of(*ordinary), edit) == ()
     assert [score.entity.id for score in claimed_subjects(scan_of(30.0, *ordinary), edit)] == ["0"]
     assert claimed_subjects(scan_of(30.0, *ordinary), replace(edit, is_training=True)) == ()
+
+
+def test_no_more_subjects_are_claimed_than_the_rank_allows() -> None:
+    """Names that resemble an edited one are moved with it, but a change of rank r states at most r subjects."""
+    edit = Origin(looks_like="an edit", is_training=False, signs=())
+    scan = scan_of(30.0, 28.0, 26.0, *(1 + 0.01 * n for n in range(50)))
+    assert [score.entity.id for score in claimed_subjects(scan, edit)] == ["0", "1", "2"]
+    assert [score.entity.id for score in claimed_subjects(scan, edit, most=1)] == ["0"]
+    shared = replace(scan.scores[1], own=2.0)
+    scan = replace(scan, scores=(scan.scores[0], shared, *scan.scores[2:]))
+    assert [score.entity.id for score in claimed_subjects(scan, edit, most=3)] == ["0", "2"], "the second moves with 0"
+
+
+def test_of_two_edits_both_subjects_come_before_names_that_resemble_one_of_them() -> None:
+    """One edit moves three names far, the other one name a little: by response alone it would be the fourth."""
+    keys = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.0, 0.1], [0.8, 0.0, 0.2], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    entities = tuple(Entity(id=str(n), label=str(n)) for n in range(5))
+    update = LayerUpdate(
+        layer=1,
+        weight_name="model.layers.1.mlp.down_proj",
+        output_factor=torch.tensor([[4.0, 0.0], [0.0, 1.0]]),
+        input_factor=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+    )
+    moment = replace(moments_of(tiny_lm(), 1)[1], second_moment=torch.eye(3, dtype=torch.float64))
+    scan = rank_measured([NamedKeys(entities=entities, keys={1: keys})], [update], {1: moment})
+    assert [score.entity.id for score in scan.scores] == ["0", "3", "1", "2", "4"]
+    ordinary = (17 / 3) ** 0.5
+    assert [score.response for score in scan.scores[:2]] == pytest.approx([4 / ordinary, 1 / ordinary])
+    assert [score.own for score in scan.scores] == pytest.approx([4 / ordinary, 1 / ordinary, 0, 0, 0], abs=1e-6)
+
+
+def test_the_largest_rank_of_a_down_projection_limits_the_claims(tmp_path: Path) -> None:
+    lm = tiny_lm()
+    save_patch(random_patch(lm), tmp_path / "patch")
+    changed = read_changes(lm, tmp_path / "patch")
+    assert [change.rank for change in changed.changes] == [2, 3]
+    assert most_subjects(changed) == 3
+    bound = replace(changed.changes[0], is_rank_bound=True)
+    assert most_subjects(replace(changed, changes=(bound, changed.changes[1]))) is None
 
 
 def test_undo_gives_the_answers_of_the_base_model(tmp_path: Path) -> None:

@@ -64,15 +64,24 @@ def test_two_sessions_do_not_see_each_others_edits(resident: Resident) -> None:
 def test_a_second_edit_comes_on_top_of_the_first(resident: Resident) -> None:
     state = state_of()
     applied(state, resident)
-    applied(state, resident, FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome"))
+    applied(state, resident, FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome"))
     first, second = state.stack
     assert second.based_on == (first.id,)
     assert [patch.id for patch in state.live_patches(resident.lm)] == [first.id, second.id]
 
 
+def test_another_editor_prepares_what_it_needs(resident: Resident) -> None:
+    """The shuffled-facts control needs names of unrelated entities, which a preparation for KGMET leaves out."""
+    state = state_of()
+    state.set_draft(EIFFEL)
+    assert actions.prepare(state) is None and state.context is not None and state.context.unrelated_names == ()
+    state.set_editor("shuffled-facts", state.settings)
+    assert actions.prepare(state) is None and state.context is not None and state.context.unrelated_names
+
+
 def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> None:
     state = state_of()
-    job = applied(state, resident, FactDraft(subject="Zorbulon Nine", prompt="{} is ruled by", new_object="Quuxo"))
+    job = applied(state, resident, FactDraft(subject="Zorbulon Nine", template="{} is ruled by", new_object="Quuxo"))
     assert job.state is JobState.DONE
     assert state.context is not None and not state.context.has_graph
     report = state.stack[0].report
@@ -82,16 +91,16 @@ def test_an_unknown_subject_is_edited_without_a_graph(resident: Resident) -> Non
 @pytest.mark.parametrize(
     ("draft", "said"),
     [
-        (FactDraft(subject="Paris", prompt="no place", new_object="Rome"), "Paris"),
-        (FactDraft(subject="Paris", prompt="{} and {}", new_object="Rome"), "2 places"),
-        (FactDraft(subject=" ", prompt="{} is in", new_object="Rome"), "subject is empty"),
-        (FactDraft(subject="Paris", prompt="{} is in", new_object=""), "new object is empty"),
+        (FactDraft(subject="Paris", template="no place", new_object="Rome"), "Paris"),
+        (FactDraft(subject="Paris", template="{} and {}", new_object="Rome"), "2 places"),
+        (FactDraft(subject=" ", template="{} is in", new_object="Rome"), "subject is empty"),
+        (FactDraft(subject="Paris", template="{} is in", new_object=""), "new object is empty"),
         (
-            FactDraft(subject="Paris", prompt="{} is in", new_object="rome", old_object="Rome"),
+            FactDraft(subject="Paris", template="{} is in", new_object="rome", old_object="Rome"),
             "Give another new object",
         ),
-        (FactDraft(subject="x" * 300, prompt="{} is in", new_object="Rome"), "300 characters"),
-        (FactDraft(subject="Pa\nris", prompt="{} is in", new_object="Rome"), "line break"),
+        (FactDraft(subject="x" * 300, template="{} is in", new_object="Rome"), "300 characters"),
+        (FactDraft(subject="Pa\nris", template="{} is in", new_object="Rome"), "line break"),
     ],
 )
 def test_what_cannot_be_edited_gets_a_sentence_and_changes_nothing(
@@ -107,7 +116,7 @@ def test_what_cannot_be_edited_gets_a_sentence_and_changes_nothing(
 @pytest.mark.parametrize("subject", ["Эйфелева башня", "東京タワー", "برج إيفل", "🗼 Tower", "<b>Tower</b>", "{Tower}"])
 def test_any_script_can_be_edited(resident: Resident, subject: str) -> None:
     state = state_of()
-    job = applied(state, resident, FactDraft(subject=subject, prompt="{} is in", new_object="東京"))
+    job = applied(state, resident, FactDraft(subject=subject, template="{} is in", new_object="東京"))
     assert (job.state, job.error) == (JobState.DONE, "")
 
 

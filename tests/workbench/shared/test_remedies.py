@@ -116,7 +116,7 @@ def test_another_wording_is_put_into_the_form_with_it(resident: Resident, monkey
     assert found is not None
     worded = next(item for item in found.found if item.remedy.kind is RemedyKind.WORDING)
     assert remedies.use(state, resident.lm, state.stack[-1], worded) is None
-    assert state.draft.prompt == worded.remedy.edit.template != EIFFEL.prompt
+    assert state.draft.template == worded.remedy.edit.template != EIFFEL.template
     assert state.draft.subject == EIFFEL.subject
 
 

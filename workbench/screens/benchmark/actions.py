@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,8 @@ from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
 from kgmet.base.files import SETTINGS_FILE, read_json_object
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
+from kgmet.editing.config import config_from_mapping, config_to_mapping
+from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset, rows_of
@@ -72,14 +75,17 @@ class RunOrder:
     """Common to the runs that were started together; they are taken up again together."""
     place: int = 0
     """Place among those, from 0."""
+    config: dict[str, Any] | None = None
+    """The editor's settings for the model it began with, as `config_to_mapping`; ``None`` for the editor's own."""
 
     @property
     def settings(self) -> RunSettings:
         """Return the run's settings."""
         n_batch = -(-self.limit // self.num_edits)
+        own = editor_named(self.editor).config
         return RunSettings(
             editor=self.editor,
-            config=editor_named(self.editor).config,
+            config=own if self.config is None else config_from_mapping(self.config, base=own),
             num_edits=self.num_edits,
             mode=RunMode.SEQUENTIAL if self.sequential else RunMode.ALONE,
             score=ScoreConfig(free_tokens=self.free_tokens, n_generation=self.n_generation, seed=self.seed),
@@ -180,7 +186,10 @@ def begin(state: WorkbenchState, resident: Resident, orders: Sequence[RunOrder])
         return str(error)
     # Every run has its folder before the first begins, so that none is lost when the job is stopped or killed.
     batch = secrets.token_hex(8)
-    ordered = [replace(order, batch=batch, place=place) for place, order in enumerate(orders)]
+    ordered = [
+        replace(order, batch=batch, place=place, config=_settings_for(order, resident))
+        for place, order in enumerate(orders)
+    ]
     work = [(order, _new_folder(runs_folder(state), order)) for order in ordered]
     problem = _submit(state, resident, work, size)
     if problem is not None:
@@ -269,6 +278,11 @@ def _run(resident: Resident, order: RunOrder, folder: Path, *, before: Path, pro
         resources=RunResources(store=store(), catalogue=catalogue(), statistics=resident.statistics, before=before),
         progress=progress,
     )
+
+
+def _settings_for(order: RunOrder, resident: Resident) -> dict[str, Any]:
+    """Return the settings that the editor has for the model, as the Edit page uses them."""
+    return config_to_mapping(default_settings(editor_named(order.editor), resident.lm).config)
 
 
 def _new_folder(out: Path, order: RunOrder) -> Path:

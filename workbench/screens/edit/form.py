@@ -15,7 +15,7 @@ from workbench.shared.examples import sorted_examples
 from workbench.shared.fact_link import link_to, read_link
 from workbench.shared.panels import follow, message
 from workbench.state.session import WorkbenchState, retyped
-from workbench.state.values import FactDraft
+from workbench.state.values import TEXTS, FactDraft
 
 __all__ = ["FIRST", "apply_bar", "fact_form", "fill", "link_button"]
 
@@ -25,15 +25,14 @@ FIRST = FactEdit(
 """The first-time user's one-click edit."""
 _HARD = "— Where it gets hard —"
 """Heading among the examples."""
-_FIELDS = {"fact-subject": "subject", "fact-prompt": "prompt", "fact-new": "new_object", "fact-old": "old_object"}
 _SENTENCE, _SAID, _ASKED, _LINKED = "sentence", "sentence-said", "apply-asked", "fact-linked"
 
 
 def fact_form(state: WorkbenchState, resident: Resident) -> None:
     """Show the three inputs of a fact: one click, a sentence, the fields. Every change is saved immediately."""
     _from_address(state)
-    for key, name in _FIELDS.items():
-        follow(key, getattr(state.draft, name))
+    for name in TEXTS:
+        follow(f"fact-{name}", getattr(state.draft, name))
     # The slot always exists. If it came and went, the fields below would be new elements to the browser, and text being
     # typed into them would be lost.
     with st.container(key="first-slot"):
@@ -107,13 +106,13 @@ def _shortcuts(state: WorkbenchState, resident: Resident) -> None:
 
 def _fields(state: WorkbenchState) -> None:
     def typed() -> None:
-        state.set_draft(retyped(state.draft, **{name: st.session_state[key] for key, name in _FIELDS.items()}))
+        state.set_draft(retyped(state.draft, **{name: st.session_state[f"fact-{name}"] for name in TEXTS}))
 
     left, right = st.columns(2)
     left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
     right.text_input(
         "New object",
-        key="fact-new",
+        key="fact-new_object",
         on_change=typed,
         placeholder="Tokyo",
         max_chars=400,
@@ -121,8 +120,8 @@ def _fields(state: WorkbenchState) -> None:
     )
     left, right = st.columns([3, 2])
     left.text_input(
-        "Prompt, with {} where the subject goes",
-        key="fact-prompt",
+        "Template, with {} where the subject goes",
+        key="fact-template",
         on_change=typed,
         placeholder="{} is located in the city of",
         max_chars=2000,
@@ -130,7 +129,7 @@ def _fields(state: WorkbenchState) -> None:
     )
     right.text_input(
         "Old object (optional)",
-        key="fact-old",
+        key="fact-old_object",
         on_change=typed,
         placeholder="from the graph, if empty",
         max_chars=400,
@@ -194,15 +193,11 @@ def link_button(state: WorkbenchState) -> None:
 
 def fill(state: WorkbenchState, edit: FactEdit) -> None:
     """Put a fact into the form, from a callback."""
-    state.set_draft(
-        FactDraft(
-            subject=edit.subject, prompt=edit.template, new_object=edit.new_object, old_object=edit.old_object or ""
-        )
-    )
+    state.set_draft(FactDraft.of(edit))
 
 
 def _from_address(state: WorkbenchState) -> None:
-    """Fill the form once from a link with ``?subject=…&prompt=…&new=…``; apply nothing."""
+    """Fill the form once from a link with ``?subject=…&template=…&new_object=…``; apply nothing."""
     if st.session_state.get(_LINKED) or not st.query_params:
         return
     st.session_state[_LINKED] = True

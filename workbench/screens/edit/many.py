@@ -25,7 +25,9 @@ from workbench.state.session import WorkbenchState
 __all__ = ["RowResult", "apply_many", "panel", "result_frame"]
 
 _KIND, _READ = "edits", "edits-read"
-_EXAMPLE = "subject,prompt,new\nThe Eiffel Tower,{} is located in the city of,Rome\nJapan,The capital of {} is,Osaka"
+_EXAMPLE = (
+    "subject,template,new_object\nThe Eiffel Tower,{} is located in the city of,Rome\nJapan,The capital of {} is,Osaka"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
     with st.expander("Many edits at once", icon=":material/playlist_add:", expanded=is_running or known is not None):
         left, right = st.columns([3, 2], gap="large")
         text = left.text_area(
-            "Facts: a table with the columns subject, prompt, new and old, a JSON list, or a sentence a line",
+            "Facts: a table (columns subject, template, new_object, old_object), a JSON list, or a sentence a line",
             key="many-text",
             placeholder=_EXAMPLE,
             height=140,

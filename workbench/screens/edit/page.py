@@ -7,7 +7,7 @@ import streamlit as st
 from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
-from workbench.drawing import curves
+from workbench.drawing.live_curve import live_curve
 from workbench.running.resources import Resident
 from workbench.screens.edit import form, many
 from workbench.screens.edit import panels as edit_panels
@@ -55,8 +55,7 @@ def _progress(job: panels.Job) -> None:
 
     def draw(running: panels.Job) -> None:
         if running.curve:
-            alt = "Loss terms by step"
-            st.plotly_chart(curves.search_curve(running.curve), key=f"live-{running.id}", alt=alt)
+            st.html(live_curve(running.curve))
 
     panels.job_panel(job, draw=draw)
 

@@ -47,9 +47,8 @@ def linking_line(state: WorkbenchState, context: EditContext | None, complaint: 
     """Show one line with missing input, an error, or the linked entities; a popover corrects the linking."""
     draft = state.draft
     if draft.is_incomplete:
-        names = (("subject", draft.subject), ("prompt", draft.prompt), ("new object", draft.new_object))
-        missing = [name for name, text in names if not text.strip()]
-        st.caption(" " if draft.is_blank else f"Still missing: {', '.join(missing)}.")
+        missing = ", ".join(name.replace("_", " ") for name in draft.missing)
+        st.caption(" " if draft.is_blank else f"Still missing: {missing}.")
         return
     if complaint is not None or context is None:
         st.caption(f":material/edit: {wording.safe(complaint or '')}")

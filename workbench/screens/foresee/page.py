@@ -77,7 +77,7 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         "or of any other relation. Only facts that the model answers right are used.",
     )
     if not chosen and state.draft.is_incomplete:
-        st.info("The fact on the Edit page is not complete: subject, prompt and new object are needed.")
+        st.info("The fact on the Edit page is not complete: subject, template and new object are needed.")
         panels.page_link("edit", "Go to Edit", icon="edit")
         return None
     try:

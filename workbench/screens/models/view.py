@@ -95,7 +95,7 @@ def fact_draft(fact: AskedFact, *, new: str, old: str) -> FactDraft | None:
     return replace(
         FactDraft(),
         subject=phrase.subject,
-        prompt=phrase.template,
+        template=phrase.template,
         new_object=new,
         old_object=old,
         relation=fact.prompt.relation,

@@ -38,7 +38,8 @@ def generated(context: EditContext, config: QuestionConfig | None = None) -> tup
     if context.consequences is None:
         edit = context.edit
         return (own_question(edit, context),)
-    made = generate_probes(store(), catalogue(), context.edit, context.consequences, config=config or QuestionConfig())
+    config = config or QuestionConfig()
+    made = generate_probes(store(), catalogue(), context.edit, context.consequences, config=config, ends=context.ends)
     return tuple(Question.from_generated(item) for item in made)
 
 

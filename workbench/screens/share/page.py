@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -121,13 +122,7 @@ def _edit_page(url: str) -> str:
 
 
 def _draft(edit: FactEdit) -> FactDraft:
-    return FactDraft(
-        subject=edit.subject,
-        prompt=edit.template,
-        new_object=edit.new_object,
-        old_object=edit.old_object or "",
-        relation=edit.relation,
-    )
+    return replace(FactDraft.of(edit), relation=edit.relation)
 
 
 def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:

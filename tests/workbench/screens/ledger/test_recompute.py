@@ -27,7 +27,7 @@ from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 from workbench.state.vault import SessionVault
 
-ROME = FactDraft(subject="Germany", prompt="The capital of {} is", new_object="Rome")
+ROME = FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome")
 
 
 @pytest.fixture

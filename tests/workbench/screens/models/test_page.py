@@ -98,7 +98,7 @@ def test_what_the_model_knows_is_shown_by_relation_with_examples_that_open_edit(
     page.button(key=f"knows-edit-{fact.prompt.id}").click().run()
     assert not page.exception
     draft = state.draft
-    assert draft.prompt.replace("{}", draft.subject) == fact.prompt.text
+    assert draft.template.replace("{}", draft.subject) == fact.prompt.text
     assert (draft.old_object, draft.relation) == (fact.answer, "P131")
     assert draft.new_object not in ("", fact.answer)
     missing = next(fact for fact in known.unknown)

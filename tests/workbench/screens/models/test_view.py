@@ -59,7 +59,7 @@ def test_a_fact_becomes_an_edit_to_another_object_of_its_relation() -> None:
     assert view.rival_of(paris, [paris, euro]) == ""
     draft = view.fact_draft(paris, new="Rome", old="Paris")
     assert draft is not None
-    assert (draft.subject, draft.prompt, draft.new_object, draft.old_object) == (
+    assert (draft.subject, draft.template, draft.new_object, draft.old_object) == (
         "France",
         "The capital of {} is",
         "Rome",

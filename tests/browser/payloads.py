@@ -1,0 +1,103 @@
+"""Texts that would run a script wherever they were read as HTML, SVG, Markdown, TeX, a link, a style or a script.
+
+Each calls ``kgmark(N)`` with a number of its own. The function is there in every frame of a watched browser context, so
+a page in which one of them ran is noticed, whatever else it shows.
+"""
+
+from __future__ import annotations
+
+from playwright.sync_api import BrowserContext, Frame, Page
+
+__all__ = ["PAYLOADS", "Marks", "groups", "made_of_payloads"]
+
+VECTORS = (
+    "<img src=x onerror=kgmark(N)>",
+    "<script>kgmark(N)</script>",
+    "<svg onload=kgmark(N)>",
+    "<ScRiPt >kgmark(N)</sCrIpT>",
+    "<iframe srcdoc='<script>parent.kgmark(N)</script>'></iframe>",
+    "<a href=javascript:kgmark(N)>x</a>",
+    "[x](javascript:kgmark(N))",
+    "<details open ontoggle=kgmark(N)>",
+    "<input autofocus onfocus=kgmark(N)>",
+    "<img/src=x/onerror=kgmark(N)>",
+    "<svg><script>kgmark(N)</script></svg>",
+    "<svg><animate onbegin=kgmark(N) attributeName=x dur=1s>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=kgmark(N)>",
+    "<video><source onerror=kgmark(N)>",
+    "![x](x 'y' onerror=kgmark(N))",
+    "<object data=javascript:kgmark(N)>",
+    "<form><button formaction=javascript:kgmark(N)>x",
+    "<style onload=kgmark(N)></style>",
+    "<noscript><p title='</noscript><img src=x onerror=kgmark(N)>'>",
+    "<body onload=kgmark(N)>",
+    "<iframe src=javascript:parent.kgmark(N)></iframe>",
+    r"$\href{javascript:kgmark(N)}{x}$",
+    "&lt;img src=x onerror=kgmark(N)&gt;",
+    r"\u003cimg src=x onerror=kgmark(N)\u003e",
+    "${kgmark(N)}",
+    "{{constructor.constructor('kgmark(N)')()}}",
+)
+ESCAPES = ("", '"', "'", '">', "'>", "-->", "</script>", "</style>", "</textarea>", "]]>", "</svg>", "</title>")
+"""Ends of what a payload may be inside of."""
+FROM_STRINGS = (
+    "';kgmark(N);//",
+    '";kgmark(N);//',
+    "`;kgmark(N);//",
+    "\\';kgmark(N);//",
+    "'-kgmark(N)-'",
+    '"-kgmark(N)-"',
+)
+"""Texts that would run inside of a script's string."""
+
+
+def _made() -> tuple[str, ...]:
+    ends = [f"{escape}{vector}" for escape in ESCAPES for vector in VECTORS if escape == "" or vector.startswith("<")]
+    return tuple(text.replace("N", str(number)) for number, text in enumerate([*ends, *FROM_STRINGS]))
+
+
+PAYLOADS = _made()
+
+
+def groups(payloads: tuple[str, ...], *, most: int = 180) -> list[str]:
+    """Several payloads in one text of at most `most` characters, so that one page view shows all of them."""
+    found: list[str] = []
+    for payload in payloads:
+        if found and len(found[-1]) + 1 + len(payload) <= most:
+            found[-1] += f" {payload}"
+        else:
+            found.append(payload)
+    return found
+
+
+class Marks:
+    """Counts the payloads that ran in any page or frame of a browser context, and the dialogs that opened."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.ran: list[int] = []
+        self.dialogs: list[str] = []
+        context.expose_binding("kgmark", lambda source, number=-1: self.ran.append(number))
+        context.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+
+
+_SCAN = r"""() => {
+  const found = [];
+  for (const element of document.querySelectorAll('*')) {
+    const tag = element.tagName.toLowerCase();
+    if (tag === 'script' && /^\s*(parent\.)?kgmark\(/.test(element.textContent)) found.push(tag);
+    for (const { name, value } of element.attributes) {
+      const is_handler = /^on/i.test(name) && /kgmark/.test(value);
+      const is_address = /^(href|src|action|formaction|xlink:href|data|poster|style)$/i.test(name)
+        && /^\s*(javascript|vbscript|data:text\/html)[\s\S]*kgmark/i.test(value);
+      const is_document = name === 'srcdoc' && value.length < 200 && /kgmark/.test(value);
+      if (is_handler || is_address || is_document) found.push(`${tag} ${name}=${value}`);
+    }
+  }
+  return found;
+}"""
+
+
+def made_of_payloads(page: Page | Frame) -> list[str]:
+    """Elements and attributes in any frame that a payload became, whether or not they ran."""
+    frames = page.frames if isinstance(page, Page) else [page]
+    return [found for frame in frames for found in frame.evaluate(_SCAN)]
