@@ -9,6 +9,7 @@ actual effect (Nanda 2023, "Attribution patching"; Syed et al. 2023, arXiv:2310.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,7 +105,7 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
     with torch.enable_grad(), attached(patches, lm), recorded([*attend, *added_attend, *added_mlp]) as outputs:
         with recorded(attend, inputs=True) as inputs, recorded([lm.layers[-1]]) as last:
             lm.base(inputs_embeds=embeddings, use_cache=False)
-        measure = _measure(lm, where, _there(last[0]))
+        (measure,) = _measures(lm, where, _there(last[0]))
         out = [_there(output) for output in outputs]
         n = lm.n_layer
         projected, to_residual, mlp = out[:n], out[n : 2 * n], out[2 * n :]
@@ -137,7 +138,7 @@ def take_out(
     *,
     patches: EditPatch | Sequence[EditPatch] = (),
 ) -> tuple[Removal, ...]:
-    """Run the text again for each component, with its output removed from the residual stream.
+    """Run the text again with each component's output removed from the residual stream, a row of one batch for each.
 
     Args:
         lm: the model; nothing needs to be attached.
@@ -150,27 +151,32 @@ def take_out(
         StaleArtifactError: if a patch was made for another model.
     """
     where = attribution.source
-    embeddings = embedded(lm, where.ids)
-    found = []
     for component in components:
         if not (0 <= component.layer < lm.n_layer and 0 <= (component.head or 0) < lm.n_head):
             raise IndexError(f"The model has no {component.label}.")
-        part = Part.MLP if component.head is None else Part.ATTENTION
-        module = part_module(lm, part, component.layer)
-        with torch.no_grad(), attached(patches, lm), hooked(module, _without(module, lm.n_head, component.head)):
-            with recorded([lm.layers[-1]]) as last:
-                lm.base(inputs_embeds=embeddings, use_cache=False)
-            left = float(_measure(lm, where, _there(last[0])))
-        estimate = attribution.of(component)
-        found.append(Removal(component=component, estimate=estimate, fall=attribution.measure - left))
-    return tuple(found)
+    if not components:
+        return ()
+    embeddings = embedded(lm, where.ids).repeat(len(components), 1, 1)
+    with torch.no_grad(), attached(patches, lm), ExitStack() as stack:
+        for row, component in enumerate(components):
+            part = Part.MLP if component.head is None else Part.ATTENTION
+            module = part_module(lm, part, component.layer)
+            stack.enter_context(hooked(module, _without(module, lm.n_head, component.head, row)))
+        with recorded([lm.layers[-1]]) as last:
+            lm.base(inputs_embeds=embeddings, use_cache=False)
+        left = _measures(lm, where, _there(last[0]))
+    return tuple(
+        Removal(component=one, estimate=attribution.of(one), fall=attribution.measure - value)
+        for one, value in zip(components, left.tolist(), strict=True)
+    )
 
 
-def _measure(lm: LoadedLM, where: LocatedPrompt, states: Tensor) -> Tensor:
-    logits = lm.vocabulary_logits(states[0, -1])
+def _measures(lm: LoadedLM, where: LocatedPrompt, states: Tensor) -> Tensor:
+    """Return the measure of each row, (n_row,), from last-layer states (n_row, pos, d_model)."""
+    logits = lm.vocabulary_logits(states[:, -1])
     if where.rival is None:
-        return logits[where.answer] - logits.logsumexp(-1)
-    return logits[where.answer] - logits[where.rival]
+        return logits[:, where.answer] - logits.logsumexp(-1)
+    return logits[:, where.answer] - logits[:, where.rival]
 
 
 def _by_head(lm: LoadedLM, given: Tensor, projected: Tensor, to_residual: Tensor, slope: Tensor) -> Tensor:
@@ -188,18 +194,21 @@ def _sum(slope: Tensor, value: Tensor) -> Tensor:
     return (slope.detach().double() * value.detach().double()).sum().float().cpu()
 
 
-def _without(module: nn.Module, n_head: int, head: int | None) -> Any:
-    """Replace a module's output by its output without one head, or by zero."""
+def _without(module: nn.Module, n_head: int, head: int | None, row: int) -> Any:
+    """Replace one row of a module's output by that without one head, or by zero."""
 
     def change(inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        changed = output.clone()
         if head is None:
-            return torch.zeros_like(output)
-        given = inputs[0]
+            changed[row] = 0
+            return changed
+        given = inputs[0][row : row + 1]
         width = given.shape[-1] // n_head
         alone = torch.zeros_like(given)
         alone[..., head * width : (head + 1) * width] = given[..., head * width : (head + 1) * width]
         part: Tensor = module.forward(alone) - module.forward(torch.zeros_like(given))
-        return output - part
+        changed[row] -= part[0]
+        return changed
 
     return change
 

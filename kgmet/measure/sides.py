@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import Rows
 from kgmet.lm.say.packed import Side, unchanged
 from kgmet.write.patch import EditPatch, attached_updates, check_patch
 
@@ -33,7 +34,7 @@ def with_patches(patches: Sequence[EditPatch], lm: LoadedLM) -> Side:
         check_patch(patch, lm)
     updates = [update for patch in patches for update in patch.updates]
 
-    def side(row: int | None) -> AbstractContextManager[None]:
-        return attached_updates(updates, lm, row=row)
+    def side(rows: Rows | None) -> AbstractContextManager[None]:
+        return attached_updates(updates, lm, rows=rows)
 
     return side

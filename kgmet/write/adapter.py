@@ -20,7 +20,7 @@ from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import Limits, failures_as, read_json_object
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.tracing import added
+from kgmet.lm.run.tracing import Rows, added
 from kgmet.write.export import ADAPTER_CONFIG, ADAPTER_WEIGHTS, EDITS_FILE
 from kgmet.write.patch import MAX_BYTES, EditPatch, check_patch
 from kgmet.write.solve import LayerUpdate
@@ -91,12 +91,12 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
 
 
 @contextmanager
-def attached_lora(factors: Sequence[LoraFactors], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
-    """Attach the factors to one row of a batch, or to all rows, for the length of a ``with``."""
+def attached_lora(factors: Sequence[LoraFactors], lm: LoadedLM, *, rows: Rows | None = None) -> Iterator[None]:
+    """Attach the factors to some rows of a batch, or to all, for the length of a ``with``."""
     with ExitStack() as stack:
         for one in factors:
             module = lm.model.get_submodule(one.module)
-            stack.enter_context(added(module, input_factor=one.input, output_factor=one.output.T, row=row))
+            stack.enter_context(added(module, input_factor=one.input, output_factor=one.output.T, rows=rows))
         yield
 
 

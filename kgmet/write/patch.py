@@ -21,7 +21,7 @@ from kgmet.base.fingerprint import digest, plain
 from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.tracing import added
+from kgmet.lm.run.tracing import Rows, added
 from kgmet.write.ledger import PROTECTED
 from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
@@ -124,13 +124,13 @@ def attached(patches: EditPatch | Sequence[EditPatch], lm: LoadedLM) -> Iterator
 
 
 @contextmanager
-def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM, *, row: int | None = None) -> Iterator[None]:
-    """Attach plain updates to one row of a batch or to all; updates of one layer are combined."""
+def attached_updates(updates: Sequence[LayerUpdate], lm: LoadedLM, *, rows: Rows | None = None) -> Iterator[None]:
+    """Attach plain updates to some rows of a batch or to all; updates of one layer are combined."""
     with ExitStack() as stack:
         for update in merged_updates(updates, lm):
             module = lm.family.write_module(lm.model, update.layer)
             output = None if update.is_whole else update.output_factor
-            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output, row=row))
+            stack.enter_context(added(module, input_factor=update.input_factor, output_factor=output, rows=rows))
         yield
 
 

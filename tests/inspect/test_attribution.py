@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,32 @@ def answer_logits(lm: LoadedLM, prompt: TracedPrompt) -> torch.Tensor:
     ids = torch.tensor([lm.tokenizer(prompt.text)["input_ids"]])
     with torch.no_grad():
         return lm.model(ids, use_cache=False).logits[0, -1].float()
+
+
+@every_family
+@pytest.mark.parametrize("rival", ["Paris", None])
+def test_parts_taken_out_in_one_pass_fall_as_far_as_each_in_its_own(
+    kind: str, rival: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny_lm(kind)
+    patch = random_patch(lm)
+    found = attribute(lm, replace(TOWER, rival=rival), patches=[patch])
+    parts = [Component(layer=1, head=0), Component(layer=1, head=2), Component(layer=1), Component(layer=0, head=3)]
+    apart = [take_out(lm, found, [part], patches=[patch])[0] for part in parts]
+    passes: list[int] = []
+    forward = lm.layers[0].forward
+
+    def counting(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        passes.append(len(hidden))
+        return forward(hidden, *args, **kwargs)
+
+    monkeypatch.setattr(lm.layers[0], "forward", counting)
+    together = take_out(lm, found, parts, patches=[patch])
+    assert passes == [4]
+    assert [one.component for one in together] == parts
+    assert [one.fall for one in together] == pytest.approx([one.fall for one in apart], rel=1e-4, abs=1e-5)
+    assert len({round(one.fall, 6) for one in together}) == len(parts)
+    assert take_out(lm, found, []) == ()
 
 
 @every_family

@@ -15,6 +15,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.evaluate.card.known import KnownAnswers
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.run.tracing import Rows
 from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask_each_side
@@ -83,8 +84,8 @@ class EditedModel:
         """
         adapter = read_lora(folder, lm)
 
-        def side(row: int | None) -> AbstractContextManager[None]:
-            return attached_lora(adapter.factors, lm, row=row)
+        def side(rows: Rows | None) -> AbstractContextManager[None]:
+            return attached_lora(adapter.factors, lm, rows=rows)
 
         tensors = {
             f"{one.module}.{part}": getattr(one, part) for one in adapter.factors for part in ("input", "output")

@@ -42,6 +42,7 @@ class _CardDecoding(Decoding):
     """Greedy decoding with the length that each row needs."""
 
     only_judged: bool = True
+    top_k: int = 1  # likeliest tokens are not kept
     lengths: Mapping[Question, int] = field(default_factory=dict)
 
     def longest(self, question: Question) -> int:

@@ -27,13 +27,13 @@ def use_fast_linear(model: nn.Module) -> None:
         return
     for module in model.modules():
         if type(module) is nn.Linear and "forward" not in vars(module):
-            module.forward = types.MethodType(_forward, module)
+            module.forward = types.MethodType(_forward, module)  # type: ignore[method-assign]
 
 
 @functools.cache
 def _is_available() -> bool:
     """Return whether oneDNN computes here what torch does."""
-    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     draw = torch.Generator().manual_seed(0)
     given, weight = (torch.randn(5, 33, generator=draw, dtype=torch.float32, device="cpu") for _ in range(2))

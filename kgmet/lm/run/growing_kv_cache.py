@@ -2,68 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["keep_tokens", "make_room"]
+__all__ = ["PathCache", "make_room"]
 
 
 def make_room(cache: DynamicCache, n_token: int) -> None:
     """Extend a filled cache by room for `n_token` tokens; sliding-window layers stay as they are."""
     for number, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            cache.layers[number] = _RoomyLayer(layer, n_token)
+            keys, values = layer.keys, layer.values
+            assert keys is not None and values is not None
+            stores = [_with_room(keys, n_token), _with_room(values, n_token)]
+            cache.layers[number] = _RoomyLayer(stores, keys.shape[-2])
 
 
-def keep_tokens(cache: DynamicCache, kept: Tensor) -> bool:
-    """Drop all tokens but those with an index in `kept`; return whether this was possible for every layer."""
-    layers = [layer for layer in cache.layers if isinstance(layer, _RoomyLayer)]
-    if len(layers) < len(cache.layers):
-        return False
-    for layer in layers:
-        layer.keep_tokens(kept)
-    return True
+class PathCache:
+    """Cache with a row for each text on each side, filled from the caches of the trees they were laid out in.
+
+    Rows of one side are neighbours. A row's first tokens are its text's, the others up to the longest text's end are
+    copies of one of them, which no mask may show. There is room for `n_new` more tokens, and it grows if needed.
+    """
+
+    def __init__(self, *, n_side: int, n_text: int, longest: int, n_new: int) -> None:
+        self.cache = DynamicCache()
+        self._n_side, self._n_text, self._longest, self._n_new = n_side, n_text, longest, n_new
+
+    def take(self, tree: DynamicCache, paths: Sequence[Sequence[int]], texts: Sequence[int]) -> None:
+        """Copy the keys and values of texts at these places of a tree's cache, which has a row for each side.
+
+        Args:
+            tree: the cache.
+            paths: the places of each text's tokens.
+            texts: the numbers of the texts.
+        """
+        places = torch.tensor([[*path, *[path[0]] * (self._longest - len(path))] for path in paths], dtype=torch.long)
+        is_new = not self.cache.layers
+        for number, layer in enumerate(tree.layers):
+            assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+            if is_new:
+                self.cache.layers.append(_RoomyLayer([self._store(layer.keys), self._store(layer.values)], 0))
+            roomy = self.cache.layers[number]
+            assert isinstance(roomy, _RoomyLayer)
+            for store, states in zip(roomy.stores, (layer.keys, layer.values), strict=True):
+                by_side = store.view(self._n_side, self._n_text, *store.shape[1:])
+                by_side[:, list(texts), :, : self._longest] = states[:, :, places.to(states.device)].transpose(1, 2)
+            roomy.show(self._longest)
+
+    def _store(self, states: Tensor) -> Tensor:
+        _, n_head, _, width = states.shape
+        shape = (self._n_side * self._n_text, n_head, self._longest + self._n_new, width)
+        return torch.empty(shape, dtype=states.dtype, device=states.device)
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Cache layer whose keys and values are the filled beginnings of two larger tensors."""
 
-    def __init__(self, filled: DynamicLayer, n_token: int) -> None:
+    def __init__(self, stores: list[Tensor], length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        keys, values = filled.keys, filled.values
-        assert keys is not None and values is not None
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self._stores = [_with_room(keys, n_token), _with_room(values, n_token)]
-        self._show(keys.shape[-2])
+        self.dtype, self.device, self.is_initialized = stores[0].dtype, stores[0].device, True
+        self.stores = stores
+        self.show(length)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
         """Append the new tokens."""
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
-        if end > self._stores[0].shape[-2]:
-            self._stores = [_with_room(store[..., :begin, :], end) for store in self._stores]
-        for store, states in zip(self._stores, (key_states, value_states), strict=True):
+        if end > self.stores[0].shape[-2]:
+            self.stores = [_with_room(store[..., :begin, :], end) for store in self.stores]
+        for store, states in zip(self.stores, (key_states, value_states), strict=True):
             store[..., begin:end, :] = states
-        return self._show(end)
+        return self.show(end)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep only these rows."""
         length = self.get_seq_length()
-        self._stores = [store[indices] for store in self._stores]
-        self._show(length)
+        self.stores = [store[indices] for store in self.stores]
+        self.show(length)
 
-    def keep_tokens(self, kept: Tensor) -> None:
-        """Keep only the tokens at these positions, with as much room after them as before."""
-        room = self._stores[0].shape[-2] - self.get_seq_length()
-        kept = kept.to(self._stores[0].device)
-        self._stores = [_with_room(store[..., kept, :], room) for store in self._stores]
-        self._show(len(kept))
-
-    def _show(self, length: int) -> tuple[Tensor, Tensor]:
-        self.keys, self.values = (store[..., :length, :] for store in self._stores)
+    def show(self, length: int) -> tuple[Tensor, Tensor]:
+        """Set the number of filled tokens, and return keys and values."""
+        self.keys, self.values = (store[..., :length, :] for store in self.stores)
         return self.keys, self.values
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "encode_suffixes",
     "frozen_past",
     "left_padded",
+    "most_in_tree",
     "token_positions",
     "replayable",
     "trees_fit",
@@ -129,6 +130,12 @@ def trees_fit(lm: LoadedLM, n_node: int) -> bool:
     """Return whether trees of so many tokens fit a sliding window, which counts positions, not depths."""
     window = getattr(lm.config, "sliding_window", None)
     return window is None or n_node <= window
+
+
+def most_in_tree(lm: LoadedLM, n_node: int) -> int:
+    """Return how many of so many tokens fit a sliding window with room for one more."""
+    window = getattr(lm.config, "sliding_window", None)
+    return n_node if window is None else min(n_node, window - 1)
 
 
 def _encode_trees(lm: LoadedLM, past: TokenLayout, layout: TokenLayout, layer: int) -> Suffixes:

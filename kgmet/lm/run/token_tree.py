@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["TokenLayout", "TokenTree", "lay_out", "lowest_where_unseen", "share_out"]
+__all__ = ["TokenLayout", "TokenTree", "cheapest_trees", "lay_out", "lowest_where_unseen", "share_out"]
+
+_PASS = 40
+"""Tokens whose products cost as much as reading every weight once."""
 
 
 @dataclass
@@ -123,6 +126,42 @@ def share_out(rows: Sequence[Sequence[int]], max_node: int) -> list[int]:
             numbers.append(numbers[-1] if numbers else 0)
         tree.add(row)
     return numbers
+
+
+def cheapest_trees(rows: Sequence[Sequence[int]], max_node: int, *, width: int) -> list[int]:
+    """Assign sorted rows to trees in order, with the least work and at most `max_node` tokens per tree.
+
+    A large tree repeats no common beginning, a small one has fewer pairs of tokens. A token costs about as much as
+    attention between itself and 2 · `width` others, and a tree's pass over the weights as much as `_PASS` tokens.
+
+    Args:
+        rows: token ids, sorted, so that common beginnings are those of neighbours.
+        max_node: most tokens per tree; a longer row has a tree of its own.
+        width: width of the model's states.
+    """
+    own = [len(row) - _n_common(row, before) for row, before in zip(rows, [(), *rows], strict=False)]
+    best: list[tuple[float, int]] = [(0.0, 0)]  # the least work for the first rows, and where their last tree begins
+    for end in range(1, len(rows) + 1):
+        size, found = 0, (float("inf"), 0)
+        for begin in range(end - 1, -1, -1):
+            total = size + len(rows[begin])  # the first row of a tree is laid out in full
+            if total > max_node and begin < end - 1:
+                break
+            found = min(found, (best[begin][0] + _PASS + total + total * total / (2 * width), begin))
+            size += own[begin]
+        best.append(found)
+    numbers, end = [0] * len(rows), len(rows)
+    begins = []
+    while end:
+        end = best[end][1]
+        begins.append(end)
+    for number, begin in enumerate(reversed(begins)):
+        numbers[begin:] = [number] * (len(rows) - begin)
+    return numbers
+
+
+def _n_common(one: Sequence[int], other: Sequence[int]) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def lowest_where_unseen(sees: Tensor, *, dtype: torch.dtype, device: torch.device) -> Tensor:

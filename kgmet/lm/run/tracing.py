@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,11 +17,18 @@ from torch import Tensor, nn
 
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["StopForward", "added", "hooked", "leaves", "recorded", "recorded_calls", "shifted", "stopped_after"]
+__all__ = ["Rows", "StopForward", "added", "hooked", "leaves", "recorded", "recorded_calls", "shifted", "stopped_after"]
 
 
 class StopForward(Exception):
     """Raised inside a forward pass to end it early; caught by `stopped_after`."""
+
+
+@dataclass(eq=False)
+class Rows:
+    """The rows of a batch that a change applies to; `now` may be set anew while the change is attached."""
+
+    now: slice
 
 
 @contextmanager
@@ -117,7 +125,7 @@ def shifted(lm: LoadedLM, *, layer: int, positions: Tensor, by: Tensor) -> Itera
 
 @contextmanager
 def added(
-    module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None, row: int | None = None
+    module: nn.Module, *, input_factor: Tensor, output_factor: Tensor | None, rows: Rows | None = None
 ) -> Iterator[None]:
     """Add ``(x · input_factorᵀ) · output_factor`` to the output of `module` for x.
 
@@ -128,7 +136,7 @@ def added(
         module: a projection (d_key → d_model).
         input_factor: (n_key, d_key).
         output_factor: (n_key, d_model); ``None`` stands for the identity.
-        row: the only row of a batch it is added to; by default all rows.
+        rows: the rows of a batch it is added to; by default all.
     """
     placed: dict[torch.device, tuple[Tensor, Tensor | None]] = {}
 
@@ -137,13 +145,13 @@ def added(
             factor = None if output_factor is None else output_factor.to(output.device)
             placed[output.device] = input_factor.to(output.device), factor
         factor_in, factor_out = placed[output.device]
-        given = inputs[0] if row is None else inputs[0][row]
+        given = inputs[0] if rows is None else inputs[0][rows.now]
         extra = given.to(factor_in) @ factor_in.T
         extra = (extra if factor_out is None else extra @ factor_out).to(output.dtype)
-        if row is None:
+        if rows is None:
             return output + extra
         changed = output.clone()
-        changed[row] += extra
+        changed[rows.now] += extra
         return changed
 
     with hooked(module, change):

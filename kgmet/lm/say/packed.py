@@ -1,7 +1,8 @@
-"""`ask_packed`: next-token logits, answer scores and continuations of many prompts from one pass.
+"""`ask_packed`: next-token logits, answer scores and continuations of many prompts from few passes.
 
-Prompts and answers are laid out as trees of tokens (`token_tree`), without padding or repeated computation.
-Continuations grow on the same trees, one token of every text per step, so a step reads the weights once for all.
+Prompts and answers are laid out as trees of tokens (`token_tree`), without padding and almost without repeated
+computation. Then each text continues in a row of its own, one token of every text per step, so a step reads the weights
+once for all and a token sees its own text only. A text that has ended leaves the batch.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from torch import Tensor
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import room_after
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
-from kgmet.lm.run.suffixes import base_states, trees_fit
-from kgmet.lm.run.token_tree import lay_out, lowest_where_unseen, share_out
+from kgmet.lm.run.suffixes import base_states, most_in_tree, trees_fit
+from kgmet.lm.run.token_tree import cheapest_trees, lay_out, lowest_where_unseen
+from kgmet.lm.run.tracing import Rows
 from kgmet.lm.say.score import AnswerScore, end_tokens, generate, literal, next_logits, score_answers, score_from
 
 if TYPE_CHECKING:
@@ -26,11 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchanged"]
 
-Side = Callable[[int | None], AbstractContextManager[None]]
-"""A context manager factory that attaches a change to one row of a batch, or to all (``None``)."""
-_ROOM = 8
-"""Initial cache capacity in tokens per text; it grows if needed."""
+Side = Callable[[Rows | None], AbstractContextManager[None]]
+"""A context manager factory that attaches a change to some rows of a batch, or to all (``None``)."""
+Enough = Callable[[str], bool] | None
+"""Whether the text generated so far is enough; ``None`` if only its length counts."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
+_MOST_KEPT = 8192
+"""Most tokens in the key/value cache of texts that begin to continue together, unless one text takes more."""
+_ROOM = 8
+"""Room for new tokens of a text at first, in its cache, which grows if needed."""
+_ONE_IN = 8
+"""Ended texts leave the batch once they are one in so many, because the others are copied then."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,7 +54,7 @@ class Asked:
     scores: tuple[AnswerScore, ...]
 
 
-def unchanged(_row: int | None) -> AbstractContextManager[None]:
+def unchanged(_rows: Rows | None) -> AbstractContextManager[None]:
     """Return the side without any change."""
     return nullcontext()
 
@@ -81,19 +89,18 @@ def ask_sides(
     *,
     sides: Sequence[Side],
     max_new_tokens: int | Sequence[int] = 0,
-    is_done: Sequence[Callable[[str], bool] | None] = (),
+    is_done: Sequence[Enough] = (),
     max_token: int = 768,
 ) -> list[Asked]:
-    """Do `ask_packed` for several changed models at once, each as a row of the batch.
+    """Do `ask_packed` for several changed models at once, each as rows of the batch.
 
     Args:
         lm: the model, with any patches attached to all sides.
         prompts: texts whose next token is read and which are continued.
         pairs: prompts (these or others) with an answer to score.
-        sides: the change of each model: called with the row to change, or ``None`` for every row.
+        sides: the change of each model: called with the rows to change, or ``None`` for every row.
         max_new_tokens: length of the continuations, of all prompts or of each; 0 leaves them empty.
-        is_done: for each prompt, whether the text generated so far is enough; by default only the length counts. A
-            text may still continue where another side needs it.
+        is_done: for each prompt, whether the text generated so far is enough; by default only the length counts.
         max_token: most tokens per tree; attention is quadratic in them.
     """
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
@@ -102,33 +109,35 @@ def ask_sides(
     lengths = [min(length, room_after(lm, len(head))) for length, head in zip(lengths, heads, strict=True)]
     # Sorted by tokens, texts with a common beginning are adjacent and share a tree.
     rows = sorted({*heads, *map(_asked, spans)})
-    if not trees_fit(lm, max([max_token, *map(len, rows)]) + sum(lengths)):
+    longest = max(map(len, rows), default=0)
+    # A sliding window counts the tokens of a tree, whichever they see.
+    if not trees_fit(lm, longest + max(lengths, default=0) + 1):
         return [_ask_apart(lm, prompts, pairs, lengths, side) for side in sides]
-    longest: dict[tuple[int, ...], int] = {}
-    for head, length in zip(heads, lengths, strict=True):
-        longest[head] = max(length, longest.get(head, 0))
-    enough: dict[tuple[int, ...], Callable[[str], bool] | None] = {}
-    for head, done in zip(heads, is_done or [None] * len(heads), strict=True):
-        enough[head] = done if head not in enough or enough[head] is done else None
+    tree_of = dict(zip(rows, cheapest_trees(rows, most_in_tree(lm, max_token), width=lm.d_model), strict=True))
+    trees = [_Tree(texts=[], spans={}) for _ in range(max(tree_of.values(), default=-1) + 1)]
+    for text in _texts(heads, lengths, is_done or [None] * len(heads)):
+        trees[tree_of[text.ids]].texts.append(text)
+    for number, span in enumerate(spans):
+        trees[tree_of[_asked(span)]].spans[number] = span
     found: list[_Found] = [({}, {}) for _ in sides]
-    with ExitStack() as stack:
-        for row, side in enumerate(sides):
-            stack.enter_context(side(row if len(sides) > 1 else None))
-        tree_of = dict(zip(rows, share_out(rows, max_token), strict=True))
-        for tree in range(max(tree_of.values(), default=-1) + 1):
-            mine = [head for head in dict.fromkeys(heads) if tree_of[head] == tree]
-            asked = [number for number, span in enumerate(spans) if tree_of[_asked(span)] == tree]
-            answers = _ask_tree(
-                lm,
-                mine,
-                [spans[number] for number in asked],
-                [longest[head] for head in mine],
-                [enough[head] for head in mine],
-                len(sides),
-            )
-            for (texts, scores), (logits, written, tables) in zip(found, answers, strict=True):
-                texts |= zip(mine, zip(logits, written, strict=True), strict=True)
-                scores |= {n: score_from(pairs[n], spans[n], table) for n, table in zip(asked, tables, strict=True)}
+    placed = [Rows(slice(side, side + 1)) for side in range(len(sides))]
+    begun: list[_Begun] = []
+    with ExitStack() as stack, torch.no_grad():
+        for side, mine in zip(sides, placed, strict=True):
+            stack.enter_context(side(mine if len(sides) > 1 else None))
+        for tree in trees:
+            firsts, tables, more = _read_tree(lm, tree, len(sides))
+            begun += more
+            for (texts, scores), first, table in zip(found, firsts, tables, strict=True):
+                texts |= {text.ids: (row, []) for text, row in zip(tree.texts, first, strict=True)}
+                for (number, span), at_answer in zip(tree.spans.items(), table, strict=True):
+                    scores[number] = score_from(pairs[number], span, at_answer)
+        for batch in _batches(begun, len(sides)):
+            ids = [one.text.ids for one in batch]
+            first = torch.stack([torch.stack([texts[each][0].argmax() for each in ids]) for texts, _ in found])
+            written = _written(lm, _in_rows(batch, len(sides)), [one.text for one in batch], first, placed)
+            for (texts, _), added in zip(found, written, strict=True):
+                texts |= {each: (texts[each][0], tokens) for each, tokens in zip(ids, added, strict=True)}
     return [
         Asked(
             logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0, dtype=torch.float32),
@@ -162,123 +171,169 @@ def _asked(span: EditSpan) -> tuple[int, ...]:
     return span.input_ids[: span.target.stop - 1]
 
 
-def _ask_tree(
-    lm: LoadedLM,
-    heads: Sequence[tuple[int, ...]],
-    spans: Sequence[EditSpan],
-    lengths: Sequence[int],
-    enough: Sequence[Callable[[str], bool] | None],
-    n_side: int,
-) -> list[tuple[Tensor, list[list[int]], list[Tensor]]]:
-    """Run all texts of one tree, a row for each side, and generate at most `lengths` tokens after each head.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Text:
+    """A text to continue by at most `length` tokens."""
+
+    ids: tuple[int, ...]
+    length: int
+    enough: Enough
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Tree:
+    """The texts, and the answers by their number, that are laid out together."""
+
+    texts: list[_Text]
+    spans: dict[int, EditSpan]
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether any of the texts is."""
+        return any(text.length for text in self.texts)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Begun:
+    """A text that was read, at `path` of the cache of its tree."""
+
+    text: _Text
+    cache: DynamicCache
+    path: tuple[int, ...]
+
+
+def _texts(heads: Sequence[tuple[int, ...]], lengths: Sequence[int], enough: Sequence[Enough]) -> list[_Text]:
+    """Return each text once, with its largest length and without a rule where two differ."""
+    found: dict[tuple[int, ...], _Text] = {}
+    for head, length, rule in zip(heads, lengths, enough, strict=True):
+        other = found.get(head)
+        is_same = other is None or other.enough is rule
+        most = length if other is None else max(length, other.length)
+        found[head] = _Text(ids=head, length=most, enough=rule if is_same else None)
+    return list(found.values())
+
+
+def _read_tree(lm: LoadedLM, tree: _Tree, n_side: int) -> tuple[list[Tensor], list[list[Tensor]], list[_Begun]]:
+    """Run a tree with a row for each side.
 
     Returns:
-        For each side: logits (n_head, d_vocab) of the token after each head; the tokens generated after each; for each
-        span the log-probabilities (n_token, d_vocab) at its answer's tokens.
+        For each side: logits (n_text, d_vocab) of the token after each text; for each answer the log-probabilities
+        (n_token, d_vocab) at its tokens. Then the texts to continue.
     """
     from transformers import DynamicCache
 
-    from kgmet.lm.run.growing_kv_cache import make_room
-
-    layout = lay_out([*heads, *map(_asked, spans)], [0] * (len(heads) + len(spans)))
-    last = torch.tensor([path[-1] for path in layout.paths[: len(heads)]], dtype=torch.long)
+    n_text = len(tree.texts)
+    rows = [*(text.ids for text in tree.texts), *map(_asked, tree.spans.values())]
+    layout = lay_out(rows, [0] * len(rows))
+    last = [path[-1] for path in layout.paths[:n_text]]
     answers = [
         path[span.target.start - 1 :]
-        for span, path in zip(spans, layout.paths[len(heads) :], strict=True)
+        for span, path in zip(tree.spans.values(), layout.paths[n_text:], strict=True)
         if span.target is not None
     ]
-    wanted = sorted({*last.tolist(), *(node for path in answers for node in path)})
+    wanted = sorted({*last, *(node for path in answers for node in path)})
     place = {node: number for number, node in enumerate(wanted)}
-    cache = DynamicCache(config=lm.config) if any(lengths) else None
-    with torch.no_grad():
-        states = _states(lm, layout.ids.repeat(n_side, 1), layout.positions, layout.sees, cache)
-        if cache is not None:
-            make_room(cache, _ROOM * len(heads))
-        logits = lm.vocabulary_logits(states[:, wanted])
-        first = logits[:, torch.tensor([place[node] for node in last.tolist()], dtype=torch.long)]
-        depths = [len(head) for head in heads]
-        written = _written(lm, cache, layout.sees[0, last], depths, first, lengths, enough)
-        tables = logits.log_softmax(-1).cpu()
-    return [
-        (first[side].cpu(), written[side], [tables[side, [place[node] for node in path]] for path in answers])
-        for side in range(n_side)
+    cache = DynamicCache(config=lm.config) if tree.is_continued else None
+    states = base_states(
+        lm,
+        layout.ids.repeat(n_side, 1).to(lm.device),
+        attention_mask=lowest_where_unseen(layout.sees, dtype=lm.dtype, device=lm.device).expand(n_side, -1, -1, -1),
+        position_ids=layout.positions.to(lm.device).expand(n_side, -1),
+        cache=cache,
+        use_cache=cache is not None,
+    )
+    logits = lm.vocabulary_logits(states[:, wanted]).cpu()
+    firsts = list(logits[:, [place[node] for node in last]])
+    # An answer's table is made on its own, because those of all answers together are large.
+    tables = [[side[[place[node] for node in path]].log_softmax(-1) for path in answers] for side in logits]
+    begun = [
+        _Begun(text=text, cache=cache, path=path)
+        for text, path in zip(tree.texts, layout.paths, strict=False)
+        if text.length and cache is not None
     ]
+    return firsts, tables, begun
+
+
+def _batches(begun: Sequence[_Begun], n_side: int) -> list[list[_Begun]]:
+    """Put texts of similar length of answer together, as many as a cache may keep."""
+    batches: list[list[_Begun]] = []
+    longest = 0
+    for one in sorted(begun, key=lambda one: (-one.text.length, len(one.path))):
+        longest = max(longest, len(one.path))
+        if not batches or n_side * (len(batches[-1]) + 1) * (longest + _ROOM) > _MOST_KEPT:
+            batches.append([])
+            longest = len(one.path)
+        batches[-1].append(one)
+    return batches
+
+
+def _in_rows(begun: Sequence[_Begun], n_side: int) -> DynamicCache:
+    """Return a cache with a row for each text on each side."""
+    from kgmet.lm.run.growing_kv_cache import PathCache
+
+    store = PathCache(
+        n_side=n_side,
+        n_text=len(begun),
+        longest=max(len(one.path) for one in begun),
+        n_new=min(_ROOM, max(one.text.length for one in begun)),
+    )
+    for tree in {id(one.cache): one.cache for one in begun}.values():
+        mine = [number for number, one in enumerate(begun) if one.cache is tree]
+        store.take(tree, [begun[number].path for number in mine], mine)
+    return store.cache
 
 
 def _written(
     lm: LoadedLM,
-    cache: DynamicCache | None,
-    sees: Tensor,
-    depths: Sequence[int],
-    logits: Tensor,
-    lengths: Sequence[int],
-    enough: Sequence[Callable[[str], bool] | None],
+    cache: DynamicCache,
+    texts: Sequence[_Text],
+    first: Tensor,
+    placed: Sequence[Rows],
 ) -> list[list[list[int]]]:
     """Generate greedily after each text on each side, up to an end token, the text's own length or a stop rule.
 
-    `sees` (n_text, n_node) are the nodes of each text, `logits` (n_side, n_text, d_vocab) those after it.
+    `cache` has a row for each text on each side; `first` (n_side, n_text) are the tokens after the texts.
     """
-    added: list[list[list[int]]] = [[[] for _ in depths] for _ in range(len(logits))]
-    if not any(lengths):
-        return added
-    ends = end_tokens(lm)
-
-    def is_over(text: int, tokens: list[int]) -> bool:
-        done = enough[text]
-        return bool(ends & set(tokens)) or (done is not None and done(str(lm.tokenizer.decode(tokens))))
-
-    texts = [text for text, length in enumerate(lengths) if length]
-    sees, logits = sees[texts], logits[:, texts]
-    for step in range(max(lengths)):
-        chosen = logits.argmax(-1).cpu()
-        for side, tokens in zip(added, chosen.tolist(), strict=True):
-            for text, token in zip(texts, tokens, strict=True):
-                side[text].append(token)
-        # A text continues for all sides until it has ended on each.
-        going = [
-            n
-            for n, text in enumerate(texts)
-            if step + 1 < lengths[text] and not all(is_over(text, side[text]) for side in added)
-        ]
+    ends, n_side = end_tokens(lm), len(first)
+    added: list[list[list[int]]] = [[[] for _ in texts] for _ in range(n_side)]
+    rows = [(side, text) for side in range(n_side) for text in range(len(texts))]
+    chosen = first.flatten()
+    depths = torch.tensor([len(text.ids) for text in texts], dtype=torch.long).repeat(n_side)
+    sees = torch.arange(cache.get_seq_length()) < depths[:, None]
+    for step in range(max(text.length for text in texts)):
+        for (side, text), token in zip(rows, chosen.tolist(), strict=True):
+            if not _is_over(lm, texts[text], added[side][text], ends):
+                added[side][text].append(token)
+        going = [n for n, (side, text) in enumerate(rows) if not _is_over(lm, texts[text], added[side][text], ends)]
         if not going:
             break
-        texts = [texts[n] for n in going]
-        sees = _without_unseen(sees[going], cache)
-        sees = torch.cat([sees, torch.eye(len(going), dtype=torch.bool)], dim=1)
-        positions = torch.tensor([[depths[text] + step for text in texts]], dtype=torch.long)
-        logits = lm.vocabulary_logits(_states(lm, chosen[:, going], positions, sees[None], cache))
-    return [[_ended(tokens, ends) for tokens in side] for side in added]
+        if (len(rows) - len(going)) * _ONE_IN >= len(rows):
+            kept = torch.tensor(going, dtype=torch.long)
+            cache.batch_select_indices(kept.to(lm.device))
+            rows, chosen, depths, sees = [rows[n] for n in going], chosen[kept], depths[kept], sees[kept]
+        for side, mine in enumerate(placed):
+            of = [n for n, (other, _) in enumerate(rows) if other == side]
+            mine.now = slice(of[0], of[-1] + 1) if of else slice(0, 0)
+        sees = torch.cat([sees, torch.ones(len(rows), 1, dtype=torch.bool)], dim=1)
+        states = base_states(
+            lm,
+            chosen[:, None].to(lm.device),
+            attention_mask=lowest_where_unseen(sees[:, None], dtype=lm.dtype, device=lm.device),
+            position_ids=(depths + step)[:, None].to(lm.device),
+            cache=cache,
+            use_cache=True,
+        )
+        chosen = lm.vocabulary_logits(states[:, -1]).argmax(-1).cpu()
+    return added
 
 
-def _without_unseen(sees: Tensor, cache: DynamicCache | None) -> Tensor:
-    """Drop the nodes that no row of `sees` (n_text, n_node) reads, from it and the cache, once they are half of all."""
-    from kgmet.lm.run.growing_kv_cache import keep_tokens
-
-    kept = sees.any(0).nonzero()[:, 0]
-    if cache is None or 2 * len(kept) > sees.shape[1] or not keep_tokens(cache, kept):
-        return sees
-    return sees[:, kept]
-
-
-def _ended(tokens: list[int], ends: set[int]) -> list[int]:
-    """Return the tokens up to and including the first end token."""
-    return next((tokens[: n + 1] for n, token in enumerate(tokens) if token in ends), tokens)
-
-
-def _states(lm: LoadedLM, ids: Tensor, positions: Tensor, sees: Tensor, cache: DynamicCache | None) -> Tensor:
-    """Return the last layer's output (n_side, n_node, d_model) of new nodes, and add them to the cache if given.
-
-    `ids` (n_side, n_node); `positions` (1, n_node) and `sees` (1, n_node, n_seen) are the same for all sides.
-    """
-    n_side = len(ids)
-    return base_states(
-        lm,
-        ids.to(lm.device),
-        attention_mask=lowest_where_unseen(sees, dtype=lm.dtype, device=lm.device).expand(n_side, -1, -1, -1),
-        position_ids=positions.to(lm.device).expand(n_side, -1),
-        cache=cache,
-        use_cache=cache is not None,
-    )
+def _is_over(lm: LoadedLM, text: _Text, tokens: Sequence[int], ends: set[int]) -> bool:
+    """Return whether a text goes on no further after these new tokens."""
+    if not tokens:
+        return False
+    if len(tokens) >= text.length or tokens[-1] in ends:
+        return True
+    return text.enough is not None and text.enough(str(lm.tokenizer.decode(list(tokens))))
 
 
 def _ask_apart(
