@@ -34,7 +34,7 @@ from workbench.screens.chat.kept import CODECS
 from workbench.screens.chat.values import Exchange
 from workbench.screens.compare import view as compare_view
 from workbench.state.compared import FILE as COMPARISON
-from workbench.state.compared import Compared, comparison_to_json
+from workbench.state.compared import Compared, editors_to_json
 from workbench.state.disk import REPORT, SESSION
 from workbench.state.kept import file_of, keeps
 from workbench.state.sealed import write_sealed
@@ -159,7 +159,7 @@ def everything(record: SessionRecord) -> list[Any]:
     saved = record.saved
     reports = [None if entry.report is None else entry.report.to_json() for entry in saved.entries]
     compared = record.results.get("compare")
-    table = None if compared is None else comparison_to_json(compared.value.comparison)
+    table = None if compared is None else editors_to_json(compared.value.comparison)
     others = [entry.note for entry in saved.entries], [list(entry.based_on) for entry in saved.entries]
     chat = record.result("chat")
     talk = None if chat is None else plain(chat.value)
