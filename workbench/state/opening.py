@@ -120,7 +120,7 @@ class _Opening:
 
     def _entries(self, data: Mapping[str, Any], key: str, what: str, *, known: set[str]) -> tuple[StackEntry, ...]:
         none: list[Any] | None = None
-        rows = self._part(f"The list “{key}”", lambda: value_from(list[Any], data[key], _ELSE), none)
+        rows = self._part(f"The list “{key}”", partial(_rows_of, data, key), none)
         self._is_list_damaged |= rows is None
         found = []
         for number, raw in enumerate(rows or (), start=1):
@@ -206,3 +206,11 @@ class _Opening:
     def _found(self, sentence: str, *aside: str) -> None:
         self._damage.append(sentence)
         self._aside += aside
+
+
+def _rows_of(data: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list whose rows are checked one by one, so that a bad one costs no other."""
+    rows = data[key]
+    if not isinstance(rows, list):
+        raise ValueError(f"expected a list, got {type(rows).__name__}")
+    return rows
