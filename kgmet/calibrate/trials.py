@@ -15,10 +15,11 @@ from kgmet.base.cache import cache_dir, check_writable
 from kgmet.base.errors import ArtifactError, BrokenArtifactError, FileError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.base.values import value_from
 from kgmet.calibrate.lines import LineBook
 from kgmet.editing.config import EditConfig
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.columns import Columns, Counts
+from kgmet.measure.columns import Columns
 
 __all__ = ["TRIALS", "Trial", "TrialBook", "calibration_folder", "locked_folder", "open_book", "trial_key"]
 
@@ -51,8 +52,9 @@ class Trial:
             BrokenArtifactError: if this is no trial.
         """
         with failures_as(BrokenArtifactError, "This is no trial", advice="It is measured again."):
-            columns = {str(kind): Counts.from_json(counts) for kind, counts in data["columns"].items()}
-            return cls(columns=columns, failed=str(data["failed"]), seconds=float(data.get("seconds", 0.0)))
+            if not {"columns", "failed"} <= set(data):  # they have defaults, but a line without them was cut off
+                raise ValueError("it lacks what was measured")
+            return value_from(cls, data, "This is no trial", advice="It is measured again.")
 
 
 def trial_key(editor: str, config: EditConfig, case_id: str) -> str:

@@ -18,6 +18,7 @@ import torch
 from kgmet.base.errors import NonFiniteError
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.values import value_from
 from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.trials import calibration_folder
 from kgmet.forecast.known import AskedFact
@@ -68,13 +69,7 @@ class LayerEffects:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LayerEffects:
         """Inverse of `to_json`."""
-        return cls(
-            n=int(data["n"]),
-            clean=float(data["clean"]),
-            disturbed=float(data["disturbed"]),
-            restored=tuple(float(value) for value in data["restored"]),
-            window=int(data["window"]),
-        )
+        return value_from(cls, data, "These are no effects of layers")
 
 
 @dataclass(frozen=True, kw_only=True)

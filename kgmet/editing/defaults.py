@@ -17,7 +17,7 @@ from kgmet.editing.editors import EDITORS, Editor
 from kgmet.editing.profile import CalibratedEditor, ModelProfile, check_profile, find_profile, shipped_profile
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["DefaultSettings", "SettingsSource", "default_config", "default_settings", "scaled_layers"]
+__all__ = ["DefaultSettings", "SettingsSource", "default_config", "default_settings", "listed_layers", "scaled_layers"]
 
 _CHOSEN_ON = ("llama", 30, 576)
 """Type, layers and width of the model on which the editors' own settings were chosen."""
@@ -118,11 +118,11 @@ def settings_for(editor: Editor, model_type: str, *, n_layer: int, d_model: int)
         return DefaultSettings(config=config, source=SettingsSource.OWN, sentence="the editor's own for this model")
     own = config.write.layers
     layers = scaled_layers(own, n_layer)
-    source, words = SettingsSource.SCALED, f"scaled from SmolLM2, layers {_listed(layers)} of {n_layer}"
+    source, words = SettingsSource.SCALED, f"scaled from SmolLM2, layers {listed_layers(layers)} of {n_layer}"
     published = _PUBLISHED.get(shape)
     if published is not None and own == EditConfig().write.layers:
         name, layers, where = published
-        source, words = SettingsSource.PUBLISHED, f"layers {_listed(layers)} as published for {name} ({where})"
+        source, words = SettingsSource.PUBLISHED, f"layers {listed_layers(layers)} as published for {name} ({where})"
     direction = config.direction
     features = scaled_layers((direction.feature_layer,), n_layer)[0]
     config = replace(
@@ -152,5 +152,8 @@ def _calibrated_words(found: CalibratedEditor) -> tuple[str, str]:
     )
 
 
-def _listed(layers: Sequence[int]) -> str:
-    return f"{layers[0]}–{layers[-1]}" if len(layers) > 1 else str(layers[0])
+def listed_layers(layers: Sequence[int]) -> str:
+    """Return ascending layers as text: ``2–5``, ``3, 5, 7``, ``5``, ``none``."""
+    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]}–{layers[-1]}"
+    return ", ".join(map(str, layers)) or "none"

@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, FileError
 from kgmet.base.files import failures_as, read_json_object
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
+from kgmet.base.values import value_from
 from kgmet.editing.report import own_question
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
@@ -50,7 +49,7 @@ def read_known_edits(lm: LoadedLM, edits: Sequence[FactEdit]) -> frozenset[str] 
         return None
     try:
         with failures_as(BrokenArtifactError, f"{path.name} holds no answers to examples"):
-            known = msgspec.convert(read_json_object(path)["known"], frozenset[str])
+            known = value_from(frozenset[str], read_json_object(path)["known"], path.name)
     except FileError:
         return None
     return known if known <= {edit.id for edit in edits} else None

@@ -13,7 +13,9 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
 from kgmet.base.files import failures_as
+from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress
+from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor
@@ -32,6 +34,9 @@ __all__ = ["PROTECTING_WEIGHT", "ForecastFacts", "Foreseen", "KeptForecast", "fo
 
 PROTECTING_WEIGHT = EDITORS["KGMET-priced"].config.write.price.weight
 """μ of a protected write if the settings have none."""
+
+
+_NO_FORECAST = "This is not a saved forecast"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,16 +117,7 @@ class KeptForecast(ForecastFacts):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
-            "edits": [edit.to_json() for edit in self.edits],
-            "is_priced": self.is_priced,
-            "editor": self.editor,
-            "model_fingerprint": self.model_fingerprint,
-            "layers": list(self.layers),
-            "forecasts": [item.stored for item in self.forecasts],
-            "p_new": [list(pair) for pair in self.p_new],
-            "protected": sorted(self.protected),
-        }
+        return {**plain(self), "forecasts": [item.stored for item in self.forecasts]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> KeptForecast:
@@ -130,17 +126,9 @@ class KeptForecast(ForecastFacts):
         Raises:
             BrokenArtifactError: if the mapping is not a forecast.
         """
-        with failures_as(BrokenArtifactError, "This is not a saved forecast", advice="Forecast again."):
-            return cls(
-                edits=tuple(FactEdit.from_json(edit) for edit in data["edits"]),
-                is_priced=bool(data["is_priced"]),
-                editor=str(data["editor"]),
-                model_fingerprint=str(data["model_fingerprint"]),
-                layers=tuple(int(layer) for layer in data["layers"]),
-                forecasts=tuple(FactForecast.from_stored(item) for item in data["forecasts"]),
-                p_new=tuple((float(was), float(now)) for was, now in data["p_new"]),
-                protected=frozenset(map(str, data["protected"])),
-            )
+        with failures_as(BrokenArtifactError, _NO_FORECAST, advice="Forecast again."):
+            found = value_from(cls, {**data, "forecasts": ()}, _NO_FORECAST, advice="Forecast again.")
+            return replace(found, forecasts=tuple(FactForecast.from_stored(item) for item in data["forecasts"]))
 
 
 def foresee(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.problem import held_consequences, held_facts, held_paraphrases, protected_facts
@@ -68,12 +68,7 @@ class GraphPart:
         Raises:
             BrokenArtifactError: if the mapping is not a graph part of this version.
         """
-        try:
-            return cls(**{field.name: data[field.name] for field in fields(cls)})
-        except (KeyError, TypeError) as error:
-            raise BrokenArtifactError(
-                f"This is not the graph part of an edit: {error!r}. Make the edit again."
-            ) from error
+        return value_from(cls, data, "This is not the graph part of an edit", advice="Make the edit again.")
 
 
 def graph_part(context: EditContext, config: EditConfig) -> GraphPart | None:

@@ -16,9 +16,11 @@ import kgmet
 from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import SETTINGS_FILE, failures_as, read_json_object
-from kgmet.editing.config import EditConfig, config_from_mapping, config_to_mapping
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
+from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.measure.columns import Columns, Counts
+from kgmet.measure.columns import Columns
 
 __all__ = [
     "PROFILE_FORMAT",
@@ -66,26 +68,13 @@ class CalibratedEditor:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        row = {name: getattr(self, name) for name in _PLAIN}
-        row |= {name: {kind: n.to_json() for kind, n in getattr(self, name).items()} for name in _COLUMNS}
-        return {**row, "config": config_to_mapping(self.config)}
+        return dict(plain(self))
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CalibratedEditor:
-        """Inverse of `to_json`."""
-        plain: dict[str, Any] = {name: kind(data[name]) for name, kind in _PLAIN.items()}
-        columns: dict[str, Any] = {
-            name: {str(kind): Counts.from_json(counts) for kind, counts in data[name].items()} for name in _COLUMNS
-        }
-        return cls(config=config_from_mapping(data["config"]), **plain, **columns)
-
-
-_PLAIN: Mapping[str, Any] = {
-    **dict.fromkeys(("editor", "changes", "reason"), str),
-    "is_default": bool,
-    **dict.fromkeys(("tried", "seed", "n_search", "n_check"), int),
-}
-_COLUMNS = ("searched", "searched_default", "checked", "checked_default")
+    def from_json(cls, data: Mapping[str, Any], *, what: str = "This is no calibrated editor") -> CalibratedEditor:
+        """Inverse of `to_json`; `what` begins the sentence of an error."""
+        found = value_from(cls, {**data, "config": {}}, what, advice=_ADVICE)
+        return replace(found, config=config_from_mapping(data["config"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +99,7 @@ class ModelProfile:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "format": PROFILE_FORMAT,
-            "version": self.version,
-            "model": self.model,
-            "model_fingerprint": self.model_fingerprint,
-            "graph": self.graph,
-            "editors": {name: item.to_json() for name, item in self.editors.items()},
-            "knows": dict(self.knows),
-            "layers": dict(self.layers),
-        }
+        return {"format": PROFILE_FORMAT, **plain(self)}
 
 
 def profile_path(lm: LoadedLM) -> Path:
@@ -164,15 +144,10 @@ def profile_from_json(data: Any, *, where: str) -> ModelProfile:
             f"{str(data.get('version'))[:20]}; kgmet {kgmet.__version__} reads format {PROFILE_FORMAT}. {_ADVICE}"
         )
     with failures_as(BrokenArtifactError, f"{where} holds no profile", advice=_ADVICE):
-        return ModelProfile(
-            model=str(data["model"]),
-            model_fingerprint=str(data["model_fingerprint"]),
-            graph=str(data["graph"]),
-            editors={str(name): CalibratedEditor.from_json(item) for name, item in data["editors"].items()},
-            knows=dict(data["knows"]),
-            layers=dict(data["layers"]),
-            version=str(data["version"]),
-        )
+        what = f"{where} holds no profile"
+        profile = value_from(ModelProfile, {**data, "editors": {}}, what, advice=_ADVICE)
+        editors = {str(name): CalibratedEditor.from_json(item, what=what) for name, item in data["editors"].items()}
+        return replace(profile, editors=editors)
 
 
 def check_profile(profile: ModelProfile, lm: LoadedLM, *, path: Path | None = None) -> None:

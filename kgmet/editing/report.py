@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.files import failures_as
+from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext
 from kgmet.editing.graph_part import GraphPart, graph_part
@@ -28,6 +30,7 @@ from kgmet.write.patch import EditPatch, attached
 
 __all__ = ["ConsequenceReport", "EditReport", "answers_again", "own_question", "report_edit"]
 
+_NO_REPORT = "This is not a report of an edit"
 _N_MULTI_HOP = 3
 """Number of multi-hop questions per edit, each about another consequence."""
 
@@ -47,12 +50,6 @@ class ConsequenceReport:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {"reason": self.reason, **self.pair.to_json()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ConsequenceReport:
-        """Read what `to_json` made."""
-        pair = AnswerPair(before=Answer.from_json(data["before"]), after=Answer.from_json(data["after"]))
-        return cls(reason=str(data["reason"]), pair=pair)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,23 +117,11 @@ class EditReport:
         Raises:
             BrokenArtifactError: if the mapping is not a report of this version.
         """
-        try:
-            report = cls(
-                edit=FactEdit.from_json(data["edit"]),
-                editor=str(data["editor"]),
-                graph=dict(data["graph"]),
-                before=Answer.from_json(data["before"]),
-                after=Answer.from_json(data["after"]),
-                verdict=EditVerdict.from_json(data["verdict"]),
-                consequences=tuple(ConsequenceReport.from_json(item) for item in data["consequences"]),
-                multi_hop=tuple(ConsequenceReport.from_json(item) for item in data["multi_hop"]),
-                seconds={str(stage): float(value) for stage, value in data["seconds"].items()},
-                settings=str(data.get("settings", "")),  # not in reports of earlier versions
-            )
+        with failures_as(BrokenArtifactError, _NO_REPORT, advice="Make the edit again."):
+            pairs = {name: [{**row, "pair": row} for row in data[name]] for name in ("consequences", "multi_hop")}
+            report = value_from(cls, {**data, **pairs}, _NO_REPORT, advice="Make the edit again.")
             str(report)  # what cannot be printed holds something else
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenArtifactError(f"This is not a report of an edit: {error!r}. Make the edit again.") from error
-        return report
+            return report
 
 
 def _listed(heading: str, items: Sequence[ConsequenceReport]) -> list[str]:

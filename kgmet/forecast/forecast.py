@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import StaleArtifactError
+from kgmet.base.values import value_from
 from kgmet.forecast.index import FactIndex, IndexedFact
 from kgmet.write.patch import EditPatch
 from kgmet.write.priced import pair_changes
@@ -68,7 +69,9 @@ class FactForecast:
     @classmethod
     def from_stored(cls, data: Mapping[str, Any]) -> FactForecast:
         """Read what `stored` gave."""
-        return cls(fact=IndexedFact.from_json(data["fact"]), change=float(data["change"]))
+        return value_from(
+            cls, {**data, "fact": {**data["fact"], "prompt": data["fact"]}}, "This is no forecast of a fact"
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

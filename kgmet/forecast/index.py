@@ -20,8 +20,9 @@ from kgmet.base.artifact import load_artifact, load_header, save_artifact
 from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, ConfigError, KgmetError, StaleArtifactError
 from kgmet.base.files import failures_as, parse_json
-from kgmet.base.fingerprint import digest
+from kgmet.base.fingerprint import digest, plain
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.values import value_from
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.forecast.known import answers_of
 from kgmet.forecast.pairs import MeasuredFacts, joined_pairs, measure_facts
@@ -70,32 +71,13 @@ class IndexedFact:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        prompt = self.prompt
-        return {
-            "text": prompt.text,
-            "answers": list(prompt.answers),
-            "subject": prompt.subject,
-            "subject_id": prompt.subject_id,
-            "relation": prompt.relation,
-            "must_hold": prompt.must_hold,
-            "answer": self.answer,
-            "logprob": self.logprob,
-            "tokens": list(self.tokens),
-        }
+        rest = {name: value for name, value in plain(self).items() if name != "prompt"}
+        return {**plain(self.prompt), **rest}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> IndexedFact:
         """Read what `to_json` made."""
-        prompt = FactPrompt(
-            text=str(data["text"]),
-            answers=tuple(map(str, data["answers"])),
-            subject=str(data["subject"]),
-            subject_id=str(data["subject_id"]),
-            relation=str(data["relation"]),
-            must_hold=bool(data["must_hold"]),
-        )
-        tokens = tuple(int(token) for token in data["tokens"])
-        return cls(prompt=prompt, answer=str(data["answer"]), logprob=float(data["logprob"]), tokens=tokens)
+        return value_from(cls, {**data, "prompt": data}, "This is no known fact")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

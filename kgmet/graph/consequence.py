@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.values import value_from
 from kgmet.fact import FactEdit
-from kgmet.graph.codec import (
-    entity_from_json,
-    entity_to_json,
-    take,
-    texts_from_json,
-    triple_from_json,
-    triple_to_json,
-    triples_from_json,
-)
+from kgmet.graph.codec import graph_json
 from kgmet.graph.phrasing import fill
 from kgmet.graph.triple import Entity, Triple
 
@@ -26,6 +18,7 @@ ConsequenceKind = Literal["forward", "inverse_gained", "inverse_lost", "later_ho
 """Kind of consequence: the edited fact comes first in its chain, is inverted, or comes later."""
 KeptKind = Literal["own", "neighbour"]
 """Kind of kept fact: of the edit's subject, or of another subject of the same relation."""
+_ADVICE = "Find the consequences again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,22 +52,7 @@ class Consequence:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "hops": self.hops,
-            "path_old": [triple_to_json(triple) for triple in self.path_old],
-            "path_new": [triple_to_json(triple) for triple in self.path_new],
-            "subject": entity_to_json(self.subject),
-            "old": None if self.old is None else entity_to_json(self.old),
-            "new": None if self.new is None else entity_to_json(self.new),
-            "relation": self.relation,
-            "reason": self.reason,
-            "templates": list(self.templates),
-            "questions": list(self.questions),
-            "also": [entity_to_json(entity) for entity in self.also],
-            "also_old": [entity_to_json(entity) for entity in self.also_old],
-        }
+        return dict(graph_json(self))
 
     @classmethod
     def from_json(cls, data: Any) -> Consequence:
@@ -83,25 +61,7 @@ class Consequence:
         Raises:
             BrokenArtifactError: if it is not a consequence.
         """
-        kind = take(data, "kind", str)
-        if kind not in ("forward", "inverse_gained", "inverse_lost", "later_hop"):
-            raise BrokenArtifactError(f"There is no kind of consequence {kind!r}. Find the consequences again.")
-        return cls(
-            id=take(data, "id", str),
-            kind=kind,
-            hops=take(data, "hops", int),
-            path_old=triples_from_json(take(data, "path_old", list)),
-            path_new=triples_from_json(take(data, "path_new", list)),
-            subject=entity_from_json(take(data, "subject", dict)),
-            old=_optional(data, "old"),
-            new=_optional(data, "new"),
-            relation=take(data, "relation", (str, type(None))),
-            reason=take(data, "reason", str),
-            templates=texts_from_json(data, "templates"),
-            questions=texts_from_json(data, "questions"),
-            also=tuple(entity_from_json(row) for row in take(data, "also", list)),
-            also_old=tuple(entity_from_json(row) for row in take(data, "also_old", list)),
-        )
+        return value_from(cls, data, "This is not a saved consequence", advice=_ADVICE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +86,7 @@ class KeptFact:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "triple": triple_to_json(self.triple),
-            "templates": list(self.templates),
-            "questions": list(self.questions),
-            "reason": self.reason,
-            "also": [entity_to_json(entity) for entity in self.also],
-            "path": [triple_to_json(triple) for triple in self.path],
-        }
+        return dict(graph_json(self))
 
     @classmethod
     def from_json(cls, data: Any) -> KeptFact:
@@ -144,19 +95,7 @@ class KeptFact:
         Raises:
             BrokenArtifactError: if it is not a kept fact.
         """
-        kind = take(data, "kind", str)
-        if kind not in ("own", "neighbour"):
-            raise BrokenArtifactError(f"There is no kind of kept fact {kind!r}. Find the consequences again.")
-        return cls(
-            id=take(data, "id", str),
-            kind=kind,
-            triple=triple_from_json(take(data, "triple", dict)),
-            templates=texts_from_json(data, "templates"),
-            questions=texts_from_json(data, "questions"),
-            reason=take(data, "reason", str),
-            also=tuple(entity_from_json(row) for row in take(data, "also", list)),
-            path=triples_from_json(take(data, "path", list)),
-        )
+        return value_from(cls, data, "This is not a saved fact", advice=_ADVICE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,14 +151,7 @@ class EditConsequences:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        data: dict[str, Any] = {"edit": self.edit.to_json(), "subject": entity_to_json(self.subject)}
-        for name in _CHANGED:
-            data[name] = [item.to_json() for item in getattr(self, name)]
-        for name in _KEPT:
-            data[name] = [item.to_json() for item in getattr(self, name)]
-        for name in _TRIPLES:
-            data[name] = [triple_to_json(triple) for triple in getattr(self, name)]
-        return data
+        return dict(graph_json(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EditConsequences:
@@ -228,24 +160,4 @@ class EditConsequences:
         Raises:
             BrokenArtifactError: if it is not what `to_json` wrote.
         """
-        unknown = sorted(set(data) - {field.name for field in fields(cls)})
-        if unknown:
-            raise BrokenArtifactError(f"Consequences have no field {unknown[0]!r}. Find the consequences again.")
-        parts: dict[str, Any] = {"subject": entity_from_json(take(data, "subject", dict))}
-        for name in _CHANGED:
-            parts[name] = tuple(Consequence.from_json(row) for row in take(data, name, list))
-        for name in _KEPT:
-            parts[name] = tuple(KeptFact.from_json(row) for row in take(data, name, list))
-        for name in _TRIPLES:
-            parts[name] = triples_from_json(take(data, name, list))
-        return cls(edit=FactEdit.from_json(take(data, "edit", dict)), **parts)
-
-
-_CHANGED = ("forward", "inverse_gained", "inverse_lost", "later_hops", "written_later")
-_KEPT = ("kept_own", "kept_neighbours", "kept_later", "probed_kept_later")
-_TRIPLES = ("outdated", "implied", "undecided")
-
-
-def _optional(data: Mapping[str, Any], key: str) -> Entity | None:
-    row = take(data, key, (dict, type(None)))
-    return None if row is None else entity_from_json(row)
+        return value_from(cls, data, "These are no saved consequences", advice=_ADVICE, only_known=True)

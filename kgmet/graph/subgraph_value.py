@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import BrokenArtifactError, GraphError
-from kgmet.graph.codec import entity_from_json, entity_to_json, take, triple_to_json, triples_from_json
+from kgmet.base.values import value_from
+from kgmet.graph.codec import graph_json
 from kgmet.graph.triple import Entity, Relation, Triple
 
 __all__ = ["NO_EDGE", "Subgraph"]
@@ -134,18 +135,17 @@ class Subgraph:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values, edges as rows of positions."""
+        """Return plain JSON values, edges as triples and each entity with its `hop`."""
+        hops = zip(graph_json(self.entities), self.hop, strict=True)
         return {
-            "entities": [
-                entity_to_json(entity) | {"hop": hop} for entity, hop in zip(self.entities, self.hop, strict=True)
-            ],
-            "relations": [{"id": relation.id, "label": relation.label} for relation in self.relations],
-            "triples": [triple_to_json(triple) for triple in self.triples],
+            "entities": [entity | {"hop": hop} for entity, hop in hops],
+            "relations": graph_json(self.relations),
+            "triples": graph_json(self.triples),
             "anchor": self.anchor,
             "edited_edge": self.edited_edge,
             "n_left_out": self.n_left_out,
-            "replaced": [triple_to_json(triple) for triple in self.replaced],
-            "switched_off": [triple_to_json(triple) for triple in self.switched_off],
+            "replaced": graph_json(self.replaced),
+            "switched_off": graph_json(self.switched_off),
         }
 
     @classmethod
@@ -155,24 +155,36 @@ class Subgraph:
         Raises:
             BrokenArtifactError: if it is not what `to_json` wrote.
         """
-        entities = [entity_from_json(row) for row in take(data, "entities", list)]
-        triples = triples_from_json(take(data, "triples", list))
-        anchor, edited = take(data, "anchor", int), take(data, "edited_edge", int)
-        if not 0 <= anchor < len(entities) or not NO_EDGE <= edited < len(triples):
-            raise BrokenArtifactError(
-                f"The saved anchor {anchor} or edge {edited} does not exist. Retrieve the graph again."
-            )
+        saved = value_from(_Saved, data, "This is not a saved graph", advice="Retrieve the graph again.")
         try:
             return cls.from_triples(
-                triples,
-                anchor=entities[anchor],
-                edited=None if edited == NO_EDGE else triples[edited],
-                n_left_out=take(data, "n_left_out", int),
-                replaced=triples_from_json(take(data, "replaced", list)),
-                switched_off=triples_from_json(take(data, "switched_off", list)),
+                saved.triples,
+                anchor=saved.entities[saved.anchor],
+                edited=None if saved.edited_edge == NO_EDGE else saved.triples[saved.edited_edge],
+                n_left_out=saved.n_left_out,
+                replaced=saved.replaced,
+                switched_off=saved.switched_off,
             )
         except GraphError as error:
             raise BrokenArtifactError(f"The saved graph contradicts itself: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Saved:
+    """A subgraph as it is saved; numbering and hops are made again."""
+
+    entities: tuple[Entity, ...]
+    triples: tuple[Triple, ...]
+    anchor: int
+    edited_edge: int
+    n_left_out: int
+    replaced: tuple[Triple, ...]
+    switched_off: tuple[Triple, ...]
+
+    def __post_init__(self) -> None:
+        """Check that the anchor and the edited edge exist."""
+        if not 0 <= self.anchor < len(self.entities) or not NO_EDGE <= self.edited_edge < len(self.triples):
+            raise ValueError(f"there is no anchor {self.anchor}, or no edge {self.edited_edge}")
 
 
 def _full(triple: Triple) -> tuple[str, ...]:

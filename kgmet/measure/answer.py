@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import msgspec
-
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
 from kgmet.lm.say.score import AnswerScore, NextToken
 from kgmet.measure.question import Form, Question
 from kgmet.measure.verdict import FAINT_RANK, Verdict, judged_text, names_only, prefers
@@ -88,14 +86,11 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, with the verdict, probabilities and log-probabilities per token written out."""
         return {
-            "question": self.question.to_json(),
-            "said": self.said,
-            "form": self.form.value,
+            **plain(self),
             "verdict": None if self.verdict is None else self.verdict.value,
             "is_faint": self.is_faint,
             "expected": _score_to_json(self.expected),
             "rejected": _score_to_json(self.rejected),
-            "top": [asdict(token) for token in self.top],
         }
 
     @classmethod
@@ -105,17 +100,7 @@ class Answer:
         Raises:
             BrokenArtifactError: if the mapping is not an answer.
         """
-        try:
-            return cls(
-                question=Question.from_json(data["question"]),
-                said=str(data["said"]),
-                form=Form(data["form"]),
-                expected=_score_from_json(data["expected"]),
-                rejected=_score_from_json(data["rejected"]),
-                top=msgspec.convert(data["top"], tuple[NextToken, ...]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifactError(f"This is not a saved answer: {error!r}. Ask again with this version.") from error
+        return value_from(cls, data, "This is not a saved answer", advice="Ask again with this version.")
 
 
 def probability_text(value: float) -> str:
@@ -127,10 +112,3 @@ def _score_to_json(score: AnswerScore | None) -> dict[str, Any] | None:
     if score is None:
         return None
     return asdict(score) | {"probability": score.probability, "logprob_per_token": score.mean_logprob}
-
-
-def _score_from_json(data: Mapping[str, Any] | None) -> AnswerScore | None:
-    score = None if data is None else msgspec.convert(data, AnswerScore)
-    if score is not None and (score.n_token < 1 or math.isnan(score.logprob)):
-        raise ValueError(f"an answer of {score.n_token} tokens with log-probability {score.logprob}")
-    return score

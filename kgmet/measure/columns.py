@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.values import value_from
 from kgmet.measure.compare import AnswerPair
 from kgmet.measure.metrics import harmonic_mean, wilson_interval
 from kgmet.measure.question import QuestionKind
@@ -63,13 +63,7 @@ class Counts:
         Raises:
             BrokenArtifactError: if these are no counts.
         """
-        try:
-            values = {name: data[name] for name in ("n", "preferred", "first")}
-            if not all(type(value) is int for value in values.values()):
-                raise ValueError(f"{values} are no whole numbers")
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifactError(f"These are no counts of prompts: {error}.") from error
+        return value_from(cls, data, "These are no counts of prompts")
 
 
 Columns = Mapping[str, Counts]

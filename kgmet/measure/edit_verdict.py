@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
 from kgmet.measure.answer import Answer
 from kgmet.measure.verdict import names_only
 
@@ -40,6 +41,11 @@ class Reason(Enum):
     EMPTY = "The model ends its text at once after this prompt."
     BOTH_NAMED = "The answer names the old object too."
     SAID_BEFORE = "The unedited model already says the new object."
+
+    @classmethod
+    def _missing_(cls, value: object) -> Reason | None:
+        """Find a reason by its name, by which files hold it: sentences may be reworded."""
+        return cls.__members__.get(str(value))
 
     @property
     def brief(self) -> str:
@@ -93,14 +99,7 @@ class EditVerdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, including the headline."""
-        return {
-            "outcome": self.outcome.value,
-            "prompt": self.prompt,
-            "new": self.new,
-            "says": self.says,
-            "reasons": [reason.name for reason in self.reasons],
-            "headline": self.headline,
-        }
+        return {**plain(self), "reasons": [reason.name for reason in self.reasons], "headline": self.headline}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EditVerdict:
@@ -109,16 +108,7 @@ class EditVerdict:
         Raises:
             BrokenArtifactError: if the mapping is not a verdict.
         """
-        try:
-            return cls(
-                outcome=Outcome(data["outcome"]),
-                prompt=str(data["prompt"]),
-                new=str(data["new"]),
-                says=str(data["says"]),
-                reasons=tuple(Reason[name] for name in data["reasons"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifactError(f"This is not a saved verdict: {error!r}. Make the edit again.") from error
+        return value_from(cls, data, "This is not a saved verdict", advice="Make the edit again.")
 
 
 def judge_edit(before: Answer, after: Answer, *, search: Sequence[Reason] = ()) -> EditVerdict:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import msgspec
-
-from kgmet.base.errors import BrokenArtifactError, EmptyTextError
+from kgmet.base.errors import EmptyTextError
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
 from kgmet.graph.reading.probe_prompts import GeneratedPrompt
 
 __all__ = ["Form", "Question", "QuestionKind"]
+
+
+_ADVICE = "Ask again with this version."
 
 
 class Form(Enum):
@@ -121,8 +124,7 @@ class Question:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        row = {**asdict(self), "kind": self.kind.value, "form": self.form.value}
-        return row | {"aliases": list(self.aliases), "rejected_aliases": list(self.rejected_aliases)}
+        return dict(plain(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Question:
@@ -131,12 +133,4 @@ class Question:
         Raises:
             BrokenArtifactError: if the mapping is not a question.
         """
-        try:
-            unknown = sorted(set(data) - {f.name for f in fields(cls)})
-            if unknown:
-                raise BrokenArtifactError(f"A question has no field {unknown[0]!r}. Ask again with this version.")
-            return msgspec.convert(data, cls)
-        except (ValueError, TypeError) as error:
-            if isinstance(error, BrokenArtifactError):
-                raise
-            raise BrokenArtifactError(f"This is not a saved question: {error}") from error
+        return value_from(cls, data, "This is not a saved question", advice=_ADVICE, only_known=True)

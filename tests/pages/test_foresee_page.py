@@ -24,7 +24,6 @@ from workbench.running.jobs import JobState
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
 from workbench.screens.foresee.values import PROTECTED
-from workbench.shared.actions import edit_from_draft
 from workbench.shared.foreseen import CHECKED, FORESEEN, moves_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft
@@ -151,7 +150,7 @@ def test_an_applied_forecast_is_compared_with_what_is_measured(resident: Residen
     assert not graph.exception
     assert graph.toggle(key="graph-moves").label == "Measured side effects"
     state.set_draft(replace(state.draft, new_object="Berlin"))
-    assert moves_of(state, resident, edit_from_draft(state.draft), catalogue()) == (), "a forecast of another edit"
+    assert moves_of(state, resident, state.draft.edit, catalogue()) == (), "a forecast of another edit"
 
 
 def test_an_edit_applied_elsewhere_is_forecast_and_asked_at_once(resident: Resident) -> None:

@@ -105,7 +105,7 @@ def test_a_half_typed_fact_is_not_scolded_and_apply_waits(resident: Resident) ->
     assert page.button(key="apply").disabled
     page.text_input(key="fact-subject").set_value("Germany").run()
     assert not page.error and not page.warning
-    assert any("Still missing: prompt, new object" in item.value for item in page.caption)
+    assert any("Still missing: template, new object" in item.value for item in page.caption)
     page.text_input(key="fact-template").set_value("The capital of {} is").run()
     page.text_input(key="fact-new_object").set_value("Rome").run()
     assert not page.button(key="apply").disabled

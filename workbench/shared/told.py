@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-import msgspec
 import streamlit as st
 
-from kgmet.base.fingerprint import fingerprint_value
+from kgmet.base.fingerprint import fingerprint_value, plain
 from kgmet.base.progress import Progress
+from kgmet.base.values import value_from
 from kgmet.editing.context import EditContext
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.told import MOST_TOLD, Told, ask_told, fact_sentence, following_sentences, graph_sentences
@@ -19,7 +19,6 @@ from kgmet.write.patch import attached
 from workbench.running import jobs
 from workbench.running.resources import catalogue
 from workbench.shared.actions import context_of
-from workbench.state.answers_json import told_from_json, told_to_json
 from workbench.state.kept import ResultCodec
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
@@ -118,14 +117,12 @@ def told_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> ToldEdit 
 
 
 def _to_json(kept: ToldEdit) -> dict[str, Any]:
-    return {"entry": kept.entry_id, "telling": kept.telling.name, "told": told_to_json(kept.told)}
+    return {"entry": kept.entry_id, "telling": kept.telling.name, "told": plain(kept.told)}
 
 
-def _from_json(data: Any) -> ToldEdit:
-    told = told_from_json(data["told"])
-    if told is None:
-        raise ValueError("nothing was told")
-    return ToldEdit(entry_id=msgspec.convert(data["entry"], str), telling=Telling[data["telling"]], told=told)
+def _from_json(data: Mapping[str, Any]) -> ToldEdit:
+    telling, named = Telling[data["telling"]].value, {**data, "entry_id": data["entry"]}
+    return value_from(ToldEdit, {**named, "telling": telling}, "Nothing was told")
 
 
 CODEC = ResultCodec(name=_RESULT, what="What the told model answered", to_json=_to_json, from_json=_from_json)

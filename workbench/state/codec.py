@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.values import value_from
 from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.report import EditReport
@@ -37,6 +37,7 @@ ID = r"[0-9a-f]{16}"
 Made = tuple[EditReport | None, tuple[Mapping[str, float], ...]]
 """Measurements of an edit: its report and search curve."""
 _MOST_TEXT = 200_000
+_ELSE = "it holds something else"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ def row_from_json(raw: Any, known: Collection[str]) -> EntryRow:
     Raises:
         ValueError: if it is not such a row.
     """
-    row = msgspec.convert(raw, EntryRow)
+    row = value_from(EntryRow, raw, _ELSE)
     if row.id in known:
         raise BrokenArtifactError(f"{row.id} is listed twice.")
     return row
@@ -94,10 +95,7 @@ def made_from_json(data: Mapping[str, Any]) -> Made:
         KeyError, ValueError: if it is something else.
     """
     report = None if data["report"] is None else EditReport.from_json(data["report"])
-    curve = msgspec.convert(data["curve"], tuple[dict[str, float], ...])
-    if any(math.isnan(value) for step in curve for value in step.values()):
-        raise BrokenArtifactError("The curve of the search holds NaN.")
-    return report, curve
+    return report, value_from(tuple[dict[str, float], ...], data["curve"], "This is no curve of a search")
 
 
 def session_to_json(saved: SavedSession) -> dict[str, Any]:
@@ -123,7 +121,7 @@ def draft_from_json(raw: Any) -> FactDraft:
     """
     if isinstance(raw, Mapping) and "prompt" in raw:  # its name up to version 0.2
         raw = {"template" if name == "prompt" else name: value for name, value in raw.items()}
-    draft = msgspec.convert(raw, FactDraft)
+    draft = value_from(FactDraft, raw, _ELSE)
     if any(len(getattr(draft, name)) > _MOST_TEXT for name in TEXTS):
         raise BrokenArtifactError(f"A text has more than {_MOST_TEXT:,} characters.")
     return draft
@@ -135,7 +133,7 @@ def editor_from_json(name: Any, settings: Any) -> tuple[str, dict[str, Any]]:
     Raises:
         KeyError, ValueError: if there is no such editor, or a setting is unknown or out of range.
     """
-    editor = EDITORS[msgspec.convert(name, str)]
-    found = msgspec.convert(settings, dict[str, Any])
+    editor = EDITORS[value_from(str, name, _ELSE)]
+    found = value_from(dict[str, Any], settings, _ELSE)
     config_from_mapping(found, base=editor.config)
     return editor.name, found

@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
 from kgmet.editing.config import config_from_mapping, config_to_mapping
 from kgmet.editing.editors import editor_named
 from kgmet.fact import FactEdit
@@ -22,7 +21,7 @@ from kgmet.measure.compare import compare_answers
 from workbench.state.sealed import is_sealed, read_object, write_sealed
 from workbench.state.values import Result
 
-__all__ = ["FILE", "Compared", "comparison_from_json", "comparison_to_json", "load_compared", "save_compared"]
+__all__ = ["FILE", "Compared", "editors_from_json", "editors_to_json", "load_compared", "save_compared"]
 
 FILE = "compare.json"
 _FORMAT = 3
@@ -50,6 +49,38 @@ class _ChosenRow:
     steps: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SavedResult:
+    """One candidate as it is saved, without its patch."""
+
+    label: str
+    editor: str
+    config: dict[str, Any]
+    after: tuple[Answer, ...] | None
+    perplexity: float | None
+    seconds: dict[str, float]
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SavedComparison:
+    edit: FactEdit
+    before: tuple[Answer, ...]
+    perplexity: float
+    n_token: int
+    results: tuple[_SavedResult, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Saved:
+    """The file."""
+
+    made_from: str
+    chosen: str
+    rows: tuple[_ChosenRow, ...]
+    comparison: dict[str, Any]
+
+
 def save_compared(folder: Path, result: Result) -> None:
     """Write a `Compared` with the fingerprint of its inputs."""
     compared: Compared = result.value
@@ -57,8 +88,8 @@ def save_compared(folder: Path, result: Result) -> None:
         "format": _FORMAT,
         "made_from": result.made_from,
         "chosen": compared.chosen,
-        "rows": [dict(row) for row in compared.rows],
-        "comparison": comparison_to_json(compared.comparison),
+        "rows": plain(compared.rows),
+        "comparison": editors_to_json(compared.comparison),
     }
     write_sealed(folder / FILE, data)
 
@@ -97,41 +128,39 @@ def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _result_from(data: Mapping[str, Any]) -> Result:
-    rows = tuple(asdict(row) for row in msgspec.convert(data["rows"], tuple[_ChosenRow, ...]))
-    comparison = comparison_from_json(data["comparison"])
+    saved = value_from(_Saved, data, f"{FILE} holds no comparison")
+    comparison = editors_from_json(saved.comparison)
     # Invalid numbers show up when the table is made; detect them here, not on the page.
     comparison.rows()
-    return Result(
-        value=Compared(comparison=comparison, chosen=str(data["chosen"]), rows=rows),
-        made_from=str(data["made_from"]),
-    )
+    rows = tuple(asdict(row) for row in saved.rows)
+    return Result(value=Compared(comparison=comparison, chosen=saved.chosen, rows=rows), made_from=saved.made_from)
 
 
-def comparison_to_json(comparison: EditorComparison) -> dict[str, Any]:
+def editors_to_json(comparison: EditorComparison) -> dict[str, Any]:
     """Return a comparison as plain JSON values, without the candidates' patches."""
     return {
-        "edit": comparison.edit.to_json(),
-        "before": [result.to_json() for result in comparison.before],
+        "edit": plain(comparison.edit),
+        "before": plain(comparison.before),
         "perplexity": comparison.perplexity,
         "n_token": comparison.n_token,
         "results": [_result_to_json(outcome) for outcome in comparison.results],
     }
 
 
-def comparison_from_json(data: Mapping[str, Any]) -> EditorComparison:
-    """Read what `comparison_to_json` made; the results' plans stay ``None``."""
-    before = tuple(Answer.from_json(row) for row in data["before"])
+def editors_from_json(data: Mapping[str, Any]) -> EditorComparison:
+    """Read what `editors_to_json` made; the results' plans stay ``None``."""
+    saved = value_from(_SavedComparison, data, "This is no comparison of editors")
     return EditorComparison(
-        edit=FactEdit.from_json(data["edit"]),
-        before=before,
-        perplexity=float(data["perplexity"]),
-        n_token=int(data["n_token"]),
-        results=tuple(_result_from_json(row, before) for row in data["results"]),
+        edit=saved.edit,
+        before=saved.before,
+        perplexity=saved.perplexity,
+        n_token=saved.n_token,
+        results=tuple(_candidate(row, saved.before) for row in saved.results),
     )
 
 
 def _result_to_json(outcome: CandidateResult) -> dict[str, Any]:
-    after = None if outcome.comparison is None else [pair.after.to_json() for pair in outcome.comparison.pairs]
+    after = None if outcome.comparison is None else plain([pair.after for pair in outcome.comparison.pairs])
     return {
         "label": outcome.candidate.label,
         "editor": outcome.candidate.editor.name,
@@ -143,17 +172,12 @@ def _result_to_json(outcome: CandidateResult) -> dict[str, Any]:
     }
 
 
-def _result_from_json(row: Mapping[str, Any], before: tuple[Answer, ...]) -> CandidateResult:
-    editor = editor_named(row["editor"])
-    comparison = None
-    if row["after"] is not None:
-        comparison = compare_answers(before, [Answer.from_json(item) for item in row["after"]])
+def _candidate(row: _SavedResult, before: tuple[Answer, ...]) -> CandidateResult:
+    editor = editor_named(row.editor)
     return CandidateResult(
-        candidate=Candidate(
-            label=str(row["label"]), editor=editor, config=config_from_mapping(row["config"], base=editor.config)
-        ),
-        comparison=comparison,
-        perplexity=None if row["perplexity"] is None else float(row["perplexity"]),
-        seconds={str(name): float(value) for name, value in row["seconds"].items()},
-        error=str(row["error"]),
+        candidate=Candidate(label=row.label, editor=editor, config=config_from_mapping(row.config, base=editor.config)),
+        comparison=None if row.after is None else compare_answers(before, row.after),
+        perplexity=row.perplexity,
+        seconds=row.seconds,
+        error=row.error,
     )

@@ -14,6 +14,8 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.files import failures_as
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
 from workbench.state.sealed import is_sealed, read_object, write_sealed
 from workbench.state.values import Result
 
@@ -34,6 +36,13 @@ class ResultCodec:
     what: str
     to_json: Callable[[Any], Any]
     from_json: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, name: str, what: str, kind: Any) -> ResultCodec:
+        """Return the codec of a value that is saved field by field."""
+        return cls(
+            name=name, what=what, to_json=plain, from_json=lambda data: value_from(kind, data, f"{what} is none")
+        )
 
 
 _CODECS: dict[str, ResultCodec] = {}

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
 from kgmet.base.files import failures_as
+from kgmet.base.values import value_from
 from kgmet.editing.editors import DEFAULT_EDITOR
 from kgmet.write.patch import EditPatch, load_patch
 from workbench.state.codec import (
@@ -34,6 +33,7 @@ from workbench.state.values import FactDraft, SavedSession, StackEntry
 __all__ = ["OpenedSession", "open_session"]
 
 T = TypeVar("T")
+_ELSE = "it holds something else"
 _RECOVERED = "Recovered: its name, note and place in the order were lost."
 
 
@@ -110,17 +110,17 @@ class _Opening:
             focus=self._id("Which edit is looked at", data, "focus"),
             focus_edit=self._id("Which fact of the edit is looked at", data, "focus_edit"),
             is_guide_seen=self._part(
-                "Whether the guide was seen", lambda: msgspec.convert(data["is_guide_seen"], bool), True
+                "Whether the guide was seen", lambda: value_from(bool, data["is_guide_seen"], _ELSE), True
             ),
         )
 
     def _id(self, what: str, data: Mapping[str, Any], key: str) -> str | None:
         nothing: str | None = None
-        return self._part(what, lambda: None if data.get(key) is None else msgspec.convert(data[key], str), nothing)
+        return self._part(what, lambda: None if data.get(key) is None else value_from(str, data[key], _ELSE), nothing)
 
     def _entries(self, data: Mapping[str, Any], key: str, what: str, *, known: set[str]) -> tuple[StackEntry, ...]:
         none: list[Any] | None = None
-        rows = self._part(f"The list “{key}”", lambda: msgspec.convert(data[key], list[Any]), none)
+        rows = self._part(f"The list “{key}”", partial(_rows_of, data, key), none)
         self._is_list_damaged |= rows is None
         found = []
         for number, raw in enumerate(rows or (), start=1):
@@ -197,7 +197,7 @@ class _Opening:
     def _part(self, what: str, read: Callable[[], T], otherwise: T) -> T:
         """Read one part of `session.json`; `otherwise` and a note if it is unreadable."""
         try:
-            with failures_as(BrokenArtifactError, "it holds something else"):
+            with failures_as(BrokenArtifactError, _ELSE):
                 return read()
         except KgmetError as error:
             self._found(f"{what} cannot be read: {error}", SESSION)
@@ -206,3 +206,11 @@ class _Opening:
     def _found(self, sentence: str, *aside: str) -> None:
         self._damage.append(sentence)
         self._aside += aside
+
+
+def _rows_of(data: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list whose rows are checked one by one, so that a bad one costs no other."""
+    rows = data[key]
+    if not isinstance(rows, list):
+        raise ValueError(f"expected a list, got {type(rows).__name__}")
+    return rows

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.files import failures_as
+from kgmet.base.values import value_from
 
 __all__ = [
     *("AFTER", "COLUMNS", "IN_CONTEXT", "IN_CONTEXT_GRAPH", "ROWS", "UNEDITED"),
@@ -14,6 +16,7 @@ __all__ = [
 ]
 
 _FORMAT = 2
+_NO_CARD = "This is not a report card"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,33 +340,7 @@ class ReportCard:
         Raises:
             BrokenArtifactError: if the mapping is not a report card of this version.
         """
-        try:
+        with failures_as(BrokenArtifactError, _NO_CARD, advice="Make it again."):
             if data["format"] != _FORMAT or any(row["key"] not in ROWS for row in data["rows"]):
                 raise BrokenArtifactError("This report card is of another version. Make it again.")
-            return cls(
-                model=str(data["model"]),
-                edited=str(data["edited"]),
-                edits=tuple(str(text) for text in data["edits"]),
-                facts=tuple(tuple(str(text) for text in facts) for facts in data["facts"]),
-                texts=str(data["texts"]),
-                notes=tuple(str(text) for text in data["notes"]),
-                seconds=float(data["seconds"]),
-                rows=tuple(_row_from(row) for row in data["rows"]),
-                asked=tuple(Column(**column) for column in data["columns"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenArtifactError(f"This is not a report card: {error!r}. Make it again.") from error
-
-
-def _row_from(data: Mapping[str, Any]) -> Row:
-    return Row(
-        key=str(data["key"]),
-        n_asked=int(data["n_asked"]),
-        cells={str(key): _cell_from(cell) for key, cell in data["cells"].items()},
-        worst=tuple(Example(**example) for example in data["worst"]),
-    )
-
-
-def _cell_from(data: Mapping[str, Any]) -> Cell:
-    interval = data["interval"]
-    return Cell(**{**data, "interval": None if interval is None else (float(interval[0]), float(interval[1]))})
+            return value_from(cls, {**data, "asked": data["columns"]}, _NO_CARD, advice="Make it again.")

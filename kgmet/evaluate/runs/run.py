@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,22 @@ class _Run:
         """Edit and score what is not done yet."""
         self.batches = plan_batches(self.cases, self.settings.num_edits)
         self.scored = {row["case_id"] for row in self.folder.cases.rows}
+        self.done: dict[int, Mapping[str, Any]] = {}
+        self.by_case: dict[str, dict[str, Any]] = {"graph": {}, "told": {}}
+        for row in self.folder.batches.rows:
+            self._take(row)
         self._report("edit")
         if self.settings.mode is RunMode.ALONE:
             self._go_alone()
         else:
             self._go_sequential()
         self._report("done")
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        """Remember a batch that is done, and what the graph and the teller gave each of its cases."""
+        self.done.setdefault(row["batch"], row)
+        for name, known in self.by_case.items():
+            known |= row.get(name, {})
 
     def _go_sequential(self) -> None:
         so_far = EditsSoFar()
@@ -173,7 +183,7 @@ class _Run:
 
     def _batch(self, number: int, so_far: EditsSoFar) -> EditPatch | None:
         """Return the patch of one batch, from disk or new; ``None`` if the edits failed."""
-        done = next((row for row in self.folder.batches.rows if row["batch"] == number), None)
+        done = self.done.get(number)
         patch = self.folder.load_patch(number)
         is_told = self.settings.method.writer is WriterKind.TOLD
         if done is not None and (patch is not None or done["failed"] or is_told):
@@ -217,6 +227,7 @@ class _Run:
             **({"told": told} if is_told else {}),
         }
         self.folder.batches.append([row])
+        self._take(row)
         self._count("edit", seconds)
         self._report("edit")
         return patch
@@ -235,8 +246,7 @@ class _Run:
         """Return the cases with what is told before their prompts; for editors the cases themselves."""
         if self.settings.method.writer is not WriterKind.TOLD:
             return list(cases)
-        told = {key: found for row in self.folder.batches.rows for key, found in row.get("told", {}).items()}
-        return [told_case(case, told.get(str(case.case_id), [])) for case in cases]
+        return [told_case(case, self.by_case["told"].get(str(case.case_id), [])) for case in cases]
 
     def _contexts(self, case: EvalCase) -> Sequence[EditContext]:
         return case_contexts(
@@ -259,10 +269,9 @@ class _Run:
         before = self.before.of(cases, lambda: self._scored_now(cases, places))
         with attached(list(patches), self.lm):
             after = self._scored_now(self._told(cases), places)
-        graph = {key: parts for row in self.folder.batches.rows for key, parts in row.get("graph", {}).items()}
         rows = [
             case_row(case, was, now, position=place, batch=self._batch_of(place) if batch is None else batch)
-            | {"graph": graph.get(str(case.case_id), [])}
+            | {"graph": self.by_case["graph"].get(str(case.case_id), [])}
             for case, place, was, now in zip(cases, places, before, after, strict=True)
         ]
         self.folder.cases.append(row for row in rows if row["case_id"] not in self.scored)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from kgmet.base.errors import BrokenArtifactError, ConfigError
+from kgmet.base.errors import ConfigError
+from kgmet.base.values import value_from
 from kgmet.fact import FactEdit
-from kgmet.graph.codec import take, texts_from_json, triple_to_json, triples_from_json
+from kgmet.graph.codec import graph_json
 from kgmet.graph.consequence import Consequence, EditConsequences, KeptFact
 from kgmet.graph.phrasing import N_PROBE_QUESTIONS, N_PROBE_WORDINGS, in_slot, says, split_templates
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
@@ -89,9 +90,7 @@ class GeneratedPrompt:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        row = {field.name: getattr(self, field.name) for field in fields(self)}
-        row |= {"aliases": list(self.aliases), "rejected_aliases": list(self.rejected_aliases)}
-        return row | {"path": [triple_to_json(triple) for triple in self.path]}
+        return dict(graph_json(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GeneratedPrompt:
@@ -100,20 +99,7 @@ class GeneratedPrompt:
         Raises:
             BrokenArtifactError: if it is not a generated prompt.
         """
-        if take(data, "kind", str) not in PROMPT_KINDS or take(data, "form", str) not in ("cloze", "question"):
-            raise BrokenArtifactError(f"There are no probes {data['kind']!r}, {data['form']!r}. Generate them again.")
-        parts: dict[str, Any] = {key: take(data, key, str) for key in ("text", "template", "subject", "expected")}
-        return cls(
-            kind=data["kind"],
-            form=data["form"],
-            rejected=take(data, "rejected", (str, type(None))),
-            aliases=texts_from_json(data, "aliases"),
-            rejected_aliases=texts_from_json(data, "rejected_aliases"),
-            hops=take(data, "hops", int),
-            path=triples_from_json(take(data, "path", list)),
-            source_id=take(data, "source_id", str),
-            **parts,
-        )
+        return value_from(cls, data, "This is not a saved probe", advice="Generate the probes again.")
 
 
 def generate_probes(

@@ -50,6 +50,11 @@ class AnswerScore:
     rank: int
     n_hit: int
 
+    def __post_init__(self) -> None:
+        """Refuse an answer without a token."""
+        if self.n_token < 1:
+            raise ValueError(f"an answer of {self.n_token} tokens has no likelihood")
+
     @property
     def probability(self) -> float:
         """The answer's probability, in [0, 1]."""

@@ -238,7 +238,7 @@ def test_a_card_comes_back_from_json() -> None:
     card = make_card(made, edits=[ROME], store=STORE, catalogue=CATALOGUE, config=SMALL)
     assert ReportCard.from_json(json.loads(json.dumps(card.to_json()))) == card
     with pytest.raises(BrokenArtifactError, match="not a report card"):
-        ReportCard.from_json({"format": 1, "rows": [{"key": "efficacy"}]})
+        ReportCard.from_json({"format": 2, "rows": [{"key": "efficacy"}]})
     with pytest.raises(BrokenArtifactError, match="another version"):
         ReportCard.from_json({**card.to_json(), "format": 0})
 

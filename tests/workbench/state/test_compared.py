@@ -17,7 +17,7 @@ from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions
-from workbench.state.compared import FILE, comparison_from_json, comparison_to_json, load_compared
+from workbench.state.compared import FILE, editors_from_json, editors_to_json, load_compared
 from workbench.state.session import WorkbenchState
 from workbench.state.vault import SessionVault
 
@@ -81,8 +81,8 @@ def test_it_is_as_fresh_or_stale_as_it_was(resident: Resident, state: WorkbenchS
 def test_writing_and_reading_give_the_same_text(state: WorkbenchState) -> None:
     result = state.result("compare")
     assert result is not None
-    data = json.loads(json.dumps(comparison_to_json(result.value.comparison)))
-    assert json.dumps(comparison_to_json(comparison_from_json(data))) == json.dumps(data)
+    data = json.loads(json.dumps(editors_to_json(result.value.comparison)))
+    assert json.dumps(editors_to_json(editors_from_json(data))) == json.dumps(data)
 
 
 def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Resident, state: WorkbenchState) -> None:
@@ -138,7 +138,7 @@ def test_a_file_of_an_earlier_version_is_read(state: WorkbenchState) -> None:
     path.write_text(json.dumps(as_format_2(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
     again = restarted(state).result("compare")
     assert again is not None and was is not None
-    assert comparison_to_json(again.value.comparison) == comparison_to_json(was.value.comparison)
+    assert editors_to_json(again.value.comparison) == editors_to_json(was.value.comparison)
     assert (again.made_from, again.value.rows) == (was.made_from, was.value.rows)
 
 

@@ -12,7 +12,7 @@ from kgmet.fact import FactEdit
 from tests.formats import saved_session as made
 from tests.formats import values
 from workbench import shell
-from workbench.state.compared import comparison_to_json
+from workbench.state.compared import editors_to_json
 from workbench.state.disk import SESSION
 from workbench.state.kept import codecs, keeps
 from workbench.state.values import FactDraft
@@ -76,7 +76,7 @@ def test_its_comparison_of_editors_is_what_it_was(record: SessionRecord) -> None
     found = record.result("compare")
     assert found is not None and found.made_from == "compare"
     assert (found.value.chosen, found.value.rows) == (made.COMPARED.chosen, made.COMPARED.rows)
-    assert comparison_to_json(found.value.comparison) == comparison_to_json(made.COMPARED.comparison)
+    assert editors_to_json(found.value.comparison) == editors_to_json(made.COMPARED.comparison)
 
 
 def test_it_is_saved_in_the_names_of_this_version(record: SessionRecord) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kgmet.base.errors import KgmetError
+from kgmet.base.fingerprint import plain
 from kgmet.editing.editors import EDITORS
 from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
@@ -29,11 +30,11 @@ from tests.workbench.state.worker import summary
 from workbench.drawing.matrix import matrix_html
 from workbench.drawing.matrix_files import matrix_json
 from workbench.screens.chat import view as chat_view
-from workbench.screens.chat.kept import CODECS, exchanges_to_json
+from workbench.screens.chat.kept import CODECS
 from workbench.screens.chat.values import Exchange
 from workbench.screens.compare import view as compare_view
 from workbench.state.compared import FILE as COMPARISON
-from workbench.state.compared import Compared, comparison_to_json
+from workbench.state.compared import Compared, editors_to_json
 from workbench.state.disk import REPORT, SESSION
 from workbench.state.kept import file_of, keeps
 from workbench.state.sealed import write_sealed
@@ -158,10 +159,10 @@ def everything(record: SessionRecord) -> list[Any]:
     saved = record.saved
     reports = [None if entry.report is None else entry.report.to_json() for entry in saved.entries]
     compared = record.results.get("compare")
-    table = None if compared is None else comparison_to_json(compared.value.comparison)
+    table = None if compared is None else editors_to_json(compared.value.comparison)
     others = [entry.note for entry in saved.entries], [list(entry.based_on) for entry in saved.entries]
     chat = record.result("chat")
-    talk = None if chat is None else exchanges_to_json(chat.value)
+    talk = None if chat is None else plain(chat.value)
     made = [reports, table, talk]
     return [summary(saved), saved.draft, saved.editor, saved.settings, others, saved.is_guide_seen, made]
 

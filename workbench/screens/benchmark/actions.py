@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from kgmet.base.cache import cache_dir, written_whole
 from kgmet.base.errors import BrokenArtifactError, FileError, KgmetError
 from kgmet.base.files import SETTINGS_FILE, read_json_object
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
+from kgmet.base.values import value_from
 from kgmet.editing.config import config_from_mapping, config_to_mapping
 from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import editor_named
@@ -316,6 +315,6 @@ def _order_of(folder: Path) -> RunOrder | None:
     if not path.exists():
         return None
     try:
-        return msgspec.convert(read_json_object(path, limits=SETTINGS_FILE, within=folder), RunOrder)
-    except (FileError, msgspec.ValidationError):
+        return value_from(RunOrder, read_json_object(path, limits=SETTINGS_FILE, within=folder), "This is no run")
+    except FileError:
         return None

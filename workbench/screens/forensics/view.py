@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from kgmet.editing.defaults import listed_layers
 from kgmet.inspect.forensics.inspection import EditInspection
 from workbench import wording
 
@@ -17,11 +18,10 @@ _MOST_ROWS = 100
 def facts(found: EditInspection) -> list[tuple[str, str]]:
     """Return the figures at the top: name and value."""
     changed = found.changed
-    layers = changed.layers
     ranks = sorted({change.rank for change in changed.changes if change.rank is not None})
     return [
         ("Changed weights", str(len(changed.changes))),
-        ("Layers", "none" if not layers else f"{layers[0]}–{layers[-1]}" if len(layers) > 1 else str(layers[0])),
+        ("Layers", listed_layers(changed.layers)),
         ("Rank", "none" if not ranks else str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]}–{ranks[-1]}"),
         ("Subjects ranked", f"{len(found.scan.scores):,}"),
         ("Stand out", str(len(found.claimed))),

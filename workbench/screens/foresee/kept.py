@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import torch
 
+from kgmet.base.values import value_from
 from kgmet.editing.foresee import Foreseen, KeptForecast
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
@@ -40,16 +40,15 @@ def checked_from_json(data: Any) -> CheckedForecast:
     Raises:
         KeyError, ValueError: if it is something else.
     """
-    before, after = (msgspec.convert(data[name], list[float]) for name in ("before", "after"))
     return CheckedForecast(
         forecasts=tuple(FactForecast.from_stored(item) for item in data["forecasts"]),
-        before=torch.tensor(before, dtype=torch.float64),
-        after=torch.tensor(after, dtype=torch.float64),
+        before=_numbers(data["before"]),
+        after=_numbers(data["after"]),
     )
 
 
-def _ticked_from_json(data: Any) -> frozenset[str]:
-    return frozenset(msgspec.convert(data, list[str]))
+def _numbers(data: Any) -> torch.Tensor:
+    return torch.tensor(value_from(list[float], data, "These are no measured changes"), dtype=torch.float64)
 
 
 _SHOWN = ((FORESEEN, "The forecast"), (PROTECTED, "The forecast of the protected edit"))
@@ -61,5 +60,5 @@ CODECS = (
     ResultCodec(
         name=CHECKED, what="What was measured of the forecast", to_json=checked_to_json, from_json=checked_from_json
     ),
-    ResultCodec(name=TICKED, what="What is to be protected", to_json=sorted, from_json=_ticked_from_json),
+    ResultCodec.of(TICKED, "What is to be protected", frozenset[str]),
 )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
+from kgmet.editing.defaults import listed_layers
 from kgmet.editing.foresee import ForecastFacts
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
@@ -195,10 +196,8 @@ def check_alt(checked: CheckedForecast) -> str:
 
 
 def span(layers: Sequence[int]) -> str:
-    """Format layers: ``layers 3 to 8``, ``layers 2, 5``."""
-    if len(layers) > 2 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"layers {layers[0]} to {layers[-1]}"
-    return f"layer{'' if len(layers) == 1 else 's'} {', '.join(map(str, layers))}"
+    """Format layers: ``layers 3–8``, ``layers 2, 5``, ``layer 6``."""
+    return f"layer{'' if len(layers) == 1 else 's'} {listed_layers(layers)}"
 
 
 def _percent(value: float) -> str:

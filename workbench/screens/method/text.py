@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kgmet.editing.defaults import listed_layers
 from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS
 from kgmet.inspect.comparison import KINDS
 from kgmet.inspect.shift import Quantity
@@ -108,7 +109,7 @@ def editors_table() -> pd.DataFrame:
                 "editor": editor.name,
                 "what it does": editor.summary,
                 "direction": editor.config.direction.source.value,
-                "layers": ", ".join(map(str, editor.config.write.layers)),
+                "layers": listed_layers(editor.config.write.layers),
                 "writer": editor.writer.value,
                 "graph": "yes" if editor.uses_graph else "no",
                 "source": editor.source or "control",

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from kgmet.calibrate.calibrate import FEWEST_FACTS, CalibrationConfig
-from kgmet.calibrate.estimate import estimate
 from kgmet.calibrate.halving import Budget
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.profile import ModelProfile
@@ -88,7 +87,8 @@ def _form(state: WorkbenchState, resident: Resident) -> None:
         help="Two fifths to choose settings on, the others for the check.",
     )
     config = CalibrationConfig(budget=budget, facts=int(facts))
-    st.caption(wording.safe(view.estimate_words(estimate(lm, config, n_editor=len(editors)), measuring.n_trials(lm))))
+    found, n_kept = measuring.estimated(state, lm, config, n_editor=len(editors))
+    st.caption(wording.safe(view.estimate_words(found, n_kept)))
     if st.button("Calibrate", type="primary", icon=":material/tune:", key="calibrate", disabled=state.is_busy):
         st.session_state[_CHOICES] = {key: st.session_state[key] for key in _KEYS if key in st.session_state}
         said = measuring.start_calibration(state, resident, editors, config)

@@ -9,6 +9,7 @@ import streamlit as st
 from kgmet.calibrate.knowledge import asking_seconds
 from kgmet.calibrate.where import LayerEffects, propose_layers
 from kgmet.editing.config import EditConfig
+from kgmet.editing.defaults import listed_layers
 from kgmet.forecast.known import AskedFact, KnownRelation
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
@@ -230,10 +231,10 @@ def _picture(editor: str, config: EditConfig, effects: LayerEffects, n_layer: in
         alt=f"Probability that comes back by layer, mean over {effects.n} facts. {proposal.reason}",
     )
     st.markdown(wording.safe(proposal.reason))
-    proposed = f"Proposed for an edit of as many layers: {view.listed(proposal.layers)}. " if proposal.layers else ""
+    proposed = f"Proposed for an edit of as many layers: {listed_layers(proposal.layers)}. " if proposal.layers else ""
     st.markdown(
         wording.safe(
-            f"{proposed}{editor} writes to layers {view.listed(written)} and searches the shift after layer "
+            f"{proposed}{editor} writes to layers {listed_layers(written)} and searches the shift after layer "
             f"{written[-1]}. Where facts are kept does not say where editing works best, so calibrating compares both."
         )
     )

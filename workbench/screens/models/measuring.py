@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kgmet.base.errors import KgmetError, UnwritableError
 from kgmet.base.files import SETTINGS_FILE, parse_json
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+from kgmet.calibrate.estimate import Estimate, estimate
 from kgmet.calibrate.knowledge import answers_state, ask_all, known_on_disk
 from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.results import found_path, kept_profile, last_found
@@ -45,9 +47,9 @@ __all__ = [
     "ask",
     "drop_profile",
     "effects_of",
+    "estimated",
     "found_profile",
     "known_of",
-    "n_trials",
     "profile_in_use",
     "said_instead",
     "start_calibration",
@@ -104,8 +106,7 @@ def said_instead(state: WorkbenchState, lm: LoadedLM, facts: Sequence[AskedFact]
 def effects_of(state: WorkbenchState, lm: LoadedLM, known: KnownFacts) -> tuple[LayerEffects | None, int]:
     """Return the averaged trace as far as it was made, and how many facts it is made of at the end."""
     prompts = facts_to_trace(known.facts)
-    n_line = len(LineBook(calibration_folder(lm) / TRACES))
-    made_from = fingerprint_value([lm.fingerprint, prompts, n_line])
+    made_from = fingerprint_value([lm.fingerprint, prompts, _as_it_is(calibration_folder(lm) / TRACES)])
     return state.remembered("models-effects", lambda: effects_on_disk(lm, prompts), made_from=made_from), len(prompts)
 
 
@@ -143,9 +144,23 @@ def start_calibration(
     return jobs.start(CALIBRATE, work, state.session_id, title=f"Calibrate {', '.join(editors)} for {lm.name}")
 
 
-def n_trials(lm: LoadedLM) -> int:
-    """Return how many edits earlier calibrations of this model measured."""
-    return len(TrialBook(calibration_folder(lm) / TRIALS))
+def estimated(state: WorkbenchState, lm: LoadedLM, config: CalibrationConfig, *, n_editor: int) -> tuple[Estimate, int]:
+    """Return what a calibration takes, and how many edits earlier ones of this model measured."""
+    path = calibration_folder(lm) / TRIALS
+    return state.remembered(
+        "models-estimate",
+        lambda: (estimate(lm, config, n_editor=n_editor), len(TrialBook(path))),
+        made_from=fingerprint_value([lm.fingerprint, config, n_editor, _as_it_is(path)]),
+    )
+
+
+def _as_it_is(path: Path) -> tuple[int, int]:
+    """Return size and time of a file: a page's script runs often, and reads its lines again only if they changed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def found_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:

@@ -22,7 +22,6 @@ __all__ = [
     "fact_draft",
     "knows_sentence",
     "knows_table",
-    "listed",
     "profile_words",
     "relations_shown",
     "rival_of",
@@ -38,13 +37,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def listed(layers: Sequence[int]) -> str:
-    """Format ascending layers: ``2–5``, ``3, 5, 7``, ``5``."""
-    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]}–{layers[-1]}"
-    return ", ".join(map(str, layers)) or "none"
 
 
 def knows_sentence(known: KnownFacts, n_left: int) -> str:

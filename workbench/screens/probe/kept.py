@@ -2,89 +2,104 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from kgmet.graph.codec import triple_to_json, triples_from_json
+from kgmet.base.fingerprint import plain
+from kgmet.base.values import value_from
+from kgmet.graph.codec import graph_json
 from kgmet.graph.reading.consequences import Consequence
+from kgmet.graph.triple import Triple
+from kgmet.measure.ask import Decoding
 from kgmet.measure.question import Question
+from kgmet.measure.told import Told
 from workbench.drawing.probe_story import RESULT as STORY
 from workbench.drawing.probe_story import ProbeStory
 from workbench.screens.probe.values import RESULT, Chain, ProbeRun
-from workbench.state.answers_json import (
-    comparison_from_json,
-    comparison_to_json,
-    decoding_from_json,
-    told_from_json,
-    told_to_json,
-)
+from workbench.state.answers_json import comparison_from_json, comparison_to_json
 from workbench.state.kept import ResultCodec
 
 __all__ = ["CODECS", "run_from_json", "run_to_json"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SavedChain:
+    consequence: Consequence
+    triples: tuple[Triple, ...]
+    questions: tuple[Question, ...]
+    whole: Question | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SavedRun:
+    """A run as it is saved, with its comparisons still as pairs."""
+
+    entry: str
+    comparison: list[Any]
+    divergence: tuple[float, ...]
+    chains: tuple[_SavedChain, ...]
+    hops: list[Any]
+    decoding: Decoding
+    told: Told | None
+    seconds: float
+
+
 def run_to_json(run: ProbeRun) -> dict[str, Any]:
     """Return a run as plain JSON values."""
+    chains = [
+        {
+            "consequence": graph_json(chain.consequence),
+            "triples": graph_json([triple for triple, _ in chain.hops]),
+            "questions": plain([question for _, question in chain.hops]),
+            "whole": plain(chain.whole),
+        }
+        for chain in run.chains
+    ]
     return {
         "entry": run.entry_id,
         "comparison": comparison_to_json(run.comparison),
         "divergence": list(run.divergence),
-        "chains": [_chain_to_json(chain) for chain in run.chains],
+        "chains": chains,
         "hops": comparison_to_json(run.hops),
-        "decoding": asdict(run.decoding),
-        "told": told_to_json(run.told),
+        "decoding": plain(run.decoding),
+        "told": plain(run.told),
         "seconds": run.seconds,
     }
 
 
-def run_from_json(data: Any) -> ProbeRun:
+def run_from_json(data: Mapping[str, Any]) -> ProbeRun:
     """Read what `run_to_json` made.
 
     Raises:
-        KeyError, ValueError: if it is something else.
+        ValueError: if it is something else.
     """
-    run = ProbeRun(
-        entry_id=msgspec.convert(data["entry"], str),
-        comparison=comparison_from_json(data["comparison"]),
-        divergence=msgspec.convert(data["divergence"], tuple[float, ...]),
-        chains=tuple(_chain_from_json(chain) for chain in data["chains"]),
-        hops=comparison_from_json(data["hops"]),
-        decoding=decoding_from_json(data["decoding"]),
-        told=told_from_json(data["told"]),
-        seconds=msgspec.convert(data["seconds"], float),
-    )
-    n = len(run.comparison.pairs)
-    if len(run.divergence) != n or (run.told is not None and len(run.told.answers) != n):
+    saved = value_from(_SavedRun, data, "These are no answers to probes")
+    chains = [
+        Chain(
+            consequence=chain.consequence,
+            hops=tuple(zip(chain.triples, chain.questions, strict=True)),
+            whole=chain.whole,
+        )
+        for chain in saved.chains
+    ]
+    comparison, hops = comparison_from_json(saved.comparison), comparison_from_json(saved.hops)
+    n = len(comparison.pairs)
+    if len(saved.divergence) != n or (saved.told is not None and len(saved.told.answers) != n):
         raise ValueError("not every prompt has its divergence and its told answer")
-    return run
-
-
-def _chain_to_json(chain: Chain) -> dict[str, Any]:
-    return {
-        "consequence": chain.consequence.to_json(),
-        "triples": [triple_to_json(triple) for triple, _ in chain.hops],
-        "questions": [question.to_json() for _, question in chain.hops],
-        "whole": None if chain.whole is None else chain.whole.to_json(),
-    }
-
-
-def _chain_from_json(data: Any) -> Chain:
-    questions = [Question.from_json(row) for row in data["questions"]]
-    return Chain(
-        consequence=Consequence.from_json(data["consequence"]),
-        hops=tuple(zip(triples_from_json(data["triples"]), questions, strict=True)),
-        whole=None if data["whole"] is None else Question.from_json(data["whole"]),
+    return ProbeRun(
+        entry_id=saved.entry,
+        comparison=comparison,
+        divergence=saved.divergence,
+        chains=tuple(chains),
+        hops=hops,
+        decoding=saved.decoding,
+        told=saved.told,
+        seconds=saved.seconds,
     )
 
 
 CODECS = (
     ResultCodec(name=RESULT, what="The answers to the probes", to_json=run_to_json, from_json=run_from_json),
-    ResultCodec(
-        name=STORY,
-        what="What Share tells of the probes",
-        to_json=msgspec.to_builtins,
-        from_json=lambda data: msgspec.convert(data, ProbeStory),
-    ),
+    ResultCodec.of(STORY, "What Share tells of the probes", ProbeStory),
 )

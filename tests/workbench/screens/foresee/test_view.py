@@ -86,4 +86,4 @@ def test_the_whole_table_has_forecast_protected_and_measured() -> None:
 
 
 def test_layers_in_words() -> None:
-    assert [view.span([3, 4, 5]), view.span([2, 5]), view.span([6])] == ["layers 3 to 5", "layers 2, 5", "layer 6"]
+    assert [view.span([3, 4, 5]), view.span([2, 5]), view.span([6])] == ["layers 3–5", "layers 2, 5", "layer 6"]

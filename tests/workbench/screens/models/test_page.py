@@ -197,6 +197,19 @@ def test_calibrating_shows_its_check_and_is_used_downloaded_and_dropped(resident
     assert "None: every editor has its uncalibrated settings" in words(page.run())
 
 
+def test_a_page_reads_its_books_again_only_if_they_changed(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, lm = state_of(), resident.lm
+    calibrated(state, resident)
+    read, own = [], measuring.TrialBook
+    monkeypatch.setattr(measuring, "TrialBook", lambda path: read.append(path) or own(path))
+    first = [measuring.estimated(state, lm, SMALL, n_editor=1) for _ in range(3)]
+    assert len(read) == 1 and first[0] == first[2] and first[0][1] > 0
+    with read[0].open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"key": "another", "columns": {}, "failed": "no layer"}) + "\n")
+    assert measuring.estimated(state, lm, SMALL, n_editor=1)[1] == first[0][1] + 1
+    assert len(read) == 2
+
+
 def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     from kgmet.calibrate import measuring as runner
 
@@ -216,10 +229,10 @@ def test_a_stopped_calibration_goes_on(resident: Resident, monkeypatch: pytest.M
     assert not page.exception
     assert "Stopped. What was measured is kept: calibrate with the same choices to go on" in words(page)
     assert "Nothing was applied" not in words(page)
-    n_kept = measuring.n_trials(lm)
+    n_kept = measuring.estimated(state, lm, SMALL, n_editor=1)[1]
     assert 4 <= n_kept < 16
     calibrated(state, resident)
-    assert len(made) == 6 + measuring.n_trials(lm) - n_kept
+    assert len(made) == 6 + measuring.estimated(state, lm, SMALL, n_editor=1)[1] - n_kept
     assert len(state.job(measuring.CALIBRATE).remarks) == 2  # type: ignore[union-attr]
 
 

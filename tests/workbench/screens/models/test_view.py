@@ -6,6 +6,7 @@ import csv
 import io
 
 from kgmet.calibrate.where import LayerEffects
+from kgmet.editing.defaults import listed_layers
 from kgmet.forecast.facts import FactPrompt
 from kgmet.forecast.known import AskedFact, KnownFacts, KnownRelation
 from workbench.drawing.knowledge import effect_bars, relation_bars
@@ -71,7 +72,7 @@ def test_a_fact_becomes_an_edit_to_another_object_of_its_relation() -> None:
 
 def test_durations_and_layers_read_well() -> None:
     assert [view.duration(seconds) for seconds in (0.2, 50, 130, 7200)] == ["1 s", "50 s", "2 min", "2.0 h"]
-    assert [view.listed(layers) for layers in ((2, 3, 4), (3, 5), (5,), ())] == ["2–4", "3, 5", "5", "none"]
+    assert [listed_layers(layers) for layers in ((2, 3, 4), (3, 5), (5,), ())] == ["2–4", "3, 5", "5", "none"]
 
 
 def test_a_bar_for_every_relation_with_its_counts() -> None:
