@@ -26,7 +26,7 @@ class StopForward(Exception):
 
 @dataclass(eq=False)
 class Rows:
-    """The rows of a batch that a change applies to; `now` may be set anew while the change is attached."""
+    """The rows of a batch that a change applies to; `now` may be set again while the change is attached."""
 
     now: slice
 
