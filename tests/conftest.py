@@ -112,7 +112,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_browsing := "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
         if "PYTEST_XDIST_WORKER" in os.environ:
-            item.add_marker(pytest.mark.xdist_group("browser" if is_browsing else str(item.path)))
+            shares_server = is_browsing and "default_model_dir" in fixtures
+            item.add_marker(pytest.mark.xdist_group("browser" if shares_server else str(item.path)))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("browser") is None)
 

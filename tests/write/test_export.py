@@ -23,6 +23,7 @@ from kgmet.base.errors import (
 )
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
+from kgmet.lm.run.tracing import Rows
 from kgmet.write.adapter import attached_lora, import_lora, read_lora
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached
@@ -131,7 +132,7 @@ def test_an_adapter_of_other_modules_says_attached_what_peft_says(kind: str, tmp
     with attached_lora(adapter.factors, lm):
         torch.testing.assert_close(logits_of(lm, text), expected, rtol=1e-4, atol=1e-4)
     ids = torch.tensor([lm.tokenizer(text)["input_ids"]] * 3)
-    with torch.no_grad(), attached_lora(adapter.factors, lm, row=1):
+    with torch.no_grad(), attached_lora(adapter.factors, lm, rows=Rows(slice(1, 2))):
         rows = lm.model(input_ids=ids, use_cache=False).logits.float()  # type: ignore[operator]
     for row, wanted in zip(rows, (plain, expected, plain), strict=True):
         torch.testing.assert_close(row, wanted, rtol=1e-4, atol=1e-4)
