@@ -67,8 +67,6 @@ def pictures(browser: Browser, url: str) -> None:
     person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
     person.apply()
     take(person, "edit", height=2050)
-    person.go("Graph")
-    take(person, "graph", height=1000)
     person.go("Probe")
     person.page.get_by_role("button", name=re.compile("^Ask ")).click()
     person.page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
@@ -76,8 +74,6 @@ def pictures(browser: Browser, url: str) -> None:
     for name in ("Shift", "Orthogonality"):
         look_inside(person, name)
     compare(person)
-    person.go("Ledger")
-    take(person, "ledger")
     cookies = person.context.cookies()
     dark = browser.new_context(viewport=WIDE, color_scheme="dark")
     dark.add_cookies(cookies)

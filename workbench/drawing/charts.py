@@ -28,6 +28,7 @@ __all__ = [
     "spectrum_chart",
 ]
 
+# The first is that of what is new, the second that of what is old, as in assets/style.css.
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
 _DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -116,15 +117,16 @@ def lines(
 
 
 def lens_chart(reading: LensReading, *, dark: bool = False, marker: float | None = None) -> go.Figure:
-    """Draw the probability of the tracked answers after every layer: dashed before, solid after, fixed scale."""
+    """Draw the probability of the tracked answers after every layer: dashed before, solid after, fixed scale.
+
+    The new answer, which comes first, and the old one have the colours they have on every page.
+    """
     layers = [row.layer for row in reading.after]
     found = []
     for number, answer in enumerate(reading.answers):
         for name, rows, dash, width in (("before", reading.before, "dot", 1.8), ("after", reading.after, "solid", 2.6)):
             values = [row.answers[number].probability for row in rows]
-            found.append(
-                Line(name=f"{answer} · {name}", x=layers, y=values, colour=(1, 0)[number % 2], dash=dash, width=width)
-            )
+            found.append(Line(name=f"{answer} · {name}", x=layers, y=values, colour=number, dash=dash, width=width))
     return lines(found, axes=("layer", "probability"), dark=dark, span=(-0.02, 1.02), marker=marker, height=300)
 
 

@@ -15,8 +15,8 @@ __all__ = ["TERMS", "answer_bars", "search_curve", "term_values"]
 TERMS = {
     "total": ("everything", "#6b7785"),
     "rewrite": ("the new answer", "#0072b2"),
-    "consequence": ("its consequences", "#d55e00"),
-    "kept": ("what must stay", "#009e73"),
+    "consequence": ("its consequences", "#009e73"),
+    "kept": ("what must stay", "#8c6bb1"),
     "anchor": ("what the subject is", "#cc79a7"),
     "length": ("length", "#e69f00"),
 }

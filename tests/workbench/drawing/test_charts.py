@@ -130,7 +130,8 @@ def test_the_lens_draws_each_answer_before_and_after_on_one_fixed_scale() -> Non
     ]
     assert all(len(trace.y) == N_LAYER for trace in figure.data)
     assert tuple(figure.layout.yaxis.range) == (-0.02, 1.02)
-    assert figure.data[0].line.color == figure.data[1].line.color != figure.data[2].line.color
+    new, old = charts.colours(dark=False)[:2]
+    assert [trace.line.color for trace in figure.data] == [new, new, old, old]
     assert figure.data[0].line.dash != figure.data[1].line.dash
 
 

@@ -336,14 +336,18 @@ def name_of(recall: Recall, followed: Followed) -> str:
     return f"{role}: {wording.short(text or '', 40)}"
 
 
+_COLOURS = {Followed.ANSWER: 0, Followed.RIVAL: 1, Followed.BRIDGE: 2}
+"""Places in the palette: the answer has the colour of what is new, its rival that of what is old."""
+
+
 def curves(before: Recall, after: Recall, position: int) -> list[Line]:
     """Draw ranks at one token by layer: dashed before, solid after."""
     found = []
-    for number, followed in enumerate(after.rank):
+    for followed in after.rank:
         for name, recall, dash in (("before", before, "dot"), ("after", after, "solid")):
             ranks = recall.rank[followed][:, position].tolist()
             label = f"{name_of(recall, followed)}, {name}"
-            found.append(Line(name=label, x=list(range(len(ranks))), y=ranks, colour=number, dash=dash))
+            found.append(Line(name=label, x=list(range(len(ranks))), y=ranks, colour=_COLOURS[followed], dash=dash))
     return found
 
 
