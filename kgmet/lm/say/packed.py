@@ -300,17 +300,20 @@ def _written(
     chosen = first.flatten()
     depths = torch.tensor([len(text.ids) for text in texts], dtype=torch.long).repeat(n_side)
     sees = torch.arange(cache.get_seq_length()) < depths[:, None]
+    going = list(range(len(rows)))
     for step in range(max(text.length for text in texts)):
-        for (side, text), token in zip(rows, chosen.tolist(), strict=True):
-            if not _is_over(lm, texts[text], added[side][text], ends):
-                added[side][text].append(token)
-        going = [n for n, (side, text) in enumerate(rows) if not _is_over(lm, texts[text], added[side][text], ends)]
+        tokens = chosen.tolist()
+        for n in going:
+            side, text = rows[n]
+            added[side][text].append(tokens[n])
+        going = [n for n in going if not _is_over(lm, texts[rows[n][1]], added[rows[n][0]][rows[n][1]], ends)]
         if not going:
             break
         if (len(rows) - len(going)) * _ONE_IN >= len(rows):
             kept = torch.tensor(going, dtype=torch.long)
             cache.batch_select_indices(kept.to(lm.device))
             rows, chosen, depths, sees = [rows[n] for n in going], chosen[kept], depths[kept], sees[kept]
+            going = list(range(len(rows)))
         for side, mine in enumerate(placed):
             of = [n for n, (other, _) in enumerate(rows) if other == side]
             mine.now = slice(of[0], of[-1] + 1) if of else slice(0, 0)
@@ -328,9 +331,7 @@ def _written(
 
 
 def _is_over(lm: LoadedLM, text: _Text, tokens: Sequence[int], ends: set[int]) -> bool:
-    """Return whether a text goes on no further after these new tokens."""
-    if not tokens:
-        return False
+    """Return whether a text goes on no further after these new tokens, of which there is one at least."""
     if len(tokens) >= text.length or tokens[-1] in ends:
         return True
     return text.enough is not None and text.enough(str(lm.tokenizer.decode(list(tokens))))
