@@ -128,14 +128,19 @@ def encode_suffixes(
 
 def trees_fit(lm: LoadedLM, n_node: int) -> bool:
     """Return whether trees of so many tokens fit a sliding window, which counts positions, not depths."""
-    window = getattr(lm.config, "sliding_window", None)
+    window = _window(lm)
     return window is None or n_node <= window
 
 
 def most_in_tree(lm: LoadedLM, n_node: int) -> int:
     """Return how many of so many tokens fit a sliding window with room for one more."""
-    window = getattr(lm.config, "sliding_window", None)
+    window = _window(lm)
     return n_node if window is None else min(n_node, window - 1)
+
+
+def _window(lm: LoadedLM) -> int | None:
+    window: int | None = getattr(lm.config, "sliding_window", None)
+    return window
 
 
 def _encode_trees(lm: LoadedLM, past: TokenLayout, layout: TokenLayout, layer: int) -> Suffixes:
