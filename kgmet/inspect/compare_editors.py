@@ -20,7 +20,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.say.packed import unchanged
+from kgmet.lm.say.packed import Side, unchanged
 from kgmet.measure.ask import Decoding, ask_each_side
 from kgmet.measure.compare import compare_answers
 from kgmet.measure.general import bundled_passages, perplexity
@@ -83,7 +83,7 @@ def compare_editors(
         KgmetError: if the prompts cannot be asked. A failed candidate becomes a result with its error.
     """
     progress, earlier = progress or Silent(), list(earlier)
-    so_far, before_side = EditsSoFar.of(earlier), [unchanged]
+    so_far = EditsSoFar.of(earlier)
     contexts: dict[object, EditContext] = {}
 
     def prepared(config: EditConfig) -> EditContext:
@@ -106,11 +106,12 @@ def compare_editors(
                 lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress
             )
             made.append((outcome, context))
-        sides = [*before_side, *(with_patches([one.plan.patch], lm) for one, _ in made if one.plan is not None)]
+        sides: list[Side] = [] if begin else [unchanged]
+        sides += [with_patches([one.plan.patch], lm) for one, _ in made if one.plan is not None]
         with attached(earlier, lm):
             asked = ask_each_side(lm, prompts, sides, decoding=_DECODING, progress=progress) if sides else []
-        if before_side:
-            comparison, before_side = replace(comparison, before=tuple(asked.pop(0).answers)), []
+        if not begin:
+            comparison = replace(comparison, before=tuple(asked.pop(0).answers))
         for outcome, context in made:
             progress.check()
             if outcome.plan is not None:
