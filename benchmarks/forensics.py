@@ -85,7 +85,7 @@ class Inspector:
         updates = [update for update in changed.updates if update.layer in self.layers]
         moments = self.keys.moments([update.layer for update in changed.updates])
         origin = read_signs(self.lm, changed, moments)
-        scan = rank_measured(self.named, updates, moments) if updates else SubjectScan(layers=(), scores=())
+        scan = rank_measured(self.named, updates, moments) if updates else SubjectScan(scores=())
         claimed = claimed_subjects(scan, origin, most=most_subjects(changed))
         return Found(
             scan=scan,

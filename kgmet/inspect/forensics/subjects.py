@@ -56,14 +56,13 @@ class SubjectScore:
     """One entity's response to the change.
 
     `response` is ‖ΔW k‖ / ‖k‖ over that of ordinary keys, root mean square over the changed layers. `times` is the
-    response over the median of all entities. `by_layer` are the responses, in the order of the scan's layers. `own` is
-    what is left of the response when it is not counted how far the key moves along with the subjects chosen before.
+    response over the median of all entities. `own` is what is left of the response when it is not counted how far the
+    key moves along with the subjects chosen before.
     """
 
     entity: Entity
     response: float
     times: float
-    by_layer: tuple[float, ...]
     own: float
 
 
@@ -77,13 +76,12 @@ class NamedKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectScan:
-    """Ranked entities, and the changed layers, ascending.
+    """Ranked entities.
 
     First come as many as the change has directions, each the one with the largest response of its own; then all others
     by their response.
     """
 
-    layers: tuple[int, ...]
     scores: tuple[SubjectScore, ...]
 
     def rank_of(self, entity_id: str) -> int | None:
@@ -123,7 +121,7 @@ def rank_subjects(
         Cancelled: if asked to stop.
     """
     if not updates:
-        return SubjectScan(layers=(), scores=())
+        return SubjectScan(scores=())
     layers = [update.layer for update in updates]
     return rank_measured(measured_names(lm, entities, layers, progress=progress), updates, moments)
 
@@ -150,20 +148,22 @@ def rank_measured(
 ) -> SubjectScan:
     """Rank names whose keys are measured at every changed layer; see `rank_subjects`."""
     ordinary = {update.layer: _ordinary(update, moments[update.layer]) for update in updates}
-    found: list[tuple[Entity, tuple[float, ...]]] = []
+    found: list[tuple[Entity, float]] = []
     moved: list[Tensor] = []
-    can_choose = sum(update.input_factor.shape[0] for update in updates if not update.is_whole) <= _MOST_ROWS
-    can_choose = can_choose and not any(update.is_whole for update in updates)
+    n_ways = [update.input_factor.shape[0] for update in updates]
+    can_choose = sum(n_ways) <= _MOST_ROWS and not any(update.is_whole for update in updates)
+    ways = [_ways(update) / ordinary[update.layer] for update in updates] if can_choose else []
     for part in names:
         each = [_response(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
-        values = torch.stack(each).T.tolist()
-        found += [(entity, tuple(row)) for entity, row in zip(part.entities, values, strict=True)]
+        rows = torch.stack(each).T.tolist()
+        means = [(sum(value**2 for value in row) / len(row)) ** 0.5 for row in rows]
+        found += zip(part.entities, means, strict=True)
         if can_choose:
-            ways = [_moved(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
-            moved.append(torch.cat(ways, dim=1) / math.sqrt(len(updates)))
-    n_way = max((update.input_factor.shape[0] for update in updates), default=0)
-    chosen = _chosen(torch.cat(moved), n_way) if moved else None
-    return SubjectScan(layers=tuple(update.layer for update in updates), scores=_scored(found, chosen))
+            keys = [part.keys[update.layer] for update in updates]
+            each = [(key / _lengths(key)) @ way for key, way in zip(keys, ways, strict=True)]
+            moved.append(torch.cat(each, dim=1) / math.sqrt(len(updates)))
+    chosen = _chosen(torch.cat(moved), max(n_ways, default=0)) if moved else None
+    return SubjectScan(scores=_scored(found, chosen))
 
 
 def _rows(lm: LoadedLM, entity: Entity) -> tuple[KeyRow, ...]:
@@ -186,17 +186,21 @@ def _ordinary(update: LayerUpdate, moment: KeyMoment) -> float:
 def _response(update: LayerUpdate, keys: Tensor) -> Tensor:
     moved = keys @ update.input_factor.T
     moved = moved if update.is_whole else moved @ update.output_factor
-    shares: Tensor = torch.linalg.vector_norm(moved, dim=1) / torch.linalg.vector_norm(keys, dim=1).clamp(min=_TINY)
+    shares: Tensor = torch.linalg.vector_norm(moved, dim=1) / _lengths(keys)[:, 0]
     return shares
 
 
-def _moved(update: LayerUpdate, keys: Tensor) -> Tensor:
-    """Return ΔW k / ‖k‖ in coordinates of the update's own directions, (n_entity, rank): its norm is `_response`."""
+def _lengths(keys: Tensor) -> Tensor:
+    """Return ‖k‖ of each key, (n_entity, 1)."""
+    lengths: Tensor = torch.linalg.vector_norm(keys, dim=1, keepdim=True).clamp(min=_TINY)
+    return lengths
+
+
+def _ways(update: LayerUpdate) -> Tensor:
+    """Return W (d_key, rank): k W is ΔW k in coordinates of the update's own directions, and as long."""
     values, vectors = torch.linalg.eigh((update.output_factor @ update.output_factor.T).double())
-    root = (vectors * values.clamp(min=0.0).sqrt()).float()
-    lengths = torch.linalg.vector_norm(keys, dim=1, keepdim=True).clamp(min=_TINY)
-    moved: Tensor = (keys @ update.input_factor.T) @ root / lengths
-    return moved
+    ways: Tensor = update.input_factor.T @ (vectors * values.clamp(min=0.0).sqrt()).float()
+    return ways
 
 
 def _chosen(moved: Tensor, count: int) -> tuple[list[int], list[float]]:
@@ -228,14 +232,14 @@ def _chosen(moved: Tensor, count: int) -> tuple[list[int], list[float]]:
 
 
 def _scored(
-    found: Sequence[tuple[Entity, tuple[float, ...]]], chosen: tuple[list[int], list[float]] | None
+    found: Sequence[tuple[Entity, float]], chosen: tuple[list[int], list[float]] | None
 ) -> tuple[SubjectScore, ...]:
-    means = [(sum(value**2 for value in values) / len(values)) ** 0.5 for _, values in found]
+    means = [mean for _, mean in found]
     middle = max(statistics.median(means), _TINY) if means else 1.0
     order, own = chosen or ([], means)
     scores = [
-        SubjectScore(entity=entity, response=mean, times=mean / middle, by_layer=values, own=left)
-        for (entity, values), mean, left in zip(found, means, own, strict=True)
+        SubjectScore(entity=entity, response=mean, times=mean / middle, own=left)
+        for (entity, mean), left in zip(found, own, strict=True)
     ]
     first = set(order)
     rest = [score for place, score in enumerate(scores) if place not in first]

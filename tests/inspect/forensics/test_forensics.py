@@ -198,10 +198,10 @@ def test_a_response_is_relative_to_what_ordinary_keys_get() -> None:
 
 def scan_of(*responses: float) -> SubjectScan:
     scores = [
-        SubjectScore(entity=Entity(id=str(n), label=str(n)), response=value, times=value, by_layer=(value,), own=value)
+        SubjectScore(entity=Entity(id=str(n), label=str(n)), response=value, times=value, own=value)
         for n, value in enumerate(responses)
     ]
-    return SubjectScan(layers=(1,), scores=tuple(scores))
+    return SubjectScan(scores=tuple(scores))
 
 
 def test_only_what_stands_out_is_claimed_and_of_training_nothing() -> None:
