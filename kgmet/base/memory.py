@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import psutil
 import torch
 
 from kgmet.base.errors import MemoryLimitError
 
-__all__ = ["check_room", "container_room", "free_memory", "gigabytes", "is_out_of_memory"]
+__all__ = [
+    "Movable",
+    "check_room",
+    "container_room",
+    "free_memory",
+    "gigabytes",
+    "is_out_of_memory",
+    "moved_if_it_fits",
+]
+
+
+class Movable(Protocol):
+    """A value that can be moved to another device."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return it there."""
+
+
+T = TypeVar("T", bound=Movable)
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -75,3 +94,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or "out of memory" in str(error))
+
+
+def moved_if_it_fits(value: T, device: torch.device) -> T:
+    """Return a value on another device, or as it is where that device's memory runs out."""
+    try:
+        return value.to(device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return value

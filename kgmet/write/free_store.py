@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from kgmet.base.memory import is_out_of_memory
+from kgmet.base.memory import Movable, moved_if_it_fits
 from kgmet.base.progress import Progress, Stage, note
 
 __all__ = ["FreeStore", "Place", "Placed"]
@@ -24,7 +24,7 @@ _LEAST_KEPT = 1_000_000_000
 """Bytes of other settings' directions that are kept in any case."""
 
 
-class Placed(Protocol):
+class Placed(Movable, Protocol):
     """A value that lies on a device: `NullSpace` or `DampedNullSpace`."""
 
     @property
@@ -34,9 +34,6 @@ class Placed(Protocol):
     @property
     def n_byte(self) -> int:
         """Its size."""
-
-    def to(self, device: torch.device) -> Placed:
-        """Return it on another device."""
 
 
 class FreeStore:
@@ -86,13 +83,10 @@ class FreeStore:
         held = self._in_use.get(place)
         if held is not None and held.device == device:
             return held
-        try:
-            value = value.to(device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+        value = moved_if_it_fits(value, device)
+        if value.device != device:
             what = f"The free directions of layer {place[0]}"
             note(progress, Stage.SPECTRUM, f"{what} do not fit on {device}; the CPU keeps them and solves there.")
-            return value
-        self._in_use[place] = value
+        else:
+            self._in_use[place] = value
         return value

@@ -21,7 +21,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import digest
-from kgmet.base.memory import check_room, is_out_of_memory
+from kgmet.base.memory import check_room, is_out_of_memory, moved_if_it_fits
 from kgmet.base.progress import Progress, Silent, Stage, note
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
@@ -88,7 +88,7 @@ def spectrum_of(
         try:
             found = KeySpectrum.load(path)
             if found.values.shape[0] == moment.second_moment.shape[0]:
-                return _moved(found, where)
+                return moved_if_it_fits(found, where)
         except BrokenArtifactError:
             with suppress(OSError):  # on a read-only disk it stays, and is computed each time
                 path.unlink(missing_ok=True)
@@ -127,16 +127,6 @@ def _in_place(matrix: Tensor) -> KeySpectrum:
     values = torch.empty(len(matrix), dtype=matrix.dtype, device=matrix.device)
     torch.linalg.eigh(columns, out=(values, columns))
     return KeySpectrum(values=values, vectors=columns)
-
-
-def _moved(spectrum: KeySpectrum, device: torch.device) -> KeySpectrum:
-    """Return the spectrum on the device or, if its memory runs out, where it is."""
-    try:
-        return spectrum.to(device)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return spectrum
 
 
 def spectrum_path(moment: KeyMoment) -> Path:
