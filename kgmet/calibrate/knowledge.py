@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kgmet.base.progress import Progress
 from kgmet.calibrate.cases import usable_relations
-from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.lines import LineBook, book_state
 from kgmet.calibrate.trials import calibration_folder, locked_folder
 from kgmet.forecast.known import KnownFacts, known_facts, known_so_far
 from kgmet.graph.relations import RelationCatalogue
@@ -83,12 +83,8 @@ def known_on_disk(
 
 
 def answers_state(lm: LoadedLM) -> tuple[int, int]:
-    """Return the time of the last change and the size of what a model answered; zeros before it was asked."""
-    try:
-        known = (calibration_folder(lm) / ANSWERS).stat()
-    except OSError:
-        return 0, 0
-    return known.st_mtime_ns, known.st_size
+    """Return the state of what a model answered; zeros before it was asked."""
+    return book_state(calibration_folder(lm) / ANSWERS)
 
 
 def asking_seconds(lm: LoadedLM, n_fact: int) -> float:

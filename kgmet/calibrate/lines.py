@@ -10,7 +10,19 @@ from typing import Any
 from kgmet.base.errors import BrokenArtifactError, FileError, UnwritableError
 from kgmet.base.files import parse_json, read_bytes
 
-__all__ = ["LineBook"]
+__all__ = ["LineBook", "book_state"]
+
+
+def book_state(path: Path) -> tuple[int, int]:
+    """Return size and time of the last change of a book's file; zeros before its first line. It tells what was added.
+
+    A page's script runs often, and reads the lines again only if this changed.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 class LineBook:

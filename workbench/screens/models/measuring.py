@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from kgmet.base.errors import KgmetError, UnwritableError
 from kgmet.base.files import SETTINGS_FILE, parse_json
@@ -18,7 +17,7 @@ from kgmet.base.progress import Progress
 from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
 from kgmet.calibrate.estimate import Estimate, estimate
 from kgmet.calibrate.knowledge import answers_state, ask_all, known_on_disk
-from kgmet.calibrate.lines import LineBook
+from kgmet.calibrate.lines import LineBook, book_state
 from kgmet.calibrate.results import found_path, kept_profile, last_found
 from kgmet.calibrate.trials import TRIALS, TrialBook, calibration_folder, locked_folder
 from kgmet.calibrate.where import TRACES, LayerEffects, effects_on_disk, facts_to_trace, measure_layers
@@ -106,7 +105,7 @@ def said_instead(state: WorkbenchState, lm: LoadedLM, facts: Sequence[AskedFact]
 def effects_of(state: WorkbenchState, lm: LoadedLM, known: KnownFacts) -> tuple[LayerEffects | None, int]:
     """Return the averaged trace as far as it was made, and how many facts it is made of at the end."""
     prompts = facts_to_trace(known.facts)
-    made_from = fingerprint_value([lm.fingerprint, prompts, _as_it_is(calibration_folder(lm) / TRACES)])
+    made_from = fingerprint_value([lm.fingerprint, prompts, book_state(calibration_folder(lm) / TRACES)])
     return state.remembered("models-effects", lambda: effects_on_disk(lm, prompts), made_from=made_from), len(prompts)
 
 
@@ -150,17 +149,8 @@ def estimated(state: WorkbenchState, lm: LoadedLM, config: CalibrationConfig, *,
     return state.remembered(
         "models-estimate",
         lambda: (estimate(lm, config, n_editor=n_editor), len(TrialBook(path))),
-        made_from=fingerprint_value([lm.fingerprint, config, n_editor, _as_it_is(path)]),
+        made_from=fingerprint_value([lm.fingerprint, config, n_editor, book_state(path)]),
     )
-
-
-def _as_it_is(path: Path) -> tuple[int, int]:
-    """Return size and time of a file: a page's script runs often, and reads its lines again only if they changed."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 def found_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
