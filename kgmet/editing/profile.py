@@ -143,8 +143,8 @@ def profile_from_json(data: Any, *, where: str) -> ModelProfile:
             f"{where} is a profile of format {str(data.get('format'))[:20]}, written by kgmet "
             f"{str(data.get('version'))[:20]}; kgmet {kgmet.__version__} reads format {PROFILE_FORMAT}. {_ADVICE}"
         )
-    with failures_as(BrokenArtifactError, f"{where} holds no profile", advice=_ADVICE):
-        what = f"{where} holds no profile"
+    what = f"{where} holds no profile"
+    with failures_as(BrokenArtifactError, what, advice=_ADVICE):
         profile = value_from(ModelProfile, {**data, "editors": {}}, what, advice=_ADVICE)
         editors = {str(name): CalibratedEditor.from_json(item, what=what) for name, item in data["editors"].items()}
         return replace(profile, editors=editors)

@@ -14,6 +14,7 @@ from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.report import EditReport
 from kgmet.graph.reading.retrieve import Switch
+from workbench.state.sealed import SOMETHING_ELSE
 from workbench.state.values import TEXTS, FactDraft, SavedSession, StackEntry
 
 __all__ = [
@@ -37,7 +38,6 @@ ID = r"[0-9a-f]{16}"
 Made = tuple[EditReport | None, tuple[Mapping[str, float], ...]]
 """Measurements of an edit: its report and search curve."""
 _MOST_TEXT = 200_000
-_ELSE = "it holds something else"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def row_from_json(raw: Any, known: Collection[str]) -> EntryRow:
     Raises:
         ValueError: if it is not such a row.
     """
-    row = value_from(EntryRow, raw, _ELSE)
+    row = value_from(EntryRow, raw, SOMETHING_ELSE)
     if row.id in known:
         raise BrokenArtifactError(f"{row.id} is listed twice.")
     return row
@@ -121,7 +121,7 @@ def draft_from_json(raw: Any) -> FactDraft:
     """
     if isinstance(raw, Mapping) and "prompt" in raw:  # its name up to version 0.2
         raw = {"template" if name == "prompt" else name: value for name, value in raw.items()}
-    draft = value_from(FactDraft, raw, _ELSE)
+    draft = value_from(FactDraft, raw, SOMETHING_ELSE)
     if any(len(getattr(draft, name)) > _MOST_TEXT for name in TEXTS):
         raise BrokenArtifactError(f"A text has more than {_MOST_TEXT:,} characters.")
     return draft
@@ -133,7 +133,7 @@ def editor_from_json(name: Any, settings: Any) -> tuple[str, dict[str, Any]]:
     Raises:
         KeyError, ValueError: if there is no such editor, or a setting is unknown or out of range.
     """
-    editor = EDITORS[value_from(str, name, _ELSE)]
-    found = value_from(dict[str, Any], settings, _ELSE)
+    editor = EDITORS[value_from(str, name, SOMETHING_ELSE)]
+    found = value_from(dict[str, Any], settings, SOMETHING_ELSE)
     config_from_mapping(found, base=editor.config)
     return editor.name, found

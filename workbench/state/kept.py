@@ -41,7 +41,10 @@ class ResultCodec:
     def of(cls, name: str, what: str, kind: Any) -> ResultCodec:
         """Return the codec of a value that is saved field by field."""
         return cls(
-            name=name, what=what, to_json=plain, from_json=lambda data: value_from(kind, data, f"{what} is none")
+            name=name,
+            what=what,
+            to_json=plain,
+            from_json=lambda data: value_from(kind, data, f"{file_of(name)} holds something else"),
         )
 
 

@@ -27,13 +27,12 @@ from workbench.state.codec import (
     row_from_json,
 )
 from workbench.state.disk import REPORT, SESSION, patch_folders
-from workbench.state.sealed import is_sealed, read_object
+from workbench.state.sealed import SOMETHING_ELSE, is_sealed, read_object
 from workbench.state.values import FactDraft, SavedSession, StackEntry
 
 __all__ = ["OpenedSession", "open_session"]
 
 T = TypeVar("T")
-_ELSE = "it holds something else"
 _RECOVERED = "Recovered: its name, note and place in the order were lost."
 
 
@@ -110,13 +109,15 @@ class _Opening:
             focus=self._id("Which edit is looked at", data, "focus"),
             focus_edit=self._id("Which fact of the edit is looked at", data, "focus_edit"),
             is_guide_seen=self._part(
-                "Whether the guide was seen", lambda: value_from(bool, data["is_guide_seen"], _ELSE), True
+                "Whether the guide was seen", lambda: value_from(bool, data["is_guide_seen"], SOMETHING_ELSE), True
             ),
         )
 
     def _id(self, what: str, data: Mapping[str, Any], key: str) -> str | None:
         nothing: str | None = None
-        return self._part(what, lambda: None if data.get(key) is None else value_from(str, data[key], _ELSE), nothing)
+        return self._part(
+            what, lambda: None if data.get(key) is None else value_from(str, data[key], SOMETHING_ELSE), nothing
+        )
 
     def _entries(self, data: Mapping[str, Any], key: str, what: str, *, known: set[str]) -> tuple[StackEntry, ...]:
         none: list[Any] | None = None
@@ -197,7 +198,7 @@ class _Opening:
     def _part(self, what: str, read: Callable[[], T], otherwise: T) -> T:
         """Read one part of `session.json`; `otherwise` and a note if it is unreadable."""
         try:
-            with failures_as(BrokenArtifactError, _ELSE):
+            with failures_as(BrokenArtifactError, SOMETHING_ELSE):
                 return read()
         except KgmetError as error:
             self._found(f"{what} cannot be read: {error}", SESSION)

@@ -15,8 +15,10 @@ from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import Limits, parse_json, read_bytes
 from kgmet.base.fingerprint import digest, plain
 
-__all__ = ["STATE_FILE", "is_sealed", "read_object", "write_sealed"]
+__all__ = ["SOMETHING_ELSE", "STATE_FILE", "is_sealed", "read_object", "write_sealed"]
 
+SOMETHING_ELSE = "it holds something else"
+"""What is said of a part that is no such value."""
 STATE_FILE = Limits(n_bytes=64 << 20)
 _DIGEST = "digest"
 
