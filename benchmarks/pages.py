@@ -15,7 +15,6 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from measure import Table, machine
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from kgmet.lm.load.bundled import ensure_bundled
+from scripts.get_chromium import NONE_FOUND, chromium
 from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache
 
 PLOT = ".js-plotly-plot .main-svg"
@@ -114,13 +114,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help=f"1 to {len(FACTS)}")
     parser.add_argument("--chromium", default=os.environ.get("KGMET_CHROMIUM"))
     options = parser.parse_args()
+    browser_path = options.chromium or chromium()
+    if browser_path is None:
+        sys.exit(NONE_FOUND)
     repeats = min(options.repeats, len(FACTS))
     threads = str(options.threads)
     os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "KGMET_THREADS": threads}
     waits, load = Waits(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         cache = linked_cache(ensure_bundled(), Path(place))
-        browser = playwright.chromium.launch(executable_path=options.chromium or chromium(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         server = Server(cache)
         try:
             for _ in range(repeats):
@@ -152,15 +155,6 @@ def main() -> None:
     show(waits, switches)
     print(f"\n{machine(options.threads)}; load average {load:.1f} before, {os.getloadavg()[0]:.1f} after.")
     print(f"Medians of n = {repeats}, in brackets the slowest. The slowest page to switch to is {slowest}.")
-
-
-def chromium() -> str:
-    """Return the Chromium that scripts/get_chromium.py finds."""
-    script = ROOT / "scripts" / "get_chromium.py"
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    if found.returncode:
-        sys.exit(found.stderr)
-    return found.stdout.strip()
 
 
 def usable(browser: Browser, url: str) -> Watched:

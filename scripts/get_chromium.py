@@ -49,25 +49,32 @@ def from_playwright() -> str | None:
     return playwrights_own() if done.returncode == 0 else None
 
 
-def main() -> int:
+def chromium() -> str | None:
+    """Return the path of a Chromium, found or installed; without one say on stderr what to do."""
     named = os.environ.get("KGMET_CHROMIUM", "").strip()
     if named:
         if Path(named).is_file():
-            print(named)
-            return 0
+            return named
         print(f"\n*** NO CHROMIUM: KGMET_CHROMIUM names {named!r}, which is no file. ***\n", file=sys.stderr)
-        return NONE_FOUND
+        return None
     for way in (installed, from_apt, from_playwright):
         path = way()
         if path:
-            print(path)
-            return 0
+            return path
     print(
         "\n*** NO CHROMIUM: the browser tests cannot run. Install one (Debian: apt-get install chromium; elsewhere: "
         ".venv/bin/python -m playwright install chromium) or set KGMET_CHROMIUM to its path. ***\n",
         file=sys.stderr,
     )
-    return NONE_FOUND
+    return None
+
+
+def main() -> int:
+    path = chromium()
+    if path is None:
+        return NONE_FOUND
+    print(path)
+    return 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,18 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Browser, sync_playwright
-from screenshots import FLAGS, FOLDER, PATIENCE, Server, Watched, chromium, ensure_bundled, linked_cache, visit
+from screenshots import (
+    FLAGS,
+    FOLDER,
+    NONE_FOUND,
+    PATIENCE,
+    Server,
+    Watched,
+    chromium,
+    ensure_bundled,
+    linked_cache,
+    visit,
+)
 
 FILE = FOLDER / "tour.gif"
 SIZE = {"width": 1180, "height": 700}
@@ -159,7 +170,7 @@ def record(browser: Browser, url: str) -> Film:
 def main() -> int:
     path = chromium()
     if path is None:
-        return 3
+        return NONE_FOUND
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         server = Server(linked_cache(ensure_bundled(), Path(place)))
         server.start()

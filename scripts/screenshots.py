@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Browser, sync_playwright  # noqa: E402
 
 from kgmet.lm.load.bundled import ensure_bundled  # noqa: E402
+from scripts.get_chromium import NONE_FOUND, chromium  # noqa: E402
 from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache  # noqa: E402
 
 FOLDER = ROOT / "docs" / "img"
@@ -83,20 +83,10 @@ def pictures(browser: Browser, url: str) -> None:
     take(Watched(context=dark, page=page, url=url), "edit-dark", height=2050)
 
 
-def chromium() -> str | None:
-    """Return the Chromium that scripts/get_chromium.py finds; it says on stderr what to do if there is none."""
-    script = ROOT / "scripts" / "get_chromium.py"
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
-    if found.returncode != 0:
-        print(found.stderr, file=sys.stderr)
-        return None
-    return found.stdout.strip()
-
-
 def main() -> int:
     path = chromium()
     if path is None:
-        return 3
+        return NONE_FOUND
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         server = Server(linked_cache(ensure_bundled(), Path(place)))
