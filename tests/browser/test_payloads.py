@@ -55,12 +55,8 @@ class Seen:
 def server(tmp_path: Path) -> Iterator[Served]:
     graph = tmp_path / "payloads.nt"
     graph.write_text(graph_of(GROUPS), encoding="utf-8")
-    made = Served(tmp_path / "cache", graph=str(graph), names=GROUPS)
-    try:
-        made.start()
+    with Served(tmp_path / "cache", graph=str(graph), names=GROUPS) as made:
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

@@ -13,15 +13,9 @@ from pathlib import Path
 import pytest
 
 from kgmet.cli import app
+from tests.docs.deployed import TEXT, block
 
 ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-
-
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-    assert found is not None
-    return found[1]
 
 
 def understood(words: list[str], tmp_path: Path) -> dict[str, str]:

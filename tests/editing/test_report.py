@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,7 +11,6 @@ from kgmet.editing.report import answers_again
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.tracing import hooked
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import ask
 from kgmet.write.corpus import Corpus
@@ -21,16 +18,12 @@ from kgmet.write.patch import EditPatch, attached
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
 from tests.graph.small_world import world
+from tests.passes import passes
 from tests.tiny_models import tiny_lm
 
 LINES = tuple(f"The {a} of {b} is old." for a in ("city", "tower", "gate") for b in ("France", "Rome", "Tokyo"))
 TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
 GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 def two_edits() -> tuple[LoadedLM, Edited, Edited]:
@@ -49,14 +42,6 @@ def alone(lm: LoadedLM, answers: Sequence[Answer], patches: Sequence[EditPatch])
 def logprob(answer: Answer) -> float:
     assert answer.expected is not None
     return answer.expected.logprob
-
-
-@contextmanager
-def passes(lm: LoadedLM) -> Iterator[list[int]]:
-    """Collect one entry for each forward pass."""
-    seen: list[int] = []
-    with hooked(lm.layers[0], lambda _inputs, _output: seen.append(1)):
-        yield seen
 
 
 def test_both_sides_together_say_what_each_says_alone() -> None:

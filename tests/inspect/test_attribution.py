@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from kgmet.lm.run.tracing import hooked
 from kgmet.lm.say.score import next_tokens
 from kgmet.write.patch import attached
 from tests.inspect.looked import drawn, random_patch
+from tests.passes import passes
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
 
 every_family = pytest.mark.parametrize("kind", FAMILY_KINDS)
@@ -37,24 +37,15 @@ def answer_logits(lm: LoadedLM, prompt: TracedPrompt) -> torch.Tensor:
 
 @every_family
 @pytest.mark.parametrize("rival", ["Paris", None])
-def test_parts_taken_out_in_one_pass_fall_as_far_as_each_in_its_own(
-    kind: str, rival: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_taken_out_in_one_pass_fall_as_far_as_each_in_its_own(kind: str, rival: str | None) -> None:
     lm = tiny_lm(kind)
     patch = random_patch(lm)
     found = attribute(lm, replace(TOWER, rival=rival), patches=[patch])
     parts = [Component(layer=1, head=0), Component(layer=1, head=2), Component(layer=1), Component(layer=0, head=3)]
     apart = [take_out(lm, found, [part], patches=[patch])[0] for part in parts]
-    passes: list[int] = []
-    forward = lm.layers[0].forward
-
-    def counting(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        passes.append(len(hidden))
-        return forward(hidden, *args, **kwargs)
-
-    monkeypatch.setattr(lm.layers[0], "forward", counting)
-    together = take_out(lm, found, parts, patches=[patch])
-    assert passes == [4]
+    with passes(lm) as seen:
+        together = take_out(lm, found, parts, patches=[patch])
+    assert [n_row for n_row, _ in seen] == [4]
     assert [one.component for one in together] == parts
     assert [one.fall for one in together] == pytest.approx([one.fall for one in apart], rel=1e-4, abs=1e-5)
     assert len({round(one.fall, 6) for one in together}) == len(parts)

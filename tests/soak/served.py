@@ -11,7 +11,6 @@ import gc
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS, HELD, NAME = "jobs.json", "held.json", "name.txt"
@@ -42,9 +43,7 @@ class Served:
         """
         self.cache, self.log = cache, cache / "server.log"
         cache.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.pid: int | None = None
         environment = os.environ | {"KGMET_CACHE": str(cache), "TOKENIZERS_PARALLELISM": "false"}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -57,6 +56,19 @@ class Served:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
+
+    def __enter__(self) -> Self:
+        """Start a server."""
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, and the process that forks servers."""
+        self.stop()
 
     @property
     def url(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import ssl
@@ -18,7 +17,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.soak.served import ROOT, Served
+from tests.docs.deployed import block
+from tests.ports import free_port
+from tests.soak.served import Served
 from tests.soak.visitor import Visitor
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -41,20 +42,6 @@ class Proxied:
         return Visitor(self.url, session_id=session_id, port=self.server.port, tls=self.tls)
 
 
-def documented(name: str) -> str:
-    """The block of docs/deploy.md in this language."""
-    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    found = re.search(rf"```{name}\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def certified(folder: Path) -> ssl.SSLContext:
     """Make a key and a certificate for localhost in the folder; return who trusts it."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
@@ -74,15 +61,15 @@ def certified(folder: Path) -> ssl.SSLContext:
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     folder = tmp_path_factory.mktemp("nginx")
     server, tls, port = Served(folder / "cache", arguments=["--shared"]), certified(folder), free_port()
-    block = documented("nginx")
+    text = block("nginx")
     for old, new in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/ssl/kgmet.pem", str(folder / "pem")),
         ("/etc/ssl/kgmet.key", str(folder / "key")),
         ("http://127.0.0.1:8501", f"http://127.0.0.1:{server.port}"),
     ):
-        assert old in block
-        block = block.replace(old, new)
+        assert old in text
+        text = text.replace(old, new)
     places = "".join(
         f"{name}_temp_path {folder / name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -90,7 +77,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     as_root = "user root; " if os.getuid() == 0 else ""
     config.write_text(
         f"{as_root}daemon off; pid {folder / 'pid'}; error_log {folder / 'error.log'};\nevents {{}}\n"
-        f"http {{ access_log off;\n{places}{block}}}\n",
+        f"http {{ access_log off;\n{places}{text}}}\n",
         encoding="utf-8",
     )
     subprocess.run([NGINX, "-t", "-q", "-c", str(config), "-e", str(folder / "error.log")], check=True)

@@ -79,15 +79,11 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
-    server = Served(tmp_path / "cache")
-    try:
-        server.start()
+    with Served(tmp_path / "cache") as server:
         found = Person(server=server, draw=random.Random(0), tab=Visitor(server.url))
         found.tab.open("edit")
         yield found
         found.tab.close()
-    finally:
-        server.stop()
 
 
 def summary(saved: SavedSession) -> Summary:

@@ -35,12 +35,8 @@ SYLLABLES = ("ba", "de", "fo", "ku", "li", "mo", "ne", "pa", "ru", "sa", "ti", "
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
-    made = Served(tmp_path / "cache")
-    try:
-        made.start()
+    with Served(tmp_path / "cache") as made:
         yield made
-    finally:
-        made.stop()
 
 
 class Guest:

@@ -23,12 +23,8 @@ PAGES = ("ledger", "graph", "probe", "shift", "orthogonality", "share", "benchma
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
-    made = Served(tmp_path / "cache", soon=True)
-    try:
-        made.start()
+    with Served(tmp_path / "cache", soon=True) as made:
         yield made
-    finally:
-        made.stop()
 
 
 def one_session(server: Served) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from kgmet.write.spectrum import WORK, spectrum_of
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writers.least_squares import definite_cholesky
 from tests.far import FarMode, far_device, placed_far
+from tests.tiny_fixtures import own_cache_folder  # noqa: F401  a cache of its own for each test
 from tests.tiny_models import D_KEY, tiny_model, tiny_tokenizer
 from tests.write.test_moments import CORPUS
 from tests.write.worked import key_moment
@@ -36,12 +36,6 @@ class Heard:
         self.notes += [str(event.detail["note"])] if "note" in event.detail else []
 
     def check(self) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache folder of the test's own."""
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 @pytest.fixture

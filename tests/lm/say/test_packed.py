@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from kgmet.base.errors import EmptyTextError
-from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say import packed as packing
 from kgmet.lm.say.packed import ask_packed, ask_sides, score_packed, unchanged
 from kgmet.lm.say.score import generate, next_logits, score_answers
 from kgmet.measure.sides import before_and_after
+from tests.passes import passes
 from tests.tiny_models import FAMILY_KINDS, tiny_lm
 from tests.write.tiny_edits import random_patch
 
@@ -87,24 +87,9 @@ def test_nothing_is_written_unless_asked_for() -> None:
     assert ask_packed(tiny_lm(), []).texts == ()
 
 
-class Passes:
-    """The shapes (row, token) of all passes through a model's first layer."""
-
-    def __init__(self, lm: LoadedLM, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.shapes: list[tuple[int, int]] = []
-        layer = lm.layers[0]
-        forward = layer.forward
-
-        def counting(hidden: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            self.shapes.append((hidden.shape[0], hidden.shape[1]))
-            return forward(hidden, *args, **kwargs)
-
-        monkeypatch.setattr(layer, "forward", counting)
-
-    @property
-    def one_by_one(self) -> list[int]:
-        """The rows of the passes of one new token each."""
-        return [n_row for n_row, n_token in self.shapes if n_token == 1]
+def one_by_one(shapes: Sequence[tuple[int, int]]) -> list[int]:
+    """The rows of the passes of one new token each."""
+    return [n_row for n_row, n_token in shapes if n_token == 1]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2"])
@@ -118,12 +103,12 @@ def test_a_text_that_has_ended_leaves_the_batch_and_changes_nothing_of_the_other
     prompts = ["In the", *(f"{name} is a place that lies near the city of" for name in names)]
     lengths = [24, 2, 3, 2, 3]
     alone = [generate(lm, [text], max_new_tokens=n)[0] for text, n in zip(prompts, lengths, strict=True)]
-    passes = Passes(lm, monkeypatch)
-    (asked,) = ask_sides(lm, prompts, sides=[unchanged], max_new_tokens=lengths)
+    with passes(lm) as seen:
+        (asked,) = ask_sides(lm, prompts, sides=[unchanged], max_new_tokens=lengths)
     assert list(asked.texts) == alone
     together = [5, 3] + [1] * 21
     apart = [1] * sum(length - 1 for length in lengths)
-    assert passes.one_by_one == (apart if most_kept == 1 else together)
+    assert one_by_one(seen) == (apart if most_kept == 1 else together)
 
 
 def test_a_side_whose_text_has_ended_costs_nothing_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,9 +117,9 @@ def test_a_side_whose_text_has_ended_costs_nothing_for_the_others(monkeypatch: p
     (before, after) = (asked.texts[0] for asked in ask_sides(lm, PROMPTS[:1], sides=sides, max_new_tokens=9))
     end = next(token for token in lm.tokenizer(after)["input_ids"] if token not in lm.tokenizer(before)["input_ids"])
     monkeypatch.setattr(packing, "end_tokens", lambda _lm: {end})
-    passes = Passes(lm, monkeypatch)
-    (same, shorter) = (asked.texts[0] for asked in ask_sides(lm, PROMPTS[:1], sides=sides, max_new_tokens=9))
+    with passes(lm) as seen:
+        (same, shorter) = (asked.texts[0] for asked in ask_sides(lm, PROMPTS[:1], sides=sides, max_new_tokens=9))
     assert same == before
     assert after.startswith(shorter)
     n = lm.tokenizer(after)["input_ids"].index(end)
-    assert passes.one_by_one == [2] * n + [1] * (8 - n)
+    assert one_by_one(seen) == [2] * n + [1] * (8 - n)
