@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.running import PATIENCE, Watched
+from tests.browser.running import PATIENCE, Visit, Watched
 
-Visit = Callable[..., Watched]
-EIFFEL = "/edit?subject=The Eiffel Tower&template={} is located in the city of&new_object=Rome"
+EIFFEL = "edit?subject=The Eiffel Tower&template={} is located in the city of&new_object=Rome"
 FOCUSED = """() => { const at = document.activeElement;
   return `${at.innerText || ''} ${at.getAttribute('aria-label') || ''}`.trim(); }"""
 CONTRASTS = """selector => {
@@ -62,12 +59,9 @@ def tabs_until(page: Page, name: str, *, most: int) -> int:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_apply_is_at_most_15_tabs_from_the_top(visit: Visit, width: int) -> None:
-    person = visit(viewport={"width": width, "height": 800})
-    page = person.page
-    page.goto(person.url + EIFFEL)
+def test_apply_is_at_most_15_tabs_from_the_top(tiny_visit: Visit, width: int) -> None:
+    page = tiny_visit(EIFFEL, viewport={"width": width, "height": 800}).page
     page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
-    person.settle()
     expect(page.get_by_role("button", name="Apply the edit")).to_be_enabled()
     pressed = tabs_until(page, "Skip to the page", most=1)
     expect(page.get_by_role("link", name="Skip to the page")).to_be_in_viewport()
@@ -76,29 +70,29 @@ def test_apply_is_at_most_15_tabs_from_the_top(visit: Visit, width: int) -> None
     expect(page.get_by_role("link", name="Skip to the page")).not_to_be_in_viewport()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_result_of_other_inputs_is_named_and_readable(visit: Visit, scheme: str) -> None:
-    person = visit(color_scheme=scheme)
+def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable(tiny_visit: Visit) -> None:
+    person = tiny_visit(viewport={"width": 1280, "height": 800})
     page = person.page
     page.get_by_role("button", name="Got it").click()
     person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
     person.apply()
+    answers_are_the_widest_columns(person)
     page.get_by_role("textbox", name="New object").fill("Oslo")
     page.keyboard.press("Enter")
     person.settle()
-    expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
-    found = page.evaluate(CONTRASTS, ".st-key-stale-result")
-    assert len(found) > 10
-    assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
+    for scheme in ("light", "dark"):
+        person.prefers(scheme)
+        page.reload()  # our own colours come with a run of the page
+        expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
+        person.settle()
+        found = page.evaluate(CONTRASTS, ".st-key-stale-result")
+        assert len(found) > 10
+        assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
 
 
-def test_answers_are_the_widest_columns(visit: Visit) -> None:
+def answers_are_the_widest_columns(person: Watched) -> None:
     """With the told model's there are five columns; the question and the verdict make room."""
-    person = visit(viewport={"width": 1280, "height": 800})
     page = person.page
-    page.get_by_role("button", name="Got it").click()
-    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-    person.apply()
     page.get_by_role("button", name="Tell it instead").click()
     page.get_by_role("button", name="Ask", exact=True).click()
     table = page.locator(".kg-answers.with-told").first
