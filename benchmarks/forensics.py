@@ -17,6 +17,7 @@ import random
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def main() -> None:
             ranks += single_row(inspector, editor, share, found, options.log)
         several_rows(inspector, editor, share, found, sizes, options.log)
     with tempfile.TemporaryDirectory() as place:
-        folders = options.adapters if options.adapters is not None else trained(Path(place))
+        folders: Iterable[Path] = options.adapters if options.adapters is not None else trained(Path(place))
         for folder in folders:
             found = inspector.inspect(read_changes(lm, folder))
             first = found.scan.scores[0] if found.scan.scores else None
@@ -238,9 +239,9 @@ def row(
     return ranks
 
 
-def trained(place: Path) -> list[Path]:
-    """Train one adapter for each row of `TARGETS`."""
-    return [train(name, place / name) for name in TARGETS]
+def trained(place: Path) -> Iterator[Path]:
+    """Train one adapter for each row of `TARGETS`, when it is asked for."""
+    return (train(name, place / name) for name in TARGETS)
 
 
 def train(name: str, folder: Path) -> Path:
