@@ -16,6 +16,7 @@ from workbench.screens.chat import kept as chat_kept
 from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.probe import kept as probe_kept
 from workbench.shared import told
+from workbench.shared.live_region import live_region
 from workbench.state import session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
@@ -86,6 +87,8 @@ def run(root: Path) -> None:
             _guide(state)
     with st.sidebar:
         _sidebar(state)
+    with st.container(key="live-slot"):
+        live_region(state)
     with st.container(key="page-begins"):
         st.html(f'<span id="{_PAGE}" tabindex="-1"></span>')
     page.run()
