@@ -71,14 +71,14 @@ def test_apply_is_at_most_15_tabs_from_the_top(tiny_visit: Visit, width: int) ->
     assert pressed + tabs_until(page, "Apply the edit", most=14) <= 15
     expect(page.get_by_role("link", name="Skip to the page")).not_to_be_in_viewport()
     if width == 1280:
-        every_button_is_read_to_its_end(person)
+        every_button_is_read_to_its_end(page)
 
 
-def every_button_is_read_to_its_end(person: Watched) -> None:
+def every_button_is_read_to_its_end(page: Page) -> None:
     """No label of the bar is cut off, whatever the window's width."""
     for width in (1280, 1180, 1020, 900, 700):
-        person.page.set_viewport_size({"width": width, "height": 800})
-        person.page.wait_for_function(
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(
             """() => [...document.querySelectorAll('.st-key-apply-buttons button p')]
             .every(label => label.scrollWidth <= label.clientWidth + 1)"""
         )
@@ -102,6 +102,25 @@ def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable
         assert len(found) > 10
         assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
     the_result_is_right_under_the_form_on_a_phone(page)
+
+
+def another_theme_is_followed(page: Page, scheme: Literal["light", "dark"]) -> None:
+    """The picture has the ground of the theme, without a reload."""
+    ground = {"light": "#ffffff", "dark": "#11181f"}[scheme]
+    story = page.locator(".kg-story svg rect").first
+    expect(story).not_to_have_attribute("fill", ground)
+    page.emulate_media(color_scheme=scheme)
+    expect(story).to_have_attribute("fill", ground, timeout=PATIENCE)
+
+
+def the_result_is_right_under_the_form_on_a_phone(page: Page) -> None:
+    """What the model answers now comes after it."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(
+        """() => { const at = name => document.querySelector(name).getBoundingClientRect();
+        const bar = at('.st-key-apply-bar'), result = at('.st-key-edit-now'), tokens = at('.kg-tokens');
+        return bar.bottom <= result.top && result.top - bar.bottom < 120 && result.bottom <= tokens.top; }"""
+    )
 
 
 def answers_are_the_widest_columns(person: Watched) -> None:
