@@ -116,18 +116,18 @@ def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
     """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
 
-    A search that was made ahead for the same inputs is used.
+    A search that was made ahead for the same inputs is used, and one that is under way is awaited.
     """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
-    searched = ahead.found(state, _search_fingerprint(state, resident))
+    made_from = _search_fingerprint(state, resident)
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared([context], searched=searched, progress=progress)
+        edited = session.edit_prepared([context], searched=ahead.found(state, made_from), progress=progress)
         progress.check()
         entry = entry_of(edited, based_on=based_on)
         record.push(entry)
@@ -135,7 +135,7 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
-    return jobs.start("edit", work, state.session_id, title=title_of(context.edit))
+    return jobs.start("edit", work, state.session_id, title=title_of(context.edit), awaits=ahead.kind_of(made_from))
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
