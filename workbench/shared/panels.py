@@ -127,6 +127,9 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
     entries = {entry.id: entry for entry in state.stack if entry.edit is not None}
     focus = state.focus
     assert focus is not None
+    if len(entries) == 1:
+        st.caption(f"Edit: {wording.safe(focus.name)}{'' if focus.is_on else ' (off)'}")
+        return focus
     key = f"entry-{fingerprint_value([list(entries), focus.id])}"
 
     def chosen() -> None:
@@ -139,7 +142,6 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
         format_func=lambda entry_id: entries[entry_id].name + ("" if entries[entry_id].is_on else " (off)"),
         key=key,
         on_change=chosen,
-        disabled=len(entries) < 2,
     )
     return focus
 

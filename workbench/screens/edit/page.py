@@ -25,7 +25,9 @@ def show() -> None:
     panels.title("Edit", "Change one fact, see its consequences, and undo it at any time.")
     resident = panels.require_model()
     lm = resident.lm
-    typed, now = st.columns([5, 4], gap="large")
+    with st.container(key="edit-top"):
+        # On a phone the result stands right under the form; beside it, the style sheet puts the answers below the form.
+        typed, now, below = st.columns([5, 4, 5], gap="large")
     with typed:
         form.fact_form(state, resident)
         complaint = None if state.draft.is_incomplete else actions.prepare(state)
@@ -33,7 +35,7 @@ def show() -> None:
         edit_panels.linking_line(state, context, complaint)
         form.apply_bar(state, resident, context)
     job = state.job("edit")
-    with now:
+    with now, st.container(key="edit-now"):
         if job is not None and not job.is_finished:
             _progress(state, resident, job)
         else:
@@ -43,10 +45,8 @@ def show() -> None:
         if not state.stack and not state.redo and not state.is_busy:
             st.info("What the model says before and after the edit appears here.", icon=":material/lightbulb:")
     if context is not None:
-        with typed:
-            answers = st.container()
         _graph(state, lm, context)
-        with answers:
+        with below:
             edit_panels.present_answers(state, lm, context.edit)
     result_panels.details(state, lm)
     _more(state, resident)
