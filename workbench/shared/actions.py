@@ -21,6 +21,7 @@ from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.say.packed import ask_packed
 from kgmet.lm.say.score import NextToken, likeliest
 from kgmet.measure.answer import Answer
+from kgmet.measure.compare import AnswerPair
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
 from workbench.running import jobs
@@ -37,6 +38,7 @@ __all__ = [
     "context_fingerprint",
     "context_of",
     "entry_of",
+    "first_answers",
     "look_ahead",
     "prepare",
     "redo",
@@ -48,6 +50,8 @@ __all__ = [
     "undo_check",
 ]
 
+_FIRST = "first-answers"
+"""Name of the result with the answers to the prompt of an edit that is being measured."""
 _GOES_ON = 8
 """Tokens with which the typed prompt is continued, enough to see whether it names the old object."""
 
@@ -116,18 +120,23 @@ def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
     """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
 
-    A search that was made ahead for the same inputs is used.
+    A search that was made ahead for the same inputs is used, and one that is under way is awaited.
     """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
-    searched = ahead.found(state, _search_fingerprint(state, resident))
+    made_from = _search_fingerprint(state, resident)
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared([context], searched=searched, progress=progress)
+        edited = session.edit_prepared(
+            [context],
+            searched=ahead.found(state, made_from),
+            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=made_from),
+            progress=progress,
+        )
         progress.check()
         entry = entry_of(edited, based_on=based_on)
         record.push(entry)
@@ -135,7 +144,14 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
-    return jobs.start("edit", work, state.session_id, title=title_of(context.edit))
+    state.keep(_FIRST, None, made_from=made_from)  # what an earlier job left for the same inputs
+    return jobs.start("edit", work, state.session_id, title=title_of(context.edit), awaits=ahead.kind_of(made_from))
+
+
+def first_answers(state: WorkbenchState, resident: Resident) -> AnswerPair | None:
+    """Return the answers to the typed fact's prompt, before and after, once the running job knows them."""
+    known = state.result(_FIRST)
+    return None if known is None or known.is_stale(_search_fingerprint(state, resident)) else known.value
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:

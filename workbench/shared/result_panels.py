@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -11,7 +12,8 @@ from streamlit.delta_generator import DeltaGenerator
 from kgmet.editing.report import ConsequenceReport, EditReport
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.answer import Answer
-from kgmet.measure.edit_verdict import Outcome
+from kgmet.measure.compare import AnswerPair
+from kgmet.measure.edit_verdict import EditVerdict, Outcome, judge_edit
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
@@ -21,7 +23,7 @@ from workbench.shared.told import Telling, ToldEdit, choose_telling, form_captio
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["details", "history", "result", "undo_buttons", "undone"]
+__all__ = ["details", "first_answers", "history", "result", "undo_buttons", "undone"]
 
 
 def undo_buttons(state: WorkbenchState, place: DeltaGenerator) -> None:
@@ -76,16 +78,29 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         return
     st.markdown(_in_words(report))
     told = told_of(state, lm, entry)
-    sides = [
-        tables.answer_side("before", marked_names(report.before), report.before),
-        tables.answer_side("after", marked_names(report.after), report.after),
-        *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
-    ]
-    st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
+    _side_by_side(report.before, report.after, told)
     remedy_panels.panel(state, lm, entry)
     for reason in report.verdict.reasons:
         st.caption(f":material/info: {wording.safe(reason.value)}")
     _tell(state, lm, entry, told)
+
+
+def first_answers(pair: AnswerPair) -> None:
+    """Show the answers to an edit's own prompt while its other questions are being asked."""
+    # Reasons are given with the result, which knows the search.
+    verdict = replace(judge_edit(pair.before, pair.after), reasons=())
+    st.markdown(_headline(verdict, pair.before, pair.after))
+    _side_by_side(pair.before, pair.after)
+    st.caption(":material/hourglass: Consequences and questions over several facts are still being asked.")
+
+
+def _side_by_side(before: Answer, after: Answer, told: ToldEdit | None = None) -> None:
+    sides = [
+        tables.answer_side("before", marked_names(before), before),
+        tables.answer_side("after", marked_names(after), after),
+        *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
+    ]
+    st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
 
 
 def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit | None) -> None:
@@ -144,20 +159,23 @@ def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> 
 
 
 def _in_words(report: EditReport) -> str:
-    verdict, prompt = report.verdict, wording.safe(report.verdict.prompt)
-    new, said = wording.safe(verdict.new), wording.safe(verdict.says)
-    goes_on = f"goes on with “{said}”" if said else "ends at once"
-    now = "now " if verdict.outcome is Outcome.TOOK else ""
-    why = f" {wording.safe(verdict.why)}" if verdict.why else ""
-    text = (
-        f"**{wording.OUTCOMES[verdict.outcome.value]}{why}** “{prompt}” {now}{goes_on}. "
-        f"{new}: from {percent_of(report.before.p_expected)} to {percent_of(report.after.p_expected)}."
-    )
+    text = _headline(report.verdict, report.before, report.after)
     for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):
         if items:
             said_now = sum(item.pair.holds is True for item in items)
             text += f" Says {said_now} of {len(items)} {name} ({sum(i.pair.before.says for i in items)} before)."
     return text
+
+
+def _headline(verdict: EditVerdict, before: Answer, after: Answer) -> str:
+    new, said, prompt = (wording.safe(text) for text in (verdict.new, verdict.says, verdict.prompt))
+    goes_on = f"goes on with “{said}”" if said else "ends at once"
+    now = "now " if verdict.outcome is Outcome.TOOK else ""
+    why = f" {wording.safe(verdict.why)}" if verdict.why else ""
+    return (
+        f"**{wording.OUTCOMES[verdict.outcome.value]}{why}** “{prompt}” {now}{goes_on}. "
+        f"{new}: from {percent_of(before.p_expected)} to {percent_of(after.p_expected)}."
+    )
 
 
 def percent_of(value: float | None) -> str:

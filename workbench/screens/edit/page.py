@@ -37,7 +37,7 @@ def show() -> None:
     job = state.job("edit")
     with now, st.container(key="edit-now"):
         if job is not None and not job.is_finished:
-            _progress(job)
+            _progress(state, resident, job)
         else:
             if job is not None and context is not None and job.title == actions.title_of(context.edit):
                 panels.job_result(job)
@@ -54,11 +54,14 @@ def show() -> None:
         actions.look_ahead(state, resident)
 
 
-def _progress(job: panels.Job) -> None:
-    """Show the edit's progress with the search curve."""
+def _progress(state: WorkbenchState, resident: Resident, job: panels.Job) -> None:
+    """Show the edit's progress with the search curve, then the answers to its own prompt as soon as they are known."""
 
     def draw(running: panels.Job) -> None:
-        if running.curve:
+        first = actions.first_answers(state, resident)
+        if first is not None:
+            result_panels.first_answers(first)
+        elif running.curve:
             st.html(live_curve(running.curve, dark=panels.theme() == "dark"))
 
     panels.job_panel(job, draw=draw)
