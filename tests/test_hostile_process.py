@@ -76,18 +76,18 @@ def fresh_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("KGMET_CACHE", str(folder))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", EDITORS)
 def test_another_default_dtype_and_seed_change_nothing(
-    name: str, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = saved("llama", tmp_path / "model")
     expected = whole_run(folder, name)
-    fresh_cache(monkeypatch, tmp_path / "other")
-    torch.manual_seed(99)
-    with default_dtype(dtype):
-        assert whole_run(folder, name) == expected
-        assert torch.get_default_dtype() is dtype
+    for dtype in (torch.float64, torch.bfloat16):
+        fresh_cache(monkeypatch, tmp_path / str(dtype))
+        torch.manual_seed(99)
+        with default_dtype(dtype):
+            assert whole_run(folder, name) == expected
+            assert torch.get_default_dtype() is dtype
 
 
 @pytest.mark.parametrize("kind", KINDS)
