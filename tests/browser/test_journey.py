@@ -38,6 +38,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
 
     person.apply()
     expect(page.get_by_text("now goes on with")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="Edit applied: took.")).to_have_count(1)
     expect(page.locator(".kg-side").nth(0)).to_contain_text("Paris")
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")

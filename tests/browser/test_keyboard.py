@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -68,6 +70,18 @@ def test_apply_is_at_most_15_tabs_from_the_top(tiny_visit: Visit, width: int) ->
     page.keyboard.press("Enter")
     assert pressed + tabs_until(page, "Apply the edit", most=14) <= 15
     expect(page.get_by_role("link", name="Skip to the page")).not_to_be_in_viewport()
+    if width == 1280:
+        every_button_is_read_to_its_end(page)
+
+
+def every_button_is_read_to_its_end(page: Page) -> None:
+    """No label of the bar is cut off, whatever the window's width."""
+    for width in (1280, 1180, 1020, 900, 700):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(
+            """() => [...document.querySelectorAll('.st-key-apply-buttons button p')]
+            .every(label => label.scrollWidth <= label.clientWidth + 1)"""
+        )
 
 
 def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable(tiny_visit: Visit) -> None:
@@ -80,14 +94,33 @@ def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable
     page.get_by_role("textbox", name="New object").fill("Oslo")
     page.keyboard.press("Enter")
     person.settle()
-    for scheme in ("light", "dark"):
-        person.prefers(scheme)
-        page.reload()  # our own colours come with a run of the page
-        expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
-        person.settle()
+    expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
+    schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+    for scheme in schemes:
+        another_theme_is_followed(page, scheme)
         found = page.evaluate(CONTRASTS, ".st-key-stale-result")
         assert len(found) > 10
         assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
+    the_result_is_right_under_the_form_on_a_phone(page)
+
+
+def another_theme_is_followed(page: Page, scheme: Literal["light", "dark"]) -> None:
+    """The picture has the ground of the theme, without a reload."""
+    ground = {"light": "#ffffff", "dark": "#11181f"}[scheme]
+    story = page.locator(".kg-story svg rect").first
+    expect(story).not_to_have_attribute("fill", ground)
+    page.emulate_media(color_scheme=scheme)
+    expect(story).to_have_attribute("fill", ground, timeout=PATIENCE)
+
+
+def the_result_is_right_under_the_form_on_a_phone(page: Page) -> None:
+    """What the model answers now comes after it."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(
+        """() => { const at = name => document.querySelector(name).getBoundingClientRect();
+        const bar = at('.st-key-apply-bar'), result = at('.st-key-edit-now'), tokens = at('.kg-tokens');
+        return bar.bottom <= result.top && result.top - bar.bottom < 120 && result.bottom <= tokens.top; }"""
+    )
 
 
 def answers_are_the_widest_columns(person: Watched) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kgmet.editing.report import ConsequenceReport, EditReport
 from kgmet.lm.load.loaded import LoadedLM
@@ -24,8 +24,8 @@ from workbench.state.values import StackEntry
 __all__ = ["details", "history", "result", "undo_buttons", "undone"]
 
 
-def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
-    """Show Undo and Redo, with the edits they act on."""
+def undo_buttons(state: WorkbenchState, place: DeltaGenerator) -> None:
+    """Show Undo and Redo, with the edits they act on, in a horizontal container."""
 
     def take_off() -> None:
         st.session_state["undo-said"] = actions.undo(state)
@@ -35,21 +35,19 @@ def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
         st.session_state["undo-said"] = actions.redo(state)
         st.session_state["undo-shown"] = False
 
-    undo.button(
+    place.button(
         "Undo",
         icon=":material/undo:",
         on_click=take_off,
         disabled=not state.stack,
-        width="stretch",
         help=wording.safe(f"Takes off: {state.stack[-1].name}") if state.stack else "Nothing to undo",
         key="undo",
     )
-    redo.button(
+    place.button(
         "Redo",
         icon=":material/redo:",
         on_click=put_back,
         disabled=not state.redo,
-        width="stretch",
         help=wording.safe(f"Puts back: {state.redo[-1].name}") if state.redo else "Nothing to redo",
         key="redo",
     )
@@ -125,10 +123,10 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
     n = 1 + len(report.consequences)
     answers: Sequence[Answer | None] = [None] * len(report.before_answers) if told is None else told.told.answers
     if report.multi_hop:
-        st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
+        st.caption("Questions over several facts, asked in chat.", help=wording.VERDICT_HELP)
         st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
     if report.consequences:
-        st.caption("Consequences as texts to continue, in wordings that were not optimised.")
+        st.caption("Consequences as texts to continue, in wordings that were not optimised.", help=wording.VERDICT_HELP)
         st.html(answer_table(_rows(report.consequences, answers[1:n])))
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")

@@ -13,7 +13,7 @@ from kgmet.inspect.spectrum import inspect_writes
 from tests.inspect.looked import moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import N_LAYER, tiny_lm
 from workbench.drawing import charts
-from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, clipped_words, heatmap, heatmap_alt, token_label
 
 LENGTH = Scale(label="length", low=0, high=1, unit="× ‖h‖")
 SIGNED = Scale(label="change", low=-0.5, high=0.5)
@@ -30,6 +30,24 @@ def test_the_scale_does_not_follow_the_values() -> None:
     small, large = drawn([[0.01, 0, 0], [0, 0, 0]]), drawn([[0.01, 0, 50.0], [0, 0, 0]])
     assert (small.data[0].zmin, small.data[0].zmax) == (large.data[0].zmin, large.data[0].zmax) == (0, 1)
     assert small.data[0].colorscale == large.data[0].colorscale
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "ends", "n"),
+    [
+        ([[0.2, 0.9, 1.0], [0, 0, None]], LENGTH, None, 0),
+        ([[0.2, 1.2, 50.0], [0, 0, None]], LENGTH, ("0", "≥ 1"), 2),
+        ([[0.2, -0.7, 0.1], [0, 0, 0]], SIGNED, ("≤ -0.5", "0.5"), 1),
+        ([[1.0000001, 0, 0], [0, 0, 0]], LENGTH, None, 0),
+    ],
+)
+def test_a_scale_says_where_it_is_clipped(
+    values: list[list[float | None]], scale: Scale, ends: tuple[str, str] | None, n: int
+) -> None:
+    ticks = drawn(values, scale=scale).data[0].colorbar.ticktext
+    assert (None if ticks is None else (ticks[0], ticks[-1])) == ends
+    said = clipped_words(values, scale)
+    assert said == "" if n == 0 else f"; {n} cell" in said
 
 
 def test_every_cell_has_one_marker_that_names_it() -> None:

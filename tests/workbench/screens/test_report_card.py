@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -142,9 +143,9 @@ def test_an_edit_for_another_model_is_not_scored(resident: Resident) -> None:
 
 def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
     made = card()
-    table = view.card_table(made)
-    assert list(table.columns) == [*(column.label for column in made.columns), "n"]
-    assert table.loc["Efficacy", "Edited"] == "75 % (30–95) · 3/1/0"
+    table = view.card_html(made)
+    assert re.findall(r'<th scope="col"><bdi>(.*?)</bdi>', table) == ["row", *(one.label for one in made.columns), "n"]
+    assert "<td>75 %<small>30–95 · 3/1/0</small></td>" in table and HOSTILE not in table
     (line,) = view.worst_lines(made.rows[0], made)
     assert HOSTILE not in line
     assert "<script>" not in line
@@ -159,5 +160,5 @@ def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
             for row in made.rows
         ),
     )
-    assert view.card_table(wide).loc["Efficacy", "KGMET"] == "75 % (30–95)"
+    assert "<td>75 %<small>30–95</small></td>" in view.card_html(wide)
     assert "said / preferred / no" not in view.scale_text(wide)

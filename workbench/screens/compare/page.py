@@ -67,19 +67,19 @@ def _result(comparison: EditorComparison) -> None:
 
 def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
     with st.container(horizontal=True):
-        for name, data, mime in (
-            ("csv", csv_text(matrix_frame(matrix)), "text/csv"),
-            ("json", matrix_json(comparison), "application/json"),
-            ("md", matrix_markdown(matrix), "text/markdown"),
+        for name, ending, data, mime in (
+            ("CSV", "csv", csv_text(matrix_frame(matrix)), "text/csv"),
+            ("JSON", "json", matrix_json(comparison), "application/json"),
+            ("Markdown", "md", matrix_markdown(matrix), "text/markdown"),
         ):
             st.download_button(
-                name.upper(),
+                name,
                 data,
-                f"comparison.{name}",
+                f"comparison.{ending}",
                 mime,
                 icon=":material/download:",
                 on_click="ignore",
-                key=f"get-comparison-{name}",
+                key=f"get-comparison-{ending}",
             )
 
 

@@ -208,7 +208,7 @@ def _came_true(
     with right:
         found = checked.rank_correlation
         st.metric("Rank correlation (Spearman)", wording.NOT_MEASURED if found is None else f"{found:.2f}")
-        st.write(wording.safe(view.check_sentence(checked)))
+        st.write(wording.safe(view.lost_sentence(checked)))
         if question.earlier:
             st.caption(view.earlier_note(len(question.earlier)))
         if foreseen.protected:

@@ -7,7 +7,7 @@ import streamlit as st
 from kgmet.inspect.overlap import OverlapKind
 from workbench import wording
 from workbench.drawing import charts
-from workbench.drawing.heatmaps import chosen_cell, heatmap, heatmap_alt
+from workbench.drawing.heatmaps import chosen_cell, clipped_words, heatmap, heatmap_alt
 from workbench.screens.orthogonality import view as protection_view
 from workbench.shared import inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
@@ -122,7 +122,9 @@ def show() -> None:
         if (cell := chosen_cell(event)) is not None:
             text = protection_view.overlap_sentence(overlap, kind, layer=layer, row=cell.row, column=cell.column)
             st.write(wording.safe(text))
-        reading_help(protection_view.READ_OVERLAP[kind])
+        reading_help(
+            f"{protection_view.READ_OVERLAP[kind]} {clipped_words(values, protection_view.OVERLAP_SCALES[kind])}"
+        )
     else:
         labels, columns = protection_view.drift_labels(drift), [f"layer {layer}" for layer in drift.layers]
         values = drift.values.tolist()
@@ -132,5 +134,5 @@ def show() -> None:
             config=PLAIN,
             alt=heatmap_alt("Drift", values, rows=labels, columns=columns),
         )
-        reading_help(protection_view.READ_DRIFT)
+        reading_help(f"{protection_view.READ_DRIFT} {clipped_words(values, protection_view.DRIFT_SCALE)}")
         st.dataframe(protection_view.drift_table(drift), hide_index=True, alt="Mean and largest drift by kind of text")

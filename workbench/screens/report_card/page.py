@@ -128,7 +128,7 @@ def _card(card: ReportCard) -> None:
     )
     for note in card.notes:
         st.caption(wording.safe(note))
-    st.table(view.card_table(card), border="horizontal")
+    st.html(view.card_html(card))
     st.caption(wording.safe(view.scale_text(card)))
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from kgmet.evaluate.card.render import SCALE, about_edit, cell_text, example_lines, n_text
 from kgmet.evaluate.card.value import ReportCard, Row
 from workbench import wording
+from workbench.drawing.plain import bdi, shown
 
-__all__ = ["card_table", "row_labels", "scale_text", "worst_lines"]
+__all__ = ["card_html", "row_labels", "scale_text", "worst_lines"]
 
 
 _MOST_WITH_COUNTS = 4
 """Most columns whose cells have room for the counts."""
 
 
-def card_table(card: ReportCard) -> pd.DataFrame:
-    """Return a line for each row of the card, a column for each model or way of telling, and n.
+def card_html(card: ReportCard) -> str:
+    """Return a row for each row of the card, a column for each model or way of telling, and n.
 
-    Several editors side by side leave no room for the counts of the three verdicts.
+    A cell has the value, and below it the interval and the counts of the three verdicts. Several editors side by side
+    leave no room for the counts.
     """
     counts = _has_counts(card)
-    return pd.DataFrame(
-        [
-            {
-                "row": row.spec.label,
-                **{column.label: cell_text(row, row.cells[column.key], counts=counts) for column in card.columns},
-                "n": n_text(row),
-            }
-            for row in card.shown
-        ]
-    ).set_index("row")
+    names = ("row", *(column.label for column in card.columns), "n")
+    head = "".join(f'<th scope="col">{bdi(name)}</th>' for name in names)
+    body = "".join(
+        f'<tr><th scope="row">{bdi(row.spec.label)}</th>'
+        + "".join(_cell(cell_text(row, row.cells[column.key], counts=counts)) for column in card.columns)
+        + f"<td>{shown(n_text(row))}</td></tr>"
+        for row in card.shown
+    )
+    table = f'<table class="kg-table kg-card" style="--n:{len(card.columns)}">'
+    return f'<div class="kg-table-wrap">{table}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """Set ``75 % (30–95) · 3/1/0`` in two lines."""
+    value, _, rest = text.partition(" (")
+    interval, _, counts = rest.partition(")")
+    below = f"<small>{shown(interval + counts)}</small>" if rest else ""
+    return f"<td>{shown(value)}{below}</td>"
 
 
 def scale_text(card: ReportCard) -> str:

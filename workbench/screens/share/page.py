@@ -80,7 +80,7 @@ def _tables(shared: Shared) -> None:
         for name, data, mime in (
             ("CSV", csv_text(frame), "text/csv"),
             ("JSON", report, "application/json"),
-            ("MD", answer_markdown(frame), "text/markdown"),
+            ("Markdown", answer_markdown(frame), "text/markdown"),
         ):
             file = f"answers.{name.lower()}"
             icon = ":material/download:"

@@ -6,7 +6,7 @@ import streamlit as st
 
 from workbench.drawing import charts
 from workbench.drawing.curves import search_curve
-from workbench.drawing.heatmaps import Marks, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.drawing.heatmaps import Marks, chosen_cell, clipped_words, heatmap, heatmap_alt, token_label
 from workbench.screens.shift import tables as inspect_tables
 from workbench.screens.shift import view as shift_view
 from workbench.shared import inspect_actions, inspect_panels, panels
@@ -85,7 +85,7 @@ def show() -> None:
             config={"displayModeBar": False},
             alt=heatmap_alt(quantity.value, values, rows=rows, columns=columns, unit=scale.unit),
         )
-        reading_help(shift_view.READING[quantity])
+        reading_help(f"{shift_view.READING[quantity]} {clipped_words(values, scale)}")
 
     with cell_side:
         st.selectbox(
