@@ -165,7 +165,7 @@ def make_ready(person: Person, act: Callable[[Person], None]) -> None:
         if any(entry[3] is False for entry in summary(person.record().saved)["stack"]) and act in EXPORTS:
             for number, entry in enumerate(summary(person.record().saved)["stack"], start=1):
                 if not entry[3]:
-                    tab.switch(f"{number}. on", on=True)
+                    tab.switch(f"{number}.", on=True)
         if act in EXPORTS:
             tab.choose("Form", EXPORTS[act])
     assert tab.faults == []
@@ -181,7 +181,7 @@ def undo(person: Person) -> None:
 
 def toggle(person: Person) -> None:
     is_on = person.record().saved.stack[0].is_on
-    person.tab.switch("1. on", on=not is_on, wait=False)
+    person.tab.switch("1.", on=not is_on, wait=False)
 
 
 def rename(person: Person) -> None:
