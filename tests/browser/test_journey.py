@@ -104,10 +104,10 @@ def ask_the_probes(person: Watched) -> None:
     person.go("Probe")
     page.get_by_role("textbox", name="Your own prompts").fill("The Eiffel Tower is in the country of | Japan | France")
     page.keyboard.press("Control+Enter")
-    longest = page.get_by_role("spinbutton", name="Longest answer")
-    longest.fill("8")
-    page.keyboard.press("Enter")
     person.settle()
+    for kind in ("Multi-hop questions", "Neighbours"):
+        page.get_by_role("button", name=re.compile(rf"^{kind} \(")).click()
+        person.settle()
     page.get_by_role("button", name=re.compile("^Ask ")).click()
     page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
     person.settle()
@@ -116,7 +116,7 @@ def ask_the_probes(person: Watched) -> None:
     expect(stops.last).to_contain_text("all in one question")
     expect(page.locator(".kg-answers th", has_text="told").first).to_be_visible()
     expect(page.get_by_text(re.compile("Your own: says 1 of 1, 0 before, [01] told"))).to_be_visible()
-    longest.fill("5")
+    page.get_by_role("spinbutton", name="Longest answer").fill("5")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Outdated: the inputs have changed")).to_be_visible()
 
