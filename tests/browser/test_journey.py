@@ -105,6 +105,9 @@ def ask_the_probes(person: Watched) -> None:
     page.get_by_role("textbox", name="Your own prompts").fill("The Eiffel Tower is in the country of | Japan | France")
     page.keyboard.press("Control+Enter")
     person.settle()
+    for kind in ("Multi-hop questions", "Neighbours"):
+        page.get_by_role("button", name=re.compile(rf"^{kind} \(")).click()
+        person.settle()
     page.get_by_role("button", name=re.compile("^Ask ")).click()
     page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
     person.settle()

@@ -78,14 +78,28 @@ def test_an_installed_library_runs_the_python_of_the_readme(installed: Installed
 
 
 @pytest.mark.usefixtures("default_model_dir")
-def test_an_installed_command_edits_and_evaluates(installed: Installed) -> None:
+def test_an_installed_command_edits(installed: Installed) -> None:
     installed.run(installed.command, "edit", *EIFFEL, "--save", "tower")
     assert (installed.folder / "tower").is_dir()
-    said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "1", "--json",
-                         "--alg_name", "KGMET", "--skip_generation_tests", "--free_tokens", "0")  # fmt: skip
+
+
+@pytest.mark.usefixtures("default_model_dir")
+def test_an_installed_command_evaluates(installed: Installed) -> None:
+    """Of three edits at once the model knows none before, all take, and neighbours stay."""
+    said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "3", "--json",
+                         "--alg_name", "AlphaEdit", "--num_edits", "3", "--no-graph", "--skip_generation_tests",
+                         "--free_tokens", "8")  # fmt: skip
     (row,) = json.loads(said)["rows"]
-    assert row["metrics"]["efficacy"]["after"]["n"] == 1
-    assert row["metrics"]["efficacy"]["after"]["preferred"] == 1
+    metrics = row["metrics"]
+    assert metrics["efficacy"]["before"]["preferred"] == 0
+    assert metrics["efficacy"]["after"]["n"] == 3
+    assert metrics["efficacy"]["after"]["preferred"] == 1
+    assert metrics["efficacy"]["after"]["generated"] == 1
+    neighbours = metrics["neighborhood"]
+    assert neighbours["before"]["n"] == 30
+    assert neighbours["before"]["preferred"] >= 0.8
+    assert neighbours["after"]["preferred"] >= neighbours["before"]["preferred"] - 0.2
+    assert metrics["perplexity"]["after"]["value"] < 1.2 * metrics["perplexity"]["before"]["value"]
 
 
 def test_an_installed_command_says_which_port_it_cannot_serve(installed: Installed) -> None:

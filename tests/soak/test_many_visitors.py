@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import threading
 import time
 import zipfile
@@ -107,7 +108,7 @@ class Guest:
 
     def undo(self) -> None:
         self.tab.open("ledger")
-        if len([one for one in self.tab.texts("checkbox", "label") if one.endswith(". on")]) > 2:
+        if len([one for one in self.tab.texts("checkbox", "label") if re.fullmatch(r"\d+\.", one)]) > 2:
             self.tab.press("Undo")
 
     def _type(self) -> None:
