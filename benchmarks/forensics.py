@@ -1,10 +1,12 @@
 """How well `inspect-edit` finds who was edited, and whether a fine-tune raises a false claim.
 
     python benchmarks/forensics.py [--edits 100] [--each] [--entities 5946] [--threads 1] [--editors KGMET AlphaEdit …]
+                                   [--together 20 40] [--no-single]
 
 Edits of the sample cases, each of another subject, are shared out among the editors (with `--each` every editor makes
-all of them), and made one at a time and all together. Each patch is inspected without the facts it states. As the
-control, LoRA adapters are trained on the bundled text with PEFT, as in an ordinary fine-tune.
+all of them), and made one at a time and all together; `--together` makes patches of the first so many instead. Each
+patch is inspected without the facts it states. As the control, LoRA adapters are trained on the bundled text with PEFT,
+as in an ordinary fine-tune.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import random
 import statistics
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,10 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import machine
 
-from kgmet.editing.context import EditContext, prepare_edit
+from kgmet.editing.context import prepare_edit
 from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import Editor, editor_named
-from kgmet.editing.plan import plan_edits, search_edits, write_edits
+from kgmet.editing.plan import SearchedEdits, search_edits, write_edits
 from kgmet.evaluate.datasets.load import load_dataset
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold
@@ -102,6 +105,8 @@ def main() -> None:
     parser.add_argument("--entities", type=int, default=5946)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--editors", nargs="+", default=list(EDITORS))
+    parser.add_argument("--together", type=int, nargs="*", help="sizes of patches of several edits; by default all")
+    parser.add_argument("--no-single", action="store_true", help="make no patch of one edit")
     parser.add_argument("--only", nargs="+", help="make only these editors' shares, to go on after a run cut short")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--adapters", type=Path, nargs="*", help="trained adapters; by default three are trained")
@@ -123,9 +128,14 @@ def main() -> None:
         share = edits if options.each else edits[number::n_editor]
         if options.only and name not in options.only:
             continue
-        ranks += rows(inspector, editor_named(name), share, options.log)
+        sizes = [len(share)] if options.together is None else options.together
+        editor = editor_named(name)
+        found = searched(inspector, editor, share)
+        if not options.no_single:
+            ranks += single_row(inspector, editor, share, found, options.log)
+        several_rows(inspector, editor, share, found, sizes, options.log)
     with tempfile.TemporaryDirectory() as place:
-        folders = options.adapters if options.adapters is not None else trained(Path(place))
+        folders: Iterable[Path] = options.adapters if options.adapters is not None else trained(Path(place))
         for folder in folders:
             found = inspector.inspect(read_changes(lm, folder))
             first = found.scan.scores[0] if found.scan.scores else None
@@ -150,30 +160,45 @@ def facts(count: int, seed: int) -> list[FactEdit]:
     return list(found.values())[:count]
 
 
-def rows(inspector: Inspector, editor: Editor, edits: list[FactEdit], log: Path | None) -> list[int | None]:
-    """Print one row for the edits one at a time, and one for all of them in one patch; return the ranks of the first.
+def searched(inspector: Inspector, editor: Editor, edits: list[FactEdit]) -> SearchedEdits:
+    """What the editor's search finds for these edits; fine-tuning finds nothing before it writes."""
+    config = default_settings(editor, inspector.lm).config
+    store, catalogue = sample_store(), RelationCatalogue.load()
+    contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=config) for edit in edits]
+    return search_edits(inspector.lm, contexts, editor=editor, config=config)
+
+
+def single_row(
+    inspector: Inspector, editor: Editor, edits: list[FactEdit], found: SearchedEdits, log: Path | None
+) -> list[int | None]:
+    """Print the row of the edits one at a time, and return their ranks.
 
     An edit's rank is ``None`` if its subject is not among the ranked.
     """
-    lm, config = inspector.lm, default_settings(editor, inspector.lm).config
-    store, catalogue = sample_store(), RelationCatalogue.load()
-    contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=config) for edit in edits]
-    together, single = made(inspector, editor, contexts)
-    alone = [([edit], inspector.inspect(changed_of(lm, patch))) for edit, patch in zip(edits, single, strict=True)]
-    ranks = row(inspector, f"{editor.name}, one at a time", alone, log)
-    row(inspector, f"{editor.name}, together", [(edits, inspector.inspect(changed_of(lm, together)))], log)
-    return ranks
+    alone = [([edit], found_in(inspector, editor, part)) for edit, part in zip(edits, found.apart(), strict=True)]
+    return row(inspector, f"{editor.name}, one at a time", alone, log)
 
 
-def made(inspector: Inspector, editor: Editor, contexts: list[EditContext]) -> tuple[EditPatch, list[EditPatch]]:
-    """The patch of all edits, and one patch for each, from the same search where the editor has one."""
-    lm, keys, config = inspector.lm, inspector.keys, default_settings(editor, inspector.lm).config
-    if not editor.writer.searches:
-        one = [plan_edits(lm, [context], editor=editor, statistics=keys, config=config).patch for context in contexts]
-        return plan_edits(lm, contexts, editor=editor, statistics=keys, config=config).patch, one
-    searched = search_edits(lm, contexts, editor=editor, config=config)
-    one = [write_edits(lm, part, editor=editor, statistics=keys).patch for part in searched.apart()]
-    return write_edits(lm, searched, editor=editor, statistics=keys).patch, one
+def several_rows(
+    inspector: Inspector,
+    editor: Editor,
+    edits: list[FactEdit],
+    found: SearchedEdits,
+    sizes: list[int],
+    log: Path | None,
+) -> None:
+    """Print a row for a patch of the first so many edits, for each size."""
+    for size in sorted({min(size, len(edits)) for size in sizes if size > 1}):
+        first = replace(
+            found, contexts=found.contexts[:size], problems=found.problems[:size], shifts=found.shifts[:size]
+        )
+        row(inspector, f"{editor.name}, {size} together", [(edits[:size], found_in(inspector, editor, first))], log)
+
+
+def found_in(inspector: Inspector, editor: Editor, found: SearchedEdits) -> Found:
+    """Write one patch of what the search found, and inspect it."""
+    patch = write_edits(inspector.lm, found, editor=editor, statistics=inspector.keys).patch
+    return inspector.inspect(changed_of(inspector.lm, patch))
 
 
 def changed_of(lm: LoadedLM, patch: EditPatch) -> ChangedModel:
@@ -214,9 +239,9 @@ def row(
     return ranks
 
 
-def trained(place: Path) -> list[Path]:
-    """Train one adapter for each row of `TARGETS`."""
-    return [train(name, place / name) for name in TARGETS]
+def trained(place: Path) -> Iterator[Path]:
+    """Train one adapter for each row of `TARGETS`, when it is asked for."""
+    return (train(name, place / name) for name in TARGETS)
 
 
 def train(name: str, folder: Path) -> Path:

@@ -11,7 +11,7 @@ from kgmet.base.errors import ConfigError
 from workbench import wording
 from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
-from workbench.running.users import claims, user_of
+from workbench.running.users import User, claims, sign_out, user_of
 from workbench.screens.chat import kept as chat_kept
 from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.probe import kept as probe_kept
@@ -79,21 +79,18 @@ def run(root: Path) -> None:
     st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
     listed = _pages(root)
-    page = st.navigation({"": [start], **listed}, expanded=True)
+    try:
+        is_open, why_not = _may_enter(), ""
+    except ConfigError as error:
+        is_open, why_not = False, str(error)
+    page = st.navigation({"": [start], **listed}, expanded=True, position="sidebar" if is_open else "hidden")
     if page == start:
         # The default page has only the root address, so it is none of ours: a link to /edit must work too.
         st.switch_page(next(iter(listed.values()))[0], query_params=st.query_params.to_dict())
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
-    try:
-        if access().asks_account:
-            if not _is_signed_in():
-                return
-        elif not door().is_open_to(session.known_id()):
-            _ask_password()
-            return
-    except ConfigError as error:
-        st.error(wording.safe(str(error)))
+    if not is_open:
+        _ask_to_enter(why_not)
         return
     threads()
     state = session.current()
@@ -154,8 +151,41 @@ def _style(root: Path) -> None:
             st.html(root / "assets" / sheet)
 
 
+def _may_enter() -> bool:
+    """Return whether the visitor is signed in with an account that may enter, or gave the password, where one is asked.
+
+    Raises:
+        ConfigError: if the provider or the settings do not say who that is.
+    """
+    if access().asks_account:
+        user = user_of(claims())
+        return user is not None and user.is_among(access().users)
+    return door().is_open_to(session.known_id())
+
+
+def _ask_to_enter(why_not: str) -> None:
+    """Show how to enter; nothing of the pages or of any session is shown before."""
+    if why_not:
+        st.error(wording.safe(why_not))
+        if claims() is not None:
+            st.button("Sign out", icon=":material/logout:", on_click=sign_out, key="sign-out")
+    elif access().asks_account:
+        _ask_account(user_of(claims()))
+    else:
+        _ask_password()
+
+
+def _ask_account(user: User | None) -> None:
+    with st.container(border=True, key="door"):
+        st.subheader(wording.APP_TITLE, anchor=False)
+        if user is None:
+            st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login, key="sign-in")
+        else:
+            st.error(wording.safe(f"{user.email or user.name} may not enter. Ask the operator of this server."))
+            st.button("Sign out", icon=":material/logout:", on_click=sign_out, key="sign-out")
+
+
 def _ask_password() -> None:
-    """Ask for the password; nothing of the pages or of any session is shown before."""
     with st.container(border=True, key="door"), st.form("password", border=False):
         st.subheader(wording.APP_TITLE, anchor=False)
         typed = st.text_input("Password", type="password", max_chars=400, key="typed-password")
@@ -164,21 +194,6 @@ def _ask_password() -> None:
                 door().let_in(session.current().session_id)
                 st.rerun()
             st.error("Wrong password. Ask the operator of this server.")
-
-
-def _is_signed_in() -> bool:
-    """Return whether the visitor is signed in with an account that may enter; else show how, and nothing else."""
-    user = user_of(claims())
-    if user is not None and user.is_among(access().users):
-        return True
-    with st.container(border=True, key="door"):
-        st.subheader(wording.APP_TITLE, anchor=False)
-        if user is None:
-            st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login, key="sign-in")
-        else:
-            st.error(wording.safe(f"{user.email or user.name} may not enter. Ask the operator of this server."))
-            st.button("Sign out", icon=":material/logout:", on_click=st.logout, key="sign-out")
-    return False
 
 
 def _remember(state: WorkbenchState) -> None:
@@ -239,6 +254,6 @@ def _sidebar(state: WorkbenchState) -> None:
         if access().asks_account:
             user = user_of(claims())
             st.caption(wording.safe("" if user is None else f"Signed in as {user.name}"))
-            st.button("Sign out", on_click=st.logout, type="tertiary", icon=":material/logout:", key="sign-out")
+            st.button("Sign out", on_click=sign_out, type="tertiary", icon=":material/logout:", key="sign-out")
         if state.is_guide_seen:
             st.button("Show the guide", on_click=state.open_guide, type="tertiary", icon=":material/help:")

@@ -119,7 +119,7 @@ def _check_oidc(options: argparse.Namespace) -> None:
     if len(auth["cookie_secret"]) < _LEAST_SECRET:
         raise ConfigError(f"auth.cookie_secret must have at least {_LEAST_SECRET} characters. Write a longer one.")
     if not _has_authlib():
-        raise ConfigError("Signing in needs one more package: pip install 'streamlit[auth]'.")
+        raise ConfigError("Signing in needs one more package: pip install 'authlib>=1.3.2,<2'.")
 
 
 def _has_authlib() -> bool:

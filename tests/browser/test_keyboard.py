@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.running import PATIENCE, Watched
+from tests.browser.running import PATIENCE, Visit, Watched
 
-Visit = Callable[..., Watched]
-EIFFEL = "/edit?subject=The Eiffel Tower&template={} is located in the city of&new_object=Rome"
+EIFFEL = "edit?subject=The Eiffel Tower&template={} is located in the city of&new_object=Rome"
 FOCUSED = """() => { const at = document.activeElement;
   return `${at.innerText || ''} ${at.getAttribute('aria-label') || ''}`.trim(); }"""
 CONTRASTS = """selector => {
@@ -64,12 +62,9 @@ def tabs_until(page: Page, name: str, *, most: int) -> int:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_apply_is_at_most_15_tabs_from_the_top(visit: Visit, width: int) -> None:
-    person = visit(viewport={"width": width, "height": 800})
-    page = person.page
-    page.goto(person.url + EIFFEL)
+def test_apply_is_at_most_15_tabs_from_the_top(tiny_visit: Visit, width: int) -> None:
+    page = tiny_visit(EIFFEL, viewport={"width": width, "height": 800}).page
     page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
-    person.settle()
     expect(page.get_by_role("button", name="Apply the edit")).to_be_enabled()
     pressed = tabs_until(page, "Skip to the page", most=1)
     expect(page.get_by_role("link", name="Skip to the page")).to_be_in_viewport()
@@ -77,35 +72,37 @@ def test_apply_is_at_most_15_tabs_from_the_top(visit: Visit, width: int) -> None
     assert pressed + tabs_until(page, "Apply the edit", most=14) <= 15
     expect(page.get_by_role("link", name="Skip to the page")).not_to_be_in_viewport()
     if width == 1280:
-        every_button_is_read_to_its_end(person)
+        every_button_is_read_to_its_end(page)
 
 
-def every_button_is_read_to_its_end(person: Watched) -> None:
+def every_button_is_read_to_its_end(page: Page) -> None:
     """No label of the bar is cut off, whatever the window's width."""
     for width in (1280, 1180, 1020, 900, 700):
-        person.page.set_viewport_size({"width": width, "height": 800})
-        person.page.wait_for_function(
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function(
             """() => [...document.querySelectorAll('.st-key-apply-buttons button p')]
             .every(label => label.scrollWidth <= label.clientWidth + 1)"""
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_result_of_other_inputs_is_named_and_readable(visit: Visit, scheme: str) -> None:
-    person = visit(color_scheme=scheme)
+def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable(tiny_visit: Visit) -> None:
+    person = tiny_visit(viewport={"width": 1280, "height": 800})
     page = person.page
     page.get_by_role("button", name="Got it").click()
     person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
     person.apply()
+    answers_are_the_widest_columns(person)
     page.get_by_role("textbox", name="New object").fill("Oslo")
     page.keyboard.press("Enter")
     person.settle()
     expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
-    found = page.evaluate(CONTRASTS, ".st-key-stale-result")
-    assert len(found) > 10
-    assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
     names_are_read_as_they_are_seen(page)
-    another_theme_is_followed(page, "dark" if scheme == "light" else "light")
+    schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+    for scheme in schemes:
+        another_theme_is_followed(page, scheme)
+        found = page.evaluate(CONTRASTS, ".st-key-stale-result")
+        assert len(found) > 10
+        assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
     the_result_is_right_under_the_form_on_a_phone(page)
 
 
@@ -139,13 +136,9 @@ def the_result_is_right_under_the_form_on_a_phone(page: Page) -> None:
     )
 
 
-def test_answers_are_the_widest_columns(visit: Visit) -> None:
+def answers_are_the_widest_columns(person: Watched) -> None:
     """With the told model's there are five columns; the question and the verdict make room."""
-    person = visit(viewport={"width": 1280, "height": 800})
     page = person.page
-    page.get_by_role("button", name="Got it").click()
-    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-    person.apply()
     page.get_by_role("button", name="Tell it instead").click()
     page.get_by_role("button", name="Ask", exact=True).click()
     table = page.locator(".kg-answers.with-told").first

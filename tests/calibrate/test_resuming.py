@@ -34,11 +34,6 @@ EDITOR = EDITORS["MEMIT"]
 CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-
-
 class Stopping:
     """Stops once a stage has reported so much."""
 

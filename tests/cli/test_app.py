@@ -117,7 +117,7 @@ def test_accounts_replace_the_password(tmp_path: Path, monkeypatch: pytest.Monke
         told(*words)
     file.write_text(AUTH.format(secret="long enough for a cookie"), encoding="utf-8")
     monkeypatch.setattr("kgmet.cli.app._has_authlib", lambda: False)
-    with pytest.raises(ConfigError, match=r"streamlit\[auth\]"):
+    with pytest.raises(ConfigError, match=r"authlib"):
         told(*words)
     monkeypatch.setattr("kgmet.cli.app._has_authlib", lambda: True)
     assert told(*words, "--allow-user", "@example.org") == {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,11 +38,6 @@ EDIT = FactEdit(
 CORPUS = Corpus(
     name="few", lines=tuple(f"Line {n} of a short text about towers, rivers and cities." for n in range(30))
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 def candidate(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Candidate:

@@ -77,13 +77,18 @@ class Person:
         self.killed[name] = self.killed.get(name, 0) + 1
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served") / "cache") as made:
+        yield made
+
+
 @pytest.fixture
-def person(tmp_path: Path) -> Iterator[Person]:
-    with Served(tmp_path / "cache") as server:
-        found = Person(server=server, draw=random.Random(0), tab=Visitor(server.url))
-        found.tab.open("edit")
-        yield found
-        found.tab.close()
+def person(server: Served) -> Iterator[Person]:
+    found = Person(server=server, draw=random.Random(0), tab=Visitor(server.url))
+    found.tab.open("edit")
+    yield found
+    found.tab.close()
 
 
 def summary(saved: SavedSession) -> Summary:

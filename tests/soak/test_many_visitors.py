@@ -14,7 +14,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,9 +32,9 @@ PAGES = ("graph", "probe", "shift", "orthogonality", "compare", "share", "chat",
 SYLLABLES = ("ba", "de", "fo", "ku", "li", "mo", "ne", "pa", "ru", "sa", "ti", "vo", "xy", "zu")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Served]:
-    with Served(tmp_path / "cache") as made:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served") / "cache") as made:
         yield made
 
 

@@ -7,6 +7,7 @@ decides who may enter.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping
@@ -16,8 +17,9 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.fingerprint import fingerprint_value
 
-__all__ = ["User", "claims", "session_id_of", "user_of"]
+__all__ = ["User", "claims", "session_id_of", "sign_out", "user_of"]
 
 _LEAST_SECRET = 16
 
@@ -41,9 +43,24 @@ class User:
 
 
 def claims() -> Mapping[str, Any] | None:
-    """Return what the provider said about the running script's visitor; ``None`` before they sign in."""
+    """Return what the provider said about the running script's visitor; ``None`` before they sign in, and after."""
     said = st.user.to_dict()
-    return said if said.get("is_logged_in") else None
+    return said if said.get("is_logged_in") and fingerprint_value(said) not in _ended() else None
+
+
+def sign_out() -> None:
+    """End this sign-in, in every tab of the browser, and go to the provider's page that ends it there.
+
+    Streamlit takes the cookie away, which another tab that is open does not notice. Each sign-in has a random value
+    among its claims (``nonce``), so ending it leaves the account's other browsers signed in.
+    """
+    _ended().add(fingerprint_value(st.user.to_dict()))
+    st.logout()
+
+
+@functools.cache
+def _ended() -> set[str]:
+    return set()
 
 
 def user_of(said: Mapping[str, Any] | None) -> User | None:

@@ -5,6 +5,7 @@ They return ``None`` on success and otherwise a message for display; then nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kgmet.base.errors import KgmetError, RequestError
@@ -17,7 +18,8 @@ from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
-from kgmet.lm.say.score import NextToken, generate, next_tokens
+from kgmet.lm.say.packed import ask_packed
+from kgmet.lm.say.score import NextToken, likeliest
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
@@ -29,12 +31,12 @@ from workbench.state.values import Result, StackEntry
 
 __all__ = [
     "Token",
-    "answers_now",
+    "AnswerNow",
+    "answer_now",
     "apply",
     "context_fingerprint",
     "context_of",
     "entry_of",
-    "greedy_now",
     "look_ahead",
     "prepare",
     "redo",
@@ -45,6 +47,9 @@ __all__ = [
     "undo",
     "undo_check",
 ]
+
+_GOES_ON = 8
+"""Tokens with which the typed prompt is continued, enough to see whether it names the old object."""
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
@@ -199,26 +204,24 @@ def _numbers(answer: Answer) -> tuple[float | None, float | None]:
     return answer.p_expected, answer.p_rejected
 
 
-def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
-    """Return the likeliest next tokens with this session's live edits, cached until one of these changes."""
-    made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt, k])
+@dataclass(frozen=True, kw_only=True)
+class AnswerNow:
+    """What the model says after a prompt: the likeliest next tokens, and its greedy continuation."""
 
-    def asked() -> list[NextToken]:
-        with attached(state.live_patches(lm), lm):
-            return next_tokens(lm, [prompt], k=k)[0]
-
-    return state.remembered("answers_now", asked, made_from=made_from)
+    tokens: Sequence[NextToken]
+    text: str
 
 
-def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
-    """Return the greedy continuation with this session's live edits, cached like `answers_now`."""
+def answer_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> AnswerNow:
+    """Return what the model says with this session's live edits, cached until one of these changes."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
 
-    def said() -> str:
+    def asked() -> AnswerNow:
         with attached(state.live_patches(lm), lm):
-            return generate(lm, [prompt], max_new_tokens=8)[0].strip()
+            found = ask_packed(lm, [prompt], max_new_tokens=_GOES_ON)
+        return AnswerNow(tokens=likeliest(lm, found.logits)[0], text=found.texts[0].strip())
 
-    return state.remembered("greedy_now", said, made_from=made_from)
+    return state.remembered("answer_now", asked, made_from=made_from)
 
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:

@@ -33,7 +33,8 @@ __all__ = [
     "title",
 ]
 
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.4
+"""Seconds between looks at a running job; half of them, on average, are added to every wait."""
 
 
 def title(text: str, about: str) -> None:
@@ -175,7 +176,7 @@ def stale_note(is_stale: bool) -> None:
 def job_panel(
     job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True, n_remark: int = 3
 ) -> None:
-    """Show a job's progress, redrawn every second until it ends; then rerun the whole page.
+    """Show a job's progress, redrawn while it runs; then rerun the whole page.
 
     Args:
         job: an unfinished job.

@@ -1,19 +1,23 @@
 """Saving a session: `session.json` lists its edits, and each has a folder with its patch and report.
 
-Every file is written atomically. `session.json` comes last, so an interrupted save leaves the previous session.
-`workbench.state.opening` reads it back.
+Every file is written atomically. `session.json` comes last, so an interrupted save leaves the previous session. A save
+holds the session's lock, so of two servers that save one session at once the second sees what the first wrote, and
+stops. `workbench.state.opening` reads it back.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from kgmet.base.errors import FileError, UnwritableError
 from kgmet.base.files import read_bytes
@@ -25,9 +29,11 @@ from workbench.state.values import SavedSession, StackEntry
 
 __all__ = [
     "DAMAGED",
+    "LOCKS",
     "REPORT",
     "SESSION",
     "check_unchanged",
+    "held",
     "patch_folders",
     "remove_patches",
     "save_session",
@@ -40,12 +46,43 @@ REPORT = "report.json"
 """File beside each patch with the edit's report and search curve."""
 DAMAGED = "damaged"
 """Folder in the session for damaged parts."""
+LOCKS = ".locks"
+"""Folder beside the sessions with an empty file for each, named like it, that is locked while the session is saved."""
+_PATIENCE = 20.0
+"""Seconds to wait for another process that is saving or reading the same session."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep every other process, and every other record of the session, from saving it meanwhile.
+
+    The operating system ends the lock with the process, however that ends.
+
+    Raises:
+        UnwritableError: if the place is read-only, full or gone, or another process holds the session for long.
+    """
+    place = folder.parent / LOCKS
+    with _writing(folder):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(place / folder.name)
+        try:
+            lock.acquire(timeout=_PATIENCE, poll_interval=0.01)
+        except Timeout as error:
+            raise UnwritableError(
+                f"Another server is saving this session and does not finish ({folder}). Run one server for one cache "
+                "folder."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False) -> None:
     """Save a session: first the patches, then the file that lists them.
 
-    An empty session is not saved unless requested.
+    An empty session is not saved unless requested. Each save has a random mark, so that `stamp` tells it from every
+    other, even from one with the same edits.
 
     Raises:
         UnwritableError: if the place is read-only, full or gone; the previous save is kept.
@@ -57,10 +94,10 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
         folder.mkdir(mode=0o700, exist_ok=True)
         if not os.path.lexists(folder / SESSION) and not patch_folders(folder):
             # From now on, patches without this file mean that it was lost.
-            write_sealed(folder / SESSION, session_to_json(replace(saved, stack=(), redo=())))
+            _write_list(folder, replace(saved, stack=(), redo=()))
         for entry in saved.entries:
             _save_entry(folder / entry.id, entry)
-        write_sealed(folder / SESSION, session_to_json(saved))
+        _write_list(folder, saved)
 
 
 def stamp(folder: Path) -> str:
@@ -115,6 +152,10 @@ def patch_folders(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir() if re.fullmatch(ID, path.name))
     except OSError:
         return []
+
+
+def _write_list(folder: Path, saved: SavedSession) -> None:
+    write_sealed(folder / SESSION, session_to_json(saved) | {"mark": secrets.token_hex(8)})
 
 
 def _save_entry(folder: Path, entry: StackEntry) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kgmet.base.errors import FileError
 from workbench.state.codec import FORMATS
-from workbench.state.disk import DAMAGED, SESSION
+from workbench.state.disk import DAMAGED, LOCKS, SESSION, held
 from workbench.state.sealed import read_object
 
 __all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "mark_used", "remove_unused"]
@@ -26,8 +26,9 @@ _DAY = 86_400.0
 _HOUR = 3_600.0
 _FOLDER = re.compile(r"[0-9a-f]{32}")
 _GONE = re.compile(r"\.gone-[0-9a-f]{32}")
-_FILE = re.compile(r"(session|compare)\.json|\.(session|compare)\.json\..+")
-_DAMAGED = re.compile(r"(session|compare)(-\d+)?\.json|[0-9a-f]{16}(-\d+)?|[0-9a-f]{16}-report(-\d+)?\.json")
+_NAME = r"(session|compare|result-[\w-]{1,40})"
+_FILE = re.compile(rf"{_NAME}\.json|\.{_NAME}\.json\..+")
+_DAMAGED = re.compile(rf"{_NAME}(-\d+)?\.json|[0-9a-f]{{16}}(-\d+)?|[0-9a-f]{{16}}-report(-\d+)?\.json")
 _PATCH = re.compile(r"[0-9a-f]{16}")
 _PATCH_FILE = re.compile(r"\.?(patch\.(json|safetensors)|report\.json)(\..+)?")
 
@@ -73,18 +74,24 @@ def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[s
         if _GONE.fullmatch(folder.name) and _is_own(folder, stat.S_ISDIR):
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.name not in in_use and _is_unused(folder, oldest) and not (runs / folder.name).exists():
-            # Renamed first, so that an interrupted removal does not leave half a session.
-            gone = sessions / f".gone-{folder.name}"
             try:
-                folder.rename(gone)
+                with held(folder):
+                    if _is_unused(folder, oldest):  # no other server saved it meanwhile
+                        removed += _removed(folder)
             except OSError as error:
                 LOG.warning("the unused session %s could not be removed: %r", folder.name, error)
-                continue
-            shutil.rmtree(gone, ignore_errors=True)
-            removed.append(folder.name)
     if removed:
         LOG.info("%d sessions unused for %d days were removed", len(removed), days)
     return removed
+
+
+def _removed(folder: Path) -> list[str]:
+    # Renamed first, so that an interrupted removal does not leave half a session.
+    gone = folder.with_name(f".gone-{folder.name}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    (folder.parent / LOCKS / folder.name).unlink(missing_ok=True)
+    return [folder.name]
 
 
 def _is_unused(folder: Path, oldest: float) -> bool:

@@ -13,6 +13,7 @@ import secrets
 import threading
 import time
 import weakref
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from typing import Any
 import streamlit as st
 
 from kgmet.base.cache import cache_dir
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
 from workbench.running import jobs
 from workbench.state.compared import FILE as COMPARISON
 from workbench.state.compared import load_compared, save_compared
-from workbench.state.disk import check_unchanged, remove_patches, save_session, set_aside, stamp
+from workbench.state.disk import check_unchanged, held, remove_patches, save_session, set_aside, stamp
 from workbench.state.kept import codecs, file_of, load_result, save_result
 from workbench.state.opening import open_session
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
@@ -74,6 +75,17 @@ class SessionRecord:
     @classmethod
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
         """Read the intact part of a session, and move damaged parts aside if possible."""
+        with ExitStack() as stack:
+            with suppress(UnwritableError):  # where nothing can be written, nobody saves meanwhile
+                stack.enter_context(held(folder))
+            record = cls._read(session_id, folder)
+        if record._aside:
+            LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
+            record.save()
+        return record
+
+    @classmethod
+    def _read(cls, session_id: str, folder: Path) -> SessionRecord:
         known = stamp(folder)
         opened = open_session(folder)
         record = cls(session_id, folder, opened.saved, damage=opened.damage)
@@ -88,9 +100,6 @@ class SessionRecord:
                 record.results["compare"] = compared
         for name in codecs():
             record._read_result(name)
-        if record._aside:
-            LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
-            record.save()
         return record
 
     def result(self, name: str) -> Result | None:
@@ -136,24 +145,29 @@ class SessionRecord:
         """Save to disk. If that fails, everything continues in memory and `unsaved` holds the reason."""
         with self.lock:
             try:
-                check_unchanged(self.folder, self._stamp)
-                set_aside(self.folder, self._aside)
-                self._aside = ()
-                save_session(self.folder, self.saved, even_blank=even_blank)
-                self._stamp = stamp(self.folder)
-                if self._is_comparison_new and self.folder.is_dir():
-                    save_compared(self.folder, self.results["compare"])
-                    self._is_comparison_new = False
-                for name in sorted(self._unwritten) if self.folder.is_dir() else ():
-                    save_result(self.folder, name, self.results[name])
-                    self._unwritten.discard(name)
+                if not self.saved.is_blank or even_blank or self.folder.is_dir():
+                    with held(self.folder):
+                        self._write(even_blank=even_blank)
             except OSError as error:
                 LOG.warning("session %s is not saved: %s", self.folder.name, error)
                 self.unsaved = str(error)
                 return
             self.unsaved = ""
-            remove_patches(self.folder, self._dropped - {entry.id for entry in self.saved.entries})
-            self._dropped.clear()
+
+    def _write(self, *, even_blank: bool) -> None:
+        check_unchanged(self.folder, self._stamp)
+        set_aside(self.folder, self._aside)
+        self._aside = ()
+        save_session(self.folder, self.saved, even_blank=even_blank)
+        self._stamp = stamp(self.folder)
+        if self._is_comparison_new:
+            save_compared(self.folder, self.results["compare"])
+            self._is_comparison_new = False
+        for name in sorted(self._unwritten):
+            save_result(self.folder, name, self.results[name])
+            self._unwritten.discard(name)
+        remove_patches(self.folder, self._dropped - {entry.id for entry in self.saved.entries})
+        self._dropped.clear()
 
     def keep(self, name: str, result: Result) -> None:
         """Store a result under a name; one with a codec, and a comparison, are also saved to disk."""

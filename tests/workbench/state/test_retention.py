@@ -10,7 +10,11 @@ import pytest
 
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
+from workbench import shell
+from workbench.state.disk import DAMAGED, LOCKS, held
+from workbench.state.kept import file_of
 from workbench.state.retention import DEFAULT_DAYS, SETTING, days_to_keep, remove_unused
+from workbench.state.sealed import write_sealed
 from workbench.state.vault import SessionRecord, SessionVault
 
 DAY = 86_400
@@ -45,7 +49,8 @@ def test_only_what_nobody_used_for_so_long_goes(folder: Path) -> None:
     gone, kept = old(folder, days=31), old(folder, days=29)
     assert removed(folder) == [gone.folder.name]
     assert not gone.folder.exists() and (kept.folder / "session.json").is_file()
-    assert [path.name for path in folder.iterdir()] == [kept.folder.name]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([LOCKS, kept.folder.name])
+    assert [path.name for path in (folder / LOCKS).iterdir()] == [kept.folder.name]
 
 
 def test_zero_days_keep_for_good(folder: Path) -> None:
@@ -75,6 +80,27 @@ def test_coming_back_counts_as_use_for_every_server(folder: Path) -> None:
     record = old(folder)
     assert SessionVault(folder).find(record.session_id) is not None
     assert removed(folder) == []
+
+
+def test_one_that_another_server_is_saving_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = old(folder)
+    monkeypatch.setattr("workbench.state.disk._PATIENCE", 0.05)
+    with held(record.folder):
+        assert removed(folder) == [] and record.folder.is_dir()
+    assert removed(folder) == [record.folder.name]
+
+
+def test_kept_results_go_with_their_session(folder: Path) -> None:
+    """Whatever name a result has: with a file that is not known to be ours the session would stay for good."""
+    names = [codec.name for codec in shell.KEPT]
+    record = old(folder)
+    for name in names:
+        write_sealed(record.folder / file_of(name), {})
+    (record.folder / DAMAGED).mkdir()
+    for name in names:
+        (record.folder / DAMAGED / file_of(name)).write_text("{", encoding="utf-8")
+    aged(record.folder, days=40)
+    assert removed(folder) == [record.folder.name]
 
 
 def test_one_edit_touched_lately_keeps_the_session(folder: Path) -> None:

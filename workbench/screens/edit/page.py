@@ -45,9 +45,9 @@ def show() -> None:
         if not state.stack and not state.redo and not state.is_busy:
             st.info("What the model says before and after the edit appears here.", icon=":material/lightbulb:")
     if context is not None:
+        _graph(state, lm, context)
         with below:
             edit_panels.present_answers(state, lm, context.edit)
-        _graph(state, lm, context)
     result_panels.details(state, lm)
     _more(state, resident)
     if context is not None and not form.is_live(state, resident, context):
@@ -65,10 +65,10 @@ def _progress(job: panels.Job) -> None:
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """Show the story of the edit as a picture, and below it as a list."""
+    """Show the story of the edit as a picture, and below it as a list; what the model must be asked for comes last."""
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
-        edit_panels.doubts(state, lm, context)
+        doubts = st.container()
         if not context.has_graph:
             st.info(wording.NO_GRAPH, icon=":material/link_off:")
         else:
@@ -79,6 +79,8 @@ def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
             consequence_panels.changes(state, context)
         with stays:
             consequence_panels.kept(state, context)
+        with doubts:
+            edit_panels.doubts(state, lm, context)
 
 
 def _more(state: WorkbenchState, resident: Resident) -> None:
