@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import pytest
@@ -95,6 +96,7 @@ def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable
     page.keyboard.press("Enter")
     person.settle()
     expect(page.get_by_role("heading", name="Result of the newest edit, not of the fact above")).to_be_visible()
+    names_are_read_as_they_are_seen(page)
     schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
     for scheme in schemes:
         another_theme_is_followed(page, scheme)
@@ -102,6 +104,17 @@ def test_a_result_has_wide_answers_and_one_of_other_inputs_is_named_and_readable
         assert len(found) > 10
         assert [(text, round(contrast, 2)) for text, contrast in found if contrast < 4.5] == []
     the_result_is_right_under_the_form_on_a_phone(page)
+
+
+def names_are_read_as_they_are_seen(page: Page) -> None:
+    """Labels are Markdown; their names for screen readers have no asterisks, colours or escaped signs."""
+    expect(
+        page.get_by_role("checkbox", name=re.compile(r"^country: \S+ → \S+ Eiffel Tower → Oslo → ")).first
+    ).to_be_visible()
+    page.wait_for_function(
+        r"""() => [...document.querySelectorAll('[aria-label]')]
+        .every(part => !/\\[-.()]|\*\*|:gray|:material/.test(part.getAttribute('aria-label')))"""
+    )
 
 
 def another_theme_is_followed(page: Page, scheme: Literal["light", "dark"]) -> None:

@@ -60,6 +60,9 @@ def click_a_cell(person: Watched) -> None:
     area = sized(cells)
     cells.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
     expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
+    with page.expect_download() as taken:
+        figure.locator(".modebar-btn").click()
+    assert taken.value.suggested_filename == "kgmet-figure.svg"
     page.get_by_text("All texts by layer", exact=True).click()
     person.settle()
     expect(page.locator(".legendtext", has_text="unrelated text").first).to_be_visible()

@@ -17,6 +17,7 @@ from kgmet.measure.edit_verdict import EditVerdict, Outcome, judge_edit
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.shared import actions, remedy_panels
 from workbench.shared.panels import job_panel, job_result, message
 from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
@@ -150,12 +151,16 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
         st.plotly_chart(
             curves.search_curve(entry.curve),
             key=f"curve-{entry.id}",
+            config=SAVED_AS_SVG,
             alt="The terms of the loss by step of the search",
         )
 
 
 def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> list[AnswerRow]:
-    return [AnswerRow(pair=item.pair, told=answer, about=item.reason) for item, answer in zip(items, told, strict=True)]
+    return [
+        AnswerRow(pair=item.pair, told=answer, about=item.pair.after.question.path or item.reason)
+        for item, answer in zip(items, told, strict=True)
+    ]
 
 
 def _in_words(report: EditReport) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,7 @@ from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, clipped_
 LENGTH = Scale(label="length", low=0, high=1, unit="× ‖h‖")
 SIGNED = Scale(label="change", low=-0.5, high=0.5)
 ROWS, COLUMNS = ["0", "1"], ["The", " Eiffel", " Tower"]
+WORKBENCH = Path(__file__).resolve().parents[3] / "workbench"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -57,6 +60,18 @@ def test_every_cell_has_one_marker_that_names_it() -> None:
     assert list(zip(markers.y, markers.x, strict=True)) == [tuple(data) for data in markers.customdata]
     assert "0.200 × ‖h‖" in markers.text[1] and "not measured" in markers.text[5]
     assert markers.marker.opacity == 0
+
+
+def test_every_figure_of_a_page_can_be_saved_as_svg() -> None:
+    assert charts.SAVED_AS_SVG["toImageButtonOptions"]["format"] == "svg"
+    calls = [
+        (f"{path.name}:{node.lineno}", [ast.unparse(word.value) for word in node.keywords if word.arg == "config"])
+        for path in sorted(WORKBENCH.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "plotly_chart"
+    ]
+    assert len(calls) > 10
+    assert [place for place, config in calls if config != ["SAVED_AS_SVG"]] == []
 
 
 def test_labels_are_text_whatever_is_in_them() -> None:

@@ -10,6 +10,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS, IN_CONTEXT
 from kgmet.evaluate.tables.render import latex_table, markdown_table
 from workbench import wording
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.running.resources import Resident
 from workbench.screens.benchmark import actions, view
 from workbench.shared import panels
@@ -21,7 +22,6 @@ __all__ = ["show"]
 
 SCHEMAS = {"cf": "CounterFact", "mcf": "multi-CounterFact", "zsre": "zsRE", "mquake": "MQuAKE"}
 PERPLEXITY = "Perplexity"
-PLAIN = {"displayModeBar": False}
 
 
 def curves(runs: list[actions.StoredRun], key: str) -> None:
@@ -46,13 +46,13 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
     shown = kinds.get(str(chosen))
     if shown is None:
         figure = view.checkpoint_chart(summaries, dark=is_dark())
-        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits")
+        st.plotly_chart(figure, key=f"{key}-figure", config=SAVED_AS_SVG, alt="Perplexity by number of edits")
         reading_help(
             f"How to read it: a rising curve means that the edits damage ordinary text. {view.READ_PERPLEXITY}"
         )
     else:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
-        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
+        st.plotly_chart(figure, key=f"{key}-figure", config=SAVED_AS_SVG, alt=f"{view.KINDS[shown]} by cases scored")
         reading_help(f"How to read it: dotted before the edits, solid after. {view.READ_SHARE}")
     st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
 

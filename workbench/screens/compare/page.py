@@ -11,6 +11,7 @@ from kgmet.inspect.comparison import EditorComparison
 from kgmet.inspect.matrix import AnswerMatrix, answer_matrix
 from workbench import wording
 from workbench.drawing import charts
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.matrix import matrix_html
 from workbench.drawing.matrix_files import matrix_frame, matrix_json, matrix_markdown
 from workbench.drawing.tables import csv_text
@@ -51,7 +52,7 @@ def _result(comparison: EditorComparison) -> None:
     st.plotly_chart(
         charts.comparison_chart(comparison, dark=is_dark()),
         key="comparison",
-        config={"displayModeBar": False},
+        config=SAVED_AS_SVG,
         alt=compare_view.comparison_alt(comparison),
     )
     st.markdown("**Strength, side effects and time**")

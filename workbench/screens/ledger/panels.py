@@ -22,7 +22,7 @@ from workbench.state.values import StackEntry
 __all__ = ["entry_row", "export_panel", "import_panel", "ledger_head", "order_panel", "standing_panel"]
 
 
-_COLUMNS = (2, 5, 10, 5, 2)
+_COLUMNS = (3, 5, 10, 5, 2)
 """Widths of switch, name, fact, note and menu."""
 
 
@@ -53,7 +53,7 @@ def entry_row(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: in
 
     with st.container(key=f"entry-{number}"):
         switch, name, fact, note, menu = st.columns(_COLUMNS)
-        switch.toggle(f"{number}." if entry.is_on else f"{number}. off", key=f"on-{key}", on_change=changed)
+        switch.toggle(f"{number}. {'on' if entry.is_on else 'off'}", key=f"on-{key}", on_change=changed)
         name.text_input(
             f"Name of edit {number}",
             key=f"name-{key}",
