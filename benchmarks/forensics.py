@@ -17,7 +17,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,10 @@ TARGETS = {
     "attention": ["q_proj", "v_proj"],
     "all": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
     "down-projections": ["down_proj"],
+    "five down-projections": ["down_proj"],
 }
+LAYERS = {"five down-projections": [2, 3, 4, 5, 6]}
+"""Layers of an adapter that is not on all of them: those that editors like to change."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,7 +112,8 @@ def main() -> None:
     parser.add_argument("--no-single", action="store_true", help="make no patch of one edit")
     parser.add_argument("--only", nargs="+", help="make only these editors' shares, to go on after a run cut short")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--adapters", type=Path, nargs="*", help="trained adapters; by default three are trained")
+    parser.add_argument("--adapters", type=Path, nargs="*", help="trained adapters; by default some are trained")
+    parser.add_argument("--controls", nargs="*", default=list(TARGETS), choices=TARGETS, help="adapters to train")
     parser.add_argument("--log", type=Path, help="write one JSON line for each inspection")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -135,8 +139,8 @@ def main() -> None:
             ranks += single_row(inspector, editor, share, found, options.log)
         several_rows(inspector, editor, share, found, sizes, options.log)
     with tempfile.TemporaryDirectory() as place:
-        folders: Iterable[Path] = options.adapters if options.adapters is not None else trained(Path(place))
-        for folder in folders:
+        given: list[Path] | None = options.adapters
+        for folder in trained(Path(place), options.controls) if given is None else given:
             found = inspector.inspect(read_changes(lm, folder))
             first = found.scan.scores[0] if found.scan.scores else None
             said = "none ranked" if first is None else f"first name {first.times:.1f} times the median"
@@ -239,9 +243,9 @@ def row(
     return ranks
 
 
-def trained(place: Path) -> Iterator[Path]:
-    """Train one adapter for each row of `TARGETS`, when it is asked for."""
-    return (train(name, place / name) for name in TARGETS)
+def trained(place: Path, names: list[str]) -> Iterator[Path]:
+    """Train adapters of these rows of `TARGETS`, each when it is asked for."""
+    return (train(name, place / name) for name in names)
 
 
 def train(name: str, folder: Path) -> Path:
@@ -254,7 +258,14 @@ def train(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     plain = causal.from_pretrained(str(ensure_bundled("smollm2")), dtype=torch.float32)
     model: Any = get_peft_model(
-        plain, LoraConfig(r=8, lora_alpha=16, target_modules=TARGETS[name], task_type="CAUSAL_LM")
+        plain,
+        LoraConfig(
+            r=8,
+            lora_alpha=16,
+            target_modules=TARGETS[name],
+            layers_to_transform=LAYERS.get(name),
+            task_type="CAUSAL_LM",
+        ),
     )
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-3)
     texts = [lm.tokenizer(line)["input_ids"][:64] for line in bundled_corpus().lines]

@@ -9,6 +9,7 @@ import streamlit as st
 
 from kgmet.base.errors import ConfigError
 from workbench import wording
+from workbench.running import uploads
 from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
 from workbench.running.users import User, claims, sign_out, user_of
@@ -90,8 +91,10 @@ def run(root: Path) -> None:
     st.set_page_config(page_title=f"{page.title} · {wording.APP_TITLE}")
     _style(root)
     if not is_open:
+        uploads.dismiss()
         _ask_to_enter(why_not)
         return
+    uploads.admit()
     threads()
     state = session.current()
     _skip_link()

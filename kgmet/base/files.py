@@ -36,7 +36,10 @@ __all__ = [
     "Limits",
     "check_file",
     "decode_text",
+    "expanded",
     "failures_as",
+    "is_file",
+    "is_folder",
     "open_text_bytes",
     "parse_json",
     "parse_json_lines",
@@ -137,6 +140,30 @@ def check_file(
         raise error(f"{path} is {kind}, not a file. Give a file.")
     _check_size(status.st_size, limits, str(path), error)
     return status.st_size
+
+
+def expanded(text: str) -> Path:
+    """Return a typed path with ``~`` replaced; one that begins with the name of no user stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether this is a file. ``Path.is_file`` raises where a name is too long or a folder may not be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether this is a folder, as `is_file` does for files."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def read_bytes(

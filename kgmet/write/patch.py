@@ -16,7 +16,7 @@ from torch import Tensor
 from kgmet.base.artifact import digest_tensors, load_tensors, write_tensors
 from kgmet.base.cache import written_whole
 from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
-from kgmet.base.files import Limits, failures_as, read_json_object
+from kgmet.base.files import Limits, failures_as, is_file, read_json_object
 from kgmet.base.fingerprint import digest, plain
 from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
@@ -216,7 +216,7 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
 
 def is_patch(folder: Path) -> bool:
     """Return whether a folder says that it holds a patch."""
-    return (folder / PATCH_FILES[0]).is_file()
+    return is_file(folder / PATCH_FILES[0])
 
 
 def load_patch(folder: Path) -> EditPatch:

@@ -16,7 +16,10 @@ from kgmet.base.errors import BrokenArtifactError, ConfigFileError, FileError, G
 from kgmet.base.files import (
     Limits,
     check_file,
+    expanded,
     failures_as,
+    is_file,
+    is_folder,
     open_text_bytes,
     parse_json,
     parse_json_lines,
@@ -210,3 +213,10 @@ def test_every_failure_of_reading_becomes_one_sentence(cause: Exception) -> None
     with pytest.raises(FileError, match=r"^runs/x is broken: .+\. Delete it\.$"):  # noqa: SIM117
         with failures_as(BrokenArtifactError, "runs/x is broken", advice="Delete it."):
             raise cause
+
+
+@pytest.mark.parametrize("typed", ["x" * 5000, "~nobody-of-this-name/x", "a\0b", "/dev/null/x", "/" * 3000 + "y" * 300])
+def test_what_a_person_types_may_be_no_path_at_all(typed: str) -> None:
+    path = expanded(typed)
+    assert not is_file(path) and not is_folder(path)
+    assert not is_file(path / "config.json")

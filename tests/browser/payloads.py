@@ -6,9 +6,12 @@ a page in which one of them ran is noticed, whatever else it shows.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from playwright.sync_api import BrowserContext, Frame, Page
 
-__all__ = ["PAYLOADS", "Marks", "groups", "hover_everything", "made_of_payloads", "says"]
+__all__ = ["PAYLOADS", "Marks", "groups", "hover_everything", "made_of_payloads", "numbers_of", "shown"]
 
 VECTORS = (
     "<img src=x onerror=kgmark(N)>",
@@ -59,7 +62,7 @@ def _made() -> tuple[str, ...]:
 PAYLOADS = _made()
 
 
-def groups(payloads: tuple[str, ...], *, most: int = 190) -> list[str]:
+def groups(payloads: Sequence[str], *, most: int) -> list[str]:
     """Several payloads in one text of at most `most` characters, so that one page view shows all of them."""
     found: list[str] = []
     for payload in payloads:
@@ -114,14 +117,17 @@ _HOVER = """() => {
   }
   return count;
 }""".replace("EVERY", _EVERY)
-_SAYS = """(word) => {
+_SHOWN = r"""() => {
   EVERY
+  const found = new Set();
+  const read = (text) => { for (const match of String(text).matchAll(/kgmark\((\d+)\)/g)) found.add(+match[1]); };
   for (const element of every(document)) {
     if (['SCRIPT', 'STYLE'].includes(element.tagName)) continue;
-    if ((element.value ?? '').toString().includes(word)) return true;
-    for (const node of element.childNodes) if (node.nodeType === 3 && node.data.includes(word)) return true;
+    read(element.value ?? '');
+    for (const name of ['title', 'aria-label', 'alt']) read(element.getAttribute(name) ?? '');
+    for (const node of element.childNodes) if (node.nodeType === 3) read(node.data);
   }
-  return false;
+  return [...found];
 }""".replace("EVERY", _EVERY)
 
 
@@ -130,9 +136,14 @@ def hover_everything(page: Page) -> int:
     return sum(int(frame.evaluate(_HOVER)) for frame in page.frames)
 
 
-def says(page: Page, word: str) -> bool:
-    """Whether a word stands in any frame as text, or in a field."""
-    return any(bool(frame.evaluate(_SAYS, word)) for frame in page.frames)
+def shown(page: Page) -> set[int]:
+    """The numbers of the payloads that stand in any frame as text, in a field, or in what a screen reader says."""
+    return {int(number) for frame in page.frames for number in frame.evaluate(_SHOWN)}
+
+
+def numbers_of(text: str) -> set[int]:
+    """The numbers of the payloads in a text."""
+    return {int(number) for number in re.findall(r"kgmark\((\d+)\)", text)}
 
 
 def made_of_payloads(page: Page | Frame) -> list[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,17 +14,21 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from kgmet.base.fingerprint import digest
-from tests.browser.payloads import PAYLOADS, Marks, groups, hover_everything, made_of_payloads, says
+from tests.browser.payloads import PAYLOADS, Marks, groups, hover_everything, made_of_payloads, numbers_of, shown
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
 from workbench.state.vault import SessionVault
 
 SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else [pytest.mark.browser]
-KINDS = tuple(PAYLOADS[number] for number in (0, 1, 2, 5, 6, 7))
-"""An image, a script, a drawing, a link in HTML and one in Markdown, and what opens itself: one text holds no more."""
-GROUPS = groups(PAYLOADS)[: int(os.environ.get("KGMET_SOAK_GROUPS", "1000"))] if SOAK else groups(KINDS)
-"""Texts with a few payloads each; the first ones hold those that need no end of what they are in."""
+GROUPS = groups(PAYLOADS, most=190)
+"""Texts with several payloads each, as long as a subject may be; the first hold those that need no end of what they are
+in."""
+N_EDIT = min(int(os.environ.get("KGMET_SOAK_EDITS", "1000")), -(-len(GROUPS) // 3)) if SOAK else 1
+EDITS = tuple((GROUPS + [""] * 2)[number :: -(-len(GROUPS) // 3)][:3] for number in range(N_EDIT))
+"""Subject, text in the template and new object of each edit: every page that shows an edit shows all three."""
+SHOWN = tuple(payload for payload in PAYLOADS if any(payload in text for texts in EDITS for text in texts))
+MANY = "Facts: a table (columns subject, template, new_object, old_object), a JSON list, or a sentence a line"
 OF_THE_EDIT = ("edit", "graph", "foresee", "shift", "trace", "orthogonality", "probe", "compare", "share", "chat")
 """Pages that show one edit."""
 OF_ALL = ("ledger", "benchmark", "models", "forensics", "report_card", "method")
@@ -38,7 +41,21 @@ ASKED = (
     ("report_card", "Score"),
     ("forensics", "Inspect"),
 )
-TEMPLATES = ("{} is located in the city of", "{} is in the country of", "{} was designed by")
+FIELDS = (
+    ("chat", ("Which country is the Eiffel Tower in?",), (), 400),
+    ("probe", ("Your own prompts, one a line",), (), 2000),
+    ("trace", ("Text", "Subject", "Answer", "Rival", "Bridge"), ("Prompt: Type a prompt",), 400),
+    ("models", ("Id or folder",), ("choose: Hugging Face id or folder",), 400),
+    ("forensics", ("Folder",), ("choose: Folder on this machine",), 400),
+    ("edit", (MANY,), ("open: Many edits at once",), 2000),
+    ("graph", ("Folder or file",), ("open: Load a graph of your own", "choose: folder on this machine"), 400),
+    ("graph", ("Address",), ("open: Load a graph of your own", "choose: SPARQL address"), 400),
+)
+"""Page, labels of the fields that are filled together, how they are reached, and how many characters they take.
+
+Those of the Edit page's form are filled by links, the ledger's by `prepared`."""
+WHOLE = ("edit", "ledger", "share")
+"""Places in which every payload must stand as text."""
 
 
 @dataclass
@@ -49,15 +66,21 @@ class Seen:
     hovered: int = 0
     files: int = 0
     made: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    """Pages that showed none of a group's payloads; some have nothing of the kind to show."""
+    on: dict[str, set[int]] = field(default_factory=dict)
+    """Place → the payloads that stood there as text."""
+
+    def at(self, place: str, page: Page) -> None:
+        """Count a view."""
+        self.views += 1
+        self.made += [f"{place}: {one}" for one in made_of_payloads(page)]
+        self.on.setdefault(place, set()).update(shown(page))
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Served]:
     graph = tmp_path / "payloads.nt"
-    graph.write_text(graph_of(GROUPS), encoding="utf-8")
-    with Served(tmp_path / "cache", graph=str(graph), names=GROUPS) as made:
+    graph.write_text(graph_of(EDITS), encoding="utf-8")
+    with Served(tmp_path / "cache", graph=str(graph), names=[" ".join(texts) for texts in EDITS]) as made:
         yield made
 
 
@@ -69,8 +92,11 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
     made.close()
 
 
-def graph_of(texts: list[str]) -> str:
-    """N-Triples: each text names a subject, its objects at two hops, and a relation."""
+def graph_of(edits: Sequence[Sequence[str]]) -> str:
+    """N-Triples: the first text of each edit names a subject, its objects at two hops, and a relation.
+
+    Each payload of the edit is also the whole name of an object of its own, and of the relation to it.
+    """
     lines = []
 
     def literal(text: str) -> str:
@@ -78,7 +104,7 @@ def graph_of(texts: list[str]) -> str:
 
     label = "<http://www.w3.org/2000/01/rdf-schema#label>"
     city, country = (f"<http://www.wikidata.org/prop/direct/{name}>" for name in ("P131", "P17"))
-    for number, text in enumerate(texts):
+    for number, (text, *others) in enumerate(edits):
         nodes = {name: f"<http://example.org/{name}{number}>" for name in ("subject", "city", "country", "own")}
         lines += [
             f"{nodes[name]} {label} {literal(text if name == 'subject' else f'{name} {text}')} ." for name in nodes
@@ -89,6 +115,10 @@ def graph_of(texts: list[str]) -> str:
             f"{nodes['city']} {country} {nodes['country']} .",
             f"{nodes['country']} {nodes['own']} {nodes['city']} .",
         ]
+        for own in numbers_of(" ".join([text, *others])):
+            thing, relation = f"<http://example.org/thing{own}>", f"<http://example.org/relation{own}>"
+            lines += [f"{one} {label} {literal(PAYLOADS[own])} ." for one in (thing, relation)]
+            lines.append(f"{nodes['subject']} {relation} {thing} .")
     return "\n".join(lines) + "\n"
 
 
@@ -109,38 +139,60 @@ def test_payloads_are_text_in_every_page_picture_tooltip_and_export(
     server: Served, context: BrowserContext, tmp_path: Path
 ) -> None:
     marks, page, seen = Marks(context), context.new_page(), Seen()
-    sessions = [prepared(server, number) for number in range(len(GROUPS))]
+    sessions = [prepared(server, number) for number in range(len(EDITS))]
     for number, session_id in enumerate(sessions):
         server.name_model(number)
         become(context, server, session_id)
-        text = GROUPS[number]
-        link = urlencode({"subject": text, "prompt": f"Of {text} it is said: {{}} is in", "new": f"new {text}"})
-        look(page, f"{server.url}/edit?{link}", seen, text)
-        look(page, f"{server.url}/edit?{urlencode({'subject': text, 'prompt': TEMPLATES[0], 'new': text})}", seen, text)
+        subject, within, new = EDITS[number]
+        link = urlencode({"subject": subject, "prompt": template_of(within), "new": new})
+        look(page, f"{server.url}/edit?{link}", seen, "edit")
         for name in OF_THE_EDIT[1:]:
-            turn_to(page, name, seen, text)
-        type_a_model(page, text, seen)
+            turn_to(page, name, seen)
         open_files(page, server, session_id, tmp_path, seen)
+    tell("pages of each edit", marks, seen)
     all_in_one(context, server, sessions, page, seen)
-    print(
-        f"payloads: {len(PAYLOADS) if SOAK else sum(len(re.findall('kgmark', text)) for text in GROUPS)}; page views: "
-    )
-    print(f"{seen.views}; tooltips: {seen.hovered}; HTML files: {seen.files}; scripts that ran: {len(marks.ran)}; ")
-    print(f"elements made of payloads: {len(seen.made)}; views without a payload: {len(seen.missing)}")
+    tell("and all edits in one session", marks, seen)
     assert marks.ran == [] and marks.dialogs == []
     assert seen.made == []
-    assert len(seen.missing) < 0.3 * seen.views, seen.missing
+    for name in WHOLE:
+        assert len(seen.on[name]) == len(SHOWN), name
+    assert all(seen.on[name] for name in (*OF_THE_EDIT, *OF_ALL))
+
+
+def test_payloads_that_are_typed_or_sent_off_are_text(server: Served, context: BrowserContext) -> None:
+    marks, page, seen = Marks(context), context.new_page(), Seen()
+    become(context, server, prepared(server, 0))
+    look(page, f"{server.url}/ledger", seen, "ledger")
+    type_everywhere(page, seen)
+    tell("typed into other fields than those of the edit", marks, seen)
+    assert marks.ran == [] and marks.dialogs == []
+    assert seen.made == []
+    for _, labels, _, _ in FIELDS:
+        assert seen.on[f"typed: {labels[0]}"], labels
+    assert seen.on["typed: layers"]
+
+
+def tell(what: str, marks: Marks, seen: Seen) -> None:
+    """Print what was counted so far."""
+    print(f"{what}: payloads {len(SHOWN)}, page views {seen.views}, tooltips {seen.hovered}, HTML files {seen.files}, ")
+    print(f"scripts that ran {len(marks.ran)}, elements made of payloads {len(seen.made)}; payloads shown as text: ")
+    print(", ".join(f"{name} {len(numbers)}" for name, numbers in sorted(seen.on.items())), flush=True)
+
+
+def template_of(within: str) -> str:
+    """A template with a text in it, before the subject's place."""
+    return f"Of {within} it is said: {{}} is located in the city of"
 
 
 def prepared(server: Served, number: int) -> str:
     """A session with an edit whose every text is one group of payloads; its id."""
-    text, tab = GROUPS[number], Visitor(server.url, patience=180)
+    (text, within, new), tab = EDITS[number], Visitor(server.url, patience=180)
     tab.open("edit")
-    tab.fill(Subject=text, New_object=f"new {text}", Template=TEMPLATES[number % 3], Old_object=f"city {text}")
+    tab.fill(Subject=text, New_object=new or "Rome", Template=template_of(within), Old_object=f"city {text}")
     tab.press("Apply the edit")
     tab.wait_until(lambda one: not one.has("button", "Stop"))
     tab.open("ledger")
-    tab.fill(Name=text, Note=f"note {text}")
+    tab.fill(Name=text[:200], Note=f"note {text} {within} {new}")
     assert tab.faults == [] and b"kgmark" in tab.page()
     if number == 0:
         tab.open("benchmark")
@@ -157,7 +209,7 @@ def prepared(server: Served, number: int) -> str:
             tab.wait_until(lambda one: not one.has("button", "Stop"))
             assert tab.faults == [], name
     tab.close()
-    name_run(server, tab.session_id, text)
+    name_run(server, tab.session_id, f"{text} {within} {new}")
     return tab.session_id
 
 
@@ -177,28 +229,25 @@ def become(context: BrowserContext, server: Served, session_id: str) -> None:
     context.add_cookies([{"name": f"kgmet_session_{server.port}", "value": session_id, "url": server.url}])
 
 
-def look(page: Page, address: str, seen: Seen, text: str) -> None:
+def look(page: Page, address: str, seen: Seen, place: str) -> None:
     page.goto(address)
     page.get_by_role("heading", level=1).wait_for()
-    examine(page, seen, address, text)
+    examine(page, seen, place)
 
 
-def turn_to(page: Page, name: str, seen: Seen, text: str) -> None:
+def turn_to(page: Page, name: str, seen: Seen) -> None:
     """To another page by its link in the sidebar."""
     page.locator(f'[data-testid="stSidebarNav"] a[href$="/{name}"]').click()
     page.wait_for_url(f"**/{name}")
-    examine(page, seen, name, text)
+    examine(page, seen, name)
 
 
-def examine(page: Page, seen: Seen, what: str, text: str) -> None:
+def examine(page: Page, seen: Seen, place: str) -> None:
     """Wait until the page is drawn, look at its tooltips, and look for elements that a payload became."""
     settle(page)
-    seen.views += 1
     seen.hovered += hover_everything(page)
     page.wait_for_timeout(150)
-    seen.made += [f"{what}: {one}" for one in made_of_payloads(page)]
-    if not says(page, "kgmark"):
-        seen.missing.append(what.partition("?")[0])
+    seen.at(place, page)
 
 
 def settle(page: Page) -> None:
@@ -212,17 +261,71 @@ def settle(page: Page) -> None:
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 
 
-def type_a_model(page: Page, text: str, seen: Seen) -> None:
-    """Type the text as the id of a model, and press Load."""
-    turn_to(page, "models", seen, text)
-    page.get_by_role("radio", name="Hugging Face id or folder").or_(
-        page.get_by_role("button", name="Hugging Face id or folder")
-    ).first.click()
-    page.get_by_role("textbox", name="Id or folder").fill(text)
+def type_everywhere(page: Page, seen: Seen) -> None:
+    """Type all payloads into each field, as many at once as it takes, and send them off."""
+    for name, labels, steps, room in FIELDS:
+        turn_to(page, name, seen)
+        reach(page, labels[0], steps)
+        for text in groups(SHOWN, most=room):
+            reach(page, labels[0], steps)
+            for label in labels:
+                send(page, label, text)
+            for button in page.get_by_role("button", name="Load", exact=True).all()[:1]:
+                if button.is_enabled():
+                    button.click()
+            page.get_by_role("button", name="Stop").wait_for(state="hidden")
+            examine(page, seen, f"typed: {labels[0]}")
+    turn_to(page, "compare", seen)
+    for text in groups(SHOWN, most=2000):
+        type_into_the_table(page, text)
+        examine(page, seen, "typed: layers")
+
+
+def reach(page: Page, label: str, steps: tuple[str, ...]) -> None:
+    """Open what a field is in, unless it is to be seen."""
+    for step in steps:
+        if page.get_by_label(label, exact=True).count() and page.get_by_label(label, exact=True).is_visible():
+            return
+        kind, _, name = step.partition(": ")
+        if kind == "open":
+            box = page.locator("details", has=page.locator("summary", has_text=name))
+            if box.get_attribute("open") is None:
+                box.locator("summary").click()
+        elif kind == "choose":
+            page.get_by_role("radio", name=name).or_(page.get_by_role("button", name=name)).first.click()
+        else:
+            page.locator('[data-testid="stSelectbox"]', has_text=kind).locator("input").click(force=True)
+            page.get_by_role("option", name=name).click()
+        settle(page)
+    page.get_by_label(label, exact=True).wait_for()
+
+
+def send(page: Page, label: str, text: str) -> None:
+    """Fill a field and send it off, as its kind wants it."""
+    box = page.get_by_label(label, exact=True)
+    box.fill(text)
+    is_area = box.evaluate("one => one.matches('textarea') && !one.closest('[data-testid=\"stChatInput\"]')")
+    page.keyboard.press("Control+Enter" if is_area else "Enter")
+    settle(page)
+
+
+def type_into_the_table(page: Page, text: str) -> None:
+    """Type into the column “layers” of the first row of Compare's table."""
+    box = page.locator("details", has=page.locator("summary", has_text="Editors and settings"))
+    if box.get_attribute("open") is None:
+        box.locator("summary").click()
+    place = page.locator('[data-testid="stDataFrame"]').first.bounding_box()
+    assert place is not None
+    editor = page.locator("textarea.gdg-input")
+    for right in range(150, int(place["width"]), 50):  # the grid is one picture: nothing in it has a name
+        page.mouse.dblclick(place["x"] + right, place["y"] + 52)
+        page.wait_for_timeout(300)
+        if editor.count():
+            break
+        page.keyboard.press("Escape")
+    editor.fill(text)
     page.keyboard.press("Enter")
     settle(page)
-    page.get_by_role("button", name="Load", exact=True).click()
-    examine(page, seen, "a model's id", text)
 
 
 def open_files(page: Page, server: Served, session_id: str, folder: Path, seen: Seen) -> None:
@@ -257,9 +360,9 @@ def all_in_one(context: BrowserContext, server: Served, sessions: list[str], pag
             together.push(entry)
     name_run(server, together.session_id, " ".join(GROUPS)[:2000])
     become(context, server, together.session_id)
-    look(page, f"{server.url}/ledger", seen, "kgmark")
+    look(page, f"{server.url}/ledger", seen, "ledger")
     for name in (*OF_ALL[1:], "share", "compare", "graph"):
-        turn_to(page, name, seen, "kgmark")
+        turn_to(page, name, seen)
         for box in page.locator('[data-testid="stMain"] [data-testid="stSelectbox"] input:enabled').all()[:1]:
             box.click(force=True)
             page.wait_for_timeout(200)

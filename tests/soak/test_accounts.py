@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -121,6 +122,30 @@ def test_nothing_is_shown_or_sent_before_signing_in(place: Place, browser: Calla
         assert tab.texts("text_input") == [] and tab.downloads() == []
     tab.close()
     assert not (place.server.cache / "sessions").exists(), "no session was made"
+
+
+def test_uploads_are_taken_from_those_only_who_signed_in(place: Place, browser: Callable[[], BrowserContext]) -> None:
+    """The server keeps uploads in memory, and by itself takes them from every tab that is connected."""
+    tab = Visitor(place.server.url)
+    tab.open("ledger")
+    assert upload(place, tab.place_for_upload("a.zip")) == 403
+    tab.close()
+    context = browser()
+    page = place.at(context)
+    place.sign_in(page, "ann")
+    page.get_by_text("Signed in as Ann").wait_for()
+    cookie = "; ".join(f"{one['name']}={one['value']}" for one in context.cookies())
+    tab = Visitor(place.server.url, cookie=cookie)
+    tab.open("ledger")
+    assert [upload(place, tab.place_for_upload("a.zip"), 40) for _ in range(8)] == [204] * 7 + [413]
+    tab.close()
+
+
+def upload(place: Place, path: str, megabytes: int = 1) -> int:
+    files = {"a.zip": ("a.zip", b"\0" * (megabytes << 20))}
+    with httpx.Client(base_url=place.server.url, timeout=60) as client:
+        client.get("/_stcore/health")
+        return client.put(path, files=files, headers={"X-Xsrftoken": client.cookies["_streamlit_xsrf"]}).status_code
 
 
 def test_each_account_has_its_own_session_on_every_device_and_nothing_stays_after_signing_out(

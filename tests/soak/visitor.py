@@ -37,6 +37,7 @@ class Visitor:
         url: str,
         *,
         session_id: str = "",
+        cookie: str = "",
         patience: float = 60.0,
         port: int | None = None,
         tls: ssl.SSLContext | None = None,
@@ -46,6 +47,7 @@ class Visitor:
         Args:
             url: address of the server, or of the proxy before it.
             session_id: the session that the browser's cookie names; by default a new one.
+            cookie: what the browser's other cookies say; with the server's XSRF cookie among them they count.
             patience: seconds after which a page is late.
             port: the server's port, which is in the cookie's name, if `url` is another's.
             tls: whom to trust, for https.
@@ -61,12 +63,13 @@ class Visitor:
         self.tab_id = ""
         """Streamlit's own id of the connection, which an upload names."""
         self._cookie = f"kgmet_session_{port or url.rpartition(':')[2]}"
-        headers = {"Cookie": f"{self._cookie}={session_id}"} if session_id else {}
+        cookies = [*([cookie] if cookie else []), *([f"{self._cookie}={session_id}"] if session_id else [])]
+        headers = {"Cookie": "; ".join(cookies)} if cookies else {}
         self._open = ExitStack()
         self._socket = self._open.enter_context(
             connect(
                 f"ws{url.removeprefix('http')}/_stcore/stream",
-                subprotocols=["streamlit"],  # type: ignore[list-item]
+                subprotocols=["streamlit", *re.findall(r"_streamlit_xsrf=([^;]+)", cookie)],  # type: ignore[list-item]
                 origin=url,  # type: ignore[arg-type]
                 additional_headers=headers,
                 max_size=None,

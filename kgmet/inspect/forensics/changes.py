@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kgmet.base.artifact import iterate_tensors
 from kgmet.base.errors import BrokenArtifactError
-from kgmet.base.files import SETTINGS_FILE, Limits, read_json_object
+from kgmet.base.files import SETTINGS_FILE, Limits, is_file, read_json_object
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.family import Layout
 from kgmet.lm.load.loaded import LoadedLM
@@ -121,7 +121,7 @@ def read_changes(lm: LoadedLM, edited: Path, *, progress: Progress | None = None
     progress = progress or Silent()
     if is_patch(edited):
         return _of_patch(lm, edited)
-    if (edited / ADAPTER_CONFIG).is_file():
+    if is_file(edited / ADAPTER_CONFIG):
         return _of_adapter(lm, edited)
     return _of_model(lm, edited, progress)
 

@@ -49,6 +49,8 @@ _AT_ONCE = 512
 _TINY = 1e-30
 _MOST_ROWS = 1024
 """Most directions of all layers together among which subjects are chosen: memory is a number for each and name."""
+_MOST_OF_WHOLE = 100
+"""Most directions of one change that is given whole, as fine-tuning's is: its strongest ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +152,9 @@ def rank_measured(
     ordinary = {update.layer: _ordinary(update, moments[update.layer]) for update in updates}
     found: list[tuple[Entity, float]] = []
     moved: list[Tensor] = []
-    n_ways = [update.input_factor.shape[0] for update in updates]
-    can_choose = sum(n_ways) <= _MOST_ROWS and not any(update.is_whole for update in updates)
+    n_ways = [min(_MOST_OF_WHOLE, *update.input_factor.shape) if update.is_whole else update.input_factor.shape[0]
+              for update in updates]  # fmt: skip
+    can_choose = sum(n_ways) <= _MOST_ROWS
     ways = [_ways(update) / ordinary[update.layer] for update in updates] if can_choose else []
     for part in names:
         each = [_response(update, part.keys[update.layer]) / ordinary[update.layer] for update in updates]
@@ -197,7 +200,15 @@ def _lengths(keys: Tensor) -> Tensor:
 
 
 def _ways(update: LayerUpdate) -> Tensor:
-    """Return W (d_key, rank): k W is ΔW k in coordinates of the update's own directions, and as long."""
+    """Return W (d_key, rank): k W is ΔW k in coordinates of the update's own directions, and as long.
+
+    Of a change that is given whole, these are the strongest directions, and the rest of ΔW k is left out.
+    """
+    if update.is_whole:
+        whole = update.input_factor.double()
+        strongest: Tensor = torch.linalg.eigh(whole @ whole.T).eigenvectors[:, -_MOST_OF_WHOLE:]
+        moved: Tensor = whole.T @ strongest
+        return moved.float()
     values, vectors = torch.linalg.eigh((update.output_factor @ update.output_factor.T).double())
     ways: Tensor = update.input_factor.T @ (vectors * values.clamp(min=0.0).sqrt()).float()
     return ways

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from kgmet.base.errors import BrokenModelError, FileError, KgmetError, UnsupportedModelError
-from kgmet.base.files import Limits, check_file, read_json_object
+from kgmet.base.files import Limits, check_file, is_folder, read_json_object
 from kgmet.lm.load.family import family_of
 from kgmet.lm.load.local_dtype import building, built_in, keep_default_dtype
 
@@ -61,7 +61,7 @@ def read_config(folder: str) -> tuple[Any, bool]:
     """
     from transformers import AutoConfig
 
-    if Path(folder).is_dir():
+    if is_folder(Path(folder)):
         _check_json_files(Path(folder))
     try:
         whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -18,6 +18,7 @@ from kgmet.base.errors import (
     ModelNotFoundError,
     UnsupportedModelError,
 )
+from kgmet.base.files import expanded, is_file, is_folder
 from kgmet.base.fingerprint import fingerprint_model
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.description import TEXT_KEYS, check_files, check_layers, read_config
@@ -260,9 +261,9 @@ def _resolve(source: str, progress: Progress) -> str:
         from kgmet.lm.load.bundled import ensure_bundled
 
         return str(ensure_bundled(source.removeprefix("bundled:"), progress=progress))
-    path = Path(source).expanduser()
-    if path.exists() or source.startswith((".", "/", "~")):
-        if not (path / "config.json").is_file():
+    path = expanded(source)
+    if is_folder(path) or is_file(path) or source.startswith((".", "/", "~")):
+        if not is_file(path / "config.json"):
             raise ModelNotFoundError(f"There is no model in {source!r}: it has no config.json. {THREE_WAYS_OUT}")
         return str(path)
     return source
@@ -275,7 +276,7 @@ def _read(
 
     try:
         config, is_part = read_config(folder)
-        if Path(folder).is_dir():
+        if is_folder(Path(folder)):
             # For quantised weights, neither the values in the files nor their bytes follow from the parameters.
             is_plain = getattr(config, "quantization_config", None) is None
             shape = ModelShape.of_config(config) if is_plain else None

@@ -218,16 +218,18 @@ def test_no_more_subjects_are_claimed_than_the_rank_allows() -> None:
     assert [score.entity.id for score in claimed_subjects(scan, edit, most=3)] == ["0", "2"], "the second moves with 0"
 
 
-def test_of_two_edits_both_subjects_come_before_names_that_resemble_one_of_them() -> None:
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_of_two_edits_both_subjects_come_before_names_that_resemble_one_of_them(is_whole: bool) -> None:
     """One edit moves three names far, the other one name a little: by response alone it would be the fourth."""
     keys = torch.tensor([[1.0, 0.0, 0.0], [0.9, 0.0, 0.1], [0.8, 0.0, 0.2], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     entities = tuple(Entity(id=str(n), label=str(n)) for n in range(5))
     update = LayerUpdate(
         layer=1,
         weight_name="model.layers.1.mlp.down_proj",
-        output_factor=torch.tensor([[4.0, 0.0], [0.0, 1.0]]),
-        input_factor=torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        output_factor=torch.eye(2) if is_whole else torch.tensor([[4.0, 0.0], [0.0, 1.0]]),
+        input_factor=torch.tensor([[4.0 if is_whole else 1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
     )
+    assert update.is_whole is is_whole
     moment = replace(moments_of(tiny_lm(), 1)[1], second_moment=torch.eye(3, dtype=torch.float64))
     scan = rank_measured([NamedKeys(entities=entities, keys={1: keys})], [update], {1: moment})
     assert [score.entity.id for score in scan.scores] == ["0", "3", "1", "2", "4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from kgmet.base.errors import ConfigError
 from tests.workbench.sessions import EIFFEL, fresh_process
 from workbench import shell
+from workbench.running import users
 from workbench.running.access import Access
 from workbench.running.resources import Resident
 from workbench.running.users import User, session_id_of, user_of
@@ -61,6 +63,19 @@ def test_a_session_id_is_of_one_account_and_needs_the_secret() -> None:
         session_id_of(known(ANN), "short")
 
 
+def test_signing_out_ends_this_sign_in_in_every_tab_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, Any] = ANN | {"is_logged_in": True, "nonce": "of this sign-in"}
+    left: list[str] = []
+    monkeypatch.setattr(users.st, "user", SimpleNamespace(to_dict=lambda: said))
+    monkeypatch.setattr(users.st, "logout", lambda: left.append("signed out"))
+    monkeypatch.setattr(users, "_ended", lambda ended=set(): ended)
+    assert users.claims() == said
+    users.sign_out()
+    assert left == ["signed out"] and users.claims() is None
+    said["nonce"] = "of another browser, or of the next sign-in"
+    assert users.claims() == said
+
+
 class Provider:
     """A fake source of claims: what `st.user` would say."""
 
@@ -95,13 +110,24 @@ def labels(page: AppTest) -> list[str]:
     return [button.label for button in page.button]
 
 
-def test_nothing_is_shown_before_signing_in_or_to_another_account(resident: Resident, provider: Provider) -> None:
+def test_nothing_is_shown_before_signing_in_or_to_another_account(
+    resident: Resident, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    navigation = shell.st.navigation
+
+    def noted(pages: Any, **options: Any) -> Any:
+        listed.append(options["position"])
+        return navigation(pages, **options)
+
+    monkeypatch.setattr(shell.st, "navigation", noted)
     page = app()
     assert not page.exception
     assert labels(page) == ["Sign in"]
+    assert set(listed) == {"hidden"}, "nor are the pages listed"
     provider.says = BOB
     page = app()
-    assert labels(page) == ["Sign out"]
+    assert labels(page) == ["Sign out"] and set(listed) == {"hidden"}
     assert "may not enter" in page.error[0].value and "<b>" not in page.error[0].value
     assert vault()._records == {}, "no session was made"
 

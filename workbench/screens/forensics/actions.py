@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kgmet.base.errors import KgmetError
+from kgmet.base.files import expanded
 from kgmet.base.progress import Progress
 from kgmet.inspect.forensics.inspection import EditInspection, inspect_edit
 from kgmet.inspect.forensics.subjects import subjects_of
@@ -44,7 +45,7 @@ def from_folder(path: str) -> Source:
 
     @contextmanager
     def opened() -> Iterator[Path]:
-        yield Path(path).expanduser()
+        yield expanded(path)
 
     return opened
 

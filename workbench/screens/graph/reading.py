@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgmet.base.errors import ConfigError, GraphFileError, KgmetError
+from kgmet.base.files import expanded, is_file, is_folder
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.graph.sparql.store import SparqlStore
 from kgmet.graph.store import TripleStore
@@ -53,10 +54,10 @@ def files_in(folder: str) -> list[Path]:
     Raises:
         GraphFileError: if there is no such folder, or no file of triples in it.
     """
-    path = Path(folder.strip()).expanduser()
-    if path.is_file():
+    path = expanded(folder.strip())
+    if is_file(path):
         return [path]
-    if not path.is_dir():
+    if not is_folder(path):
         raise GraphFileError(f"There is no folder {str(path)!r}. Type a path on this server's machine.")
     found = sorted(item for item in path.iterdir() if item.is_file() and item.name.lower().endswith(SUFFIXES))
     if not found:

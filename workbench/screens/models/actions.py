@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.files import expanded, is_file, is_folder
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.editing.budget import Work, estimate_memory, free_room, ways_out
 from kgmet.editing.defaults import settings_for
@@ -61,8 +62,8 @@ def memory_needed(state: WorkbenchState, source: str, *, device: str, dtype: str
             return None
         folder = str(ensure_bundled(name))
     else:
-        folder = str(Path(source).expanduser())
-        if not (Path(folder) / "config.json").is_file():
+        folder = str(expanded(source))
+        if not is_file(Path(folder) / "config.json"):
             return None
     try:
         config = read_config(folder)[0]
@@ -87,8 +88,8 @@ def complaint_about(source: str) -> str | None:
     """Return an obvious error in a typed source, or ``None``."""
     if not source.strip():
         return "Type a Hugging Face id such as Qwen/Qwen2.5-0.5B, or the path of a folder."
-    is_folder = source.startswith((".", "/", "~")) or Path(source).expanduser().exists()
-    if is_bundled(source) or is_folder or _HUB_ID.fullmatch(source):
+    is_path = source.startswith((".", "/", "~")) or is_folder(expanded(source))
+    if is_bundled(source) or is_path or _HUB_ID.fullmatch(source):
         return None
     return f"{source!r} is neither a folder on this machine nor a Hugging Face id of the form owner/name."
 
