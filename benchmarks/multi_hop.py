@@ -8,6 +8,9 @@ of the chain and not the old one. *Hand* questions are in `multi_hop_questions`,
 search uses neither. The last columns are for the questions that the unedited model answers with the old end.
 A --variant changes settings of the first editor. The row "in context" tells the unedited model the fact, "in context,
 with facts" also the graph's facts behind the consequences. FILE gets a line for each row; rows in it are not run again.
+
+The last table shows how much of this the model can do without an edit: the unedited model gets the same questions about
+another subject, of which the new object is true and which it knows. Only questions with such a subject count there.
 """
 
 from __future__ import annotations
@@ -35,16 +38,18 @@ from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.editors import Editor, editor_named
 from kgmet.editing.told import told_sentences
+from kgmet.graph.phrasing import fill
 from kgmet.graph.reading.probe_prompts import prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.stores.sample import sample_store
+from kgmet.graph.triple import Entity
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.measure.answer import Answer
 from kgmet.measure.ask import Decoding, ask
 from kgmet.measure.columns import COLUMNS, Counts, score_of
 from kgmet.measure.metrics import wilson_interval
-from kgmet.measure.question import Question
+from kgmet.measure.question import Question, QuestionKind
 from kgmet.measure.told import MOST_TOLD, told_question
 from kgmet.write.patch import attached
 
@@ -52,15 +57,24 @@ __all__ = ["Asked", "Row", "asked_of", "counts_of"]
 
 ANSWER_TOKENS = 24
 UNEDITED, TOLD, TOLD_MORE = "unedited", "in context", "in context, with facts"
+NATURAL = "unedited, a subject of which it is true"
+_MOST_TRIED = 24
+"""Most subjects asked for one that the model knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One question of one case, by hand or from the graph."""
+    """One question of one case, by hand or from the graph; `template` has ``{}`` in place of the subject."""
 
     case: int
     is_by_hand: bool
     question: Question
+    template: str = ""
+
+    def about(self, subject: Entity) -> Asked:
+        """Return the same question about another subject."""
+        text = fill(self.template, subject)
+        return replace(self, question=replace(self.question, text=text, rejected=None, rejected_aliases=()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +123,36 @@ def asked_of(
             for texts, is_by_hand in ((wordings[asked], True), (item.questions[:n_graph], False)):
                 made = prompts_of("multi_hop", item, texts, form="question")
                 found += [
-                    Asked(case=number, is_by_hand=is_by_hand, question=Question.from_generated(prompt))
+                    Asked(
+                        case=number,
+                        is_by_hand=is_by_hand,
+                        question=Question.from_generated(prompt),
+                        template=prompt.template,
+                    )
                     for prompt in made
                 ]
     return found
 
 
-def counts_of(row: Row, asked: Sequence[Asked], *, hops: int, is_by_hand: bool) -> tuple[int, int]:
-    """Return (questions of so many hops answered, all such questions)."""
-    mine = [n for n, one in enumerate(asked) if one.is_by_hand is is_by_hand and one.question.hops == hops]
+def known_subject(lm: LoadedLM, case: Case, store: TripleStore) -> Entity | None:
+    """Return another subject of which the new object is true, where the unedited model says so in the edit's words."""
+    edit = case.edit
+    if edit.new_object_id is None or edit.relation is None:
+        return None
+    triples = store.incoming(edit.new_object_id, relations=[edit.relation], limit=_MOST_TRIED)
+    subjects = [triple.subject for triple in triples if triple.subject.id != edit.subject_id]
+    questions = [
+        Question(kind=QuestionKind.OWN, text=fill(edit.template, subject), expected=edit.new_object)
+        for subject in subjects
+    ]
+    answers = ask(lm, questions, decoding=Decoding(max_answer_tokens=8)) if questions else []
+    return next((subject for subject, answer in zip(subjects, answers, strict=True) if answer.says), None)
+
+
+def counts_of(row: Row, asked: Sequence[Asked], *, hops: int, is_by_hand: bool | None = None) -> tuple[int, int]:
+    """Return (questions of so many hops answered, all such questions), of one origin or of both."""
+    origins = (True, False) if is_by_hand is None else (is_by_hand,)
+    mine = [n for n, one in enumerate(asked) if one.is_by_hand in origins and one.question.hops == hops]
     return sum(row.said[n] for n in mine), len(mine)
 
 
@@ -140,6 +175,11 @@ class Asker:
             sentences = told_sentences(contexts[one.case], catalogue, most=MOST_TOLD if with_facts else 0)
             questions.append(told_question(one.question, sentences))
         return self._row(self._ask(questions), {})
+
+    def natural(self, subjects: Sequence[Entity | None]) -> Row:
+        """Ask the unedited model about another subject of the new object, where there is one."""
+        about = [one.about(subject) for one in self._asked if (subject := subjects[one.case]) is not None]
+        return self._row(self._ask([one.question for one in about]), {})
 
     def edited(self, editor: Editor) -> Row:
         """Edit each case on its own, and ask."""
@@ -211,9 +251,13 @@ def main() -> None:
         contexts = [context_of(case, store, catalogue, EditConfig()) for case in cases]
         for name, with_facts in ((TOLD, False), (TOLD_MORE, True)):
             found[name] = rows.row(name, None, lambda more=with_facts: asker.told(catalogue, contexts, with_facts=more))
+    subjects = [known_subject(lm, case, store) for case in cases]
+    natural = rows.row(
+        NATURAL, [None if each is None else each.id for each in subjects], lambda: asker.natural(subjects)
+    )
     for editor in editors_of(options.editors, options.variant):
         found[editor.name] = rows.row(editor.name, editor.config, lambda one=editor: asker.edited(one))
-        print(f"\n{table_of(found, asked)}", flush=True)
+        print(f"\n{table_of(found, asked)}\n\n{natural_table(natural, found, asked, subjects)}", flush=True)
     print(f"\n{len(cases)} edits of the {options.split} split, one at a time; {len(asked)} questions; "
           f"{machine(options.threads, lm)}; {lm.name}.")  # fmt: skip
     if options.answers:
@@ -251,6 +295,21 @@ def table_of(found: Mapping[str, Row], asked: Sequence[Asked]) -> Table:
         columns = [row.columns.get(kind) for kind in COLUMNS]
         cells += [f"{100 * c.preferred / c.n:.1f} / {100 * c.first / c.n:.1f}" if c else "–" for c in columns]
         table.add(name, *cells, f"{score_of(row.columns):.3f}" if row.columns else "–", f"{row.seconds:.2f}")
+    return table
+
+
+def natural_table(
+    natural: Row, found: Mapping[str, Row], asked: Sequence[Asked], subjects: Sequence[Entity | None]
+) -> Table:
+    """Return the table of the questions that `natural` answers about another subject, over two and three hops."""
+    places = [n for n, one in enumerate(asked) if subjects[one.case] is not None]
+    mine = [asked[n] for n in places]
+    table = Table(["", "2 hops", "3 hops"])
+    both = {NATURAL: natural} | {
+        name: replace(row, said=tuple(row.said[n] for n in places)) for name, row in found.items()
+    }
+    for name, row in both.items():
+        table.add(name, *(share_text(*counts_of(row, mine, hops=hops)) for hops in (2, 3)))
     return table
 
 

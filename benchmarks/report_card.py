@@ -2,11 +2,13 @@
 
     python benchmarks/report_card.py [--threads 2] [--limit 100] [--together 40] [--sequence 200] [--model NAME]
         [--editors KGMET AlphaEdit …] [--minutes 30] [--keep FOLDER]
+        [--tuning --variant write.ridge=2 --variant write.ordinary_weight=3000,hold.questions=2 …]
 
 Prints the tables of docs/report_card.md: a row for each row of the card, a column for each editor and way of telling
 the fact. The edits are the first of our own cases; no setting of any editor was chosen on the first 200. With --keep,
 patches and answers stay in a folder, and the same command continues where it stopped. --minutes begins no new
-edits after that time and prints what there is.
+edits after that time and prints what there is. --tuning takes the cases from the 201st on and asks only the rows that
+settings are chosen by; each --variant adds a column with changed settings of the first editor.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import Table, machine
+from sequence import FIRST as FIRST_TUNING
+from sequence import changes_of
 
+from kgmet.calibrate.settings import changes_text
+from kgmet.editing.config import config_from_mapping
 from kgmet.editing.editors import Editor, editor_named
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.edited import EditedModel
@@ -41,6 +47,8 @@ from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
+CHOSEN_BY = ("efficacy", "paraphrase", "consequences", "other_facts", "neighbours", "later_hops", "multi_hop")
+"""Rows asked with --tuning, besides divergence and perplexity."""
 EDITORS = ("KGMET", "KGMET-many", "AlphaEdit", "MEMIT", "ROME", "NSE", "FT")
 Maker = Callable[[Editor, Sequence[FactEdit]], list[EditPatch]]
 _OURS = "KGMET"
@@ -71,6 +79,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--editors", nargs="*", default=list(EDITORS))
+    parser.add_argument("--tuning", action="store_true", help="the cases from the 201st on, and fewer rows")
+    parser.add_argument("--variant", action="append", default=[], type=changes_of)
     parser.add_argument("--limit", type=int, default=100, help="edits one at a time; 0: no such table")
     parser.add_argument("--together", type=int, default=0, help="edits written at once; 0: no such table")
     parser.add_argument("--sequence", type=int, default=0, help="edits written one after another; 0: no such table")
@@ -94,13 +104,22 @@ class Bench:
             folder=folder / "patches",
         )
         self.editors = [editor_named(name) for name in options.editors]
+        first = self.editors[0]
+        self.editors[1:1] = [
+            replace(first, name=changes_text(changes), config=config_from_mapping(changes, base=first.config))
+            for changes in options.variant
+        ]
         self.known = KnownAnswers(folder / "answers")
         self.config = CardConfig(text_tokens=options.text_tokens, most_per_row=options.most_per_row)
+        self.first = FIRST_TUNING if options.tuning else 0
+        if options.tuning:
+            self.config = replace(self.config, rows=CHOSEN_BY, in_context=False, n_ability=0)
         self.until = time.monotonic() + 60 * options.minutes
 
     def facts(self, n: int) -> list[FactEdit]:
-        """Return the first edits of our own cases."""
-        return [edit for case in load_dataset("own", None, limit=n).cases for edit in case.edits][:n]
+        """Return the first edits of our own cases, or the first of those for tuning."""
+        cases = load_dataset("own", None, limit=self.first + n).cases[self.first :]
+        return [edit for case in cases for edit in case.edits][:n]
 
     def one_at_a_time(self, facts: Sequence[FactEdit]) -> tuple[ReportCard, int]:
         """Make each edit on the unedited model with every editor; return the card and how many edits it has."""

@@ -24,6 +24,8 @@ import pytest
 from scripts.get_chromium import installed as installed_chromium
 from tests.package.installed import ROOT, Installed, build, install
 
+SHARED = ("wheel", "visit", "tiny_visit")
+"""Fixtures behind which something is built or started once for tests of several files, which run in one process."""
 _NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
 
 
@@ -109,11 +111,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if "default_model_dir" in fixtures:
             item.add_marker(pytest.mark.real_model)
-        if is_browsing := "chromium_executable" in fixtures:
+        if "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
         if "PYTEST_XDIST_WORKER" in os.environ:
-            shares_server = is_browsing and "default_model_dir" in fixtures
-            item.add_marker(pytest.mark.xdist_group("browser" if shares_server else str(item.path)))
+            group = next((name for name in SHARED if name in fixtures), str(item.path))
+            item.add_marker(pytest.mark.xdist_group(group))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("browser") is None)
 

@@ -12,7 +12,7 @@ from tests.tiny_models import tiny_lm
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,12 @@ from workbench.screens.chat import kept as chat_kept
 from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.probe import kept as probe_kept
 from workbench.shared import told
+from workbench.shared.live_region import live_region
 from workbench.state import session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
-__all__ = ["KEPT", "PAGES", "run"]
+__all__ = ["COLOURS", "KEPT", "PAGES", "run"]
 
 PAGES = {
     "Edit": (("edit", "Edit", "edit"), ("graph", "Graph", "hub"), ("foresee", "Foresee", "query_stats")),
@@ -42,6 +43,27 @@ PAGES = {
     "About": (("models", "Models", "memory"), ("method", "Method", "menu_book")),
 }
 """Section → (script in `pages/`, title, icon). Missing scripts are not listed."""
+COLOURS = {
+    "light": {
+        "good": "#00734f",
+        "near": "#855600",
+        "bad": "#a83f00",
+        "old-words": "#ad4a0d",
+        "quiet": "#55626f",
+        "active": "#0064a1",
+        "ground": "#ffffff",
+    },
+    "dark": {
+        "good": "#2fc99b",
+        "near": "#f0b429",
+        "bad": "#ff8f4d",
+        "old-words": "#ee8143",
+        "quiet": "#a9b6c2",
+        "active": "#7cc4f0",
+        "ground": "#11181f",
+    },
+}
+"""Theme → colours of words, by the name of their variable in the style sheets, and the ground they stand on."""
 _PAGE = "kg-page"
 """Id of the place where a page begins."""
 
@@ -89,6 +111,8 @@ def run(root: Path) -> None:
             _guide(state)
     with st.sidebar:
         _sidebar(state)
+    with st.container(key="live-slot"):
+        live_region(state)
     with st.container(key="page-begins"):
         st.html(f'<span id="{_PAGE}" tabindex="-1"></span>')
     page.run()
@@ -123,14 +147,8 @@ def _asset(root: Path, name: str) -> str | None:
 
 
 def _style(root: Path) -> None:
-    is_dark = st.context.theme.type == "dark"
-    names = ("good", "bad", "quiet", "active", "ground")
-    dark, light = (
-        ("#2fc99b", "#ff8f4d", "#a9b6c2", "#7cc4f0", "#11181f"),
-        ("#00734f", "#a83f00", "#55626f", "#0064a1", "#ffffff"),
-    )
-    colours = zip(names, dark if is_dark else light, strict=True)
-    st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours)} }}</style>")
+    colours = COLOURS["dark" if st.context.theme.type == "dark" else "light"]
+    st.html(f"<style>:root {{ {' '.join(f'--kg-{name}: {colour};' for name, colour in colours.items())} }}</style>")
     for sheet in ("style.css", "answers.css"):
         if _asset(root, sheet):
             st.html(root / "assets" / sheet)

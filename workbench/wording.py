@@ -182,6 +182,8 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 _LINKED = re.compile(r"(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 """Where a bare address would become a link, whatever is escaped."""
 WORD_JOINER = "\u2060"
+_BLANKS = re.compile(r"[^\S\u00a0\u202f]+")
+"""Blanks and line breaks; not those that keep a number and its sign on one line."""
 
 
 def safe(text: str) -> str:
@@ -189,7 +191,7 @@ def safe(text: str) -> str:
 
     An invisible word joiner keeps a bare address from becoming a link.
     """
-    return _LINKED.sub(WORD_JOINER, " ".join(text.split())).translate(_SPECIAL)
+    return _LINKED.sub(WORD_JOINER, _BLANKS.sub(" ", text).strip()).translate(_SPECIAL)
 
 
 def kept_aside(folder: Path | None) -> str:

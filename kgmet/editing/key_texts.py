@@ -26,9 +26,16 @@ __all__ = ["edit_rows", "edits_on_top", "protected_rows", "unedited_states"]
 
 
 def edit_rows(lm: LoadedLM, problem: ShiftProblem) -> tuple[KeyRow, ...]:
-    """Return the texts whose keys represent an edit: its prompts with an answer, up to the lookup token."""
+    """Return the texts whose keys represent an edit: its prompts with an answer, up to the lookup token.
+
+    The key of a text of one token is nearly that of every text's first token (the attention sink), so writing there
+    changes all texts. It is written only where the edit's own prompt begins so, not for the sake of another wording.
+    """
     phrases = [prompt.phrase(problem.edit.subject) for prompt in problem.prompts if prompt.wants_answer]
-    return key_rows(lm, problem.edit.id, phrases)
+    own, *others = key_rows(lm, problem.edit.id, phrases)
+    if len(own.input_ids) > 1:
+        others = [row for row in others if len(row.input_ids) > 1]
+    return (own, *others)
 
 
 def protected_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,10 @@ from kgmet.measure.sides import before_and_after
 from kgmet.search.search import Stop
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["ConsequenceReport", "EditReport", "answers_again", "own_question", "report_edit"]
+__all__ = ["ConsequenceReport", "EditReport", "OnAnswer", "answers_again", "own_question", "report_edit"]
+
+OnAnswer = Callable[[AnswerPair], None] | None
+"""Receives the answers to an edit's own prompt, before and after."""
 
 _NO_REPORT = "This is not a report of an edit"
 _N_MULTI_HOP = 3
@@ -159,7 +162,13 @@ def own_question(edit: FactEdit, context: EditContext | None = None) -> Question
 
 
 def report_edit(
-    lm: LoadedLM, plan: EditPlan, *, earlier: Sequence[EditPatch] = (), position: int = 0, settings: str = ""
+    lm: LoadedLM,
+    plan: EditPlan,
+    *,
+    earlier: Sequence[EditPatch] = (),
+    position: int = 0,
+    settings: str = "",
+    on_answer: OnAnswer = None,
 ) -> EditReport:
     """Ask the edit's prompt, its consequences and a few multi-hop questions, with the patch off and on.
 
@@ -169,6 +178,7 @@ def report_edit(
         earlier: patches that stay attached in both cases.
         position: the edit's position in the plan.
         settings: where the settings come from, in words.
+        on_answer: receives the answers to the edit's own prompt, while the other questions are still being answered.
     """
     context = plan.contexts[position]
     clozes, questions = _consequences(context), _multi_hop(context)
@@ -176,7 +186,12 @@ def report_edit(
         own_question(context.edit, context),
         *(Question.from_generated(made) for _, made in (*clozes, *questions)),
     ]
-    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm))
+
+    def first_known(answers: list[Answer]) -> None:
+        if on_answer is not None:
+            on_answer(AnswerPair(before=answers[0], after=answers[1]))
+
+    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm), on_first=first_known)
     pairs = [AnswerPair(before=was, after=now) for was, now in zip(before, after, strict=True)]
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
@@ -204,11 +219,16 @@ def answers_again(lm: LoadedLM, report: EditReport, *, earlier: Sequence[EditPat
 
 
 def _both_sides(
-    lm: LoadedLM, questions: Sequence[Question], earlier: Sequence[EditPatch], sides: tuple[Side, Side]
+    lm: LoadedLM,
+    questions: Sequence[Question],
+    earlier: Sequence[EditPatch],
+    sides: tuple[Side, Side],
+    *,
+    on_first: Callable[[list[Answer]], None] | None = None,
 ) -> tuple[list[Answer], list[Answer]]:
     """Ask two sides together, so that a step of their answers reads the weights once."""
     with attached(list(earlier), lm):
-        one, other = ask_each_side(lm, questions, sides)
+        one, other = ask_each_side(lm, questions, sides, on_first=on_first)
     return one.answers, other.answers
 
 

@@ -19,7 +19,7 @@ from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import DEFAULT_EDITOR, Editor, editor_named
 from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits
 from kgmet.editing.profile import ModelProfile
-from kgmet.editing.report import EditReport, report_edit
+from kgmet.editing.report import EditReport, OnAnswer, report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.retrieve import Switch
 from kgmet.graph.relations import RelationCatalogue
@@ -203,6 +203,7 @@ class EditSession:
         contexts: Sequence[EditContext],
         *,
         searched: SearchedEdits | None = None,
+        on_answer: OnAnswer = None,
         progress: Progress | None = None,
     ) -> Edited:
         """Edit the facts of these contexts (`prepare`) in one patch, measure them, and keep the patch.
@@ -210,6 +211,7 @@ class EditSession:
         Args:
             contexts: the facts with their graph contexts.
             searched: what `search` found for them with these settings and edits; by default it is searched now.
+            on_answer: receives the answers to each fact's own prompt while its other questions are being answered.
             progress: receives every stage; can cancel.
         """
         if not contexts:
@@ -225,19 +227,27 @@ class EditSession:
             searched=searched,
             progress=progress,
         )
-        reports = self._reports(plan, earlier, progress or Silent())
+        reports = self._reports(plan, earlier, on_answer, progress or Silent())
         self._made = (*self._made, MadeEdit(patch=plan.patch, reports=reports))
         self._so_far = plan.so_far
         return Edited(plan=plan, reports=reports)
 
-    def _reports(self, plan: EditPlan, earlier: EditsSoFar, progress: Progress) -> tuple[EditReport, ...]:
+    def _reports(
+        self, plan: EditPlan, earlier: EditsSoFar, on_answer: OnAnswer, progress: Progress
+    ) -> tuple[EditReport, ...]:
         reports = []
         for position in range(len(plan.contexts)):
             progress.report(ProgressEvent(stage=Stage.MEASURE, done=position, total=len(plan.contexts)))
             progress.check()
-            reports.append(
-                report_edit(self.lm, plan, earlier=earlier.patches, position=position, settings=self.settings)
+            report = report_edit(
+                self.lm,
+                plan,
+                earlier=earlier.patches,
+                position=position,
+                settings=self.settings,
+                on_answer=on_answer,
             )
+            reports.append(report)
         progress.report(ProgressEvent(stage=Stage.MEASURE, done=len(reports), total=len(reports)))
         return tuple(reports)
 

@@ -75,7 +75,7 @@ def compare_editors(
         catalogue: wordings of relations.
         statistics: key statistics of this model.
         earlier: earlier patches; they stay attached, and their keys are kept by methods that do so.
-        on_result: receives the comparison so far after each candidate.
+        on_result: receives the comparison so far after each candidate's answers, and with all perplexities at the end.
         progress: receives every candidate and the steps of its search; can cancel.
 
     Raises:
@@ -115,10 +115,8 @@ def compare_editors(
         for outcome, context in made:
             progress.check()
             if outcome.plan is not None:
-                with attached([*earlier, outcome.plan.patch], lm):
-                    measured = perplexity(lm, _passages())[0]
                 answers = compare_answers(comparison.before, asked.pop(0).answers)
-                outcome = replace(outcome, comparison=answers, perplexity=measured)
+                outcome = replace(outcome, comparison=answers)
             elif outcome.candidate.editor.writer is WriterKind.TOLD:
                 sentences = sentences_of(outcome.candidate.editor, context, catalogue)
                 with attached(earlier, lm):
@@ -126,6 +124,16 @@ def compare_editors(
             comparison = replace(comparison, results=(*comparison.results, outcome))
             if on_result is not None:
                 on_result(comparison)
+    # The answers are what people wait for, so the perplexities come after all of them.
+    for number, outcome in enumerate(comparison.results):
+        progress.check()
+        if outcome.plan is not None:
+            with attached([*earlier, outcome.plan.patch], lm):
+                results = list(comparison.results)
+                results[number] = replace(outcome, perplexity=perplexity(lm, _passages())[0])
+                comparison = replace(comparison, results=tuple(results))
+    if on_result is not None:
+        on_result(comparison)
     progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
 

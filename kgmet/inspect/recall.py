@@ -7,7 +7,7 @@ failed; if the bridge does not rank high, the first hop failed (as in Yao et al.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,7 +20,7 @@ from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prom
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["ChainBreak", "Followed", "Outcome", "Recall", "find_break", "read_recall"]
+__all__ = ["ChainBreak", "Followed", "Outcome", "Recall", "find_break", "read_recall", "read_recalls"]
 
 RECALLED = 10
 """Lowest rank of an entity's first token at which the entity counts as recalled."""
@@ -135,25 +135,54 @@ def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequ
         StaleArtifactError: if a patch was made for another model.
         TextError: if the text is longer than the model reads.
     """
-    where = locate_prompt(lm, prompt)
+    return read_recalls(lm, [prompt], patches=patches)[0]
+
+
+def read_recalls(
+    lm: LoadedLM, prompts: Sequence[TracedPrompt], *, patches: EditPatch | Sequence[EditPatch] = ()
+) -> list[Recall]:
+    """Do `read_recall` for several prompts; a text that several have is run once."""
+    places = [locate_prompt(lm, prompt) for prompt in prompts]
+    tokens: dict[tuple[int, ...], set[int]] = {}
+    for where in places:
+        tokens.setdefault(where.ids, set()).update(_tracked(where).values())
+    read = {ids: _ranks(lm, ids, mine, patches) for ids, mine in tokens.items()}
+    found = []
+    for where in places:
+        ranks = {followed: read[where.ids][token] for followed, token in _tracked(where).items()}
+        found.append(
+            Recall(
+                source=where,
+                rank={followed: rank for followed, (rank, _) in ranks.items()},
+                logprob={followed: logprob for followed, (_, logprob) in ranks.items()},
+            )
+        )
+    return found
+
+
+def _tracked(where: LocatedPrompt) -> dict[Followed, int]:
     tokens = {Followed.BRIDGE: where.bridge, Followed.ANSWER: where.answer, Followed.RIVAL: where.rival}
-    known = {followed: token for followed, token in tokens.items() if token is not None}
-    ranks: dict[Followed, list[Tensor]] = {followed: [] for followed in known}
-    logprobs: dict[Followed, list[Tensor]] = {followed: [] for followed in known}
+    return {followed: token for followed, token in tokens.items() if token is not None}
+
+
+def _ranks(
+    lm: LoadedLM, ids: Sequence[int], tokens: Collection[int], patches: EditPatch | Sequence[EditPatch]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return each token's rank and log-probability, (n_layer, pos) each."""
+    read: dict[int, list[tuple[Tensor, Tensor]]] = {token: [] for token in tokens}
     with attached(patches, lm):
-        states = layer_states(lm, where.ids)
+        states = layer_states(lm, ids)
     for state in states:
         with torch.no_grad():
             logits = lm.vocabulary_logits(state.to(device=lm.device, dtype=lm.dtype))
-        for followed, token in known.items():
+        total = logits.logsumexp(-1)
+        for token, rows in read.items():
             own = logits[:, token : token + 1]
-            ranks[followed].append((logits > own).sum(-1).cpu() + 1)
-            logprobs[followed].append((own[:, 0] - logits.logsumexp(-1)).cpu())
-    return Recall(
-        source=where,
-        rank={followed: torch.stack(rows) for followed, rows in ranks.items()},
-        logprob={followed: torch.stack(rows) for followed, rows in logprobs.items()},
-    )
+            rows.append(((logits > own).sum(-1).cpu() + 1, (own[:, 0] - total).cpu()))
+    return {
+        token: (torch.stack([rank for rank, _ in rows]), torch.stack([logprob for _, logprob in rows]))
+        for token, rows in read.items()
+    }
 
 
 def find_break(recall: Recall) -> ChainBreak:

@@ -105,13 +105,14 @@ def ask_each_side(
     progress: Progress | None = None,
     batch_size: int = 48,
     max_token: int = 768,
+    on_first: Callable[[list[Answer]], None] | None = None,
 ) -> list[SideAnswers]:
     """Ask several changed models at once (see `kgmet.lm.say.packed.ask_sides`); one value per side.
 
     A question that occurs twice is asked once. The questions are asked in equal batches of about `batch_size`, because
     a small last batch would generate as many tokens, one by one, as a full one. A batch is laid out in trees of at
     most `max_token` tokens. Each tree is answered token by token, so few trees suit long answers and many suit long
-    prompts.
+    prompts. `on_first` receives each side's answer to the first question before the others end (see `ask_sides`).
     """
     decoding, progress = decoding or Decoding(), progress or Silent()
     unique = list(dict.fromkeys(questions))
@@ -121,7 +122,7 @@ def ask_each_side(
     for begin, end in itertools.pairwise(ends) if unique else ():
         progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(unique)))
         progress.check()
-        batch = _batch(lm, unique[begin:end], sides, decoding, max_token)
+        batch = _batch(lm, unique[begin:end], sides, decoding, max_token, None if begin else on_first)
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
     progress.report(ProgressEvent(stage=Stage.PROBE, done=len(unique), total=len(unique)))
@@ -141,7 +142,12 @@ def _in_order(parts: Sequence[SideAnswers], order: Sequence[int]) -> SideAnswers
 
 
 def _batch(
-    lm: LoadedLM, questions: Sequence[Question], sides: Sequence[Side], decoding: Decoding, max_token: int
+    lm: LoadedLM,
+    questions: Sequence[Question],
+    sides: Sequence[Side],
+    decoding: Decoding,
+    max_token: int,
+    on_first: Callable[[list[Answer]], None] | None,
 ) -> list[SideAnswers]:
     texts = [worded(lm, question) for question in questions]
     pairs = [
@@ -154,7 +160,21 @@ def _batch(
     is_greedy = decoding.temperature == 0
     lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
     done = [_sentence_ends(question) if decoding.stops(question) else None for question in questions]
-    asked = ask_sides(lm, texts, pairs, sides=sides, max_new_tokens=lengths, is_done=done, max_token=max_token)
+
+    def first_known(sides_of_first: list[Asked]) -> None:
+        if on_first is not None:
+            on_first([_answers(lm, questions[:1], one, one.texts, decoding).answers[0] for one in sides_of_first])
+
+    asked = ask_sides(
+        lm,
+        texts,
+        pairs,
+        sides=sides,
+        max_new_tokens=lengths,
+        is_done=done,
+        max_token=max_token,
+        on_first=first_known,
+    )
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
         for side, one in zip(sides, asked, strict=True)

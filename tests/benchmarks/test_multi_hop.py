@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.triple import Entity
 from kgmet.measure.columns import Counts
 from kgmet.measure.question import Form, Question, QuestionKind
 
@@ -40,6 +41,32 @@ def test_answers_are_counted_by_hops_and_by_origin(load: Callable[[str], ModuleT
     row = module.Row(said=(True, False, True, True), said_old=(False,) * 4, texts=("",) * 4, columns={})
     found = {(h, by): module.counts_of(row, questions, hops=h, is_by_hand=by) for h in (2, 3) for by in (True, False)}
     assert found == {(2, True): (1, 2), (2, False): (1, 1), (3, True): (1, 1), (3, False): (0, 0)}
+
+
+def test_the_same_questions_about_another_subject_are_compared_where_there_is_one(
+    load: Callable[[str], ModuleType],
+) -> None:
+    module = load("multi_hop")
+    question = Question(
+        kind=QuestionKind.MULTI_HOP, text="Which flag flies over the Eiffel Tower?", form=Form.CHAT, expected="Japan",
+        rejected="France", hops=2,
+    )  # fmt: skip
+    asked = [
+        module.Asked(case=case, is_by_hand=True, question=question, template="Which flag flies over {}?")
+        for case in (0, 1, 1)
+    ]
+    dome = Entity(id="Q1", label="Tokyo Dome", article="the")
+    about = asked[1].about(dome).question
+    assert (about.text, about.expected, about.rejected) == ("Which flag flies over the Tokyo Dome?", "Japan", None)
+    natural, edited = (
+        module.Row(said=said, said_old=(False,) * 3, texts=("",) * 3, columns={})
+        for said in ((True, False), (True, True, True))
+    )
+    lines = str(module.natural_table(natural, {"KGMET": edited}, asked, [None, dome])).splitlines()[2:]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == [
+        [module.NATURAL, "50 (9–91, n 2)", "–"],
+        ["KGMET", "100 (34–100, n 2)", "–"],
+    ]
 
 
 def test_a_row_comes_back_from_its_line(load: Callable[[str], ModuleType]) -> None:

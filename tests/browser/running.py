@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -27,6 +29,8 @@ FLAGS = [
 ]
 PATIENCE = 240_000
 """Milliseconds an edit may take on a busy machine; an idle one needs about 15 seconds."""
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 24, 31)"}
+EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
 
 
 class Server:
@@ -92,6 +96,12 @@ class Watched:
     url: str
     asked: list[str] = field(default_factory=list)
 
+    @property
+    def session_id(self) -> str:
+        """Id of the person's session, as the cookie says."""
+        (found,) = [one["value"] for one in self.context.cookies() if one["name"].startswith("kgmet_session")]
+        return found
+
     def go(self, name: str) -> None:
         """To another page of the app, by its link in the sidebar."""
         self.page.get_by_role("link", name=name, exact=True).click()
@@ -103,6 +113,11 @@ class Watched:
         self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=PATIENCE)
         self.page.wait_for_timeout(300)
         expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
+
+    def prefers(self, scheme: Literal["light", "dark"]) -> None:
+        """Prefer light or dark colours from now on, and wait until the page has their ground."""
+        self.page.emulate_media(color_scheme=scheme)
+        expect(self.page.locator('[data-testid="stApp"]')).to_have_css("background-color", GROUNDS[scheme])
 
     def fits(self) -> None:
         """Assert that the page needs no sideways scrolling."""
@@ -134,6 +149,10 @@ class Watched:
         return [
             address for address in self.asked if not here.match(address) and not address.startswith(("data:", "blob:"))
         ]
+
+
+Visit = Callable[..., Watched]
+"""Opens a page of the app in a browser: the page's place, the session's id and the options of the browser's context."""
 
 
 def linked_cache(model_folder: Path, cache: Path) -> Path:

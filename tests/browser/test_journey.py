@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.running import PATIENCE, Server, Watched
+from tests.browser.running import EIFFEL, PATIENCE, Server, Visit, Watched
 
-EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
 OTHERS = ("Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
-
-Visit = Callable[..., Watched]
-
-
+LINK = "subject=Japan&template=The capital of {} is&new_object=Rome"
 EXACT = r"\d\.\d{6,}(?:e-\d+)?"
 
 
@@ -44,6 +38,7 @@ def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> 
 
     person.apply()
     expect(page.get_by_text("now goes on with")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="Edit applied: took.")).to_have_count(1)
     expect(page.locator(".kg-side").nth(0)).to_contain_text("Paris")
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
@@ -110,6 +105,9 @@ def ask_the_probes(person: Watched) -> None:
     page.get_by_role("textbox", name="Your own prompts").fill("The Eiffel Tower is in the country of | Japan | France")
     page.keyboard.press("Control+Enter")
     person.settle()
+    for kind in ("Multi-hop questions", "Neighbours"):
+        page.get_by_role("button", name=re.compile(rf"^{kind} \(")).click()
+        person.settle()
     page.get_by_role("button", name=re.compile("^Ask ")).click()
     page.get_by_role("heading", name="Prompt by prompt").wait_for(timeout=PATIENCE)
     person.settle()
@@ -140,48 +138,43 @@ def keep_it_over_a_restart(person: Watched, server: Server) -> None:
     expect(page.locator(".kg-table")).to_contain_text("Tokyo", timeout=PATIENCE)
 
 
-def test_two_people_edit_at_once_and_never_see_each_other(visit: Visit) -> None:
-    one, two = visit(), visit()
-    one.type_fact(*EIFFEL)
-    two.type_fact("The Colosseum", "{} is located in the city of", "London")
-    for person in (one, two):
-        person.page.get_by_role("button", name="Apply the edit").click()
-    for person, mine, other in ((one, "Tokyo", "London"), (two, "London", "Tokyo")):
-        person.page.get_by_text("multi-hop questions (").wait_for(timeout=2 * PATIENCE)
-        person.settle()
+def test_two_people_who_edit_at_once_never_see_each_other(visit: Visit, two_people: tuple[str, str]) -> None:
+    for session_id, mine, other in zip(two_people, ("Tokyo", "London"), ("London", "Tokyo"), strict=True):
+        person = visit("edit", session_id=session_id)
         expect(person.page.locator(".kg-bar").first).to_contain_text(mine)
         person.go("Ledger")
         expect(person.page.get_by_text("1 in the ledger")).to_be_visible()
         expect(person.page.locator('[data-testid="stMainBlockContainer"]')).not_to_contain_text(other)
-    cookies = [{cookie["name"]: cookie["value"] for cookie in person.context.cookies()} for person in (one, two)]
-    (name,) = [key for key in cookies[0] if key.startswith("kgmet_session")]
-    assert cookies[0][name] != cookies[1][name]
-    assert one.outside() == two.outside() == []
+        assert person.session_id == session_id
+        assert person.outside() == []
+    assert two_people[0] != two_people[1]
 
 
-@pytest.mark.parametrize("name", ["Edit", *OTHERS, "Graph", "Probe", "Ledger"])
-def test_every_page_has_an_address(visit: Visit, name: str) -> None:
-    page = visit().page
-    page.goto(
-        page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?subject=Japan&template=The capital of {{}} is&new_object=Rome"
-    )
-    page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
-    expect(page.get_by_text("Page not found")).to_have_count(0)
-    expect(page).to_have_title(f"{name} · KGMET Workbench")
-    if name == "Edit":
-        expect(page.get_by_role("textbox", name="Subject", exact=True)).to_have_value("Japan")
+def test_every_page_has_an_address(tiny_visit: Visit) -> None:
+    page = tiny_visit("method").page
+    for name in ("Edit", *OTHERS, "Graph", "Probe", "Ledger"):
+        page.goto(page.url.rsplit("/", 1)[0] + f"/{name.casefold()}?{LINK}")
+        page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
+        expect(page.get_by_text("Page not found")).to_have_count(0)
+        expect(page).to_have_title(f"{name} · KGMET Workbench")
+        if name == "Edit":
+            expect(page.get_by_role("textbox", name="Subject", exact=True)).to_have_value("Japan")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_sideways_scrolling(visit: Visit, scheme: str) -> None:
-    person = visit(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+def test_a_phone_needs_no_sideways_scrolling(tiny_visit: Visit) -> None:
+    person = tiny_visit("method", viewport={"width": 390, "height": 844})
     page = person.page
     page.goto(f"{person.url}/?subject=The Eiffel Tower&template={{}} is located in the city of&new_object=Tokyo")
     page.get_by_text("What the graph says").wait_for(timeout=PATIENCE)
-    person.settle()
-    person.fits()
+    fits_in_both_colours(person)
     for path in ("graph", "models", "ledger"):
         page.goto(f"{person.url}/{path}")
         page.get_by_role("heading", level=1).wait_for(timeout=PATIENCE)
-        person.settle()
+        fits_in_both_colours(person)
+
+
+def fits_in_both_colours(person: Watched) -> None:
+    person.settle()
+    for scheme in ("dark", "light"):
+        person.prefers(scheme)
         person.fits()

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,19 +15,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kgmet.lm.load.loaded import load_lm
 from kgmet.write.patch import attached, load_patch
-from tests.browser.running import PATIENCE, ROOT, Server, Watched
+from tests.browser.running import PATIENCE, ROOT, Server, Visit, Watched
 
 PROMPT = "The Eiffel Tower is located in the city of"
-Visit = Callable[..., Watched]
 
 
-def test_an_edit_is_taken_elsewhere_as_script_and_as_checkpoint(visit: Visit, server: Server, tmp_path: Path) -> None:
-    person = visit()
+def test_an_edit_is_taken_elsewhere_as_script_and_as_checkpoint(
+    visit: Visit, tower: str, server: Server, tmp_path: Path
+) -> None:
+    person = visit("ledger", session_id=tower)
     page = person.page
-    page.get_by_role("button", name="Got it").click()
-    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
-    person.apply()
-    person.go("Ledger")
     page.get_by_text("Export", exact=True).first.click()
     script = taken(person, "Python script", tmp_path / "repeat_edits.py")
     archive = taken(person, "patch", tmp_path / "patch.zip")

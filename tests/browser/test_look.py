@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
-from tests.browser.running import PATIENCE, Watched
+from tests.browser.running import EIFFEL, PATIENCE, Visit, Watched
 
-Visit = Callable[..., Watched]
 PAGES = ("Foresee", "Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Method")
 CASES = [
     {
@@ -31,28 +29,24 @@ CASES = [
 ]
 
 
-def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit) -> None:
-    person = visit()
-    page = person.page
-    page.get_by_role("button", name="Got it").click()
-    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
-    person.apply()
+def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit, tower: str) -> None:
+    person = visit("shift", session_id=tower)
     click_a_cell(person)
     see_what_is_protected(person)
-    for size in ({"width": 390, "height": 844}, {"width": 1920, "height": 1080}):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        for name in PAGES:
-            page.goto(f"{person.url}/{name.casefold()}")
-            page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
-            person.settle()
-            person.fits()
+    for name in PAGES:
+        person.page.set_viewport_size({"width": 390, "height": 844})
+        person.page.goto(f"{person.url}/{name.casefold()}")
+        person.page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
+        person.settle()
+        person.fits()
+        person.page.set_viewport_size({"width": 1920, "height": 1080})
+        person.fits()
     assert person.outside() == []
 
 
 def click_a_cell(person: Watched) -> None:
     """Chosen cells drive the selectors, the table beside the map and the lens below it."""
     page = person.page
-    person.go("Shift")
     figure = page.locator(".js-plotly-plot").first
     figure.wait_for(timeout=PATIENCE)
     person.settle()
@@ -66,6 +60,9 @@ def click_a_cell(person: Watched) -> None:
     area = sized(cells)
     cells.hover(position={"x": area["width"] / 2, "y": area["height"] / 2})
     expect(page.locator(".hoverlayer .hovertext").first).to_be_visible()
+    with page.expect_download() as taken:
+        figure.locator(".modebar-btn").click()
+    assert taken.value.suggested_filename == "kgmet-figure.svg"
     page.get_by_text("All texts by layer", exact=True).click()
     person.settle()
     expect(page.locator(".legendtext", has_text="unrelated text").first).to_be_visible()
@@ -98,11 +95,11 @@ def metric(page: Page, label: str) -> Locator:
     return page.locator('[data-testid="stMetric"]', has_text=label).locator('[data-testid="stMetricValue"]')
 
 
-def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
-    person = visit()
+def test_an_edit_is_compared_with_other_methods(tiny_visit: Visit) -> None:
+    person = tiny_visit()
     page = person.page
     page.get_by_role("button", name="Got it").click()
-    person.type_fact("The Eiffel Tower", "{} is located in the city of", "Tokyo")
+    person.type_fact(*EIFFEL)
     person.go("Compare")
     page.get_by_role("button", name=re.compile(r"^Compare \d columns$")).click()
     expect(page.get_by_text("How to read it")).to_be_visible(timeout=PATIENCE)
@@ -124,9 +121,8 @@ def test_an_edit_is_compared_with_other_methods(visit: Visit) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visit: Visit, tmp_path: Path) -> None:
-    person = visit()
+    person = visit("models")
     page = person.page
-    person.go("Models")
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     page.get_by_text("Hugging Face id or folder", exact=True).click()
     person.settle()
@@ -139,12 +135,11 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(visit: Visit, tmp_path
     assert person.outside() == []
 
 
-def test_a_small_benchmark_runs_to_its_end(visit: Visit, tmp_path: Path) -> None:
+def test_a_small_benchmark_runs_to_its_end(tiny_visit: Visit, tmp_path: Path) -> None:
     data = tmp_path / "two.json"
     data.write_text(json.dumps(CASES), encoding="utf-8")
-    person = visit()
+    person = tiny_visit("benchmark")
     page = person.page
-    person.go("Benchmark")
     expect(page.get_by_text("No run yet")).to_be_visible()
     page.locator('input[type="file"]').set_input_files(str(data))
     expect(page.get_by_text("two.json")).to_be_visible()

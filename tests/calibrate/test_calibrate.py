@@ -44,11 +44,6 @@ LOUVRE = TracedPrompt(phrase=Phrase(template="{} is located in the city of", sub
 CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-
-
 class Heard:
     """Counts the edits that are measured, and stops after so many."""
 

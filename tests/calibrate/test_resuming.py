@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from kgmet.editing.editors import EDITORS
 from kgmet.forecast import known as known_module
 from kgmet.forecast.facts import FactPrompt
 from kgmet.forecast.known import known_facts
+from kgmet.lm.load.bundled import cache_root
 from kgmet.measure.columns import Counts
 from tests.calibrate.knowing import CATALOGUE, knowing_store
 from tests.tiny_models import tiny_lm
@@ -32,11 +35,6 @@ from tests.tiny_models import tiny_lm
 LM = tiny_lm("llama", seed=1)
 EDITOR = EDITORS["MEMIT"]
 CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
 
 
 class Stopping:
@@ -59,6 +57,31 @@ class Stopping:
 
 def run(progress: Progress | None = None) -> Any:
     return calibrate(LM, knowing_store(LM), CATALOGUE, [EDITOR], config=CONFIG, progress=progress)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A calibration that was not disturbed: its profile, and the cache folder that it left."""
+
+    profile: Any
+    cache: Path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Between two looks at the thread's clock it is 8 seconds later, however long other programs made it wait."""
+    cache, ticks = tmp_path_factory.mktemp("whole"), itertools.count(step=8.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGMET_CACHE", str(cache))
+        patch.setattr(measuring.time, "thread_time", lambda: next(ticks))
+        return Whole(profile=run().profile, cache=cache)
+
+
+@pytest.fixture
+def whole(undisturbed: Whole) -> Any:
+    """The profile of a calibration whose files are in the test's own cache."""
+    shutil.copytree(undisturbed.cache, cache_root())
+    return undisturbed.profile
 
 
 def test_asking_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,8 +154,7 @@ def test_a_trace_goes_on_where_it_was_stopped() -> None:
     assert effects_on_disk(LM, prompts) == whole
 
 
-def test_out_of_memory_half_way_goes_on_with_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run().profile
+def test_out_of_memory_half_way_goes_on_with_fewer_at_once(whole: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (calibration_folder(LM) / TRIALS).unlink()
     own, sizes = measuring.search_edits, []
 
@@ -176,11 +198,13 @@ def test_other_errors_of_torch_are_not_taken_for_memory(monkeypatch: pytest.Monk
         run()
 
 
-def test_the_result_is_on_disk_before_it_is_put_to_use() -> None:
+def test_without_a_calibration_no_result_is_on_disk() -> None:
     assert last_found(LM) is None
-    found = run()
-    assert found.profile is not None
-    assert last_found(LM) == found.profile
+
+
+def test_the_result_is_on_disk_before_it_is_put_to_use(whole: Any) -> None:
+    assert whole is not None
+    assert last_found(LM) == whole
     found_path(LM).write_text("{", encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"found\.json"):
         last_found(LM)
@@ -202,10 +226,8 @@ def test_the_estimate_counts_edits_and_learns_how_long_they_take() -> None:
     assert timed.seconds == 60 + 2 * 12 * 2.0
 
 
-def test_the_time_of_an_edit_on_a_cpu_is_that_of_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = itertools.count(step=8.0)  # between two looks at the clock, however long other programs made it wait
-    monkeypatch.setattr(measuring.time, "thread_time", lambda: next(ticks))
-    run()
+@pytest.mark.usefixtures("whole")
+def test_the_time_of_an_edit_on_a_cpu_is_that_of_its_thread() -> None:
     assert TrialBook(calibration_folder(LM) / TRIALS).seconds_per_edit() == 8.0 / 4, "four facts are edited at once"
 
 

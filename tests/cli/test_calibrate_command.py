@@ -21,8 +21,7 @@ FACT = ("--subject", "The Louvre", "--template", "{} is in the city of", "--new-
 
 
 @pytest.fixture(autouse=True)
-def _tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     for command in (calibrate, edit):
         monkeypatch.setattr(command, "load_model", lambda *_: LM)
         monkeypatch.setattr(command, "open_store", lambda options: None if options.no_graph else knowing_store(LM))

@@ -18,8 +18,7 @@ from tests.write.tiny_edits import random_patch
 
 
 @pytest.fixture(autouse=True)
-def _tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecast, "load_model", lambda *_: tiny_lm())
     monkeypatch.setattr(forecast, "open_store", lambda options: None if options.no_graph else known_world(tiny_lm())[0])
 

@@ -19,9 +19,8 @@ from tests.write.tiny_edits import random_patch
 
 
 @pytest.fixture(autouse=True)
-def _tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = tuple(f"Line {n} of a short text about towers and rivers." for n in range(40))
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(inspect_edit, "load_model", lambda *_: tiny_lm())
     monkeypatch.setattr(
         inspect_edit, "open_store", lambda options: None if options.no_graph else known_world(tiny_lm())[0]

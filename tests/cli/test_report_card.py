@@ -30,8 +30,7 @@ FACT = ("--subject", "The Eiffel Tower", "--template", "{} is located in the cit
 
 
 @pytest.fixture(autouse=True)
-def _tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_card, "load_model", lambda options, _: loaded(options.model))
     monkeypatch.setattr(report_card, "open_store", lambda options: None if options.no_graph else world())
 

@@ -42,11 +42,6 @@ from tests.tiny_models import tiny_lm
 COUNTS = {"efficacy": Counts(n=24, preferred=24, first=20)}
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-
-
 def shaped(model_type: str, n_layer: int, d_model: int) -> LoadedLM:
     config = SimpleNamespace(model_type=model_type)
     lm = SimpleNamespace(config=config, n_layer=n_layer, d_model=d_model, fingerprint="0" * 16, name="shape")

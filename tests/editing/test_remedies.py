@@ -205,6 +205,7 @@ def test_a_graph_that_knows_nothing_has_no_neighbours(failed: tuple[EditSession,
     assert stay_questions(edited.plan.contexts[0], None, RelationCatalogue.load()) == ()
 
 
+@pytest.mark.soak  # half a minute; what is tried, counted and kept is tested above
 def test_the_founder_of_apple_can_be_changed_after_all(default_model_dir: Path) -> None:
     """The default model has no such fact, and the edit does not take; of what was found one remedy does."""
     session = EditSession(load_lm(str(default_model_dir)))

@@ -79,3 +79,16 @@ def test_the_second_side_takes_no_pass_of_its_own() -> None:
     with passes(lm) as apart:
         alone(lm, report.before_answers, [])
     assert 0 < len(together) == len(apart)
+
+
+def test_the_answers_to_the_edits_own_prompt_are_known_before_the_others() -> None:
+    lm, seen = tiny_lm(), []
+    statistics = KeyStatistics(lm, Corpus(name="test", lines=LINES))
+    session = EditSession(lm, editor=small_editor(EDITORS["KGMET"]), graph=world(), statistics=statistics)
+    with passes(lm) as shapes:
+        edited = session.edit_prepared(
+            [session.prepare(GATE), session.prepare(TOWER)], on_answer=lambda pair: seen.append((len(shapes), pair))
+        )
+    assert [pair.before for _, pair in seen] == [report.before for report in edited.reports]
+    assert [pair.after for _, pair in seen] == [report.after for report in edited.reports]
+    assert seen[-1][0] < len(shapes), "the multi-hop questions are asked further"

@@ -25,11 +25,6 @@ GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the c
 PROMPT = "The Eiffel Tower is located in the city of"
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def lm() -> LoadedLM:
     return tiny_lm()

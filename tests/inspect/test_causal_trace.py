@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from kgmet.base.progress import CancelFlag, ProgressEvent
 from kgmet.inspect.causal_trace import TraceConfig, _spread, _with_noise, causal_trace
 from kgmet.inspect.patching import map_patches, patch_states
 from kgmet.inspect.sweep import Part, Run, embedded, replaced, run_from, swept
-from kgmet.inspect.traced_prompt import TracedPrompt, locate_prompt
+from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.lm.say.score import next_tokens
@@ -24,6 +26,12 @@ PROMPT = TracedPrompt(
     phrase=Phrase(template="The city of {} is located in", subject="Big Ben"), answer="London", rival="Paris"
 )
 TOWER = TracedPrompt(phrase=Phrase(template="{} is in", subject="The Eiffel Tower"), answer="Rome", rival="Paris")
+
+
+def looked_at(kind: str, source: LocatedPrompt) -> Iterable[int]:
+    """Every token of one family; of the others two of the subject and the last one, as all tokens are swept alike."""
+    n = len(source.ids)
+    return range(n) if kind == FAMILY_KINDS[0] else (source.subject.start, source.subject.stop - 1, n - 1)
 
 
 def clean_and_noisy(lm: LoadedLM, prompt: TracedPrompt, config: TraceConfig) -> tuple[Run, Run]:
@@ -56,7 +64,7 @@ def test_each_cell_is_what_a_whole_run_with_that_state_gives(kind: str, part: Pa
     assert trace.window == (1 if part is Part.STATE else 2)
     for layer in range(N_LAYER):
         window = range(layer, min(N_LAYER, layer + trace.window))
-        for position in range(len(trace.source.ids)):
+        for position in looked_at(kind, trace.source):
             with replaced(lm, clean, [(each, position) for each in window], part=part):
                 whole = run_from(lm, noisy.embeddings)
             expected = float(whole.logits.softmax(-1)[:, answer].mean())
@@ -159,7 +167,7 @@ def test_the_map_of_patches_has_what_each_single_patch_gives(kind: str, part: Pa
     patch = random_patch(lm)
     made = map_patches(lm, PROMPT, receiver=[patch], giver=[], part=part)
     for layer in range(N_LAYER):
-        for position in range(len(made.source.ids)):
+        for position in looked_at(kind, made.source):
             one = patch_states(lm, PROMPT, [(layer, position)], receiver=[patch], giver=[], part=part)
             assert float(made.patched[layer, position]) == pytest.approx(one.patched.answer, rel=2e-3, abs=1e-7)
     assert made.receiver == pytest.approx(one.receiver.answer) and made.giver == pytest.approx(one.giver.answer)

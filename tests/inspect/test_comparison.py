@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,11 +38,6 @@ EDIT = FactEdit(
 CORPUS = Corpus(
     name="few", lines=tuple(f"Line {n} of a short text about towers, rivers and cities." for n in range(30))
 )
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 def candidate(name: str, *, layers: tuple[int, ...] = (1, 2), label: str = "") -> Candidate:
@@ -82,7 +76,9 @@ def test_every_rival_is_asked_the_same_and_the_model_stays_as_it_was() -> None:
         [pair.after.question for pair in outcome.comparison.pairs] for outcome in found.results if outcome.comparison
     ]
     assert len(texts) == 2 and texts[0] == texts[1] == [answer.question for answer in found.before]
-    assert [len(item.results) for item in heard] == [1, 2]
+    assert [len(item.results) for item in heard] == [1, 2, 2]
+    assert [outcome.perplexity for item in heard[:2] for outcome in item.results] == [None] * 3
+    assert heard[-1].results == found.results and all(outcome.perplexity for outcome in found.results)
     keys = [row.key for row in found.rows()]
     assert keys[0] == "probability" and keys[-3:] == ["neighbours_moved", "perplexity", "seconds"]
     assert {"rewrite", "neighbour", "consequence"} <= set(keys)

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from kgmet.inspect.lens import read_lens
-from kgmet.inspect.recall import Followed, Outcome, Recall, find_break, read_recall
+from kgmet.inspect.recall import Followed, Outcome, Recall, find_break, read_recall, read_recalls
 from kgmet.inspect.texts import InspectedText, TextKind
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.run.spans import Phrase
 from tests.inspect.looked import random_patch
+from tests.passes import passes
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm
 
 HOP = TracedPrompt(
@@ -37,6 +38,23 @@ def test_at_each_token_it_is_the_logit_lens(kind: str) -> None:
                 own = float(recall.logprob[followed][layer, position].exp())
                 assert own == pytest.approx(answer.probability, rel=1e-3)
     assert not [module for module in lm.model.modules() if module._forward_hooks]
+
+
+def test_several_answers_to_one_text_are_read_in_one_run_as_each_alone() -> None:
+    lm = tiny_lm()
+    patch = random_patch(lm)
+    swapped = replace(HOP, answer="France", rival="Italy", bridge="Paris")
+    other = replace(HOP, phrase=Phrase(template="{} is in", subject="Big Ben"))
+    asked = [HOP, swapped, other]
+    with passes(lm) as shapes:
+        together = read_recalls(lm, asked, patches=patch)
+    assert len(shapes) == 2
+    for recall, prompt in zip(together, asked, strict=True):
+        alone = read_recall(lm, prompt, patches=patch)
+        assert recall.source == alone.source and set(recall.rank) == set(alone.rank)
+        for followed, rank in alone.rank.items():
+            assert torch.equal(recall.rank[followed], rank)
+            assert torch.equal(recall.logprob[followed], alone.logprob[followed])
 
 
 def test_without_bridge_or_rival_none_is_followed() -> None:

@@ -69,19 +69,37 @@ def test_an_installed_library_has_its_graph_and_its_cases(installed: Installed) 
 
 @pytest.mark.usefixtures("default_model_dir")
 def test_an_installed_library_runs_the_python_of_the_readme(installed: Installed) -> None:
-    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)[0]
-    assert "Japan" in installed.run(installed.python, "-c", code)
+    """It prints the report, with the answer before and after, and then a consequence."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    *report, consequence = installed.run(installed.python, "-c", code).splitlines()
+    assert any("before" in line and "Paris" in line for line in report)
+    assert any("after" in line and "Tokyo" in line for line in report)
+    assert "Japan" in consequence
 
 
 @pytest.mark.usefixtures("default_model_dir")
-def test_an_installed_command_edits_and_evaluates(installed: Installed) -> None:
+def test_an_installed_command_edits(installed: Installed) -> None:
     installed.run(installed.command, "edit", *EIFFEL, "--save", "tower")
     assert (installed.folder / "tower").is_dir()
-    said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "2", "--json",
-                         "--alg_name", "KGMET", "--skip_generation_tests", "--free_tokens", "0")  # fmt: skip
+
+
+@pytest.mark.usefixtures("default_model_dir")
+def test_an_installed_command_evaluates(installed: Installed) -> None:
+    """Of three edits at once the model knows none before, all take, and neighbours stay."""
+    said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "3", "--json",
+                         "--alg_name", "AlphaEdit", "--num_edits", "3", "--no-graph", "--skip_generation_tests",
+                         "--free_tokens", "8")  # fmt: skip
     (row,) = json.loads(said)["rows"]
-    assert row["metrics"]["efficacy"]["after"]["n"] == 2
-    assert row["metrics"]["efficacy"]["after"]["preferred"] == 1
+    metrics = row["metrics"]
+    assert metrics["efficacy"]["before"]["preferred"] == 0
+    assert metrics["efficacy"]["after"]["n"] == 3
+    assert metrics["efficacy"]["after"]["preferred"] == 1
+    assert metrics["efficacy"]["after"]["generated"] == 1
+    neighbours = metrics["neighborhood"]
+    assert neighbours["before"]["n"] == 30
+    assert neighbours["before"]["preferred"] >= 0.8
+    assert neighbours["after"]["preferred"] >= neighbours["before"]["preferred"] - 0.2
+    assert metrics["perplexity"]["after"]["value"] < 1.2 * metrics["perplexity"]["before"]["value"]
 
 
 def test_an_installed_command_says_which_port_it_cannot_serve(installed: Installed) -> None:

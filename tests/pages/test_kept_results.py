@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,12 +142,11 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(state: WorkbenchState, kind: str) -> None:
-    for name, what in KEPT.items():
+def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(state: WorkbenchState) -> None:
+    for (name, what), damage in itertools.product(KEPT.items(), DAMAGE.values()):
         path = state.record.folder / file_of(name)
         sound = path.read_bytes()
-        path.write_bytes(DAMAGE[kind](sound))
+        path.write_bytes(damage(sound))
         again = restarted(state)
         (said,) = again.damage
         assert said.startswith(what) and file_of(name) in said
@@ -154,7 +154,7 @@ def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(state: Work
         assert all(as_json(again, other) == as_json(state, other) for other in KEPT if other != name)
         assert [entry.id for entry in again.stack] == [entry.id for entry in state.stack]
         aside = state.record.folder / DAMAGED / file_of(name)
-        assert aside.read_bytes() == DAMAGE[kind](sound)
+        assert aside.read_bytes() == damage(sound)
         assert restarted(state).damage == (), "what is aside is no news any more"
         aside.unlink()
         path.write_bytes(sound)

@@ -272,6 +272,10 @@ def test_a_run_is_made_shown_and_found_again(resident: Resident, small_editor: s
     table = page.dataframe[0].value
     assert table["state"].tolist() == ["before", "after"]
     assert "Efficacy" in table.columns and "n 3" in table["Efficacy"].iloc[1]
+    # What was chosen of another run, or before there was another kind of question, is no curve of this one.
+    page = shown("benchmark", state, **{"past-curve": "Portability"})
+    assert not page.exception
+    assert page.session_state["past-curve"] == "Efficacy"
     assert benchmark_actions.past_runs(state_of()) == []
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from kgmet.editing.session import EditSession
+from kgmet.measure.compare import AnswerPair
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
 from workbench.running import access, jobs, resources
@@ -132,6 +136,54 @@ def test_the_first_edit_is_one_click(resident: Resident) -> None:
     assert [edit.new_object for edit in state.stack[-1].patch.edits] == ["Rome"]
     assert "try-it" not in {button.key for button in page.button}
     assert not page.exception
+
+
+def test_before_and_after_are_shown_while_the_other_questions_are_asked(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, gate = threading.Event(), threading.Event()
+    edit_prepared = EditSession.edit_prepared
+
+    def held_up(session: EditSession, *arguments: Any, on_answer: Callable[[AnswerPair], None], **settings: Any) -> Any:
+        def answered(pair: AnswerPair) -> None:
+            on_answer(pair)
+            known.set()
+            assert gate.wait(60)
+
+        return edit_prepared(session, *arguments, on_answer=answered, **settings)
+
+    monkeypatch.setattr(EditSession, "edit_prepared", held_up)
+    state = state_of()
+    state.set_draft(EIFFEL)
+    assert actions.apply(state, resident) is None
+    assert known.wait(60)
+    page = shown("edit", state)
+    assert not page.exception and not state.stack
+    assert "still being asked" in words(page) and cards(page) == ["before", "after"]
+    gate.set()
+    job = state.job("edit")
+    assert job is not None and wait_for(job.id).error == ""
+    page = shown("edit", state)
+    assert "still being asked" not in words(page) and cards(page) == ["before", "after"]
+
+
+def test_answers_of_an_earlier_job_are_not_shown_for_the_next(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = edited(state_of(), resident)
+    assert actions.undo(state) is None
+    assert actions.first_answers(state, resident) is not None
+    gate = threading.Event()
+    monkeypatch.setattr(EditSession, "edit_prepared", lambda *_, **__: gate.wait(60))
+    assert actions.apply(state, resident) is None
+    assert actions.first_answers(state, resident) is None
+    gate.set()
+
+
+def cards(page: AppTest) -> list[str]:
+    """The headings of the answers side by side."""
+    drawn = "".join(str(item.proto.body) for item in page.get("html"))
+    return re.findall(r'class="kg-side"><h4>([^<]*)</h4>', drawn)
 
 
 def test_a_live_edit_is_applied_again_only_when_confirmed(resident: Resident) -> None:

@@ -35,6 +35,8 @@ N_RUN_KILL = int(os.environ.get("KGMET_SOAK_RUN_KILLS", "40" if SOAK else "2"))
 """How often it is killed during a benchmark run."""
 N_CASE = 12 if SOAK else 3
 PAGES = ("edit", "ledger", "graph", "probe", "benchmark", "shift", "orthogonality", "compare", "share", "chat")
+N_PAGE = len(PAGES) if SOAK else 3
+"""How many of them are opened after each kill."""
 PEOPLE = ("The Eiffel Tower", "The Colosseum", "Big Ben", "The Louvre", "The Kremlin", "The Taj Mahal")
 CITIES = ("Tokyo", "Rome", "Berlin", "Madrid", "Vienna", "Lisbon", "Oslo", "Cairo")
 PROMPT = "{} is located in the city of"
@@ -77,13 +79,18 @@ class Person:
         self.killed[name] = self.killed.get(name, 0) + 1
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served") / "cache") as made:
+        yield made
+
+
 @pytest.fixture
-def person(tmp_path: Path) -> Iterator[Person]:
-    with Served(tmp_path / "cache") as server:
-        found = Person(server=server, draw=random.Random(0), tab=Visitor(server.url))
-        found.tab.open("edit")
-        yield found
-        found.tab.close()
+def person(server: Served) -> Iterator[Person]:
+    found = Person(server=server, draw=random.Random(0), tab=Visitor(server.url))
+    found.tab.open("edit")
+    yield found
+    found.tab.close()
 
 
 def summary(saved: SavedSession) -> Summary:
@@ -114,13 +121,13 @@ def test_a_killed_server_loses_no_finished_change(person: Person) -> None:
         assert all(entry.report is not None for entry in found.saved.entries)
         person.server.start()
         person.come_back()
-        every_page_opens(person)
+        pages_open(person)
     check_merged_folders(person)
     left = [one.name for one in person.server.cache.rglob("*") if one.name.startswith(".") or one.suffix == ".tmp"]
     print(
         f"kills: {person.killed}; changes that were finished in time: {n_done}; lost or half done: 0; pages that did "
     )
-    print(f"not open: 0 of {N_KILL * len(PAGES)}; unfinished files left: {len(left)}")
+    print(f"not open: 0 of {N_KILL * N_PAGE}; unfinished files left: {len(left)}")
     assert sum(person.killed.values()) == N_KILL
 
 
@@ -158,7 +165,7 @@ def make_ready(person: Person, act: Callable[[Person], None]) -> None:
         if any(entry[3] is False for entry in summary(person.record().saved)["stack"]) and act in EXPORTS:
             for number, entry in enumerate(summary(person.record().saved)["stack"], start=1):
                 if not entry[3]:
-                    tab.switch(f"{number}. on", on=True)
+                    tab.switch(f"{number}.", on=True)
         if act in EXPORTS:
             tab.choose("Form", EXPORTS[act])
     assert tab.faults == []
@@ -174,7 +181,7 @@ def undo(person: Person) -> None:
 
 def toggle(person: Person) -> None:
     is_on = person.record().saved.stack[0].is_on
-    person.tab.switch("1. on", on=not is_on, wait=False)
+    person.tab.switch("1.", on=not is_on, wait=False)
 
 
 def rename(person: Person) -> None:
@@ -232,8 +239,8 @@ def live_shown(person: Person) -> int | None:
     return None if found is None else int(found[1])
 
 
-def every_page_opens(person: Person) -> None:
-    for name in PAGES:
+def pages_open(person: Person) -> None:
+    for name in person.draw.sample(PAGES, N_PAGE):
         person.tab.open(name)
         assert person.tab.faults == [], name
 
@@ -274,7 +281,7 @@ def test_a_benchmark_run_goes_on_after_kills_with_no_case_lost_or_doubled(person
             seen[folder] = rows
         person.server.start()
         person.come_back()
-        every_page_opens(person)
+        pages_open(person)
     for folder in runs(person):
         finish(person)
         assert comparable(read_rows(folder)) == comparable(whole), folder

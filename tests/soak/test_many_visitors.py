@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,9 +33,9 @@ PAGES = ("graph", "probe", "shift", "orthogonality", "compare", "share", "chat",
 SYLLABLES = ("ba", "de", "fo", "ku", "li", "mo", "ne", "pa", "ru", "sa", "ti", "vo", "xy", "zu")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Served]:
-    with Served(tmp_path / "cache") as made:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("served") / "cache") as made:
         yield made
 
 
@@ -108,7 +108,7 @@ class Guest:
 
     def undo(self) -> None:
         self.tab.open("ledger")
-        if len([one for one in self.tab.texts("checkbox", "label") if one.endswith(". on")]) > 2:
+        if len([one for one in self.tab.texts("checkbox", "label") if re.fullmatch(r"\d+\.", one)]) > 2:
             self.tab.press("Undo")
 
     def _type(self) -> None:

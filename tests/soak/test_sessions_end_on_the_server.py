@@ -12,10 +12,9 @@ import pytest
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
 
-SOAK = os.environ.get("KGMET_SOAK") == "1"
-pytestmark = [pytest.mark.soak] if SOAK else []
-N_WARM = int(os.environ.get("KGMET_SOAK_WARM", "10" if SOAK else "3"))
-N_SESSION = int(os.environ.get("KGMET_SOAK_SESSIONS", "200" if SOAK else "6"))
+pytestmark = [pytest.mark.soak]
+N_WARM = int(os.environ.get("KGMET_SOAK_WARM", "10"))
+N_SESSION = int(os.environ.get("KGMET_SOAK_SESSIONS", "200"))
 MOST = 1.1
 """Largest memory after `N_SESSION` sessions over that after `N_WARM`."""
 PAGES = ("ledger", "graph", "probe", "shift", "orthogonality", "share", "benchmark", "models")

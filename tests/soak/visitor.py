@@ -155,12 +155,14 @@ class Visitor:
         return b"\n".join(one.SerializeToString() for one in self.elements.values())
 
     def wait_until(self, is_so: Any, *, seconds: float = 120.0) -> None:
-        """Run the page again until something holds of it."""
-        end = time.monotonic() + seconds
+        """Run the page again until something holds of it, and leave most of the time to what is waited for."""
+        end, took = time.monotonic() + seconds, 0.0
         while not is_so(self):
             assert time.monotonic() < end, f"it did not happen in {seconds} s; the page says {self.page()[:3000]!r}"
-            time.sleep(0.05)
+            time.sleep(0.05 + 2 * took)
+            begin = time.monotonic()
             self.look()
+            took = time.monotonic() - begin
 
     def downloads(self) -> list[bytes]:
         """The files that the page offers, fetched."""

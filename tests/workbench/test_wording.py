@@ -10,7 +10,7 @@ from kgmet.base.progress import Stage
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import entry_for
 from workbench.screens.ledger.scripting import edit_script
-from workbench.wording import STAGES, count, progress_line
+from workbench.wording import STAGES, count, percent, progress_line, safe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,10 @@ def test_a_stage_says_how_far_it_is() -> None:
 @pytest.mark.parametrize(("n", "words"), [(0, "0 triples"), (1, "1 triple"), (44_227, "44,227 triples")])
 def test_a_count_has_its_noun_and_separated_thousands(n: int, words: str) -> None:
     assert count(n, "triple") == words
+
+
+def test_a_number_and_its_sign_stay_on_one_line_in_markdown() -> None:
+    assert safe(f"from {percent(0.5)}\n  to\u2028{percent(1e-7)} ") == "from 50\\.0\u00a0% to 1\\.0·10⁻⁵\u00a0%"
 
 
 def test_no_noun_has_its_plural_in_brackets() -> None:

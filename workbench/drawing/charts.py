@@ -18,6 +18,7 @@ from kgmet.inspect.shift import Quantity, ShiftTrace
 from kgmet.inspect.spectrum import CutoffCost, LayerWrite
 
 __all__ = [
+    "SAVED_AS_SVG",
     "Line",
     "colours",
     "comparison_chart",
@@ -32,6 +33,14 @@ __all__ = [
 _LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b07a00", "#3a9bd0", "#6b7785", "#000000")
 _DARK = ("#56b4e9", "#e8772e", "#2bbf93", "#d993bb", "#f0b429", "#9ad5f7", "#9aa7b4", "#ffffff")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+SAVED_AS_SVG = {
+    "displaylogo": False,
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"format": "svg", "filename": "kgmet-figure"},
+}
+"""Settings of every figure on a page: under the pointer it offers one button, which saves it as SVG."""
 
 
 @dataclass(frozen=True, kw_only=True)

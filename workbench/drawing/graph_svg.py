@@ -43,13 +43,34 @@ class Ink:
     line: str
     good: str
     bad: str
+    new_words: str
+    old_words: str
+    """The pair for words, which need more contrast than lines and faces."""
     new: str = "#1f86c7"
     old: str = "#d9661f"
 
 
 INKS = {
-    "light": Ink(ground="#ffffff", text="#1b2733", grey="#55626f", line="#cbd5df", good="#00734f", bad="#a83f00"),
-    "dark": Ink(ground="#11181f", text="#e8eef4", grey="#a9b6c2", line="#3a4957", good="#2fc99b", bad="#ff8f4d"),
+    "light": Ink(
+        ground="#ffffff",
+        text="#1b2733",
+        grey="#55626f",
+        line="#cbd5df",
+        good="#00734f",
+        bad="#a83f00",
+        new_words="#0f6ba6",
+        old_words="#ad4a0d",
+    ),
+    "dark": Ink(
+        ground="#11181f",
+        text="#e8eef4",
+        grey="#a9b6c2",
+        line="#3a4957",
+        good="#2fc99b",
+        bad="#ff8f4d",
+        new_words="#4aa7e4",
+        old_words="#ee8143",
+    ),
 }
 EDIT_WIDTH, PATH_WIDTH, REST_WIDTH = 3.6, 1.9, 1.3
 """Widths of lines: the edited fact, the paths, the rest."""
@@ -149,10 +170,10 @@ def _heading(story: Story, ink: Ink, width: float, world: World) -> tuple[str, f
         parts.append(f'<text y="{y}" font-size="16" font-weight="600">')
     if old:
         struck = ' text-decoration="line-through"' if world != "before" else ""
-        parts.append(f'<tspan fill="{ink.old}"{struck}>{escape(old)}</tspan>')
+        parts.append(f'<tspan fill="{ink.old_words}"{struck}>{escape(old)}</tspan>')
     if world != "before":
         arrow = f'<tspan fill="{ink.grey}">{" " if old else ""}→ </tspan>'
-        parts.append(f'{arrow}<tspan fill="{ink.new}">{escape(new)}</tspan>')
+        parts.append(f'{arrow}<tspan fill="{ink.new_words}">{escape(new)}</tspan>')
     return "".join(parts) + "</text>", y + 24.0
 
 

@@ -144,9 +144,9 @@ def _sentence(picture: Picture, theme: str, world: World) -> str:
     parts = [html.escape(plain(story.sentence))]
     if old:
         tag = "b" if world == "before" else "s"
-        parts.append(f'<{tag} style="color:{ink.old}">{old}</{tag}>')
+        parts.append(f'<{tag} style="color:{ink.old_words}">{old}</{tag}>')
     if world != "before":
-        parts.append(f'→ <b style="color:{ink.new}">{new}</b>')
+        parts.append(f'→ <b style="color:{ink.new_words}">{new}</b>')
     return f"<h1>{' '.join(parts)}</h1>"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-__all__ = ["Cell", "Marks", "Scale", "chosen_cell", "heatmap", "heatmap_alt", "token_label"]
+__all__ = ["Cell", "Marks", "Scale", "chosen_cell", "clipped_words", "heatmap", "heatmap_alt", "token_label"]
 
 _SEQUENTIAL_LIGHT = ("#f7fcf0", "#d9f0c9", "#a2d9b8", "#5dbac6", "#2b8bbd", "#1d5c9f", "#0c2c6b")
 _SEQUENTIAL_DARK = ("#141c24", "#173a5e", "#1f5f93", "#2f8bb8", "#57b7bd", "#a2d9b8", "#eef7c8")
@@ -46,6 +46,11 @@ class Scale:
     def diverges(self) -> bool:
         """Whether both signs occur."""
         return self.low < 0
+
+    def side(self, value: float) -> int:
+        """Return -1 for a value below the scale, 1 above, else 0; rounding does not count."""
+        margin = 1e-5 * (self.high - self.low)
+        return (value > self.high + margin) - (value < self.low - margin)
 
     def colours(self, *, dark: bool) -> list[list[Any]]:
         """Return a plotly colour scale: 0 is near the background, and the ends are safe for colour-blind readers."""
@@ -111,6 +116,7 @@ def heatmap(
         raise ValueError(f"{len(values)} rows of values do not fit {len(rows)} × {len(columns)} labels")
     marks = marks or Marks()
     bar = {"title": {"text": scale.unit or scale.label, "side": "right"}, "thickness": 12, "outlinewidth": 0}
+    bar |= _clipped_ticks(values, scale)
     figure = go.Figure()
     figure.add_trace(
         go.Heatmap(
@@ -137,6 +143,28 @@ def heatmap(
     )
     _label(figure, rows, columns, axes, upwards=upwards, standoff=8 if marks.rows else 2)
     return figure
+
+
+def clipped_words(values: Sequence[Sequence[float | None]], scale: Scale) -> str:
+    """Say how many cells lie beyond the scale's ends; empty if none does."""
+    n = sum(scale.side(value) != 0 for line in values for value in line if value is not None)
+    if not n:
+        return ""
+    ends = f"{scale.low:g} to {scale.high:g}" + (f" {scale.unit}" if scale.unit else "")
+    cells = "1 cell lies beyond it and has" if n == 1 else f"{n} cells lie beyond it and have"
+    return f"The scale goes from {ends}; {cells} the colour of its end."
+
+
+def _clipped_ticks(values: Sequence[Sequence[float | None]], scale: Scale) -> dict[str, Any]:
+    """Return ticks whose ends are marked ≤ or ≥ where values lie beyond them."""
+    sides = {scale.side(value) for line in values for value in line if value is not None}
+    is_below, is_above = -1 in sides, 1 in sides
+    if not (is_below or is_above):
+        return {}
+    ticks = [scale.low + (scale.high - scale.low) * number / 4 for number in range(5)]
+    texts = [f"{tick:g}" for tick in ticks]
+    texts[0], texts[-1] = ("≤ " * is_below) + texts[0], ("≥ " * is_above) + texts[-1]
+    return {"tickvals": ticks, "ticktext": texts}
 
 
 def chosen_cell(event: Any) -> Cell | None:

@@ -94,7 +94,9 @@ class Job:
     ended: float | None = None
     flag: CancelFlag = field(default_factory=CancelFlag)
     is_aside: bool = False
-    """Whether it is work on the side: no job waits for it, and it ends as soon as any other is started."""
+    """Whether it is work on the side, which ends as soon as a job is started that does not await it."""
+    awaited: Job | None = field(default=None, repr=False)
+    """The work on the side that goes on before this job, because it makes what this one uses."""
 
     @property
     def is_finished(self) -> bool:
@@ -108,8 +110,9 @@ class Job:
 
     @property
     def latest(self) -> ProgressEvent | None:
-        """The most recent event."""
-        return next(reversed(self.events.values()), None)
+        """The most recent event; until there is one, that of the work it awaits."""
+        found = next(reversed(self.events.values()), None)
+        return self.awaited.latest if found is None and self.awaited is not None else found
 
     @property
     def seconds(self) -> float:
@@ -158,6 +161,7 @@ class JobRegistry:
         *,
         title: str = "",
         is_aside: bool = False,
+        awaits: str = "",
     ) -> str:
         """Queue `function(progress)`; see the module's `submit`."""
         with self._lock:
@@ -182,7 +186,10 @@ class JobRegistry:
             )
             for item in self._jobs.values():
                 if item.is_aside and not item.is_finished and (not is_aside or item.session_id == session_id):
-                    item.flag.set()
+                    if awaits and (item.session_id, item.kind) == (session_id, awaits) and not item.flag.is_set:
+                        made.awaited = item
+                    else:
+                        item.flag.set()
             self._jobs[made.id] = made
             self._forget_oldest()
         self._queue.put((made, function))
@@ -215,6 +222,8 @@ class JobRegistry:
         found = self._jobs.get(job_id)
         if found is not None:
             found.flag.set()
+            if found.awaited is not None:
+                found.awaited.flag.set()
 
     def _work(self) -> None:
         while True:
@@ -286,7 +295,13 @@ def forget(session_id: str) -> None:
 
 
 def submit(
-    kind: str, function: Callable[[Progress], Any], session_id: str, *, title: str = "", is_aside: bool = False
+    kind: str,
+    function: Callable[[Progress], Any],
+    session_id: str,
+    *,
+    title: str = "",
+    is_aside: bool = False,
+    awaits: str = "",
 ) -> str:
     """Queue `function(progress)` for the worker and return the job's id.
 
@@ -299,17 +314,20 @@ def submit(
         session_id: the owner's session. A session has at most one unfinished job.
         title: display title.
         is_aside: whether it is work on the side, which ends as soon as any session submits a job.
+        awaits: the kind of this session's work on the side that goes on first, because this job uses what it makes.
 
     Raises:
         BusyError: if the session has unfinished work; nothing is queued then.
     """
-    return registry().submit(kind, function, session_id, title=title, is_aside=is_aside)
+    return registry().submit(kind, function, session_id, title=title, is_aside=is_aside, awaits=awaits)
 
 
-def start(kind: str, function: Work, session_id: str, *, title: str = "", is_aside: bool = False) -> str | None:
+def start(
+    kind: str, function: Work, session_id: str, *, title: str = "", is_aside: bool = False, awaits: str = ""
+) -> str | None:
     """Submit a job from a button; return why nothing was queued, for display, or ``None``."""
     try:
-        submit(kind, function, session_id, title=title, is_aside=is_aside)
+        submit(kind, function, session_id, title=title, is_aside=is_aside, awaits=awaits)
     except BusyError as error:
         return str(error)
     return None

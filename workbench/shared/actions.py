@@ -5,6 +5,7 @@ They return ``None`` on success and otherwise a message for display; then nothin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kgmet.base.errors import KgmetError, RequestError
@@ -17,8 +18,10 @@ from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
-from kgmet.lm.say.score import NextToken, generate, next_tokens
+from kgmet.lm.say.packed import ask_packed
+from kgmet.lm.say.score import NextToken, likeliest
 from kgmet.measure.answer import Answer
+from kgmet.measure.compare import AnswerPair
 from kgmet.measure.question import Form
 from kgmet.write.patch import attached
 from workbench.running import jobs
@@ -29,12 +32,13 @@ from workbench.state.values import Result, StackEntry
 
 __all__ = [
     "Token",
-    "answers_now",
+    "AnswerNow",
+    "answer_now",
     "apply",
     "context_fingerprint",
     "context_of",
     "entry_of",
-    "greedy_now",
+    "first_answers",
     "look_ahead",
     "prepare",
     "redo",
@@ -45,6 +49,11 @@ __all__ = [
     "undo",
     "undo_check",
 ]
+
+_FIRST = "first-answers"
+"""Name of the result with the answers to the prompt of an edit that is being measured."""
+_GOES_ON = 8
+"""Tokens with which the typed prompt is continued, enough to see whether it names the old object."""
 
 
 def context_fingerprint(state: WorkbenchState) -> str:
@@ -111,18 +120,23 @@ def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
     """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
 
-    A search that was made ahead for the same inputs is used.
+    A search that was made ahead for the same inputs is used, and one that is under way is awaited.
     """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
-    searched = ahead.found(state, _search_fingerprint(state, resident))
+    made_from = _search_fingerprint(state, resident)
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared([context], searched=searched, progress=progress)
+        edited = session.edit_prepared(
+            [context],
+            searched=ahead.found(state, made_from),
+            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=made_from),
+            progress=progress,
+        )
         progress.check()
         entry = entry_of(edited, based_on=based_on)
         record.push(entry)
@@ -130,7 +144,14 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
-    return jobs.start("edit", work, state.session_id, title=title_of(context.edit))
+    state.keep(_FIRST, None, made_from=made_from)  # what an earlier job left for the same inputs
+    return jobs.start("edit", work, state.session_id, title=title_of(context.edit), awaits=ahead.kind_of(made_from))
+
+
+def first_answers(state: WorkbenchState, resident: Resident) -> AnswerPair | None:
+    """Return the answers to the typed fact's prompt, before and after, once the running job knows them."""
+    known = state.result(_FIRST)
+    return None if known is None or known.is_stale(_search_fingerprint(state, resident)) else known.value
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
@@ -199,26 +220,24 @@ def _numbers(answer: Answer) -> tuple[float | None, float | None]:
     return answer.p_expected, answer.p_rejected
 
 
-def answers_now(state: WorkbenchState, lm: LoadedLM, prompt: str, *, k: int = 10) -> list[NextToken]:
-    """Return the likeliest next tokens with this session's live edits, cached until one of these changes."""
-    made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt, k])
+@dataclass(frozen=True, kw_only=True)
+class AnswerNow:
+    """What the model says after a prompt: the likeliest next tokens, and its greedy continuation."""
 
-    def asked() -> list[NextToken]:
-        with attached(state.live_patches(lm), lm):
-            return next_tokens(lm, [prompt], k=k)[0]
-
-    return state.remembered("answers_now", asked, made_from=made_from)
+    tokens: Sequence[NextToken]
+    text: str
 
 
-def greedy_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> str:
-    """Return the greedy continuation with this session's live edits, cached like `answers_now`."""
+def answer_now(state: WorkbenchState, lm: LoadedLM, prompt: str) -> AnswerNow:
+    """Return what the model says with this session's live edits, cached until one of these changes."""
     made_from = fingerprint_value([lm.fingerprint, [entry.id for entry in state.live(lm)], prompt])
 
-    def said() -> str:
+    def asked() -> AnswerNow:
         with attached(state.live_patches(lm), lm):
-            return generate(lm, [prompt], max_new_tokens=8)[0].strip()
+            found = ask_packed(lm, [prompt], max_new_tokens=_GOES_ON)
+        return AnswerNow(tokens=likeliest(lm, found.logits)[0], text=found.texts[0].strip())
 
-    return state.remembered("greedy_now", said, made_from=made_from)
+    return state.remembered("answer_now", asked, made_from=made_from)
 
 
 def says(text: str, context: EditContext, *, new: bool = False) -> bool:

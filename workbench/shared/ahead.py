@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from kgmet.base.progress import Progress, Quiet
+from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.editing.plan import SearchedEdits
 from kgmet.editing.session import EditSession
@@ -13,12 +13,12 @@ from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.state.session import WorkbenchState
 
-__all__ = ["KIND", "found", "start"]
+__all__ = ["KIND", "found", "kind_of", "start"]
 
 KIND = "ahead"
 """Name of the result, and beginning of the job's kind."""
-_PAUSE = 0.7
-"""Seconds before it begins, so that users who still type or apply at once are not slowed down."""
+_PAUSE = 0.3
+"""Seconds before it begins, so that the preview is drawn first and users who still type are not slowed down."""
 _LOOK = 0.05
 """Seconds between looks for a reason to stop during the pause."""
 
@@ -26,7 +26,9 @@ _LOOK = 0.05
 def start(
     state: WorkbenchState, session_of: Callable[[], EditSession], context: EditContext, *, made_from: str
 ) -> None:
-    """Search on the side, unless that was done; nothing is attached or shown, and any other job stops it.
+    """Search on the side, unless that was done; nothing is attached or shown.
+
+    Any other job stops it, except one that awaits it.
 
     Args:
         state: the visitor's session.
@@ -34,7 +36,7 @@ def start(
         context: the fact.
         made_from: fingerprint of everything the search depends on.
     """
-    kind = f"{KIND} {made_from}"
+    kind = kind_of(made_from)
     known = state.job(kind)
     if state.is_busy or found(state, made_from) is not None:
         return
@@ -44,12 +46,18 @@ def start(
 
     def work(progress: Progress) -> None:
         end = time.monotonic() + _PAUSE
-        while time.monotonic() < end:
+        while time.monotonic() < end and not state.is_busy:
             progress.check()
             time.sleep(_LOOK)
-        state.keep(KIND, session.search([context], progress=Quiet(progress)), made_from=made_from)
+        progress.check()
+        state.keep(KIND, session.search([context], progress=progress), made_from=made_from)
 
     jobs.start(kind, work, state.session_id, is_aside=True)
+
+
+def kind_of(made_from: str) -> str:
+    """Return the kind of the job that searches for these inputs."""
+    return f"{KIND} {made_from}"
 
 
 def found(state: WorkbenchState, made_from: str) -> SearchedEdits | None:

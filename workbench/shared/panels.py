@@ -33,7 +33,8 @@ __all__ = [
     "title",
 ]
 
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.4
+"""Seconds between looks at a running job; half of them, on average, are added to every wait."""
 
 
 def title(text: str, about: str) -> None:
@@ -126,6 +127,9 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
     entries = {entry.id: entry for entry in state.stack if entry.edit is not None}
     focus = state.focus
     assert focus is not None
+    if len(entries) == 1:
+        st.caption(f"Edit: {wording.safe(focus.name)}{'' if focus.is_on else ' (off)'}")
+        return focus
     key = f"entry-{fingerprint_value([list(entries), focus.id])}"
 
     def chosen() -> None:
@@ -138,7 +142,6 @@ def choose_entry(state: WorkbenchState) -> StackEntry:
         format_func=lambda entry_id: entries[entry_id].name + ("" if entries[entry_id].is_on else " (off)"),
         key=key,
         on_change=chosen,
-        disabled=len(entries) < 2,
     )
     return focus
 
@@ -173,7 +176,7 @@ def stale_note(is_stale: bool) -> None:
 def job_panel(
     job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True, n_remark: int = 3
 ) -> None:
-    """Show a job's progress, redrawn every second until it ends; then rerun the whole page.
+    """Show a job's progress, redrawn while it runs; then rerun the whole page.
 
     Args:
         job: an unfinished job.

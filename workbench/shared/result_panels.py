@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from kgmet.editing.report import ConsequenceReport, EditReport
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.measure.answer import Answer
-from kgmet.measure.edit_verdict import Outcome
+from kgmet.measure.compare import AnswerPair
+from kgmet.measure.edit_verdict import EditVerdict, Outcome, judge_edit
 from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.shared import actions, remedy_panels
 from workbench.shared.panels import job_panel, job_result, message
 from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["details", "history", "result", "undo_buttons", "undone"]
+__all__ = ["details", "first_answers", "history", "result", "undo_buttons", "undone"]
 
 
-def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
-    """Show Undo and Redo, with the edits they act on."""
+def undo_buttons(state: WorkbenchState, place: DeltaGenerator) -> None:
+    """Show Undo and Redo, with the edits they act on, in a horizontal container."""
 
     def take_off() -> None:
         st.session_state["undo-said"] = actions.undo(state)
@@ -35,21 +38,19 @@ def undo_buttons(state: WorkbenchState, undo: Any, redo: Any) -> None:
         st.session_state["undo-said"] = actions.redo(state)
         st.session_state["undo-shown"] = False
 
-    undo.button(
+    place.button(
         "Undo",
         icon=":material/undo:",
         on_click=take_off,
         disabled=not state.stack,
-        width="stretch",
         help=wording.safe(f"Takes off: {state.stack[-1].name}") if state.stack else "Nothing to undo",
         key="undo",
     )
-    redo.button(
+    place.button(
         "Redo",
         icon=":material/redo:",
         on_click=put_back,
         disabled=not state.redo,
-        width="stretch",
         help=wording.safe(f"Puts back: {state.redo[-1].name}") if state.redo else "Nothing to redo",
         key="redo",
     )
@@ -78,16 +79,29 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
         return
     st.markdown(_in_words(report))
     told = told_of(state, lm, entry)
-    sides = [
-        tables.answer_side("before", marked_names(report.before), report.before),
-        tables.answer_side("after", marked_names(report.after), report.after),
-        *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
-    ]
-    st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
+    _side_by_side(report.before, report.after, told)
     remedy_panels.panel(state, lm, entry)
     for reason in report.verdict.reasons:
         st.caption(f":material/info: {wording.safe(reason.value)}")
     _tell(state, lm, entry, told)
+
+
+def first_answers(pair: AnswerPair) -> None:
+    """Show the answers to an edit's own prompt while its other questions are being asked."""
+    # Reasons are given with the result, which knows the search.
+    verdict = replace(judge_edit(pair.before, pair.after), reasons=())
+    st.markdown(_headline(verdict, pair.before, pair.after))
+    _side_by_side(pair.before, pair.after)
+    st.caption(":material/hourglass: Consequences and questions over several facts are still being asked.")
+
+
+def _side_by_side(before: Answer, after: Answer, told: ToldEdit | None = None) -> None:
+    sides = [
+        tables.answer_side("before", marked_names(before), before),
+        tables.answer_side("after", marked_names(after), after),
+        *([] if told is None else [told_card(told.told.answers[0], telling=told.telling.value)]),
+    ]
+    st.html(f'<div class="kg-sides">{"".join(sides)}</div>')
 
 
 def _tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, told: ToldEdit | None) -> None:
@@ -125,10 +139,10 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
     n = 1 + len(report.consequences)
     answers: Sequence[Answer | None] = [None] * len(report.before_answers) if told is None else told.told.answers
     if report.multi_hop:
-        st.caption(f"Questions over several facts, asked in chat. {wording.VERDICT_HELP}")
+        st.caption("Questions over several facts, asked in chat.", help=wording.VERDICT_HELP)
         st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
     if report.consequences:
-        st.caption("Consequences as texts to continue, in wordings that were not optimised.")
+        st.caption("Consequences as texts to continue, in wordings that were not optimised.", help=wording.VERDICT_HELP)
         st.html(answer_table(_rows(report.consequences, answers[1:n])))
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
@@ -137,29 +151,36 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
         st.plotly_chart(
             curves.search_curve(entry.curve),
             key=f"curve-{entry.id}",
+            config=SAVED_AS_SVG,
             alt="The terms of the loss by step of the search",
         )
 
 
 def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> list[AnswerRow]:
-    return [AnswerRow(pair=item.pair, told=answer, about=item.reason) for item, answer in zip(items, told, strict=True)]
+    return [
+        AnswerRow(pair=item.pair, told=answer, about=item.pair.after.question.path or item.reason)
+        for item, answer in zip(items, told, strict=True)
+    ]
 
 
 def _in_words(report: EditReport) -> str:
-    verdict, prompt = report.verdict, wording.safe(report.verdict.prompt)
-    new, said = wording.safe(verdict.new), wording.safe(verdict.says)
-    goes_on = f"goes on with “{said}”" if said else "ends at once"
-    now = "now " if verdict.outcome is Outcome.TOOK else ""
-    why = f" {wording.safe(verdict.why)}" if verdict.why else ""
-    text = (
-        f"**{wording.OUTCOMES[verdict.outcome.value]}{why}** “{prompt}” {now}{goes_on}. "
-        f"{new}: from {percent_of(report.before.p_expected)} to {percent_of(report.after.p_expected)}."
-    )
+    text = _headline(report.verdict, report.before, report.after)
     for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):
         if items:
             said_now = sum(item.pair.holds is True for item in items)
             text += f" Says {said_now} of {len(items)} {name} ({sum(i.pair.before.says for i in items)} before)."
     return text
+
+
+def _headline(verdict: EditVerdict, before: Answer, after: Answer) -> str:
+    new, said, prompt = (wording.safe(text) for text in (verdict.new, verdict.says, verdict.prompt))
+    goes_on = f"goes on with “{said}”" if said else "ends at once"
+    now = "now " if verdict.outcome is Outcome.TOOK else ""
+    why = f" {wording.safe(verdict.why)}" if verdict.why else ""
+    return (
+        f"**{wording.OUTCOMES[verdict.outcome.value]}{why}** “{prompt}” {now}{goes_on}. "
+        f"{new}: from {percent_of(before.p_expected)} to {percent_of(after.p_expected)}."
+    )
 
 
 def percent_of(value: float | None) -> str:

@@ -76,7 +76,7 @@ class SessionRecord:
     def read_back(cls, session_id: str, folder: Path) -> SessionRecord:
         """Read the intact part of a session, and move damaged parts aside if possible."""
         with ExitStack() as stack:
-            with suppress(UnwritableError):  # where nothing can be written, nobody saves meanwhile
+            with suppress(UnwritableError):  # where nothing can be written, nothing is saved meanwhile
                 stack.enter_context(held(folder))
             record = cls._read(session_id, folder)
         if record._aside:

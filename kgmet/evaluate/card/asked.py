@@ -9,6 +9,7 @@ from pathlib import Path
 from kgmet.base.errors import ConfigError
 from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
+from kgmet.evaluate.card.value import ROWS
 from kgmet.evaluate.card.wordings import (
     NOT_SURE,
     choice_question,
@@ -71,6 +72,8 @@ class CardConfig:
     most_per_row: int = 200
     """Most prompts of a row, drawn evenly over the edits; 0 asks all. One edit has fewer."""
 
+    rows: tuple[str, ...] = ()
+    """Keys of the rows to ask questions for (`efficacy`, `multi_hop` …); empty: all."""
     tasks_folder: Path | None = None
     """Folder of published tasks (cola.json, mrpc.json, …); without one they are left out."""
     n_per_task: int = 20
@@ -81,6 +84,9 @@ class CardConfig:
         for name, value in vars(self).items():
             if isinstance(value, int) and value < (1 if name == "answer_tokens" else 0):
                 raise ConfigError(f"card.{name} must be at least {int(name == 'answer_tokens')}, got {value}")
+        unknown = [row for row in self.rows if row not in ROWS]
+        if unknown:
+            raise ConfigError(f"The card has no row {unknown[0]!r}; its rows are {', '.join(ROWS)}.")
 
     def for_part(self, n: int, *, of: int) -> CardConfig:
         """Return the settings for `n` of a card's edits, which are in a model of their own."""
@@ -126,7 +132,8 @@ def card_questions(
     rows += _yes_no(context, spec, old)
     rows += _choice(context, spec, old, number)
     rows += _continued(context, config)
-    return tuple(dict.fromkeys(AskedItem(row=row, edit=number, question=question) for row, question in rows))
+    wanted = [(row, question) for row, question in rows if not config.rows or row in config.rows]
+    return tuple(dict.fromkeys(AskedItem(row=row, edit=number, question=question) for row, question in wanted))
 
 
 def ability_questions() -> tuple[Question, ...]:

@@ -59,17 +59,17 @@ class LinkedEdit:
 
     @property
     def line(self) -> str:
-        """One-line summary: ``Eiffel Tower · located in city (guessed, 0.94) · Paris → Rome ✓ change``."""
+        """One-line summary: ``Eiffel Tower · located in city (guessed) · Paris → Rome ✓``."""
         edit, choice = self.edit, self.relation
         named = choice.spec.label if choice.spec else choice.id or "relation unknown"
         if choice.origin == "guessed":
-            named += f" (guessed, {choice.score:.2f})"
+            named += " (guessed)"
         elif choice.origin == "unknown" and choice.id:
             named += " (unknown)"
         subject = edit.subject + ("" if edit.subject_id else " (not in the graph)")
         new = edit.new_object + ("" if edit.new_object_id else " (not in the graph)")
         is_found = None not in (edit.subject_id, edit.new_object_id) and choice.origin != "unknown"
-        return f"{subject} · {named} · {edit.old_object or '?'} → {new}" + (" ✓ change" if is_found else "")
+        return f"{subject} · {named} · {edit.old_object or '?'} → {new}" + (" ✓" if is_found else "")
 
 
 def link_entity(

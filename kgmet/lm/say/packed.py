@@ -32,7 +32,10 @@ Side = Callable[[Rows | None], AbstractContextManager[None]]
 """A context manager factory that attaches a change to some rows of a batch, or to all (``None``)."""
 Enough = Callable[[str], bool] | None
 """Whether the text generated so far is enough; ``None`` if only its length counts."""
+OnFirst = Callable[[list["Asked"]], None] | None
+"""Receives, for each side, what is known of the first prompt."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
+"""By text, the logits of the token after it and the tokens written so far; by number, the answers' scores."""
 _MOST_KEPT = 8192
 """Most tokens in the key/value cache of texts that begin to continue together, unless one text takes more."""
 _ROOM = 8
@@ -91,6 +94,7 @@ def ask_sides(
     max_new_tokens: int | Sequence[int] = 0,
     is_done: Sequence[Enough] = (),
     max_token: int = 768,
+    on_first: OnFirst = None,
 ) -> list[Asked]:
     """Do `ask_packed` for several changed models at once, each as rows of the batch.
 
@@ -102,6 +106,8 @@ def ask_sides(
         max_new_tokens: length of the continuations, of all prompts or of each; 0 leaves them empty.
         is_done: for each prompt, whether the text generated so far is enough; by default only the length counts.
         max_token: most tokens per tree; attention is quadratic in them.
+        on_first: receives what the first prompt with its pairs alone would give, once it was continued on all sides,
+            before the others end. Not called if it is not continued, or where a sliding window is too short for trees.
     """
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
@@ -122,6 +128,12 @@ def ask_sides(
     found: list[_Found] = [({}, {}) for _ in sides]
     placed = [Rows(slice(side, side + 1)) for side in range(len(sides))]
     begun: list[_Begun] = []
+
+    def ended(text: _Text) -> None:
+        if on_first is not None and text.ids == heads[0]:
+            own = [number for number, (prompt, _) in enumerate(pairs) if prompt == prompts[0]]
+            on_first([_asked_of(lm, side, heads[:1], lengths, own) for side in found])
+
     with ExitStack() as stack, torch.no_grad():
         for side, mine in zip(sides, placed, strict=True):
             stack.enter_context(side(mine if len(sides) > 1 else None))
@@ -133,22 +145,33 @@ def ask_sides(
                 for (number, span), at_answer in zip(tree.spans.items(), table, strict=True):
                     scores[number] = score_from(pairs[number], span, at_answer)
         for batch in _batches(begun, len(sides)):
-            ids = [one.text.ids for one in batch]
-            first = torch.stack([torch.stack([texts[each][0].argmax() for each in ids]) for texts, _ in found])
-            written = _written(lm, _in_rows(batch, len(sides)), [one.text for one in batch], first, placed)
-            for (texts, _), added in zip(found, written, strict=True):
-                texts |= {each: (texts[each][0], tokens) for each, tokens in zip(ids, added, strict=True)}
-    return [
-        Asked(
-            logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0, dtype=torch.float32),
-            texts=tuple(
-                str(lm.tokenizer.decode(texts[head][1][:length], skip_special_tokens=True))
-                for head, length in zip(heads, lengths, strict=True)
-            ),
-            scores=tuple(scores[number] for number in range(len(pairs))),
-        )
-        for texts, scores in found
-    ]
+            added = []
+            for texts, _ in found:
+                known = [texts[one.text.ids] for one in batch]
+                for logits, tokens in known:
+                    tokens.append(int(logits.argmax()))
+                added.append([tokens for _, tokens in known])
+            _write(lm, _in_rows(batch, len(sides)), [one.text for one in batch], added, placed=placed, ended=ended)
+    return [_asked_of(lm, side, heads, lengths, range(len(pairs))) for side in found]
+
+
+def _asked_of(
+    lm: LoadedLM,
+    found: _Found,
+    heads: Sequence[tuple[int, ...]],
+    lengths: Sequence[int],
+    answered: Sequence[int],
+) -> Asked:
+    """Return what is known of these prompts, and of the answers of these numbers."""
+    texts, scores = found
+    return Asked(
+        logits=torch.stack([texts[head][0] for head in heads]) if heads else torch.empty(0, 0, dtype=torch.float32),
+        texts=tuple(
+            str(lm.tokenizer.decode(texts[head][1][:length], skip_special_tokens=True))
+            for head, length in zip(heads, lengths, strict=False)
+        ),
+        scores=tuple(scores[number] for number in answered),
+    )
 
 
 def score_packed(lm: LoadedLM, pairs: Sequence[tuple[str, str]], *, max_token: int = 256) -> list[AnswerScore]:
@@ -283,51 +306,54 @@ def _in_rows(begun: Sequence[_Begun], n_side: int) -> DynamicCache:
     return store.cache
 
 
-def _written(
+def _write(
     lm: LoadedLM,
     cache: DynamicCache,
     texts: Sequence[_Text],
-    first: Tensor,
+    added: Sequence[Sequence[list[int]]],
+    *,
     placed: Sequence[Rows],
-) -> list[list[list[int]]]:
+    ended: Callable[[_Text], None],
+) -> None:
     """Generate greedily after each text on each side, up to an end token, the text's own length or a stop rule.
 
-    `cache` has a row for each text on each side; `first` (n_side, n_text) are the tokens after the texts.
+    `cache` has a row for each text on each side. `added` are each side's new tokens of each text, to which more are
+    appended; the first is there already. `ended` is called for each text that was written to its end on all sides.
     """
-    ends, n_side = end_tokens(lm), len(first)
-    added: list[list[list[int]]] = [[[] for _ in texts] for _ in range(n_side)]
+    ends, n_side = end_tokens(lm), len(added)
     rows = [(side, text) for side in range(n_side) for text in range(len(texts))]
-    chosen = first.flatten()
     depths = torch.tensor([len(text.ids) for text in texts], dtype=torch.long).repeat(n_side)
     sees = torch.arange(cache.get_seq_length()) < depths[:, None]
     going = list(range(len(rows)))
     for step in range(max(text.length for text in texts)):
-        tokens = chosen.tolist()
-        for n in going:
-            side, text = rows[n]
-            added[side][text].append(tokens[n])
+        unfinished = {rows[n][1] for n in going}
         going = [n for n in going if not _is_over(lm, texts[rows[n][1]], added[rows[n][0]][rows[n][1]], ends)]
+        for text in sorted(unfinished - {rows[n][1] for n in going}):
+            ended(texts[text])
         if not going:
             break
         if (len(rows) - len(going)) * _ONE_IN >= len(rows):
             kept = torch.tensor(going, dtype=torch.long)
             cache.batch_select_indices(kept.to(lm.device))
-            rows, chosen, depths, sees = [rows[n] for n in going], chosen[kept], depths[kept], sees[kept]
+            rows, depths, sees = [rows[n] for n in going], depths[kept], sees[kept]
             going = list(range(len(rows)))
         for side, mine in enumerate(placed):
             of = [n for n, (other, _) in enumerate(rows) if other == side]
             mine.now = slice(of[0], of[-1] + 1) if of else slice(0, 0)
         sees = torch.cat([sees, torch.ones(len(rows), 1, dtype=torch.bool)], dim=1)
+        last = torch.tensor([[added[side][text][-1]] for side, text in rows], dtype=torch.long)
         states = base_states(
             lm,
-            chosen[:, None].to(lm.device),
+            last.to(lm.device),
             attention_mask=lowest_where_unseen(sees[:, None], dtype=lm.dtype, device=lm.device),
             position_ids=(depths + step)[:, None].to(lm.device),
             cache=cache,
             use_cache=True,
         )
-        chosen = lm.vocabulary_logits(states[:, -1]).argmax(-1).cpu()
-    return added
+        chosen = lm.vocabulary_logits(states[:, -1]).argmax(-1).tolist()
+        for n in going:
+            side, text = rows[n]
+            added[side][text].append(chosen[n])
 
 
 def _is_over(lm: LoadedLM, text: _Text, tokens: Sequence[int], ends: set[int]) -> bool:

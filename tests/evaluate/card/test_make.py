@@ -57,13 +57,24 @@ def same(lm: LoadedLM) -> EditedModel:
     return EditedModel.of_patches(lm, [])
 
 
-def asked(*, number: int = 0, edited: frozenset[str] = frozenset()) -> tuple[AskedItem, ...]:
+def asked(
+    *, number: int = 0, edited: frozenset[str] = frozenset(), rows: tuple[str, ...] = ()
+) -> tuple[AskedItem, ...]:
     context = prepare_edit(ROME, store=STORE, catalogue=CATALOGUE, config=EditConfig())
-    return card_questions(context, store=STORE, catalogue=CATALOGUE, config=CardConfig(), number=number, edited=edited)
+    config = CardConfig(rows=rows)
+    return card_questions(context, store=STORE, catalogue=CATALOGUE, config=config, number=number, edited=edited)
 
 
 def texts_of(row: str, items: tuple[AskedItem, ...]) -> list[str]:
     return [item.question.text for item in items if item.row == row]
+
+
+def test_only_the_rows_that_are_wanted_are_asked() -> None:
+    every, some = asked(), asked(rows=("multi_hop", "efficacy"))
+    assert some == tuple(item for item in every if item.row in ("multi_hop", "efficacy"))
+    assert 0 < len(some) < len(every)
+    with pytest.raises(ConfigError, match="no row 'hops'; its rows are efficacy, "):
+        CardConfig(rows=("hops",))
 
 
 def test_an_empty_patch_changes_nothing() -> None:

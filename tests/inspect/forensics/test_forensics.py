@@ -40,11 +40,6 @@ TEXT = Corpus(
 )
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-
-
 def moments_of(lm: LoadedLM, *layers: int) -> dict[int, KeyMoment]:
     return estimate_key_moments(lm, layers, corpus=TEXT)
 

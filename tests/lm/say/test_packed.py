@@ -123,3 +123,34 @@ def test_a_side_whose_text_has_ended_costs_nothing_for_the_others(monkeypatch: p
     assert after.startswith(shorter)
     n = lm.tokenizer(after)["input_ids"].index(end)
     assert one_by_one(seen) == [2] * n + [1] * (8 - n)
+
+
+@pytest.mark.parametrize("most_kept", [1, 8192])
+def test_what_the_first_prompt_gives_is_known_before_the_others_end(
+    most_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_MOST_KEPT", most_kept)
+    lm, seen = tiny_lm(), []
+    sides = before_and_after(random_patch(lm), lm)
+    prompts, lengths = [PROMPTS[0], "Big Ben", "The capital of Italy is"], [4, 9, 2]
+    with passes(lm) as shapes:
+        found = ask_sides(
+            lm,
+            prompts,
+            PAIRS,
+            sides=sides,
+            max_new_tokens=lengths,
+            on_first=lambda first: seen.append((len(shapes), first)),
+        )
+    ((n_pass, first),) = seen
+    assert n_pass < len(shapes)
+    for whole, own in zip(found, first, strict=True):
+        assert own.texts == whole.texts[:1] and own.scores == whole.scores[:2]
+        assert torch.equal(own.logits, whole.logits[:1])
+
+
+def test_nothing_is_said_of_a_first_prompt_that_is_not_continued() -> None:
+    seen: list[object] = []
+    ask_sides(tiny_lm(), PROMPTS[:2], sides=[unchanged], max_new_tokens=[0, 3], on_first=seen.append)
+    ask_sides(tiny_lm(), [], sides=[unchanged], on_first=seen.append)
+    assert not seen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,11 +15,12 @@ from kgmet.inspect.spectrum import inspect_writes
 from tests.inspect.looked import moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import N_LAYER, tiny_lm
 from workbench.drawing import charts
-from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, clipped_words, heatmap, heatmap_alt, token_label
 
 LENGTH = Scale(label="length", low=0, high=1, unit="× ‖h‖")
 SIGNED = Scale(label="change", low=-0.5, high=0.5)
 ROWS, COLUMNS = ["0", "1"], ["The", " Eiffel", " Tower"]
+WORKBENCH = Path(__file__).resolve().parents[3] / "workbench"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -32,6 +35,24 @@ def test_the_scale_does_not_follow_the_values() -> None:
     assert small.data[0].colorscale == large.data[0].colorscale
 
 
+@pytest.mark.parametrize(
+    ("values", "scale", "ends", "n"),
+    [
+        ([[0.2, 0.9, 1.0], [0, 0, None]], LENGTH, None, 0),
+        ([[0.2, 1.2, 50.0], [0, 0, None]], LENGTH, ("0", "≥ 1"), 2),
+        ([[0.2, -0.7, 0.1], [0, 0, 0]], SIGNED, ("≤ -0.5", "0.5"), 1),
+        ([[1.0000001, 0, 0], [0, 0, 0]], LENGTH, None, 0),
+    ],
+)
+def test_a_scale_says_where_it_is_clipped(
+    values: list[list[float | None]], scale: Scale, ends: tuple[str, str] | None, n: int
+) -> None:
+    ticks = drawn(values, scale=scale).data[0].colorbar.ticktext
+    assert (None if ticks is None else (ticks[0], ticks[-1])) == ends
+    said = clipped_words(values, scale)
+    assert said == "" if n == 0 else f"; {n} cell" in said
+
+
 def test_every_cell_has_one_marker_that_names_it() -> None:
     figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, None]])
     markers = figure.data[1]
@@ -39,6 +60,18 @@ def test_every_cell_has_one_marker_that_names_it() -> None:
     assert list(zip(markers.y, markers.x, strict=True)) == [tuple(data) for data in markers.customdata]
     assert "0.200 × ‖h‖" in markers.text[1] and "not measured" in markers.text[5]
     assert markers.marker.opacity == 0
+
+
+def test_every_figure_of_a_page_can_be_saved_as_svg() -> None:
+    assert charts.SAVED_AS_SVG["toImageButtonOptions"]["format"] == "svg"
+    calls = [
+        (f"{path.name}:{node.lineno}", [ast.unparse(word.value) for word in node.keywords if word.arg == "config"])
+        for path in sorted(WORKBENCH.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "plotly_chart"
+    ]
+    assert len(calls) > 10
+    assert [place for place, config in calls if config != ["SAVED_AS_SVG"]] == []
 
 
 def test_labels_are_text_whatever_is_in_them() -> None:

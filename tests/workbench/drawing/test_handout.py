@@ -10,6 +10,7 @@ from typing import Any
 
 from kgmet.inspect.shift import trace_shifts
 from kgmet.measure.told import Told
+from tests.evaluate.card.test_render import card
 from tests.inspect.looked import random_patch, text_of
 from tests.tiny_models import tiny_lm
 from tests.workbench.drawing.test_graph_view import HOSTILE
@@ -51,6 +52,7 @@ def everything(text: str = "x") -> Shared:
         telling="the fact",
         story=ProbeStory(lines=(line,), counts=(KindCount(kind=text, n=3, before=0, after=2, told=1),)),
         trace=trace_shifts(tiny_lm(), random_patch(tiny_lm()), [text_of()])[0],
+        card=card(),
         layers=[1],
         link=text,
         footer=text,
@@ -75,6 +77,8 @@ def test_every_part_is_a_page_of_the_talk_and_what_is_missing_is_none() -> None:
     headings = [section.heading for section in handout_of(full).sections]
     assert headings[:2] == ["Paris 0 is in → Rome", "The answer"]
     assert "How far the edit moves the hidden states" in headings and "How it was made" in headings
+    assert [name for name in headings if name.startswith("Report card")] == ["Report card, 1 of 1"]
+    assert "75 %<small>30–95 · 3/1/0</small>" in handout_html(handout_of(full))
     assert len(handout_of(bare).sections) == 3
     assert list(parts(bare).values()).count(True) == 1
     assert len(answer_rows(full)) == len(report.before_answers)

@@ -133,6 +133,50 @@ def test_work_on_the_side_gives_way_to_other_sessions_and_leaves_their_own_alone
     assert ended(registry, other).state is JobState.CANCELLED
 
 
+def awaited_and_awaiting(gate: threading.Event) -> tuple[JobRegistry, Job, Job]:
+    """A session's work on the side, held up at its first event, and its job that awaits it."""
+    registry, begun = JobRegistry(), threading.Event()
+
+    def search(progress: Progress) -> str:
+        progress.report(ProgressEvent(stage=Stage.SEARCH, done=1, total=8))
+        begun.set()
+        while not gate.is_set():
+            progress.check()
+            time.sleep(0.001)
+        return "found"
+
+    aside = registry.submit("ahead of it", search, "one", is_aside=True)
+    assert begun.wait(10)
+    main = registry.submit("edit", lambda progress: registry.job(aside).value, "one", awaits="ahead of it")  # type: ignore[union-attr]
+    first, second = registry.job(aside), registry.job(main)
+    assert first is not None and second is not None
+    return registry, first, second
+
+
+def test_work_on_the_side_goes_on_for_a_job_that_awaits_it_and_its_progress_is_shown() -> None:
+    gate = threading.Event()
+    registry, aside, main = awaited_and_awaiting(gate)
+    assert not aside.flag.is_set and main.state is JobState.WAITING
+    assert main.latest is not None and (main.latest.stage, main.latest.done) == (Stage.SEARCH, 1)
+    gate.set()
+    assert ended(registry, main.id).value == "found"
+    assert aside.state is JobState.DONE
+
+
+def test_stopping_a_job_stops_the_work_that_it_awaits() -> None:
+    registry, aside, main = awaited_and_awaiting(threading.Event())
+    registry.cancel(main.id)
+    assert ended(registry, main.id).state is JobState.CANCELLED
+    assert aside.state is JobState.CANCELLED
+
+
+def test_awaited_work_on_the_side_still_gives_way_to_other_sessions() -> None:
+    registry, aside, main = awaited_and_awaiting(threading.Event())
+    assert ended(registry, registry.submit("edit", lambda progress: "made", "two")).value == "made"
+    assert aside.state is JobState.CANCELLED
+    assert main.state is JobState.DONE and main.value is None, "it goes on without what it awaited"
+
+
 def test_work_on_the_side_replaces_the_same_sessions_earlier_one() -> None:
     registry = JobRegistry()
     first = registry.submit("remedies", waiting, "one", is_aside=True)

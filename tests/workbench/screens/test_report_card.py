@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_fo
 from tests.workbench.shown_pages import sentences, shown
 from tests.write.tiny_edits import random_patch
 from workbench import wording
+from workbench.drawing.card_table import RESULT, card_html, scale_text
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.report_card import actions, view
+from workbench.shared import inspect_actions
 from workbench.state.session import WorkbenchState
 
 SMALL = CardConfig(
@@ -61,6 +64,9 @@ def test_an_edit_is_scored_shown_and_marked_when_the_stack_changes(resident: Res
     assert kept is not None
     assert isinstance(kept.value, ReportCard)
     assert kept.value.edits == ("Paris 2 is in → Rome",)
+    in_file = state.result(RESULT)
+    assert in_file is not None and in_file.value is kept.value
+    assert not in_file.is_stale(inspect_actions.seen_from(state, resident, state.focus))
     page = shown("report_card", state)
     assert not page.exception
     assert wording.STALE in sentences(page)  # scored with other settings than the page's
@@ -142,14 +148,14 @@ def test_an_edit_for_another_model_is_not_scored(resident: Resident) -> None:
 
 def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
     made = card()
-    table = view.card_table(made)
-    assert list(table.columns) == [*(column.label for column in made.columns), "n"]
-    assert table.loc["Efficacy", "Edited"] == "75 % (30–95) · 3/1/0"
+    table = card_html(made)
+    assert re.findall(r'<th scope="col"><bdi>(.*?)</bdi>', table) == ["row", *(one.label for one in made.columns), "n"]
+    assert "<td>75 %<small>30–95 · 3/1/0</small></td>" in table and HOSTILE not in table
     (line,) = view.worst_lines(made.rows[0], made)
     assert HOSTILE not in line
     assert "<script>" not in line
     assert view.row_labels(made)["efficacy"] == "Efficacy"
-    assert "said / preferred / no" in view.scale_text(made)
+    assert "said / preferred / no" in scale_text(made)
     more = edited_columns(["KGMET", "AlphaEdit"])
     wide = replace(
         made,
@@ -159,5 +165,5 @@ def test_tables_and_worst_answers_hold_texts_as_texts() -> None:
             for row in made.rows
         ),
     )
-    assert view.card_table(wide).loc["Efficacy", "KGMET"] == "75 % (30–95)"
-    assert "said / preferred / no" not in view.scale_text(wide)
+    assert "<td>75 %<small>30–95</small></td>" in card_html(wide)
+    assert "said / preferred / no" not in scale_text(wide)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ConfigError
+from kgmet.editing.session import EditSession
 from kgmet.search.search import find_target_shifts
 from tests.workbench.sessions import EIFFEL, SMALL_SETTINGS, fresh_process, state_of, wait_for
 from workbench.running import jobs
@@ -105,16 +107,52 @@ def test_a_search_for_other_inputs_is_not_used(resident: Resident, searches: lis
     assert entry.edit is not None and entry.edit.new_object == state.draft.new_object
 
 
-def test_any_job_ends_the_pause_before_a_search_ahead(
+def the_search_ahead() -> jobs.Job:
+    return next(one for one in jobs.registry()._jobs.values() if one.kind.startswith(ahead.KIND))
+
+
+def test_apply_during_the_pause_begins_the_search_ahead_and_uses_it(
     resident: Resident, searches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead, "_PAUSE", 60.0)
     state = typed()
     actions.look_ahead(state, resident)
-    entry = applied(state, resident)  # waits for the worker, which the search ahead has
-    assert entry.edit is not None and len(searches) == 2  # of the Apply alone, one call for each kind of base
-    job = next(one for one in jobs.registry()._jobs.values() if one.kind.startswith(ahead.KIND))
-    assert job.state is JobState.CANCELLED
+    entry = applied(state, resident)
+    assert entry.edit is not None and len(searches) == 2  # of one search, a call for each kind of base
+    assert the_search_ahead().state is JobState.DONE
+
+
+def test_apply_during_a_search_ahead_waits_for_it_and_searches_no_more(
+    resident: Resident, searches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    search = EditSession.search
+
+    def held_up(*arguments: Any, **settings: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return search(*arguments, **settings)
+
+    monkeypatch.setattr(EditSession, "search", held_up)
+    state = typed()
+    actions.look_ahead(state, resident)
+    assert begun.wait(60)
+    assert actions.apply(state, resident) is None
+    gate.set()
+    job = jobs.latest(state.session_id, "edit")
+    assert job is not None and wait_for(job.id).error == ""
+    assert len(state.stack) == 1 and len(searches) == 2
+    assert the_search_ahead().state is JobState.DONE
+
+
+def test_another_job_ends_the_pause_before_a_search_ahead(
+    resident: Resident, searches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "_PAUSE", 60.0)
+    state = typed()
+    actions.look_ahead(state, resident)
+    assert wait_for(jobs.submit("probe", lambda progress: 7, state.session_id)).value == 7
+    assert the_search_ahead().state is JobState.CANCELLED and not searches
 
 
 def test_shifts_of_another_edit_are_refused(resident: Resident) -> None:

@@ -10,6 +10,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.editing.editors import DEFAULT_EDITOR, EDITORS, IN_CONTEXT
 from kgmet.evaluate.tables.render import latex_table, markdown_table
 from workbench import wording
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.running.resources import Resident
 from workbench.screens.benchmark import actions, view
 from workbench.shared import panels
@@ -20,7 +21,7 @@ from workbench.state.session import WorkbenchState
 __all__ = ["show"]
 
 SCHEMAS = {"cf": "CounterFact", "mcf": "multi-CounterFact", "zsre": "zsRE", "mquake": "MQuAKE"}
-PLAIN = {"displayModeBar": False}
+PERPLEXITY = "Perplexity"
 
 
 def curves(runs: list[actions.StoredRun], key: str) -> None:
@@ -30,28 +31,28 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
         st.info("No case is scored yet.")
         return
     has_perplexity = any(summary.checkpoints for summary in summaries)
-    options = [*view.kinds_asked(summaries), *([None] if has_perplexity else [])]
+    kinds = {view.KINDS[kind]: kind for kind in view.kinds_asked(summaries)}
+    options = [*kinds, *([PERPLEXITY] if has_perplexity else [])]
     if not options:
         st.info("No curve yet.")
         return
-    shown = st.segmented_control(
-        "Curve",
-        options,
-        default=options[0],
-        format_func=lambda kind: "Perplexity" if kind is None else view.KINDS[kind],
-        key=f"{key}-curve",
-        required=True,
-        label_visibility="collapsed",
+    # While a run goes on there are more kinds from time to time, and the choice would be lost with the old ones.
+    name = f"{key}-curve"
+    if st.session_state.get(name) not in options:
+        st.session_state[name] = options[0]
+    chosen = st.segmented_control(
+        "Curve", options, key=name, required=True, label_visibility="collapsed", persist_state="session"
     )
+    shown = kinds.get(str(chosen))
     if shown is None:
         figure = view.checkpoint_chart(summaries, dark=is_dark())
-        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt="Perplexity by number of edits")
+        st.plotly_chart(figure, key=f"{key}-figure", config=SAVED_AS_SVG, alt="Perplexity by number of edits")
         reading_help(
             f"How to read it: a rising curve means that the edits damage ordinary text. {view.READ_PERPLEXITY}"
         )
     else:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
-        st.plotly_chart(figure, key=f"{key}-figure", config=PLAIN, alt=f"{view.KINDS[shown]} by cases scored")
+        st.plotly_chart(figure, key=f"{key}-figure", config=SAVED_AS_SVG, alt=f"{view.KINDS[shown]} by cases scored")
         reading_help(f"How to read it: dotted before the edits, solid after. {view.READ_SHARE}")
     st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
 
@@ -102,7 +103,8 @@ def show() -> None:
             mode = left.radio(
                 "Between batches",
                 ["Start again from the unedited model", "Keep all edits so far"],
-                help="If on, every batch is scored immediately; if off, all cases are scored after the last edit.",
+                help="From the unedited model, every batch is scored by itself. With all edits kept, the cases are "
+                "scored after the last edit.",
             )
             free = right.toggle("Read free answers too", help="Slower: every prompt is also continued with 12 tokens.")
             seed = right.number_input("Seed", 0, 10_000, 0)
@@ -151,8 +153,8 @@ def show() -> None:
             event = job.latest
             done, total = (event.done, event.total or 1) if event is not None else (0, 1)
             left = event.detail.get("seconds_left") if event is not None else None
-            rest = f" · about {float(left) / 60:.1f} min left" if isinstance(left, (int, float)) else ""
-            st.progress(min(done / total, 1.0), text=f"{done} of {total} steps · {job.seconds:.0f} s{rest}")
+            rest = f" · about {view.rounded(float(left))} left" if isinstance(left, (int, float)) else ""
+            st.progress(min(done / total, 1.0), text=f"Step {done} of {total} · {job.seconds:.0f} s{rest}")
             so_far = actions.past_runs(state)
             fresh = [run for run in so_far if run.changed >= (job.started or 0.0)]
             curves(fresh or so_far[:1], "live")

@@ -18,7 +18,7 @@ from workbench.drawing import charts
 
 __all__ = [
     *("READ_PERPLEXITY", "READ_SHARE"),
-    *("checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "runs_table"),
+    *("checkpoint_chart", "curve_chart", "kinds_asked", "metric_glossary", "paired_table", "rounded", "runs_table"),
 ]
 
 READ_SHARE = (
@@ -94,7 +94,16 @@ def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> 
     values = [y for curve in curves for y in curve.y if y is not None and y > 0]
     is_log = bool(values) and max(values) > _LOG_FROM * min(values)
     label = "perplexity of the fixed text, per token" + (", logarithmic" if is_log else "")
-    return charts.lines(curves, axes=("edits so far", label), dark=dark, log=is_log)
+    figure = charts.lines(curves, axes=("edits so far", label), dark=dark, log=is_log)
+    figure.update_xaxes(
+        tickformat="d", dtick=1 if max((x for curve in curves for x in curve.x), default=0) <= 12 else None
+    )
+    return figure
+
+
+def rounded(seconds: float) -> str:
+    """Return a remaining time in words: ``25 s``, ``3 min``."""
+    return f"{max(5, 5 * round(seconds / 5))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
 def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
@@ -112,14 +121,14 @@ def runs_table(summaries: Sequence[RunSummary]) -> pd.DataFrame:
     for summary in summaries:
         for state in ("before", "after"):
             row: dict[str, Any] = {"run": run_name(summary), "state": state, "edits": summary.n_edits}
-            for kind, label in KINDS.items():
-                found = summary.metrics.get(kind.value)
-                if found is not None and found[state]["n_preferred"]:
-                    row[label] = _share(found[state])
             for key, label, which in _SAID:
                 found = summary.metrics.get(key)
                 if found is not None:
                     row[label] = _value_or_said(found, state, which)
+            for kind, label in KINDS.items():
+                found = summary.metrics.get(kind.value)
+                if found is not None and found[state]["n_preferred"]:
+                    row[label] = _share(found[state])
             row["Score"] = _number(summary.metrics["score"][state], percent=True)
             row["Perplexity"] = _number(summary.metrics["perplexity"].get(state), percent=False)
             seconds = summary.seconds_per_edit

@@ -84,7 +84,7 @@ def _exchanges(state: WorkbenchState) -> None:
     with st.container(horizontal=True):
         for name, data, mime in (
             ("JSON", chat_json(found), "application/json"),
-            ("MD", chat_markdown(found), "text/markdown"),
+            ("Markdown", chat_markdown(found), "text/markdown"),
         ):
             st.download_button(
                 name,

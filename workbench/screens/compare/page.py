@@ -11,6 +11,7 @@ from kgmet.inspect.comparison import EditorComparison
 from kgmet.inspect.matrix import AnswerMatrix, answer_matrix
 from workbench import wording
 from workbench.drawing import charts
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.matrix import matrix_html
 from workbench.drawing.matrix_files import matrix_frame, matrix_json, matrix_markdown
 from workbench.drawing.tables import csv_text
@@ -51,7 +52,7 @@ def _result(comparison: EditorComparison) -> None:
     st.plotly_chart(
         charts.comparison_chart(comparison, dark=is_dark()),
         key="comparison",
-        config={"displayModeBar": False},
+        config=SAVED_AS_SVG,
         alt=compare_view.comparison_alt(comparison),
     )
     st.markdown("**Strength, side effects and time**")
@@ -67,19 +68,19 @@ def _result(comparison: EditorComparison) -> None:
 
 def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
     with st.container(horizontal=True):
-        for name, data, mime in (
-            ("csv", csv_text(matrix_frame(matrix)), "text/csv"),
-            ("json", matrix_json(comparison), "application/json"),
-            ("md", matrix_markdown(matrix), "text/markdown"),
+        for name, ending, data, mime in (
+            ("CSV", "csv", csv_text(matrix_frame(matrix)), "text/csv"),
+            ("JSON", "json", matrix_json(comparison), "application/json"),
+            ("Markdown", "md", matrix_markdown(matrix), "text/markdown"),
         ):
             st.download_button(
-                name.upper(),
+                name,
                 data,
-                f"comparison.{name}",
+                f"comparison.{ending}",
                 mime,
                 icon=":material/download:",
                 on_click="ignore",
-                key=f"get-comparison-{name}",
+                key=f"get-comparison-{ending}",
             )
 
 

@@ -104,9 +104,14 @@ def _shortcuts(state: WorkbenchState, resident: Resident) -> None:
             st.caption(f":material/edit: {wording.safe(st.session_state[_SAID])}")
 
 
+def _take(state: WorkbenchState) -> None:
+    """Take over what stands in the fields, from a callback."""
+    state.set_draft(retyped(state.draft, **{name: st.session_state[f"fact-{name}"] for name in TEXTS}))
+
+
 def _fields(state: WorkbenchState) -> None:
     def typed() -> None:
-        state.set_draft(retyped(state.draft, **{name: st.session_state[f"fact-{name}"] for name in TEXTS}))
+        _take(state)
 
     left, right = st.columns(2)
     left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
@@ -142,8 +147,18 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
     if not is_repeated:
         st.session_state.pop(_ASKED, None)
     with st.container(key="apply-bar"):
-        apply, undo, redo = st.columns([17, 8, 8], vertical_alignment="center", gap="small")
-        is_pressed = apply.button(
+        # Undo and Redo go to a line of their own where the label of Apply would not fit beside them.
+        buttons = st.container(horizontal=True, vertical_alignment="center", gap="small", key="apply-buttons")
+
+        def pressed() -> None:
+            _take(state)  # Ctrl+Enter in a field presses the button before the field's own callback has run
+            problem = actions.prepare(state)
+            if problem is None and state.context is not None and is_live(state, resident, state.context):
+                st.session_state[_ASKED] = True
+            else:
+                _apply(state, resident)
+
+        buttons.button(
             "Apply the edit",
             type="primary",
             icon=":material/play_arrow:",
@@ -151,12 +166,9 @@ def apply_bar(state: WorkbenchState, resident: Resident, context: EditContext | 
             key="apply",
             shortcut="Ctrl+Enter",
             disabled=context is None or state.is_busy,
+            on_click=pressed,
         )
-        result_panels.undo_buttons(state, undo, redo)
-        if is_pressed and is_repeated:
-            st.session_state[_ASKED] = True
-        elif is_pressed:
-            _apply(state, resident)
+        result_panels.undo_buttons(state, buttons)
         if st.session_state.get(_ASKED) and not state.is_busy:
             _ask_again(state, resident)
         message(st.session_state.pop("apply-said", None), kind="warning")
@@ -170,7 +182,7 @@ def is_live(state: WorkbenchState, resident: Resident, context: EditContext) -> 
 def _apply(state: WorkbenchState, resident: Resident) -> None:
     st.session_state["undo-shown"] = False
     state.close_guide()
-    message(actions.apply(state, resident), kind="warning")
+    st.session_state["apply-said"] = actions.apply(state, resident)
 
 
 def _ask_again(state: WorkbenchState, resident: Resident) -> None:

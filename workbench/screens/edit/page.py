@@ -25,7 +25,9 @@ def show() -> None:
     panels.title("Edit", "Change one fact, see its consequences, and undo it at any time.")
     resident = panels.require_model()
     lm = resident.lm
-    typed, now = st.columns([5, 4], gap="large")
+    with st.container(key="edit-top"):
+        # On a phone the result stands right under the form; beside it, the style sheet puts the answers below the form.
+        typed, now, below = st.columns([5, 4, 5], gap="large")
     with typed:
         form.fact_form(state, resident)
         complaint = None if state.draft.is_incomplete else actions.prepare(state)
@@ -33,9 +35,9 @@ def show() -> None:
         edit_panels.linking_line(state, context, complaint)
         form.apply_bar(state, resident, context)
     job = state.job("edit")
-    with now:
+    with now, st.container(key="edit-now"):
         if job is not None and not job.is_finished:
-            _progress(job)
+            _progress(state, resident, job)
         else:
             if job is not None and context is not None and job.title == actions.title_of(context.edit):
                 panels.job_result(job)
@@ -43,30 +45,33 @@ def show() -> None:
         if not state.stack and not state.redo and not state.is_busy:
             st.info("What the model says before and after the edit appears here.", icon=":material/lightbulb:")
     if context is not None:
-        with typed:
-            edit_panels.present_answers(state, lm, context.edit)
         _graph(state, lm, context)
+        with below:
+            edit_panels.present_answers(state, lm, context.edit)
     result_panels.details(state, lm)
     _more(state, resident)
     if context is not None and not form.is_live(state, resident, context):
         actions.look_ahead(state, resident)
 
 
-def _progress(job: panels.Job) -> None:
-    """Show the edit's progress with the search curve."""
+def _progress(state: WorkbenchState, resident: Resident, job: panels.Job) -> None:
+    """Show the edit's progress with the search curve, then the answers to its own prompt as soon as they are known."""
 
     def draw(running: panels.Job) -> None:
-        if running.curve:
+        first = actions.first_answers(state, resident)
+        if first is not None:
+            result_panels.first_answers(first)
+        elif running.curve:
             st.html(live_curve(running.curve, dark=panels.theme() == "dark"))
 
     panels.job_panel(job, draw=draw)
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
-    """Show the story of the edit as a picture, and below it as a list."""
+    """Show the story of the edit as a picture, and below it as a list; what the model must be asked for comes last."""
     with st.container(border=True):
         st.subheader("What the graph says", anchor=False)
-        edit_panels.doubts(state, lm, context)
+        doubts = st.container()
         if not context.has_graph:
             st.info(wording.NO_GRAPH, icon=":material/link_off:")
         else:
@@ -77,6 +82,8 @@ def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
             consequence_panels.changes(state, context)
         with stays:
             consequence_panels.kept(state, context)
+        with doubts:
+            edit_panels.doubts(state, lm, context)
 
 
 def _more(state: WorkbenchState, resident: Resident) -> None:

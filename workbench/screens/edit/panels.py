@@ -30,7 +30,7 @@ def present_answers(state: WorkbenchState, lm: LoadedLM, edit: FactEdit) -> None
     """Show the tokens with the edited position, and the model's present answer."""
     try:
         strip = actions.token_strip(lm, edit)
-        tokens = actions.answers_now(state, lm, edit.prompt)
+        tokens = actions.answer_now(state, lm, edit.prompt).tokens
     except KgmetError as error:
         message(str(error))
         return
@@ -132,7 +132,7 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
     """Show doubts of the linking, and whether model and graph disagree on the old object."""
     for note in context.linked.notes if context.linked else ():
         message(note, kind="warning")
-    said = actions.greedy_now(state, lm, context.edit.prompt)
+    said = actions.answer_now(state, lm, context.edit.prompt).text
     old = context.edit.old_object
     line = f"The model now goes on: “{wording.safe(said.removesuffix('.'))}”."
     if actions.says(said, context, new=True):

@@ -10,6 +10,7 @@ from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
 from workbench import wording
 from workbench.drawing import forecasts
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
 from workbench.screens.foresee import view
@@ -23,7 +24,6 @@ from workbench.state.session import WorkbenchState
 __all__ = ["result", "time_left"]
 
 PICTURES = ("By fact", "By relation")
-PLAIN = {"displayModeBar": False}
 _MANY, _FEW = 40, 12
 
 
@@ -115,7 +115,7 @@ def _forecast(
             other = None if protected is None else {item.fact.prompt.id: item for item in protected.forecasts}
             figure = forecasts.fact_chart(items, protected=other, measured=measured, dark=is_dark())
             alt = view.alt(items)
-        st.plotly_chart(figure, key="foresee-chart", config=PLAIN, alt=alt)
+        st.plotly_chart(figure, key="foresee-chart", config=SAVED_AS_SVG, alt=alt)
         also = (view.READ_PROTECTED if protected else "") + (view.READ_MEASURED if measured else "")
         reading_help(view.READ_RELATIONS if picture == PICTURES[1] else view.READ_FACTS + also)
 
@@ -204,11 +204,11 @@ def _came_true(
     left, right = st.columns([3, 2], gap="large")
     with left:
         figure = forecasts.check_chart(checked, protected=foreseen.protected, dark=is_dark())
-        st.plotly_chart(figure, key="foresee-check", config=PLAIN, alt=view.check_alt(checked))
+        st.plotly_chart(figure, key="foresee-check", config=SAVED_AS_SVG, alt=view.check_alt(checked))
     with right:
         found = checked.rank_correlation
         st.metric("Rank correlation (Spearman)", wording.NOT_MEASURED if found is None else f"{found:.2f}")
-        st.write(wording.safe(view.check_sentence(checked)))
+        st.write(wording.safe(view.lost_sentence(checked)))
         if question.earlier:
             st.caption(view.earlier_note(len(question.earlier)))
         if foreseen.protected:

@@ -16,7 +16,7 @@ __all__ = [
     *("ALL", "GAIN", "LOSE", "SIZES", "WAYS"),
     *("READ_CHECK", "READ_FACTS", "READ_MEASURED", "READ_PROTECTED", "READ_RELATIONS"),
     *("alt", "check_alt", "check_sentence", "chosen_ways", "earlier_note", "estimate", "fact_line", "full_table"),
-    *("headline", "priced_note", "protected_table", "span", "time_left"),
+    *("headline", "lost_sentence", "priced_note", "protected_table", "span", "time_left"),
 ]
 
 LOSS = 0.5
@@ -168,12 +168,17 @@ def full_table(
 
 def check_sentence(checked: CheckedForecast) -> str:
     """Describe the accuracy of the forecast."""
-    n, found = len(checked.forecasts), checked.rank_correlation
+    found = checked.rank_correlation
     said = "not defined" if found is None else f"{found:.2f}"
+    return f"Rank correlation (Spearman) of forecast and measured change: {said}, {lost_sentence(checked)}"
+
+
+def lost_sentence(checked: CheckedForecast) -> str:
+    """Say how many facts were compared, and how many lost much, measured and forecast."""
     foretold = sum(item.change < -LOSS for item in checked.forecasts)
     return (
-        f"Rank correlation (Spearman) of forecast and measured change: {said}, n = {n}. Facts that lost more than "
-        f"0.5 nats: {checked.losing(LOSS)}; forecast: {foretold}."
+        f"n = {len(checked.forecasts)}. Facts that lost more than 0.5 nats: {checked.losing(LOSS)}; "
+        f"forecast: {foretold}."
     )
 
 

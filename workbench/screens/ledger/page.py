@@ -21,16 +21,18 @@ def show() -> None:
     )
     resident = panels.require_model()
 
-    undo, redo, rest = st.columns([1, 1, 4], vertical_alignment="center")
-    result_panels.undo_buttons(state, undo, redo)
+    buttons = st.container(horizontal=True, vertical_alignment="center", key="ledger-buttons")
+    result_panels.undo_buttons(state, buttons)
     live = len(state.live(resident.lm))
-    rest.markdown(f"{len(state.stack)} in the ledger, **{live} live**, {len(state.redo)} to redo")
+    buttons.markdown(f"{len(state.stack)} in the ledger, **{live} live**, {len(state.redo)} to redo")
     panels.message(st.session_state.pop("ledger-said", None), kind="warning")
     if not state.stack:
         st.info(wording.PLAN_FIRST, icon=":material/edit:")
         panels.page_link("edit", "Go to Edit", icon="edit")
+    else:
+        ledger_panels.ledger_head()
     for number, entry in enumerate(state.stack, start=1):
-        ledger_panels.entry_card(state, resident.lm, entry, number)
+        ledger_panels.entry_row(state, resident.lm, entry, number)
     if state.stack:
         ledger_panels.order_panel(state, resident)
         ledger_panels.standing_panel(state, resident)

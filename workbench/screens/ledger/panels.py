@@ -19,11 +19,22 @@ from workbench.shared.panels import follow, job_panel, job_result, message
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["entry_card", "export_panel", "import_panel", "order_panel", "standing_panel"]
+__all__ = ["entry_row", "export_panel", "import_panel", "ledger_head", "order_panel", "standing_panel"]
 
 
-def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
-    """Show one edit: its switch, name, note, result, and a button to remove it."""
+_COLUMNS = (3, 5, 10, 5, 2)
+"""Widths of switch, name, fact, note and menu."""
+
+
+def ledger_head() -> None:
+    """Show the names of the columns; a phone, which stacks them, does without."""
+    with st.container(key="ledger-head"):
+        for column, name in zip(st.columns(_COLUMNS), ("On", "Name", "Edit and result", "Note", ""), strict=True):
+            column.caption(name)
+
+
+def entry_row(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: int) -> None:
+    """Show one edit in a row: its switch, name, fact and result, note, and a menu to move or remove it."""
     key = entry.id
     st.session_state[f"on-{key}"] = entry.is_on
     follow(f"name-{key}", entry.name)
@@ -40,15 +51,28 @@ def entry_card(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, number: i
         if said:
             st.session_state["ledger-said"] = said
 
-    with st.container(border=True, key=f"entry-{number}"):
-        switch, name, note = st.columns([1, 3, 5], vertical_alignment="bottom")
-        switch.toggle(f"{number}. on", key=f"on-{key}", on_change=changed)
-        name.text_input("Name", key=f"name-{key}", on_change=changed, max_chars=200)
-        note.text_input("Note", key=f"note-{key}", on_change=changed, max_chars=2000, placeholder="why, for whom, …")
-        st.html(_facts(entry, lm))
-        _warnings(state, lm, entry)
-        with st.container(horizontal=True):
+    with st.container(key=f"entry-{number}"):
+        switch, name, fact, note, menu = st.columns(_COLUMNS)
+        switch.toggle(f"{number}. {'on' if entry.is_on else 'off'}", key=f"on-{key}", on_change=changed)
+        name.text_input(
+            f"Name of edit {number}",
+            key=f"name-{key}",
+            on_change=changed,
+            max_chars=200,
+            label_visibility="collapsed",
+        )
+        fact.html(_facts(entry))
+        note.text_input(
+            f"Note on edit {number}",
+            key=f"note-{key}",
+            on_change=changed,
+            max_chars=2000,
+            placeholder="Note: why, for whom, …",
+            label_visibility="collapsed",
+        )
+        with menu.popover("More", type="tertiary", help=f"Move or remove edit {number}"):
             _place_buttons(state, entry, number)
+        _warnings(state, lm, entry)
 
 
 def _place_buttons(state: WorkbenchState, entry: StackEntry, number: int) -> None:
@@ -98,7 +122,7 @@ def order_panel(state: WorkbenchState, resident: Resident) -> None:
         st.rerun()
 
 
-def _facts(entry: StackEntry, lm: LoadedLM) -> str:
+def _facts(entry: StackEntry) -> str:
     edit, report = entry.edit, entry.report
     rows = []
     if edit is not None:

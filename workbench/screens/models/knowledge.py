@@ -13,6 +13,7 @@ from kgmet.editing.defaults import listed_layers
 from kgmet.forecast.known import AskedFact, KnownRelation
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.heatmaps import chosen_cell
 from workbench.drawing.knowledge import effect_bars, relation_bars
 from workbench.running.jobs import JobState
@@ -32,7 +33,6 @@ _MOST_ROWS = 28
 """With more relations the chart scrolls by itself, beside the facts of the chosen one."""
 _CHART_HEIGHT = 680
 _EXAMPLES = 5
-_PLAIN = {"displayModeBar": False}
 
 
 def per_relation() -> int:
@@ -111,7 +111,7 @@ def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
             key=CHART,
             on_select=lambda: _take([row.relation for row in rows]),
             selection_mode="points",
-            config=_PLAIN,
+            config=SAVED_AS_SVG,
             alt=f"Share of known facts by relation, {len(rows)} relations; first {rows[0].label}, "
             f"{rows[0].known} of {rows[0].asked}; last {rows[-1].label}, {rows[-1].known} of {rows[-1].asked}",
         )
@@ -227,7 +227,7 @@ def _picture(editor: str, config: EditConfig, effects: LayerEffects, n_layer: in
     st.plotly_chart(
         effect_bars(effects, written=written, proposed=proposal.layers, dark=panels.theme() == "dark"),
         key="layers-chart",
-        config=_PLAIN,
+        config=SAVED_AS_SVG,
         alt=f"Probability that comes back by layer, mean over {effects.n} facts. {proposal.reason}",
     )
     st.markdown(wording.safe(proposal.reason))

@@ -7,14 +7,14 @@ import streamlit as st
 from kgmet.inspect.overlap import OverlapKind
 from workbench import wording
 from workbench.drawing import charts
-from workbench.drawing.heatmaps import chosen_cell, heatmap, heatmap_alt
+from workbench.drawing.charts import SAVED_AS_SVG
+from workbench.drawing.heatmaps import chosen_cell, clipped_words, heatmap, heatmap_alt
 from workbench.screens.orthogonality import view as protection_view
 from workbench.shared import inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
 from workbench.state import session
 
 VIEWS = ("Spectrum and cutoff", "Energy of the update", "Edit × edit", "Drift")
-PLAIN = {"displayModeBar": False}
 
 __all__ = ["show"]
 
@@ -81,7 +81,7 @@ def show() -> None:
             st.plotly_chart(
                 charts.spectrum_chart(write, write.costs, rank=rank, dark=is_dark()),
                 key="spectrum",
-                config=PLAIN,
+                config=SAVED_AS_SVG,
                 alt=f"Key spectrum of layer {layer}. {protection_view.trade_sentence(actual, moved)}",
             )
             reading_help(protection_view.READ_SPECTRUM)
@@ -91,7 +91,7 @@ def show() -> None:
         st.plotly_chart(
             charts.energy_chart(write, dark=is_dark()),
             key="energy",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=f"Energy of the update of layer {layer} along the spectrum: {write.protected_share:.2%} in protected "
             f"space, {write.protected_share_unprojected:.2%} without the projection",
         )
@@ -116,21 +116,23 @@ def show() -> None:
             key="overlap",
             on_select="rerun",
             selection_mode="points",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=heatmap_alt(kind.value, values, rows=labels, columns=labels),
         )
         if (cell := chosen_cell(event)) is not None:
             text = protection_view.overlap_sentence(overlap, kind, layer=layer, row=cell.row, column=cell.column)
             st.write(wording.safe(text))
-        reading_help(protection_view.READ_OVERLAP[kind])
+        reading_help(
+            f"{protection_view.READ_OVERLAP[kind]} {clipped_words(values, protection_view.OVERLAP_SCALES[kind])}"
+        )
     else:
         labels, columns = protection_view.drift_labels(drift), [f"layer {layer}" for layer in drift.layers]
         values = drift.values.tolist()
         st.plotly_chart(
             heatmap(values, rows=labels, columns=columns, scale=protection_view.DRIFT_SCALE, dark=is_dark()),
             key="drift",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=heatmap_alt("Drift", values, rows=labels, columns=columns),
         )
-        reading_help(protection_view.READ_DRIFT)
+        reading_help(f"{protection_view.READ_DRIFT} {clipped_words(values, protection_view.DRIFT_SCALE)}")
         st.dataframe(protection_view.drift_table(drift), hide_index=True, alt="Mean and largest drift by kind of text")

@@ -118,7 +118,7 @@ def show(run: ProbeRun, *, edit: str) -> None:
     if run.chains:
         _hop_by_hop(run, edit)
     st.subheader("By kind", anchor=False)
-    st.caption(f"{wording.VERDICT_HELP} With few prompts the interval is wide.")
+    st.caption("With few prompts the interval is wide.", help=wording.VERDICT_HELP)
     share = st.column_config.ProgressColumn("said or unchanged", format="%.0f %%", min_value=0, max_value=100)
     st.dataframe(
         probe_tables.summary_frame(run),
@@ -132,7 +132,9 @@ def show(run: ProbeRun, *, edit: str) -> None:
     silent = " ∅: the model ends its text at once." if is_silent else ""
     st.caption(
         f"{wording.count(len(run.comparison.pairs), 'prompt')} {sides} in {run.seconds:.1f} s. Names of the expected "
-        f"and the rejected answer are marked. {wording.VERDICT_HELP}{silent}"
+        f"and the rejected answer are marked.{silent} KL: how far the probabilities of the next token are from those "
+        "before.",
+        help=wording.VERDICT_HELP,
     )
     if run.told is not None:
         form_caption(run.told.sentences)
@@ -140,7 +142,7 @@ def show(run: ProbeRun, *, edit: str) -> None:
         rows = probe_tables.answer_rows(run, kind)
         if rows:
             with st.expander(f"{name}: {_counted(kind, rows)}", expanded=kind in _OPEN):
-                st.caption(about)
+                st.caption(f"{about}.")
                 st.html(answer_table(rows))
     _downloads(run)
 
@@ -196,17 +198,17 @@ def _counted(kind: QuestionKind, rows: Sequence[AnswerRow]) -> str:
 
 def _downloads(run: ProbeRun) -> None:
     with st.container(horizontal=True):
-        for name, data, mime in (
-            ("csv", csv_text(probe_tables.probe_frame(run)), "text/csv"),
-            ("json", probe_tables.probe_json(run), "application/json"),
-            ("md", probe_tables.probe_markdown(run), "text/markdown"),
+        for name, ending, data, mime in (
+            ("CSV", "csv", csv_text(probe_tables.probe_frame(run)), "text/csv"),
+            ("JSON", "json", probe_tables.probe_json(run), "application/json"),
+            ("Markdown", "md", probe_tables.probe_markdown(run), "text/markdown"),
         ):
             st.download_button(
-                f"{name.upper()}",
+                name,
                 data,
-                f"probes.{name}",
+                f"probes.{ending}",
                 mime,
                 icon=":material/download:",
                 on_click="ignore",
-                key=f"get-{name}",
+                key=f"get-{ending}",
             )

@@ -28,16 +28,16 @@ __all__ = [
 KINDS = {
     QuestionKind.MULTI_HOP: (
         "Multi-hop questions",
-        "a consequence of the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
+        "A consequence of the edit, as a question over several facts, asked in the chat template (without one: Q, A)",
     ),
-    QuestionKind.REWRITE: ("The edit", "the edit's own prompt"),
-    QuestionKind.PARAPHRASE: ("Other words", "the same fact, worded differently from anything that was optimised"),
-    QuestionKind.CONSEQUENCE: ("Consequences", "a consequence of the edit, as a text to continue"),
-    QuestionKind.LATER_HOP: ("Edited fact later", "chains that start elsewhere and reach the edited fact"),
-    QuestionKind.INVERSE: ("Read backwards", "the inverse fact"),
-    QuestionKind.NEIGHBOUR: ("Neighbours", "the same relation of other subjects: must not change"),
-    QuestionKind.CONTROL: ("Other facts of the subject", "must not change"),
-    QuestionKind.OWN: ("Your own", "typed by you, without an expected answer"),
+    QuestionKind.REWRITE: ("The edit", "The edit's own prompt"),
+    QuestionKind.PARAPHRASE: ("Other words", "The same fact, worded differently from anything that was optimised"),
+    QuestionKind.CONSEQUENCE: ("Consequences", "A consequence of the edit, as a text to continue"),
+    QuestionKind.LATER_HOP: ("Edited fact later", "Chains that start elsewhere and reach the edited fact"),
+    QuestionKind.INVERSE: ("Read backwards", "The inverse fact"),
+    QuestionKind.NEIGHBOUR: ("Neighbours", "The same relation of other subjects: must not change"),
+    QuestionKind.CONTROL: ("Other facts of the subject", "Must not change"),
+    QuestionKind.OWN: ("Your own", "Typed by you, without an expected answer"),
 }
 """Kind → (heading, description)."""
 

@@ -14,8 +14,10 @@ from kgmet.evaluate.card.made import PatchMaker
 from kgmet.evaluate.card.make import make_card
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.so_far import EditsSoFar
+from workbench.drawing.card_table import RESULT
 from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
+from workbench.shared import inspect_actions
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -55,6 +57,7 @@ def score(
     lm, graph = resident.lm, store()
     earlier = state.live_patches(lm, before=entry.id)
     made_from = card_fingerprint(state, lm, entry, config, others=others)
+    seen_from = inspect_actions.seen_from(state, resident, entry)
     name = entry.patch.editor if others else entry.name
 
     def work(progress: Progress) -> None:
@@ -71,6 +74,7 @@ def score(
         )
         progress.check()
         state.keep("card", card, made_from=made_from)
+        state.keep(RESULT, card, made_from=seen_from)
 
     return jobs.start("card", work, state.session_id, title=f"Report card of {entry.name}")
 

@@ -8,10 +8,11 @@ import streamlit as st
 
 from kgmet.editing.editors import EDITORS, Editor
 from kgmet.evaluate.card.asked import CardConfig
-from kgmet.evaluate.card.html import card_html
+from kgmet.evaluate.card.html import card_html as card_page
 from kgmet.evaluate.card.render import card_latex, card_markdown
 from kgmet.evaluate.card.value import ReportCard
 from workbench import wording
+from workbench.drawing.card_table import card_html, scale_text
 from workbench.screens.report_card import actions, view
 from workbench.shared import panels
 from workbench.state import session
@@ -128,8 +129,8 @@ def _card(card: ReportCard) -> None:
     )
     for note in card.notes:
         st.caption(wording.safe(note))
-    st.table(view.card_table(card), border="horizontal")
-    st.caption(wording.safe(view.scale_text(card)))
+    st.html(card_html(card))
+    st.caption(wording.safe(scale_text(card)))
     if card.texts:
         st.caption(wording.safe(f"Divergence and perplexity: {card.texts}. Scored in {card.seconds:.1f} s."))
     labels = view.row_labels(card)
@@ -154,7 +155,7 @@ def _card(card: ReportCard) -> None:
         "JSON": (json.dumps(card.to_json(), ensure_ascii=False, indent=1), "json"),
         "Markdown": (card_markdown(card), "md"),
         "LaTeX": (card_latex(card), "tex"),
-        "HTML": (card_html(card), "html"),
+        "HTML": (card_page(card), "html"),
     }
     buttons = st.container(horizontal=True)
     for label, (text, ending) in made.items():

@@ -13,6 +13,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.fact import FactEdit
 from workbench import wording
 from workbench.drawing.answer_files import answer_markdown, answer_values
+from workbench.drawing.card_table import RESULT as CARD
 from workbench.drawing.graph_layout import place
 from workbench.drawing.graph_story import tell
 from workbench.drawing.graph_svg import story_svg
@@ -80,7 +81,7 @@ def _tables(shared: Shared) -> None:
         for name, data, mime in (
             ("CSV", csv_text(frame), "text/csv"),
             ("JSON", report, "application/json"),
-            ("MD", answer_markdown(frame), "text/markdown"),
+            ("Markdown", answer_markdown(frame), "text/markdown"),
         ):
             file = f"answers.{name.lower()}"
             icon = ":material/download:"
@@ -103,6 +104,9 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
     shift = state.result("shift")
     if shift is not None and shift.is_stale(inspect_actions.seen_from(state, resident, entry, edit.id)):
         shift = None
+    card = state.result(CARD)
+    if card is not None and card.is_stale(inspect_actions.seen_from(state, resident, entry)):
+        card = None
     return Shared(
         report=entry.report,
         model=lm.name,
@@ -111,6 +115,7 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
         graph=_graph(state, entry),
         story=None if story is None else story.value,
         trace=None if shift is None else shift.value[0],
+        card=None if card is None else card.value,
         layers=[update.layer for update in entry.patch.updates],
         link=link_to(_edit_page(st.context.url or ""), _draft(edit)),
         footer=f"{wording.APP_TITLE} · {edit.prompt} → {edit.new_object}",

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kgmet.editing.report import ConsequenceReport, EditReport
+from kgmet.evaluate.card.value import ReportCard
 from kgmet.inspect.shift import Quantity, ShiftTrace
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
 from kgmet.measure.told import Told
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
+from workbench.drawing.card_table import card_html, scale_text
 from workbench.drawing.handout import Handout, Section
 from workbench.drawing.heat_svg import heat_svg
 from workbench.drawing.heatmaps import Scale
@@ -24,6 +26,7 @@ __all__ = ["Shared", "answer_rows", "handout_of", "parts"]
 
 _LENGTH = Scale(label="relative length of the shift", low=0, high=1, unit="× ‖h‖")
 _MOST_TOKENS = 16
+_MOST_CARD_ROWS = 12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,6 +40,7 @@ class Shared:
     graph: str | None = None
     story: ProbeStory | None = None
     trace: ShiftTrace | None = None
+    card: ReportCard | None = None
     layers: Sequence[int] = ()
     link: str = ""
     footer: str = ""
@@ -56,6 +60,7 @@ def parts(shared: Shared) -> dict[str, bool]:
         "the graph": shared.graph is not None,
         "chains hop by hop and counts by kind (ask on Probe)": shared.story is not None,
         "a heat map of the shift (open Shift)": shared.trace is not None,
+        "the report card (score it on Report card)": shared.card is not None,
     }
 
 
@@ -84,6 +89,7 @@ def handout_of(shared: Shared) -> Handout:
         sections.append(Section(heading=heading, body=counts_html(shared.story.counts) + about))
     if shared.trace is not None:
         sections.append(_heat(shared.trace, shared.layers))
+    sections += [] if shared.card is None else _card(shared.card)
     sections.append(_made(shared))
     return Handout(title=shared.sentence, sections=sections, footer=shared.footer)
 
@@ -132,6 +138,16 @@ def _heat(trace: ShiftTrace, layers: Sequence[int]) -> Section:
     drawn = heat_svg(values, rows=rows, columns=tokens, scale=_LENGTH, edited=layers)
     about = f'<p class="quiet">{bdi(short(trace.source.text, 200))}</p>'
     return Section(heading="How far the edit moves the hidden states", body=f"<figure>{drawn}</figure>{about}")
+
+
+def _card(card: ReportCard) -> list[Section]:
+    """The card in parts that each fit a screen."""
+    about = f'<p class="quiet">{shown(scale_text(card))}</p>'
+    parts = [card.shown[start : start + _MOST_CARD_ROWS] for start in range(0, len(card.shown), _MOST_CARD_ROWS)]
+    return [
+        Section(heading=f"Report card, {number} of {len(parts)}", body=card_html(card, rows) + about)
+        for number, rows in enumerate(parts, start=1)
+    ]
 
 
 def _made(shared: Shared) -> Section:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.drawing import charts
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.curves import search_curve
-from workbench.drawing.heatmaps import Marks, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.drawing.heatmaps import Marks, chosen_cell, clipped_words, heatmap, heatmap_alt, token_label
 from workbench.screens.shift import tables as inspect_tables
 from workbench.screens.shift import view as shift_view
 from workbench.shared import inspect_actions, inspect_panels, panels
@@ -82,10 +83,10 @@ def show() -> None:
             key=MAP,
             on_select=clicked,
             selection_mode="points",
-            config={"displayModeBar": False},
+            config=SAVED_AS_SVG,
             alt=heatmap_alt(quantity.value, values, rows=rows, columns=columns, unit=scale.unit),
         )
-        reading_help(shift_view.READING[quantity])
+        reading_help(f"{shift_view.READING[quantity]} {clipped_words(values, scale)}")
 
     with cell_side:
         st.selectbox(
@@ -113,7 +114,7 @@ def show() -> None:
             st.plotly_chart(
                 charts.lens_chart(reading, dark=is_dark(), marker=layer),
                 key="lens-chart",
-                config={"displayModeBar": False},
+                config=SAVED_AS_SVG,
                 alt=inspect_tables.lens_sentence(reading, len(reading.after) - 1),
             )
             reading_help(shift_view.READ_LENS)
@@ -124,7 +125,7 @@ def show() -> None:
         st.plotly_chart(
             charts.profile_chart(traces, quantity, dark=is_dark(), unit=scale.unit, marker=layer),
             key="profile-chart",
-            config={"displayModeBar": False},
+            config=SAVED_AS_SVG,
             alt=f"{quantity.value} by layer for {len(traces)} texts",
         )
         reading_help(shift_view.READ_PROFILE)
@@ -132,7 +133,7 @@ def show() -> None:
         st.plotly_chart(
             search_curve(entry.curve),
             key="search-chart",
-            config={"displayModeBar": False},
+            config=SAVED_AS_SVG,
             alt=f"Search curve over {len(entry.curve)} steps",
         )
         reading_help(shift_view.READ_SEARCH)

@@ -9,7 +9,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
 from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace
 from kgmet.inspect.patching import PatchedStates, PatchMap, map_patches, patch_states
-from kgmet.inspect.recall import ChainBreak, Recall, find_break, read_recall
+from kgmet.inspect.recall import ChainBreak, Recall, find_break, read_recall, read_recalls
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
 from workbench.running.resources import Resident
@@ -69,13 +69,11 @@ def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
         _step(progress, 2)
         removed_after = take_out(lm, after, parts, patches=sides.after)
         _step(progress, 3)
-        was, now = (read_recall(lm, prompt, patches=patches) for patches in sources)
+        now = read_recall(lm, prompt, patches=sides.after)
         _step(progress, 4)
-        breaks = [(Side.EDITED, find_break(now))]
-        if choice.unedited is not None:
-            is_same = choice.unedited == prompt
-            old = was if is_same else read_recall(lm, choice.unedited, patches=sides.before)
-            breaks.append((Side.UNEDITED, find_break(old)))
+        asked = [prompt, *([] if choice.unedited is None else [choice.unedited])]
+        was, *old = read_recalls(lm, asked, patches=sides.before)
+        breaks = [(Side.EDITED, find_break(now)), *((Side.UNEDITED, find_break(each)) for each in old)]
         _step(progress, N_STEP)
         return Reading(
             contributions=Contributions(

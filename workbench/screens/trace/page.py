@@ -16,6 +16,7 @@ from kgmet.inspect.recall import RECALLED, Followed
 from kgmet.inspect.settings import settings_of
 from kgmet.inspect.traced_prompt import LocatedPrompt
 from workbench import wording
+from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.contributions import layer_bars, rank_lines, rank_map
 from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
 from workbench.running.resources import Resident
@@ -38,7 +39,6 @@ MAPS: Sequence[Map] = tuple(Map)
 DRAWS = (1, 2, 5, 10)
 MAP_HEIGHT = 400
 """Height of a map's cells in pixels, unless the model is too deep."""
-PLAIN = {"displayModeBar": False}
 
 
 def show() -> None:
@@ -155,7 +155,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
             key=MAP,
             on_select=lambda: _take(MAP, LAYER, POSITION),
             selection_mode="points",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=heatmap_alt(kind.value, values, rows=rows, columns=columns, unit=scale.unit),
         )
         if kind.is_causal:
@@ -215,7 +215,7 @@ def _contributions(
             key=HEADS,
             on_select=lambda: _take_part(HEADS, n_head, is_head=True),
             selection_mode="points",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=heatmap_alt(f"Contributions of heads, {shown.value}", heads, rows=rows, columns=columns, unit=unit),
         )
     with bar_side:
@@ -233,7 +233,7 @@ def _contributions(
             key=BARS,
             on_select=lambda: _take_part(BARS, n_head, is_head=False),
             selection_mode="points",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=heatmap_alt(
                 f"Contributions of MLPs, {shown.value}",
                 [[value] for value in mlps],
@@ -295,7 +295,7 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
             key=RANKS,
             on_select=lambda: _take(RANKS, RANK_LAYER, RANK_POSITION),
             selection_mode="points",
-            config=PLAIN,
+            config=SAVED_AS_SVG,
             alt=f"Rank of {trace_view.name_of(after, followed)} by layer and token, {when.value}: best is rank "
             f"{best[0]} after layer {best[1]} at token {token_label(where.tokens[best[2]])}.",
         )
@@ -313,7 +313,7 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
     st.plotly_chart(
         rank_lines(trace_view.curves(before, after, position), recalled=RECALLED, dark=is_dark(), marker=layer),
         key="trace-rank-lines",
-        config=PLAIN,
+        config=SAVED_AS_SVG,
         alt=f"Ranks by layer at token {token_label(where.tokens[position])}, before and after",
     )
 
