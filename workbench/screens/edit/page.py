@@ -42,6 +42,8 @@ def show() -> None:
             if job is not None and context is not None and job.title == actions.title_of(context.edit):
                 panels.job_result(job)
             result_panels.history(state, lm)
+            # In the place of the progress, which the browser would keep below the result until the script has ended.
+            st.empty()
         if not state.stack and not state.redo and not state.is_busy:
             st.info("What the model says before and after the edit appears here.", icon=":material/lightbulb:")
     if context is not None:
