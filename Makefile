@@ -17,7 +17,7 @@ DEV    := $(VENV)/.dev-installed
 TESTS  ?=
 # Tests run side by side in this many processes, each computing on one core. 0: in one process, on two cores.
 WORKERS ?= 2
-PYTEST  := -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST  := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # One Chromium for every recipe that drives a browser. Without one the tests of a browser are skipped, but not in CI.
 BROWSER = KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \
 	if [ $$status -ne 0 ] && [ "$${CI:-}" = "true" ]; then exit $$status; fi; export KGMET_CHROMIUM

@@ -24,8 +24,15 @@ import pytest
 from scripts.get_chromium import installed as installed_chromium
 from tests.package.installed import ROOT, Installed, build, install
 
-SHARED = ("wheel", "visit", "tiny_visit")
-"""Fixtures behind which something is built or started once for tests of several files, which run in one process."""
+TOGETHER = {
+    "tests/browser/test_journey.py": "servers",
+    "tests/browser/test_keep.py": "servers",
+    "tests/browser/test_keyboard.py": "servers",
+    "tests/browser/test_look.py": "servers",
+    "tests/browser/test_installed.py": "wheel",
+    "tests/package/test_wheel.py": "wheel",
+}
+"""Files whose tests share what is started or built once in a process, and its name."""
 _NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
 
 
@@ -103,7 +110,7 @@ def chromium_executable() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the real model or the browser, and keep together what shares a server or a file's fixtures.
+    """Mark what uses the real model or the browser.
 
     Side by side, the browser's tests come first: beside them, the others fill the time that a page needs.
     """
@@ -113,11 +120,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.real_model)
         if "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            group = next((name for name in SHARED if name in fixtures), str(item.path))
-            item.add_marker(pytest.mark.xdist_group(group))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a file in one process, which makes the file's fixtures once, and some files `TOGETHER`.
+
+    xdist's own groups are written into the tests' names, where pytest 9.2 does not look any more.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return TOGETHER.get(file, file)
+
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -32,7 +32,7 @@ ORDER = (
 APP_ORDER = ("wording", "running", "state", "drawing", "shared", "screens", "shell", "app")
 FREE_OF_STREAMLIT = ("drawing",)
 FREE_OF_STREAMLIT_ENDING = ("view.py", "tables.py", "text.py")
-IMPORT_NAME = {"pyyaml": "yaml", "pillow": "PIL"}
+IMPORT_NAME = {"pytest-xdist": "xdist", "pyyaml": "yaml", "pillow": "PIL"}
 
 
 def python_files(*folders: str) -> list[Path]:
