@@ -21,4 +21,4 @@ wait_politely()  # before torch is imported
 from kgmet.base.shipped import shipped  # noqa: E402
 from workbench import shell  # noqa: E402
 
-shell.run(shipped("pages", package="workbench").parent)
+shell.run(shipped("pages").parent)

@@ -10,11 +10,11 @@ _PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that holds `kgmet` and `workbench`: the repository, or an environment's site-packages."""
 
 
-def shipped(folder: str, *, package: str = "kgmet") -> Path:
-    """Return the folder `name` shipped with `package`.
+def shipped(folder: str) -> Path:
+    """Return the folder of this name that is shipped with the program.
 
-    An installed package carries it in its own folder ``shipped``. In a checkout, an editable installation or an
-    unpacked source archive it is at the top of the repository, beside the package.
+    Installed packages carry such folders in their own folder ``shipped``. In a checkout, an editable installation or an
+    unpacked source archive they are at the top of the repository, beside the packages.
     """
-    installed = _PACKAGES / package / "shipped" / folder
-    return installed if installed.is_dir() else _PACKAGES / folder
+    installed = [_PACKAGES / package / "shipped" / folder for package in ("kgmet", "workbench")]
+    return next((place for place in installed if place.is_dir()), _PACKAGES / folder)

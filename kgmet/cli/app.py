@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     chosen: dict[str, Any] = {"server.address": options.address, "server.port": options.port}
     if options.oidc_file is not None:
         chosen["secrets.files"] = str(options.oidc_file.resolve())
-    flags = settings(shipped(".streamlit", package="workbench") / "config.toml", chosen, os.environ)
+    flags = settings(shipped(".streamlit") / "config.toml", chosen, os.environ)
     sys.argv = ["streamlit", "run", str(script), *flags]
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
     return 0

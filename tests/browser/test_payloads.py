@@ -32,6 +32,9 @@ MANY = "Facts: a table (columns subject, template, new_object, old_object), a JS
 OF_THE_EDIT = ("edit", "graph", "foresee", "shift", "trace", "orthogonality", "probe", "compare", "share", "chat")
 """Pages that show one edit."""
 OF_ALL = ("ledger", "benchmark", "models", "forensics", "report_card", "method")
+IS_SHOWN = """label => [...document.querySelectorAll('input, textarea')]
+    .some(one => one.getAttribute('aria-label') === label && one.checkVisibility())"""
+"""Whether the field is to be seen; the page was drawn to its end before."""
 N_ASKED = 3 if SOAK else 1
 """Groups about which everything is asked that takes seconds; then their pages show tables of answers."""
 ASKED = (
@@ -270,9 +273,7 @@ def type_everywhere(page: Page, seen: Seen) -> None:
             reach(page, labels[0], steps)
             for label in labels:
                 send(page, label, text)
-            for button in page.get_by_role("button", name="Load", exact=True).all()[:1]:
-                if button.is_enabled():
-                    button.click()
+            press_if_it_can_be(page, "Load")
             page.get_by_role("button", name="Stop").wait_for(state="hidden")
             examine(page, seen, f"typed: {labels[0]}")
     turn_to(page, "compare", seen)
@@ -281,10 +282,19 @@ def type_everywhere(page: Page, seen: Seen) -> None:
         examine(page, seen, "typed: layers")
 
 
+def press_if_it_can_be(page: Page, name: str) -> None:
+    """Press the button, where the page has one that is on; the page was drawn to its end before."""
+    page.evaluate(
+        """name => [...document.querySelectorAll('[data-testid="stMain"] button')]
+            .find(one => one.innerText.trim() === name && !one.disabled)?.click()""",
+        name,
+    )
+
+
 def reach(page: Page, label: str, steps: tuple[str, ...]) -> None:
     """Open what a field is in, unless it is to be seen."""
     for step in steps:
-        if page.get_by_label(label, exact=True).count() and page.get_by_label(label, exact=True).is_visible():
+        if page.evaluate(IS_SHOWN, label):
             return
         kind, _, name = step.partition(": ")
         if kind == "open":
@@ -320,7 +330,7 @@ def type_into_the_table(page: Page, text: str) -> None:
     for right in range(150, int(place["width"]), 50):  # the grid is one picture: nothing in it has a name
         page.mouse.dblclick(place["x"] + right, place["y"] + 52)
         page.wait_for_timeout(300)
-        if editor.count():
+        if page.evaluate("() => document.querySelector('textarea.gdg-input') !== null"):
             break
         page.keyboard.press("Escape")
     editor.fill(text)

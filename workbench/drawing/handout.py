@@ -61,7 +61,7 @@ def _section(section: Section, footer: str) -> str:
 
 def _style() -> str:
     """The app's own sheet for answers and chains, and the page around it."""
-    folder = shipped("assets", package="workbench")
+    folder = shipped("assets")
     return "".join((folder / name).read_text(encoding="utf-8") for name in ("handout.css", "answers.css"))
 
 

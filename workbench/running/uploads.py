@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -27,9 +28,12 @@ FOR_ALL = 1024 * _MEGABYTE
 
 
 class Gate:
-    """Asked before the body of an upload is read: in place of the server's own check that the tab is connected."""
+    """Asked before the body of an upload is read: in place of the server's own check that the tab is connected.
 
-    def __init__(self, server: Any, *, has_limits: bool) -> None:
+    `has_limits` is asked only for tabs that may enter: before, the settings of access may not even be readable.
+    """
+
+    def __init__(self, server: Any, *, has_limits: Callable[[], bool]) -> None:
         self._server, self._is_connected, self._has_limits = server, server.is_active_session, has_limits
         self._lock = threading.Lock()
         self._inside: set[str] = set()
@@ -44,7 +48,7 @@ class Gate:
             return False
         if tab_id not in self._inside:
             raise HTTPException(403, "Enter first.")
-        if not self._has_limits:
+        if not self._has_limits():
             return True
         kept = {key: sum(len(file.data) for file in list(files.values())) for key, files in self._files()}
         if kept.get(tab_id, 0) >= FOR_ONE_TAB or sum(kept.values()) >= FOR_ALL:
@@ -92,6 +96,6 @@ def _gate() -> Gate | None:
     server: Any = runtime.get_instance()
     with _INSTALLING:
         if not isinstance(server.is_active_session, Gate):
-            server.is_active_session = Gate(server, has_limits=access().is_shared)
+            server.is_active_session = Gate(server, has_limits=lambda: access().is_shared)
     gate: Gate = server.is_active_session
     return gate

@@ -43,7 +43,7 @@ def status(gate: Gate, tab_id: str) -> int:
 
 
 def test_who_is_outside_may_upload_nothing(server: Server) -> None:
-    gate = Gate(server, has_limits=True)
+    gate = Gate(server, has_limits=lambda: True)
     assert (status(gate, "a"), status(gate, "gone")) == (403, 400)
     gate.admit("a")
     assert (status(gate, "a"), status(gate, "b")) == (204, 403)
@@ -53,7 +53,7 @@ def test_who_is_outside_may_upload_nothing(server: Server) -> None:
 
 
 def test_a_tab_and_all_together_have_so_much_room(server: Server) -> None:
-    gate = Gate(server, has_limits=True)
+    gate = Gate(server, has_limits=lambda: True)
     for tab in ("a", "b"):
         gate.admit(tab)
     server.keep("a", "one", 99)
@@ -62,7 +62,7 @@ def test_a_tab_and_all_together_have_so_much_room(server: Server) -> None:
     assert (status(gate, "a"), status(gate, "b")) == (413, 204)
     server.keep("b", "one", 50)
     assert status(gate, "b") == 413
-    own = Gate(server, has_limits=False)
+    own = Gate(server, has_limits=lambda: False)
     own.admit("a")
     assert status(own, "a") == 204, "on one's own machine there are no limits but that of a file"
     server.uploaded_file_mgr.remove_file("a", "one")
@@ -70,7 +70,7 @@ def test_a_tab_and_all_together_have_so_much_room(server: Server) -> None:
 
 
 def test_a_tab_that_is_gone_is_forgotten(server: Server) -> None:
-    gate = Gate(server, has_limits=True)
+    gate = Gate(server, has_limits=lambda: True)
     gate.admit("a")
     server.connected = {"b"}
     gate.admit("b")

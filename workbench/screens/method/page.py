@@ -8,7 +8,7 @@ from kgmet.base.shipped import shipped
 from workbench.screens.method import text as method_text
 from workbench.shared import panels
 
-PICTURE = shipped("assets", package="workbench") / "pipeline.svg"
+PICTURE = shipped("assets") / "pipeline.svg"
 
 __all__ = ["show"]
 
