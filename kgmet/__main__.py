@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a `KgmetError` ends it with one line on stderr and status 2."""
     wait_politely()  # before a command imports torch
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    # An abbreviation could be taken for another option: --data for --dataset_size_limit.
+    whole_names = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=whole_names)
     for name in COMMANDS:
         importlib.import_module(module_of(name)).add_parser(subparsers)
     options = parser.parse_args(arguments)

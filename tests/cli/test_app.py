@@ -16,7 +16,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.shipped import shipped
 from kgmet.cli.app import add_parser, settings, visitors
 
-FILE = shipped(".streamlit", package="workbench") / "config.toml"
+FILE = shipped(".streamlit") / "config.toml"
 
 
 def pairs(flags: list[str]) -> dict[str, str]:
@@ -59,9 +59,9 @@ def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_what_is_shipped_lies_beside_the_package_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kgmet.base.shipped._PACKAGES", tmp_path)
-    assert shipped("pages", package="workbench") == tmp_path / "pages"
+    assert shipped("pages") == tmp_path / "pages"
     (tmp_path / "workbench" / "shipped" / "pages").mkdir(parents=True)
-    assert shipped("pages", package="workbench") == tmp_path / "workbench" / "shipped" / "pages"
+    assert shipped("pages") == tmp_path / "workbench" / "shipped" / "pages"
 
 
 def told(*arguments: str) -> dict[str, str]:

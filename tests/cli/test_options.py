@@ -53,3 +53,10 @@ def test_a_place_where_no_patch_can_be_kept_is_refused_before_the_edit(
         assert main([*EDIT, "--no-graph", "--save", str(place)]) == 2
         assert "Give --save another folder" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_half_an_option_is_not_taken_for_another(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--data", "cases.json"])
+    assert stopped.value.code == 2
+    assert "unrecognized arguments: --data cases.json" in capsys.readouterr().err
