@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
@@ -15,6 +15,13 @@ COMMANDS = (
     *("edit", "calibrate", "forecast", "probe", "report-card", "graph", "inspect-edit"),
     *("models", "cache", "evaluate", "summarize", "app"),
 )
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Parser that takes only whole names of options: ``--data`` would be taken for ``--dataset_size_limit``."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named, allow_abbrev=False)
 
 
 def module_of(command: str) -> str:
@@ -26,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a `KgmetError` ends it with one line on stderr and status 2."""
     wait_politely()  # before a command imports torch
     parser = argparse.ArgumentParser(prog="python -m kgmet", description="Knowledge-graph directed model editing.")
-    # An abbreviation could be taken for another option: --data for --dataset_size_limit.
-    whole_names = functools.partial(argparse.ArgumentParser, allow_abbrev=False)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=whole_names)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
     for name in COMMANDS:
         importlib.import_module(module_of(name)).add_parser(subparsers)
     options = parser.parse_args(arguments)
