@@ -15,8 +15,9 @@ RUN    := $(VENV)/bin/python
 APP    := $(VENV)/.app-installed
 DEV    := $(VENV)/.dev-installed
 TESTS  ?=
-# Tests run side by side in this many processes, each computing on one core. 0: in one process, on two cores.
-WORKERS ?= 2
+# Tests run side by side in this many processes, each computing on one core. Three keep two cores busy, because one often
+# waits for a page; each takes up to 3 GB. 0: in one process, on two cores.
+WORKERS ?= 3
 PYTEST  := -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 # One Chromium for every recipe that drives a browser. Without one the tests of a browser are skipped, but not in CI.
 BROWSER = KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \

@@ -162,6 +162,7 @@ def test_payloads_are_text_in_every_page_picture_tooltip_and_export(
     assert all(seen.on[name] for name in (*OF_THE_EDIT, *OF_ALL))
 
 
+@pytest.mark.soak  # a minute; the texts of the edit, which most pages show, are in the test above
 def test_payloads_that_are_typed_or_sent_off_are_text(server: Served, context: BrowserContext) -> None:
     marks, page, seen = Marks(context), context.new_page(), Seen()
     become(context, server, prepared(server, 0))

@@ -56,6 +56,7 @@ class Listener:
         pass
 
 
+@pytest.mark.soak  # a minute, most of which Ray takes to notice the loss; a killed run is resumed in test_run.py
 def test_a_lost_worker_s_run_is_taken_over(cluster: Path, tmp_path: Path) -> None:
     jobs = [tiny_job(cluster, tmp_path, num_edits=4), tiny_job(cluster, tmp_path, editor="random", num_edits=4)]
     found: list[Path] = []
