@@ -141,6 +141,10 @@ class Visitor:
         """Whether there is a widget of this kind with this label."""
         return any(getattr(one, kind).label == label for one in self._of(kind))
 
+    def can_press(self, label: str) -> bool:
+        """Whether there is a button with this label that is on."""
+        return any(one.button.label == label and not one.button.disabled for one in self._of("button"))
+
     def texts(self, kind: str, name: str = "body") -> list[str]:
         """A field of all elements of a kind, in order."""
         return [str(getattr(getattr(one, kind), name)) for one in self._of(kind)]
