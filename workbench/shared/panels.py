@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 from streamlit.errors import StreamlitAPIException, StreamlitPageNotFoundError
@@ -20,6 +20,7 @@ __all__ = [
     "Job",
     "choose_edit",
     "choose_entry",
+    "downloads",
     "follow",
     "go_to",
     "job_panel",
@@ -82,6 +83,25 @@ def message(text: str | None, *, kind: str = "error") -> None:
         box = {"error": st.error, "warning": st.warning, "info": st.info, "success": st.success}[kind]
         icons = {"error": "error", "warning": "warning", "info": "info", "success": "check_circle"}
         box(wording.safe(text), icon=f":material/{icons[kind]}:")
+
+
+_KINDS = {"csv": ("CSV", "text/csv"), "json": ("JSON", "application/json"), "md": ("Markdown", "text/markdown")}
+"""Ending of a file → the name of its kind, and its MIME type."""
+
+
+def downloads(stem: str, files: Mapping[str, str], *, key: str) -> None:
+    """Show a button that saves each file, by its ending (csv, json, md), under the same stem."""
+    for ending, data in files.items():
+        name, mime = _KINDS[ending]
+        st.download_button(
+            name,
+            data,
+            f"{stem}.{ending}",
+            mime,
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"{key}-{ending}",
+        )
 
 
 def require_model() -> Resident:

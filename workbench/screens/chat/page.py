@@ -82,17 +82,5 @@ def _exchanges(state: WorkbenchState) -> None:
         with st.expander("What was told, in its exact form", icon=":material/chat:"):
             form_caption(told.sentences)
     with st.container(horizontal=True):
-        for name, data, mime in (
-            ("JSON", chat_json(found), "application/json"),
-            ("Markdown", chat_markdown(found), "text/markdown"),
-        ):
-            st.download_button(
-                name,
-                data,
-                f"chat.{name.lower()}",
-                mime,
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"get-chat-{name}",
-            )
+        panels.downloads("chat", {"json": chat_json(found), "md": chat_markdown(found)}, key="get-chat")
         st.button("Begin again", on_click=chat_actions.forget, args=(state,), icon=":material/delete_sweep:")

@@ -67,21 +67,13 @@ def _result(comparison: EditorComparison) -> None:
 
 
 def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
+    files = {
+        "csv": csv_text(matrix_frame(matrix)),
+        "json": matrix_json(comparison),
+        "md": matrix_markdown(matrix),
+    }
     with st.container(horizontal=True):
-        for name, ending, data, mime in (
-            ("CSV", "csv", csv_text(matrix_frame(matrix)), "text/csv"),
-            ("JSON", "json", matrix_json(comparison), "application/json"),
-            ("Markdown", "md", matrix_markdown(matrix), "text/markdown"),
-        ):
-            st.download_button(
-                name,
-                data,
-                f"comparison.{ending}",
-                mime,
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"get-comparison-{ending}",
-            )
+        panels.downloads("comparison", files, key="get-comparison")
 
 
 def show() -> None:

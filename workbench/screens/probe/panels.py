@@ -18,7 +18,7 @@ from workbench.drawing.tables import csv_text
 from workbench.screens.probe import tables as probe_tables
 from workbench.screens.probe.tables import KINDS
 from workbench.screens.probe.values import ProbeRun
-from workbench.shared.panels import message, theme
+from workbench.shared.panels import downloads, message, theme
 from workbench.shared.told import form_caption
 from workbench.state.values import StackEntry
 
@@ -197,18 +197,10 @@ def _counted(kind: QuestionKind, rows: Sequence[AnswerRow]) -> str:
 
 
 def _downloads(run: ProbeRun) -> None:
+    files = {
+        "csv": csv_text(probe_tables.probe_frame(run)),
+        "json": probe_tables.probe_json(run),
+        "md": probe_tables.probe_markdown(run),
+    }
     with st.container(horizontal=True):
-        for name, ending, data, mime in (
-            ("CSV", "csv", csv_text(probe_tables.probe_frame(run)), "text/csv"),
-            ("JSON", "json", probe_tables.probe_json(run), "application/json"),
-            ("Markdown", "md", probe_tables.probe_markdown(run), "text/markdown"),
-        ):
-            st.download_button(
-                name,
-                data,
-                f"probes.{ending}",
-                mime,
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"get-{ending}",
-            )
+        downloads("probes", files, key="get")

@@ -77,15 +77,9 @@ def _tables(shared: Shared) -> None:
     st.markdown("**The answers as a table**")
     frame = pd.DataFrame([answer_values(row) for row in answer_rows(shared)])
     report = json.dumps(shared.report.to_json(), ensure_ascii=False, indent=1)
+    files = {"csv": csv_text(frame), "json": report, "md": answer_markdown(frame)}
     with st.container(horizontal=True):
-        for name, data, mime in (
-            ("CSV", csv_text(frame), "text/csv"),
-            ("JSON", report, "application/json"),
-            ("Markdown", answer_markdown(frame), "text/markdown"),
-        ):
-            file = f"answers.{name.lower()}"
-            icon = ":material/download:"
-            st.download_button(name, data, file, mime, icon=icon, on_click="ignore", key=f"get-answers-{name}")
+        panels.downloads("answers", files, key="get-answers")
 
 
 def _link(shared: Shared) -> None:
