@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
@@ -186,12 +187,8 @@ def report_edit(
         own_question(context.edit, context),
         *(Question.from_generated(made) for _, made in (*clozes, *questions)),
     ]
-
-    def first_known(answers: list[Answer]) -> None:
-        if on_answer is not None:
-            on_answer(AnswerPair(before=answers[0], after=answers[1]))
-
-    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm), on_first=first_known)
+    first = None if on_answer is None else partial(_told_as_pair, on_answer)
+    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm), on_first=first)
     pairs = [AnswerPair(before=was, after=now) for was, now in zip(before, after, strict=True)]
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
@@ -216,6 +213,11 @@ def answers_again(lm: LoadedLM, report: EditReport, *, earlier: Sequence[EditPat
     """
     questions = [answer.question for answer in report.before_answers]
     return _both_sides(lm, questions, earlier, (unchanged, unchanged))[0]
+
+
+def _told_as_pair(on_answer: Callable[[AnswerPair], None], answers: list[Answer]) -> None:
+    before, after = answers
+    on_answer(AnswerPair(before=before, after=after))
 
 
 def _both_sides(

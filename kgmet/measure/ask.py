@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -161,9 +162,8 @@ def _batch(
     lengths = [decoding.longest(question) if is_greedy else 0 for question in questions]
     done = [_sentence_ends(question) if decoding.stops(question) else None for question in questions]
 
-    def first_known(sides_of_first: list[Asked]) -> None:
-        if on_first is not None:
-            on_first([_answers(lm, questions[:1], one, one.texts, decoding).answers[0] for one in sides_of_first])
+    def first_known(sides_of_first: list[Asked], tell: Callable[[list[Answer]], None]) -> None:
+        tell([_answers(lm, questions[:1], one, one.texts, decoding).answers[0] for one in sides_of_first])
 
     asked = ask_sides(
         lm,
@@ -173,7 +173,7 @@ def _batch(
         max_new_tokens=lengths,
         is_done=done,
         max_token=max_token,
-        on_first=first_known,
+        on_first=None if on_first is None else partial(first_known, tell=on_first),
     )
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)
