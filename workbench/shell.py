@@ -9,6 +9,7 @@ import streamlit as st
 
 from kgmet.base.errors import ConfigError
 from workbench import wording
+from workbench.drawing.graph_svg import INKS
 from workbench.running import uploads
 from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
@@ -44,24 +45,19 @@ PAGES = {
 }
 """Section → (script in `pages/`, title, icon). Missing scripts are not listed."""
 COLOURS = {
-    "light": {
-        "good": "#00734f",
-        "near": "#855600",
-        "bad": "#a83f00",
-        "old-words": "#ad4a0d",
-        "quiet": "#55626f",
-        "active": "#0064a1",
-        "ground": "#ffffff",
-    },
-    "dark": {
-        "good": "#2fc99b",
-        "near": "#f0b429",
-        "bad": "#ff8f4d",
-        "old-words": "#ee8143",
-        "quiet": "#a9b6c2",
-        "active": "#7cc4f0",
-        "ground": "#11181f",
-    },
+    theme: {
+        "good": ink.good,
+        "near": near,
+        "bad": ink.bad,
+        "old-words": ink.old_words,
+        "quiet": ink.grey,
+        "active": active,
+        "ground": ink.ground,
+    }
+    for theme, ink, near, active in (
+        ("light", INKS["light"], "#855600", "#0064a1"),
+        ("dark", INKS["dark"], "#f0b429", "#7cc4f0"),
+    )
 }
 """Theme → colours of words, by the name of their variable in the style sheets, and the ground they stand on."""
 _PAGE = "kg-page"
