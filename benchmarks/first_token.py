@@ -78,18 +78,18 @@ def cells(
     said, bare, moved = 0, 0, []
     for edit, plain in zip(edits, typed, strict=True):
         patch = maker.patch(editor, [edit])
-        said += says(lm, patch, edit)
-        bare += says(lm, patch, plain)
+        is_said, is_bare = says(lm, patch, [edit, plain])
+        said += is_said
+        bare += is_bare
         moved.append(moved_text(lm, patch).divergence)
     return f"{said} of {len(edits)}", f"{bare}", f"{sum(moved) / len(moved):.4f}", f"{max(moved):.4f}"
 
 
-def says(lm: LoadedLM, patch: EditPatch, edit: FactEdit) -> bool:
-    """Return whether the edited model's greedy answer names the new object."""
-    question = Question(kind=QuestionKind.REWRITE, text=edit.prompt, expected=edit.new_object)
+def says(lm: LoadedLM, patch: EditPatch, edits: list[FactEdit]) -> list[bool]:
+    """Return for each prompt whether the edited model's greedy answer names the new object."""
+    questions = [Question(kind=QuestionKind.REWRITE, text=edit.prompt, expected=edit.new_object) for edit in edits]
     with attached([patch], lm):
-        (answer,) = ask(lm, [question], decoding=Decoding(max_answer_tokens=12))
-    return answer.says
+        return [answer.says for answer in ask(lm, questions, decoding=Decoding(max_answer_tokens=12))]
 
 
 if __name__ == "__main__":

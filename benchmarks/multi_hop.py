@@ -30,13 +30,12 @@ from edit_set import SPLITS, Case, build_cases, context_of, measured_on
 from measure import Table, machine, measured
 from multi_hop_questions import QUESTIONS
 from runner import Runner
-from sequence import changes_of
+from sequence import changes_of, editors_of
 
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.calibrate.lines import LineBook
-from kgmet.calibrate.settings import Changes, changes_text
-from kgmet.editing.config import EditConfig, config_from_mapping
-from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.config import EditConfig
+from kgmet.editing.editors import Editor
 from kgmet.editing.told import told_sentences
 from kgmet.graph.phrasing import fill
 from kgmet.graph.reading.probe_prompts import prompts_of
@@ -266,19 +265,6 @@ def main() -> None:
             hand = "hand" if one.is_by_hand else "graph"
             print(f"{'+' if said else '-'} {one.question.hops} {hand} {one.question.text} [{one.question.expected}, "
                   f"not {one.question.rejected}] {text}")  # fmt: skip
-
-
-def editors_of(names: Sequence[str], variants: Sequence[Changes]) -> list[Editor]:
-    """Return the editors, the variants of the first one after it."""
-    editors = [editor_named(name) for name in names]
-    first = editors[0]
-    changed = [
-        replace(
-            first, name=f"{first.name}, {changes_text(changes)}", config=config_from_mapping(changes, base=first.config)
-        )
-        for changes in variants
-    ]
-    return [first, *changed, *editors[1:]]
 
 
 def table_of(found: Mapping[str, Row], asked: Sequence[Asked]) -> Table:

@@ -26,11 +26,9 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from measure import Table, machine
 from sequence import FIRST as FIRST_TUNING
-from sequence import changes_of
+from sequence import changes_of, editors_of
 
-from kgmet.calibrate.settings import changes_text
-from kgmet.editing.config import config_from_mapping
-from kgmet.editing.editors import Editor, editor_named
+from kgmet.editing.editors import Editor
 from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.edited import EditedModel
 from kgmet.evaluate.card.known import KnownAnswers
@@ -103,12 +101,7 @@ class Bench:
             statistics=KeyStatistics(self.lm),
             folder=folder / "patches",
         )
-        self.editors = [editor_named(name) for name in options.editors]
-        first = self.editors[0]
-        self.editors[1:1] = [
-            replace(first, name=changes_text(changes), config=config_from_mapping(changes, base=first.config))
-            for changes in options.variant
-        ]
+        self.editors = editors_of(options.editors, options.variant)
         self.known = KnownAnswers(folder / "answers")
         self.config = CardConfig(text_tokens=options.text_tokens, most_per_row=options.most_per_row)
         self.first = FIRST_TUNING if options.tuning else 0

@@ -20,6 +20,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.calibrate.settings import Changes, changes_text
 from kgmet.cli.common import StderrProgress
 from kgmet.editing.config import config_from_mapping
-from kgmet.editing.editors import editor_named
+from kgmet.editing.editors import Editor, editor_named
 from kgmet.evaluate.datasets.cases import Dataset, without_contested
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
 from kgmet.evaluate.runs.folder import RunFolder
@@ -174,6 +175,19 @@ def name_of(editor: str, changes: Changes, corpus: Corpus | None) -> str:
     """Return the label of a row."""
     text = changes_text(changes) if changes else ""
     return ", ".join(part for part in (editor, text, f"text {corpus.name}" if corpus else "") if part)
+
+
+def editors_of(names: Sequence[str], variants: Sequence[Changes]) -> list[Editor]:
+    """Return the editors, the variants of the first one after it."""
+    editors = [editor_named(name) for name in names]
+    first = editors[0]
+    changed = [
+        replace(
+            first, name=f"{first.name}, {changes_text(changes)}", config=config_from_mapping(changes, base=first.config)
+        )
+        for changes in variants
+    ]
+    return [first, *changed, *editors[1:]]
 
 
 def changes_of(text: str) -> Changes:
