@@ -125,13 +125,14 @@ def compare_editors(
             if on_result is not None:
                 on_result(comparison)
     # The answers are what people wait for, so the perplexities come after all of them.
-    for number, outcome in enumerate(comparison.results):
+    results: list[CandidateResult] = []
+    for outcome in comparison.results:
         progress.check()
         if outcome.plan is not None:
             with attached([*earlier, outcome.plan.patch], lm):
-                results = list(comparison.results)
-                results[number] = replace(outcome, perplexity=perplexity(lm, _passages())[0])
-                comparison = replace(comparison, results=tuple(results))
+                outcome = replace(outcome, perplexity=perplexity(lm, _passages())[0])
+        results.append(outcome)
+    comparison = replace(comparison, results=tuple(results))
     if on_result is not None:
         on_result(comparison)
     progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from kgmet.base.errors import KgmetError
@@ -110,9 +112,7 @@ def _take(state: WorkbenchState) -> None:
 
 
 def _fields(state: WorkbenchState) -> None:
-    def typed() -> None:
-        _take(state)
-
+    typed = partial(_take, state)
     left, right = st.columns(2)
     left.text_input("Subject", key="fact-subject", on_change=typed, placeholder="The Eiffel Tower", max_chars=400)
     right.text_input(
