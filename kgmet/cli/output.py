@@ -1,4 +1,4 @@
-"""What commands print: every text is printable, whoever wrote it and whatever the terminal can show."""
+"""What commands print: text from any source, made printable in the encoding of the stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kgmet.base.errors import UnwritableError
 __all__ = ["PIPE_CLOSED", "printable", "printable_errors", "printable_output", "shortened"]
 
 PIPE_CLOSED = 141
-"""Exit status of a command whose output nobody reads any more, as in ``kgmet graph … | head``."""
+"""Exit status of a command whose output is not read to its end, as in ``kgmet graph … | head``."""
 
 _INVISIBLE = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
 """Characters that command a terminal or turn the direction of text, but for tab, line feed and carriage return."""
@@ -50,7 +50,7 @@ def printable_output() -> Iterator[None]:
 
     Raises:
         UnwritableError: if something cannot be printed.
-        BrokenPipeError: if nobody reads the output any more.
+        BrokenPipeError: if the output is not read to its end.
     """
     out = _Printable(sys.stdout, returns=False)
     with contextlib.redirect_stdout(cast("TextIO", out)):
