@@ -18,7 +18,7 @@ from workbench import wording
 from workbench.drawing import curves, tables
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
 from workbench.drawing.charts import SAVED_AS_SVG
-from workbench.shared import actions, remedy_panels
+from workbench.shared import actions, link_panels, remedy_panels
 from workbench.shared.panels import job_panel, job_result, message
 from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
 from workbench.state.session import WorkbenchState
@@ -83,7 +83,14 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
     remedy_panels.panel(state, lm, entry)
     for reason in report.verdict.reasons:
         st.caption(f":material/info: {wording.safe(reason.value)}")
-    _tell(state, lm, entry, told)
+    link_panels.made_elsewhere_note(state, lm, entry)
+    with st.container(horizontal=True, key="result-actions"):
+        _tell(state, lm, entry, told)
+        if entry.patch.model_fingerprint == lm.fingerprint:
+            with st.popover(
+                "Link", icon=":material/add_link:", type="tertiary", help="A link that opens this result elsewhere"
+            ):
+                link_panels.publish_panel(state, lm, entry, place="edit")
 
 
 def first_answers(pair: AnswerPair) -> None:
