@@ -13,7 +13,8 @@ from kgmet.evaluate.card.render import card_latex, card_markdown
 from kgmet.evaluate.card.value import ReportCard
 from workbench import wording
 from workbench.drawing.card_table import RESULT as CARD_OF_EDIT
-from workbench.drawing.card_table import card_html, scale_text
+from workbench.drawing.card_table import card_frame, card_html, scale_text
+from workbench.drawing.tables import csv_text
 from workbench.screens.report_card import actions, view
 from workbench.shared import inspect_actions, panels
 from workbench.state import session
@@ -155,6 +156,7 @@ def _card(card: ReportCard) -> None:
         if len(card.facts) > _MOST_TOLD:
             st.caption(f"And {len(card.facts) - _MOST_TOLD} more, in the files below.")
     made = {
+        "CSV": (csv_text(card_frame(card)), "csv"),
         "JSON": (json.dumps(card.to_json(), ensure_ascii=False, indent=1), "json"),
         "Markdown": (card_markdown(card), "md"),
         "LaTeX": (card_latex(card), "tex"),
