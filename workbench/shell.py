@@ -24,7 +24,7 @@ from workbench.screens.report_card import kept as card_kept
 from workbench.screens.shift import kept as shift_kept
 from workbench.shared import link_panels, publishing, told
 from workbench.shared.live_region import live_region
-from workbench.state import session
+from workbench.state import compared, session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
@@ -71,6 +71,7 @@ _PAGE = "kg-page"
 KEPT = (
     told.CODEC,
     publishing.CODEC,
+    compared.CODEC,
     *chat_kept.CODECS,
     *probe_kept.CODECS,
     *foresee_kept.CODECS,

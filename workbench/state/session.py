@@ -180,10 +180,6 @@ class WorkbenchState:
         known = self.result(name)
         return entry.figures.get(name) if known is None or known.is_stale(made_from) else known
 
-    def lost(self, name: str) -> str | None:
-        """Return why the last result of this name could not be restored after a restart, or ``None``."""
-        return self.record.lost.get(name)
-
     # What is not as it should be
 
     @property
@@ -291,7 +287,7 @@ def _arrived(known: SessionVault) -> SessionRecord:
 
 
 def default_of(editor: Editor) -> DefaultSettings:
-    """The settings an editor has for the resident model; its own while none is loaded."""
+    """Return the settings an editor has for the resident model; its own while none is loaded."""
     resident = model_holder().resident
     if resident is None:
         return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's own")
