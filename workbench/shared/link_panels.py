@@ -48,6 +48,7 @@ def publish_panel(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, *, pla
 
 def all_links(state: WorkbenchState) -> None:
     """Show every link of this session, also to edits that it has no more."""
+    message(st.session_state.pop(_SAID, None), kind="warning")
     own = publishing.links_of(state)
     if own:
         with st.expander(f"Your links, {len(own)} of at most {publishing.MOST}", icon=":material/link:"):
