@@ -14,8 +14,8 @@ from kgmet.graph.wording.stems import pairs, stems
 
 __all__ = ["SURE", "guess_relation"]
 
-SURE = 0.25
-"""Smallest score of an accepted guess: nine in ten at this score are right, and nearly all above 0.5."""
+SURE = 0.35
+"""Smallest score of an accepted guess: nine in ten with a score above 0.6 are right, of the others half."""
 
 _LEAST = 0.1
 """Guesses below this score are dropped as noise."""
