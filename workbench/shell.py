@@ -19,7 +19,7 @@ from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.probe import kept as probe_kept
 from workbench.shared import told
 from workbench.shared.live_region import live_region
-from workbench.state import session
+from workbench.state import compared, session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
@@ -63,7 +63,7 @@ COLOURS = {
 _PAGE = "kg-page"
 """Id of the place where a page begins."""
 
-KEPT = (told.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
+KEPT = (told.CODEC, compared.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
 """Results that survive a restart."""
 
 # Before any session is read back, and so before its screens are imported.

@@ -138,7 +138,7 @@ OUTCOMES = {
 
 
 def count(n: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: ``1 job``, ``3 jobs``, ``44,227 triples``."""
+    """Return a number with its noun: ``1 job``, ``3 jobs``, ``44,227 triples``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 

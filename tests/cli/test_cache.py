@@ -15,13 +15,11 @@ from tests.package.installed import ROOT
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("KGMET_CACHE", str(folder))
+def cache(own_cache_folder: Path) -> Path:
     for kind in KINDS:
-        (folder / kind.name / "deep").mkdir(parents=True)
-        (folder / kind.name / "deep" / "file").write_bytes(b"12345")
-    return folder
+        (own_cache_folder / kind.name / "deep").mkdir(parents=True)
+        (own_cache_folder / kind.name / "deep" / "file").write_bytes(b"12345")
+    return own_cache_folder
 
 
 def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, tuple[int, int]]:

@@ -16,7 +16,7 @@ _VERDICTS = ("verdict after", "verdict told")
 
 
 def answer_values(row: AnswerRow) -> dict[str, object]:
-    """One row of a file."""
+    """Return one row of a file."""
     pair, prompt = row.pair, row.pair.after.question
     values: dict[str, object] = {
         "kind": prompt.kind.value,
@@ -56,7 +56,7 @@ def _verdict(verdict: Verdict | None) -> str | None:
 
 
 def answer_markdown(frame: pd.DataFrame) -> str:
-    """The columns that people read as a Markdown table; what could be read as Markdown is escaped."""
+    """Return the columns that people read as a Markdown table; what could be read as Markdown is escaped."""
     columns = [name for name in (*_SHORT, *_VERDICTS) if name in frame]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for _, row in frame[columns].iterrows():

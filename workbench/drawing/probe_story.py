@@ -34,7 +34,7 @@ class ProbeStory:
 
 
 def counts_html(counts: Sequence[KindCount]) -> str:
-    """The counts as a table."""
+    """Return the counts as a table."""
     is_told = any(count.told is not None for count in counts)
     names = ("asked", "n", "before", "after", *(("told",) if is_told else ()))
     rows = "".join(

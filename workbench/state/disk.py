@@ -101,7 +101,7 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
 
 
 def stamp(folder: Path) -> str:
-    """A digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
+    """Return a digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
     try:
         return digest(read_bytes(folder / SESSION, limits=STATE_FILE, within=folder))
     except FileError:

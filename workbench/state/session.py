@@ -175,10 +175,6 @@ class WorkbenchState:
         """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.result(name)
 
-    def lost(self, name: str) -> str | None:
-        """Return why the last result of this name could not be restored after a restart, or ``None``."""
-        return self.record.lost.get(name)
-
     # What is not as it should be
 
     @property
@@ -286,7 +282,7 @@ def _arrived(known: SessionVault) -> SessionRecord:
 
 
 def default_of(editor: Editor) -> DefaultSettings:
-    """The settings an editor has for the resident model; its own while none is loaded."""
+    """Return the settings an editor has for the resident model; its own while none is loaded."""
     resident = model_holder().resident
     if resident is None:
         return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's own")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kgmet.base.text import caseless
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.wording.stems import pairs, stems
 
@@ -72,7 +73,7 @@ def guess_relation(
     templates scores 1.
     """
     known = _words_of(catalogue)
-    tokens, literal = _tokens(template), _spelled(template)
+    tokens, literal = _tokens(template), caseless(template)
     overlaps, near = known.overlaps(tokens), known.likeness(tokens)
     roles = object_relations or {}
     most = _HELD * bool(subject_relations) + _OBJECT * bool(object_types)
@@ -113,10 +114,6 @@ def _tokens(text: str) -> frozenset[str]:
     """
     row = stems(_OWNED.sub(r"\g<what> of {}", text))
     return frozenset(word for word in row if word != "{}") | frozenset(pairs(row))
-
-
-def _spelled(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +201,7 @@ def _words_of(catalogue: RelationCatalogue) -> _Words:
         relation_of=tuple(relation for relation, _ in wordings),
         totals=tuple(sum(weights[token] for token in tokens) for _, tokens in wordings),
         postings={token: tuple(numbers) for token, numbers in postings.items()},
-        own={spec.id: frozenset(_spelled(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
+        own={spec.id: frozenset(caseless(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
         weights=weights,
         usual=_usual(wordings, weights),
     )

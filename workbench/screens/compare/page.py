@@ -85,7 +85,6 @@ def show() -> None:
     state = session.current()
     resident = panels.require_model()
 
-    panels.message(state.lost("compare"), kind="warning")
     choices = inspect_actions.comparable_edits(state)
     if not choices:
         st.info(wording.NO_CONTEXT, icon=":material/edit:")

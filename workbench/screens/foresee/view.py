@@ -105,7 +105,7 @@ def headline(foreseen: ForecastFacts) -> str:
 
 
 def priced_note(foreseen: ForecastFacts) -> str:
-    """What it means that the write had a price on known facts."""
+    """Return what it means that the write had a price on known facts."""
     n = len(foreseen.protected)
     which = f"on moving {n} of these facts" if n else "on moving known facts"
     return (

@@ -19,7 +19,7 @@ _HEIGHT = 500
 
 
 def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame:
-    """Every triple as a row with a switch; returns the table as it stands now."""
+    """Return every triple as a row with a switch; returns the table as it stands now."""
     frame = tables.triple_frame(subgraph, mark="true" if subgraph is context.subgraph_before else "new")
     columns = {
         "on": st.column_config.CheckboxColumn(
@@ -42,7 +42,7 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
 
 
 def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
-    """Keys of the triples that are switched off in the table; the edited one cannot be."""
+    """Return the keys of the triples that are switched off in the table; the edited one cannot be."""
     triples = tables.listed_triples(subgraph)
     off = zip(triples, frame["on"], strict=True)
     return tuple(sorted(triple.key for triple, is_on in off if not is_on and triple != subgraph.edited))
@@ -77,7 +77,7 @@ def buttons(state: WorkbenchState, subgraph: Subgraph, off: tuple[Switch, ...]) 
 
 
 def counts(subgraph: Subgraph) -> str:
-    """What takes part, in one line."""
+    """Return what takes part, in one line."""
     parts = [
         wording.count(subgraph.n_node, "entity", "entities"),
         wording.count(subgraph.n_edge, "triple"),

@@ -127,5 +127,5 @@ def profile_words(found: CalibratedEditor) -> str:
 
 
 def same_settings(first: ModelProfile | None, second: ModelProfile) -> bool:
-    """Whether every editor of `second` has the same calibration in `first`."""
+    """Return whether every editor of `second` has the same calibration in `first`."""
     return first is not None and all(first.editors.get(name) == item for name, item in second.editors.items())

@@ -34,7 +34,7 @@ def card_fingerprint(
     *,
     others: Sequence[Editor] = (),
 ) -> str:
-    """Of everything a card depends on; without an entry it is of all edits that are on."""
+    """Return the fingerprint of everything a card depends on; without an entry, with all edits that are on."""
     names = [editor.name for editor in others]
     return state.fingerprint(lm.fingerprint, "" if entry is None else entry.id, config, names)
 
