@@ -37,16 +37,18 @@ TOGETHER = {
 }
 """Files whose tests share what is started or built once in a process, and its name."""
 LONGEST = (
-    "tests/docs/test_code_blocks.py",
     "tests/evaluate/runs/test_run.py",
-    "tests/evaluate/runs/test_ray.py",
-    "tests/calibrate/test_calibrate.py",
     "tests/test_hostile_process.py",
-    "tests/docs/test_site.py",
+    "tests/calibrate/test_calibrate.py",
     "tests/workbench/screens/models/test_page.py",
+    "tests/docs/test_code_blocks.py",
+    "tests/docs/test_site.py",
     "tests/pages/test_trace_page.py",
+    "tests/evaluate/runs/test_ray.py",
     "tests/editing/test_far.py",
+    "tests/lm/load/test_bundled.py",
     "tests/workbench/shared/test_remedies.py",
+    "tests/cli/test_report_card.py",
     "tests/editing/test_plan.py",
     "tests/evaluate/card/test_known.py",
 )

@@ -122,6 +122,7 @@ def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) 
     folder = saved("llama", tmp_path / "model")
     half = saved("gemma3", tmp_path / "half", dtype=torch.bfloat16)
     expected = whole_run(folder, "KGMET")
+    other = tiny_lm("gpt2")  # all tests share it: it is made before another thread sets a seed
     done, faults, rounds = threading.Event(), [], []
 
     def busy(work: Callable[[], object]) -> None:
@@ -141,7 +142,7 @@ def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) 
         lambda: ModelShape.of_folder(str(half)),
         lambda: load_lm(str(half), device="cpu", dtype=torch.bfloat16),
         lambda: load_lm(str(half), device="cpu"),
-        lambda: generate(tiny_lm("gpt2"), ["Rome is"], max_new_tokens=4, temperature=1.0, seed=len(rounds)),
+        lambda: generate(other, ["Rome is"], max_new_tokens=4, temperature=1.0, seed=len(rounds)),
         lambda: torch.manual_seed(len(rounds)),
         watch,
     )

@@ -88,11 +88,11 @@ def tiny(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> str:
     return "tiny"
 
 
-def evaluated(installed: Installed, model: str) -> dict[str, Any]:
+def evaluated(installed: Installed, model: str, *more: str) -> dict[str, Any]:
     """Three edits at once, with AlphaEdit; the metrics."""
     said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "3", "--json",
                          "--alg_name", "AlphaEdit", "--num_edits", "3", "--no-graph", "--skip_generation_tests",
-                         "--free_tokens", "8", "--model", model, "--device", "cpu")  # fmt: skip
+                         "--free_tokens", "8", "--model", model, "--device", "cpu", *more)  # fmt: skip
     (row,) = json.loads(said)["rows"]
     metrics: dict[str, Any] = row["metrics"]
     return metrics
@@ -104,7 +104,8 @@ def test_an_installed_command_edits(installed: Installed, tiny: str) -> None:
 
 
 def test_an_installed_command_evaluates(installed: Installed, tiny: str) -> None:
-    metrics = evaluated(installed, tiny)
+    (installed.folder / "own.toml").write_text("[write]\nlayers = [1, 2]\n", encoding="utf-8")
+    metrics = evaluated(installed, tiny, "--hparams_fname", "own.toml")
     assert metrics["efficacy"]["after"]["n"] == 3
     assert metrics["efficacy"]["after"]["preferred"] >= metrics["efficacy"]["before"]["preferred"]
     assert metrics["neighborhood"]["before"]["n"] == 30

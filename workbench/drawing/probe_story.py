@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from workbench.drawing.hop_line import HopLine
 from workbench.drawing.plain import shown
 
-__all__ = ["RESULT", "KindCount", "ProbeStory", "counts_html"]
+__all__ = ["RESULT", "RUN", "KindCount", "ProbeStory", "counts_html"]
 
+RUN = "probe"
+"""Name of the result with all answers of a run."""
 RESULT = "probe_story"
 """Name under which a session keeps it."""
 

@@ -175,6 +175,11 @@ class WorkbenchState:
         """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.result(name)
 
+    def result_of(self, entry: StackEntry, name: str, made_from: str) -> Result | None:
+        """Return what was measured of an edit from these inputs, else what came with it from a link."""
+        known = self.result(name)
+        return entry.figures.get(name) if known is None or known.is_stale(made_from) else known
+
     # What is not as it should be
 
     @property

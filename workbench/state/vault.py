@@ -27,6 +27,7 @@ from workbench.running import jobs
 from workbench.state.disk import check_unchanged, held, remove_patches, save_session, set_aside, stamp
 from workbench.state.kept import codecs, load_result, save_result
 from workbench.state.opening import open_session
+from workbench.state.published import published_links
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
 
@@ -162,6 +163,11 @@ class SessionRecord:
                 self._unwritten.add(name)
                 self.save(even_blank=True)
 
+    def add(self, entry: StackEntry) -> None:
+        """Add an edit that comes from elsewhere; see `SavedSession.added`."""
+        with self.lock:
+            self._become(self.saved.added(entry))
+
     def push(self, entry: StackEntry) -> None:
         """Add an edit on top and clear the redo list."""
         with self.lock:
@@ -244,7 +250,8 @@ def _is_folder(path: Path) -> bool:
 
 @st.cache_resource(show_spinner=False)
 def vault() -> SessionVault:
-    """Return the process-wide vault; unused sessions are removed first."""
+    """Return the process-wide vault; unused sessions and published results are removed first."""
     made = SessionVault()
     made.clean(days=days_to_keep(os.environ), runs=cache_dir() / "runs")
+    published_links().clean()
     return made

@@ -11,6 +11,7 @@ from kgmet.editing.context import EditContext
 from kgmet.graph.reading.retrieve import Subgraph, Switch
 from workbench import wording
 from workbench.drawing import tables
+from workbench.shared.table_panel import save_table
 from workbench.state.session import WorkbenchState
 
 __all__ = ["buttons", "counts", "switched", "switches", "table"]
@@ -30,7 +31,7 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
         "source": st.column_config.TextColumn("source", help="Where the triple was read"),
         "ids": st.column_config.TextColumn("ids", help="Ids of subject, relation and object"),
     }
-    return st.data_editor(
+    edited = st.data_editor(
         frame,
         key=key,
         hide_index=True,
@@ -39,6 +40,8 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
         height=_HEIGHT,
         alt=f"{len(frame)} triples around {context.edit.subject}",
     )
+    save_table("triples", lambda: tables.table_files(edited))
+    return edited
 
 
 def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
