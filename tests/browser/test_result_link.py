@@ -12,7 +12,7 @@ from tests.browser.running import PATIENCE, Server, Visit
 def test_a_link_opens_the_result_in_another_browser(visit: Visit, tower: str, server: Server) -> None:
     maker = visit("edit", session_id=tower)
     said = maker.page.locator(".kg-sides").first.inner_text()
-    maker.page.locator('[data-testid="stPopover"] button', has_text="Link").last.click()
+    maker.page.locator('.st-key-result-actions [data-testid="stPopover"] button', has_text="Link").click()
     maker.page.get_by_role("button", name="Make a link to this result").click()
     code = maker.page.locator("code", has_text="result=").first
     expect(code).to_be_visible(timeout=PATIENCE)
