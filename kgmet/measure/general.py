@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError
-from kgmet.base.files import read_json
+from kgmet.base.files import is_file, read_json
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
@@ -214,7 +214,7 @@ def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
 
 
 def _questions(path: Path, task: Task) -> list[tuple[str, int]]:
-    if not path.is_file():
+    if not is_file(path):
         return []
     rows = read_json(path)
     if not isinstance(rows, list):
