@@ -61,7 +61,7 @@ def suits_product(given: Tensor, weight: Tensor) -> bool:
 
 
 def _can_multiply(given: Tensor, weight: Tensor) -> bool:
-    return _suits(given) and _suits(weight) and not weight.requires_grad and torch.backends.mkldnn.enabled
+    return _suits(given) and _suits(weight) and not weight.requires_grad and bool(torch.backends.mkldnn.enabled)
 
 
 def _suits(tensor: Tensor) -> bool:

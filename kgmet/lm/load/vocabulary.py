@@ -48,8 +48,8 @@ class LinearHead:
             return self._by_products(states) if suits_product(states, self.weight) else self._by_batches(states)
 
     def _by_products(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        pieces = self.weight.split(_ROWS_OF_PRODUCT)
-        biases = [None] * len(pieces) if self.bias is None else self.bias.split(_ROWS_OF_PRODUCT)
+        pieces = torch.split(self.weight, _ROWS_OF_PRODUCT)
+        biases = [None] * len(pieces) if self.bias is None else torch.split(self.bias, _ROWS_OF_PRODUCT)
         logits = [product(states, piece, bias) for piece, bias in zip(pieces, biases, strict=True)]
         value = torch.stack([part.logsumexp(1) for part in logits]).logsumexp(0)
         slope = torch.zeros_like(states)
