@@ -8,6 +8,7 @@ products, which uses all threads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,9 @@ class LinearHead:
 
     def _by_products(self, states: Tensor) -> tuple[Tensor, Tensor]:
         pieces = torch.split(self.weight, _ROWS_OF_PRODUCT)
-        biases = [None] * len(pieces) if self.bias is None else torch.split(self.bias, _ROWS_OF_PRODUCT)
+        biases: Sequence[Tensor | None] = [None] * len(pieces)
+        if self.bias is not None:
+            biases = torch.split(self.bias, _ROWS_OF_PRODUCT)
         logits = [product(states, piece, bias) for piece, bias in zip(pieces, biases, strict=True)]
         value = torch.stack([part.logsumexp(1) for part in logits]).logsumexp(0)
         slope = torch.zeros_like(states)
