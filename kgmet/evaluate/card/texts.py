@@ -76,8 +76,8 @@ def text_losses(
             for key, losses in _batch_losses(base, missing, [rows[n] for n in batch], before).items():
                 found[key] |= zip(batch, losses, strict=True)
         progress.report(ProgressEvent(stage=Stage.CARD, done=len(batches), total=len(batches)))
-    for key, losses in found.items():
-        known.keep_losses(key, texts, [losses[n] for n in sorted(losses)])
+    for key, by_text in found.items():
+        known.keep_losses(key, texts, [by_text[n] for n in sorted(by_text)])
     return [known.losses(model.key, texts) or () for model in models]
 
 
