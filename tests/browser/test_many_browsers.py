@@ -92,7 +92,7 @@ class Person:
             assert self.done["typed again"] < 20
             await self._type(dict.fromkeys(texts, " "))
             await self._type(texts)
-        await self._press(re.compile("^Apply the edit"))
+        await self._press(re.compile("^Apply the edit"), more=1)
         await self._go("Ledger")
         entry = self.page.locator(".kg-entry").last
         await expect(entry).to_contain_text(f"The Tower {number} of {self.word}", timeout=PATIENCE)
@@ -146,16 +146,19 @@ class Person:
     async def undo(self) -> None:
         """Take the last edit back."""
         await self._go("Ledger")
-        await self._press("Undo")
+        await self._press("Undo", more=-1)
 
     async def _go(self, name: str) -> None:
         await self.page.get_by_role("link", name=name, exact=True).click()
         await self.page.get_by_role("heading", name=name, exact=True, level=1).wait_for()
         await self._look()
 
-    async def _press(self, name: str | re.Pattern[str]) -> None:
-        """Press a button and wait for what it began."""
+    async def _press(self, name: str | re.Pattern[str], *, more: int = 0) -> None:
+        """Press a button and wait for what it began; that many more edits are live then."""
+        badge = self.page.locator(".stMarkdownBadge", has_text=re.compile("edits? live")).first
+        live = int(re.findall(r"\d+", await badge.inner_text())[0])
         await self.page.get_by_role("button", name=name, exact=isinstance(name, str)).click()
+        await expect(badge).to_have_text(re.compile(rf"\b{live + more} edits? live"), timeout=PATIENCE)
         await self._settle()
         await expect(self.page.get_by_role("button", name="Stop", exact=True)).to_have_count(0, timeout=PATIENCE)
         await self._look()
