@@ -62,6 +62,7 @@ class Person:
         self.page.on("websocket", self._listen)
         await self.page.goto(f"{self._server.url}/edit")
         await self._settle()
+        await self.page.wait_for_function("() => document.cookie.includes('kgmet_session_')")
         (self.session_id,) = [one["value"] for one in await context.cookies() if "kgmet_session" in one["name"]]
         await self.page.get_by_role("button", name="Got it").click()
 
@@ -80,18 +81,27 @@ class Person:
         """An edit whose every text has the own word."""
         await self._go("Edit")
         number = self._draw.randrange(10_000)
-        for name, text in (
-            ("Subject", f"The Tower {number} of {self.word}"),
-            ("New object", f"Oslo {self.word}"),
-            ("Template, with", "{} is located in the city of"),
-        ):
-            await self.page.get_by_role("textbox", name=name, exact=name == "Subject").fill(text)
-        await self.page.keyboard.press("Enter")
-        await self._settle()
+        texts = {
+            "Subject": f"The Tower {number} of {self.word}",
+            "New object": f"Oslo {self.word}",
+            "Template, with": "{} is located in the city of",
+        }
+        await self._type(texts)
+        while await self.page.get_by_text("Still missing").count():  # lost on the way, see docs/trust.md
+            self.done["typed again"] += 1
+            assert self.done["typed again"] < 20
+            await self._type(dict.fromkeys(texts, " "))
+            await self._type(texts)
         await self._press(re.compile("^Apply the edit"))
         await self._go("Ledger")
         entry = self.page.locator(".kg-entry").last
         await expect(entry).to_contain_text(f"The Tower {number} of {self.word}", timeout=PATIENCE)
+
+    async def _type(self, texts: dict[str, str]) -> None:
+        for name, text in texts.items():
+            await self.page.get_by_role("textbox", name=name, exact=name == "Subject").fill(text)
+        await self.page.keyboard.press("Enter")
+        await self._settle()
 
     async def rename(self) -> None:
         """Give the last edit a name and a note."""
