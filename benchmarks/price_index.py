@@ -1,12 +1,13 @@
 r"""Which facts the index of a priced write should hold: loss of known facts that were never priced.
 
     python benchmarks/price_index.py [--split tuning] [--each 2] [--threads 1] [--measure] [--keep FILE] \
-        [--indices none near:120 own:120 spread:120 random:120 others:120] [--settings "" write.price.weight=1 …]
+        [--indices none:120 near:120 own:120 spread:120 random:120 others:120] [--settings "" write.price.weight=1 …]
 
 Every known fact belongs to one side for good: a third is held out and never priced, the others can be priced. Held-out
 facts about subjects that KGMET protects are left out, and no fact that a test asks is priced. The edits are of
 relations of which the model knows enough. The kinds of index, each of so many facts:
 
+- none: KGMET's write without a price; the facts of *near* are asked for comparison;
 - near: as `near_index` chooses, half of the edit's relation, the rest about its entities, of the relations of its
   consequences, and of all relations;
 - own: of the edit's relation only;
@@ -63,11 +64,12 @@ from kgmet.write.statistics import KeyStatistics
 EDITOR = "KGMET-priced"
 RELATIONS = ("P131", "P17", "P27", "P30", "P36", "P37")
 """Relations of the edits: the default model knows at least forty facts of each."""
-PER_RELATION = 40
+PER_RELATION = 100
+"""Known facts measured of each edited relation, if there are so many."""
 OF_ALL = 1000
 """Known facts measured over all relations."""
 GROUPS = {"own": "its relation", "following": "consequences' relations", "other": "other relations", "priced": "priced"}
-ASKED = {"own": 30, "following": 30, "other": 40, "priced": 30}
+ASKED = {"own": 30, "following": 20, "other": 40, "priced": 100}
 """Most facts asked per edit and group, with --measure."""
 
 
@@ -86,7 +88,7 @@ def main() -> None:
             if key not in rows:
                 rows[key] = bench.row(case, name, changes_of(changes) if changes else {}, options.measure)
                 if keep:
-                    keep.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+                    keep.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
         print(f"edit {number + 1} of {len(cases)}: {case.edit.subject}", file=sys.stderr, flush=True)
     about = "measured" if options.measure else "forecast"
     print(f"\n{lm.name}, {len(cases)} edits of the {options.split} split, each alone; {machine(options.threads, lm)}.")
@@ -122,7 +124,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="tuning")
     parser.add_argument("--each", type=int, default=2, help="edits of each relation")
     parser.add_argument("--measure", action="store_true", help="ask the facts, not only forecast their changes")
-    parser.add_argument("--indices", nargs="*", default=["none:0", "near:120", "spread:120"], metavar="KIND:SIZE")
+    parser.add_argument("--indices", nargs="*", default=["none:120", "near:120", "spread:120"], metavar="KIND:SIZE")
     parser.add_argument("--settings", nargs="*", default=[""], help="changes of KGMET-priced")
     parser.add_argument("--keep", type=Path, help="a JSON file of finished rows")
     return parser.parse_args()
@@ -138,7 +140,7 @@ class Bench:
         index = self.build(FactScope(), OF_ALL)
         for relation in RELATIONS:
             if sum(fact.prompt.relation == relation for fact in index.facts) < PER_RELATION:
-                index = index.extended(self.build(FactScope(relations=(relation,)), PER_RELATION + 20))
+                index = index.extended(self.build(FactScope(relations=(relation,)), PER_RELATION))
         self.known = index
         self.searched: dict[str, SearchedEdits] = {}
         self.before: dict[str, float] = {}
@@ -164,17 +166,17 @@ class Bench:
         context = context_of(case, self.store, self.catalogue, config)
         known = unpriced(self.known, [(context.edit, context.consequences, ())])
         kind, _, size = name.partition(":")
-        index = self.index_of(kind, int(size), context, known)
-        if not len(index):
+        index = self.index_of(kind.replace("none", "near"), int(size), context, known)
+        if kind == "none":
             config = config_from_mapping({"write": {"price": {"weight": 0.0}}}, base=config)
         searched = self.search(case, context, config)
         start = time.process_time()
         plan = write_edits(self.lm, searched, editor=editor, statistics=self.statistics, index=index)
-        found = {"n": len(index), "seconds": time.process_time() - start}
+        found = {"n": 0 if kind == "none" else len(index), "seconds": time.process_time() - start}
         changed = dict(
             zip((f.prompt.id for f in known.facts), forecast(plan.patch, known).changes.tolist(), strict=True)
         )
-        groups = {**self.held_out(context, known), "priced": index.facts}
+        groups = {**self.held_out(context, known), "priced": shuffled(index.facts)}
         if not is_measured:
             changes_by = {
                 g: [changed[f.prompt.id] for f in facts if f.prompt.id in changed] for g, facts in groups.items()
@@ -226,8 +228,6 @@ class Bench:
             return [n for n in rows if accept(known.facts[n].prompt.relation)][:most]
 
         drawn = sorted(free, key=lambda n: digest("drawn", known.facts[n].prompt.id))
-        if kind == "none":
-            return known.only([])
         if kind == "own":
             return known.only(of(free, own.__contains__, size))
         if kind == "random":
