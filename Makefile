@@ -24,6 +24,8 @@ BROWSER = KGMET_CHROMIUM="$$($(RUN) scripts/get_chromium.py)"; status=$$?; \
 	if [ $$status -ne 0 ] && [ "$${CI:-}" = "true" ]; then exit $$status; fi; export KGMET_CHROMIUM
 
 export TOKENIZERS_PARALLELISM := false
+# Bytecode is kept, or every process of the tests compiles them and the library again: 7 of its first 16 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: app test coverage soak check bench profiles docs docs-screenshots clean
 .DELETE_ON_ERROR:

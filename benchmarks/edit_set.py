@@ -201,7 +201,7 @@ def measured_on(lm: LoadedLM, cases: Sequence[Case]) -> str:
 
 
 def count_by_kind(cases: Sequence[Case]) -> dict[str, int]:
-    """Number of tests of each kind."""
+    """Return the number of tests of each kind."""
     counts: dict[str, int] = {}
     for case in cases:
         for test in case.tests:

@@ -82,7 +82,7 @@ class Inspector:
         self.named: list[NamedKeys] = list(measured_names(lm, self.entities, self.layers))
 
     def entity_ids(self, edit: FactEdit) -> set[str]:
-        """The graph's ids of an edit's subject, if it is among the ranked; a building and a film may have one name."""
+        """Return the graph's ids of an edit's subject, if it is ranked; a building and a film may have one name."""
         name = fold(edit.subject)
         return {one.id for one in self.entities if name in (fold(one.label), fold(one.in_text))}
 
@@ -165,7 +165,7 @@ def facts(count: int, seed: int) -> list[FactEdit]:
 
 
 def searched(inspector: Inspector, editor: Editor, edits: list[FactEdit]) -> SearchedEdits:
-    """What the editor's search finds for these edits; fine-tuning finds nothing before it writes."""
+    """Return what the editor's search finds for these edits; fine-tuning finds nothing before it writes."""
     config = default_settings(editor, inspector.lm).config
     store, catalogue = sample_store(), RelationCatalogue.load()
     contexts = [prepare_edit(edit, store=store, catalogue=catalogue, config=config) for edit in edits]
@@ -206,7 +206,7 @@ def found_in(inspector: Inspector, editor: Editor, found: SearchedEdits) -> Foun
 
 
 def changed_of(lm: LoadedLM, patch: EditPatch) -> ChangedModel:
-    """The change as a stranger reads it from files."""
+    """Return the change as a stranger reads it from files."""
     with tempfile.TemporaryDirectory() as place:
         save_patch(patch, Path(place))
         return read_changes(lm, Path(place))

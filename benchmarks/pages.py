@@ -27,11 +27,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
 from measure import Table, machine
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from kgmet.lm.load.bundled import ensure_bundled
 from scripts.get_chromium import NONE_FOUND, chromium
-from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache
+from tests.browser.running import PATIENCE, Server, Watched, launched, linked_cache
 
 PLOT = ".js-plotly-plot .main-svg"
 FIGURES = {
@@ -125,9 +125,8 @@ def main() -> None:
     threads = str(options.threads)
     os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "KGMET_THREADS": threads}
     waits, load = Waits(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as place, launched(browser_path) as browser:
         cache = linked_cache(ensure_bundled(), Path(place))
-        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         server = Server(cache)
         try:
             for _ in range(repeats):
@@ -152,7 +151,6 @@ def main() -> None:
                 after_reading(reader, fact, waits)
                 reader.context.close()
         finally:
-            browser.close()
             server.stop()
     slowest = max(switches, key=lambda name: statistics.median(switches[name]))
     waits.seconds[SWITCH] = switches[slowest]

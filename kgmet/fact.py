@@ -22,6 +22,7 @@ from kgmet.base.errors import (
 )
 from kgmet.base.files import read_json
 from kgmet.base.fingerprint import digest
+from kgmet.base.text import caseless
 
 __all__ = ["MAX_OBJECT", "MAX_SUBJECT", "MAX_TEMPLATE", "FactEdit", "check_batch", "load_edits", "save_edits"]
 
@@ -70,7 +71,7 @@ class FactEdit:
         put(self, "new_object", _clean("new object", self.new_object, MAX_OBJECT))
         if self.old_object is not None:
             put(self, "old_object", _clean("old object", self.old_object, MAX_OBJECT))
-            if _folded(self.old_object) == _folded(self.new_object):
+            if caseless(self.old_object) == caseless(self.new_object):
                 raise SameObjectError(
                     f"Old and new object are both {self.new_object!r}, so nothing changes. Give another new object."
                 )
@@ -140,9 +141,9 @@ def check_batch(edits: Iterable[FactEdit]) -> tuple[FactEdit, ...]:
     """
     seen: dict[tuple[str, str], FactEdit] = {}
     for edit in edits:
-        key = (_folded(edit.subject), _folded(edit.template))
+        key = (caseless(edit.subject), caseless(edit.template))
         earlier = seen.setdefault(key, edit)
-        if _folded(earlier.new_object) != _folded(edit.new_object):
+        if caseless(earlier.new_object) != caseless(edit.new_object):
             raise ContradictionError(
                 f"Two edits contradict each other: {edit.prompt!r} is to be continued with both "
                 f"{earlier.new_object!r} and {edit.new_object!r}. Keep one, or apply them one after the other."
@@ -212,7 +213,3 @@ def _is_one_word(left: str, right: str) -> bool:
         and not _UNSPACED.match(each)
         for each in (left, right)
     )
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())

@@ -49,14 +49,23 @@ def from_playwright() -> str | None:
     return playwrights_own() if done.returncode == 0 else None
 
 
+def named() -> str:
+    """Return what KGMET_CHROMIUM names; empty if nothing."""
+    return os.environ.get("KGMET_CHROMIUM", "").strip()
+
+
+def found() -> str | None:
+    """Return the path of a Chromium that is there: the named one, or else an installed one."""
+    path = named() or installed()
+    return path if path and Path(path).is_file() else None
+
+
 def chromium() -> str | None:
     """Return the path of a Chromium, found or installed; without one say on stderr what to do."""
-    named = os.environ.get("KGMET_CHROMIUM", "").strip()
-    if named:
-        if Path(named).is_file():
-            return named
-        print(f"\n*** NO CHROMIUM: KGMET_CHROMIUM names {named!r}, which is no file. ***\n", file=sys.stderr)
-        return None
+    if named():
+        if not found():
+            print(f"\n*** NO CHROMIUM: KGMET_CHROMIUM names {named()!r}, which is no file. ***\n", file=sys.stderr)
+        return found()
     for way in (installed, from_apt, from_playwright):
         path = way()
         if path:

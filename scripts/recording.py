@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from screenshots import (
-    FLAGS,
     FOLDER,
     NONE_FOUND,
     PATIENCE,
@@ -25,6 +24,7 @@ from screenshots import (
     Watched,
     chromium,
     ensure_bundled,
+    launched,
     linked_cache,
     visit,
 )
@@ -171,14 +171,12 @@ def main() -> int:
     path = chromium()
     if path is None:
         return NONE_FOUND
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as place, launched(path) as browser:
         server = Server(linked_cache(ensure_bundled(), Path(place)))
         server.start()
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:
             record(browser, server.url).save(FILE)
         finally:
-            browser.close()
             server.stop()
     size = FILE.stat().st_size
     print(f"{FILE}: {size / 1e6:.1f} MB")

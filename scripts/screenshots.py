@@ -13,11 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import Browser, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser  # noqa: E402
 
 from kgmet.lm.load.bundled import ensure_bundled  # noqa: E402
 from scripts.get_chromium import NONE_FOUND, chromium  # noqa: E402
-from tests.browser.running import FLAGS, PATIENCE, Server, Watched, linked_cache  # noqa: E402
+from tests.browser.running import PATIENCE, Server, Watched, launched, linked_cache  # noqa: E402
 
 FOLDER = ROOT / "docs" / "img"
 WIDE = {"width": 1280, "height": 900}
@@ -88,14 +88,12 @@ def main() -> int:
     if path is None:
         return NONE_FOUND
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as place, launched(path) as browser:
         server = Server(linked_cache(ensure_bundled(), Path(place)))
         server.start()
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:
             pictures(browser, server.url)
         finally:
-            browser.close()
             server.stop()
     return 0
 

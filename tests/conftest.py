@@ -17,12 +17,15 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.get_chromium import installed as installed_chromium
+from scripts.get_chromium import found as found_chromium
 from tests.package.installed import ROOT, Installed, build, install
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TOGETHER = {
     "tests/browser/test_journey.py": "servers",
@@ -33,6 +36,23 @@ TOGETHER = {
     "tests/package/test_wheel.py": "wheel",
 }
 """Files whose tests share what is started or built once in a process, and its name."""
+LONGEST = (
+    "tests/evaluate/runs/test_run.py",
+    "tests/test_hostile_process.py",
+    "tests/calibrate/test_calibrate.py",
+    "tests/workbench/screens/models/test_page.py",
+    "tests/docs/test_code_blocks.py",
+    "tests/docs/test_site.py",
+    "tests/pages/test_trace_page.py",
+    "tests/evaluate/runs/test_ray.py",
+    "tests/editing/test_far.py",
+    "tests/lm/load/test_bundled.py",
+    "tests/workbench/shared/test_remedies.py",
+    "tests/cli/test_report_card.py",
+    "tests/editing/test_plan.py",
+    "tests/evaluate/card/test_known.py",
+)
+"""Files of 8 s and more, begun first, so that at the end no process has one of them left while others have nothing."""
 _NO_BROWSER = "no Chromium: run 'python scripts/get_chromium.py' or set KGMET_CHROMIUM to its path"
 
 
@@ -100,19 +120,28 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 @pytest.fixture(scope="session")
 def chromium_executable() -> str:
     """Path of a Chromium. Without one browser tests are skipped; under CI=true that is a failure."""
-    named = os.environ.get("KGMET_CHROMIUM", "").strip()
-    path = named or installed_chromium()
-    if path and Path(path).is_file():
+    path = found_chromium()
+    if path:
         return path
     if os.environ.get("CI") == "true":
         pytest.fail(f"{_NO_BROWSER}; under CI=true browser tests may not be skipped")
     pytest.skip(_NO_BROWSER)
 
 
+@pytest.fixture(scope="session")
+def chromium(chromium_executable: str) -> Iterator[Browser]:
+    """The one browser of a process."""
+    from tests.browser.running import launched
+
+    with launched(chromium_executable) as browser:
+        yield browser
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses the real model or the browser.
 
-    Side by side, the browser's tests come first: beside them, the others fill the time that a page needs.
+    Side by side, the browser's tests come first: beside them, the others fill the time that a page needs. Then come
+    the `LONGEST` files.
     """
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -121,7 +150,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "chromium_executable" in fixtures:
             item.add_marker(pytest.mark.browser)
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+        items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("browser") is not None:
+        return 0
+    file = item.nodeid.partition("::")[0]
+    return 1 + (LONGEST.index(file) if file in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,13 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imports_of(path: Path) -> list[tuple[str, int]]:
     """Every module a file imports, as absolute dotted names with their line, wherever the statement stands."""
+    return list(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[tuple[str, int]]:
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
@@ -134,6 +140,7 @@ def way_to_streamlit(path: Path, seen: set[Path]) -> list[str]:
     return []
 
 
+@cache
 def files_of(module: str) -> list[Path]:
     """What Python runs to import a module of ours: its file and each `__init__` above it."""
     parts = module.split(".")

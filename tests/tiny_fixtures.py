@@ -11,8 +11,10 @@ from tests.tiny_models import tiny_lm
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("KGMET_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -15,11 +16,15 @@ from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
 from workbench.running.users import User, claims, sign_out, user_of
 from workbench.screens.chat import kept as chat_kept
+from workbench.screens.forensics import kept as forensics_kept
 from workbench.screens.foresee import kept as foresee_kept
+from workbench.screens.models import actions as model_actions
 from workbench.screens.probe import kept as probe_kept
-from workbench.shared import told
+from workbench.screens.report_card import kept as card_kept
+from workbench.screens.shift import kept as shift_kept
+from workbench.shared import link_panels, publishing, told
 from workbench.shared.live_region import live_region
-from workbench.state import session
+from workbench.state import compared, session
 from workbench.state.kept import keeps
 from workbench.state.session import WorkbenchState
 
@@ -63,7 +68,17 @@ COLOURS = {
 _PAGE = "kg-page"
 """Id of the place where a page begins."""
 
-KEPT = (told.CODEC, *chat_kept.CODECS, *probe_kept.CODECS, *foresee_kept.CODECS)
+KEPT = (
+    told.CODEC,
+    publishing.CODEC,
+    compared.CODEC,
+    *chat_kept.CODECS,
+    *probe_kept.CODECS,
+    *foresee_kept.CODECS,
+    *card_kept.CODECS,
+    *shift_kept.CODECS,
+    *forensics_kept.CODECS,
+)
 """Results that survive a restart."""
 
 # Before any session is read back, and so before its screens are imported.
@@ -102,8 +117,12 @@ def run(root: Path) -> None:
         st.logo(str(root / "assets" / "logo.svg"), size="large", icon_image=str(root / "assets" / "icon.svg"))
     with st.container(key="session-notes"):
         _session_notes(state)
+    with st.container(key="link-slot"):
+        link_panels.opened_link(
+            state, model_holder().resident, partial(model_actions.load_again, state, model_holder())
+        )
     with st.container(key="guide-slot"):
-        if not state.is_guide_seen:
+        if not state.is_guide_seen and link_panels.PARAMETER not in st.query_params:
             _guide(state)
     with st.sidebar:
         _sidebar(state)
@@ -179,6 +198,8 @@ def _ask_account(user: User | None) -> None:
         st.subheader(wording.APP_TITLE, anchor=False)
         if user is None:
             st.button("Sign in", type="primary", icon=":material/login:", on_click=st.login, key="sign-in")
+            if link_panels.PARAMETER in st.query_params:
+                st.caption("Open the link to the result once more after you have signed in.")
         else:
             st.error(wording.safe(f"{user.email or user.name} may not enter. Ask the operator of this server."))
             st.button("Sign out", icon=":material/logout:", on_click=sign_out, key="sign-out")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kgmet.base.progress import Stage
+from kgmet.base.words import percent as as_percent
 
 __all__ = [
     "NOT_MEASURED",
@@ -14,12 +15,14 @@ __all__ = [
     "STAGES",
     "at_most",
     "count",
+    "duration",
     "kept_aside",
     "number",
     "percent",
     "progress_line",
     "safe",
     "short",
+    "time_left",
 ]
 
 APP_TITLE = "KGMET Workbench"
@@ -138,7 +141,7 @@ OUTCOMES = {
 
 
 def count(n: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: ``1 job``, ``3 jobs``, ``44,227 triples``."""
+    """Return a number with its noun: ``1 job``, ``3 jobs``, ``44,227 triples``."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
@@ -151,19 +154,20 @@ def progress_line(stage: Stage, done: int, total: int | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Format a probability: ``99.6 %``, small ones with two digits, ``not measured`` for ``None``.
+    """Format a probability as everywhere (`kgmet.base.words.percent`); ``not measured`` for ``None``."""
+    return NOT_MEASURED if value is None else as_percent(value)
 
-    Always in percent, so that two values can be compared at a glance: ``0.023 %``, ``2.3·10⁻⁴ %``. The blank is
-    non-breaking, so that number and sign stay on one line.
-    """
-    if value is None:
-        return NOT_MEASURED
-    if value == 0:
-        return "0\u00a0%"
-    if value < 1e-5:
-        mantissa, power = f"{100 * value:.1e}".split("e")
-        return f"{mantissa}·10{_superscript(int(power))}\u00a0%"
-    return f"{100 * value:#.2g}\u00a0%" if value < 0.01 else f"{100 * value:.1f}\u00a0%"
+
+def duration(seconds: float) -> str:
+    """Format an estimated time, rounded as far as it can be known: ``25 s``, ``3 min``, ``1.5 h``."""
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def time_left(seconds: float) -> str:
+    """Say how long work will still take."""
+    return f"about {duration(seconds)} left"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -204,7 +208,3 @@ def at_most(lines: Sequence[str], count: int) -> list[str]:
     if len(lines) <= count:
         return list(lines)
     return [*lines[: count - 2], f"{len(lines) - count + 1} more", lines[-1]]
-
-
-def _superscript(value: int) -> str:
-    return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

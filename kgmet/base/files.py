@@ -74,6 +74,8 @@ MAX_DIGITS = 300
 """Most digits of a number; a float has room for 308."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LINE = re.compile(r", line \d+$")
+"""End of a place that already names the line."""
 _LONG_NUMBER = re.compile(r"\d{301}|\d[eE]\+?\d{3}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _ERROR = type[FileError]
@@ -246,7 +248,8 @@ def parse_json(
     try:
         value = json.loads(text, **hooks)
     except json.JSONDecodeError as cause:
-        raise error(f"{where}, line {cause.lineno}: not JSON ({cause.msg}, column {cause.colno}).") from cause
+        place = where if _LINE.search(where) else f"{where}, line {cause.lineno}"
+        raise error(f"{place}: not JSON ({cause.msg}, column {cause.colno}).") from cause
     except RecursionError as cause:
         raise error(_too_deep(where, limits)) from cause
     _check_depth(value, where, limits, error)

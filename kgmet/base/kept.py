@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgmet.base.cache import cache_dir
@@ -16,11 +16,16 @@ __all__ = ["KINDS", "KeptKind", "clear_kept", "kept"]
 
 @dataclass(frozen=True, kw_only=True)
 class KeptKind:
-    """One folder of the cache. Only kinds that are `is_derived` can be cleared; the others hold a user's work."""
+    """One folder of the cache.
+
+    Kinds that are `is_derived` can be cleared, alone or all together, and a kind of copies (`is_copy`) by its name;
+    the others hold a user's work.
+    """
 
     name: str
     what: str
     is_derived: bool
+    is_copy: bool = False
     n_file: int = 0
     n_byte: int = 0
 
@@ -39,6 +44,7 @@ KINDS = (
     KeptKind(name="examples", what="which example facts a model knows", is_derived=True),
     KeptKind(name="cards", what="answers and edits of report cards, per model", is_derived=True),
     KeptKind(name="profiles", what="calibrated settings, per model", is_derived=False),
+    KeptKind(name="links", what="copies of results that links open", is_derived=False, is_copy=True),
     KeptKind(name="sessions", what="edits made in the workbench", is_derived=False),
     KeptKind(name="runs", what="benchmark runs of the workbench", is_derived=False),
     KeptKind(name="exports", what="models merged with edits in the workbench", is_derived=False),
@@ -50,24 +56,22 @@ def kept() -> list[KeptKind]:
     found = []
     for kind in KINDS:
         sizes = [path.lstat().st_size for path in _files(kind.folder)]
-        found.append(
-            KeptKind(name=kind.name, what=kind.what, is_derived=kind.is_derived, n_file=len(sizes), n_byte=sum(sizes))
-        )
+        found.append(replace(kind, n_file=len(sizes), n_byte=sum(sizes)))
     return found
 
 
 def clear_kept(name: str) -> int:
-    """Remove everything of one derived kind, and return the number of freed bytes.
+    """Remove everything of one kind that is derived or a copy, and return the number of freed bytes.
 
     Raises:
         ConfigError: if there is no such kind, or it holds a user's work.
         UnwritableError: if the folder is a link, whose target may hold anything, or if something cannot be removed; the
             rest is removed.
     """
-    derived = [kind.name for kind in KINDS if kind.is_derived]
-    if name not in derived:
+    clearable = [kind.name for kind in KINDS if kind.is_derived or kind.is_copy]
+    if name not in clearable:
         reason = "holds work that cannot be computed again" if name in {k.name for k in KINDS} else "is not kept"
-        raise ConfigError(f"{name!r} {reason}. Choose one of: {', '.join(derived)}.")
+        raise ConfigError(f"{name!r} {reason}. Choose one of: {', '.join(clearable)}.")
     folder = cache_dir() / name
     if folder.is_symlink():
         raise UnwritableError(

@@ -206,7 +206,7 @@ class _Editor:
         )
 
     def _edits(self, n_search: int) -> int:
-        """Edits of the search at most; those of an earlier round count again, as they are read back."""
+        """Return the most edits of the search; those of an earlier round count again, as they are read back."""
         alive, total = len(self._configs), 0
         for n in rounds_of(n_search):
             total += alive * n
@@ -226,7 +226,7 @@ class _Editor:
 
 
 def _kept(best: Measured, default: Measured, check_default: float, check_best: float) -> tuple[bool, str]:
-    """Whether the uncalibrated settings stay, and why."""
+    """Return whether the uncalibrated settings stay, and why."""
     if best.number == 0:
         return True, f"No settings tried scored better than the uncalibrated ones ({default.score:.3f})."
     scores = (
@@ -238,7 +238,7 @@ def _kept(best: Measured, default: Measured, check_default: float, check_best: f
 
 
 def _traced(cases: CalibrationCases) -> list[TracedPrompt]:
-    """Facts to trace: those of the search, with the answers the model gives."""
+    """Return facts to trace: those of the search, with the answers the model gives."""
     return [
         TracedPrompt(
             phrase=Phrase(template=case.edit.template, subject=case.edit.subject), answer=case.edit.old_object or ""

@@ -60,7 +60,7 @@ class CalibrationCases:
 
 
 def usable_relations(store: TripleStore, catalogue: RelationCatalogue) -> tuple[str, ...]:
-    """Relations whose edits fill all four columns: with other wordings, consequences and neighbours to ask about."""
+    """Return relations whose edits fill all four columns: they have other wordings, consequences and neighbours."""
     makers: dict[str, list[tuple[Entity, tuple[Entity, ...]]]] = {}
     for relation, subject, objects in facts_of(store, catalogue):
         if len(makers.setdefault(relation, [])) < _TRIED_SUBJECTS:
@@ -84,7 +84,7 @@ def build_cases(
     n_check: int,
     seed: int,
 ) -> CalibrationCases:
-    """Edits of known facts, each to another object that facts of its relation have.
+    """Return edits of known facts, each to another object that facts of its relation have.
 
     Args:
         store: the graph.
@@ -151,7 +151,7 @@ class _CaseMaker:
     def of_known(
         self, prompt: FactPrompt, answer: str, *, barred: frozenset[str] | None
     ) -> tuple[CalibrationCase, frozenset[str]] | None:
-        """The case that edits a known fact in the wording in which it is known."""
+        """Return the case that edits a known fact in the wording in which it is known."""
         subject = self._store.entity(prompt.subject_id)
         wordings = self._catalogue.spec(prompt.relation).cloze
         template = next((text for text in wordings if fill(text, subject) == prompt.text), None)
@@ -162,7 +162,7 @@ class _CaseMaker:
     def case(
         self, relation: str, subject: Entity, template: str, old: str, *, barred: frozenset[str] | None = None
     ) -> tuple[CalibrationCase, frozenset[str]] | None:
-        """The case and the wordings it asks; ``None`` where it cannot be made or a column stays empty."""
+        """Return the case and the wordings it asks; ``None`` where it cannot be made or a column stays empty."""
         new = self._other_object(relation, subject)
         if new is None:
             return None
@@ -191,7 +191,7 @@ class _CaseMaker:
         return CalibrationCase(edit=edit, questions=questions), wordings
 
     def _other_object(self, relation: str, subject: Entity) -> Entity | None:
-        """Another object of the relation, drawn at random; none that the subject has already or is named after.
+        """Return another object of the relation, drawn at random; none that the subject has already or is named after.
 
         The draw depends on the seed and the fact alone, so more facts leave the other cases as they are.
         """
@@ -211,7 +211,7 @@ class _CaseMaker:
         return draw.choice(usable) if usable else None
 
     def _common_objects(self, relation: str) -> list[Entity]:
-        """The objects that most subjects have, by id where that says nothing."""
+        """Return the objects that most subjects have, by id where that says nothing."""
         triples = self._store.with_relation(relation, limit=_READ)
         objects = {triple.object.id: triple.object for triple in triples if not triple.object.is_literal}
         counts = Counter(triple.object.id for triple in triples)
@@ -224,7 +224,7 @@ def _names(entity: Entity) -> tuple[str, ...]:
 
 
 def _chosen(probes: Sequence[GeneratedPrompt], barred: frozenset[str] | None) -> list[GeneratedPrompt]:
-    """The clozes of the four columns, so many of each at most: in the first wording of each, or in none `barred`."""
+    """Return the clozes of the four columns, at most so many of each: in the first wording, or in none `barred`."""
     found: list[GeneratedPrompt] = []
     for kind in ("rewrite", "paraphrase", "neighbour", "consequence"):
         mine = [probe for probe in probes if probe.kind == kind and probe.form == "cloze" and probe.rejected]

@@ -45,7 +45,7 @@ class Measured:
 
 
 def rounds_of(n_case: int) -> tuple[int, ...]:
-    """Facts of each round: 16 → 4, 8, 16."""
+    """Return facts of each round: 16 → 4, 8, 16."""
     found = [n_case]
     while found[0] >= 2 * _FIRST_ROUND:
         found.insert(0, found[0] // 2)

@@ -41,7 +41,7 @@ class LineBook:
         return iter(self._known)
 
     def find(self, key: str) -> Mapping[str, Any] | None:
-        """What was kept under a key, in this run or in an earlier one."""
+        """Return what was kept under a key, in this run or in an earlier one."""
         return self._known.get(key)
 
     def add(self, key: str, values: Mapping[str, Any]) -> None:

@@ -66,7 +66,7 @@ class CaseRunner:
     def trials(
         self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase], *, total: int
     ) -> list[Trial]:
-        """Each case edited on its own; what the book has is not measured again.
+        """Return each case edited on its own; what the book has is not measured again.
 
         Args:
             editor: the method.
@@ -93,7 +93,7 @@ class CaseRunner:
         return [trial for trial in found if trial is not None]
 
     def _fitting(self, editor: Editor, config: EditConfig, cases: Sequence[CalibrationCase]) -> list[Trial]:
-        """Trials of the first of the cases: of as many as fit into memory at once.
+        """Return the trials of the first of the cases: of as many as fit into memory at once.
 
         Raises:
             MemoryLimitError: if not even one does.

@@ -14,12 +14,12 @@ __all__ = ["found_path", "kept_profile", "last_found"]
 
 
 def found_path(lm: LoadedLM) -> Path:
-    """Where the result of a model's last calibration is kept, editor after editor, before it is put to use."""
+    """Return where the result of a model's last calibration is kept, editor after editor, before it is put to use."""
     return calibration_folder(lm) / "found.json"
 
 
 def last_found(lm: LoadedLM) -> ModelProfile | None:
-    """The result of a model's last calibration, whole or as far as it came.
+    """Return the result of a model's last calibration, whole or as far as it came.
 
     Raises:
         ArtifactError: if it cannot be read.
@@ -29,7 +29,7 @@ def last_found(lm: LoadedLM) -> ModelProfile | None:
 
 
 def kept_profile(lm: LoadedLM, found: ModelProfile) -> ModelProfile:
-    """`found` with the editors that were calibrated for this model before and are not in it."""
+    """Return `found` with the editors that were calibrated for this model before and are not in it."""
     try:
         earlier = own_profile(lm)
     except ArtifactError:  # damaged, or of another version: replaced

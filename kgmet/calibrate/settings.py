@@ -31,7 +31,7 @@ _DRAWS = 200
 def settings_to_try(
     editor: Editor, base: EditConfig, n_layer: int, *, n: int, seed: int, proposed: Sequence[int] = ()
 ) -> list[Changes]:
-    """Variants to compare, the uncalibrated settings first, then those with the proposed layers, then drawn ones.
+    """Return variants to compare: the uncalibrated settings, then those with the proposed layers, then drawn ones.
 
     Args:
         editor: the method: says which settings matter to its writer.
@@ -58,19 +58,19 @@ def settings_to_try(
 
 
 def _turns(n: int, draw: random.Random) -> Iterator[int]:
-    """Every group once before any comes again, so that a small budget leaves no kind of setting untried."""
+    """Yield every group once before any comes again, so that a small budget leaves no kind of setting untried."""
     while True:
         yield from draw.sample(range(n), n)
 
 
 def changes_text(changes: Changes) -> str:
-    """``target.max_norm_ratio 1.3, write.ridge 2.0``."""
+    """Return ``target.max_norm_ratio 1.3, write.ridge 2.0``."""
     parts = [f"{stage}.{name} {value}" for stage, settings in changes.items() for name, value in settings.items()]
     return ", ".join(parts) or "uncalibrated"
 
 
 def merged_changes(first: Changes, second: Changes) -> Changes:
-    """Both; where they disagree, the second's."""
+    """Return both merged; where they disagree, the second's."""
     return {stage: {**first.get(stage, {}), **second.get(stage, {})} for stage in (*first, *second)}
 
 
@@ -86,7 +86,7 @@ def _different(wanted: Sequence[Changes], base: EditConfig) -> list[Changes]:
 
 
 def _groups(editor: Editor, base: EditConfig, n_layer: int, proposed: Sequence[int]) -> list[list[Changes]]:
-    """Alternatives by what they are about; one variant takes one of a few groups."""
+    """Return alternatives by what they are about; one variant takes one of a few groups."""
     groups = [_layers(base.write.layers, n_layer, proposed)]
     if editor.writer is WriterKind.FINE_TUNE:
         groups += [_scaled("finetune", name, getattr(base.finetune, name), (0.5, 2.0)) for name in ("rate", "bound")]
@@ -122,7 +122,7 @@ def _writer_groups(editor: Editor, base: EditConfig) -> list[list[Changes]]:
 
 
 def _layers(own: Sequence[int], n_layer: int, proposed: Sequence[int]) -> list[Changes]:
-    """The same span lower and higher, the upper half of it, and one that reaches further down."""
+    """Return the same span lower and higher, the upper half of it, and one that reaches further down."""
     top, size, step = n_layer - 2, len(own), max(1, round(n_layer / 15))
     spans = [tuple(range(own[0] + shift, own[-1] + shift + 1)) for shift in (-2 * step, -step, step, 2 * step)]
     if size > 1:

@@ -40,13 +40,13 @@ class Trial:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         columns = {kind: counts.to_json() for kind, counts in self.columns.items()}
         return {"columns": columns, "failed": self.failed, "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trial:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if this is no trial.
@@ -58,12 +58,12 @@ class Trial:
 
 
 def trial_key(editor: str, config: EditConfig, case_id: str) -> str:
-    """16 hex digits for an editor with its settings on one fact."""
+    """Return 16 hex digits for an editor with its settings on one fact."""
     return fingerprint_value([editor, config, case_id])
 
 
 def calibration_folder(lm: LoadedLM) -> Path:
-    """Where a model's measurements are kept."""
+    """Return where a model's measurements are kept."""
     return cache_dir() / "calibrate" / lm.fingerprint
 
 
@@ -81,7 +81,7 @@ class TrialBook:
         return len(self._known)
 
     def find(self, key: str) -> Trial | None:
-        """A trial that was measured before, in this run or in an earlier one."""
+        """Return a trial that was measured before, in this run or in an earlier one."""
         return self._known.get(key)
 
     def add(self, key: str, trial: Trial) -> None:
@@ -91,14 +91,14 @@ class TrialBook:
             self._lines.add(key, trial.to_json())
 
     def seconds_per_edit(self) -> float | None:
-        """Median seconds of a trial; ``None`` before there are a few."""
+        """Return the median seconds of a trial; ``None`` before there are a few."""
         found = [trial.seconds for trial in self._known.values() if trial.seconds > 0]
         return statistics.median(found) if len(found) >= _FEW else None
 
 
 @contextmanager
 def open_book(lm: LoadedLM) -> Iterator[TrialBook]:
-    """The model's trials, for this process alone.
+    """Open the model's trials, for this process alone.
 
     Raises:
         ArtifactError: if another process calibrates the same model.
@@ -110,7 +110,7 @@ def open_book(lm: LoadedLM) -> Iterator[TrialBook]:
 
 @contextmanager
 def locked_folder(lm: LoadedLM) -> Iterator[Path]:
-    """The folder of a model's measurements, for this process alone.
+    """Yield the folder of a model's measurements, for this process alone.
 
     Raises:
         ArtifactError: if another process measures the same model.

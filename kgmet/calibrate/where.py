@@ -63,12 +63,12 @@ class LayerEffects:
         return tuple(value - self.disturbed for value in self.restored)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "restored": list(self.restored)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LayerEffects:
-        """Inverse of `to_json`."""
+        """Read what `to_json` made."""
         return value_from(cls, data, "These are no effects of layers")
 
 
@@ -119,7 +119,7 @@ def measure_layers(
 
 
 def facts_to_trace(known: Sequence[AskedFact], *, n: int = 24) -> list[TracedPrompt]:
-    """Known facts to trace, relations in turns, so that no relation decides alone; always the same ones."""
+    """Return known facts to trace, relations in turns, so that no relation decides alone; always the same ones."""
     queues: dict[str, list[TracedPrompt]] = {}
     for fact in known:
         phrase = fact.prompt.phrase
@@ -154,7 +154,7 @@ def _traced(lm: LoadedLM, prompt: TracedPrompt, config: TraceConfig, book: LineB
 
 
 def propose_layers(effects: LayerEffects, span: Sequence[int], n_layer: int) -> LayerProposal:
-    """As many layers as `span` has, up to the layer around which most comes back.
+    """Return as many layers as `span` has, up to the layer around which most comes back.
 
     L* is at least the last of so many layers, and at most the last but one layer, after which a shift can be searched.
     """

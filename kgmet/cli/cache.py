@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     from kgmet.base.kept import KINDS
 
     parser = subparsers.add_parser("cache", help="list the cache folder, or clear it")
-    kinds = ", ".join(kind.name for kind in KINDS if kind.is_derived)
+    kinds = ", ".join(kind.name for kind in KINDS if kind.is_derived or kind.is_copy)
     parser.add_argument(
         "--clear",
         action="append",
@@ -46,6 +46,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"Cleared {name}: {n_byte / 1e6:,.1f} MB.")
     print(cache_dir())
     for row in rows:
-        note = "" if row.is_derived else " (yours: not cleared)"
+        note = "" if row.is_derived else " (only by its name)" if row.is_copy else " (yours: not cleared)"
         print(f"  {row.name:9} {row.n_byte / 1e6:10,.1f} MB  {row.n_file:5} files  {row.what}{note}")
     return 0

@@ -59,7 +59,7 @@ class Use:
     cpu: int = 0
 
     def __add__(self, other: Use) -> Use:
-        """Both together."""
+        """Return both together."""
         return Use(device=self.device + other.device, cpu=self.cpu + other.cpu)
 
     def fits(self, room: Use) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -107,10 +108,14 @@ def config_from_mapping(data: Mapping[str, Any], *, base: EditConfig | None = No
     return typing.cast(EditConfig, _replaced(base or EditConfig(), data, path=""))
 
 
+_hints = functools.cache(typing.get_type_hints)
+"""Evaluating the annotations takes longer than everything else here."""
+
+
 def _replaced(value: Any, data: Mapping[str, Any], *, path: str) -> Any:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path.rstrip('.') or 'the settings'} must be a table, got {data!r}")
-    hints = typing.get_type_hints(type(value))
+    hints = _hints(typing.cast(typing.Hashable, type(value)))
     changes: dict[str, Any] = {}
     for key, given in data.items():
         if key not in hints:

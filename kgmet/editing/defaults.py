@@ -62,12 +62,12 @@ class DefaultSettings:
 
 
 def default_config(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | None = None) -> EditConfig:
-    """The settings of `default_settings`."""
+    """Return the settings of `default_settings`."""
     return default_settings(editor, lm, profile=profile).config
 
 
 def default_settings(editor: Editor, lm: LoadedLM, *, profile: ModelProfile | None = None) -> DefaultSettings:
-    """Settings of an editor for a model.
+    """Return the settings of an editor for a model.
 
     Args:
         editor: the method; one whose settings were changed keeps them.
@@ -107,12 +107,12 @@ def _usable_profile(lm: LoadedLM) -> tuple[ModelProfile | None, str]:
 
 
 def uncalibrated_settings(editor: Editor, lm: LoadedLM) -> DefaultSettings:
-    """The settings an editor has for a model whatever was calibrated: its own on layers that fit."""
+    """Return the settings an editor has for a model whatever was calibrated: its own on layers that fit."""
     return settings_for(editor, str(getattr(lm.config, "model_type", "")), n_layer=lm.n_layer, d_model=lm.d_model)
 
 
 def settings_for(editor: Editor, model_type: str, *, n_layer: int, d_model: int) -> DefaultSettings:
-    """The same for a model that is not loaded."""
+    """Return the same for a model that is not loaded."""
     config, shape = editor.config, (model_type, n_layer, d_model)
     if shape == _CHOSEN_ON:
         return DefaultSettings(config=config, source=SettingsSource.OWN, sentence="the editor's own for this model")
@@ -134,7 +134,7 @@ def settings_for(editor: Editor, model_type: str, *, n_layer: int, d_model: int)
 
 
 def scaled_layers(layers: Sequence[int], n_layer: int) -> tuple[int, ...]:
-    """The same relative depths in a model of `n_layer` layers: of their span's ends, the middles of the layers.
+    """Return the same relative depths in a model of `n_layer` layers: of their span's ends, the middles of the layers.
 
     At least one, and none beyond the last but one, after which a shift can still be searched.
     """

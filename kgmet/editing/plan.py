@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
+from kgmet.base.versions import installed_versions
 from kgmet.editing.budget import check_memory
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
@@ -228,7 +227,7 @@ def write_edits(
         model_fingerprint=lm.fingerprint,
         editor=editor.name,
         config=config_to_mapping(config),
-        versions=_versions(),
+        versions=installed_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         keys=written.keys,
         asked=written.asked,
@@ -268,17 +267,6 @@ def _check_layers(lm: LoadedLM, config: EditConfig) -> None:
             f"write.layers {list(layers)} do not fit {lm.name}: it has {lm.n_layer} layers, and a shift can be "
             f"searched after layer {lm.n_layer - 2} at most."
         )
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "dgl")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 class _Clock:

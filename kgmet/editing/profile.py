@@ -67,12 +67,12 @@ class CalibratedEditor:
     checked_default: Columns
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return dict(plain(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, what: str = "This is no calibrated editor") -> CalibratedEditor:
-        """Inverse of `to_json`; `what` begins the sentence of an error."""
+        """Read what `to_json` made; `what` begins the sentence of an error."""
         found = value_from(cls, {**data, "config": {}}, what, advice=_ADVICE)
         return replace(found, config=config_from_mapping(data["config"]))
 
@@ -94,16 +94,16 @@ class ModelProfile:
     version: str = kgmet.__version__
 
     def with_editor(self, found: CalibratedEditor) -> ModelProfile:
-        """The profile with one editor's settings added or replaced."""
+        """Return the profile with one editor's settings added or replaced."""
         return replace(self, editors={**self.editors, found.editor: found})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {"format": PROFILE_FORMAT, **plain(self)}
 
 
 def profile_path(lm: LoadedLM) -> Path:
-    """Where the profile of a model is kept, and found by default."""
+    """Return where the profile of a model is kept, and found by default."""
     return cache_dir() / "profiles" / f"{lm.fingerprint}.json"
 
 
@@ -128,7 +128,7 @@ def load_profile(path: Path) -> ModelProfile:
 
 
 def profile_from_json(data: Any, *, where: str) -> ModelProfile:
-    """Inverse of `ModelProfile.to_json`, for data from outside.
+    """Read what `ModelProfile.to_json` made, for data from outside.
 
     Args:
         data: the parsed JSON.
@@ -173,7 +173,7 @@ def check_profile(profile: ModelProfile, lm: LoadedLM, *, path: Path | None = No
 
 
 def find_profile(lm: LoadedLM) -> ModelProfile | None:
-    """The profile of this model: the one in the cache folder, and of editors it lacks the shipped one.
+    """Return the profile of this model: the one in the cache folder, and of editors it lacks the shipped one.
 
     Raises:
         ArtifactError: if there is one in the cache folder that cannot be used.
@@ -190,7 +190,7 @@ def find_profile(lm: LoadedLM) -> ModelProfile | None:
 
 
 def own_profile(lm: LoadedLM) -> ModelProfile | None:
-    """The profile of this model in the cache folder, if it was calibrated here or one was brought along.
+    """Return the profile of this model in the cache folder, if it was calibrated here or one was brought along.
 
     Raises:
         ArtifactError: if there is one that cannot be used.
@@ -199,7 +199,7 @@ def own_profile(lm: LoadedLM) -> ModelProfile | None:
 
 
 def shipped_profile(lm: LoadedLM) -> ModelProfile | None:
-    """The profile of this model that comes with the program, if there is one."""
+    """Return the profile of this model that comes with the program, if there is one."""
     return _found(SHIPPED_PROFILES / f"{lm.fingerprint}.json", lm)
 
 

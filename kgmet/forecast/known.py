@@ -41,7 +41,7 @@ class AnswerBook(Protocol):
     """Answers of earlier runs by the id of their `FactPrompt`; an answer is ``None`` where it was wrong."""
 
     def find(self, key: str, /) -> Mapping[str, Any] | None:
-        """``{"answer": …}`` if the prompt was asked before."""
+        """Return ``{"answer": …}`` if the prompt was asked before."""
         ...
 
     def add(self, key: str, values: Mapping[str, Any], /) -> None:

@@ -106,7 +106,7 @@ class Subgraph:
     def from_triples(
         cls, triples: Iterable[Triple], *, anchor: Entity, edited: Triple | None = None, **rest: Any
     ) -> Subgraph:
-        """Number, sort and connect triples; self-loops, duplicates and parts not connected to `anchor` are dropped.
+        """Sort, number and connect triples; self-loops, duplicates and parts not connected to `anchor` are dropped.
 
         The order of `triples` does not matter. `rest` are the other fields: `n_left_out`, `replaced`, `switched_off`.
         """

@@ -7,8 +7,9 @@ restores is its indirect effect.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,12 +17,12 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError, SubjectNotFoundError, TextError
 from kgmet.base.progress import Progress, Silent
 from kgmet.base.shapes import check_shape
-from kgmet.inspect.sweep import Part, embedded, run_from, swept
+from kgmet.inspect.sweep import Part, checked_layers, embedded, joined_rows, run_from, swept
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["CausalTrace", "TraceConfig", "causal_trace", "check_length"]
+__all__ = ["CausalTrace", "TraceConfig", "causal_trace", "check_length", "join_traces"]
 
 MOST_TOKENS = 80
 """Most tokens in a traced text; the work is quadratic in them."""
@@ -61,9 +62,9 @@ class CausalTrace:
     """Result of causal tracing.
 
     `clean` is the answer's probability on the text as it is, `corrupted` that under noise, mean of `n_sample` draws
-    with standard deviation `sigma` each. `restored` (n_layer, pos), float32, is the mean with one state restored;
-    before the subject nothing is corrupted, so it is `corrupted` there. `window` is the number of layers restored
-    together, 1 for hidden states.
+    with standard deviation `sigma` each. `restored` (n_restored, pos), float32, is the mean with one state restored, a
+    row for each of `layers`; before the subject nothing is corrupted, so it is `corrupted` there. `window` is the
+    number of layers restored together, 1 for hidden states.
     """
 
     source: LocatedPrompt
@@ -73,15 +74,16 @@ class CausalTrace:
     sigma: float
     clean: float
     corrupted: float
+    layers: tuple[int, ...]
     restored: Tensor
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        check_shape("restored", self.restored, None, len(self.source.tokens))
+        check_shape("restored", self.restored, len(self.layers), len(self.source.tokens))
 
     @property
     def effect(self) -> Tensor:
-        """(n_layer, pos): indirect effect, `restored` − `corrupted`."""
+        """(n_restored, pos): indirect effect, `restored` − `corrupted`."""
         return self.restored - self.corrupted
 
     @property
@@ -89,7 +91,11 @@ class CausalTrace:
         """(layer, position) of the largest effect before the last token (of all tokens, if there is only one)."""
         n = max(1, self.effect.shape[1] - 1)
         place = int(self.effect[:, :n].argmax())
-        return place // n, place % n
+        return self.layers[place // n], place % n
+
+    def at(self, layer: int, position: int) -> float:
+        """Return `restored` at one of the restored layers and a position."""
+        return float(self.restored[self.layers.index(layer), position])
 
 
 def causal_trace(
@@ -99,9 +105,10 @@ def causal_trace(
     patches: EditPatch | Sequence[EditPatch] = (),
     part: Part = Part.STATE,
     config: TraceConfig | None = None,
+    layers: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> CausalTrace:
-    """Trace the answer of a prompt through every layer and token.
+    """Trace the answer of a prompt through layers and tokens.
 
     Args:
         lm: the model; nothing needs to be attached.
@@ -109,9 +116,11 @@ def causal_trace(
         patches: attached edits.
         part: the restored part of a layer.
         config: noise and number of samples.
+        layers: the restored layers, in any order; by default all. Half of them take half of the time.
         progress: receives every token; can cancel.
 
     Raises:
+        IndexError: if there is no such layer, or none at all.
         SubjectNotFoundError: if no subject is marked in the prompt.
         TextError: if the text is too long for this.
         StaleArtifactError: if a patch was made for another model.
@@ -126,12 +135,14 @@ def causal_trace(
     positions = range(where.subject.start, len(where.ids))
     check_length(len(positions))
     window = 1 if part is Part.STATE else config.layers(lm.n_layer)
+    restored_layers = checked_layers(lm, layers)
     clean_embeddings = embedded(lm, where.ids)
     sigma = config.noise * _spread(lm)
     with attached(patches, lm):
-        clean = run_from(lm, clean_embeddings)
-        base = run_from(lm, _with_noise(clean_embeddings, where.subject, sigma, config))
-        at_once = max(1, _ROWS_AT_ONCE // (lm.n_layer * len(positions)))
+        noisy = _with_noise(clean_embeddings, where.subject, sigma, config)
+        both = run_from(lm, torch.cat([clean_embeddings, noisy]))
+        clean, base = both.rows(slice(0, 1)), both.rows(slice(1, None))
+        at_once = max(1, _ROWS_AT_ONCE // (len(restored_layers) * len(positions)))
         parts = [
             swept(
                 lm,
@@ -140,13 +151,14 @@ def causal_trace(
                 part=part,
                 positions=positions,
                 tokens=[where.answer],
+                layers=restored_layers,
                 window=window,
                 progress=progress,
             )
             for begin in range(0, config.n_sample, at_once)
         ]
     corrupted = float(base.logits.softmax(-1)[:, where.answer].mean())
-    restored = torch.full((lm.n_layer, len(where.ids)), corrupted, dtype=torch.float32)
+    restored = torch.full((len(restored_layers), len(where.ids)), corrupted, dtype=torch.float32)
     restored[:, positions.start :] = torch.cat(parts, dim=2)[..., 0].mean(-1)
     return CausalTrace(
         source=where,
@@ -156,8 +168,28 @@ def causal_trace(
         sigma=sigma,
         clean=float(clean.logits.softmax(-1)[0, where.answer]),
         corrupted=corrupted,
+        layers=restored_layers,
         restored=restored,
     )
+
+
+def join_traces(first: CausalTrace, second: CausalTrace) -> CausalTrace:
+    """Put the layers of two traces of the same prompt, patches and settings into one; none is run again.
+
+    Raises:
+        ConfigError: if they are not of the same prompt, patches and settings.
+    """
+    alike = (first.source, first.part, first.window, first.n_sample) == (
+        second.source,
+        second.part,
+        second.window,
+        second.n_sample,
+    )
+    ends = ((first.sigma, second.sigma), (first.clean, second.clean), (first.corrupted, second.corrupted))
+    if not alike or not all(math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9) for one, other in ends):
+        raise ConfigError("The traces are of different prompts, edits or settings, so they do not make one map.")
+    layers, restored = joined_rows((first.layers, first.restored), (second.layers, second.restored))
+    return replace(first, layers=layers, restored=restored)
 
 
 def check_length(n_position: int) -> None:

@@ -5,21 +5,24 @@ States of one are put into the other on the same text, and the resulting answer 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Stage
+from kgmet.base.shapes import check_shape
 from kgmet.inspect.causal_trace import check_length
 from kgmet.inspect.shift import token_texts
-from kgmet.inspect.sweep import Part, embedded, replaced, run_from, swept
+from kgmet.inspect.sweep import Part, checked_layers, embedded, joined_rows, replaced, run_from, swept
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import NextToken
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["Said", "PatchedStates", "PatchMap", "map_patches", "patch_states"]
+__all__ = ["Said", "PatchedStates", "PatchMap", "join_maps", "map_patches", "patch_states"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +54,25 @@ class PatchedStates:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PatchMap:
-    """The answer's probability with each single state patched: `patched` (n_layer, pos), float32."""
+    """The answer's probability with each single state patched.
+
+    `patched` (n_patched, pos), float32, has a row for each of `layers`.
+    """
 
     source: LocatedPrompt
     part: Part
     receiver: float
     giver: float
+    layers: tuple[int, ...]
     patched: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        check_shape("patched", self.patched, len(self.layers), len(self.source.tokens))
+
+    def at(self, layer: int, position: int) -> float:
+        """Return `patched` at one of the patched layers and a position."""
+        return float(self.patched[self.layers.index(layer), position])
 
 
 def patch_states(
@@ -113,11 +128,13 @@ def map_patches(
     receiver: Sequence[EditPatch] = (),
     giver: Sequence[EditPatch] = (),
     part: Part = Part.STATE,
+    layers: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> PatchMap:
-    """Patch each single state of the other side, one at a time; see `patch_states`.
+    """Patch each single state of the other side, one at a time, at all or some layers; see `patch_states`.
 
     Raises:
+        IndexError: if there is no such layer, or none at all.
         TextError: if the text is too long for this.
         StaleArtifactError: if a patch was made for another model.
         Cancelled: if asked to stop.
@@ -125,6 +142,7 @@ def map_patches(
     where = locate_prompt(lm, prompt)
     positions = range(len(where.ids))
     check_length(len(positions))
+    chosen = checked_layers(lm, layers)
     embeddings = embedded(lm, where.ids)
     with attached(list(giver), lm):
         given = run_from(lm, embeddings)
@@ -137,11 +155,26 @@ def map_patches(
             part=part,
             positions=positions,
             tokens=[where.answer],
+            layers=chosen,
             progress=progress,
             stage=Stage.PATCHING,
         )
     before, after = (float(run.logits.softmax(-1)[0, where.answer]) for run in (own, given))
-    return PatchMap(source=where, part=part, receiver=before, giver=after, patched=found[:, :, 0, 0])
+    return PatchMap(source=where, part=part, receiver=before, giver=after, layers=chosen, patched=found[:, :, 0, 0])
+
+
+def join_maps(first: PatchMap, second: PatchMap) -> PatchMap:
+    """Put the layers of two maps of the same prompt and sides into one; none is run again.
+
+    Raises:
+        ConfigError: if they are not of the same prompt and sides.
+    """
+    ends = ((first.receiver, second.receiver), (first.giver, second.giver))
+    is_alike = (first.source, first.part) == (second.source, second.part)
+    if not is_alike or not all(math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9) for one, other in ends):
+        raise ConfigError("The maps are of different prompts, edits or parts, so they do not make one.")
+    layers, patched = joined_rows((first.layers, first.patched), (second.layers, second.patched))
+    return replace(first, layers=layers, patched=patched)
 
 
 def _said(lm: LoadedLM, where: LocatedPrompt, logits: Tensor, k: int) -> Said:

@@ -1,8 +1,9 @@
 """`swept`: patch every state of one run into another, one at a time, and read the resulting probabilities.
 
 A state after layer l at token t changes nothing below l and nothing before t. So each token is swept separately: the
-tokens before it are a key/value cache, and the layers are run once, with one more row in the batch from each layer on.
-This takes about a quarter of the work of full runs and works for every family.
+tokens before it are a key/value cache, and the model is run once from that token on. Its batch grows on the way: from
+each patched layer on it has the rows of one more state. This takes about a quarter of the work of full runs, half of
+that if every second layer is patched, and works for every family.
 """
 
 from __future__ import annotations
@@ -19,10 +20,21 @@ from transformers.cache_utils import DynamicCache
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.suffixes import cache_argument, frozen_past, replayable
-from kgmet.lm.run.tracing import hidden_of, hooked, recorded, recorded_calls, with_hidden
+from kgmet.lm.run.suffixes import FrozenPast, cache_argument, frozen_past, replayable
+from kgmet.lm.run.tracing import entering, hidden_of, hooked, recorded, recorded_calls, stopped_after, with_hidden
 
-__all__ = ["Part", "Run", "embedded", "part_module", "replaced", "run_from", "swept"]
+__all__ = [
+    "Part",
+    "Run",
+    "checked_layers",
+    "embedded",
+    "every_nth_layer",
+    "joined_rows",
+    "part_module",
+    "replaced",
+    "run_from",
+    "swept",
+]
 
 
 class Part(Enum):
@@ -42,13 +54,15 @@ class Run:
 
     `embeddings` (n_row, pos, d_model) are the inputs and `entered` the first layer's input. `parts` holds for each part
     a tensor (n_row, pos, d_model) per layer, on the layer's device. `logits` (n_row, d_vocab), float32, belong to the
-    last token.
+    last token. `past` holds each layer's keys and values, (n_row, n_head, pos, d_head); it is ``None`` if a sliding
+    window dropped some.
     """
 
     embeddings: Tensor
     entered: Tensor
     parts: Mapping[Part, tuple[Tensor, ...]]
     logits: Tensor
+    past: tuple[tuple[Tensor, Tensor], ...] | None
 
     def rows(self, rows: slice) -> Run:
         """Select some of the texts."""
@@ -57,7 +71,35 @@ class Run:
             entered=self.entered[rows],
             parts={part: tuple(state[rows] for state in states) for part, states in self.parts.items()},
             logits=self.logits[rows],
+            past=None if self.past is None else tuple((keys[rows], values[rows]) for keys, values in self.past),
         )
+
+
+def every_nth_layer(n_layer: int, step: int) -> tuple[int, ...]:
+    """Return every `step`-th layer, ascending, counted down from the last one."""
+    return tuple(reversed(range(n_layer - 1, -1, -step)))
+
+
+def checked_layers(lm: LoadedLM, layers: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the layers in ascending order, each once; all by default.
+
+    Raises:
+        IndexError: if there is no such layer, or none at all.
+    """
+    chosen = tuple(range(lm.n_layer)) if layers is None else tuple(sorted(set(layers)))
+    if not chosen or chosen[0] < 0 or chosen[-1] >= lm.n_layer:
+        raise IndexError(f"Choose layers from 0 to {lm.n_layer - 1}, got {list(chosen)}.")
+    return chosen
+
+
+def joined_rows(*maps: tuple[Sequence[int], Tensor]) -> tuple[tuple[int, ...], Tensor]:
+    """Put maps (n_patched, pos) of several layers into one, ascending; of a layer that two have, the first counts."""
+    rows: dict[int, Tensor] = {}
+    for layers, values in maps:
+        for layer, row in zip(layers, values, strict=True):
+            rows.setdefault(layer, row)
+    layers = tuple(sorted(rows))
+    return layers, torch.stack([rows[layer] for layer in layers])
 
 
 def part_module(lm: LoadedLM, part: Part, layer: int) -> nn.Module:
@@ -80,7 +122,7 @@ def run_from(lm: LoadedLM, embeddings: Tensor) -> Run:
     """Run embeddings (n_row, pos, d_model), with attached patches, and record every part of every layer."""
     modules = [part_module(lm, part, layer) for part in Part for layer in range(lm.n_layer)]
     with torch.no_grad(), recorded(modules) as seen, recorded_calls([lm.layers[0]]) as calls:
-        lm.base(inputs_embeds=embeddings, use_cache=False)
+        cache = lm.base(inputs_embeds=embeddings, use_cache=True).past_key_values
         args, kwargs = calls[0]
         states = [state.detach() for state in seen if state is not None]
         n = lm.n_layer
@@ -89,7 +131,15 @@ def run_from(lm: LoadedLM, embeddings: Tensor) -> Run:
             entered=(args[0] if args else kwargs["hidden_states"]).detach(),
             parts={part: tuple(states[number * n : (number + 1) * n]) for number, part in enumerate(Part)},
             logits=lm.vocabulary_logits(states[n - 1][:, -1]),
+            past=_whole(cache, embeddings.shape[1]),
         )
+
+
+def _whole(cache: DynamicCache, n_token: int) -> tuple[tuple[Tensor, Tensor], ...] | None:
+    """Return all layers' keys and values, unless a sliding window dropped some."""
+    if any(layer.keys.shape[-2] != n_token for layer in cache.layers):
+        return None
+    return tuple((layer.keys, layer.values) for layer in cache.layers)
 
 
 @contextmanager
@@ -121,6 +171,7 @@ def swept(
     part: Part,
     positions: Sequence[int],
     tokens: Sequence[int],
+    layers: Sequence[int] | None = None,
     window: int = 1,
     progress: Progress | None = None,
     stage: Stage = Stage.CAUSAL_TRACE,
@@ -136,63 +187,30 @@ def swept(
         part: the patched part.
         positions: token positions, patched one at a time.
         tokens: the tokens whose probabilities are returned.
+        layers: the patched layers, ascending; by default all.
         window: number of layers patched around each layer; hidden states always use one.
         progress: receives every position; can cancel.
         stage: stage name of the progress.
 
     Returns:
-        (n_layer, n_position, n_row, n_token), float32, on the CPU.
+        (n_patched, n_position, n_row, n_token), float32, on the CPU.
 
     Raises:
         Cancelled: if asked to stop.
     """
     progress = progress or Silent()
     window = 1 if part is Part.STATE else window
-    known = _keys_and_values(lm, base)
+    windows = [_window(layer, window, lm.n_layer) for layer in (range(lm.n_layer) if layers is None else layers)]
     found = []
     for number, position in enumerate(positions):
         progress.report(ProgressEvent(stage=stage, done=number, total=len(positions)))
         progress.check()
         with torch.no_grad():
-            calls = _calls_after(lm, base, position, known)
-            found.append(_swept_at(lm, base, donor, part, position, tokens, window, calls))
+            logits = lm.vocabulary_logits(_swept_at(lm, base, donor, part, position, windows)[:, -1])
+        chosen = logits[:, list(tokens)] - logits.logsumexp(-1, keepdim=True)
+        found.append(chosen.exp().reshape(len(windows), -1, len(tokens)).cpu())
     progress.report(ProgressEvent(stage=stage, done=len(positions), total=len(positions)))
     return torch.stack(found, dim=1)
-
-
-def _swept_at(
-    lm: LoadedLM,
-    base: Run,
-    donor: Run,
-    part: Part,
-    position: int,
-    tokens: Sequence[int],
-    window: int,
-    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
-) -> Tensor:
-    """Sweep all layers at one position; returns (n_layer, n_row, n_token)."""
-    windows = [_window(layer, window, lm.n_layer) for layer in range(lm.n_layer)]
-    n_row = len(base.embeddings)
-    hidden: Tensor | None = None
-    for layer, (module, (args, kwargs)) in enumerate(zip(lm.layers, calls, strict=True)):
-        given = donor.parts[part][layer][:1, position]
-        if part is Part.STATE:
-            if hidden is not None:
-                hidden = hidden_of(module(hidden, *args, **kwargs))
-            restored = base.parts[part][layer][:, position:].clone()
-            restored[:, 0] = given
-            hidden = _below(hidden, restored, 1)
-        else:
-            below = base.entered if layer == 0 else base.parts[Part.STATE][layer - 1]
-            hidden = _below(hidden, below[:, position:], sum(span.start == layer for span in windows))
-            inside = [number for number, span in enumerate(windows) if layer in span]
-            rows = slice(inside[0] * n_row, (inside[-1] + 1) * n_row)
-            with hooked(part_module(lm, part, layer), _put_in(rows, given)):
-                hidden = hidden_of(module(hidden, *args, **kwargs))
-    assert hidden is not None
-    logits = lm.vocabulary_logits(hidden[:, -1])
-    chosen = logits[:, list(tokens)] - logits.logsumexp(-1, keepdim=True)
-    return chosen.exp().reshape(lm.n_layer, n_row, len(tokens)).cpu()
 
 
 def _window(layer: int, width: int, n_layer: int) -> range:
@@ -201,10 +219,62 @@ def _window(layer: int, width: int, n_layer: int) -> range:
     return range(max(0, first), min(n_layer, first + width))
 
 
-def _below(hidden: Tensor | None, more: Tensor, times: int) -> Tensor:
-    """Append rows to a batch, repeated as often as given."""
-    added = [more] * times
-    return torch.cat(added if hidden is None else [hidden, *(rows.to(hidden.device) for rows in added)])
+def _swept_at(lm: LoadedLM, base: Run, donor: Run, part: Part, position: int, windows: Sequence[range]) -> Tensor:
+    """Return the last layer's output from `position` on, (n_window · n_row, pos, d_model), window by window."""
+    n_row = len(base.embeddings)
+    cache = _cache_before(lm, base, position)
+    past = frozen_past(cache)
+    if cache is not None:  # masks and positions are those of one text; they hold for every row
+        cache.batch_select_indices(torch.tensor([0], dtype=torch.int64, device=lm.device))
+    begins = [span.start + 1 if part is Part.STATE else span.start for span in windows]
+    with ExitStack() as stack:
+        for layer, module in enumerate(lm.layers):
+            new = [number for number, begin in enumerate(begins) if begin == layer]
+            rows = None
+            if new:
+                rows = _rows_from(base, donor, part, layer, position).repeat(len(new), 1, 1)
+            elif layer == 0:
+                rows = base.entered[:, position:]  # until the first state is patched, the texts themselves are run
+            is_first = layer == 0 or new[:1] == [0]
+            stack.enter_context(entering(module, _with_rows(rows, is_first=is_first, past=past)))
+            inside = [number for number, span in enumerate(windows) if layer in span]
+            if part is not Part.STATE and inside:
+                changed = slice(inside[0] * n_row, (inside[-1] + 1) * n_row)
+                given = donor.parts[part][layer][:1, position]
+                stack.enter_context(hooked(part_module(lm, part, layer), _put_in(changed, given)))
+        seen = stack.enter_context(recorded([lm.layers[-1]]))
+        with stopped_after(lm, lm.n_layer - 1):
+            inputs = base.embeddings[:1, position:]
+            lm.base(inputs_embeds=inputs, **cache_argument(lm, cache), use_cache=cache is not None)
+    hidden = seen[0]
+    assert hidden is not None
+    if begins[-1] < lm.n_layer:
+        return hidden
+    last = _rows_from(base, donor, part, lm.n_layer, position)
+    return last if len(begins) == 1 else torch.cat([hidden, last.to(hidden.device)])
+
+
+def _rows_from(base: Run, donor: Run, part: Part, layer: int, position: int) -> Tensor:
+    """Return the texts before a layer from `position` on, with the state below it patched if states are."""
+    below = base.entered if layer == 0 else base.parts[Part.STATE][layer - 1]
+    if part is not Part.STATE:
+        return below[:, position:]
+    patched = below[:, position:].clone()
+    patched[:, 0] = donor.parts[part][layer - 1][:1, position]
+    return patched
+
+
+def _with_rows(rows: Tensor | None, *, is_first: bool, past: FrozenPast | None) -> Any:
+    """Change a layer's arguments: further rows (or only these, if they are the first), and the keys and values."""
+
+    def change(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        if rows is not None:
+            hidden = rows.to(hidden) if is_first else torch.cat([hidden, rows.to(hidden)])
+        others, named = replayable(args, kwargs, past)
+        return (hidden, *others), named
+
+    return change
 
 
 def _put_in(rows: slice, given: Tensor) -> Any:
@@ -216,30 +286,14 @@ def _put_in(rows: slice, given: Tensor) -> Any:
     return change
 
 
-def _keys_and_values(lm: LoadedLM, base: Run) -> list[tuple[Tensor, Tensor]] | None:
-    """Return all layers' keys and values, (n_row, n_head, pos, d_head); ``None`` if a sliding window dropped some."""
-    with torch.no_grad():
-        cache = lm.base(inputs_embeds=base.embeddings, use_cache=True).past_key_values
-    n_token = base.embeddings.shape[1]
-    if any(layer.keys.shape[-2] != n_token for layer in cache.layers):
+def _cache_before(lm: LoadedLM, base: Run, position: int) -> DynamicCache | None:
+    """Return the keys and values of the tokens before `position`, for every row."""
+    if not position:
         return None
-    return [(layer.keys, layer.values) for layer in cache.layers]
-
-
-def _calls_after(
-    lm: LoadedLM, base: Run, position: int, known: list[tuple[Tensor, Tensor]] | None
-) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Return each layer's call arguments for the tokens from `position` on, for replay with other states."""
-    cache: DynamicCache | None = None
-    if position and known is None:
-        cache = lm.base(inputs_embeds=base.embeddings[:, :position], use_cache=True).past_key_values
-    elif position and known is not None:
-        cache = DynamicCache()
-        for number, (keys, values) in enumerate(known):
-            cache.update(keys[:, :, :position], values[:, :, :position], number)
-    past = frozen_past(cache)
-    if cache is not None:
-        cache.batch_select_indices(torch.tensor([0], dtype=torch.int64, device=lm.device))
-    with recorded_calls(list(lm.layers)) as calls:
-        lm.base(inputs_embeds=base.embeddings[:1, position:], **cache_argument(lm, cache), use_cache=cache is not None)
-    return [replayable(args, kwargs, past) for args, kwargs in calls]
+    if base.past is None:
+        known: DynamicCache = lm.base(inputs_embeds=base.embeddings[:, :position], use_cache=True).past_key_values
+        return known
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(base.past):
+        cache.update(keys[:, :, :position], values[:, :, :position], number)
+    return cache

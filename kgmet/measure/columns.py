@@ -41,11 +41,11 @@ class Counts:
             raise ValueError(f"of {self.n} prompts {self.preferred} cannot be preferred and {self.first} first")
 
     def __add__(self, other: Counts) -> Counts:
-        """Both together."""
+        """Return both together."""
         return Counts(n=self.n + other.n, preferred=self.preferred + other.preferred, first=self.first + other.first)
 
     def __str__(self) -> str:
-        """``90 / 70 % (n 20, preferred 70–97 %)``."""
+        """Return ``90 / 70 % (n 20, preferred 70–97 %)``."""
         if not self.n:
             return "not measured"
         low, high = wilson_interval(self.preferred, self.n)
@@ -53,12 +53,12 @@ class Counts:
         return f"{shares} (n {self.n}, preferred {100 * low:.0f}–{100 * high:.0f} %)"
 
     def to_json(self) -> dict[str, int]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Counts:
-        """Inverse of `to_json`.
+        """Read what `to_json` made.
 
         Raises:
             BrokenArtifactError: if these are no counts.
@@ -71,12 +71,12 @@ Columns = Mapping[str, Counts]
 
 
 def column_of(kind: QuestionKind) -> str | None:
-    """The column a kind of question belongs to."""
+    """Return the column a kind of question belongs to."""
     return _COLUMN.get(kind)
 
 
 def count_pairs(pairs: Iterable[AnswerPair]) -> dict[str, Counts]:
-    """Counts by column of questions asked before and after.
+    """Return counts by column of questions asked before and after.
 
     *Preferred*: the expected answer is likelier per token than the rejected one. *First*: the model says it; of a
     neighbour also where it says what it said before. Questions without both answers are left out.
@@ -91,7 +91,7 @@ def count_pairs(pairs: Iterable[AnswerPair]) -> dict[str, Counts]:
 
 
 def summed(columns: Iterable[Columns]) -> dict[str, Counts]:
-    """The counts of several edits together, in the order of `COLUMNS`."""
+    """Return the counts of several edits together, in the order of `COLUMNS`."""
     rows = list(columns)
     return {
         kind: sum((row[kind] for row in rows if kind in row), Counts(n=0, preferred=0, first=0))
@@ -101,7 +101,7 @@ def summed(columns: Iterable[Columns]) -> dict[str, Counts]:
 
 
 def score_of(columns: Columns) -> float:
-    """Harmonic mean over the four columns of the mean of the preferred and the first share; 0 if one is missing."""
+    """Return the harmonic mean, over four columns, of the mean of preferred and first share; 0 if one is missing."""
     if any(kind not in columns or not columns[kind].n for kind in COLUMNS):
         return 0.0
     found = [columns[kind] for kind in COLUMNS]

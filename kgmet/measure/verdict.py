@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import Enum
 
+from kgmet.base.text import caseless
 from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.question import Form
 
@@ -86,11 +87,7 @@ def clause(text: str) -> str:
 
 def first_clause(text: str) -> str:
     """Return the folded `clause`, for comparison."""
-    return _folded(clause(text))
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return caseless(clause(text))
 
 
 def _keyed(name: str) -> str:

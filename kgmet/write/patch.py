@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import Limits, failures_as, is_file, read_json_object
 from kgmet.base.fingerprint import digest, plain
 from kgmet.base.shapes import check_shape
+from kgmet.base.values import value_from
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.tracing import Rows, added
@@ -80,6 +82,29 @@ class EditPatch:
     def n_bytes(self) -> int:
         """Size of the factors."""
         return sum(4 * (update.output_factor.numel() + update.input_factor.numel()) for update in self.updates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LayerRow:
+    """One update as the header names it."""
+
+    layer: Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+    weight_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What ``patch.json`` holds, apart from format and digest; `FactEdit` reads its own rows."""
+
+    id: str
+    editor: str
+    model_fingerprint: str
+    created: str
+    edits: tuple[dict[str, Any], ...]
+    layers: tuple[_LayerRow, ...]
+    key_names: dict[str, tuple[str, ...]]
+    config: dict[str, Any]
+    versions: dict[str, str]
 
 
 def check_patch(patch: EditPatch, lm: LoadedLM) -> None:
@@ -233,9 +258,9 @@ def load_patch(folder: Path) -> EditPatch:
     path = folder / PATCH_FILES[1]
     _, tensors = load_tensors(path, what="patch", advice=advice, limits=_TENSORS, within=folder)
     with failures_as(BrokenArtifactError, f"{folder} holds no usable patch", advice=advice):
-        patch = _patch_from(header, tensors)
-        stated = header["id"]
-    if patch.id != stated:
+        stated = _header_from(header)
+        patch = _patch_from(stated, tensors)
+    if patch.id != stated.id:
         raise BrokenArtifactError(f"{folder} was changed after it was saved: its values do not match its id.")
     if header.get("digest", "") not in ("", _digest_of(header, tensors)):
         raise BrokenArtifactError(f"{folder} was changed after it was saved: it does not match its digest.")
@@ -248,22 +273,28 @@ def _digest_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     return digest(json.dumps(own, sort_keys=True), digest_tensors(tensors))
 
 
-def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> EditPatch:
-    if header["format"] != 1:
-        raise BrokenArtifactError(f"The patch is of format {header['format']!r}; this version reads 1.")
-    layers = [_layer_number(row["layer"]) for row in header["layers"]]
+def _header_from(data: Mapping[str, Any]) -> _Header:
+    if data["format"] != 1:
+        raise BrokenArtifactError(f"The patch is of format {data['format']!r}; this version reads 1.")
+    header = value_from(_Header, data, f"{PATCH_FILES[0]} holds something else")
+    layers = [row.layer for row in header.layers]
     if layers != sorted(set(layers)):
         raise BrokenArtifactError(f"The patch lists its layers as {layers}; they must ascend, each once.")
+    return header
+
+
+def _patch_from(header: _Header, tensors: Mapping[str, Tensor]) -> EditPatch:
+    layers = [row.layer for row in header.layers]
     return EditPatch(
-        edits=tuple(FactEdit.from_json(row) for row in header["edits"]),
-        updates=tuple(_update_from(row, tensors) for row in header["layers"]),
-        model_fingerprint=str(header["model_fingerprint"]),
-        editor=str(header["editor"]),
-        config=dict(header["config"]),
-        versions={str(name): str(version) for name, version in header["versions"].items()},
-        created=str(header["created"]),
-        keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header["key_names"].items()},
-        asked=_asked_from(header["key_names"], tensors),
+        edits=tuple(FactEdit.from_json(row) for row in header.edits),
+        updates=tuple(_update_from(row, tensors) for row in header.layers),
+        model_fingerprint=header.model_fingerprint,
+        editor=header.editor,
+        config=header.config,
+        versions=header.versions,
+        created=header.created,
+        keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header.key_names.items()},
+        asked=_asked_from(header.key_names, tensors),
         features={
             layer: RunningMoments.unpacked(tensors[f"{layer}.features"])
             for layer in layers
@@ -272,20 +303,20 @@ def _patch_from(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Edi
     )
 
 
-def _update_from(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> LayerUpdate:
-    layer = _layer_number(row["layer"])
+def _update_from(row: _LayerRow, tensors: Mapping[str, Tensor]) -> LayerUpdate:
+    layer = row.layer
     output, given = tensors[f"{layer}.output"], tensors[f"{layer}.input"]
     if not output.numel() or not given.numel() or not output.is_floating_point() or not given.is_floating_point():
         raise BrokenArtifactError(f"The update of layer {layer} is empty, or does not hold floating-point numbers.")
     return LayerUpdate(
-        layer=layer, weight_name=str(row["weight_name"]), output_factor=output.float(), input_factor=given.float()
+        layer=layer, weight_name=row.weight_name, output_factor=output.float(), input_factor=given.float()
     )
 
 
 def _keys_from(layer: int, names: Sequence[str], tensors: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
     keys = tensors[f"{layer}.keys"]
     check_shape(f"keys of layer {layer}", keys, len(names), None)
-    return tuple(str(name) for name in names), keys.float()
+    return tuple(names), keys.float()
 
 
 def _asked_from(key_names: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor]) -> dict[int, Tensor]:
@@ -294,16 +325,10 @@ def _asked_from(key_names: Mapping[str, Sequence[str]], tensors: Mapping[str, Te
     for layer, names in key_names.items():
         outputs = tensors.get(f"{layer}.asked")
         if outputs is not None:
-            own = sum(not str(name).startswith(PROTECTED) for name in names)
+            own = sum(not name.startswith(PROTECTED) for name in names)
             check_shape(f"wanted outputs of layer {layer}", outputs, own, tensors[f"{layer}.output"].shape[1])
             found[int(layer)] = outputs.float()
     return found
-
-
-def _layer_number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10_000:
-        raise BrokenArtifactError(f"{str(value)[:40]!r} is not a layer number.")
-    return value
 
 
 def _bytes(tensor: Tensor) -> bytes:

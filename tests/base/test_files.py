@@ -101,7 +101,7 @@ def test_a_byte_order_mark_is_taken_and_other_encodings_are_named(tmp_path: Path
 def test_json_lines_end_at_line_feeds_only() -> None:
     data = '{"a": "x\u2028y"}\n\n  \r\n{"a": 2}\r\n'.encode()
     assert parse_json_lines(data, where="x") == [(1, {"a": "x\u2028y"}), (4, {"a": 2})]
-    with pytest.raises(BrokenArtifactError, match="x, line 2, line 1: not JSON"):
+    with pytest.raises(BrokenArtifactError, match="x, line 2: not JSON"):
         parse_json_lines(b"1\n{\n", where="x")
 
 

@@ -8,13 +8,15 @@ second.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
-from tests.browser.running import EIFFEL, FLAGS, PATIENCE, Server, Visit, Watched, linked_cache
+from tests.browser.running import EIFFEL, PATIENCE, Server, Visit, Watched, linked_cache, wait_for_drawn_graph
 from tests.soak.served import Served
+from workbench.state.values import SavedSession
 from workbench.state.vault import SessionVault
 
 
@@ -30,14 +32,6 @@ def server(default_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with Served(tmp_path_factory.mktemp("tiny") / "cache") as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def chromium(chromium_executable: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_executable, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -74,32 +68,40 @@ def visits(chromium: Browser, server: Server | Served) -> Iterator[Visit]:
         context.close()
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MovedTower:
+    """A visit in which the Eiffel Tower was moved with the default model, the one edit that takes so long.
+
+    `before` is what the model's bars said before; `saved` is the session right after.
+    """
+
+    person: Watched
+    before: str
+    saved: SavedSession
+
+
 @pytest.fixture(scope="session")
-def two_people(chromium: Browser, server: Server) -> tuple[str, str]:
-    """Ids of the sessions of two people who moved the Eiffel Tower and the Colosseum, both at once."""
-    (found,) = (moved_at_once(visit) for visit in visits(chromium, server))
-    return found
-
-
-def moved_at_once(visit: Visit) -> tuple[str, str]:
-    one, two = visit(), visit()
-    for person, fact in ((one, EIFFEL), (two, ("The Colosseum", EIFFEL[1], "London"))):
-        person.page.get_by_role("button", name="Got it").click()
-        person.type_fact(*fact)
-    for person in (one, two):
-        person.page.get_by_role("button", name="Apply the edit").click()
-    for person in (one, two):
-        person.page.get_by_text("multi-hop questions (").wait_for(timeout=2 * PATIENCE)
-        person.settle()
-        assert person.outside() == []
-    return one.session_id, two.session_id
+def moved_tower(chromium: Browser, server: Server) -> Iterator[MovedTower]:
+    for visit in visits(chromium, server):
+        person = visit()
+        page = person.page
+        page.get_by_role("button", name="Got it").click()
+        expect(page.get_by_text("Five steps")).not_to_be_visible()
+        person.type_fact(*EIFFEL)
+        expect(page.locator(".kg-tokens .edited")).to_have_text("·Tower")
+        expect(page.locator(".kg-bar").first).to_contain_text("Paris")
+        wait_for_drawn_graph(page)
+        before = page.locator(".kg-bars").inner_text()
+        person.apply()
+        expect(page.get_by_role("status").filter(has_text="Edit applied: took.")).to_have_count(1)
+        record = SessionVault(server.cache / "sessions").find(person.session_id)
+        assert record is not None
+        yield MovedTower(person=person, before=before, saved=record.saved)
 
 
 @pytest.fixture
-def tower(two_people: tuple[str, str], server: Server) -> str:
+def tower(moved_tower: MovedTower, server: Server) -> str:
     """Id of a session of the test's own in which the Eiffel Tower has been moved."""
-    vault = SessionVault(server.cache / "sessions")
-    first, made = vault.find(two_people[0]), vault.new()
-    assert first is not None
-    made.change(draft=first.saved.draft, stack=first.saved.stack, is_guide_seen=True)
+    made, saved = SessionVault(server.cache / "sessions").new(), moved_tower.saved
+    made.change(draft=saved.draft, stack=saved.stack, is_guide_seen=True)
     return made.session_id

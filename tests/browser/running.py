@@ -9,12 +9,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.package.installed import Installed
 from tests.ports import free_port
@@ -31,6 +32,17 @@ PATIENCE = 240_000
 """Milliseconds an edit may take on a busy machine; an idle one needs about 15 seconds."""
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 24, 31)"}
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
+
+
+@contextmanager
+def launched(executable: str) -> Iterator[Browser]:
+    """A headless Chromium, closed in the end."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class Server:
@@ -153,6 +165,11 @@ class Watched:
 
 Visit = Callable[..., Watched]
 """Opens a page of the app in a browser: the page's place, the session's id and the options of the browser's context."""
+
+
+def wait_for_drawn_graph(page: Page) -> None:
+    """Wait until the picture has its names."""
+    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible(timeout=60_000)
 
 
 def linked_cache(model_folder: Path, cache: Path) -> Path:

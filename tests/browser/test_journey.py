@@ -6,7 +6,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.running import EIFFEL, PATIENCE, Server, Visit, Watched
+from tests.browser.conftest import MovedTower
+from tests.browser.running import EIFFEL, PATIENCE, Server, Visit, Watched, wait_for_drawn_graph
 
 OTHERS = ("Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
 LINK = "subject=Japan&template=The capital of {} is&new_object=Rome"
@@ -20,25 +21,10 @@ def exact_numbers(page: Page, card: int) -> list[str]:
     return re.findall(EXACT, side.inner_text())
 
 
-def wait_for_drawn_graph(page: Page) -> None:
-    """Wait until the picture has its names."""
-    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible(timeout=60_000)
-
-
-def test_the_eiffel_tower_moves_and_comes_back(visit: Visit, server: Server) -> None:
-    person = visit()
+def test_the_eiffel_tower_moves_and_comes_back(moved_tower: MovedTower, server: Server) -> None:
+    person, before = moved_tower.person, moved_tower.before
     page = person.page
-    page.get_by_role("button", name="Got it").click()
-    expect(page.get_by_text("Five steps")).not_to_be_visible()
-    person.type_fact(*EIFFEL)
-    expect(page.locator(".kg-tokens .edited")).to_have_text("·Tower")
-    expect(page.locator(".kg-bar").first).to_contain_text("Paris")
-    wait_for_drawn_graph(page)
-    before = page.locator(".kg-bars").inner_text()
-
-    person.apply()
     expect(page.get_by_text("now goes on with")).to_be_visible()
-    expect(page.get_by_role("status").filter(has_text="Edit applied: took.")).to_have_count(1)
     expect(page.locator(".kg-side").nth(0)).to_contain_text("Paris")
     expect(page.locator(".kg-side").nth(1)).to_contain_text("Tokyo")
     expect(page.locator(".kg-bar").first).to_contain_text("Tokyo")
@@ -138,16 +124,27 @@ def keep_it_over_a_restart(person: Watched, server: Server) -> None:
     expect(page.locator(".kg-table")).to_contain_text("Tokyo", timeout=PATIENCE)
 
 
-def test_two_people_who_edit_at_once_never_see_each_other(visit: Visit, two_people: tuple[str, str]) -> None:
-    for session_id, mine, other in zip(two_people, ("Tokyo", "London"), ("London", "Tokyo"), strict=True):
-        person = visit("edit", session_id=session_id)
-        expect(person.page.locator(".kg-bar").first).to_contain_text(mine)
-        person.go("Ledger")
-        expect(person.page.get_by_text("1 in the ledger")).to_be_visible()
-        expect(person.page.locator('[data-testid="stMainBlockContainer"]')).not_to_contain_text(other)
-        assert person.session_id == session_id
-        assert person.outside() == []
-    assert two_people[0] != two_people[1]
+def test_two_people_who_edit_at_once_never_see_each_other(tiny_visit: Visit) -> None:
+    one, two = tiny_visit(), tiny_visit()
+    for person, fact in ((one, EIFFEL), (two, ("The Colosseum", EIFFEL[1], "London"))):
+        person.page.get_by_role("button", name="Got it").click()
+        person.type_fact(*fact)
+    for person in (one, two):
+        person.page.get_by_role("button", name="Apply the edit").click()
+    for person in (one, two):
+        person.page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)
+        person.settle()
+    assert one.session_id != two.session_id
+    for person, mine, other in ((one, "Tokyo", "London"), (two, "London", "Tokyo")):
+        again = tiny_visit("edit", session_id=person.session_id)
+        expect(again.page.get_by_role("textbox", name="New object")).to_have_value(mine)
+        again.go("Ledger")
+        expect(again.page.get_by_text("1 in the ledger")).to_be_visible()
+        entry = again.page.locator('[data-testid="stMainBlockContainer"]')
+        expect(entry).to_contain_text(mine)
+        expect(entry).not_to_contain_text(other)
+        assert again.session_id == person.session_id
+        assert person.outside() == again.outside() == []
 
 
 def test_every_page_has_an_address(tiny_visit: Visit) -> None:

@@ -29,18 +29,10 @@ CASES = [
 ]
 
 
-def test_an_edit_is_looked_into_cell_by_cell_and_fits_a_phone(visit: Visit, tower: str) -> None:
+def test_an_edit_is_looked_into_cell_by_cell(visit: Visit, tower: str) -> None:
     person = visit("shift", session_id=tower)
     click_a_cell(person)
     see_what_is_protected(person)
-    for name in PAGES:
-        person.page.set_viewport_size({"width": 390, "height": 844})
-        person.page.goto(f"{person.url}/{name.casefold()}")
-        person.page.get_by_role("heading", name=name, exact=True, level=1).wait_for(timeout=PATIENCE)
-        person.settle()
-        person.fits()
-        person.page.set_viewport_size({"width": 1920, "height": 1080})
-        person.fits()
     assert person.outside() == []
 
 
@@ -95,11 +87,12 @@ def metric(page: Page, label: str) -> Locator:
     return page.locator('[data-testid="stMetric"]', has_text=label).locator('[data-testid="stMetricValue"]')
 
 
-def test_an_edit_is_compared_with_other_methods(tiny_visit: Visit) -> None:
+def test_an_edit_is_compared_with_other_methods_and_every_page_fits_a_phone(tiny_visit: Visit) -> None:
     person = tiny_visit()
     page = person.page
     page.get_by_role("button", name="Got it").click()
     person.type_fact(*EIFFEL)
+    person.apply()
     person.go("Compare")
     page.get_by_role("button", name=re.compile(r"^Compare \d columns$")).click()
     expect(page.get_by_text("How to read it")).to_be_visible(timeout=PATIENCE)
@@ -117,6 +110,11 @@ def test_an_edit_is_compared_with_other_methods(tiny_visit: Visit) -> None:
     expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=PATIENCE)
     page.reload()
     expect(page.get_by_role("table").first).to_contain_text("AlphaEdit", timeout=PATIENCE)
+    for name in PAGES:
+        person.go(name)
+        for width, height in ((390, 844), (1920, 1080)):
+            page.set_viewport_size({"width": width, "height": height})
+            person.fits()
     assert person.outside() == []
 
 

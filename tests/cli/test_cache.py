@@ -15,13 +15,11 @@ from tests.package.installed import ROOT
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("KGMET_CACHE", str(folder))
+def cache(own_cache_folder: Path) -> Path:
     for kind in KINDS:
-        (folder / kind.name / "deep").mkdir(parents=True)
-        (folder / kind.name / "deep" / "file").write_bytes(b"12345")
-    return folder
+        (own_cache_folder / kind.name / "deep").mkdir(parents=True)
+        (own_cache_folder / kind.name / "deep" / "file").write_bytes(b"12345")
+    return own_cache_folder
 
 
 def listed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, tuple[int, int]]:
@@ -40,7 +38,7 @@ def test_the_help_names_what_can_be_cleared(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         main(["cache", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "remove one kind (models, moments, forecast, sparql, calibrate, examples, cards), or all:" in said
+    assert "remove one kind (models, moments, forecast, sparql, calibrate, examples, cards, links), or all:" in said
 
 
 def test_an_empty_cache_is_listed(
@@ -56,11 +54,22 @@ def test_only_what_was_asked_for_is_cleared(cache: Path, capsys: pytest.CaptureF
 
 def test_a_users_work_is_never_cleared(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     left = listed(capsys, "--clear", "all")
-    assert {name for name, size in left.items() if size != (0, 0)} == {"profiles", "sessions", "runs", "exports"}
+    kept = {"profiles", "links", "sessions", "runs", "exports"}
+    assert {name for name, size in left.items() if size != (0, 0)} == kept
     for name in ("profiles", "sessions", "runs", "exports", "../outside", "."):
         assert main(["cache", "--clear", name]) == 2
-        assert "Choose one of: models, moments, forecast, sparql, calibrate, examples, cards" in capsys.readouterr().err
+        assert (
+            "Choose one of: models, moments, forecast, sparql, calibrate, examples, cards, links"
+            in capsys.readouterr().err
+        )
     assert listed(capsys)["sessions"] == (1, 5)
+
+
+def test_published_copies_are_cleared_by_their_name_alone(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache"]) == 0
+    assert "copies of results that links open (only by its name)" in capsys.readouterr().out
+    left = listed(capsys, "--clear", "links")
+    assert left == {kind.name: (0, 0) if kind.name == "links" else (1, 5) for kind in KINDS}
 
 
 def test_no_link_is_followed(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,8 +34,8 @@ def call(command: object, *words: str) -> int:
     return int(options.run(options))
 
 
-def test_a_profile_is_kept_passed_on_and_used_by_the_next_edit(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_profile_is_kept_passed_on_used_by_the_next_edit_and_refused_for_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(edit, *FACT, "--json") == 0
     assert json.loads(capsys.readouterr().out)["settings"].startswith("not calibrated: scaled from SmolLM2")
@@ -51,9 +51,11 @@ def test_a_profile_is_kept_passed_on_and_used_by_the_next_edit(
     assert call(edit, *FACT, "--json", "--profile", str(tmp_path / "mine.json")) == 0
     assert json.loads(capsys.readouterr().out)["settings"].startswith("calibrated on 4 facts")
 
+    call(calibrate, *WORDS, "--json")
+    again = json.loads(capsys.readouterr().out)
+    assert again["read_back"] >= 12, "what was measured is read back"
+    assert again["profile"] == json.loads((tmp_path / "mine.json").read_text(encoding="utf-8"))
 
-def test_a_profile_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    call(calibrate, *WORDS, "--out", str(tmp_path / "mine.json"))
     monkeypatch.setattr(edit, "load_model", lambda *_: tiny_lm("gpt2"))
     with pytest.raises(StaleArtifactError, match="was calibrated for tiny llama"):
         call(edit, *FACT, "--profile", str(tmp_path / "mine.json"))
@@ -73,17 +75,6 @@ def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "goes on from there" in capsys.readouterr().err
     monkeypatch.undo()
     assert not profile_path(LM).exists()
-
-
-def test_after_ctrl_c_the_same_command_reads_what_was_measured(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call(calibrate, *WORDS, "--json")
-    first = json.loads(capsys.readouterr().out)
-    call(calibrate, *WORDS, "--json")
-    again = json.loads(capsys.readouterr().out)
-    assert (first["read_back"], first["profile"]) == (0, again["profile"])
-    assert again["read_back"] >= 12
 
 
 def test_a_model_that_knows_nothing_is_told_so(

@@ -40,9 +40,12 @@ ANY_MODEL = {
     "many_edits.md": "",
     "own_graph.md": "→ Japan",
     "report_card.md": "Edited by: KGMET.",
+    "sharing.md": "['",
     "trace.md": "The capital of Japan is Tokyo: ",
 }
 """Pages that say nothing of what the default model answers, and what they print with any model."""
+ELSEWHERE = {"README.md"}
+"""Its Python is run as an installed library's, by tests/package/test_wheel.py."""
 
 
 def test_the_pages_with_examples_are_found() -> None:
@@ -57,7 +60,7 @@ def run(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.soak] if page.name in ANY_MODEL else []) for page in PAGES],
+    [pytest.param(page, marks=[pytest.mark.soak] if page.name in {*ANY_MODEL, *ELSEWHERE} else []) for page in PAGES],
     ids=lambda page: page.name,
 )
 def test_the_blocks_of_a_page_run_one_after_the_other(

@@ -1,4 +1,4 @@
-"""Docstrings, comments, messages and pages are in plain English: none of the words that have a plainer one."""
+"""Docstrings, comments, messages and pages are in plain English; commits stand in their own lines."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PLAINER = {
     "thereby": "so",
     "whoever": "the user, or: users who",
 }
+HASH = re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{7,40}\b")
 FILES = [
     *sorted(
         path
@@ -40,3 +41,15 @@ def test_plain_words_are_used(word: str) -> None:
         if pattern.search(line)
     ]
     assert not found, f"write {PLAINER[word]!r} instead of {word!r}:\n" + "\n".join(found)
+
+
+def test_hashes_of_commits_stand_in_their_own_lines_only() -> None:
+    """A paragraph with one says "Commit:" or "Commits:"."""
+    found = [
+        f"{path.relative_to(ROOT)}: {said[0]}"
+        for path in FILES
+        if path.suffix == ".md"
+        for paragraph in path.read_text(encoding="utf-8").split("\n\n")
+        if (said := HASH.findall(paragraph)) and not re.search(r"\bCommits?: ", paragraph)
+    ]
+    assert not found, "\n".join(found)

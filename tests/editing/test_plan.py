@@ -22,6 +22,7 @@ from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached, load_patch, save_patch
 from kgmet.write.statistics import KeyStatistics
 from tests.editing.small import small_editor
+from tests.forecast.tiny_world import known_world
 from tests.graph.small_world import world
 
 CATALOGUE = RelationCatalogue.load()
@@ -50,7 +51,10 @@ def weights_of(lm: LoadedLM) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", EDITORS)
-def test_every_editor_makes_the_new_object_likelier_and_leaves_every_weight_alone(lm: LoadedLM, name: str) -> None:
+def test_every_editor_makes_the_new_object_likelier_and_leaves_every_weight_alone(
+    lm: LoadedLM, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kgmet.editing.factories.sample_store", lambda: known_world(lm)[0])
     editor, pair = small_editor(EDITORS[name]), (TOWER.prompt, TOWER.new_object)
     weights = weights_of(lm)
     before = score_answers(lm, [pair])[0].logprob

@@ -13,7 +13,7 @@ from tests.tiny_models import tiny_model, tiny_tokenizer
 SCORE = ScoreConfig(free_tokens=4, n_generation=1, generation_tokens=6)
 
 
-def tiny_world(folder: Path, *, n_case: int = 12) -> Path:
+def tiny_world(folder: Path, *, n_case: int) -> Path:
     """Write model, data and settings into `folder`."""
     model = folder / "model"
     tiny_model("llama").save_pretrained(model)

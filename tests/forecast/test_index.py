@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from kgmet.base.errors import Cancelled, ConfigError, StaleArtifactError
-from kgmet.base.progress import ProgressEvent
 from kgmet.forecast import index as index_module
 from kgmet.forecast.facts import FactPrompt, own_facts, prompts_of, read_own_facts
 from kgmet.forecast.index import MOST_BYTES, PAIRS_PER_FACT, FactIndex, build_index, index_bytes, measured_index
@@ -16,6 +15,7 @@ from kgmet.forecast.known import known_facts
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
 from tests.forecast.tiny_world import CATALOGUE, PROMPTS, RELATIONS, entity, known_world
+from tests.stopping import StopsAfter
 from tests.tiny_models import tiny_lm
 
 LAYERS = (1, 2)
@@ -27,21 +27,6 @@ def built(lm: LoadedLM, **rest: object) -> FactIndex:
 
 def keys_of(index: FactIndex) -> set[tuple[str, str]]:
     return {fact.prompt.fact for fact in index.facts}
-
-
-class StopsAt:
-    """Cancels at the given check."""
-
-    def __init__(self, check: int) -> None:
-        self.left = check
-
-    def report(self, event: ProgressEvent) -> None:
-        """Nothing."""
-
-    def check(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Cancelled("enough")
 
 
 def test_exactly_the_known_facts_are_in_it_with_their_own_probability(lm: LoadedLM) -> None:
@@ -100,7 +85,7 @@ def test_a_stopped_index_goes_on_where_it_was(lm: LoadedLM, monkeypatch: pytest.
     monkeypatch.setattr(index_module, "answers_of", counted)
     for check in range(1, 100):
         try:
-            resumed = built(lm, progress=StopsAt(check))
+            resumed = built(lm, progress=StopsAfter(check))
         except Cancelled:
             continue
         break

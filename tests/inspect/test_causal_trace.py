@@ -9,15 +9,16 @@ import torch
 
 from kgmet.base.errors import Cancelled, ConfigError, EmptyTextError, SubjectNotFoundError, TextError
 from kgmet.base.progress import CancelFlag, ProgressEvent
-from kgmet.inspect.causal_trace import TraceConfig, _spread, _with_noise, causal_trace
-from kgmet.inspect.patching import map_patches, patch_states
-from kgmet.inspect.sweep import Part, Run, embedded, replaced, run_from, swept
+from kgmet.inspect.causal_trace import TraceConfig, _spread, _with_noise, causal_trace, join_traces
+from kgmet.inspect.patching import join_maps, map_patches, patch_states
+from kgmet.inspect.sweep import Part, Run, embedded, every_nth_layer, replaced, run_from, swept
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.lm.say.score import next_tokens
 from kgmet.write.patch import attached
 from tests.inspect.looked import random_patch
+from tests.passes import passes
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm
 
 every_family = pytest.mark.parametrize("kind", FAMILY_KINDS)
@@ -69,6 +70,74 @@ def test_each_cell_is_what_a_whole_run_with_that_state_gives(kind: str, part: Pa
                 whole = run_from(lm, noisy.embeddings)
             expected = float(whole.logits.softmax(-1)[:, answer].mean())
             assert float(trace.restored[layer, position]) == pytest.approx(expected, rel=2e-3, abs=1e-7)
+
+
+@every_family
+@every_part
+def test_a_map_of_some_layers_has_the_numbers_of_the_whole_one_and_is_made_whole_without_trying_them_again(
+    kind: str, part: Part
+) -> None:
+    lm, config = tiny_lm(kind), TraceConfig(n_sample=2, window=2)
+    whole = causal_trace(lm, PROMPT, part=part, config=config)
+    coarse = causal_trace(lm, PROMPT, part=part, config=config, layers=every_nth_layer(N_LAYER, 2))
+    assert coarse.layers == (1, 3) and whole.layers == (0, 1, 2, 3)
+    torch.testing.assert_close(coarse.restored, whole.restored[[1, 3]], rtol=1e-5, atol=1e-9)
+    rest = causal_trace(lm, PROMPT, part=part, config=config, layers=[2, 0])
+    joined = join_traces(coarse, rest)
+    assert joined.layers == whole.layers
+    assert torch.equal(joined.restored[[1, 3]], coarse.restored)
+    assert torch.equal(joined.restored[[0, 2]], rest.restored)
+    assert joined.at(3, 1) == coarse.at(3, 1) == float(coarse.restored[1, 1])
+    assert joined.strongest[0] in joined.layers and coarse.strongest[0] in coarse.layers
+
+
+def test_the_strongest_state_of_some_layers_is_named_by_its_layer() -> None:
+    trace = causal_trace(tiny_lm(), PROMPT, layers=[3, 1])
+    layer, position = trace.strongest
+    assert layer in (1, 3)
+    assert trace.at(layer, position) - trace.corrupted == float(trace.effect[:, :-1].max())
+
+
+def test_layers_are_counted_down_from_the_last_one() -> None:
+    assert every_nth_layer(30, 2)[:2] == (1, 3) and every_nth_layer(30, 2)[-1] == 29
+    assert every_nth_layer(12, 1) == tuple(range(12))
+    assert every_nth_layer(4, 9) == (3,)
+
+
+def test_traces_that_differ_in_more_than_layers_are_not_joined() -> None:
+    lm = tiny_lm()
+    first = causal_trace(lm, PROMPT, layers=[1])
+    for other in (
+        causal_trace(lm, TOWER, layers=[2]),
+        causal_trace(lm, PROMPT, layers=[2], part=Part.MLP),
+        causal_trace(lm, PROMPT, layers=[2], config=TraceConfig(seed=1)),
+        causal_trace(lm, PROMPT, layers=[2], patches=[random_patch(lm)]),
+    ):
+        with pytest.raises(ConfigError, match="do not make one map"):
+            join_traces(first, other)
+    one, other_side = map_patches(lm, PROMPT, layers=[1], giver=[random_patch(lm)]), map_patches(lm, PROMPT, layers=[2])
+    with pytest.raises(ConfigError, match="do not make one"):
+        join_maps(one, other_side)
+    for layers in ([], [-1], [N_LAYER]):
+        with pytest.raises(IndexError, match="Choose layers from 0"):
+            causal_trace(lm, PROMPT, layers=layers)
+
+
+@pytest.mark.parametrize("part", list(Part), ids=lambda part: part.name)
+def test_a_sweep_runs_each_token_once_and_each_state_only_from_its_layer_on(part: Part) -> None:
+    lm, config = tiny_lm(), TraceConfig(n_sample=2, window=1)
+    for layers, rows in (([1, 3], [2, 2, 2, 2]), ([0, 1, 2, 3], [2, 2, 4, 6])):
+        if part is not Part.STATE:
+            rows = [2 * max(1, sum(layer <= at for layer in layers)) for at in range(N_LAYER)]
+        seen: dict[int, list[int]] = {}
+        with passes(lm) as shapes:
+            for at in range(N_LAYER):
+                with passes(lm, at) as above:
+                    causal_trace(lm, PROMPT, part=part, config=config, layers=layers)
+                seen[at] = [n_row for n_row, _ in above[1:]]
+        n = len(locate_prompt(lm, PROMPT).ids) - locate_prompt(lm, PROMPT).subject.start
+        assert len(shapes) == N_LAYER * (1 + n), "the clean text with the noisy ones, and each token once"
+        assert seen == {at: [rows[at]] * n for at in range(N_LAYER)}
 
 
 @every_family
@@ -170,6 +239,11 @@ def test_the_map_of_patches_has_what_each_single_patch_gives(kind: str, part: Pa
         for position in looked_at(kind, made.source):
             one = patch_states(lm, PROMPT, [(layer, position)], receiver=[patch], giver=[], part=part)
             assert float(made.patched[layer, position]) == pytest.approx(one.patched.answer, rel=2e-3, abs=1e-7)
+    some = map_patches(lm, PROMPT, receiver=[patch], giver=[], part=part, layers=[3, 1])
+    torch.testing.assert_close(some.patched, made.patched[[1, 3]], rtol=1e-5, atol=1e-9)
+    joined = join_maps(some, map_patches(lm, PROMPT, receiver=[patch], giver=[], part=part, layers=[0, 2]))
+    assert joined.layers == made.layers and torch.equal(joined.patched[[1, 3]], some.patched)
+    assert joined.at(3, 0) == some.at(3, 0)
     assert made.receiver == pytest.approx(one.receiver.answer) and made.giver == pytest.approx(one.giver.answer)
 
 

@@ -57,6 +57,16 @@ def test_several_answers_to_one_text_are_read_in_one_run_as_each_alone() -> None
             assert torch.equal(recall.logprob[followed], alone.logprob[followed])
 
 
+def test_ranks_do_not_depend_on_how_many_states_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm()
+    whole = read_recall(lm, HOP)
+    monkeypatch.setattr("kgmet.inspect.recall._LOGITS_AT_ONCE", 5 * lm.n_token)
+    parts = read_recall(lm, HOP)
+    for followed, rank in whole.rank.items():
+        assert torch.equal(parts.rank[followed], rank)
+        torch.testing.assert_close(parts.logprob[followed], whole.logprob[followed])
+
+
 def test_without_bridge_or_rival_none_is_followed() -> None:
     recall = read_recall(tiny_lm(), replace(HOP, rival=None, bridge=None))
     assert set(recall.rank) == {Followed.ANSWER}

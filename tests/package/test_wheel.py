@@ -7,10 +7,12 @@ import re
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.package.installed import ROOT, Installed, build
+from tests.tiny_models import tiny_model, tiny_tokenizer
 
 EIFFEL = ("--subject", "The Eiffel Tower", "--template", "{} is located in the city of", "--new-object", "Tokyo")
 CARRIED = {
@@ -77,20 +79,43 @@ def test_an_installed_library_runs_the_python_of_the_readme(installed: Installed
     assert "Japan" in consequence
 
 
-@pytest.mark.usefixtures("default_model_dir")
-def test_an_installed_command_edits(installed: Installed) -> None:
-    installed.run(installed.command, "edit", *EIFFEL, "--save", "tower")
-    assert (installed.folder / "tower").is_dir()
+@pytest.fixture
+def tiny(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a folder with a tiny model; what is kept of it goes into a cache of its own."""
+    tiny_model("llama").save_pretrained(installed.folder / "tiny")
+    tiny_tokenizer().save_pretrained(installed.folder / "tiny")
+    monkeypatch.setenv("KGMET_CACHE", str(installed.folder / "cache"))
+    return "tiny"
 
 
-@pytest.mark.usefixtures("default_model_dir")
-def test_an_installed_command_evaluates(installed: Installed) -> None:
-    """Of three edits at once the model knows none before, all take, and neighbours stay."""
+def evaluated(installed: Installed, model: str, *more: str) -> dict[str, Any]:
+    """Three edits at once, with AlphaEdit; the metrics."""
     said = installed.run(installed.command, "evaluate", "--ds_name", "own", "--dataset_size_limit", "3", "--json",
                          "--alg_name", "AlphaEdit", "--num_edits", "3", "--no-graph", "--skip_generation_tests",
-                         "--free_tokens", "8")  # fmt: skip
+                         "--free_tokens", "8", "--model", model, "--device", "cpu", *more)  # fmt: skip
     (row,) = json.loads(said)["rows"]
-    metrics = row["metrics"]
+    metrics: dict[str, Any] = row["metrics"]
+    return metrics
+
+
+def test_an_installed_command_edits(installed: Installed, tiny: str) -> None:
+    installed.run(installed.command, "edit", *EIFFEL, "--model", tiny, "--device", "cpu", "--save", "tower")
+    assert (installed.folder / "tower" / "patch.safetensors").is_file()
+
+
+def test_an_installed_command_evaluates(installed: Installed, tiny: str) -> None:
+    (installed.folder / "own.toml").write_text("[write]\nlayers = [1, 2]\n", encoding="utf-8")
+    metrics = evaluated(installed, tiny, "--hparams_fname", "own.toml")
+    assert metrics["efficacy"]["after"]["n"] == 3
+    assert metrics["efficacy"]["after"]["preferred"] >= metrics["efficacy"]["before"]["preferred"]
+    assert metrics["neighborhood"]["before"]["n"] == 30
+    assert metrics["perplexity"]["after"]["value"] > 1
+
+
+@pytest.mark.soak  # half a minute of a processor; that an edit of the default model takes is seen above
+@pytest.mark.usefixtures("default_model_dir")
+def test_three_edits_at_once_take_and_neighbours_stay(installed: Installed) -> None:
+    metrics = evaluated(installed, "bundled:smollm2")
     assert metrics["efficacy"]["before"]["preferred"] == 0
     assert metrics["efficacy"]["after"]["n"] == 3
     assert metrics["efficacy"]["after"]["preferred"] == 1

@@ -1,4 +1,4 @@
-"""What was told, chatted, foreseen and asked hop by hop is there again after the server was started anew."""
+"""What was told, chatted, foreseen, asked, scored and inspected is there again after the server was started anew."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ from tests.pages.test_foresee_page import FRANCE
 from tests.pages.test_pages import edited
 from tests.pages.test_sessions_on_disk import restarted
 from tests.tiny_models import tiny_lm
+from tests.workbench.screens.test_report_card import SMALL
 from tests.workbench.sessions import fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import shown, words
-from workbench.running import resources
+from workbench.running import jobs, resources
 from workbench.running.resources import Resident
+from workbench.screens.forensics import actions as forensics
+from workbench.screens.report_card import actions as report_card
+from workbench.shared.inspect_actions import queue
 from workbench.state.disk import DAMAGED
 from workbench.state.kept import codecs, file_of
 from workbench.state.session import WorkbenchState
 
 KEPT = {
+    "card": "The report card",
+    "card-of-edit": "The report card on Share",
     "chat": "The conversation",
     "foresee": "The forecast",
     "foresee-checked": "What was measured of the forecast",
     "foresee-ticked": "What is to be protected",
+    "forensics": "The inspection of an edit",
     "probe": "The answers to the probes",
     "probe_story": "What Share tells of the probes",
+    "shift": "The shift of the states",
     "told": "What the told model answered",
 }
 
@@ -58,6 +66,14 @@ def state(resident: Resident) -> WorkbenchState:
     done(made, "probe")
     shown("foresee", made).button(key="foresee").click().run()
     done(made, "foresee")
+    assert report_card.score(made, resident, made.stack[-1], SMALL) is None
+    done(made, "card")
+    source = forensics.from_entry(made.stack[-1].patch)
+    assert forensics.inspect(made, resident, source, name="mine", limit=30) is None
+    done(made, "forensics")
+    shown("shift", made)
+    look = jobs.latest(queue(made))
+    assert look is not None and wait_for(look.id).error == ""
     made.keep("foresee-ticked", frozenset({"a", "b"}), made_from="x")
     return made
 
@@ -76,10 +92,11 @@ def drawn(name: str, state: WorkbenchState) -> str:
 
 
 def test_every_page_shows_after_a_restart_what_it_showed_before(state: WorkbenchState) -> None:
-    pages = ("edit", "chat", "probe", "foresee", "share")
+    pages = ("edit", "chat", "probe", "foresee", "share", "report_card", "shift")
     before = {name: drawn(name, state) for name in pages}
     assert "Prompt by prompt" in before["probe"] and "kg-told" in before["edit"] and "kg-side" in before["chat"]
     assert "Forecast against measured" in before["foresee"]
+    assert "kg-card" in before["report_card"] and "check_circle: the report card" in before["share"]
     values = {name: as_json(state, name) for name in KEPT}
     again = restarted(state)
     assert again.damage == () and again.record.unsaved == ""
@@ -116,6 +133,17 @@ def test_a_forecast_of_a_typed_fact_can_be_read_again_and_not_applied(resident: 
     assert after.value.strongest_first == before.value.strongest_first
     assert "before the server was started again" in words(page) and "Outdated" not in words(page)
     assert not {str(button.key) for button in page.button} & {"foresee-apply", "foresee-protect"}
+
+
+def test_an_inspection_can_be_read_again_and_not_undone_with(state: WorkbenchState) -> None:
+    before, again = state.result("forensics"), restarted(state)
+    after = again.result("forensics")
+    assert before is not None and after is not None
+    assert after.value.to_json() == {**before.value.to_json(), "undo": False, "no_undo": after.value.no_undo}
+    assert before.value.undo is not None and "Inspect the edit once more" in after.value.no_undo
+    page = shown("forensics", again)
+    assert not page.exception and "Inspect the edit once more" in words(page) and "Outdated" not in words(page)
+    assert "forensics-put" not in {button.key for button in page.button}
 
 
 def test_a_conversation_is_kept_where_there_is_nothing_else(resident: Resident) -> None:

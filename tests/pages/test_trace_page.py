@@ -82,6 +82,44 @@ def test_every_map_on_either_side(resident: Resident, kind: Map) -> None:
     assert state.result(f"trace-map-{kind.name}").value.source.source.answer == "London"  # type: ignore[union-attr]
 
 
+def test_a_deep_models_map_has_some_layers_first_and_the_others_when_asked_for(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.screens.trace.view.MOST_ROWS", 2)
+    state = state_of()
+    state.record.push(entry_for(resident.lm))
+    page = traced(state)
+    assert not page.exception
+    assert "trying every 2nd layer," in words(page)
+    coarse = state.result("trace-map-STATE").value  # type: ignore[union-attr]
+    assert coarse.layers == (1, 3)
+    assert page.slider(key="trace-layer").value == 3
+    chosen(page, "Layers").set_value(1).run()  # type: ignore[attr-defined]
+    settled(page, state)
+    assert not page.exception
+    whole = state.result("trace-map-STATE").value  # type: ignore[union-attr]
+    assert whole.layers == tuple(range(N_LAYER)) and torch.equal(whole.restored[[1, 3]], coarse.restored)
+    assert "every 2nd layer" not in words(page)
+    page.slider(key="trace-layer").set_value(2).run()
+    chosen(page, "Layers").set_value(2).run()  # type: ignore[attr-defined]
+    settled(page, state)
+    assert not page.exception
+    assert page.slider(key="trace-layer").value == 3, "layer 2 has no row now: the next one that has is chosen"
+
+
+def test_the_first_map_and_its_contributions_and_ranks_are_one_job(resident: Resident) -> None:
+    state = state_of()
+    state.record.push(entry_for(resident.lm))
+    page = shown("trace", state)
+    job = jobs.latest(inspect_actions.queue(state))
+    settled(page, state)
+    assert job is not None and jobs.latest(inspect_actions.queue(state)) is job
+    assert state.result("trace") is not None and state.result("trace-map-STATE") is not None
+    next(group for group in page.button_group if group.label == "View").set_value("Contributions").run()
+    assert jobs.latest(inspect_actions.queue(state)) is job
+    assert not page.exception and "gradient × activation" in words(page)
+
+
 @pytest.mark.parametrize("view", ["Contributions", "Recall by layer"])
 def test_the_other_views(resident: Resident, view: str) -> None:
     state = state_of()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -61,11 +60,6 @@ DEEP = DeepConfig(
     write=WriteConfig(layers=(2,), keys_per_edit="each", ridge=1e-6),
 )
 ASKING = EditConfig(consequences=ConsequenceConfig(max_later_hops=40, max_kept_later=40))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
 
 
 def context_of(what: FactEdit = SPAIN, config: EditConfig = ASKING) -> EditContext:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import Cancelled, ConfigError, NonFiniteError, SearchError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.lm.run.spans import locate
@@ -19,6 +19,7 @@ from kgmet.search.directions.source import FreeDirection, RandomDirection
 from kgmet.search.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.search.search import Stop, TargetConfig, TargetShift, find_target_shifts
+from tests.stopping import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import EDITS
 
@@ -274,27 +275,11 @@ def test_a_loss_that_is_not_finite_names_the_edit() -> None:
         find(lm, PROBLEMS)
 
 
-class StopsAt:
-    """Cancels at its n-th check."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def report(self, event: ProgressEvent) -> None:
-        """Take note of nothing."""
-
-    def check(self) -> None:
-        """Count down."""
-        self.left -= 1
-        if self.left < 0:
-            raise Cancelled("stop")
-
-
 @pytest.mark.parametrize("n", range(4))
 def test_cancelling_at_any_step_leaves_nothing_attached(n: int) -> None:
     lm = tiny_lm()
     with pytest.raises(Cancelled):
-        find(lm, PROBLEMS, replace(CONFIG, stop_nll=1e-9), progress=StopsAt(n))
+        find(lm, PROBLEMS, replace(CONFIG, stop_nll=1e-9), progress=StopsAfter(n))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in lm.model.modules())
 
 

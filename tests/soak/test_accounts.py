@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.running import FLAGS
 from tests.soak.provider import Provider
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
@@ -63,7 +62,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(chromium_executable: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("accounts")
     file = folder / "auth.toml"
     with ExitStack() as opened:
@@ -71,10 +70,7 @@ def place(chromium_executable: str, tmp_path_factory: pytest.TempPathFactory) ->
         server = Served(folder / "cache", arguments=["--oidc-file", str(file), "--allow-user", "@example.org"])
         file.write_text(provider.register(server.url), encoding="utf-8")
         opened.enter_context(server)
-        playwright = opened.enter_context(sync_playwright())
-        chromium = playwright.chromium.launch(executable_path=chromium_executable, args=FLAGS)
         yield Place(server, provider, chromium)
-        chromium.close()
 
 
 @pytest.fixture

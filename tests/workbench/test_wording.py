@@ -10,7 +10,7 @@ from kgmet.base.progress import Stage
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import entry_for
 from workbench.screens.ledger.scripting import edit_script
-from workbench.wording import STAGES, count, percent, progress_line, safe
+from workbench.wording import STAGES, count, duration, percent, progress_line, safe, time_left
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,14 @@ def test_a_stage_says_how_far_it_is() -> None:
 @pytest.mark.parametrize(("n", "words"), [(0, "0 triples"), (1, "1 triple"), (44_227, "44,227 triples")])
 def test_a_count_has_its_noun_and_separated_thousands(n: int, words: str) -> None:
     assert count(n, "triple") == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "5 s"), (24, "25 s"), (89, "90 s"), (100, "2 min"), (130, "2 min"), (5399, "90 min"), (7200, "2.0 h")],
+)
+def test_an_estimated_time_is_said_in_whole_units(seconds: float, words: str) -> None:
+    assert duration(seconds) == words and time_left(seconds) == f"about {words} left"
 
 
 def test_a_number_and_its_sign_stay_on_one_line_in_markdown() -> None:

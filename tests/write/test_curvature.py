@@ -38,11 +38,10 @@ def test_the_flat_part_is_the_formula(share: float) -> None:
     torch.testing.assert_close(Curvature.of(s, a, share=share).flat_part(found), found, rtol=1e-4, atol=1e-5)
 
 
-def test_output_moments_are_those_of_texts_taken_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path))
+def test_output_moments_are_those_of_texts_taken_one_by_one(own_cache_folder: Path) -> None:
     lm, corpus = tiny_lm(), Corpus(name="test", lines=LINES)
     found = output_moments(lm, (1, 2), corpus=corpus)
-    assert len(list((tmp_path / "moments").iterdir())) == 2
+    assert len(list((own_cache_folder / "moments").iterdir())) == 2
     again = output_moments(lm, (1, 2), corpus=corpus)
     total, n_token = torch.zeros(lm.d_model, lm.d_model).double(), 0
     for text in LINES[::4]:

@@ -21,12 +21,12 @@ from kgmet.base.errors import (
     NonFiniteError,
     StaleArtifactError,
 )
-from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.lm.run.tracing import Rows
 from kgmet.write.adapter import attached_lora, import_lora, read_lora
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached
+from tests.stopping import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.test_patch import QuantisedLinear, quantised_lm
 from tests.write.tiny_edits import logits_of, random_patch
@@ -180,21 +180,10 @@ def test_nothing_is_written_over(export: Callable[..., object], tmp_path: Path) 
     assert len(list((tmp_path / "new").iterdir())) >= 3
 
 
-class StopsAtOnce:
-    """Cancels at the first check."""
-
-    def report(self, event: ProgressEvent) -> None:
-        """Take note of nothing."""
-
-    def check(self) -> None:
-        """Stop."""
-        raise Cancelled("stop")
-
-
 def test_a_cancelled_merge_leaves_no_folder(tmp_path: Path) -> None:
     lm = tiny_lm()
     with pytest.raises(Cancelled):
-        export_merged(random_patch(lm), lm, tmp_path / "merged", progress=StopsAtOnce())
+        export_merged(random_patch(lm), lm, tmp_path / "merged", progress=StopsAfter(0))
     assert not list(tmp_path.iterdir())
 
 

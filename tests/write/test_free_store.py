@@ -16,7 +16,6 @@ from kgmet.write.spectrum import WORK, spectrum_of
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writers.least_squares import definite_cholesky
 from tests.far import FarMode, far_device, placed_far
-from tests.tiny_fixtures import own_cache_folder  # noqa: F401  a cache of its own for each test
 from tests.tiny_models import D_KEY, tiny_model, tiny_tokenizer
 from tests.write.test_moments import CORPUS
 from tests.write.worked import key_moment

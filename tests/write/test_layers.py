@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kgmet.base.errors import Cancelled, ConfigError
-from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
 from kgmet.write.layers import Unedited, WriteConfig, WrittenLayers, solve_layers
@@ -14,6 +13,7 @@ from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.residual import ResidualSchedule
 from kgmet.write.writer import NullSpaceWriter
+from tests.stopping import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm
 from tests.write.tiny_edits import (
     EDITS,
@@ -187,22 +187,6 @@ def test_even_shares_spread_evenly_and_front_loads_the_first() -> None:
     assert taken[ResidualSchedule.FRONT] == pytest.approx([0.45, 0.28, 0.16, 0.08, 0.03], abs=0.01)
 
 
-class StopsAt:
-    """Cancels at its n-th check."""
-
-    def __init__(self, n: int) -> None:
-        self.left = n
-
-    def report(self, event: ProgressEvent) -> None:
-        """Take note of nothing."""
-
-    def check(self) -> None:
-        """Count down."""
-        self.left -= 1
-        if self.left < 0:
-            raise Cancelled("stop")
-
-
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_cancelling_at_any_step_leaves_nothing_attached(n: int) -> None:
     lm = tiny_lm()
@@ -210,7 +194,7 @@ def test_cancelling_at_any_step_leaves_nothing_attached(n: int) -> None:
     config = WriteConfig(layers=(0, 1, TOP))
     writer = NullSpaceWriter(free=all_free(lm, config.layers), ridge=1.0)
     with pytest.raises(Cancelled):
-        solve_layers(lm, shifts_of(lm, rows), rows, writer=writer, config=config, progress=StopsAt(n))
+        solve_layers(lm, shifts_of(lm, rows), rows, writer=writer, config=config, progress=StopsAfter(n))
     assert torch.equal(logits_of(lm), before)
     assert not any(module._forward_hooks for module in lm.model.modules())
 

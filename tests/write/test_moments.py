@@ -17,6 +17,7 @@ from kgmet.write.moments import KeyMoment, estimate_key_moments, keys_of_text, m
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
 from kgmet.write.statistics import KeyStatistics
+from tests.stopping import StopsAfter
 from tests.tiny_models import D_KEY, N_LAYER, tiny_lm
 from tests.write.worked import drawn, free_space, key_moment, projector
 
@@ -26,31 +27,6 @@ LINES = tuple(
     for end in ("located in the city of Paris", "too", "a text about rivers", "what the guide said", "short")
 )
 CORPUS = Corpus(name="test", lines=LINES, n_token=12)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of the test's own."""
-    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-class StopsAfter:
-    """Cancels at its n-th check."""
-
-    def __init__(self, n: int) -> None:
-        self.left, self.done = n, [0]
-
-    def report(self, event: ProgressEvent) -> None:
-        """Remember how far it was."""
-        if "note" not in event.detail:
-            self.done.append(event.done)
-
-    def check(self) -> None:
-        """Count down."""
-        self.left -= 1
-        if self.left < 0:
-            raise Cancelled("stop")
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
@@ -83,10 +59,10 @@ def test_a_second_time_it_comes_from_disk(monkeypatch: pytest.MonkeyPatch) -> No
     assert not moments_ready(tiny_lm(seed=1), [1], CORPUS)
 
 
-def test_what_was_stopped_goes_on_where_it_was(own_cache: Path) -> None:
+def test_what_was_stopped_goes_on_where_it_was(own_cache_folder: Path) -> None:
     lm = tiny_lm()
     whole = estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1)
-    for path in own_cache.rglob("*.safetensors"):
+    for path in own_cache_folder.rglob("*.safetensors"):
         path.unlink()
     with pytest.raises(Cancelled):
         estimate_key_moments(lm, [1], corpus=CORPUS, batch_size=1, progress=StopsAfter(12))
@@ -95,7 +71,7 @@ def test_what_was_stopped_goes_on_where_it_was(own_cache: Path) -> None:
     assert min(heard.done[1:]) == 12, "all that was done was kept when it was stopped"
     # What is kept in between is float32.
     torch.testing.assert_close(resumed[1].second_moment, whole[1].second_moment, rtol=1e-6, atol=1e-6)
-    assert not list(own_cache.rglob("partial-*"))
+    assert not list(own_cache_folder.rglob("partial-*"))
 
 
 def test_a_layer_out_of_range_is_refused() -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from kgmet.measure.answer import Answer
 from kgmet.measure.verdict import Verdict
 from workbench.drawing.answers import AnswerRow
-from workbench.wording import safe
+from workbench.drawing.tables import markdown_text, table_files
 
-__all__ = ["answer_markdown", "answer_values"]
+__all__ = ["answer_markdown", "answer_table_files", "answer_values"]
 
 _SHORT = ("kind", "prompt", "answer before", "answer after", "answer told", "p expected before", "p expected after")
 _VERDICTS = ("verdict after", "verdict told")
 
 
 def answer_values(row: AnswerRow) -> dict[str, object]:
-    """One row of a file."""
+    """Return one row of a file."""
     pair, prompt = row.pair, row.pair.after.question
     values: dict[str, object] = {
         "kind": prompt.kind.value,
@@ -56,15 +58,11 @@ def _verdict(verdict: Verdict | None) -> str | None:
 
 
 def answer_markdown(frame: pd.DataFrame) -> str:
-    """The columns that people read as a Markdown table; what could be read as Markdown is escaped."""
-    columns = [name for name in (*_SHORT, *_VERDICTS) if name in frame]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for _, row in frame[columns].iterrows():
-        lines.append("| " + " | ".join(_cell(value) for value in row) + " |")
-    return "\n".join(lines) + "\n"
+    """Return the columns that people read as a Markdown table; what could be read as Markdown is escaped."""
+    return markdown_text(frame[[name for name in (*_SHORT, *_VERDICTS) if name in frame]])
 
 
-def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else safe(str(value))
+def answer_table_files(rows: Sequence[AnswerRow]) -> dict[str, str]:
+    """Return a table of questions as the contents of files, by their endings."""
+    frame = pd.DataFrame([answer_values(row) for row in rows])
+    return {**table_files(frame), "md": answer_markdown(frame)}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from kgmet.evaluate.card.render import SCALE, cell_text, n_text
 from kgmet.evaluate.card.value import ReportCard, Row
 from workbench.drawing.plain import bdi, shown
 
-__all__ = ["RESULT", "card_html", "scale_text"]
+__all__ = ["RESULT", "card_frame", "card_html", "scale_text"]
 
 RESULT = "card-of-edit"
 """Name of the result with the card of one edit; made from what an inspection of that edit is made from."""
@@ -41,6 +43,20 @@ def _cell(text: str) -> str:
     interval, _, counts = rest.partition(")")
     below = f"<small>{shown(interval + counts)}</small>" if rest else ""
     return f"<td>{shown(value)}{below}</td>"
+
+
+def card_frame(card: ReportCard) -> pd.DataFrame:
+    """Return one row for each row and column of the card, with all its numbers."""
+    rows = []
+    for row in card.shown:
+        for column in card.columns:
+            cell = row.cells[column.key]
+            low, high = cell.interval or (None, None)
+            values = {"value": cell.value, "low": low, "high": high, "n": cell.n, "asked": row.n_asked}
+            counts = {"said": cell.said, "preferred": cell.preferred, "no": cell.no}
+            about = {"row": row.spec.label, "column": column.label, "unit": row.spec.unit}
+            rows.append({**about, **values, **counts, "note": cell.note})
+    return pd.DataFrame(rows)
 
 
 def scale_text(card: ReportCard) -> str:

@@ -65,13 +65,13 @@ class Box:
         return self.y + self.height / 2
 
     def overlaps(self, other: Box) -> bool:
-        """Whether the two share an area."""
+        """Return whether the two share an area."""
         apart_x = abs(self.x - other.x) >= (self.width + other.width) / 2
         apart_y = abs(self.y - other.y) >= (self.height + other.height) / 2
         return not (apart_x or apart_y)
 
     def moved(self, dx: float, dy: float) -> Box:
-        """The same rectangle elsewhere."""
+        """Return the same rectangle elsewhere."""
         return replace(self, x=self.x + dx, y=self.y + dy)
 
 
@@ -152,23 +152,23 @@ def _name(spot: Spot) -> tuple[str, ...]:
 
 
 def _rest_name(spot: Spot) -> tuple[str, ...]:
-    """The name of a spot of the rest, in one line."""
+    """Return the name of a spot of the rest, in one line."""
     return wrapped(spot.entity.label, width=_REST_ROOM, size=REST_SIZE, lines=1)
 
 
 def relation_of(link: Link) -> str:
-    """The name of a link's relation, cut if it is long."""
+    """Return the name of a link's relation, cut if it is long."""
     text = plain(link.triple.relation.label)
     return text if len(text) <= _LONGEST_RELATION else text[: _LONGEST_RELATION - 1] + "…"
 
 
 def _label_width(link: Link) -> float:
-    """Room of a relation's name; that of the edited fact is bold."""
+    """Return the room of a relation's name; that of the edited fact is bold."""
     return text_width(relation_of(link), NOTE_SIZE) * (1.1 if link.is_edit else 1.0)
 
 
 def tree_child(link: Link, of: Mapping[str, Spot]) -> str:
-    """The end of a link that hangs on the other."""
+    """Return the end of a link that hangs on the other."""
     return link.end if of[link.end].parent == link.start else link.start
 
 
@@ -177,7 +177,7 @@ def _size(lines: Sequence[str]) -> tuple[float, float]:
 
 
 def _rows(spots: Sequence[Spot], names: Mapping[str, tuple[str, ...]]) -> dict[str, Box]:
-    """Heights: the ends of the paths one below the other, every other spot in the middle of what hangs on it."""
+    """Compute heights: the paths' ends one below the other, every other spot in the middle of what hangs on it."""
     below: dict[str, list[Spot]] = {}
     for spot in spots:
         if spot.id in names and spot.parent:
@@ -217,7 +217,7 @@ def _rows(spots: Sequence[Spot], names: Mapping[str, tuple[str, ...]]) -> dict[s
 
 
 def _columns(boxes: Mapping[str, Box], of: Mapping[str, Spot], labels: Mapping[str, float]) -> dict[str, Box]:
-    """Widths: one column a step, as far from the next as the relations between them need."""
+    """Compute widths: one column per step, as far from the next as the relations between them need."""
     steps = range(min(of[key].step for key in boxes), max(of[key].step for key in boxes) + 1)
     widest = {step: max((box.width for key, box in boxes.items() if of[key].step == step), default=0) for step in steps}
     gaps = dict.fromkeys(steps, _BEND)
@@ -239,7 +239,7 @@ def _columns(boxes: Mapping[str, Box], of: Mapping[str, Spot], labels: Mapping[s
 
 
 def _column_ends(boxes: Mapping[str, Box], of: Mapping[str, Spot]) -> dict[int, tuple[float, float]]:
-    """Step → the left and right edge of its column."""
+    """Return step → the left and right edge of its column."""
     ends: dict[int, tuple[float, float]] = {}
     for key, box in boxes.items():
         if not of[key].is_rest:
@@ -249,7 +249,7 @@ def _column_ends(boxes: Mapping[str, Box], of: Mapping[str, Spot]) -> dict[int, 
 
 
 def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict[str, str]]:
-    """Rows of the rest above and below the paths, and what each of it is to the spot it hangs on."""
+    """Return the rows of the rest above and below the paths, and what each of it is to the spot it hangs on."""
     spots = [spot for spot in story.spots if spot.is_rest]
     if not spots:
         return {}, {}
@@ -283,7 +283,7 @@ def _bands(story: Story, boxes: Mapping[str, Box]) -> tuple[dict[str, Box], dict
 
 
 def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list[list[tuple[Spot, float]]]:
-    """As few rows as hold a band, about equally full."""
+    """Return as few rows as hold a band, about equally full."""
     sizes = []
     for spot in band:
         (line,) = _rest_name(spot)
@@ -303,7 +303,7 @@ def _packed(band: Sequence[Spot], notes: Mapping[str, str], room: float) -> list
 
 
 def _move_note(move: Move) -> str:
-    """Relation, right answer and its probability now and then, as short as a picture needs."""
+    """Return the relation, the right answer and its probability now and then, as short as a picture needs."""
     return f"{plain(move.relation)}: {plain(move.answer)} {_percent(move.before)} → {_percent(move.after)}"
 
 
@@ -312,7 +312,7 @@ def _percent(value: float) -> str:
 
 
 def rest_note(spot: Spot, links: Iterable[Link]) -> str:
-    """What a spot of the rest is to the spot it hangs on."""
+    """Return what a spot of the rest is to the spot it hangs on."""
     if spot.move is not None:
         return _move_note(spot.move)
     for link in links:
@@ -349,7 +349,7 @@ def _placed(
 
 
 def _faint_path(one: Box, other: Box) -> str:
-    """From the upper or lower edge of one name to that of another."""
+    """Return a line from the upper or lower edge of one name to that of another."""
     if one.overlaps(replace(other, x=one.x)):  # in one row
         y = one.top if one.y > 0 else one.bottom
         return f"M{one.x:.1f} {y:.1f}Q{(one.x + other.x) / 2:.1f} {y - 24:.1f} {other.x:.1f} {y:.1f}"

@@ -111,7 +111,7 @@ class _Tree:
         self.y += height + _GAP
 
     def link(self, link: Link) -> PlacedLink:
-        """The line of a link: down its parent's track and into the child; none between two that hang elsewhere."""
+        """Return the line of a link: down its parent's track, into the child; none between two that hang elsewhere."""
         if not self._is_branch(link):
             return PlacedLink(link=link, path="")
         child = tree_child(link, self.of)

@@ -88,11 +88,11 @@ class Story:
     new: str
 
     def spot_of(self, entity_id: str) -> Spot | None:
-        """The first spot of an entity."""
+        """Return the first spot of an entity."""
         return next((spot for spot in self.spots if spot.entity.id == entity_id), None)
 
     def paths_at(self, spot_id: str) -> frozenset[str]:
-        """The consequences whose path passes a spot."""
+        """Return the consequences whose path passes a spot."""
         return frozenset().union(*(link.paths for link in self.links if spot_id in (link.start, link.end)))
 
 
@@ -186,7 +186,7 @@ class _Teller:
     def _step(
         self, at: Spot, triple: Triple, item: Consequence, *, side: Literal["new", "old"], lane: Lane
     ) -> Spot | None:
-        """The spot at the far end of one step of a path; ``None`` where the step hangs on nothing that is drawn."""
+        """Return the spot at the far end of a path's step; ``None`` where the step hangs on nothing that is drawn."""
         pair = (triple.subject, triple.object)
         near: Spot | None = at
         if at.entity not in pair:
@@ -260,7 +260,7 @@ class _Teller:
         return found
 
     def _hang(self, at: dict[Entity, Spot], triple: Triple, *, must_stay: bool) -> bool:
-        """Whether a triple of the rest found its place, or needs none because the two are joined by a line already."""
+        """Return whether a triple of the rest has its place, or needs none because a line joins the two already."""
         near = at.get(triple.subject) or at.get(triple.object)
         if near is None:
             return False
@@ -277,7 +277,7 @@ class _Teller:
 
 
 def _truths(context: EditContext) -> dict[tuple[str, str, str], Truth]:
-    """Triple's key → the world in which it is true, for those that are not true in both."""
+    """Return Triple's key → the world in which it is true, for those that are not true in both."""
     assert context.subgraph is not None and context.subgraph_before is not None
     found: dict[tuple[str, str, str], Truth] = {}
     if context.consequences is not None:

@@ -80,7 +80,7 @@ _MARGIN, _FONT = 18.0, "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Ari
 
 
 def story_svg(picture: Picture, *, theme: str = "light", world: World = "both") -> str:
-    """A whole SVG document. It asks for nothing outside itself; `theme` is ``light`` or ``dark``."""
+    """Return a whole SVG document. It asks for nothing outside itself; `theme` is ``light`` or ``dark``."""
     ink, story = INKS[theme], picture.story
     width = max(picture.width, picture.least_width)
     head, high = _heading(story, ink, width, world)
@@ -102,7 +102,7 @@ def story_svg(picture: Picture, *, theme: str = "light", world: World = "both") 
 
 
 def link_seen(link: Link, world: World) -> Seen:
-    """How a link appears in a world. What is true in both, but on a path of the other only, stands beside it."""
+    """Return how a link appears in a world. What is true in both, but on a path of the other only, stands beside it."""
     if world == "both":
         return "shown"
     if link.truth not in (world, "always"):
@@ -112,13 +112,13 @@ def link_seen(link: Link, world: World) -> Seen:
 
 
 def spot_seen(spot: Spot, story: Story, world: World) -> Seen:
-    """How a spot appears: as its best link does; one that nothing leads to in this world stands beside it."""
+    """Return how a spot appears: as its best link does; one that nothing leads to in this world stands beside it."""
     seen = {link_seen(link, world) for link in story.links if spot.id in (link.start, link.end)}
     return "shown" if not spot.parent or "shown" in seen else "ghost"
 
 
 def stroke(link: Link, world: World) -> tuple[float, str]:
-    """Width and dashes of a link's line."""
+    """Return the width and dashes of a link's line."""
     width = EDIT_WIDTH if link.is_edit else REST_WIDTH if link.side == "rest" else PATH_WIDTH
     if link.truth == "before" and world == "both":
         return width, GONE
@@ -126,14 +126,14 @@ def stroke(link: Link, world: World) -> tuple[float, str]:
 
 
 def about_link(link: Link) -> str:
-    """What the tooltip of a line says."""
+    """Return what the tooltip of a line says."""
     triple = link.triple
     source = triple.source or "no source given"
     return f"{_state(link)}{plain(str(triple))}\n{plain(' '.join(triple.key))}\nsource: {plain(source)}"
 
 
 def about_spot(spot: Spot) -> str:
-    """What the tooltip of a name says."""
+    """Return what the tooltip of a name says."""
     entity, move = spot.entity, spot.move
     if move is not None:
         way = "measured with the edit" if move.is_measured else "forecast"
@@ -153,7 +153,7 @@ def _change(story: Story) -> str:
 
 
 def _heading(story: Story, ink: Ink, width: float, world: World) -> tuple[str, float]:
-    """The edit as a sentence, with the old and the new object in their colours; in one line where it fits."""
+    """Return the edit as a sentence, with the old and the new object in their colours; in one line where it fits."""
     (old,), (new,) = (
         wrapped(text, width=min(420.0, width / 2 - 16), size=17, lines=1) for text in (story.old, story.new)
     )
@@ -188,7 +188,7 @@ class Sign:
 
 
 def signs_of(picture: Picture, *, theme: str, world: World) -> tuple[Sign, ...]:
-    """The legend of what is in the picture."""
+    """Return the legend of what is in the picture."""
     ink, links = INKS[theme], [item.link for item in picture.links]
     has_old = any(link.is_edit and link.side == "old" for link in links)
     paths = {link.side for link in links if not link.is_edit}
@@ -210,7 +210,7 @@ def signs_of(picture: Picture, *, theme: str, world: World) -> tuple[Sign, ...]:
 
 
 def _moving(picture: Picture, ink: Ink) -> list[tuple[bool, str, float, str, str]]:
-    """Signs of other facts that move, with how many of each."""
+    """Return the signs of other facts that move, with how many of each."""
     moves = [item.spot.move for item in picture.spots if item.spot.move is not None]
     way = "measured" if moves and all(move.is_measured for move in moves) else "forecast"
     n_loses = sum(move.loses for move in moves)
@@ -221,7 +221,7 @@ def _moving(picture: Picture, ink: Ink) -> list[tuple[bool, str, float, str, str
 
 
 def _legend(picture: Picture, theme: str, width: float, world: World) -> tuple[str, float]:
-    """Lines and words that explain the picture, in rows."""
+    """Return the lines and words that explain the picture, in rows."""
     x, y, parts = 0.0, 30.0, []
     for sign in signs_of(picture, theme=theme, world=world):
         room = 36 + text_width(sign.words, 12) + 18
@@ -264,7 +264,7 @@ def _link(item: PlacedLink, picture: Picture, ink: Ink, world: World) -> str:
 
 
 def _is_branch(item: PlacedLink, picture: Picture) -> bool:
-    """Whether one end hangs on the other, and is not only joined to it besides."""
+    """Return whether one end hangs on the other, and is not only joined to it besides."""
     parents = {spot.id: spot.parent for spot in picture.story.spots}
     return parents[item.link.start] == item.link.end or parents[item.link.end] == item.link.start
 
@@ -276,7 +276,7 @@ def _state(link: Link) -> str:
 
 
 def _arrow(item: PlacedLink, colour: str, *, wide: bool) -> str:
-    """The head of the line, at the triple's object."""
+    """Return the head of the line, at the triple's object."""
     assert item.head is not None
     half = 5.5 if wide else 4.5
     x, y = item.head

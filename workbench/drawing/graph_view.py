@@ -40,7 +40,7 @@ _CURVE = {"enabled": True, "type": "cubicBezier", "forceDirection": "horizontal"
 
 
 def graph_html(picture: Picture, *, theme: str = "light", world: World = "both", height: str = "100vh") -> str:
-    """A whole HTML page with the picture, its sentence and legend, and buttons to fit it and to save it as PNG.
+    """Return a whole HTML page with the picture, its sentence and legend, and buttons to fit it and to save it as PNG.
 
     It asks for nothing outside itself. `theme` is ``light`` or ``dark``; `height` as in CSS, sentence and legend
     included.
@@ -83,7 +83,7 @@ def _spot(item: PlacedSpot, picture: Picture, theme: str, world: World) -> dict[
 
 
 def _add_link(net: Network, number: int, item: PlacedLink, theme: str, world: World) -> None:
-    """A line of the rest as one edge; one of a path in two, with its relation's name as a node of text between them."""
+    """Add a line of the rest as one edge; one of a path as two, with the relation's name as a node between them."""
     link, ink = item.link, INKS[theme]
     width, dash = stroke(link, world)
     ghost = link_seen(link, world) == "ghost"
@@ -128,7 +128,7 @@ def _add_link(net: Network, number: int, item: PlacedLink, theme: str, world: Wo
 
 
 def _mixed(colour: str, ground: str, share: float) -> str:
-    """A colour on a ground, as strong as `share` says."""
+    """Return a colour on a ground, as strong as `share` says."""
     parts = zip(*(bytes.fromhex(text.removeprefix("#")) for text in (colour, ground)), strict=True)
     return "#" + "".join(f"{round(one * share + other * (1 - share)):02x}" for one, other in parts)
 

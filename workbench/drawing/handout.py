@@ -37,7 +37,7 @@ class Handout:
 
 
 def handout_html(handout: Handout) -> str:
-    """The file."""
+    """Return the file."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; {_NOTHING_ELSE}"
     sections = "".join(_section(section, handout.footer) for section in handout.sections)
@@ -60,7 +60,7 @@ def _section(section: Section, footer: str) -> str:
 
 
 def _style() -> str:
-    """The app's own sheet for answers and chains, and the page around it."""
+    """Return the app's own sheet for answers and chains, and the page around it."""
     folder = shipped("assets")
     return "".join((folder / name).read_text(encoding="utf-8") for name in ("handout.css", "answers.css"))
 

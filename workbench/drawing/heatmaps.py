@@ -19,6 +19,8 @@ _SEQUENTIAL_LIGHT = ("#f7fcf0", "#d9f0c9", "#a2d9b8", "#5dbac6", "#2b8bbd", "#1d
 _SEQUENTIAL_DARK = ("#141c24", "#173a5e", "#1f5f93", "#2f8bb8", "#57b7bd", "#a2d9b8", "#eef7c8")
 _DIVERGING_LIGHT = ("#8c3a00", "#d9711f", "#f6c08e", "#f7f7f7", "#a9cfe6", "#3b87bd", "#0b3f70")
 _DIVERGING_DARK = ("#ffb067", "#d9711f", "#7c4415", "#1a222b", "#1d527c", "#3f93cf", "#9ad5f7")
+_OUTLINES = ("#000000", "#ffffff"), ("#ffffff", "#000000")
+"""Colours of the chosen cell's outline and its rim, on a light and on a dark page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,14 @@ def token_label(token: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """Highlights: `rows` get a bar at their side (edited layers), `column` a dotted outline (edited token)."""
+    """Highlights: `rows` get a bar at their side (edited layers), `column` a dotted outline (edited token).
+
+    A bar is `row_size` rows high and may lie between two rows, where only some layers have one.
+    """
 
     chosen: Cell | None = None
-    rows: Sequence[int] = ()
+    rows: Sequence[float] = ()
+    row_size: float = 1.0
     column: int | None = None
 
 
@@ -131,7 +137,7 @@ def heatmap(
         )
     )
     figure.add_trace(_markers(values, rows, columns, scale))
-    for shape in _shapes(len(rows), marks, "#ffffff" if dark else "#000000"):
+    for shape in _shapes(len(rows), marks, _OUTLINES[1 if dark else 0]):
         figure.add_shape(**shape)
     figure.update_layout(
         height=max(220, row_height * len(rows) + 110),
@@ -260,11 +266,13 @@ def _label(
     )
 
 
-def _shapes(n_row: int, marks: Marks, line: str) -> list[dict[str, Any]]:
+def _shapes(n_row: int, marks: Marks, outline: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return the highlights; the chosen cell's outline has a rim of the other colour, for cells of its own colour."""
     shapes: list[dict[str, Any]] = []
     for row in marks.rows:  # in pixels left of the first column, at any figure width
         place = {"xref": "paper", "xsizemode": "pixel", "xanchor": 0, "x0": -8, "x1": -3}
-        ends = {"y0": row - 0.45, "y1": row + 0.45}
+        half = 0.45 * marks.row_size
+        ends = {"y0": max(-0.5, row - half), "y1": min(n_row - 0.5, row + half)}
         shapes.append({"type": "rect", "line": {"width": 0}, "fillcolor": "#d55e00", **place, **ends})
     if marks.column is not None:
         place = {"x0": marks.column - 0.5, "x1": marks.column + 0.5, "y0": -0.5, "y1": n_row - 0.5}
@@ -277,5 +285,6 @@ def _shapes(n_row: int, marks: Marks, line: str) -> list[dict[str, Any]]:
             "y0": chosen.row - 0.5,
             "y1": chosen.row + 0.5,
         }
-        shapes.append({"type": "rect", "line": {"width": 2.5, "color": line}, **place})
+        shapes.append({"type": "rect", "line": {"width": 5, "color": outline[1]}, **place})
+        shapes.append({"type": "rect", "line": {"width": 2.5, "color": outline[0]}, **place})
     return shapes

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from workbench.drawing.hop_line import HopLine
 from workbench.drawing.plain import shown
 
-__all__ = ["RESULT", "KindCount", "ProbeStory", "counts_html"]
+__all__ = ["RESULT", "RUN", "KindCount", "ProbeStory", "counts_html"]
 
+RUN = "probe"
+"""Name of the result with all answers of a run."""
 RESULT = "probe_story"
 """Name under which a session keeps it."""
 
@@ -34,7 +36,7 @@ class ProbeStory:
 
 
 def counts_html(counts: Sequence[KindCount]) -> str:
-    """The counts as a table."""
+    """Return the counts as a table."""
     is_told = any(count.told is not None for count in counts)
     names = ("asked", "n", "before", "after", *(("told",) if is_told else ()))
     rows = "".join(

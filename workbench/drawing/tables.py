@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
-from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent
+from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent, safe
 
 __all__ = [
     "answer_side",
     "chip",
     "csv_text",
     "listed_triples",
+    "markdown_text",
+    "table_files",
     "token_html",
     "triple_frame",
 ]
@@ -48,6 +51,33 @@ def answer_side(heading: str, said: str, answer: Answer, *, exact: bool = False)
 def csv_text(frame: pd.DataFrame) -> str:
     """Return a table as CSV; a text that a spreadsheet would compute as a formula gets an apostrophe before it."""
     return frame.map(_no_formula).to_csv(index=False, lineterminator="\n")
+
+
+def markdown_text(frame: pd.DataFrame) -> str:
+    """Return a table as Markdown; what could be read as Markdown is escaped."""
+    lines = ["| " + " | ".join(safe(str(name)) for name in frame) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines) + "\n"
+
+
+def table_files(frame: pd.DataFrame) -> dict[str, str]:
+    """Return a table as the contents of files, by their endings: csv, json (a list of rows), md.
+
+    An index with a name, as a table that is drawn in full has it, is the first column.
+    """
+    whole = frame.reset_index() if frame.index.name is not None else frame
+    rows = json.loads(whole.to_json(orient="records", double_precision=15))
+    return {
+        "csv": csv_text(whole),
+        "json": json.dumps(rows, ensure_ascii=False, indent=1),
+        "md": markdown_text(whole),
+    }
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else safe(str(value))
 
 
 def _no_formula(value: Any) -> Any:

@@ -12,7 +12,7 @@ _NARROW, _WIDE = frozenset(" .,:;'|!`()[]{}/\\-ijlIftr\""), frozenset("mwMW@%—
 
 
 def plain(text: str) -> str:
-    """A label in one line, without characters that are invisible commands: controls, half pairs, turned directions."""
+    """Return a label in one line, without invisible commands: control characters, half pairs, turned directions."""
     kept = (" " if unicodedata.category(char) == "Cc" else char for char in text if _is_shown(char))
     return " ".join("".join(kept).split())
 
@@ -23,12 +23,12 @@ def _is_shown(char: str) -> bool:
 
 
 def text_width(text: str, size: float) -> float:
-    """Room of one line in pixels at a font size, for a wide sans-serif face; real faces take this much or less."""
+    """Return the width of a line in pixels, by font size, in a wide sans-serif face; real faces take at most this."""
     return size * sum(map(_share, text))
 
 
 def _share(char: str) -> float:
-    """Width of a character, by the font size."""
+    """Return the width of a character, by the font size."""
     if unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0.0
     if unicodedata.east_asian_width(char) in "WF":

@@ -127,14 +127,14 @@ class GraphHolder:
 
 @st.cache_resource(show_spinner=False)
 def graph_holder() -> GraphHolder:
-    """The process's one holder; at first of the graph that comes with the program."""
+    """Return the process's one holder; at first of the graph that comes with the program."""
     found = GraphHolder(sample_store())
     rest_from_collection()
     return found
 
 
 def store() -> TripleStore:
-    """The graph that is asked: the one that comes with the program, or one that a person loaded on the Graph page."""
+    """Return the graph that is asked: the one that comes with the program, or one loaded on the Graph page."""
     return graph_holder().graph
 
 

@@ -19,7 +19,7 @@ __all__ = ["changes", "kept", "path_in_words"]
 
 
 def changes(state: WorkbenchState, context: EditContext) -> None:
-    """What changes with the edit; what is unticked is left out of the search."""
+    """Show what changes with the edit; what is unticked is left out of the search."""
     found = context.consequences
     if found is None or not found.changed:
         st.caption("The graph knows no consequence of this edit.")
@@ -41,7 +41,7 @@ def changes(state: WorkbenchState, context: EditContext) -> None:
 
 
 def kept(state: WorkbenchState, context: EditContext) -> None:
-    """What must stay; what is unticked is not protected."""
+    """Show what must stay; what is unticked is not protected."""
     found = context.consequences
     if found is None or not found.kept:
         return
@@ -54,7 +54,7 @@ def kept(state: WorkbenchState, context: EditContext) -> None:
 
 
 def path_in_words(path: Sequence[Triple], start: Entity) -> str:
-    """A chain as one reads it: ``Eiffel Tower → Rome → Italy → Italian``; each triple is followed to its other end."""
+    """Return a chain as one reads it: ``Eiffel Tower → Rome → Italy``; each triple is followed to its other end."""
     names, at = [start.label], start
     for triple in path:
         at = triple.object if triple.subject == at else triple.subject

@@ -1,4 +1,4 @@
-"""Links that fill the Edit form with a fact, made from a draft and read back as plain text.
+"""Links to the Edit page: one fills its form with a fact, one restores a published result.
 
 A link holds the texts and the relation, never the session. Its contents are checked and put into the form; nothing is
 applied until the user presses Apply.
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from kgmet.fact import MAX_OBJECT, MAX_SUBJECT, MAX_TEMPLATE
 from workbench.state.values import FactDraft
 
-__all__ = ["LinkedFact", "link_to", "read_link"]
+__all__ = ["LinkedFact", "edit_page", "link_to", "read_link", "result_link"]
 
 _LONGEST = {
     "subject": MAX_SUBJECT,
@@ -42,6 +42,17 @@ def link_to(address: str, draft: FactDraft) -> str:
     texts = {name: getattr(draft, name) for name in _LONGEST}
     base = address.split("?")[0].split("#")[0]
     return f"{base}?{urlencode({name: text for name, text in texts.items() if text})}"
+
+
+def edit_page(address: str) -> str:
+    """Return the address of the Edit page, from that of Share or its own."""
+    base = address.split("?")[0].split("#")[0].rstrip("/")
+    return base.removesuffix("/share").removesuffix("/edit") + "/edit"
+
+
+def result_link(address: str, token: str) -> str:
+    """Return the link that opens a published result, from the address of Share or Edit."""
+    return f"{edit_page(address)}?{urlencode({'result': token})}"
 
 
 def read_link(parameters: Mapping[str, str]) -> LinkedFact:

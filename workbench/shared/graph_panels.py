@@ -36,7 +36,7 @@ _OPENED = "graph-opened"
 
 @st.cache_resource(show_spinner=False)
 def _drawn() -> Any:
-    """The component that draws a story; registered once, or its elements on the pages would be made again."""
+    """Return the component that draws a story; registered once, or its elements on the pages would be made again."""
     folder = shipped("assets")
     script, style = ((folder / f"graph.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
     return st.components.v2.component("kgmet_story", html=_HTML, css=style, js=script)
@@ -130,7 +130,7 @@ def _about(picture: Picture) -> str:
 
 
 def file_name(context: EditContext) -> str:
-    """A name for files of an edit's picture, of letters and digits."""
+    """Return a name for files of an edit's picture, of letters and digits."""
     words = fold(f"{context.edit.subject} {context.edit.new_object}")
     return re.sub(r"[^a-z0-9]+", "-", words.casefold()).strip("-")[:60] or "graph"
 
@@ -144,7 +144,7 @@ def open_node(state: WorkbenchState, entity_id: str) -> None:
 
 
 def opened_triples(state: WorkbenchState, made_from: str) -> Sequence[Triple]:
-    """The triples at the nodes a person opened; none once the fact or the graph is another one."""
+    """Return the triples at the nodes a person opened; none once the fact or the graph is another one."""
     found: dict[tuple[str, str, str], Triple] = {}
     for entity_id in _opened(state, made_from):
         found |= {triple.key: triple for triple in facts_around(store(), entity_id, away=found.keys())}

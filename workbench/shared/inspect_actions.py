@@ -20,6 +20,7 @@ from kgmet.inspect.settings import settings_of
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
 from kgmet.inspect.spectrum import LayerWrite, inspect_writes
 from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
+from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
 from workbench.running import jobs
 from workbench.running.jobs import Job
@@ -30,6 +31,7 @@ from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 
 __all__ = [
+    "SHIFT",
     "Protection",
     "comparable",
     "comparable_edits",
@@ -43,11 +45,14 @@ __all__ = [
     "look_under_way",
     "protection_of",
     "seen_from",
+    "seen_with",
     "start_look",
     "trace_shift_of",
     "use_cutoff",
 ]
 
+SHIFT = "shift"
+"""Name of the result with the traces of the Shift page."""
 MOST_COMPARED = 40
 """Most edits in the edit × edit heatmap."""
 
@@ -59,8 +64,13 @@ def queue(state: WorkbenchState) -> str:
 
 def seen_from(state: WorkbenchState, resident: Resident, entry: StackEntry, *parts: Any) -> str:
     """Return the fingerprint of an inspection's inputs: model, edit, earlier edits, and further values."""
-    under = [item.id for item in state.live(resident.lm, before=entry.id)]
-    return fingerprint_value([resident.lm.fingerprint, entry.id, under, *parts])
+    return seen_with(state, resident.lm, entry, *parts)
+
+
+def seen_with(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, *parts: Any) -> str:
+    """Return the same for a model."""
+    under = [item.id for item in state.live(lm, before=entry.id)]
+    return fingerprint_value([lm.fingerprint, entry.id, under, *parts])
 
 
 def look_job(state: WorkbenchState, name: str, made_from: str) -> Job | None:

@@ -89,8 +89,11 @@ _KINDS = {"csv": ("CSV", "text/csv"), "json": ("JSON", "application/json"), "md"
 """Ending of a file → the name of its kind, and its MIME type."""
 
 
-def downloads(stem: str, files: Mapping[str, str], *, key: str) -> None:
-    """Show a button that saves each file, by its ending (csv, json, md), under the same stem."""
+def downloads(stem: str, files: Mapping[str, str | Callable[[], str]], *, key: str) -> None:
+    """Show a button that saves each file, by its ending (csv, json, md), under the same stem.
+
+    A file that is given as a function is made when it is asked for.
+    """
     for ending, data in files.items():
         name, mime = _KINDS[ending]
         st.download_button(

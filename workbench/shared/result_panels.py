@@ -16,10 +16,12 @@ from kgmet.measure.compare import AnswerPair
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, judge_edit
 from workbench import wording
 from workbench.drawing import curves, tables
+from workbench.drawing.answer_files import answer_table_files
 from workbench.drawing.answers import AnswerRow, answer_table, marked_names, told_card
 from workbench.drawing.charts import SAVED_AS_SVG
-from workbench.shared import actions, remedy_panels
+from workbench.shared import actions, link_panels, remedy_panels
 from workbench.shared.panels import job_panel, job_result, message
+from workbench.shared.table_panel import save_table
 from workbench.shared.told import Telling, ToldEdit, choose_telling, form_caption, tell, told_of
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
@@ -83,7 +85,14 @@ def result(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> None:
     remedy_panels.panel(state, lm, entry)
     for reason in report.verdict.reasons:
         st.caption(f":material/info: {wording.safe(reason.value)}")
-    _tell(state, lm, entry, told)
+    link_panels.made_elsewhere_note(state, lm, entry)
+    with st.container(horizontal=True, key="result-actions"):
+        _tell(state, lm, entry, told)
+        if entry.patch.model_fingerprint == lm.fingerprint:
+            with st.popover(
+                "Link", icon=":material/add_link:", type="tertiary", help="A link that opens this result elsewhere"
+            ):
+                link_panels.publish_panel(state, lm, entry, place="edit")
 
 
 def first_answers(pair: AnswerPair) -> None:
@@ -140,10 +149,10 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
     answers: Sequence[Answer | None] = [None] * len(report.before_answers) if told is None else told.told.answers
     if report.multi_hop:
         st.caption("Questions over several facts, asked in chat.", help=wording.VERDICT_HELP)
-        st.html(answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)])))
+        _answer_table(_rows(report.multi_hop, answers[n : n + len(report.multi_hop)]), stem="multi-hop")
     if report.consequences:
         st.caption("Consequences as texts to continue, in wordings that were not optimised.", help=wording.VERDICT_HELP)
-        st.html(answer_table(_rows(report.consequences, answers[1:n])))
+        _answer_table(_rows(report.consequences, answers[1:n]), stem="consequences")
     seconds = ", ".join(f"{html.escape(name)} {value:.1f} s" for name, value in report.seconds.items())
     st.caption(f"Editor {wording.safe(report.editor)} · {seconds}")
     if entry.curve:
@@ -154,6 +163,11 @@ def _details(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, report: Edi
             config=SAVED_AS_SVG,
             alt="The terms of the loss by step of the search",
         )
+
+
+def _answer_table(rows: Sequence[AnswerRow], *, stem: str) -> None:
+    st.html(answer_table(rows))
+    save_table(stem, lambda: answer_table_files(rows))
 
 
 def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> list[AnswerRow]:

@@ -23,9 +23,20 @@ from workbench.state.kept import ResultCodec
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["CODEC", "Telling", "ToldEdit", "choose_telling", "form_caption", "tell", "told_of", "what_is_told"]
+__all__ = [
+    "CODEC",
+    "RESULT",
+    "Telling",
+    "ToldEdit",
+    "choose_telling",
+    "form_caption",
+    "tell",
+    "told_of",
+    "what_is_told",
+]
 
-_RESULT = "told"
+RESULT = "told"
+"""Job kind and name of the result."""
 
 
 class Telling(Enum):
@@ -102,18 +113,18 @@ def tell(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, telling: Tellin
         sentences = what_is_told([context_of(entry, config, edit)], telling)
         with attached(earlier, lm):
             told = ask_told(lm, questions, sentences, progress=progress)
-        state.keep(_RESULT, ToldEdit(entry_id=entry.id, telling=telling, told=told), made_from=made_from)
+        state.keep(RESULT, ToldEdit(entry_id=entry.id, telling=telling, told=told), made_from=made_from)
 
-    return jobs.start(_RESULT, work, state.session_id, title=f"Tell it instead: {entry.name}")
+    return jobs.start(RESULT, work, state.session_id, title=f"Tell it instead: {entry.name}")
 
 
 def told_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> ToldEdit | None:
-    """Return the told model's answers to this edit's questions, if they are still valid."""
-    known = state.result(_RESULT)
-    if known is None or known.is_stale(_made_from(state, lm, entry)):
+    """Return the told model's answers to this edit's questions, if they are still valid or came with it from a link."""
+    known = state.result_of(entry, RESULT, _made_from(state, lm, entry))
+    if known is None or entry.report is None:
         return None
     found: ToldEdit = known.value
-    return found
+    return found if len(found.told.answers) == len(entry.report.before_answers) else None
 
 
 def _to_json(kept: ToldEdit) -> dict[str, Any]:
@@ -125,7 +136,7 @@ def _from_json(data: Mapping[str, Any]) -> ToldEdit:
     return value_from(ToldEdit, {**named, "telling": telling}, "Nothing was told")
 
 
-CODEC = ResultCodec(name=_RESULT, what="What the told model answered", to_json=_to_json, from_json=_from_json)
+CODEC = ResultCodec(name=RESULT, what="What the told model answered", to_json=_to_json, from_json=_from_json)
 
 
 def _made_from(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> str:

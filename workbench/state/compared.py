@@ -1,15 +1,12 @@
-"""`Compared`: a comparison with its inputs, and its JSON file in the session's folder."""
+"""`Compared`: a comparison with its inputs, and how it is kept in the session's folder."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from kgmet.base.errors import BrokenArtifactError, KgmetError
-from kgmet.base.files import failures_as
+from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import plain
 from kgmet.base.values import value_from
 from kgmet.editing.config import config_from_mapping, config_to_mapping
@@ -18,13 +15,13 @@ from kgmet.fact import FactEdit
 from kgmet.inspect.comparison import Candidate, CandidateResult, EditorComparison
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import compare_answers
-from workbench.state.sealed import is_sealed, read_object, write_sealed
-from workbench.state.values import Result
+from workbench.state.kept import EarlierFile, ResultCodec
+from workbench.state.sealed import is_sealed
 
-__all__ = ["FILE", "Compared", "editors_from_json", "editors_to_json", "load_compared", "save_compared"]
+__all__ = ["CODEC", "EARLIER", "Compared", "editors_from_json", "editors_to_json"]
 
-FILE = "compare.json"
-_FORMAT = 3
+EARLIER = "compare.json"
+"""The file's name up to version 0.2, in formats 2 and 3."""
 _OLD_NAMES = {"contest": "comparison", "trials": "results"}
 """What format 2 called two of its fields."""
 
@@ -73,67 +70,40 @@ class _SavedComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class _Saved:
-    """The file."""
+    """What is kept of a `Compared`."""
 
-    made_from: str
     chosen: str
     rows: tuple[_ChosenRow, ...]
     comparison: dict[str, Any]
 
 
-def save_compared(folder: Path, result: Result) -> None:
-    """Write a `Compared` with the fingerprint of its inputs."""
-    compared: Compared = result.value
-    data = {
-        "format": _FORMAT,
-        "made_from": result.made_from,
+def _to_json(compared: Compared) -> dict[str, Any]:
+    return {
         "chosen": compared.chosen,
         "rows": plain(compared.rows),
         "comparison": editors_to_json(compared.comparison),
     }
-    write_sealed(folder / FILE, data)
 
 
-def load_compared(folder: Path) -> Result | None:
-    """Read what `save_compared` wrote; ``None`` if there is nothing.
-
-    Raises:
-        BrokenArtifactError: if the file cannot be read, is of another format or does not hold a comparison.
-    """
-    path = folder / FILE
-    if not os.path.lexists(path):
-        return None
-    try:
-        with failures_as(BrokenArtifactError, f"{FILE} holds no comparison"):
-            return _result_from(_current(read_object(path, within=folder)))
-    except KgmetError as error:
-        raise BrokenArtifactError(
-            f"The last comparison ({FILE}) cannot be read, and is left out. {error} Compare again."
-        ) from error
-
-
-def _current(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the object with the field names of this version."""
-    if data["format"] == 2:
-        renamed = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
-        inner = {_OLD_NAMES.get(name, name): value for name, value in renamed["comparison"].items()}
-        return {**renamed, "comparison": inner}
-    if data["format"] != _FORMAT:
-        raise BrokenArtifactError(
-            f"{FILE} is of format {str(data['format'])[:20]}; this version reads 2 and {_FORMAT}."
-        )
-    if not is_sealed(data):
-        raise BrokenArtifactError(f"{FILE} was changed after it was saved.")
-    return data
-
-
-def _result_from(data: Mapping[str, Any]) -> Result:
-    saved = value_from(_Saved, data, f"{FILE} holds no comparison")
+def _from_json(data: Mapping[str, Any]) -> Compared:
+    saved = value_from(_Saved, data, "This is no comparison", advice="Compare again.")
     comparison = editors_from_json(saved.comparison)
     # Invalid numbers show up when the table is made; detect them here, not on the page.
     comparison.rows()
-    rows = tuple(asdict(row) for row in saved.rows)
-    return Result(value=Compared(comparison=comparison, chosen=saved.chosen, rows=rows), made_from=saved.made_from)
+    return Compared(comparison=comparison, chosen=saved.chosen, rows=tuple(asdict(row) for row in saved.rows))
+
+
+def _upgraded(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the contents of a file of an earlier version as `save_result` would have written them."""
+    if data["format"] == 2:
+        data = {_OLD_NAMES.get(name, name): value for name, value in data.items()}
+        inner = {_OLD_NAMES.get(name, name): value for name, value in data["comparison"].items()}
+        data = {**data, "comparison": inner}
+    elif data["format"] != 3:
+        raise BrokenArtifactError(f"{EARLIER} is of format {str(data['format'])[:20]}; this version reads 2 and 3.")
+    elif not is_sealed(data):
+        raise BrokenArtifactError(f"{EARLIER} was changed after it was saved.")
+    return {"made_from": data["made_from"], "value": {name: data[name] for name in ("chosen", "rows", "comparison")}}
 
 
 def editors_to_json(comparison: EditorComparison) -> dict[str, Any]:
@@ -181,3 +151,13 @@ def _candidate(row: _SavedResult, before: tuple[Answer, ...]) -> CandidateResult
         seconds=row.seconds,
         error=row.error,
     )
+
+
+CODEC = ResultCodec(
+    name="compare",
+    what="The last comparison",
+    to_json=_to_json,
+    from_json=_from_json,
+    earlier=EarlierFile(name=EARLIER, upgraded=_upgraded),
+)
+"""How the comparison survives a restart."""

@@ -24,6 +24,7 @@ from kgmet.base.files import read_bytes
 from kgmet.base.fingerprint import digest
 from kgmet.write.patch import PATCH_FILES, save_patch
 from workbench.state.codec import ID, made_to_json, session_to_json
+from workbench.state.kept import codecs, file_of, save_result
 from workbench.state.sealed import STATE_FILE, write_sealed
 from workbench.state.values import SavedSession, StackEntry
 
@@ -36,6 +37,7 @@ __all__ = [
     "held",
     "patch_folders",
     "remove_patches",
+    "save_entry",
     "save_session",
     "set_aside",
     "stamp",
@@ -96,12 +98,12 @@ def save_session(folder: Path, saved: SavedSession, *, even_blank: bool = False)
             # From now on, patches without this file mean that it was lost.
             _write_list(folder, replace(saved, stack=(), redo=()))
         for entry in saved.entries:
-            _save_entry(folder / entry.id, entry)
+            save_entry(folder / entry.id, entry)
         _write_list(folder, saved)
 
 
 def stamp(folder: Path) -> str:
-    """A digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
+    """Return a digest of the file that names the edits, as it is now; empty if it cannot be read or is not there."""
     try:
         return digest(read_bytes(folder / SESSION, limits=STATE_FILE, within=folder))
     except FileError:
@@ -158,8 +160,11 @@ def _write_list(folder: Path, saved: SavedSession) -> None:
     write_sealed(folder / SESSION, session_to_json(saved) | {"mark": secrets.token_hex(8)})
 
 
-def _save_entry(folder: Path, entry: StackEntry) -> None:
-    """Write an edit that is not saved yet; patches and reports never change."""
+def save_entry(folder: Path, entry: StackEntry) -> None:
+    """Write an edit that is not saved yet; patches, reports and figures never change."""
+    for name in entry.figures.keys() & codecs().keys():
+        if not (folder / file_of(name)).is_file():
+            save_result(folder, name, entry.figures[name])
     if not (folder / REPORT).is_file():
         write_sealed(folder / REPORT, made_to_json(entry))
     if not all((folder / name).is_file() for name in PATCH_FILES):

@@ -19,9 +19,20 @@ from kgmet.base.values import value_from
 from workbench.state.sealed import is_sealed, read_object, write_sealed
 from workbench.state.values import Result
 
-__all__ = ["ResultCodec", "codecs", "file_of", "keeps", "load_result", "save_result"]
+__all__ = ["EarlierFile", "ResultCodec", "codecs", "file_of", "keeps", "load_result", "save_result"]
 
 _FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierFile:
+    """Name of the file an earlier version wrote; `upgraded` makes of its contents those of this version's.
+
+    `upgraded` raises `BrokenArtifactError` for a format it does not know, and for a file changed after it was saved.
+    """
+
+    name: str
+    upgraded: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +47,13 @@ class ResultCodec:
     what: str
     to_json: Callable[[Any], Any]
     from_json: Callable[[Any], Any]
+    earlier: EarlierFile | None = None
+    """Read where there is no file of this version."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that may hold the result."""
+        return (file_of(self.name), *(() if self.earlier is None else (self.earlier.name,)))
 
     @classmethod
     def of(cls, name: str, what: str, kind: Any) -> ResultCodec:
@@ -82,15 +100,17 @@ def load_result(folder: Path, codec: ResultCodec) -> Result | None:
     Raises:
         BrokenArtifactError: if the file is damaged, of another format, changed or hostile.
     """
-    file = file_of(codec.name)
-    if not os.path.lexists(folder / file):
+    file = next((name for name in codec.files if os.path.lexists(folder / name)), None)
+    if file is None:
         return None
     try:
         with failures_as(BrokenArtifactError, f"{file} holds something else"):
-            data = read_object(folder / file, within=folder)
-            if data["format"] != _FORMAT:
+            data: Mapping[str, Any] = read_object(folder / file, within=folder)
+            if codec.earlier is not None and file == codec.earlier.name:
+                data = codec.earlier.upgraded(data)
+            elif data["format"] != _FORMAT:
                 raise BrokenArtifactError(f"{file} is of another version.")
-            if not is_sealed(data):
+            elif not is_sealed(data):
                 raise BrokenArtifactError(f"{file} was changed after it was saved.")
             return Result(value=codec.from_json(data["value"]), made_from=str(data["made_from"]))
     except KgmetError as error:

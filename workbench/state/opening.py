@@ -27,8 +27,9 @@ from workbench.state.codec import (
     row_from_json,
 )
 from workbench.state.disk import REPORT, SESSION, patch_folders
+from workbench.state.kept import codecs, file_of, load_result
 from workbench.state.sealed import SOMETHING_ELSE, is_sealed, read_object
-from workbench.state.values import FactDraft, SavedSession, StackEntry
+from workbench.state.values import FactDraft, Result, SavedSession, StackEntry
 
 __all__ = ["OpenedSession", "open_session"]
 
@@ -148,6 +149,7 @@ class _Opening:
             curve=curve,
             exclude=row.exclude,
             leave=row.leave,
+            figures=self._figures(patch.id, row.name),
         )
 
     def _patch(self, name: str, who: str) -> EditPatch | None:
@@ -183,6 +185,19 @@ class _Opening:
             self._found(f"What was measured when “{label[:80]}” was made cannot be read. {error}", file)
             return nothing
 
+    def _figures(self, name: str, label: str) -> dict[str, Result]:
+        """Read what came with an edit that was opened from a link; a note for what is unreadable."""
+        found = {}
+        for codec in codecs().values():
+            try:
+                figure = load_result(self._folder / name, codec)
+            except BrokenArtifactError as error:
+                self._found(f"Of “{label[:80]}”: {error}", f"{name}/{file_of(codec.name)}")
+            else:
+                if figure is not None:
+                    found[codec.name] = figure
+        return found
+
     def _recovered(self, names: Collection[str]) -> list[StackEntry]:
         """Return unlisted edits in order of creation, switched off."""
         patches = [patch for name in names if (patch := self._patch(name, f"The patch {name}")) is not None]
@@ -190,7 +205,18 @@ class _Opening:
         for patch in sorted(patches, key=lambda patch: (patch.created, patch.id)):
             name = StackEntry.name_of(patch)
             report, curve = self._made(patch.id, name, None)
-            found.append(StackEntry(patch=patch, name=name, note=_RECOVERED, is_on=False, report=report, curve=curve))
+            figures = self._figures(patch.id, name)
+            found.append(
+                StackEntry(
+                    patch=patch,
+                    name=name,
+                    note=_RECOVERED,
+                    is_on=False,
+                    report=report,
+                    curve=curve,
+                    figures=figures,
+                )
+            )
         if found:
             self._found(f"Recovered from their patches, and switched off: {len(found)}.")
         return found

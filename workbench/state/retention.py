@@ -16,7 +16,7 @@ from workbench.state.codec import FORMATS
 from workbench.state.disk import DAMAGED, LOCKS, SESSION, held
 from workbench.state.sealed import read_object
 
-__all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "mark_used", "remove_unused"]
+__all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "is_own", "is_unused_copy", "mark_used", "remove_unused"]
 
 LOG = logging.getLogger(__name__)
 SETTING = "KGMET_SESSION_DAYS"
@@ -28,9 +28,11 @@ _FOLDER = re.compile(r"[0-9a-f]{32}")
 _GONE = re.compile(r"\.gone-[0-9a-f]{32}")
 _NAME = r"(session|compare|result-[\w-]{1,40})"
 _FILE = re.compile(rf"{_NAME}\.json|\.{_NAME}\.json\..+")
-_DAMAGED = re.compile(rf"{_NAME}(-\d+)?\.json|[0-9a-f]{{16}}(-\d+)?|[0-9a-f]{{16}}-report(-\d+)?\.json")
+_OF_EDIT = r"(report|result-[\w-]{1,40})"
+_DAMAGED = re.compile(rf"{_NAME}(-\d+)?\.json|[0-9a-f]{{16}}(-\d+)?|[0-9a-f]{{16}}-{_OF_EDIT}(-\d+)?\.json")
 _PATCH = re.compile(r"[0-9a-f]{16}")
-_PATCH_FILE = re.compile(r"\.?(patch\.(json|safetensors)|report\.json)(\..+)?")
+_LINK_FILE = re.compile(r"\.?link\.json(\..+)?")
+_PATCH_FILE = re.compile(rf"\.?(patch\.(json|safetensors)|{_OF_EDIT}\.json)(\..+)?")
 
 
 def days_to_keep(environment: Mapping[str, str]) -> int:
@@ -71,7 +73,7 @@ def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[s
         return removed
     oldest = time.time() - days * _DAY
     for folder in sorted(sessions.iterdir()):
-        if _GONE.fullmatch(folder.name) and _is_own(folder, stat.S_ISDIR):
+        if _GONE.fullmatch(folder.name) and is_own(folder, stat.S_ISDIR):
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.name not in in_use and _is_unused(folder, oldest) and not (runs / folder.name).exists():
             try:
@@ -96,7 +98,7 @@ def _removed(folder: Path) -> list[str]:
 
 def _is_unused(folder: Path, oldest: float) -> bool:
     """Return whether this is a session folder with only our files, none of them changed since `oldest`."""
-    if not _FOLDER.fullmatch(folder.name) or not _is_own(folder, stat.S_ISDIR):
+    if not _FOLDER.fullmatch(folder.name) or not is_own(folder, stat.S_ISDIR):
         return False
     try:
         files = _own_files(folder)
@@ -105,16 +107,29 @@ def _is_unused(folder: Path, oldest: float) -> bool:
         return False
 
 
+def is_unused_copy(folder: Path, oldest: float) -> bool:
+    """Return whether this is a published edit's folder with only our files, none of them changed since `oldest`."""
+    if not is_own(folder, stat.S_ISDIR):
+        return False
+    files = list(folder.iterdir())
+    return all(
+        (_PATCH_FILE.fullmatch(path.name) or _LINK_FILE.fullmatch(path.name))
+        and is_own(path, stat.S_ISREG)
+        and path.lstat().st_mtime < oldest
+        for path in files
+    )
+
+
 def _own_files(folder: Path) -> list[Path] | None:
     """Return all files of a session folder; ``None`` if it contains anything else."""
     found: list[Path] = []
     for path in folder.iterdir():
         inner: list[Path] | None = None
-        if _FILE.fullmatch(path.name) and _is_own(path, stat.S_ISREG):
+        if _FILE.fullmatch(path.name) and is_own(path, stat.S_ISREG):
             inner = [path]
         elif _PATCH.fullmatch(path.name):
             inner = _files_of_patch(path)
-        elif path.name == DAMAGED and _is_own(path, stat.S_ISDIR):
+        elif path.name == DAMAGED and is_own(path, stat.S_ISDIR):
             inner = _damaged_files(path)
         if inner is None:
             return None
@@ -123,23 +138,23 @@ def _own_files(folder: Path) -> list[Path] | None:
 
 
 def _files_of_patch(folder: Path) -> list[Path] | None:
-    if not _is_own(folder, stat.S_ISDIR):
+    if not is_own(folder, stat.S_ISDIR):
         return None
     files = list(folder.iterdir())
-    return files if all(_PATCH_FILE.fullmatch(file.name) and _is_own(file, stat.S_ISREG) for file in files) else None
+    return files if all(_PATCH_FILE.fullmatch(file.name) and is_own(file, stat.S_ISREG) for file in files) else None
 
 
 def _damaged_files(folder: Path) -> list[Path] | None:
     found: list[Path] = []
     for path in folder.iterdir():
-        inner = [path] if _is_own(path, stat.S_ISREG) else _files_of_patch(path)
+        inner = [path] if is_own(path, stat.S_ISREG) else _files_of_patch(path)
         if inner is None or not _DAMAGED.fullmatch(path.name):
             return None
         found += inner
     return found
 
 
-def _is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
+def is_own(path: Path, is_kind: Callable[[int], bool]) -> bool:
     """Return whether the path itself (not a link's target) is of this kind and belongs to this user."""
     try:
         status = path.lstat()

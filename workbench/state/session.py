@@ -175,9 +175,10 @@ class WorkbenchState:
         """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.result(name)
 
-    def lost(self, name: str) -> str | None:
-        """Return why the last result of this name could not be restored after a restart, or ``None``."""
-        return self.record.lost.get(name)
+    def result_of(self, entry: StackEntry, name: str, made_from: str) -> Result | None:
+        """Return what was measured of an edit from these inputs, else what came with it from a link."""
+        known = self.result(name)
+        return entry.figures.get(name) if known is None or known.is_stale(made_from) else known
 
     # What is not as it should be
 
@@ -286,7 +287,7 @@ def _arrived(known: SessionVault) -> SessionRecord:
 
 
 def default_of(editor: Editor) -> DefaultSettings:
-    """The settings an editor has for the resident model; its own while none is loaded."""
+    """Return the settings an editor has for the resident model; its own while none is loaded."""
     resident = model_holder().resident
     if resident is None:
         return DefaultSettings(config=editor.config, source=SettingsSource.OWN, sentence="the editor's own")

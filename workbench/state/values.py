@@ -89,6 +89,7 @@ class StackEntry:
     """One applied edit. `context` exists only in the process that made it; the rest survives a restart.
 
     `based_on` are the ids of the entries that were on when it was made. `curve` is its search curve, one row per step.
+    `figures` came with it if it was opened from a link: by name, what was measured of it elsewhere.
     """
 
     patch: EditPatch
@@ -100,6 +101,7 @@ class StackEntry:
     curve: tuple[Mapping[str, float], ...] = ()
     exclude: tuple[Switch, ...] = ()
     leave: frozenset[str] = frozenset()
+    figures: Mapping[str, Result] = field(default_factory=dict)
     context: EditContext | None = None
 
     @classmethod
@@ -165,6 +167,16 @@ class SavedSession:
         """Return the session with an edit on top and an empty redo list."""
         others = tuple(item for item in self.stack if item.id != entry.id)
         return replace(self, stack=(*others, entry), redo=(), focus=entry.id)
+
+    def added(self, entry: StackEntry) -> SavedSession:
+        """Return the session with an edit on top that comes from elsewhere; undone ones can still be redone.
+
+        One with the same id that is there already is kept as it is, and applied again if it was undone.
+        """
+        own = next((item for item in self.entries if item.id == entry.id), entry)
+        stack = self.stack if own in self.stack else (*self.stack, replace(own, is_on=True))
+        redo = tuple(item for item in self.redo if item.id != entry.id)
+        return replace(self, stack=stack, redo=redo, focus=entry.id, focus_edit=None)
 
     def changed(self, entry_id: str, **values: Any) -> SavedSession:
         """Return the session with another name, note or switch of one applied edit."""

@@ -24,11 +24,10 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
 from workbench.running import jobs
-from workbench.state.compared import FILE as COMPARISON
-from workbench.state.compared import load_compared, save_compared
 from workbench.state.disk import check_unchanged, held, remove_patches, save_session, set_aside, stamp
-from workbench.state.kept import codecs, file_of, load_result, save_result
+from workbench.state.kept import codecs, load_result, save_result
 from workbench.state.opening import open_session
+from workbench.state.published import published_links
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
 from workbench.state.values import Result, SavedSession, StackEntry
 
@@ -52,10 +51,8 @@ class SessionRecord:
     """What is also on disk, unless `unsaved` says why not."""
     context: Result | None = None
     results: dict[str, Result] = field(default_factory=dict)
-    lost: dict[str, str] = field(default_factory=dict)
-    """Name of a result → message why it could not be restored."""
     damage: tuple[str, ...] = ()
-    """What else could not be read back, for people."""
+    """What could not be read back, for people."""
     unsaved: str = ""
     """Why the last change is not on disk; empty if it is."""
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -66,7 +63,6 @@ class SessionRecord:
     _stamp: str = ""
     _aside: tuple[str, ...] = ()
     _dropped: set[str] = field(default_factory=set)
-    _is_comparison_new: bool = False
     _unwritten: set[str] = field(default_factory=set)
     """Names of results that are not on disk yet."""
     _looked_for: set[str] = field(default_factory=set)
@@ -80,7 +76,7 @@ class SessionRecord:
                 stack.enter_context(held(folder))
             record = cls._read(session_id, folder)
         if record._aside:
-            LOG.warning("session %s is damaged in part: %s", folder.name, [*record.damage, *record.lost.values()])
+            LOG.warning("session %s is damaged in part: %s", folder.name, record.damage)
             record.save()
         return record
 
@@ -90,14 +86,6 @@ class SessionRecord:
         opened = open_session(folder)
         record = cls(session_id, folder, opened.saved, damage=opened.damage)
         record._stamp, record._aside, record._dropped = known, opened.aside, set(opened.leftovers)
-        try:
-            compared = load_compared(folder)
-        except BrokenArtifactError as error:
-            record.lost["compare"] = str(error)
-            record._aside = (*record._aside, COMPARISON)
-        else:
-            if compared is not None:
-                record.results["compare"] = compared
         for name in codecs():
             record._read_result(name)
         return record
@@ -119,7 +107,7 @@ class SessionRecord:
             found = load_result(self.folder, codecs()[name])
         except BrokenArtifactError as error:
             self.damage = (*self.damage, str(error))
-            self._aside = (*self._aside, file_of(name))
+            self._aside = (*self._aside, *codecs()[name].files)
         else:
             if found is not None:
                 self.results[name] = found
@@ -160,9 +148,6 @@ class SessionRecord:
         self._aside = ()
         save_session(self.folder, self.saved, even_blank=even_blank)
         self._stamp = stamp(self.folder)
-        if self._is_comparison_new:
-            save_compared(self.folder, self.results["compare"])
-            self._is_comparison_new = False
         for name in sorted(self._unwritten):
             save_result(self.folder, name, self.results[name])
             self._unwritten.discard(name)
@@ -170,17 +155,18 @@ class SessionRecord:
         self._dropped.clear()
 
     def keep(self, name: str, result: Result) -> None:
-        """Store a result under a name; one with a codec, and a comparison, are also saved to disk."""
+        """Store a result under a name; one with a codec is also saved to disk."""
         with self.lock:
             self.results[name] = result
-            self.lost.pop(name, None)
             if name in codecs():
                 self._looked_for.add(name)
                 self._unwritten.add(name)
                 self.save(even_blank=True)
-            if name == "compare":
-                self._is_comparison_new = True
-                self.save()
+
+    def add(self, entry: StackEntry) -> None:
+        """Add an edit that comes from elsewhere; see `SavedSession.added`."""
+        with self.lock:
+            self._become(self.saved.added(entry))
 
     def push(self, entry: StackEntry) -> None:
         """Add an edit on top and clear the redo list."""
@@ -228,7 +214,7 @@ class SessionVault:
     def release(self, *, after: float) -> int:
         """Drop from memory the sessions without a connected browser for `after` seconds; return how many.
 
-        Their edits, comparison and the results with a codec are on disk and are read back when their browser returns.
+        Their edits and the results with a codec are on disk and are read back when their browser returns.
         Other results are lost.
         """
         with self._lock:
@@ -264,7 +250,8 @@ def _is_folder(path: Path) -> bool:
 
 @st.cache_resource(show_spinner=False)
 def vault() -> SessionVault:
-    """Return the process-wide vault; unused sessions are removed first."""
+    """Return the process-wide vault; unused sessions and published results are removed first."""
     made = SessionVault()
     made.clean(days=days_to_keep(os.environ), runs=cache_dir() / "runs")
+    published_links().clean()
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kgmet.base.words import percent
 from kgmet.evaluate.card.value import Cell, Column, Example, ReportCard, Row
 
 __all__ = [
@@ -121,7 +122,7 @@ def example_lines(example: Example, columns: Sequence[Column]) -> list[str]:
     """Return what each of the columns answers to one prompt."""
     return [
         f"{column.label}: {example.answers[column.key] or '(nothing)'} ({_STEPS[example.verdicts[column.key]]}, "
-        f"p {example.probabilities.get(column.key, 0.0):.2g})"
+        f"{percent(example.probabilities.get(column.key, 0.0))})"
         for column in columns
         if column.key in example.answers
     ]

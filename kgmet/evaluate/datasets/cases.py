@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from kgmet.base.fingerprint import fingerprint_value
+from kgmet.base.text import caseless
 from kgmet.fact import FactEdit
 
 __all__ = ["Ask", "AskKind", "CaseTriple", "Dataset", "EvalCase", "Fault", "find_contradictions", "without_contested"]
@@ -148,16 +149,12 @@ def find_contradictions(cases: Mapping[int, EvalCase]) -> list[Fault]:
     found = []
     for number, case in cases.items():
         for edit in case.edits:
-            key = _folded(edit.subject), edit.relation or _folded(edit.template)
+            key = caseless(edit.subject), edit.relation or caseless(edit.template)
             first, earlier = said.setdefault(key, (number, edit.new_object))
-            if first != number and _folded(earlier) != _folded(edit.new_object):
+            if first != number and caseless(earlier) != caseless(edit.new_object):
                 reason = f"it changes {edit.prompt!r} to {edit.new_object!r}; record {first} changes it to {earlier!r}"
                 found.append(Fault(number=number, case_id=case.case_id, reason=reason))
     return found
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,11 @@ def load_dataset(
 def read_counterfact(record: Record) -> EvalCase:
     """Read a record in CounterFact's schema, full or compact, with the optional keys of our own data."""
     if "requested_rewrite" not in record:
+        if "target_new" not in record:
+            raise BrokenArtifactError(
+                f"{record.where} lacks 'requested_rewrite', and 'target_new' too. Give CounterFact's schema or the "
+                "compact one; zsRE and MQuAKE are read with --ds_name zsre and mquake."
+            )
         return _read_compact(record)
     rewrite = record.object("requested_rewrite")
     new, true = rewrite.object("target_new").text("str"), rewrite.object("target_true").text("str")
@@ -189,12 +194,16 @@ def rows_of(data: bytes, *, where: str) -> list[Any]:
         BrokenArtifactError: if it is neither, or has no record.
     """
     text = decode_text(data, where=where).lstrip()
+    if not text:
+        raise BrokenArtifactError(f"{where} is empty. Give a JSON list of records, or one record per line.")
     if where.lower().endswith((".jsonl", ".ndjson")) or (text.startswith("{") and "\n{" in text):
         rows: Any = [row for _, row in parse_json_lines(data, where=where)]
     else:
         rows = parse_json(text, where=where)
     if not isinstance(rows, list):
-        raise BrokenArtifactError(f"{where} must hold a JSON list of records, got {type(rows).__name__}.")
+        raise BrokenArtifactError(
+            f"{where} must hold a JSON list of records, got {type(rows).__name__}. Put [ and ] around them."
+        )
     if not rows:
         raise BrokenArtifactError(f"{where} has no record: the list is empty. Give at least one.")
     return rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kgmet.base.text import caseless
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase, Fault
 from kgmet.evaluate.datasets.records import Record
 from kgmet.fact import FactEdit
@@ -106,8 +107,8 @@ class _Facts:
         self._double = ""
         for item in record.objects("requested_rewrite", required=True):
             new = item.object("target_new").text("str")
-            key = _fold(item.text("subject")), item.optional_text("relation_id") or _fold(item.text("prompt"))
-            if self.edited.setdefault(key, _fold(new)) != _fold(new):
+            key = caseless(item.text("subject")), item.optional_text("relation_id") or caseless(item.text("prompt"))
+            if self.edited.setdefault(key, caseless(new)) != caseless(new):
                 self._double = f"it edits {item.text('subject')!r} to both {self.edited[key]!r} and {new!r}"
         self.needs = dict(self.edited)
         for (subject, relation), target in self._chain():
@@ -122,18 +123,18 @@ class _Facts:
             if not isinstance(value, list) or not all(isinstance(row, list) and len(row) == 3 for row in value):
                 raise orig.wrong(key, "a list of triples")
         for coded, named in zip(ids, labels, strict=False):
-            yield (_fold(str(named[0])), str(coded[1])), _fold(str(named[2]))
+            yield (caseless(str(named[0])), str(coded[1])), caseless(str(named[2]))
 
     def inner_fault(self) -> str:
         """Return why the record is inconsistent in itself; empty if it is consistent."""
         record = self._record
         answer = record.text("new_answer")
-        names = {_fold(name) for name in (answer, *record.texts("new_answer_alias"))}
+        names = {caseless(name) for name in (answer, *record.texts("new_answer_alias"))}
         last = record.objects("new_single_hops", required=True)[-1]
-        ends = {_fold(name) for name in (last.text("answer"), *last.texts("answer_alias"))}
+        ends = {caseless(name) for name in (last.text("answer"), *last.texts("answer_alias"))}
         if self._double:
             return self._double
-        if record.optional_text("answer") and _fold(record.text("answer")) == _fold(answer):
+        if record.optional_text("answer") and caseless(record.text("answer")) == caseless(answer):
             return f"its answer {answer!r} is the same before and after the edits"
         if not names & ends:
             return f"its chain ends in {last.text('answer')!r}, its answer is {answer!r}"
@@ -161,7 +162,3 @@ def _edit(item: Record) -> FactEdit:
         old_object=item.object("target_true").text("str") if "target_true" in item else None,
         relation=item.optional_text("relation_id"),
     )
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())

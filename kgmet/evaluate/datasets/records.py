@@ -89,4 +89,8 @@ class Record:
         """Make the error for a `key` that does not hold what is `wanted`."""
         if key not in self._row:
             return BrokenArtifactError(f"{self.where} lacks {key!r}; it must be {wanted}.")
-        return BrokenArtifactError(f"{self.where}: {key!r} must be {wanted}, got {str(self._row[key])[:80]!r}.")
+        return BrokenArtifactError(f"{self.where}: {key!r} must be {wanted}, got {_shown(self._row[key])}.")
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(str(value)[:80])

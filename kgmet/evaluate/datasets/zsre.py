@@ -35,7 +35,7 @@ def _read_mend(record: Record) -> EvalCase:
     """Read ``{subject, src, rephrase, alt, answers, loc, loc_ans}``; locality prompts begin with ``nq question:``.
 
     The file with portability (Yao et al. 2023, arXiv:2305.13172) adds one question about a consequence, as
-    ``{"portability": {"New Question": …, "New Answer": …}}``.
+    ``{"portability": {"New Question": …, "New Answer": …}}``. KnowEdit's groups are read there too.
     """
     new, old = record.text("alt"), _answers(record, "answers")
     edit = _edit(record, record.text("src"), new, old)
@@ -48,8 +48,11 @@ def _read_mend(record: Record) -> EvalCase:
         asks.append(_question(AskKind.LOCALITY, prompt, (record.text("loc_ans"),), None))
     if record.get("portability"):
         follows = record.object("portability")
-        answer = follows.text("New Answer")
-        asks.append(_question(AskKind.PORTABILITY, follows.text("New Question"), (answer,), None))
+        if "New Question" in follows:
+            answer = follows.text("New Answer")
+            asks.append(_question(AskKind.PORTABILITY, follows.text("New Question"), (answer,), None))
+        else:
+            asks += list(_groups(follows, AskKind.PORTABILITY))
     return EvalCase(case_id=record.case_id, edits=(edit,), asks=tuple(asks))
 
 

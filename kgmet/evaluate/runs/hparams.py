@@ -6,7 +6,7 @@ here; any other key is an error. Seven of those keys are unused in the AlphaEdit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ _LIVE: Mapping[str, tuple[str, ...]] = {
     "kl_factor": ("target", "weights", "anchor"),
     "nullspace_threshold": ("cutoff", "value"),
     "L2": ("write", "ridge"),
+    "mom2_update_weight": ("write", "moment_weight"),
     "subgraph_size": ("subgraph", "max_triples"),
     "get_repr_layer": ("direction", "feature_layer"),
 }
@@ -64,10 +65,9 @@ _FIXED: Mapping[str, tuple[Any, ...]] = {"fact_token": ("subject_last",), "layer
 
 @dataclass(frozen=True, kw_only=True)
 class Hparams:
-    """Settings read from a file. `model_name` is their intended model; `without_effect` maps key → reason."""
+    """Settings read from a file; `without_effect` maps key → reason."""
 
     config: EditConfig
-    model_name: str | None
     without_effect: Mapping[str, str]
 
 
@@ -88,7 +88,7 @@ def load_hparams(name: str | Path, *, base: EditConfig) -> Hparams:
     """
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
-        return Hparams(config=load_config(path, base=base), model_name=None, without_effect={})
+        return Hparams(config=load_config(path, base=base), without_effect={})
     data = parse_json(_text(path), where=str(name), limits=SETTINGS_FILE, error=ConfigFileError)
     if not isinstance(data, dict):
         raise ConfigFileError(f"{name} must hold an object of settings, got {type(data).__name__}.")
@@ -112,9 +112,7 @@ def _translated(data: Mapping[str, Any], name: str, base: EditConfig) -> Hparams
         if key == "model_name":
             continue
         if key in _LIVE:
-            _put(settings, _LIVE[key], _SHAPED.get(key, _same)(value))
-        elif key == "mom2_update_weight":
-            _moment_weight(settings, without, value, base)
+            _put(settings, _LIVE[key], _ascending(value) if key == "layers" else value)
         elif key in _DEAD:
             without[key] = _DEAD[key]
         elif key in _FIXED:
@@ -122,21 +120,13 @@ def _translated(data: Mapping[str, Any], name: str, base: EditConfig) -> Hparams
                 raise ConfigError(f"{name}: {key} can only be {_FIXED[key][0]!r} here, got {value!r}.")
             without[key] = "it is always so"
         else:
-            known = ", ".join(sorted({*_LIVE, *_DEAD, *_FIXED, "model_name", "mom2_update_weight"}))
+            known = ", ".join(sorted({*_LIVE, *_DEAD, *_FIXED, "model_name"}))
             raise ConfigError(f"{name} has an unknown key {key!r}; known are {known}.")
     try:
         config = config_from_mapping(settings, base=base)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
-    return Hparams(config=config, model_name=data.get("model_name"), without_effect=without)
-
-
-def _moment_weight(settings: dict[str, Any], without: dict[str, str], value: Any, base: EditConfig) -> None:
-    """Set MEMIT's λ in editors that have this setting."""
-    if hasattr(base.write, "moment_weight"):
-        _put(settings, ("write", "moment_weight"), value)
-    else:
-        without["mom2_update_weight"] = "this editor writes without the key moment's weight"
+    return Hparams(config=config, without_effect=without)
 
 
 def _put(settings: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
@@ -145,10 +135,6 @@ def _put(settings: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     settings[place[-1]] = value
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
-_SHAPED: Mapping[str, Callable[[Any], Any]] = {
-    "layers": lambda value: sorted(value) if isinstance(value, list) and all(type(n) is int for n in value) else value
-}
+def _ascending(layers: Any) -> Any:
+    """Sort a list of layers; what is none is refused with the other settings."""
+    return sorted(layers) if isinstance(layers, list) and all(type(layer) is int for layer in layers) else layers

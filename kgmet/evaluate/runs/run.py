@@ -10,6 +10,7 @@ from typing import Any
 
 from kgmet.base.errors import GraphError, RequestError, SearchError
 from kgmet.base.progress import Progress, ProgressEvent, Quiet, Silent, Stage
+from kgmet.base.text import caseless
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import WriterKind
 from kgmet.editing.graph_part import graph_part
@@ -46,7 +47,7 @@ def plan_batches(cases: Sequence[EvalCase], num_edits: int) -> list[tuple[int, .
     current: list[int] = []
     said: dict[tuple[str, str], str] = {}
     for place, case in enumerate(cases):
-        mine = {(_fold(e.subject), _fold(e.template)): _fold(e.new_object) for e in case.edits}
+        mine = {(caseless(e.subject), caseless(e.template)): caseless(e.new_object) for e in case.edits}
         clashes = any(said.get(key, new) != new for key, new in mine.items())
         if current and (len(current) == num_edits or clashes):
             batches.append(tuple(current))
@@ -327,7 +328,3 @@ class _Run:
 def _chunks(places: Sequence[int], size: int) -> Iterator[list[int]]:
     for begin in range(0, len(places), size):
         yield list(places[begin : begin + size])
-
-
-def _fold(text: str) -> str:
-    return " ".join(text.casefold().split())

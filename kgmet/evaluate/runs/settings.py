@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import fingerprint_value, plain
+from kgmet.base.versions import installed_versions
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.editors import Editor, editor_named
 from kgmet.evaluate.datasets.cases import Dataset
@@ -111,16 +110,6 @@ def run_header(
         "downstream_folder": None if settings.downstream_folder is None else str(settings.downstream_folder),
         "left_out": plain(list(dataset.left_out)),
         "notes": plain(list(dataset.notes)),
-        "versions": _versions(),
+        "versions": installed_versions(),
         "seed": settings.score.seed,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "dgl", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.text import caseless
 from kgmet.base.values import value_from
 from kgmet.fact import FactEdit
 from kgmet.graph.codec import graph_json
@@ -142,8 +143,8 @@ def paraphrases(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]
     """Return the catalogue's prompts for the edit's relation, each with one ``{}``, without the edit's own."""
     if edit.relation is None or edit.relation not in catalogue:
         return ()
-    own = " ".join(edit.template.casefold().split())
-    return tuple(text for text in catalogue.spec(edit.relation).cloze if " ".join(text.casefold().split()) != own)
+    own = caseless(edit.template)
+    return tuple(text for text in catalogue.spec(edit.relation).cloze if caseless(text) != own)
 
 
 def questions_for_search(catalogue: RelationCatalogue, edit: FactEdit) -> tuple[str, ...]:

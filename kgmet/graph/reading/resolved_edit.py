@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kgmet.base.errors import UnknownEntityError, UnknownRelationError
+from kgmet.base.text import caseless
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -85,7 +86,7 @@ def _entity(store: TripleStore, entity_id: str | None, label: str) -> Entity:
             return store.entity(entity_id)
         except UnknownEntityError:
             pass
-    return Entity(id=TYPED + " ".join(label.casefold().split()), label=label)
+    return Entity(id=TYPED + caseless(label), label=label)
 
 
 def _relation(store: TripleStore, edit: FactEdit) -> Relation:

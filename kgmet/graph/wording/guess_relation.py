@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kgmet.base.text import caseless
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.wording.stems import pairs, stems
 
 __all__ = ["SURE", "guess_relation"]
 
-SURE = 0.25
-"""Smallest score of an accepted guess: nine in ten at this score are right, and nearly all above 0.5."""
+SURE = 0.35
+"""Smallest score of an accepted guess: nine in ten with a score above 0.6 are right, of the others half."""
 
 _LEAST = 0.1
 """Guesses below this score are dropped as noise."""
-_HELD, _OBJECT, _SUBJECT, _ROLE = 0.15, 0.6, 0.15, 0.2
+_HELD, _OBJECT, _SUBJECT, _ROLE = 0.15, 0.3, 0.15, 0.1
 """Bonuses: the subject has such a fact, the types of object and subject fit, the object already ends such facts."""
-_WRONG_KIND = 0.5
-"""Share of a bonus that is subtracted if the type is known and wrong."""
+_WRONG_KIND = 1.0
+"""What is subtracted, relative to the bonus, if the type is known and wrong."""
 _FUNCTION = frozenset(
     {"be", "do", "have", "of", "in", "at", "on", "to", "by", "from", "for", "with", "as", "and", "it", "they", "their"}
     | {"who", "whom", "which", "what", "that", "where", "when"}
@@ -30,7 +32,7 @@ _FUNCTION = frozenset(
 _WORDLESS = 0.15
 """Overlap of a relation without a common word; it is a guess only if all other evidence supports it."""
 _ENOUGH = 0.6
-_REGULAR = 0.15
+_REGULAR = 0.6
 """Share of an object's facts at which their relation gets the full bonus."""
 _PLACES = frozenset({"city", "state", "country", "landmark", "island"})
 """Interchangeable types: a person born in a city was born in a country."""
@@ -43,6 +45,14 @@ _ASKED = {
 """Words that ask for a type of object."""
 _PAIR = 0.3
 """Weight of a word pair, relative to a single word."""
+_VOCABULARY = 0.4
+"""Weight of a relation's whole vocabulary where its nearest wording leaves doubt."""
+_NEAR_PLACE = 0.7
+"""Share of a bonus for a place of another kind than the relation's own."""
+_USUAL = 0.2
+"""What the share of a relation among an object's facts adds to `_WORDLESS`."""
+_OWNED = re.compile(r"\{\}['’]s?\s+(?P<what>\w+(?:\s+(?!(?:is|are|was|were|has|had)\b)\w+)*)", re.IGNORECASE)
+"""The subject's possessive and the words up to a verb or a punctuation mark: "{}'s native language"."""
 
 
 def guess_relation(
@@ -56,13 +66,15 @@ def guess_relation(
 ) -> tuple[tuple[RelationSpec, float], ...]:
     """Guess the relations that `template` may express, with scores in [0, 1], best first.
 
-    The score is the overlap of its words with the nearest wording, name or cue of the relation (rare words count more),
-    plus a bonus for each of: the subject has such a fact (`subject_relations`, ids); object and subject have the right
-    types; the object ends such facts elsewhere (`object_relations`: their share by relation). A known wrong type counts
-    against it. One of the relation's own templates scores 1.
+    The score is the overlap of its words with the nearest wording, name or cue of the relation (rare words count more).
+    Where that leaves doubt, the words of all its wordings count too. A bonus is added for each of: the subject has such
+    a fact (`subject_relations`, ids); object and subject have the right types; the object ends such facts elsewhere
+    (`object_relations`: their share by relation). A known wrong type counts against it. One of the relation's own
+    templates scores 1.
     """
     known = _words_of(catalogue)
-    overlaps, literal = known.overlaps(_tokens(template)), _spelled(template)
+    tokens, literal = _tokens(template), caseless(template)
+    overlaps, near = known.overlaps(tokens), known.likeness(tokens)
     roles = object_relations or {}
     most = _HELD * bool(subject_relations) + _OBJECT * bool(object_types)
     most += _SUBJECT * bool(subject_type) + _ROLE * bool(roles)
@@ -73,8 +85,10 @@ def guess_relation(
         bonus += _fit(_OBJECT, spec.object_types, object_types)
         bonus += _fit(_SUBJECT, spec.subject_types, [subject_type] if subject_type else [])
         overlap, is_worded = overlaps.get(spec.id, (0.0, False))
+        overlap += _VOCABULARY * (1 - overlap) * near.get(spec.id, 0.0)
+        wordless = _WORDLESS + _USUAL * roles.get(spec.id, 0.0)
         is_own = literal in known.own[spec.id]
-        score = max(1.0 if is_own else overlap, _WORDLESS) * math.exp(bonus - most)
+        score = max(1.0 if is_own else overlap, wordless) * math.exp(bonus - most)
         if is_own or is_worded or (object_types and bonus >= _ENOUGH * most):
             guesses.append((score, is_own, spec))
     guesses.sort(key=lambda guess: (-guess[0], not guess[1], guess[2].id))
@@ -82,23 +96,24 @@ def guess_relation(
 
 
 def _fit(weight: float, wanted: Collection[str], kinds: Collection[str]) -> float:
-    """Return `weight` if one of `kinds` fits, a penalty if none does, 0 if no kind is known or all are places."""
+    """Return `weight` if one of `kinds` fits, part of it for another kind of place, a penalty if none fits.
+
+    Without a known kind it is 0.
+    """
+    if not kinds:
+        return 0.0
     if set(kinds) & set(wanted):
         return weight
-    return 0.0 if not kinds or (_PLACES & set(kinds) and _PLACES & set(wanted)) else -weight * _WRONG_KIND
+    return weight * (_NEAR_PLACE if _PLACES & set(kinds) and _PLACES & set(wanted) else -_WRONG_KIND)
 
 
 def _tokens(text: str) -> frozenset[str]:
     """Return the stems of the words and of adjacent pairs; the subject's slot counts as a word.
 
-    The pairs tell "the capital of {}" from "{} is the capital of".
+    The pairs tell "the capital of {}" from "{} is the capital of"; "{}'s capital" reads as "capital of {}".
     """
-    row = stems(text)
+    row = stems(_OWNED.sub(r"\g<what> of {}", text))
     return frozenset(word for word in row if word != "{}") | frozenset(pairs(row))
-
-
-def _spelled(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +130,18 @@ class _Words:
     """The wordings that contain a word."""
     own: Mapping[str, frozenset[str]]
     weights: Mapping[str, float]
+    usual: Mapping[str, tuple[tuple[str, float], ...]]
+    """By word, the relations whose wordings use it, with how usual it is in them: the words of a relation are a vector
+    of length 1, the mean of its wordings."""
+
+    def likeness(self, asked: frozenset[str]) -> dict[str, float]:
+        """Return the cosine between the words asked and those of each relation, in [0, 1]."""
+        length = math.sqrt(sum(self.weights.get(word, 0.0) ** 2 for word in asked)) or 1.0
+        found: dict[str, float] = defaultdict(float)
+        for word in sorted(asked):
+            for relation, share in self.usual.get(word, ()):
+                found[relation] += self.weights[word] * share / length
+        return found
 
     def overlaps(self, asked: frozenset[str]) -> dict[str, tuple[float, bool]]:
         """Return, by relation, the largest weighted Dice overlap with a wording, in [0, 1], and if it is meaningful.
@@ -174,9 +201,27 @@ def _words_of(catalogue: RelationCatalogue) -> _Words:
         relation_of=tuple(relation for relation, _ in wordings),
         totals=tuple(sum(weights[token] for token in tokens) for _, tokens in wordings),
         postings={token: tuple(numbers) for token, numbers in postings.items()},
-        own={spec.id: frozenset(_spelled(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
+        own={spec.id: frozenset(caseless(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
         weights=weights,
+        usual=_usual(wordings, weights),
     )
+
+
+def _usual(
+    wordings: Iterable[tuple[str, frozenset[str]]], weights: Mapping[str, float]
+) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Return, by word, the relations that use it, with its part of their mean wording's vector."""
+    means: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for relation, tokens in wordings:
+        length = math.sqrt(sum(weights[token] ** 2 for token in tokens))
+        for token in sorted(tokens):
+            means[relation][token] += weights[token] / length
+    usual: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for relation, mean in means.items():
+        length = math.sqrt(sum(value**2 for value in mean.values()))
+        for token, value in mean.items():
+            usual[token].append((relation, value / length))
+    return {token: tuple(found) for token, found in usual.items()}
 
 
 def _kind_words(spec: RelationSpec) -> frozenset[str]:

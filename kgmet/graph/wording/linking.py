@@ -19,6 +19,7 @@ from kgmet.graph.store import Match, TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.choose_relation import Evidence, RelationChoice, choose_relation
 from kgmet.graph.wording.guess_relation import guess_relation
+from kgmet.graph.wording.name_kinds import kind_of_name
 
 __all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
 
@@ -108,8 +109,12 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     is guessed from the wording, and a note says so.
     """
     named = _named(store, edit.new_object)
+    old_named = _named(store, edit.old_object)
+    kinds = _types(store, edit, named) or frozenset(entity.type for entity in old_named if entity.type)
     evidence = Evidence(
-        object_types=_types(store, edit, named), object_relations=_roles(store, [named, _named(store, edit.old_object)])
+        subject_type=kind_of_name(edit.subject),
+        object_types=kinds,
+        object_relations=_roles(store, [named, old_named]),
     )
     choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
     kinds = choice.guesses[0][0].subject_types if choice.guesses else frozenset()

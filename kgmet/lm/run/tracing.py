@@ -17,7 +17,18 @@ from torch import Tensor, nn
 
 from kgmet.lm.load.loaded import LoadedLM
 
-__all__ = ["Rows", "StopForward", "added", "hooked", "leaves", "recorded", "recorded_calls", "shifted", "stopped_after"]
+__all__ = [
+    "Rows",
+    "StopForward",
+    "added",
+    "entering",
+    "hooked",
+    "leaves",
+    "recorded",
+    "recorded_calls",
+    "shifted",
+    "stopped_after",
+]
 
 
 class StopForward(Exception):
@@ -40,6 +51,23 @@ def hooked(module: nn.Module, change: Callable[[tuple[Any, ...], Any], Any]) -> 
         return change(inputs, output) if threading.get_ident() == owner else None
 
     handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def entering(
+    module: nn.Module, change: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+) -> Iterator[None]:
+    """Call ``change(positional, by name)`` before each forward of `module` in this thread; it is called with these."""
+    owner = threading.get_ident()
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return change(args, kwargs) if threading.get_ident() == owner else None
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

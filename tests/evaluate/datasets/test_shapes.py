@@ -65,6 +65,23 @@ def test_an_empty_list_and_another_value_are_told_apart(tmp_path: Path) -> None:
     path.write_text('{"cases": []}')
     with pytest.raises(BrokenArtifactError, match="must hold a JSON list of records, got dict"):
         load_dataset("cf", path)
+    path.write_text(" \n")
+    with pytest.raises(BrokenArtifactError, match=r"object\.json is empty\. Give a JSON list"):
+        load_dataset("cf", path)
+
+
+def test_a_record_of_another_schema_is_told_what_is_read(tmp_path: Path) -> None:
+    with pytest.raises(BrokenArtifactError, match=r"lacks 'requested_rewrite', and 'target_new' too.*--ds_name zsre"):
+        load_dataset("cf", written(tmp_path, [{"src": "Where is Big Ben?", "alt": "Rome"}]))
+
+
+def test_a_broken_line_is_named_once_and_null_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"prompt": 1}\n{"x":\n')
+    with pytest.raises(BrokenArtifactError, match=r"data\.jsonl, line 2: not JSON"):
+        load_dataset("cf", path)
+    with pytest.raises(BrokenArtifactError, match="record 1, requested_rewrite: 'prompt' must be text, got null"):
+        load_dataset("cf", written(tmp_path, [record(rewrite={"prompt": None})]))
 
 
 def test_null_lists_count_as_empty_and_wrong_ones_are_named_with_their_key(tmp_path: Path) -> None:
@@ -75,6 +92,14 @@ def test_null_lists_count_as_empty_and_wrong_ones_are_named_with_their_key(tmp_p
         load_dataset("zsre", written(tmp_path, [mend(answers=[3])]))
     with pytest.raises(BrokenArtifactError, match="'case_id' must be text or a whole number"):
         load_dataset("cf", written(tmp_path, [record(case_id=[1])]))
+
+
+def test_knowedits_groups_are_read_as_portability_in_mends_shape_too(tmp_path: Path) -> None:
+    groups = {"Reasoning": [{"prompt": "Which country is it in?", "ground_truth": "Italy"}]}
+    case = load_dataset("zsre", written(tmp_path, [mend(portability=groups)])).cases[0]
+    assert [(ask.prompt, ask.expected) for ask in case.of(AskKind.PORTABILITY)] == [
+        ("Which country is it in?", "Italy")
+    ]
 
 
 def test_a_question_that_is_repeated_counts_once(tmp_path: Path) -> None:

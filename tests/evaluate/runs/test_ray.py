@@ -35,7 +35,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KGMET_CACHE", str(world / "cache"))
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        run_jobs([tiny_job(world, world / "local", num_edits=4)])
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
         try:
             yield world
@@ -58,6 +57,7 @@ class Listener:
 
 @pytest.mark.soak  # a minute, most of which Ray takes to notice the loss; a killed run is resumed in test_run.py
 def test_a_lost_worker_s_run_is_taken_over(cluster: Path, tmp_path: Path) -> None:
+    run_jobs([tiny_job(cluster, cluster / "local", num_edits=4)])
     jobs = [tiny_job(cluster, tmp_path, num_edits=4), tiny_job(cluster, tmp_path, editor="random", num_edits=4)]
     found: list[Path] = []
     heard = Listener()

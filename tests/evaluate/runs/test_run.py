@@ -28,11 +28,12 @@ from tests.evaluate.records import counterfact, written
 from tests.evaluate.world import tiny_job, tiny_world
 
 ROOT = Path(__file__).parents[3]
+N_CASE = 12
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tiny_world(tmp_path_factory.mktemp("world"))
+    folder = tiny_world(tmp_path_factory.mktemp("world"), n_case=N_CASE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KGMET_CACHE", str(folder / "cache"))
         run_jobs([tiny_job(folder, folder / "whole")])
@@ -72,8 +73,8 @@ def assert_same_table(one: Path, other: Path) -> None:
 
 def test_every_case_is_scored_once_before_and_after(world: Path) -> None:
     found = rows(whole_run(world))
-    assert [row["position"] for row in found] == list(range(12))
-    assert [row["batch"] for row in found] == [n // 2 for n in range(12)]
+    assert [row["position"] for row in found] == list(range(N_CASE))
+    assert [row["batch"] for row in found] == [n // 2 for n in range(N_CASE)]
     assert any(ask["before"]["logprob"] != ask["after"]["logprob"] for row in found for ask in row["asks"])
 
 
@@ -187,7 +188,7 @@ def test_scores_of_the_unedited_model_are_shared_between_runs(world: Path, tmp_p
     shutil.copytree(world / "whole" / "before", tmp_path / "before")
     (kept,) = (tmp_path / "before").iterdir()
     size = kept.stat().st_size
-    run_jobs([tiny_job(world, tmp_path, num_edits=12)])
+    run_jobs([tiny_job(world, tmp_path, num_edits=N_CASE)])
     assert kept.stat().st_size == size
 
 
@@ -214,7 +215,7 @@ def test_the_summary_counts_what_the_rows_say(world: Path) -> None:
             assert metric["first"] == pytest.approx(sum(ask["first"] for ask in asks) / len(asks))
             low, high = metric["interval"]
             assert low <= metric["preferred"] <= high
-    assert summary.n_edits == 12
+    assert summary.n_edits == N_CASE
     assert summary.seconds_per_edit is not None
     assert summary.metrics["perplexity"]["before"]["value"] > 1
     assert summary.metrics["perplexity"]["after"]["value"] != summary.metrics["perplexity"]["before"]["value"]

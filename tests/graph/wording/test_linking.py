@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kgmet.fact import FactEdit
@@ -7,6 +9,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Triple
 from kgmet.graph.wording.linking import guess_relation, link_edit, link_entity
+from kgmet.graph.wording.name_kinds import kind_of_name
 
 CATALOGUE = RelationCatalogue.load()
 TOWER = Entity(id="Q243", label="Eiffel Tower", type="landmark", aliases=("La Tour Eiffel",))
@@ -155,3 +158,82 @@ def test_words_without_meaning_name_none():
 
 def test_a_subject_with_facts_does_not_make_sense_of_nonsense():
     assert guess_relation(CATALOGUE, "{} glorps", subject_relations=["P131"]) == ()
+
+
+def test_a_possessive_reads_as_of_the_subject():
+    for first, second in (
+        ("{}'s capital is", "The capital of {} is"),
+        ("Who is {}’s father?", "Who is the father of {}?"),
+        ("{}'s native language, as friends say, is", "The native language of {}, as friends say, is"),
+    ):
+        assert guess_relation(CATALOGUE, first)[0][0] == guess_relation(CATALOGUE, second)[0][0]
+    assert guess_relation(CATALOGUE, "{}'s capital,")[0][0].id == "P36"
+    assert guess_relation(CATALOGUE, "{} is the capital of")[0][0].id == "P1376"
+
+
+def test_wordings_that_share_a_word_each_make_a_relation_likelier(tmp_path):
+    """Of two relations whose nearest wordings are equally near, the one that uses the word more often is taken."""
+
+    def entry(relation: str, others: list[str]) -> dict:
+        return {
+            "id": relation,
+            "label": relation,
+            "inverse_label": f"back {relation}",
+            "inverse": None,
+            "is_functional": False,
+            "is_inverse_functional": False,
+            "subject_type": "a",
+            "object_type": "b",
+            "cloze": ["{} wibbles toward", *others],
+            "questions": [f"{relation} one {{}}?", f"{relation} two {{}}?", f"{relation} three {{}}?"],
+            "negated": f"{{}} no {relation}",
+            "yes_no": "Is {} at {object}?",
+            "phrase": f"the {relation} of {{}}",
+            "composes": {},
+        }
+
+    rows = [
+        entry("alpha", ["{} plods along", "{} strides along", "{} hops along"]),
+        entry("omega", ["{} wibbles along", "{} wibbles up", "{} wibbles down"]),
+    ]
+    path = tmp_path / "relations.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    guesses = guess_relation(RelationCatalogue.load(path), "Everybody wibbles toward somewhere with {}")
+    assert [spec.id for spec, _ in guesses] == ["omega", "alpha"]
+    assert guesses[0][1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("The Harbour Symphony Orchestra", "organization"),
+        ("Northfield Broadcasting Corporation", "company"),
+        ("University of Nowhere", "university"),
+        ("Mount Doubtful", "mountain"),
+        ("Corporation", ""),
+        ("Ada Lovelace", ""),
+    ],
+)
+def test_a_name_tells_the_kind_of_what_the_graph_does_not_know(name: str, kind: str):
+    assert kind_of_name(name) == kind
+
+
+def test_the_director_of_a_company_is_no_film_director():
+    for subject, relation in (("Northfield Broadcasting Corporation", "P1037"), ("The Long Way Round", "P57")):
+        edit = FactEdit(subject=subject, template="The director of {} is", new_object="Ada Nowhere")
+        assert link_edit(STORE, edit, CATALOGUE).edit.relation == relation
+
+
+def test_what_usually_ends_at_the_object_decides_a_wording_without_words():
+    ada, post = Entity(id="Q1", label="Ada", type="person"), Entity(id="Q2", label="goalkeeper", type="position")
+    store = MemoryStore([fact(ada, "P413", post)])
+    edit = FactEdit(subject="Somebody Else", template="{}, the", new_object="goalkeeper")
+    assert link_edit(store, edit, CATALOGUE).edit.relation == "P413"
+
+
+def test_an_unknown_new_object_is_taken_for_what_the_old_one_is():
+    for old, relation in ((PARIS, "P131"), (FRANCE, "P17")):
+        edit = FactEdit(
+            subject="Nowhere House", template="{} is located in", new_object="Erewhon", old_object=old.label
+        )
+        assert link_edit(STORE, edit, CATALOGUE).edit.relation == relation

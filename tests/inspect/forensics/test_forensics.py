@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kgmet.base.errors import BrokenArtifactError, Cancelled, ConfigError, StaleArtifactError
-from kgmet.base.progress import ProgressEvent
 from kgmet.graph.triple import Entity
 from kgmet.inspect.forensics.changes import EditedKind, read_changes
 from kgmet.inspect.forensics.inspection import claimed_subjects, inspect_edit, most_subjects
@@ -30,6 +29,7 @@ from kgmet.write.solve import LayerUpdate
 from kgmet.write.spectrum import spectrum_of
 from kgmet.write.statistics import KeyStatistics
 from tests.forecast.tiny_world import CATALOGUE, NAMES, entity, known_world
+from tests.stopping import StopsAfter
 from tests.tiny_models import tiny_lm
 from tests.write.tiny_edits import logits_of, random_patch
 
@@ -151,14 +151,8 @@ def test_comparing_can_be_stopped(tmp_path: Path) -> None:
     lm = tiny_lm()
     export_merged(random_patch(lm), lm, tmp_path / "model")
 
-    class Stops:
-        def report(self, event: ProgressEvent) -> None: ...
-
-        def check(self) -> None:
-            raise Cancelled("stopped")
-
     with pytest.raises(Cancelled):
-        read_changes(lm, tmp_path / "model", progress=Stops())
+        read_changes(lm, tmp_path / "model", progress=StopsAfter(0))
 
 
 def test_the_edited_subject_is_ranked_first() -> None:

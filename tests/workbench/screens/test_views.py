@@ -18,7 +18,6 @@ from kgmet.write.nullspace import Cutoff, NullSpace
 from tests.inspect.looked import GATE, RANK, TOWER, moment_of, random_patch, text_of, written_patch
 from tests.tiny_models import N_LAYER, tiny_lm
 from workbench.drawing.heatmaps import Cell
-from workbench.screens.benchmark import view as benchmark_view
 from workbench.screens.compare import view as compare_view
 from workbench.screens.method import text as method_text
 from workbench.screens.orthogonality import view as protection_view
@@ -169,8 +168,3 @@ def test_the_rows_that_write_nothing_can_be_compared() -> None:
     (told,) = compare_view.candidates_from_rows([{"editor": "in-context-graph"}])
     assert told.editor is IN_CONTEXT["in-context-graph"]
     assert told.label == "in-context-graph"
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(0.4, "5 s"), (24, "25 s"), (89, "90 s"), (100, "2 min")])
-def test_the_rest_of_a_run_is_said_in_whole_units(seconds: float, words: str) -> None:
-    assert benchmark_view.rounded(seconds) == words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions
-from workbench.state.compared import FILE, editors_from_json, editors_to_json, load_compared
+from workbench.state.compared import CODEC, EARLIER, editors_from_json, editors_to_json
+from workbench.state.kept import load_result
+from workbench.state.sealed import write_sealed
 from workbench.state.session import WorkbenchState
 from workbench.state.vault import SessionVault
 
+FILE = CODEC.files[0]
 ROWS = (
     {"editor": "AlphaEdit", "layers": "1,2", "ridge": None, "cutoff": None, "steps": 1},
     {"editor": "MEMIT", "layers": "1", "ridge": 2.5, "cutoff": None, "steps": 2},
@@ -28,13 +31,14 @@ ROWS = (
 )
 
 
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resident]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield fresh_process(tmp_path_factory.mktemp("compared"), monkeypatch)
 
 
-@pytest.fixture
-def state(resident: Resident) -> WorkbenchState:
+@pytest.fixture(scope="module")
+def compared(resident: Resident) -> WorkbenchState:
     """A session whose typed fact was compared three ways; the last one fails for want of such a layer."""
     made = state_of()
     made.set_draft(EIFFEL)
@@ -46,13 +50,24 @@ def state(resident: Resident) -> WorkbenchState:
     return made
 
 
+@pytest.fixture
+def state(compared: WorkbenchState, tmp_path: Path) -> WorkbenchState:
+    """A copy of that session, with its file on disk."""
+    made = SessionVault(tmp_path).new()
+    made.change(draft=compared.draft)
+    result = compared.result("compare")
+    assert result is not None
+    made.keep("compare", result)
+    return WorkbenchState(made)
+
+
 def restarted(state: WorkbenchState) -> WorkbenchState:
     found = SessionVault(state.record.folder.parent).find(state.session_id)
     assert found is not None
     return WorkbenchState(found)
 
 
-def test_all_that_the_page_shows_comes_back(resident: Resident, state: WorkbenchState) -> None:
+def test_all_that_the_page_shows_comes_back(state: WorkbenchState) -> None:
     was, now = state.result("compare"), restarted(state).result("compare")
     assert was is not None and now is not None
     before, after = was.value.comparison, now.value.comparison
@@ -85,7 +100,7 @@ def test_writing_and_reading_give_the_same_text(state: WorkbenchState) -> None:
     assert json.dumps(editors_to_json(editors_from_json(data))) == json.dumps(data)
 
 
-def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Resident, state: WorkbenchState) -> None:
+def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(state: WorkbenchState) -> None:
     result = state.result("compare")
     assert result is not None
     comparison = replace(result.value.comparison, results=result.value.comparison.results[:1])
@@ -95,7 +110,7 @@ def test_a_table_that_is_not_complete_is_kept_as_far_as_it_got(resident: Residen
 
 
 def test_nothing_compared_is_nothing_kept(tmp_path: Path) -> None:
-    assert load_compared(tmp_path) is None
+    assert load_result(tmp_path, CODEC) is None
 
 
 def damaged(data: dict[str, object], where: str, value: object) -> str:
@@ -128,52 +143,71 @@ WRONG = (
 
 def as_format_2(data: dict[str, Any]) -> dict[str, Any]:
     """The file of an earlier version: no digest, and other names for two fields."""
-    inner = {("trials" if name == "results" else name): value for name, value in data["comparison"].items()}
-    rest = {name: value for name, value in data.items() if name not in ("comparison", "digest")}
-    return {**rest, "format": 2, "contest": inner}
+    value = data["value"]
+    inner = {("trials" if name == "results" else name): item for name, item in value["comparison"].items()}
+    rest = {name: item for name, item in value.items() if name != "comparison"}
+    return {"format": 2, "made_from": data["made_from"], **rest, "contest": inner}
 
 
-def test_a_file_of_an_earlier_version_is_read(state: WorkbenchState) -> None:
-    path, was = state.record.folder / FILE, state.result("compare")
-    path.write_text(json.dumps(as_format_2(json.loads(path.read_text(encoding="utf-8")))), encoding="utf-8")
+def as_format_3(data: dict[str, Any]) -> dict[str, Any]:
+    """The file of another one: all of it side by side."""
+    return {"format": 3, "made_from": data["made_from"], **data["value"]}
+
+
+def rewritten(state: WorkbenchState, make: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+    """The session has a file of an earlier version instead; its path."""
+    new, old = state.record.folder / FILE, state.record.folder / EARLIER
+    write_sealed(old, make(json.loads(new.read_text(encoding="utf-8"))))
+    new.unlink()
+    return old
+
+
+@pytest.mark.parametrize("make", [as_format_2, as_format_3])
+def test_a_file_of_an_earlier_version_is_read(
+    state: WorkbenchState, make: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    was = state.result("compare")
+    rewritten(state, make)
     again = restarted(state).result("compare")
     assert again is not None and was is not None
     assert editors_to_json(again.value.comparison) == editors_to_json(was.value.comparison)
     assert (again.made_from, again.value.rows) == (was.made_from, was.value.rows)
 
 
-def test_a_file_that_was_changed_is_left_out_and_kept_aside(state: WorkbenchState) -> None:
-    path = state.record.folder / FILE
+@pytest.mark.parametrize("name", CODEC.files)
+def test_a_file_that_was_changed_is_left_out_and_kept_aside(state: WorkbenchState, name: str) -> None:
+    path = state.record.folder / FILE if name == FILE else rewritten(state, as_format_3)
     changed = path.read_text(encoding="utf-8").replace('"chosen": ""', '"chosen": "x"')
     path.write_text(changed, encoding="utf-8")
     again = restarted(state)
-    assert again.result("compare") is None and "changed after it was saved" in str(again.lost("compare"))
-    assert (state.record.folder / "damaged" / FILE).read_text(encoding="utf-8") == changed
+    assert again.result("compare") is None and "changed after it was saved" in " ".join(again.damage)
+    assert (state.record.folder / "damaged" / name).read_text(encoding="utf-8") == changed
     assert not path.exists()
 
 
 def test_a_damaged_file_is_said_to_be_so_and_left_out(state: WorkbenchState) -> None:
-    path = state.record.folder / FILE
+    path = rewritten(state, as_format_2)
     sound = path.read_text(encoding="utf-8")
     for where, value in WRONG:
-        path.write_text(damaged(as_format_2(json.loads(sound)), where, value), encoding="utf-8")
+        path.write_text(damaged(json.loads(sound), where, value), encoding="utf-8")
         again = restarted(state)
         assert again.result("compare") is None and again.draft == state.draft, where
-        assert FILE in str(again.lost("compare")) and "Compare again" in str(again.lost("compare")), where
+        (said,) = again.damage
+        assert EARLIER in said and "is left out" in said, where
 
 
+@pytest.mark.parametrize("name", CODEC.files)
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null"])
-def test_a_file_that_is_no_comparison_is_refused(tmp_path: Path, text: bytes) -> None:
-    (tmp_path / FILE).write_bytes(text)
+def test_a_file_that_is_no_comparison_is_refused(tmp_path: Path, text: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(text)
     with pytest.raises(BrokenArtifactError, match="left out"):
-        load_compared(tmp_path)
+        load_result(tmp_path, CODEC)
 
 
-def test_a_new_comparison_takes_the_damaged_ones_place(resident: Resident, state: WorkbenchState) -> None:
+def test_a_new_comparison_takes_the_damaged_ones_place(state: WorkbenchState) -> None:
     (state.record.folder / FILE).write_bytes(b"{")
     again = restarted(state)
     kept = state.result("compare")
-    assert kept is not None and again.lost("compare")
+    assert kept is not None and again.damage
     again.record.keep("compare", kept)
-    assert again.lost("compare") is None
-    assert restarted(again).result("compare") is not None
+    assert restarted(again).result("compare") is not None and restarted(again).damage == ()

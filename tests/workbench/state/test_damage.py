@@ -289,9 +289,9 @@ def test_a_bad_report_in_the_first_format_costs_the_report_only(record: SessionR
 
 def test_a_patch_of_a_save_that_was_cut_short_is_no_edit(record: SessionRecord) -> None:
     entry = entry_for(tiny_lm(), seed=9)
-    from workbench.state.disk import _save_entry
+    from workbench.state.disk import save_entry
 
-    _save_entry(record.folder / entry.id, entry)
+    save_entry(record.folder / entry.id, entry)
     found = restarted(record)
     assert ids(found.saved.stack) == ids(record.saved.stack) and found.damage == ()
     found.change(is_guide_seen=True)

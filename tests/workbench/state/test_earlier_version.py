@@ -43,7 +43,7 @@ def record(tmp_path: Path) -> SessionRecord:
 
 
 def test_all_of_it_opens(record: SessionRecord) -> None:
-    assert record.damage == () and record.lost == {}
+    assert record.damage == ()
     saved, (first, second, third) = record.saved, made.entries()
     assert saved.draft == DRAFT
     assert (saved.editor, saved.settings, saved.is_guide_seen) == ("MEMIT", made.SETTINGS, True)
@@ -63,7 +63,7 @@ def test_its_draft_is_the_fact_that_was_typed(record: SessionRecord) -> None:
     assert isinstance(fact, FactEdit) and (fact.template, fact.prompt) == (values.EDIT.template, values.EDIT.prompt)
 
 
-@pytest.mark.parametrize("name", [codec.name for codec in shell.KEPT])
+@pytest.mark.parametrize("name", [codec.name for codec in shell.KEPT if codec.earlier is None])
 def test_every_result_is_what_it_was(record: SessionRecord, name: str) -> None:
     found, codec = record.result(name), codecs()[name]
     assert found is not None and found.made_from == name

@@ -58,9 +58,14 @@ class Workers:
         self._process.communicate()
 
 
-@pytest.fixture
-def workers(tmp_path: Path) -> Iterator[Workers]:
-    made = Workers(tmp_path / "sessions")
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kill") / "sessions"
+
+
+@pytest.fixture(scope="module")
+def workers(sessions: Path) -> Iterator[Workers]:
+    made = Workers(sessions)
     yield made
     made.stop()
 
@@ -81,10 +86,10 @@ def allowed(journal: Path, before: list[Any]) -> tuple[list[Any], list[list[Any]
     return saved, [saved] if begun is None else [saved, begun]
 
 
-def test_no_finished_change_is_lost_and_none_is_half_done(tmp_path: Path, workers: Workers) -> None:
+def test_no_finished_change_is_lost_and_none_is_half_done(tmp_path: Path, sessions: Path, workers: Workers) -> None:
     draw, n_save = random.Random(0), 0
     for _ in range(N_SESSION):
-        record = SessionVault(tmp_path / "sessions").new()
+        record = SessionVault(sessions).new()
         record.change(draft=EIFFEL)
         state = summary(record.saved)
         for number in range(N_KILL):
@@ -92,7 +97,7 @@ def test_no_finished_change_is_lost_and_none_is_half_done(tmp_path: Path, worker
             workers.kill_one(record.session_id, journal, draw)
             n_save += journal.read_text(encoding="utf-8").count('"saved"')
             _, may_be = allowed(journal, state)
-            found = SessionVault(tmp_path / "sessions").find(record.session_id)
+            found = SessionVault(sessions).find(record.session_id)
             assert found is not None and found.damage == () and found.unsaved == ""
             state = summary(found.saved)
             assert state in may_be
@@ -101,13 +106,15 @@ def test_no_finished_change_is_lost_and_none_is_half_done(tmp_path: Path, worker
     print(f"kills: {N_SESSION * N_KILL}; saves: {n_save}; lost or half done: 0")
 
 
-def test_pages_open_after_a_kill(tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = SessionVault(tmp_path / "sessions").new()
+def test_pages_open_after_a_kill(
+    tmp_path: Path, sessions: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = SessionVault(sessions).new()
     record.change(draft=EIFFEL)
     draw = random.Random(1)
     for number in range(3 if SOAK else 1):
         workers.kill_one(record.session_id, tmp_path / f"journal-{number}", draw)
-        fresh_process(tmp_path, monkeypatch)
+        fresh_process(sessions.parent, monkeypatch)
         for name in ("edit", "ledger"):
             page = AppTest.from_file(str(ROOT / "pages" / f"{name}.py"), default_timeout=60)
             page.session_state[SESSION_KEY] = record.session_id

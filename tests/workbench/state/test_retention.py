@@ -12,7 +12,6 @@ from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
 from workbench import shell
 from workbench.state.disk import DAMAGED, LOCKS, held
-from workbench.state.kept import file_of
 from workbench.state.retention import DEFAULT_DAYS, SETTING, days_to_keep, remove_unused
 from workbench.state.sealed import write_sealed
 from workbench.state.vault import SessionRecord, SessionVault
@@ -92,13 +91,13 @@ def test_one_that_another_server_is_saving_stays(folder: Path, monkeypatch: pyte
 
 def test_kept_results_go_with_their_session(folder: Path) -> None:
     """Whatever name a result has: with a file that is not known to be ours the session would stay for good."""
-    names = [codec.name for codec in shell.KEPT]
+    names = [name for codec in shell.KEPT for name in codec.files]
     record = old(folder)
     for name in names:
-        write_sealed(record.folder / file_of(name), {})
+        write_sealed(record.folder / name, {})
     (record.folder / DAMAGED).mkdir()
     for name in names:
-        (record.folder / DAMAGED / file_of(name)).write_text("{", encoding="utf-8")
+        (record.folder / DAMAGED / name).write_text("{", encoding="utf-8")
     aged(record.folder, days=40)
     assert removed(folder) == [record.folder.name]
 

@@ -15,6 +15,7 @@ from workbench.running.resources import Resident
 from workbench.screens.benchmark import actions, view
 from workbench.shared import panels
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import table
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -54,7 +55,7 @@ def curves(runs: list[actions.StoredRun], key: str) -> None:
         figure = view.curve_chart(summaries, kind=shown, dark=is_dark())
         st.plotly_chart(figure, key=f"{key}-figure", config=SAVED_AS_SVG, alt=f"{view.KINDS[shown]} by cases scored")
         reading_help(f"How to read it: dotted before the edits, solid after. {view.READ_SHARE}")
-    st.dataframe(view.runs_table(summaries), hide_index=True, alt="Every metric of each run, before and after")
+    table(view.runs_table(summaries), stem=f"{key}-runs", alt="Every metric of each run, before and after")
 
 
 def unfinished(state: WorkbenchState, resident: Resident, parts: Sequence[actions.RunPart], *, key: str) -> None:
@@ -153,7 +154,7 @@ def show() -> None:
             event = job.latest
             done, total = (event.done, event.total or 1) if event is not None else (0, 1)
             left = event.detail.get("seconds_left") if event is not None else None
-            rest = f" · about {view.rounded(float(left))} left" if isinstance(left, (int, float)) else ""
+            rest = f" · {wording.time_left(float(left))}" if isinstance(left, (int, float)) else ""
             st.progress(min(done / total, 1.0), text=f"Step {done} of {total} · {job.seconds:.0f} s{rest}")
             so_far = actions.past_runs(state)
             fresh = [run for run in so_far if run.changed >= (job.started or 0.0)]
@@ -180,9 +181,7 @@ def show() -> None:
         summaries = [run.summary for run in shown_runs]
         if len(summaries) == 2:
             st.markdown("**The second against the first, on the prompts both asked**")
-            st.dataframe(
-                view.paired_table(summaries[0], summaries[1]), hide_index=True, alt="Differences with their intervals"
-            )
+            table(view.paired_table(summaries[0], summaries[1]), stem="paired", alt="Differences with their intervals")
         buttons = st.container(horizontal=True)
         buttons.download_button("Markdown", markdown_table(summaries), "runs.md", icon=":material/download:")
         buttons.download_button("LaTeX", latex_table(summaries), "runs.tex", icon=":material/download:")
@@ -190,4 +189,4 @@ def show() -> None:
             actions.delete_run(shown_runs[0])
             st.rerun()
     with st.expander("What the metrics mean", icon=":material/menu_book:"):
-        st.dataframe(view.metric_glossary(), hide_index=True, alt="Definition, unit and source of every metric")
+        table(view.metric_glossary(), stem="metrics", alt="Definition, unit and source of every metric")

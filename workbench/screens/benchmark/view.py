@@ -101,11 +101,6 @@ def checkpoint_chart(summaries: Sequence[RunSummary], *, dark: bool = False) -> 
     return figure
 
 
-def rounded(seconds: float) -> str:
-    """Return a remaining time in words: ``25 s``, ``3 min``."""
-    return f"{max(5, 5 * round(seconds / 5))} s" if seconds < 90 else f"{round(seconds / 60)} min"
-
-
 def kinds_asked(summaries: Sequence[RunSummary]) -> list[AskKind]:
     """Return the kinds of prompts with both answers that any of the runs has asked."""
     return [

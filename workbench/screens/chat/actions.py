@@ -25,7 +25,7 @@ _MOST = 30
 
 
 def exchanges(state: WorkbenchState) -> tuple[Exchange, ...]:
-    """What was asked in this session so far, oldest first."""
+    """Return what was asked in this session so far, oldest first."""
     known = state.result(KIND)
     return () if known is None else known.value
 
@@ -36,7 +36,7 @@ def forget(state: WorkbenchState) -> None:
 
 
 def live_contexts(state: WorkbenchState, lm: LoadedLM) -> list[EditContext]:
-    """What the graph says about every live edit."""
+    """Return what the graph says about every live edit."""
     config = state.config
     return [context_of(entry, config, edit) for entry in state.live(lm) for edit in entry.patch.edits]
 

@@ -15,7 +15,7 @@ __all__ = ["chat_json", "chat_markdown", "exchange_html"]
 
 
 def sides(exchange: Exchange) -> list[tuple[str, Answer]]:
-    """Heading and answer of each model that was asked."""
+    """Return the heading and answer of each model that was asked."""
     found = [("unedited", exchange.unedited), ("edited", exchange.edited)]
     if exchange.told is not None:
         found.append((f"not edited, told {exchange.telling}", exchange.told.answers[0]))
@@ -23,7 +23,7 @@ def sides(exchange: Exchange) -> list[tuple[str, Answer]]:
 
 
 def exchange_html(exchange: Exchange) -> str:
-    """A card for each model."""
+    """Return a card for each model."""
     cards = []
     for heading, answer in sides(exchange):
         said = answer.said.strip()
@@ -35,7 +35,7 @@ def exchange_html(exchange: Exchange) -> str:
 
 
 def chat_json(exchanges: Sequence[Exchange]) -> str:
-    """Everything that was asked and said."""
+    """Return everything that was asked and said."""
     rows = [
         {
             "question": exchange.question.text,
@@ -50,7 +50,7 @@ def chat_json(exchanges: Sequence[Exchange]) -> str:
 
 
 def chat_markdown(exchanges: Sequence[Exchange]) -> str:
-    """The same for reading; nothing in it is taken for Markdown."""
+    """Return the same for reading; nothing in it is taken for Markdown."""
     lines = []
     for exchange in exchanges:
         lines += [f"**{safe(exchange.question.text)}**", ""]

@@ -18,6 +18,7 @@ from workbench.drawing.tables import csv_text
 from workbench.screens.compare import view as compare_view
 from workbench.shared import inspect_actions, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import set_table
 from workbench.state import session
 from workbench.state.session import WorkbenchState, default_of
 
@@ -56,14 +57,12 @@ def _result(comparison: EditorComparison) -> None:
         alt=compare_view.comparison_alt(comparison),
     )
     st.markdown("**Strength, side effects and time**")
-    st.table(compare_view.measures_table(comparison), border="horizontal")
+    set_table(compare_view.measures_table(comparison), stem="measures")
     st.caption("↑ higher is better, ↓ lower.")
     with st.expander("What the measures mean", icon=":material/menu_book:"):
-        st.table(
-            pd.DataFrame([(row.label, row.definition, row.unit) for row in comparison.rows()],
-                         columns=["measure", "definition", "unit"]).set_index("measure"),
-            border="horizontal",
-        )  # fmt: skip
+        meanings = [(row.label, row.definition, row.unit) for row in comparison.rows()]
+        frame = pd.DataFrame(meanings, columns=["measure", "definition", "unit"])
+        set_table(frame.set_index("measure"), stem="meanings")
 
 
 def _downloads(comparison: EditorComparison, matrix: AnswerMatrix) -> None:
@@ -85,7 +84,6 @@ def show() -> None:
     state = session.current()
     resident = panels.require_model()
 
-    panels.message(state.lost("compare"), kind="warning")
     choices = inspect_actions.comparable_edits(state)
     if not choices:
         st.info(wording.NO_CONTEXT, icon=":material/edit:")

@@ -20,6 +20,7 @@ from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.shared import actions
 from workbench.shared.panels import job_panel, job_result, message
+from workbench.shared.table_panel import table
 from workbench.state.session import WorkbenchState
 
 __all__ = ["RowResult", "apply_many", "panel", "result_frame"]
@@ -159,4 +160,4 @@ def _table(state: WorkbenchState) -> None:
     frame = result_frame(known.value)
     took = int((frame["result"] == "took").sum())
     st.caption(f"{took} of {len(frame)} took")
-    st.dataframe(frame, hide_index=True, alt="One row for each fact: the result, and the answers before and after")
+    table(frame, stem="edits", alt="One row for each fact: the result, and the answers before and after")

@@ -13,6 +13,7 @@ from workbench.running.access import access
 from workbench.running.resources import Resident
 from workbench.screens.forensics import actions, view
 from workbench.shared import panels
+from workbench.shared.table_panel import table
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -103,7 +104,7 @@ def _result(state: WorkbenchState, resident: Resident, found: EditInspection) ->
         for line in view.sign_lines(found):
             st.markdown(line)
     with st.expander("Changed weights", icon=":material/grid_on:"):
-        st.dataframe(view.change_table(found), hide_index=True, width="stretch", key="forensics-changes")
+        table(view.change_table(found), stem="changes", width="stretch", key="forensics-changes")
         if len(found.changed.changes) > 100:
             st.caption(f"The first 100 of {len(found.changed.changes)}.")
     _undo(state, resident, found)
@@ -117,9 +118,9 @@ def _subjects(found: EditInspection) -> None:
     if not found.claimed:
         st.caption("No name stands out from the others. The ranking below is then no evidence of an edit.")
     top = max(2.0, found.scan.scores[0].times)
-    st.dataframe(
+    table(
         view.subject_table(found),
-        hide_index=True,
+        stem="subjects",
         width="stretch",
         height=320,
         key="forensics-subjects",
@@ -140,11 +141,11 @@ def _answers(found: EditInspection) -> None:
         return
     st.subheader("What they said before, and say now", anchor=False)
     only = st.toggle("Only what differs", value=True, key="forensics-differs")
-    table = view.answer_table(found, only_changed=bool(only))
-    if table.empty:
+    answers = view.answer_table(found, only_changed=bool(only))
+    if answers.empty:
         st.caption("No answer differs.")
         return
-    st.dataframe(table, hide_index=True, width="stretch", height=320, key="forensics-answers")
+    table(answers, stem="answers", width="stretch", height=320, key="forensics-answers")
 
 
 def _undo(state: WorkbenchState, resident: Resident, found: EditInspection) -> None:

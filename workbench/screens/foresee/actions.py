@@ -122,15 +122,12 @@ def _entry_fingerprint(state: WorkbenchState, resident: Resident, entry: StackEn
 
 def _contexts(state: WorkbenchState, entry: StackEntry) -> tuple[EditContext, ...]:
     """Return the graph contexts of an entry's edits, cached."""
-    made_from = fingerprint_value([entry.id, store().fingerprint])
-    known = state.result(_CONTEXTS)
-    if known is None or known.is_stale(made_from):
+
+    def make() -> tuple[EditContext, ...]:
         config = settings_of(entry.patch)
-        found = tuple(actions.context_of(entry, config, edit) for edit in entry.patch.edits)
-        state.keep(_CONTEXTS, found, made_from=made_from)
-        return found
-    kept: tuple[EditContext, ...] = known.value
-    return kept
+        return tuple(actions.context_of(entry, config, edit) for edit in entry.patch.edits)
+
+    return state.remembered(_CONTEXTS, make, made_from=fingerprint_value([entry.id, store().fingerprint]))
 
 
 def begin(state: WorkbenchState, resident: Resident, question: Question) -> str | None:

@@ -19,6 +19,7 @@ from workbench.screens.foresee.values import Shown
 from workbench.shared import panels
 from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import set_table, table
 from workbench.state.session import WorkbenchState
 
 __all__ = ["result", "time_left"]
@@ -59,9 +60,9 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
         if checked is not None:
             _came_true(state, resident, question, foreseen, checked)
         with st.expander(f"All facts: {len(foreseen.forecasts)}", icon=":material/table:"):
-            st.dataframe(
+            table(
                 view.full_table(foreseen, _labels(foreseen), protected=protected, checked=checked),
-                hide_index=True,
+                stem="forecast",
                 alt="Every fact with its forecast",
             )
         _about(resident, foreseen)
@@ -164,7 +165,7 @@ def _protect(
             panels.message(foresee_actions.protect_ticked(state, resident, question, ticked))
             st.rerun()
     if protected is not None:
-        st.table(view.protected_table(foreseen, protected, protected.protected), border="horizontal")
+        set_table(view.protected_table(foreseen, protected, protected.protected), stem="protected")
         st.caption(
             "The write minimises this forecast for the ticked facts, so theirs is near 0 by construction. A linear "
             "forecast misses the rest: apply the edit to measure it. Keys of neighbours stay "

@@ -60,24 +60,18 @@ def estimate(n_fact: int, on_disk: int, seconds: float, *, n_bytes: int, is_cpu:
         return f"All {n_fact} facts are measured already and on disk; what is left takes seconds."
     there = f" {on_disk} of them are on disk already." if on_disk else ""
     rest = f"the other {left}" if on_disk else "them"
-    took = f"about {_rounded(seconds)} on one CPU thread" if is_cpu else "seconds to a minute on this device"
+    took = f"about {wording.duration(seconds)} on one CPU thread" if is_cpu else "seconds to a minute on this device"
     return (
         f"{n_fact} known facts, those near the edit first.{there} Asking and measuring {rest} takes {took}, "
         f"once for this model: they are kept on disk (at most {n_bytes / 1e6:.0f} MB), also if you stop half-way."
     )
 
 
-def _rounded(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(5, 5 * round(seconds / 5))} s"
-    return f"{round(seconds / 60)} minutes"
-
-
 def time_left(done: int, total: int | None, seconds: float) -> str:
     """Describe the remaining time, from the speed so far; empty if unknown."""
     if not total or done < 5 or done >= total:
         return ""
-    return f"about {_rounded(seconds * (total - done) / done)} left"
+    return wording.time_left(seconds * (total - done) / done)
 
 
 def fact_line(item: FactForecast, relation: str, *, measured: float | None = None) -> str:
@@ -105,7 +99,7 @@ def headline(foreseen: ForecastFacts) -> str:
 
 
 def priced_note(foreseen: ForecastFacts) -> str:
-    """What it means that the write had a price on known facts."""
+    """Return what it means that the write had a price on known facts."""
     n = len(foreseen.protected)
     which = f"on moving {n} of these facts" if n else "on moving known facts"
     return (

@@ -26,14 +26,14 @@ def choose(clicked: str | None) -> None:
 
 
 def drawn_entities(state: WorkbenchState, context: EditContext) -> dict[str, Entity]:
-    """Every entity that the picture shows or can show, by its id."""
+    """Return every entity that the picture shows or can show, by its id."""
     triples = opened_triples(state, actions.context_fingerprint(state))
     story = tell(context, opened=triples, with_rest=True)
     return {spot.entity.id: spot.entity for spot in story.spots}
 
 
 def node_panel(state: WorkbenchState, context: EditContext) -> None:
-    """What is known about the chosen entity, and a button that shows more of its triples. It stays chosen."""
+    """Show what is known about the chosen entity, and a button that shows more of its triples. It stays chosen."""
     entities = drawn_entities(state, context)
     if st.session_state.get(_NODE) not in entities:
         st.session_state[_NODE] = None

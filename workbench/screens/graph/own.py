@@ -20,7 +20,7 @@ _WAYS = ("files", "folder on this machine", "SPARQL address")
 
 
 def panel(state: WorkbenchState) -> None:
-    """Which graph is asked, and another in its place."""
+    """Show which graph is asked, and another in its place."""
     holder, job = graph_holder(), state.job("graph")
     graph = holder.graph
     size = wording.count(len(graph), "triple") if len(graph) else "asked over the network"
@@ -42,7 +42,7 @@ def panel(state: WorkbenchState) -> None:
 
 
 def _load(state: WorkbenchState, holder: GraphHolder, way: str) -> str | None:
-    """The widgets of one way to load; a message where its button could not start the job."""
+    """Return the widgets of one way to load; a message where its button could not start the job."""
     if way == _WAYS[0]:
         files = st.file_uploader(
             "Files of triples: tsv, csv, json, nt, ttl, nq, trig, also with .gz",
@@ -78,7 +78,7 @@ def _pressed(state: WorkbenchState, *, is_ready: bool) -> bool:
 
 
 def _outcome(job: Job | None) -> None:
-    """What was read, and what was refused."""
+    """Show what was read, and what was refused."""
     if job is None:
         return
     if job.state is not JobState.DONE:

@@ -69,7 +69,7 @@ def _about_moves(moves: Sequence[Move]) -> None:
 
 
 def _triples(state: WorkbenchState, context: EditContext) -> None:
-    """The triples that take part in the edit, in the world that is drawn, with a switch for each."""
+    """Show the triples that take part in the edit, in the world that is drawn, with a switch for each."""
     world = graph_panels.WORLDS[str(st.session_state.get("graph-world", next(iter(graph_panels.WORLDS))))]
     subgraph = context.subgraph_before if world == "before" else context.subgraph
     assert subgraph is not None

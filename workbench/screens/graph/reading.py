@@ -49,7 +49,7 @@ class Reading:
 
 
 def files_in(folder: str) -> list[Path]:
-    """The files of triples in a folder, by name.
+    """Return the files of triples in a folder, by name.
 
     Raises:
         GraphFileError: if there is no such folder, or no file of triples in it.

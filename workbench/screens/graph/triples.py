@@ -11,6 +11,7 @@ from kgmet.editing.context import EditContext
 from kgmet.graph.reading.retrieve import Subgraph, Switch
 from workbench import wording
 from workbench.drawing import tables
+from workbench.shared.table_panel import save_table
 from workbench.state.session import WorkbenchState
 
 __all__ = ["buttons", "counts", "switched", "switches", "table"]
@@ -19,7 +20,7 @@ _HEIGHT = 500
 
 
 def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame:
-    """Every triple as a row with a switch; returns the table as it stands now."""
+    """Return every triple as a row with a switch; returns the table as it stands now."""
     frame = tables.triple_frame(subgraph, mark="true" if subgraph is context.subgraph_before else "new")
     columns = {
         "on": st.column_config.CheckboxColumn(
@@ -30,7 +31,7 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
         "source": st.column_config.TextColumn("source", help="Where the triple was read"),
         "ids": st.column_config.TextColumn("ids", help="Ids of subject, relation and object"),
     }
-    return st.data_editor(
+    edited = st.data_editor(
         frame,
         key=key,
         hide_index=True,
@@ -39,10 +40,12 @@ def table(context: EditContext, subgraph: Subgraph, *, key: str) -> pd.DataFrame
         height=_HEIGHT,
         alt=f"{len(frame)} triples around {context.edit.subject}",
     )
+    save_table("triples", lambda: tables.table_files(edited))
+    return edited
 
 
 def switches(frame: pd.DataFrame, subgraph: Subgraph) -> tuple[Switch, ...]:
-    """Keys of the triples that are switched off in the table; the edited one cannot be."""
+    """Return the keys of the triples that are switched off in the table; the edited one cannot be."""
     triples = tables.listed_triples(subgraph)
     off = zip(triples, frame["on"], strict=True)
     return tuple(sorted(triple.key for triple, is_on in off if not is_on and triple != subgraph.edited))
@@ -77,7 +80,7 @@ def buttons(state: WorkbenchState, subgraph: Subgraph, off: tuple[Switch, ...]) 
 
 
 def counts(subgraph: Subgraph) -> str:
-    """What takes part, in one line."""
+    """Return what takes part, in one line."""
     parts = [
         wording.count(subgraph.n_node, "entity", "entities"),
         wording.count(subgraph.n_edge, "triple"),

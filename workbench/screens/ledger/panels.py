@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
+import pandas as pd
 import streamlit as st
 
 from kgmet.lm.load.loaded import LoadedLM
 from workbench import wording
+from workbench.drawing.tables import table_files
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
@@ -16,6 +18,7 @@ from workbench.screens.ledger import actions as ledger_actions
 from workbench.screens.ledger import recompute
 from workbench.screens.ledger.actions import EXPORTS, Export, Standing
 from workbench.shared.panels import follow, job_panel, job_result, message
+from workbench.shared.table_panel import save_table
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -172,6 +175,26 @@ def standing_panel(state: WorkbenchState, resident: Resident) -> None:
         if is_stale:
             st.caption(f":material/history: {wording.STALE}")
         st.html(_standing_table(state, kept.value))
+        save_table("standing", lambda: table_files(_standing_frame(state, kept.value)))
+
+
+def _standing_frame(state: WorkbenchState, found: Mapping[str, Standing]) -> pd.DataFrame:
+    """Return the table with numbers, for files."""
+    return pd.DataFrame(
+        [
+            {
+                "edit": entry.name,
+                "is on": entry.is_on,
+                "the model says now": found[entry.id].now.said.strip(),
+                "p new when made": entry.report.after.p_expected if entry.report else None,
+                "p new now": found[entry.id].now.p_expected,
+                "p old now": found[entry.id].now.p_rejected,
+                "verdict": None if (verdict := found[entry.id].now.verdict) is None else verdict.value,
+            }
+            for entry in state.stack
+            if entry.id in found and entry.edit is not None
+        ]
+    )
 
 
 def _standing_table(state: WorkbenchState, found: Mapping[str, Standing]) -> str:

@@ -7,6 +7,7 @@ import streamlit as st
 from kgmet.base.shipped import shipped
 from workbench.screens.method import text as method_text
 from workbench.shared import panels
+from workbench.shared.table_panel import set_table
 
 PICTURE = shipped("assets") / "pipeline.svg"
 
@@ -32,7 +33,7 @@ def show() -> None:
         "Editors": method_text.editors_table,
         "Glossary": method_text.glossary_table,
     }
-    st.table(tables[shown]().set_index(tables[shown]().columns[0]), border="horizontal")
+    set_table(tables[shown]().set_index(tables[shown]().columns[0]), stem=shown.lower())
     st.caption(
         "Sources: KGMET (2025.findings-emnlp.261), AlphaEdit (arXiv:2410.02355), MEMIT (arXiv:2210.07229), ROME "
         "(arXiv:2202.05262), MQuAKE (arXiv:2305.14795). docs/method.md has the formulas with their shapes."

@@ -115,6 +115,13 @@ def load_model(state: WorkbenchState, holder: ModelHolder, source: str, *, devic
     return jobs.start("model", work, state.session_id, title=f"Load {source}")
 
 
+def load_again(state: WorkbenchState, holder: ModelHolder, source: str, dtype: str) -> str | None:
+    """Start the job ``model`` for a model that was loaded here before, on this machine's best device."""
+    if dtype not in DTYPES:
+        return f"{dtype!r} is no number format that can be loaded here."
+    return load_model(state, holder, source, device=devices()[0], dtype=dtype)
+
+
 def measure_statistics(state: WorkbenchState, resident: Resident, layers: Sequence[int]) -> str | None:
     """Start the job ``statistics``: key moments of these layers, cached on disk."""
 

@@ -17,6 +17,7 @@ from workbench.running.jobs import Job, JobState
 from workbench.running.resources import Resident
 from workbench.screens.models import measuring, view
 from workbench.shared import panels
+from workbench.shared.table_panel import set_table
 from workbench.state.session import WorkbenchState, default_of
 
 __all__ = ["calibration", "settings_in_use"]
@@ -121,9 +122,9 @@ def _result(lm: LoadedLM) -> None:
     if found is None:
         return
     st.subheader("Result of the last calibration", anchor=False)
-    for editor in found.editors.values():
+    for name, editor in found.editors.items():
         st.markdown(wording.safe(view.profile_words(editor)))
-        st.table(view.check_table(editor), border="horizontal")
+        set_table(view.check_table(editor), stem=f"check-{name}")
         st.caption(
             f"Check on {editor.n_check} facts that no settings were chosen on: preferred / first answer, n prompts, "
             "95 % interval of preferred."

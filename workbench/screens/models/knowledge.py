@@ -16,10 +16,12 @@ from workbench import wording
 from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.heatmaps import chosen_cell
 from workbench.drawing.knowledge import effect_bars, relation_bars
+from workbench.drawing.tables import table_files
 from workbench.running.jobs import JobState
 from workbench.screens.models import measuring, view
 from workbench.screens.models.measuring import Known
 from workbench.shared import panels
+from workbench.shared.table_panel import save_table
 from workbench.state.session import WorkbenchState
 
 __all__ = ["knows", "where"]
@@ -78,7 +80,7 @@ def _ask(state: WorkbenchState, lm: LoadedLM, known: Known) -> bool:
         if st.button(label, type="primary", icon=":material/quiz:", key="knows-ask", disabled=state.is_busy):
             panels.message(measuring.ask(state, lm, per_relation=per_relation()), kind="warning")
             st.rerun()
-        about = view.duration(asking_seconds(lm, known.n_left))
+        about = wording.duration(asking_seconds(lm, known.n_left))
         on = "on one CPU thread" if lm.device.type == "cpu" else "on a CPU; faster here"
         st.caption(
             f"{wording.count(known.n_left, 'fact')} to ask, about {about} {on}. Stop at any time and go on later."
@@ -91,15 +93,7 @@ def _map(state: WorkbenchState, lm: LoadedLM, known: Known) -> None:
     named = left.text_input("Filter relations", key=FILTER, placeholder="capital", max_chars=80)
     sort = right.segmented_control("Sort by", view.SORTS, default=view.SORTS[0], key=SORT, required=True)
     rows = view.relations_shown(known.facts.relations, named=named, sort=str(sort))
-    st.download_button(
-        "Table as CSV",
-        view.knows_table(rows),
-        "known_facts.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key="knows-csv",
-    )
+    save_table("known_facts", lambda: table_files(view.knows_table(rows)))
     if not rows:
         st.info("No relation is called that. Clear the filter to see all.", icon=":material/filter_alt_off:")
         return

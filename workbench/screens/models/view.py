@@ -11,13 +11,12 @@ from kgmet.calibrate.estimate import Estimate
 from kgmet.editing.profile import CalibratedEditor, ModelProfile
 from kgmet.forecast.known import AskedFact, KnownFacts, KnownRelation
 from kgmet.measure.metrics import wilson_interval
-from workbench.drawing.tables import csv_text
+from workbench import wording
 from workbench.state.values import FactDraft
 
 __all__ = [
     "SORTS",
     "check_table",
-    "duration",
     "estimate_words",
     "fact_draft",
     "knows_sentence",
@@ -30,13 +29,6 @@ __all__ = [
 SORTS = ("share known", "facts asked", "name")
 _COLUMN_NAMES = {"neighbour": "neighbours", "consequence": "consequences"}
 """Columns of the score that are shown under another name."""
-
-
-def duration(seconds: float) -> str:
-    """Format an estimate: ``20 s``, ``4 min``, ``1.5 h``."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def knows_sentence(known: KnownFacts, n_left: int) -> str:
@@ -62,14 +54,14 @@ def relations_shown(rows: Sequence[KnownRelation], *, named: str, sort: str) -> 
     return sorted(found, key=lambda row: (-row.share, -row.asked, row.label))
 
 
-def knows_table(rows: Sequence[KnownRelation]) -> str:
-    """Return the relations as CSV with Wilson's interval, for a spreadsheet."""
+def knows_table(rows: Sequence[KnownRelation]) -> pd.DataFrame:
+    """Return the relations with Wilson's interval."""
     values = []
     for row in rows:
         shares = (row.share, *wilson_interval(row.known, row.asked))
-        values.append((row.relation, row.label, row.known, row.asked, *(f"{share:.4f}" for share in shares)))
+        values.append((row.relation, row.label, row.known, row.asked, *(round(share, 4) for share in shares)))
     names = ["relation", "label", "known", "asked", "share", "low", "high"]
-    return csv_text(pd.DataFrame(values, columns=names))
+    return pd.DataFrame(values, columns=names)
 
 
 def rival_of(fact: AskedFact, known: Sequence[AskedFact]) -> str:
@@ -99,8 +91,8 @@ def estimate_words(found: Estimate, n_kept: int) -> str:
     each = f"{found.seconds_per_edit:.1f} s each"
     basis = "as edits of this model took before" if found.is_timed else "guessed from the model's size, on a CPU"
     text = (
-        f"At most {found.edits:,} edits, {each} ({basis}): about {duration(found.seconds)} where nothing else runs. "
-        "Before them it asks the model facts and traces some."
+        f"At most {found.edits:,} edits, {each} ({basis}): about {wording.duration(found.seconds)} where nothing "
+        "else runs. Before them it asks the model facts and traces some."
     )
     return f"{text} {n_kept:,} edits of earlier runs are kept and not made again." if n_kept else text
 
@@ -127,5 +119,5 @@ def profile_words(found: CalibratedEditor) -> str:
 
 
 def same_settings(first: ModelProfile | None, second: ModelProfile) -> bool:
-    """Whether every editor of `second` has the same calibration in `first`."""
+    """Return whether every editor of `second` has the same calibration in `first`."""
     return first is not None and all(first.editors.get(name) == item for name, item in second.editors.items())

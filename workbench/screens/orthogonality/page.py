@@ -12,6 +12,7 @@ from workbench.drawing.heatmaps import chosen_cell, clipped_words, heatmap, heat
 from workbench.screens.orthogonality import view as protection_view
 from workbench.shared import inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import figures, table
 from workbench.state import session
 
 VIEWS = ("Spectrum and cutoff", "Energy of the update", "Edit × edit", "Drift")
@@ -65,7 +66,7 @@ def show() -> None:
         with side:
             rank = st.slider("Free directions", 1, d_key, value=write.rank, key=f"cutoff-{entry.id}-{layer}")
             actual, moved = write.cost(write.rank), write.cost(rank)
-            st.table(protection_view.cost_table(actual, moved), border="horizontal")
+            figures(protection_view.cost_table(actual, moved))
             st.write(protection_view.trade_sentence(actual, moved))
             if st.button(
                 f"Use {moved.eigenvalue:.3g} as cutoff for the next edits",
@@ -96,7 +97,7 @@ def show() -> None:
             f"space, {write.protected_share_unprojected:.2%} without the projection",
         )
         reading_help(protection_view.READ_ENERGY)
-        st.dataframe(protection_view.write_table(writes), hide_index=True, alt="The write, layer by layer")
+        table(protection_view.write_table(writes), stem="write", alt="The write, layer by layer")
     elif view == VIEWS[2] and overlap is None:
         st.info("Overlap needs at least two live edits that share a layer. Apply another one on the Edit page.")
     elif view == VIEWS[2]:
@@ -135,4 +136,4 @@ def show() -> None:
             alt=heatmap_alt("Drift", values, rows=labels, columns=columns),
         )
         reading_help(f"{protection_view.READ_DRIFT} {clipped_words(values, protection_view.DRIFT_SCALE)}")
-        st.dataframe(protection_view.drift_table(drift), hide_index=True, alt="Mean and largest drift by kind of text")
+        table(protection_view.drift_table(drift), stem="drift", alt="Mean and largest drift by kind of text")

@@ -48,7 +48,7 @@ def show() -> None:
         return
     panels.job_result(job)
 
-    kept = state.result("probe")
+    kept = state.result("probe") or entry.figures.get("probe")
     if kept is None:
         st.info(f"Nothing asked yet: {wording.NOT_MEASURED}.", icon=":material/quiz:")
         return

@@ -19,6 +19,7 @@ from workbench.screens.probe import tables as probe_tables
 from workbench.screens.probe.tables import KINDS
 from workbench.screens.probe.values import ProbeRun
 from workbench.shared.panels import downloads, message, theme
+from workbench.shared.table_panel import table
 from workbench.shared.told import form_caption
 from workbench.state.values import StackEntry
 
@@ -120,9 +121,9 @@ def show(run: ProbeRun, *, edit: str) -> None:
     st.subheader("By kind", anchor=False)
     st.caption("With few prompts the interval is wide.", help=wording.VERDICT_HELP)
     share = st.column_config.ProgressColumn("said or unchanged", format="%.0f %%", min_value=0, max_value=100)
-    st.dataframe(
+    table(
         probe_tables.summary_frame(run),
-        hide_index=True,
+        stem="by-kind",
         column_config={"said or unchanged": share},
         alt="How many prompts of each kind are said",
     )

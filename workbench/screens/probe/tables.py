@@ -72,7 +72,7 @@ def hop_line(run: ProbeRun, chain: Chain) -> HopLine | None:
 
 
 def probe_story(run: ProbeRun) -> ProbeStory:
-    """What of the run is told on."""
+    """Return what of the run is told on."""
     told = {} if run.told_comparison is None else {item.kind: item for item in run.told_comparison.summaries()}
     counts = [
         KindCount(

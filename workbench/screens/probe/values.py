@@ -10,10 +10,11 @@ from kgmet.measure.ask import Decoding
 from kgmet.measure.compare import AnswerPair, Comparison, compare_answers
 from kgmet.measure.question import Question
 from kgmet.measure.told import Told
+from workbench.drawing.probe_story import RUN
 
 __all__ = ["RESULT", "Chain", "ProbeRun"]
 
-RESULT = "probe"
+RESULT = RUN
 """Name under which a session keeps the last run."""
 
 

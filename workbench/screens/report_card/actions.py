@@ -21,7 +21,10 @@ from workbench.shared import inspect_actions
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["card_fingerprint", "score", "score_all"]
+__all__ = ["KIND", "card_fingerprint", "score", "score_all"]
+
+KIND = "card"
+"""Job kind and name of the result."""
 
 _FOLDER = "cards"
 
@@ -34,7 +37,7 @@ def card_fingerprint(
     *,
     others: Sequence[Editor] = (),
 ) -> str:
-    """Of everything a card depends on; without an entry it is of all edits that are on."""
+    """Return the fingerprint of everything a card depends on; without an entry, with all edits that are on."""
     names = [editor.name for editor in others]
     return state.fingerprint(lm.fingerprint, "" if entry is None else entry.id, config, names)
 
@@ -73,10 +76,10 @@ def score(
             models, store=graph, catalogue=catalogue(), config=config, known=KnownAnswers(folder), progress=progress
         )
         progress.check()
-        state.keep("card", card, made_from=made_from)
+        state.keep(KIND, card, made_from=made_from)
         state.keep(RESULT, card, made_from=seen_from)
 
-    return jobs.start("card", work, state.session_id, title=f"Report card of {entry.name}")
+    return jobs.start(KIND, work, state.session_id, title=f"Report card of {entry.name}")
 
 
 def score_all(state: WorkbenchState, resident: Resident, config: CardConfig) -> str | None:
@@ -90,6 +93,6 @@ def score_all(state: WorkbenchState, resident: Resident, config: CardConfig) -> 
         edited = EditedModel.of_patches(lm, patches)
         card = make_card(edited, store=graph, catalogue=catalogue(), config=config, known=known, progress=progress)
         progress.check()
-        state.keep("card", card, made_from=made_from)
+        state.keep(KIND, card, made_from=made_from)
 
-    return jobs.start("card", work, state.session_id, title=f"Report card of {len(patches)} edits together")
+    return jobs.start(KIND, work, state.session_id, title=f"Report card of {len(patches)} edits together")

@@ -12,9 +12,11 @@ from kgmet.evaluate.card.html import card_html as card_page
 from kgmet.evaluate.card.render import card_latex, card_markdown
 from kgmet.evaluate.card.value import ReportCard
 from workbench import wording
-from workbench.drawing.card_table import card_html, scale_text
+from workbench.drawing.card_table import RESULT as CARD_OF_EDIT
+from workbench.drawing.card_table import card_frame, card_html, scale_text
+from workbench.drawing.tables import csv_text
 from workbench.screens.report_card import actions, view
-from workbench.shared import panels
+from workbench.shared import inspect_actions, panels
 from workbench.state import session
 from workbench.state.values import StackEntry
 
@@ -59,7 +61,9 @@ def show() -> None:
         return
     panels.job_result(job)
 
-    kept = state.result("card")
+    kept = state.result(actions.KIND)
+    if kept is None and entry is not None:
+        kept, made_from = entry.figures.get(CARD_OF_EDIT), inspect_actions.seen_from(state, resident, entry)
     if kept is None:
         st.info("Nothing scored yet. Press the button above.", icon=":material/fact_check:")
         return
@@ -152,6 +156,7 @@ def _card(card: ReportCard) -> None:
         if len(card.facts) > _MOST_TOLD:
             st.caption(f"And {len(card.facts) - _MOST_TOLD} more, in the files below.")
     made = {
+        "CSV": (csv_text(card_frame(card)), "csv"),
         "JSON": (json.dumps(card.to_json(), ensure_ascii=False, indent=1), "json"),
         "Markdown": (card_markdown(card), "md"),
         "LaTeX": (card_latex(card), "tex"),

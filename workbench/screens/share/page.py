@@ -22,8 +22,8 @@ from workbench.drawing.probe_story import RESULT
 from workbench.drawing.tables import csv_text
 from workbench.running.resources import Resident
 from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
-from workbench.shared import actions, inspect_actions, panels
-from workbench.shared.fact_link import link_to
+from workbench.shared import actions, inspect_actions, link_panels, panels
+from workbench.shared.fact_link import edit_page, link_to
 from workbench.shared.told import told_of
 from workbench.state import session
 from workbench.state.session import WorkbenchState
@@ -37,17 +37,23 @@ def show() -> None:
     state = session.current()
     panels.title("Share", "One result as one file: it opens anywhere without a server, and is its own talk.")
     resident = panels.require_model()
+    if state.focus is None:
+        link_panels.all_links(state)
     panels.require_stack(state)
     entry = panels.choose_entry(state)
     if entry.report is None or entry.edit is None:
         st.info("This edit was imported; nothing was measured when it was made.", icon=":material/info:")
         return
+    link_panels.made_elsewhere_note(state, resident.lm, entry)
     shared = _shared(state, resident, entry, entry.edit)
     page = handout_html(handout_of(shared))
     left, right = st.columns([2, 3], gap="large")
     with left:
         _file(page, shared)
         _tables(shared)
+        st.markdown("**A link that restores this result**")
+        link_panels.publish_panel(state, resident.lm, entry, place="share")
+        link_panels.all_links(state)
         _link(shared)
     with right:
         st.caption("The file, as it opens in a browser. Present fills the screen; the arrow keys turn the pages.")
@@ -92,15 +98,9 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
     assert entry.report is not None
     lm = resident.lm
     told = told_of(state, lm, entry)
-    story = state.result(RESULT)
-    if story is not None and story.is_stale(inspect_actions.seen_from(state, resident, entry)):
-        story = None
-    shift = state.result("shift")
-    if shift is not None and shift.is_stale(inspect_actions.seen_from(state, resident, entry, edit.id)):
-        shift = None
-    card = state.result(CARD)
-    if card is not None and card.is_stale(inspect_actions.seen_from(state, resident, entry)):
-        card = None
+    seen_from = inspect_actions.seen_from(state, resident, entry)
+    story, card = state.result_of(entry, RESULT, seen_from), state.result_of(entry, CARD, seen_from)
+    shift = state.result_of(entry, inspect_actions.SHIFT, inspect_actions.seen_from(state, resident, entry, edit.id))
     return Shared(
         report=entry.report,
         model=lm.name,
@@ -111,13 +111,9 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
         trace=None if shift is None else shift.value[0],
         card=None if card is None else card.value,
         layers=[update.layer for update in entry.patch.updates],
-        link=link_to(_edit_page(st.context.url or ""), _draft(edit)),
+        link=link_to(edit_page(st.context.url or ""), _draft(edit)),
         footer=f"{wording.APP_TITLE} · {edit.prompt} → {edit.new_object}",
     )
-
-
-def _edit_page(url: str) -> str:
-    return url.split("?")[0].rstrip("/").removesuffix("/share") + "/edit"
 
 
 def _draft(edit: FactEdit) -> FactDraft:

@@ -53,7 +53,7 @@ class Shared:
 
 
 def parts(shared: Shared) -> dict[str, bool]:
-    """What the file holds, and what could be in it and was not asked for yet."""
+    """Return what the file holds, and what could be in it and was not asked for yet."""
     return {
         "the edit, the answers before and after": True,
         "what the unedited model says when it is told the fact": shared.told is not None,
@@ -65,7 +65,7 @@ def parts(shared: Shared) -> dict[str, bool]:
 
 
 def answer_rows(shared: Shared) -> list[AnswerRow]:
-    """The edit's own prompt, what follows, and the multi-hop questions, as rows."""
+    """Return the edit's own prompt, what follows, and the multi-hop questions, as rows."""
     report = shared.report
     items = [(AnswerPair(before=report.before, after=report.after), "")]
     items += [(item.pair, item.reason) for item in (*report.consequences, *report.multi_hop)]
@@ -74,7 +74,7 @@ def answer_rows(shared: Shared) -> list[AnswerRow]:
 
 
 def handout_of(shared: Shared) -> Handout:
-    """The file: every section is a page of the talk, too."""
+    """Return the file: every section is a page of the talk, too."""
     rows, report = answer_rows(shared), shared.report
     n = 1 + len(report.consequences)
     sections = [_title(shared), _answers(shared)]
@@ -141,7 +141,7 @@ def _heat(trace: ShiftTrace, layers: Sequence[int]) -> Section:
 
 
 def _card(card: ReportCard) -> list[Section]:
-    """The card in parts that each fit a screen."""
+    """Return the card in parts that each fit a screen."""
     about = f'<p class="quiet">{shown(scale_text(card))}</p>'
     parts = [card.shown[start : start + _MOST_CARD_ROWS] for start in range(0, len(card.shown), _MOST_CARD_ROWS)]
     return [

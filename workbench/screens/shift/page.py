@@ -12,6 +12,7 @@ from workbench.screens.shift import tables as inspect_tables
 from workbench.screens.shift import view as shift_view
 from workbench.shared import inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import figures, table
 from workbench.state import session
 
 FIGURES = ("Logit lens", "All texts by layer", "Search curve")
@@ -40,8 +41,13 @@ def show() -> None:
     edit = panels.choose_edit(state, entry)
     made_from = inspect_actions.seen_from(state, resident, entry, edit.id)
     work = inspect_actions.trace_shift_of(state, resident, entry, edit)
-    traces = inspect_panels.looked_up(
-        state, "shift", work, made_from=made_from, title="Reading the states before and after"
+    came = entry.figures.get(inspect_actions.SHIFT)
+    traces = (
+        inspect_panels.looked_up(
+            state, inspect_actions.SHIFT, work, made_from=made_from, title="Reading the states before and after"
+        )
+        if came is None or came.is_stale(made_from)
+        else came.value
     )
 
     left, right = st.columns([3, 2], vertical_alignment="bottom")
@@ -97,12 +103,12 @@ def show() -> None:
         )
         st.slider("Layer", 0, trace.n_layer - 1, key=LAYER, help="Counted from 0. Edited layers have an orange bar.")
         layer, position = st.session_state[LAYER], st.session_state[POSITION]
-        st.table(shift_view.cell_figures(trace, layer, position), border="horizontal")
+        figures(shift_view.cell_figures(trace, layer, position))
         reading = inspect_actions.lens_at(state, resident, entry, trace.source, position)
         st.markdown(f"**What layer {layer} would say here**")
-        st.dataframe(
+        table(
             inspect_tables.lens_at_layer(reading, layer),
-            hide_index=True,
+            stem="lens-of-layer",
             alt="Likeliest next tokens before and after, with probabilities",
         )
         st.caption(inspect_tables.lens_sentence(reading, layer))
@@ -118,9 +124,7 @@ def show() -> None:
                 alt=inspect_tables.lens_sentence(reading, len(reading.after) - 1),
             )
             reading_help(shift_view.READ_LENS)
-        st.dataframe(
-            inspect_tables.lens_by_layer(reading), hide_index=True, height=320, alt="Likeliest tokens of every layer"
-        )
+        table(inspect_tables.lens_by_layer(reading), stem="lens", height=320, alt="Likeliest tokens of every layer")
     elif shown == FIGURES[1]:
         st.plotly_chart(
             charts.profile_chart(traces, quantity, dark=is_dark(), unit=scale.unit, marker=layer),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
-from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace
-from kgmet.inspect.patching import PatchedStates, PatchMap, map_patches, patch_states
+from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace, join_traces
+from kgmet.inspect.patching import PatchedStates, PatchMap, join_maps, map_patches, patch_states
 from kgmet.inspect.recall import ChainBreak, Recall, find_break, read_recall, read_recalls
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
@@ -18,8 +18,10 @@ from workbench.shared.inspect_actions import seen_from
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["Reading", "Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of"]
+__all__ = ["Reading", "Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of", "with_reading"]
 
+READING = "trace"
+"""Name of the stored contributions and ranks."""
 N_CHECKED = 10
 """Number of parts that are actually removed."""
 N_STEP = 5
@@ -93,28 +95,74 @@ def _step(progress: Progress, done: int) -> None:
     progress.check()
 
 
-def map_of(
-    sides: Sides, choice: Choice, side: Side, kind: Map, config: TraceConfig
+def with_reading(
+    state: WorkbenchState,
+    read: Callable[[Progress], Reading],
+    made: Callable[[Progress], CausalTrace | PatchMap],
+    *,
+    made_from: str,
 ) -> Callable[[Progress], CausalTrace | PatchMap]:
-    """Compute one map."""
-    prompt = choice.on(side)
-    assert prompt is not None
+    """Compute a map after contributions and ranks, which are stored where they are missing: one job for both."""
 
     def work(progress: Progress) -> CausalTrace | PatchMap:
+        known = state.result(READING)
+        if known is None or known.is_stale(made_from):
+            state.keep(READING, read(progress), made_from=made_from)
+        return made(progress)
+
+    return work
+
+
+def map_of(
+    sides: Sides,
+    choice: Choice,
+    side: Side,
+    kind: Map,
+    config: TraceConfig,
+    *,
+    layers: Sequence[int] | None = None,
+    known: CausalTrace | PatchMap | None = None,
+) -> Callable[[Progress], CausalTrace | PatchMap]:
+    """Compute one map of some layers (by default all); those that are `known` of the same map are not tried again."""
+    prompt = choice.on(side)
+    assert prompt is not None
+    wanted = tuple(range(sides.lm.n_layer)) if layers is None else tuple(layers)
+
+    def work(progress: Progress) -> CausalTrace | PatchMap:
+        missing = [layer for layer in wanted if known is None or layer not in known.layers]
+        if known is not None and not missing:
+            return _only(known, wanted)
         if kind.is_causal:
-            return causal_trace(
-                sides.lm, prompt, patches=sides.of(side), part=kind.part, config=config, progress=progress
+            trace = causal_trace(
+                sides.lm,
+                prompt,
+                patches=sides.of(side),
+                part=kind.part,
+                config=config,
+                layers=missing,
+                progress=progress,
             )
-        return map_patches(
+            return join_traces(known, trace) if isinstance(known, CausalTrace) else trace
+        made = map_patches(
             sides.lm,
             prompt,
             receiver=sides.of(side),
             giver=sides.of(side.other),
             part=kind.part,
+            layers=missing,
             progress=progress,
         )
+        return join_maps(known, made) if isinstance(known, PatchMap) else made
 
     return work
+
+
+def _only(found: CausalTrace | PatchMap, layers: tuple[int, ...]) -> CausalTrace | PatchMap:
+    """Return the part of a map that is of these layers."""
+    rows = [found.layers.index(layer) for layer in layers]
+    if isinstance(found, CausalTrace):
+        return replace(found, layers=layers, restored=found.restored[rows])
+    return replace(found, layers=layers, patched=found.patched[rows])
 
 
 def patched_at(

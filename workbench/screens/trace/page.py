@@ -14,6 +14,7 @@ from kgmet.inspect.causal_trace import CausalTrace, TraceConfig
 from kgmet.inspect.patching import PatchMap
 from kgmet.inspect.recall import RECALLED, Followed
 from kgmet.inspect.settings import settings_of
+from kgmet.inspect.sweep import every_nth_layer
 from kgmet.inspect.traced_prompt import LocatedPrompt
 from workbench import wording
 from workbench.drawing.charts import SAVED_AS_SVG
@@ -53,21 +54,32 @@ def show() -> None:
     prompt_side, view_side = st.columns([3, 2], vertical_alignment="bottom")
     shown = view_side.segmented_control("View", VIEWS, default=VIEWS[0], label_visibility="collapsed", required=True)
     choice = _choose_prompt(prompt_side, entry, edit)
-    sides = trace_actions.sides_of(state, resident, entry)
-    reading = inspect_panels.looked_up(
-        state,
-        "trace",
-        trace_actions.reading_of(sides, choice),
-        made_from=inspect_actions.seen_from(state, resident, entry, choice),
-        title="Reading contributions and ranks",
-    )
-    st.markdown("  \n".join(wording.safe(trace_view.break_line(side, found)) for side, found in reading.breaks))
+    breaks = st.empty()
     if shown == VIEWS[0]:
-        _maps(state, resident, entry, choice)
-    elif shown == VIEWS[1]:
+        _maps(state, resident, entry, choice, breaks)
+        return
+    reading = _reading(state, resident, entry, choice)
+    _show_breaks(breaks, reading)
+    if shown == VIEWS[1]:
         _contributions(state, resident, entry, reading.contributions)
     else:
         _ranks(entry, reading)
+
+
+def _reading(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice) -> trace_actions.Reading:
+    """Return contributions and ranks; if missing, start their job and stop the page."""
+    found: trace_actions.Reading = inspect_panels.looked_up(
+        state,
+        trace_actions.READING,
+        trace_actions.reading_of(trace_actions.sides_of(state, resident, entry), choice),
+        made_from=inspect_actions.seen_from(state, resident, entry, choice),
+        title="Reading contributions and ranks",
+    )
+    return found
+
+
+def _show_breaks(place: DeltaGenerator, reading: trace_actions.Reading) -> None:
+    place.markdown("  \n".join(wording.safe(trace_view.break_line(side, found)) for side, found in reading.breaks))
 
 
 def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) -> Choice:
@@ -103,17 +115,30 @@ def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) ->
         raise
 
 
-def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice) -> None:
-    kind_side, model_side, draw_side = st.columns([4, 3, 2], vertical_alignment="bottom")
+def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice, breaks: DeltaGenerator) -> None:
+    seen = inspect_actions.seen_from(state, resident, entry, choice)
+    known = state.result(trace_actions.READING)
+    if known is not None and not known.is_stale(seen):
+        _show_breaks(breaks, known.value)
+    kind_side, model_side, layer_side, draw_side = st.columns([4, 3, 2, 2], vertical_alignment="bottom")
     kind = kind_side.selectbox("What to draw", MAPS, format_func=lambda item: item.value, key="trace-kind")
-    known = [side for side in Side if choice.on(side) is not None]
+    sides = [side for side in Side if choice.on(side) is not None]
     side = model_side.segmented_control(
         "Model",
-        known,
-        default=known[0],
+        sides,
+        default=sides[0],
         format_func=lambda item: item.value.capitalize(),
         required=True,
         help="On the edited model the new answer is followed, on the unedited one the old answer.",
+    )
+    coarse = trace_view.coarse_step(resident.lm.n_layer)
+    steps = [coarse, 1] if coarse > 1 else [1]
+    step: int = layer_side.selectbox(
+        "Layers",
+        steps,
+        format_func=lambda item: trace_view.layers_label(item).capitalize(),
+        disabled=coarse == 1,
+        help="Layers whose states are tried. Those that are known already are not tried again.",
     )
     draws: int = draw_side.selectbox(
         "Draws of noise",
@@ -123,23 +148,58 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         help="Averaged. More take longer in proportion.",
     )
     config = TraceConfig(n_sample=draws)
+    name = f"trace-map-{kind.name}"
+
+    def made_from(step: int) -> str:
+        causal = config if kind.is_causal else None
+        return inspect_actions.seen_from(state, resident, entry, choice, side, kind, causal, step)
+
+    last = state.result(name)
+    is_same = last is not None and any(not last.is_stale(made_from(one)) for one in steps)
+    both = trace_actions.sides_of(state, resident, entry)
     found: CausalTrace | PatchMap = inspect_panels.looked_up(
         state,
-        f"trace-map-{kind.name}",
-        trace_actions.map_of(trace_actions.sides_of(state, resident, entry), choice, side, kind, config),
-        made_from=inspect_actions.seen_from(
-            state, resident, entry, choice, side, kind, config if kind.is_causal else None
+        name,
+        trace_actions.with_reading(
+            state,
+            trace_actions.reading_of(both, choice),
+            trace_actions.map_of(
+                both,
+                choice,
+                side,
+                kind,
+                config,
+                layers=every_nth_layer(resident.lm.n_layer, step),
+                known=last.value if last is not None and is_same else None,
+            ),
+            made_from=seen,
         ),
-        title="Trying one state at a time",
+        made_from=made_from(step),
+        title="Reading contributions and ranks, then trying one state at a time",
     )
+    _show_breaks(breaks, _reading(state, resident, entry, choice))
+    _show_map(state, resident, entry, choice, side=side, kind=kind, found=found)
+
+
+def _show_map(
+    state: WorkbenchState,
+    resident: Resident,
+    entry: StackEntry,
+    choice: Choice,
+    *,
+    side: Side,
+    kind: Map,
+    found: CausalTrace | PatchMap,
+) -> None:
     where = found.source
     position = where.subject[-1] if where.subject else len(where.ids) - 1
-    _settle(where, resident.lm.n_layer, LAYER, POSITION, default=(resident.lm.n_layer // 2, position))
+    layers = found.layers
+    _settle(where, layers, LAYER, POSITION, default=(resident.lm.n_layer // 2, position))
     st.markdown(wording.safe(trace_view.map_sentence(found, side)))
     map_side, cell_side = st.columns([3, 2], gap="large")
     with map_side:
         values, scale = trace_view.map_values(found), trace_view.map_scale(found)
-        rows, columns = [str(layer) for layer in range(len(values))], [token_label(token) for token in where.tokens]
+        rows, columns = [str(layer) for layer in layers], [token_label(token) for token in where.tokens]
         st.plotly_chart(
             heatmap(
                 values,
@@ -147,13 +207,13 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
                 columns=list(where.tokens),
                 scale=scale,
                 axes=("layer", "token"),
-                marks=_marks(entry, where.subject, LAYER, POSITION),
+                marks=_marks(entry, where.subject, layers, LAYER, POSITION),
                 upwards=True,
                 dark=is_dark(),
                 row_height=_row_height(len(rows)),
             ),
             key=MAP,
-            on_select=lambda: _take(MAP, LAYER, POSITION),
+            on_select=lambda: _take(MAP, layers, LAYER, POSITION),
             selection_mode="points",
             config=SAVED_AS_SVG,
             alt=heatmap_alt(kind.value, values, rows=rows, columns=columns, unit=scale.unit),
@@ -165,7 +225,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         else:
             reading_help(trace_view.READ_OTHER.format(into=side.value, giver=side.other.value))
     with cell_side:
-        _cell_choice(where.tokens, len(values), LAYER, POSITION)
+        _cell_choice(where.tokens, layers, LAYER, POSITION)
         layer, position = st.session_state[LAYER], st.session_state[POSITION]
         st.table(trace_view.map_figures(found, layer, position), border="horizontal")
         patched = trace_actions.patched_at(state, resident, entry, choice, side=side, kind=kind, cell=(layer, position))
@@ -277,7 +337,7 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
         "Edit", [Shown.BEFORE, Shown.AFTER], default=Shown.AFTER, format_func=lambda item: item.value, required=True
     )
     n_layer = len(after.rank[followed])
-    _settle(where, n_layer, RANK_LAYER, RANK_POSITION, default=(n_layer - 1, len(where.ids) - 1))
+    _settle(where, range(n_layer), RANK_LAYER, RANK_POSITION, default=(n_layer - 1, len(where.ids) - 1))
     map_side, cell_side = st.columns([3, 2], gap="large")
     recall = before if when is Shown.BEFORE else after
     ranks = recall.rank[followed].tolist()
@@ -289,11 +349,11 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
                 columns=list(where.tokens),
                 n_token=reading.n_token,
                 row_height=_row_height(n_layer),
-                marks=_marks(entry, where.subject, RANK_LAYER, RANK_POSITION),
+                marks=_marks(entry, where.subject, range(n_layer), RANK_LAYER, RANK_POSITION),
                 dark=is_dark(),
             ),
             key=RANKS,
-            on_select=lambda: _take(RANKS, RANK_LAYER, RANK_POSITION),
+            on_select=lambda: _take(RANKS, range(n_layer), RANK_LAYER, RANK_POSITION),
             selection_mode="points",
             config=SAVED_AS_SVG,
             alt=f"Rank of {trace_view.name_of(after, followed)} by layer and token, {when.value}: best is rank "
@@ -301,7 +361,7 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
         )
         reading_help(trace_view.READ_RANKS)
     with cell_side:
-        _cell_choice(where.tokens, n_layer, RANK_LAYER, RANK_POSITION)
+        _cell_choice(where.tokens, range(n_layer), RANK_LAYER, RANK_POSITION)
         layer, position = st.session_state[RANK_LAYER], st.session_state[RANK_POSITION]
         st.dataframe(
             trace_view.rank_figures(before, after, layer, position),
@@ -319,48 +379,56 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
 
 
 def _row_height(n_layer: int) -> int:
-    return max(11, min(17, MAP_HEIGHT // n_layer))
+    return max(11, min(26, MAP_HEIGHT // n_layer))
 
 
-def _cell_choice(tokens: tuple[str, ...], n_layer: int, layer_key: str, position_key: str) -> None:
+def _cell_choice(tokens: tuple[str, ...], layers: Sequence[int], layer_key: str, position_key: str) -> None:
     st.selectbox(
         "Token",
         range(len(tokens)),
         key=position_key,
         format_func=lambda index: f"{index}: {tokens[index].strip() or token_label(tokens[index])}",
     )
-    st.slider("Layer", 0, n_layer - 1, key=layer_key, help="Counted from 0. Edited layers have an orange bar.")
+    help_text = "Counted from 0. Edited layers have an orange bar."
+    st.slider("Layer", layers[0], layers[-1], step=trace_view.step_of(layers), key=layer_key, help=help_text)
 
 
-def _marks(entry: StackEntry, subject: range, layer_key: str, position_key: str) -> Marks:
+def _marks(entry: StackEntry, subject: range, layers: Sequence[int], layer_key: str, position_key: str) -> Marks:
+    """Mark the chosen cell and the edited layers; one that is between two rows has its bar there."""
+    step = trace_view.step_of(layers)
     return Marks(
-        chosen=Cell(row=st.session_state[layer_key], column=st.session_state[position_key]),
-        rows=[update.layer for update in entry.patch.updates],
+        chosen=Cell(row=layers.index(st.session_state[layer_key]), column=st.session_state[position_key]),
+        rows=[(update.layer - layers[0]) / step for update in entry.patch.updates],
+        row_size=1 / step,
         column=subject[-1] if subject else None,
     )
 
 
-def _settle(where: LocatedPrompt, n_layer: int, layer_key: str, position_key: str, *, default: tuple[int, int]) -> None:
+def _settle(
+    where: LocatedPrompt, layers: Sequence[int], layer_key: str, position_key: str, *, default: tuple[int, int]
+) -> None:
     """Keep the chosen cell while the text is the same; else choose the default (layer, position).
 
-    Both are written every time, because a slider that was hidden for a run would show its lowest value.
+    A layer that has no row gives way to the next one that has. Both are written every time, because a slider that was
+    hidden for a run would show its lowest value.
     """
     is_same = st.session_state.get(f"{position_key}~") == where.ids
     st.session_state[f"{position_key}~"] = where.ids
-    for key, count, first in ((layer_key, n_layer, default[0]), (position_key, len(where.ids), default[1])):
+    for key, count, first in ((layer_key, layers[-1] + 1, default[0]), (position_key, len(where.ids), default[1])):
         value = st.session_state.get(key, -1) if is_same else -1
         st.session_state[key] = value if 0 <= value < count else first
+    st.session_state[layer_key] = next(layer for layer in layers if layer >= st.session_state[layer_key])
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _take(key: str, layer_key: str, position_key: str) -> None:
+def _take(key: str, layers: Sequence[int], layer_key: str, position_key: str) -> None:
     """Choose the clicked cell; an empty selection changes nothing."""
     cell = chosen_cell(st.session_state.get(key))
     if cell is not None:
-        st.session_state[layer_key], st.session_state[position_key] = cell.row, cell.column
+        st.session_state[layer_key], st.session_state[position_key] = layers[cell.row], cell.column
 
 
 def _take_part(key: str, n_head: int, *, is_head: bool) -> None:

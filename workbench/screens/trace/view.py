@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import pandas as pd
+from torch import Tensor
 
 from kgmet.editing.context import EditContext
 from kgmet.fact import FactEdit
@@ -36,8 +38,10 @@ __all__ = [
     "check_sentence",
     "check_table",
     "choices",
+    "coarse_step",
     "component_figures",
     "curves",
+    "layers_label",
     "limit_of",
     "map_figures",
     "map_scale",
@@ -47,6 +51,7 @@ __all__ = [
     "patch_sentence",
     "rank_figures",
     "shown_values",
+    "step_of",
     "sum_sentence",
     "typed",
     "unit_of",
@@ -94,6 +99,8 @@ class Shown(Enum):
     DIFFERENCE = "difference"
 
 
+MOST_ROWS = 12
+"""Most layers that are tried at first."""
 READ_CAUSAL = (
     "How to read it: noise corrupts the subject; each cell is the answer's probability with that one clean "
     "state restored. The stronger its colour, the more of the fact it carries. The dotted column is the subject's last "
@@ -178,8 +185,23 @@ def typed(prompt: str, subject: str, answer: str, rival: str, bridge: str) -> Ch
 # Causal trace, and states from the other side
 
 
+def coarse_step(n_layer: int) -> int:
+    """Return the distance of the layers that are tried first, so that there are at most `MOST_ROWS`."""
+    return -(-n_layer // MOST_ROWS)
+
+
+def layers_label(step: int) -> str:
+    """Return which layers are tried, in words."""
+    return "every layer" if step == 1 else f"every {step}{ {2: 'nd', 3: 'rd'}.get(step, 'th') } layer"
+
+
+def step_of(layers: Sequence[int]) -> int:
+    """Return the distance between the layers that were tried."""
+    return layers[1] - layers[0] if len(layers) > 1 else 1
+
+
 def map_values(found: CausalTrace | PatchMap) -> list[list[float]]:
-    """Return probabilities in percent, (n_layer, pos)."""
+    """Return probabilities in percent, (n_tried, pos)."""
     values = found.restored if isinstance(found, CausalTrace) else found.patched
     return (100 * values.double()).tolist()
 
@@ -199,15 +221,18 @@ def map_sentence(found: CausalTrace | PatchMap, side: Side) -> str:
         layer, position = found.strongest
         n = f"{found.n_sample} draw{'' if found.n_sample == 1 else 's'} of noise"
         over = f" (window of {found.window} layers)" if found.window > 1 else ""
+        step = step_of(found.layers)
+        tried = "" if step == 1 else f", trying {layers_label(step)},"
         return (
             f"{side.value.capitalize()} model, {answer}: {wording.percent(found.clean)} as it is, "
-            f"{wording.percent(found.corrupted)} with the subject unreadable (mean of {n}). Before the last token the "
-            f"largest effect has the {found.part.value} of layer {layer} at {_token(found.source, position)}{over}: "
-            f"{wording.percent(float(found.restored[layer, position]))}."
+            f"{wording.percent(found.corrupted)} with the subject unreadable (mean of {n}). "
+            f"Before the last token{tried} the largest effect has the {found.part.value} of layer {layer} at "
+            f"{_token(found.source, position)}{over}: {wording.percent(found.at(layer, position))}."
         )
+    at = "" if step_of(found.layers) == 1 else f", at {layers_label(step_of(found.layers))}"
     return (
         f"{answer}: {wording.percent(found.receiver)} on the {side.value} model, {wording.percent(found.giver)} on the "
-        f"{side.other.value} one, whose {found.part.value}s are put in one at a time."
+        f"{side.other.value} one, whose {found.part.value}s are put in one at a time{at}."
     )
 
 
@@ -215,13 +240,13 @@ def map_figures(found: CausalTrace | PatchMap, layer: int, position: int) -> dic
     """Return the values at one cell."""
     if isinstance(found, CausalTrace):
         return {
-            "with this state restored": wording.percent(float(found.restored[layer, position])),
+            "with this state restored": wording.percent(found.at(layer, position)),
             "subject unreadable": wording.percent(found.corrupted),
             "text as it is": wording.percent(found.clean),
-            "indirect effect": f"{100 * float(found.effect[layer, position]):+.2f} points",
+            "indirect effect": f"{100 * (found.at(layer, position) - found.corrupted):+.2f} points",
         }
     return {
-        "with this state put in": wording.percent(float(found.patched[layer, position])),
+        "with this state put in": wording.percent(found.at(layer, position)),
         "this side by itself": wording.percent(found.receiver),
         "the other side by itself": wording.percent(found.giver),
     }
@@ -361,10 +386,14 @@ def rank_figures(before: Recall, after: Recall, layer: int, position: int) -> pd
             {
                 "": name_of(after, followed),
                 "rank": f"{int(was):,} → {int(now):,}",
-                "log p (nats)": f"{float(low):.1f} → {float(high):.1f}",
+                "log p (nats)": f"{_tenths(low)} → {_tenths(high)}",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _tenths(logprob: Tensor) -> str:
+    return f"{round(float(logprob), 1) + 0.0:.1f}"  # no minus before a zero
 
 
 def break_line(side: Side, found: ChainBreak) -> str:

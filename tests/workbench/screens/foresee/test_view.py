@@ -52,7 +52,7 @@ def test_the_estimate_says_what_is_left_how_long_and_where_it_is_kept() -> None:
     assert "measuring them takes about 45 s on one CPU thread" in said and "24 MB" in said
     assert "20 of them are on disk already" in view.estimate(120, 20, 36, n_bytes=1, is_cpu=True)
     assert "the other 100" in view.estimate(120, 20, 36, n_bytes=1, is_cpu=True)
-    assert "4 minutes" in view.estimate(600, 0, 216, n_bytes=1, is_cpu=True)
+    assert "4 min on one" in view.estimate(600, 0, 216, n_bytes=1, is_cpu=True)
     assert "CPU" not in view.estimate(600, 0, 216, n_bytes=1, is_cpu=False)
     assert view.estimate(120, 120, 0, n_bytes=1, is_cpu=True).startswith("All 120 facts are measured already")
 

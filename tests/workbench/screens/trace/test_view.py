@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt
 from kgmet.lm.run.spans import Phrase
 from kgmet.lm.say.score import NextToken
 from tests.inspect.looked import TOWER, random_patch
+from tests.passes import passes
 from tests.tiny_models import N_LAYER, tiny_lm
 from workbench.drawing.contributions import layer_bars, rank_lines, rank_map
 from workbench.drawing.heatmaps import Marks, chosen_cell
@@ -58,6 +61,7 @@ def test_the_sentence_of_a_causal_trace_has_both_ends_and_the_number_of_draws() 
         sigma=0.5,
         clean=0.8,
         corrupted=0.1,
+        layers=(0, 1),
         restored=torch.tensor([[0.1, 0.2], [0.5, 0.9]]),
     )
     said = view.map_sentence(found, Side.EDITED).replace("\u00a0", " ")
@@ -68,12 +72,28 @@ def test_the_sentence_of_a_causal_trace_has_both_ends_and_the_number_of_draws() 
     assert view.map_figures(found, 1, 0)["indirect effect"] == "+40.00 points"
     assert view.map_scale(found).high == pytest.approx(90)  # nothing is cut off
     assert view.map_values(found)[1] == pytest.approx([50, 90])
+    coarse = replace(found, layers=(1, 4))
+    told = view.map_sentence(coarse, Side.EDITED)
+    assert "Before the last token, trying every 3rd layer, the largest effect has the hidden state of layer 4" in told
+    assert view.map_figures(coarse, 4, 0) == view.map_figures(found, 1, 0)
+
+
+def test_a_deep_model_has_at_most_twelve_layers_tried_first() -> None:
+    steps = {n_layer: view.coarse_step(n_layer) for n_layer in (1, 4, 12, 13, 18, 24, 30, 32, 80)}
+    assert steps == {1: 1, 4: 1, 12: 1, 13: 2, 18: 2, 24: 2, 30: 3, 32: 3, 80: 7}
+    assert [view.layers_label(step) for step in (1, 2, 3, 4)] == [
+        "every layer",
+        "every 2nd layer",
+        "every 3rd layer",
+        "every 4th layer",
+    ]
 
 
 def test_a_map_of_tiny_probabilities_still_has_a_scale() -> None:
-    found = PatchMap(source=WHERE, part=Part.MLP, receiver=0.0, giver=0.0, patched=torch.zeros(2, 2))
+    found = PatchMap(source=WHERE, part=Part.MLP, receiver=0.0, giver=0.0, layers=(1, 3), patched=torch.zeros(2, 2))
     assert view.map_scale(found).high > 0
     assert "on the unedited model" in view.map_sentence(found, Side.UNEDITED)
+    assert view.map_sentence(found, Side.UNEDITED).endswith("are put in one at a time, at every 2nd layer.")
 
 
 def test_a_patched_state_is_told_in_one_sentence() -> None:
@@ -146,6 +166,14 @@ def test_ranks_are_drawn_with_their_own_numbers() -> None:
     assert "10,000" in lines.layout.yaxis.ticktext
 
 
+def test_a_certain_answer_has_no_minus_before_its_zero() -> None:
+    found = reading()
+    followed = next(iter(found.after.rank))
+    logprob = {**found.after.logprob, followed: torch.full_like(found.after.logprob[followed], -0.01)}
+    table = view.rank_figures(found.before, replace(found.after, logprob=logprob), 0, 0)
+    assert table["log p (nats)"][0].endswith(" → 0.0")
+
+
 def test_a_bar_can_be_clicked_and_names_its_layer() -> None:
     figure = layer_bars([0.5, -1.0, 0.0], limit=1.0, title="t", unit="logits", chosen=1)
     assert list(figure.data[0].y) == [0, 1, 2]
@@ -167,5 +195,14 @@ def test_the_work_of_a_map_is_that_of_its_side() -> None:
     swapped = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.OTHER_STATE, config)(Silent())
     assert isinstance(edited, CausalTrace) and isinstance(unedited, CausalTrace) and isinstance(swapped, PatchMap)
     assert edited.source.source.answer == "Rome" and unedited.source.source.answer == "Paris"
+    some = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, layers=[1, 3])(Silent())
+    with passes(SIDES.lm) as again:
+        more = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, known=some)(Silent())
+    with passes(SIDES.lm) as none:
+        less = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, layers=[1, 3], known=more)(Silent())
+    assert isinstance(some, CausalTrace) and isinstance(more, CausalTrace) and isinstance(less, CausalTrace)
+    assert more.layers == (0, 1, 2, 3) and torch.equal(more.restored[[1, 3]], some.restored)
+    torch.testing.assert_close(more.restored, edited.restored, rtol=1e-5, atol=1e-9)
+    assert again and not none and less.layers == (1, 3) and torch.equal(less.restored, some.restored)
     assert swapped.receiver == pytest.approx(edited.clean)
     assert swapped.giver != pytest.approx(edited.clean)
