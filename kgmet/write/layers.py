@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -283,8 +283,7 @@ def _priced_again(
     before = price.measure(facts, layers)[0] if price.logprobs is None else price.logprobs[facts]
     with attached_updates(list(updates), lm):
         after, pairs = price.measure(facts, layers)
-    some = replace(price, pairs=pairs, n_fact=len(facts), without=())
-    return some.cancelled(systems, updates, after.double() - before.double())
+    return price.cancelled(systems, updates, facts, after.double() - before.double(), pairs)
 
 
 class _Job:

@@ -183,12 +183,25 @@ class FactPrice:
         return self._largest(forecast_changes(self.pairs, updates, self.n_fact), n).tolist()
 
     def cancelled(
-        self, systems: Mapping[int, KeySystem], updates: Sequence[LayerUpdate], changes: Tensor
+        self,
+        systems: Mapping[int, KeySystem],
+        updates: Sequence[LayerUpdate],
+        facts: Sequence[int],
+        changes: Tensor,
+        pairs: Mapping[int, FactPairs],
     ) -> list[LayerUpdate]:
-        """Return the updates with corrections that take measured changes (n_fact,) back, all facts in one solve."""
-        every = torch.arange(self.n_fact)
+        """Return the updates with corrections that take measured changes (n,) of some facts back.
+
+        `pairs` are theirs under the updates. The other active facts are in the same solve, so that they stay.
+        """
+        now = forecast_changes(self.pairs, updates, self.n_fact)
+        n_other = min(self.config.active, self.n_fact - len(self.without)) - len(facts)
+        others = self._largest(now, max(n_other, 0), besides=torch.tensor(facts))
         chosen = {update.layer: _Reached(systems[update.layer]) for update in updates}
-        corrections = self._corrections(chosen, changes.double(), every, every)
+        for layer, one in chosen.items():
+            one.add(pairs[layer], len(facts))
+            one.add(self.pairs[layer].of(others), len(others))
+        corrections = self._solved(chosen, torch.cat([changes.double(), now[others]]))
         return [_sum(update, corrections[update.layer]) for update in updates]
 
     def _largest(self, changes: Tensor, n: int, *, besides: Tensor | None = None) -> Tensor:
@@ -203,12 +216,17 @@ class FactPrice:
         self, chosen: Mapping[int, _Reached], plain: Tensor, active: Tensor, new: Tensor
     ) -> dict[int, LayerUpdate]:
         """Add the `new` facts to the solve, and return the corrections for all `active` ones."""
-        gram = torch.zeros(len(active), len(active), dtype=torch.float64)
         for layer, one in chosen.items():
             one.add(self.pairs[layer].of(new), len(new))
+        return self._solved(chosen, plain[active])
+
+    def _solved(self, chosen: Mapping[int, _Reached], changes: Tensor) -> dict[int, LayerUpdate]:
+        """Return the corrections that take these changes of the chosen facts back."""
+        gram = torch.zeros(len(changes), len(changes), dtype=torch.float64)
+        for one in chosen.values():
             gram += one.gram
         gram.diagonal().add_(1 / self.config.weight)
-        cost = torch.linalg.solve(gram, plain[active])
+        cost = torch.linalg.solve(gram, changes)
         return {layer: one.correction(layer, cost, self.config.rank) for layer, one in chosen.items()}
 
 
