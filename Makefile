@@ -1,7 +1,7 @@
 # make app     install what a user needs and serve the workbench on http://localhost:8501
 # make test    install what the tests need, get a Chromium, run the tests
 # make coverage   the same, and say which part of kgmet's lines ran; fails below 92 %
-# make soak    the tests that are too slow for every change
+# make soak    the tests that are too slow for every change; prints their figures as they come
 # make check   lint, formatting, types: what CI runs before the tests
 # make bench   the tables of README and docs; minutes, on an idle machine
 # make profiles   calibrate the bundled models again: the profiles that ship with the program; an hour
@@ -43,7 +43,7 @@ coverage: $(DEV)
 	@$(RUN) -m coverage report
 
 soak: $(DEV)
-	@$(BROWSER); KGMET_SOAK=1 exec $(RUN) -m pytest -m soak -rP $(TESTS)
+	@$(BROWSER); KGMET_SOAK=1 exec $(RUN) -m pytest -m soak -v -s $(TESTS)
 
 check: $(DEV)
 	$(RUN) -m ruff check .

@@ -25,6 +25,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.lm.say.packed import score_packed
 from kgmet.lm.say.score import score_answers
 
 __all__ = [
@@ -72,16 +73,22 @@ def build_cases(
     split: str = "test",
     limit: int | None = None,
     only: str | None = None,
+    known_only: bool = False,
 ) -> list[Case]:
     """Return every edit of a split with its tests; relations alternate, so a small `limit` covers many of them.
 
-    Neighbours for which the unedited model gives the true object first are preferred.
+    Neighbours for which the unedited model gives the true object first are preferred. With `known_only`, so are edits:
+    those whose old object it does not give first are left out.
     """
     check_held_out(catalogue)
     kinds = SPLITS[split]
     queues = [[(relation, edit) for edit in kind.edits] for relation, kind in kinds.items() if only in (None, relation)]
     order = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
-    return [_case(lm, store, catalogue, kinds[relation], relation, edit) for relation, edit in order[:limit]]
+    edits = [(kinds[relation], _edit_of(kinds[relation], relation, fact)) for relation, fact in order]
+    if known_only:
+        scores = score_packed(lm, [(edit.prompt, edit.old_object or "") for _, edit in edits])
+        edits = [known for known, score in zip(edits, scores, strict=True) if score.is_first]
+    return [_case(lm, store, catalogue, kind, edit) for kind, edit in edits[:limit]]
 
 
 def check_held_out(catalogue: RelationCatalogue) -> None:
@@ -111,16 +118,14 @@ def context_of(case: Case, store: TripleStore, catalogue: RelationCatalogue, con
     )
 
 
-def _case(
-    lm: LoadedLM,
-    store: TripleStore,
-    catalogue: RelationCatalogue,
-    kind: Kind,
-    relation: str,
-    fact: tuple[str, str, str],
-) -> Case:
+def _edit_of(kind: Kind, relation: str, fact: tuple[str, str, str]) -> FactEdit:
     subject, old, new = fact
-    edit = FactEdit(subject=subject, template=kind.template, new_object=new, old_object=old, relation=relation)
+    return FactEdit(subject=subject, template=kind.template, new_object=new, old_object=old, relation=relation)
+
+
+def _case(lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, kind: Kind, edit: FactEdit) -> Case:
+    assert edit.old_object is not None
+    old, new = edit.old_object, edit.new_object
     config = EditConfig()
     config = replace(config, consequences=replace(config.consequences, max_neighbours=5 * N_NEIGHBOURS))
     context = prepare_edit(edit, store=store, catalogue=catalogue, config=config)

@@ -183,11 +183,13 @@ class Guesser:
 
     def family(self, relation: str | None) -> str | None:
         """Return the key that equivalent relations share."""
-        return (self._catalogue.spec(relation).family or relation) if relation in self._catalogue else relation
+        if relation is None or relation not in self._catalogue:
+            return relation
+        return self._catalogue.spec(relation).family or relation
 
 
 def is_unread(asked: Asked) -> bool:
-    """Return whether the wording is in the half whose wrong guesses nobody read."""
+    """Return whether the wording is in the half whose wrong guesses were not read."""
     return int(hashlib.sha256(f"{asked.relation} {asked.template}".encode()).hexdigest(), 16) % 2 == 1
 
 
@@ -213,7 +215,10 @@ def limit(rows: Sequence[Asked], guesser: Guesser) -> str:
 def line(name: str, rows: list[Asked], guesser: Guesser) -> str:
     """Return a table row: right guesses over all prompts; a relation missing in the catalogue counts as wrong."""
     has_ends = all(row.subject for row in rows)
-    guess = guesser.linked if has_ends else lambda row: guesser.alone(row.template)
+
+    def guess(row: Asked) -> str | None:
+        return guesser.linked(row) if has_ends else guesser.alone(row.template)
+
     unread = [row for row in rows if is_unread(row)]
     cells = [
         str(len(rows)),
@@ -230,7 +235,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     guesser = Guesser(RelationCatalogue.load(), sample_store())
-    sets = [
+    sets: list[tuple[str, Path, Callable[[Path], Iterator[Asked]]]] = [
         ("Own wordings, used to choose weights", HERE / "relation_wordings.json", own_wordings),
         ("Own wordings, never tuned on", HERE / "relation_wordings_2.json", own_wordings),
     ]

@@ -6,14 +6,17 @@
 Prints one table per model: edits one at a time. Only cases whose old answer the unedited model gives first are edited,
 and none whose subject settings of the profile were chosen on. A row without a profile says so; where a calibration kept
 the uncalibrated settings, its row is theirs. The --book FILE gets a line per edit, a few cases of every row in turn. So
-a run that was stopped goes on, and its table has the same cases in every row.
+a run that was stopped goes on, and its table has the same cases in every row. The second table counts processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +24,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import SPLITS, Case, build_cases, context_of
-from measure import Table, interval_text, machine, measured, scored
+from measure import Table, interval_text, machine, measured
 
 from kgmet.base.fingerprint import fingerprint_value
 from kgmet.calibrate.calibrate import CalibrationConfig
@@ -43,8 +46,7 @@ from kgmet.write.statistics import KeyStatistics
 
 AT_ONCE = 4
 """Cases of a row before the next row's turn."""
-LOOKED_AT = 4
-"""Cases that are asked for each one wanted: a model knows a part of them."""
+STEPS = ("search", "write", "scoring")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ def main() -> None:
                 print(table_of(bench, rows, cases[: begin + len(chunk)]), file=sys.stderr, flush=True)
         print(f"\n{lm.name}: {len(cases)} edits one at a time; {options.split} split, {machine(options.threads, lm)}.")
         print("Preferred / first answer, % (95 % interval of preferred, n).\n")
-        print(table_of(bench, rows, cases), flush=True)
+        print(table_of(bench, rows, cases))
+        print(f"\n{spent_table(bench)}", flush=True)
 
 
 def usable_cases(
@@ -95,18 +98,8 @@ def usable_cases(
 ) -> list[Case]:
     """Return the first cases that the model knows and no settings of its profile were chosen on."""
     taken = chosen_on(lm, store, catalogue, profile)
-    found = []
-    for case in build_cases(lm, store, catalogue, split=split, limit=LOOKED_AT * limit):
-        if len(found) == limit:
-            break
-        if case.edit.subject_id not in taken and is_known(lm, case):
-            found.append(case)
-    return found
-
-
-def is_known(lm: LoadedLM, case: Case) -> bool:
-    """Whether the unedited model gives the old object first."""
-    return next(old.is_first for test, _, old in scored(lm, case) if test.kind == "efficacy")
+    cases = build_cases(lm, store, catalogue, split=split, known_only=True)
+    return [case for case in cases if case.edit.subject_id not in taken][:limit]
 
 
 def chosen_on(
@@ -147,13 +140,18 @@ class Bench:
     def __init__(self, lm: LoadedLM, store: TripleStore, catalogue: RelationCatalogue, book: LineBook) -> None:
         self._lm, self._store, self._catalogue, self._book = lm, store, catalogue, book
         self._statistics = KeyStatistics(lm)
+        self.spent: dict[str, dict[str, float]] = {}
+        """By row, the processor seconds of each step, and the number of edits they were spent on."""
 
     def measure(self, row: Row, cases: Sequence[Case]) -> None:
         """Edit each case on its own and ask its tests."""
         missing = [case for case in cases if self._book.find(self._key(row, case)) is None]
-        patches = None if row.editor is None else self._patches(row.editor, missing)
+        spent = self.spent.setdefault(row.name, defaultdict(float))
+        patches = None if row.editor is None else self._patches(row.editor, missing, spent)
         for number, case in enumerate(missing):
-            shares = measured(self._lm, [case], None if patches is None else [patches[number]])
+            with counted(spent, "scoring"):
+                shares = measured(self._lm, [case], None if patches is None else [patches[number]])
+            spent["edits"] += 1
             self._book.add(self._key(row, case), {kind: share.to_json() for kind, share in shares.items()})
 
     def counts(self, row: Row, cases: Sequence[Case]) -> Columns:
@@ -161,15 +159,34 @@ class Bench:
         found = [self._book.find(self._key(row, case)) or {} for case in cases]
         return summed({kind: Counts.from_json(counts) for kind, counts in one.items()} for one in found)
 
-    def _patches(self, editor: Editor, cases: Sequence[Case]) -> list[EditPatch]:
+    def _patches(self, editor: Editor, cases: Sequence[Case], spent: dict[str, float]) -> list[EditPatch]:
         if not cases:
             return []
         contexts = [context_of(case, self._store, self._catalogue, editor.config) for case in cases]
-        apart = search_edits(self._lm, contexts, editor=editor, config=editor.config).apart()
-        return [write_edits(self._lm, one, editor=editor, statistics=self._statistics).patch for one in apart]
+        with counted(spent, "search"):
+            apart = search_edits(self._lm, contexts, editor=editor, config=editor.config).apart()
+        with counted(spent, "write"):
+            return [write_edits(self._lm, one, editor=editor, statistics=self._statistics).patch for one in apart]
 
     def _key(self, row: Row, case: Case) -> str:
         return fingerprint_value([self._lm.fingerprint, row.key, case.edit.id, case.tests])
+
+
+@contextmanager
+def counted(spent: dict[str, float], step: str) -> Iterator[None]:
+    """Add the processor seconds of a step."""
+    begin = time.process_time()
+    yield
+    spent[step] += time.process_time() - begin
+
+
+def spent_table(bench: Bench) -> Table:
+    """Return the processor seconds of an edit by row and step, of the edits of this run."""
+    table = Table(["processor seconds an edit", *STEPS, "edits"])
+    for name, spent in bench.spent.items():
+        if spent["edits"]:
+            table.add(name, *(f"{spent[step] / spent['edits']:.2f}" for step in STEPS), f"{spent['edits']:.0f}")
+    return table
 
 
 def table_of(bench: Bench, rows: Sequence[Row], cases: Sequence[Case]) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kgmet.base.errors import KgmetError
 from kgmet.base.waiting import wait_politely
+from kgmet.cli.output import PIPE_CLOSED, printable_errors, printable_output, shortened
 
 COMMANDS = (
     *("edit", "calibrate", "forecast", "probe", "report-card", "graph", "inspect-edit"),
@@ -37,14 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in COMMANDS:
         importlib.import_module(module_of(name)).add_parser(subparsers)
     options = parser.parse_args(arguments)
-    try:
-        return int(options.run(options))
-    except KgmetError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. Nothing was applied.", file=sys.stderr)
-        return 130
+    with printable_errors():
+        try:
+            with printable_output():
+                return int(options.run(options))
+        except BrokenPipeError:
+            return PIPE_CLOSED
+        except KgmetError as error:
+            print(f"\n{type(error).__name__}: {shortened(str(error))}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("\nStopped. Nothing was applied.", file=sys.stderr)
+            return 130
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _OTHER_NAMES = {
 }
 """What the columns are called in public data sets, and up to version 0.2."""
 _MOST = 1000
+_BEYOND = "\0beyond"
+"""Key of what stands in a row beyond the table's columns."""
 _LONGEST = 2_000_000
 
 
@@ -87,15 +90,22 @@ def _table_rows(text: str) -> list[Any] | None:
     if not all(names & {*_names(column)} for column in COLUMNS[:3]):
         return None
     try:
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=sign))
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=sign, restkey=_BEYOND))
     except csv.Error as error:
         raise RequestError(f"The table cannot be read: {error}.") from error
-    return [{(key or "").strip().casefold(): value for key, value in row.items()} for row in rows]
+    columns = [name.strip().casefold() for name in next(csv.reader([head], delimiter=sign))]
+    twice = [name for name, n in Counter(columns).items() if name and n > 1]
+    if twice:
+        raise RequestError(f"Two columns of the table are called {twice[0][:40]!r}. Leave one out.")
+    return [{key.strip().casefold(): value for key, value in row.items()} for row in rows]
 
 
 def _fact_of(row: Any) -> FactEdit:
     if not isinstance(row, Mapping):
         raise RequestError(f"expected an object with subject, template and new_object, got {str(row)[:80]!r}.")
+    beyond = row.get(_BEYOND)
+    if isinstance(beyond, list) and any(value.strip() for value in beyond):
+        raise RequestError("there are more values than columns. Put quotation marks around a text with a separator.")
     found = {column: _text(row, _names(column)) for column in COLUMNS}
     missing = [column for column in COLUMNS[:3] if not found[column]]
     if missing:

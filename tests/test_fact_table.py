@@ -38,6 +38,16 @@ def test_a_wrong_row_is_named_and_the_others_are_read() -> None:
     assert found.refused[1].startswith("Row 2: ")
 
 
+def test_a_text_with_an_unquoted_separator_shifts_no_column() -> None:
+    found = parse_facts("subject,template,new_object\nParis, France,{} is in,Rome\nBig Ben,{} is in,Tokyo,\n")
+    assert found.facts == (GATE,)
+    assert found.refused == (
+        "Row 1: there are more values than columns. Put quotation marks around a text with a separator.",
+    )
+    with pytest.raises(RequestError, match="Two columns of the table are called 'subject'"):
+        parse_facts("subject,template,new_object, Subject\na,{} is in,b,c\n")
+
+
 def test_lines_that_are_no_table_are_read_as_sentences() -> None:
     def read(line: str) -> FactEdit:
         if "tower" not in line.casefold():

@@ -11,14 +11,25 @@ from pathlib import Path
 
 import platformdirs
 
-from kgmet.base.errors import KgmetError, UnwritableError
+from kgmet.base.errors import ConfigError, KgmetError, UnwritableError
 
-__all__ = ["cache_dir", "check_writable", "folder_written_whole", "written_whole"]
+__all__ = ["cache_dir", "check_place", "check_writable", "folder_written_whole", "written_whole"]
+
+_LONGEST_NAME = 255
+"""Bytes of a folder's or a file's name, on every common file system."""
+_LONGEST = 50
+"""Characters of a file's name that are in that of the temporary file beside it, at most four bytes each."""
 
 
 def cache_dir() -> Path:
-    """Return the user's cache folder for this project; ``KGMET_CACHE`` overrides it (``~`` is expanded)."""
+    """Return the user's cache folder for this project; ``KGMET_CACHE`` overrides it (``~`` is expanded).
+
+    Raises:
+        ConfigError: if ``KGMET_CACHE`` names no folder that there can be.
+    """
     named = os.environ.get("KGMET_CACHE", "").strip()
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(named).parts):
+        raise ConfigError(f"KGMET_CACHE is {named[:80]!r} …, a name longer than a folder can have. Choose another one.")
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("kgmet-workbench", appauthor=False))
 
 
@@ -30,10 +41,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         UnwritableError: if the place is read-only, full or gone.
     """
     with _writing(path):
+        _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _temporary(path)
         try:
             yield temporary
             _flush(temporary)
@@ -80,8 +90,44 @@ def check_writable(folder: Path, *, advice: str) -> None:
         finally:
             os.close(handle)
             Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise UnwritableError(f"{folder} cannot be written: {_reason(error)}. {advice}") from error
+    except (OSError, ValueError) as error:  # a NUL in the name
+        raise _unwritable(folder, error, advice) from error
+
+
+def check_place(path: Path, *, advice: str) -> None:
+    """Make sure that `written_whole` can write a file at this place, and make the folder it goes into.
+
+    Raises:
+        UnwritableError: if it cannot; the message ends with `advice`.
+    """
+    try:
+        _check_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _temporary(path).unlink()
+    except KgmetError:
+        raise
+    except (OSError, ValueError) as error:  # a NUL in the name
+        raise _unwritable(path, error, advice) from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a folder, and a device such as /dev/null: a file put in its place would harm all who use it."""
+    if "\0" in str(path):
+        raise UnwritableError("The name of a file cannot hold the character U+0000. Give another name.")
+    if path.exists() and not path.is_file() and not path.is_symlink():  # of a link only the link is replaced
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise UnwritableError(f"{path} is {kind}, not a file. Give a file.")
+
+
+def _temporary(path: Path) -> Path:
+    """Make an empty file beside `path`, with a name of its own."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:_LONGEST]}.", dir=path.parent)
+    os.close(handle)
+    return Path(name)
+
+
+def _unwritable(path: Path, error: OSError | ValueError, advice: str) -> UnwritableError:
+    return UnwritableError(f"{str(path)[:300]} cannot be written: {_reason(error)}. {advice}")
 
 
 @contextmanager
@@ -91,9 +137,7 @@ def _writing(path: Path) -> Iterator[None]:
     except KgmetError:
         raise
     except OSError as error:
-        raise UnwritableError(
-            f"{path} cannot be written: {_reason(error)}. Free some room there, or choose another place."
-        ) from error
+        raise _unwritable(path, error, "Free some room there, or choose another place.") from error
 
 
 def _flush(path: Path) -> None:
@@ -105,5 +149,5 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)

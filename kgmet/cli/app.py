@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kgmet.cli.common import whole
+
 __all__ = ["add_parser", "run", "settings", "visitors"]
 
 _AUTH = ("redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url")
@@ -25,7 +27,7 @@ _LEAST_SECRET = 16
 def add_parser(subparsers: Any) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("app", help="serve the workbench, the app in the browser")
-    parser.add_argument("--port", type=int, default=8501, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=whole(1, 65_535), default=8501, help="port to listen on (default: %(default)s)")
     parser.add_argument(
         "--address", default="127.0.0.1", help="address to listen on; the default is reachable from this machine only"
     )
@@ -37,7 +39,12 @@ def add_parser(subparsers: Any) -> None:
         help="visitors sign in with OpenID Connect; the file has an [auth] table",
     )
     parser.add_argument(
-        "--allow-user", action="append", default=[], metavar="EMAIL", help="who may sign in: an address, or @domain"
+        "--allow-user",
+        action="append",
+        type=_account,
+        default=[],
+        metavar="EMAIL",
+        help="who may sign in: an address, or @domain",
     )
     parser.add_argument("--shared", action="store_true", help="others reach this server, for example through a proxy")
     parser.add_argument("--no-password", action="store_true", help="allow everyone who can reach --address")
@@ -50,6 +57,13 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _account(text: str) -> str:
+    """Parse who may sign in: an empty list would let everyone in whom the provider knows."""
+    if not re.fullmatch(r"[^@\s]*@[^@\s]+", text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither an address such as ann@example.org nor @domain")
+    return text
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve until the process is stopped."""
     from kgmet.base.errors import ConfigError
@@ -58,8 +72,6 @@ def run(options: argparse.Namespace) -> int:
     workbench = importlib.util.find_spec("workbench")
     if workbench is None or workbench.origin is None or importlib.util.find_spec("streamlit") is None:
         raise ConfigError("The workbench needs more packages: pip install 'kgmet-workbench[app]'.")
-    if not 0 < options.port < 65536:
-        raise ConfigError(f"--port {options.port} is no port. Give a number from 1 to 65535.")
     os.environ.update(visitors(options))
     script = Path(workbench.origin).with_name("app.py")
     chosen: dict[str, Any] = {"server.address": options.address, "server.port": options.port}
@@ -78,6 +90,7 @@ def visitors(options: argparse.Namespace) -> dict[str, str]:
         ConfigError: if the server is reachable by others and neither a password nor its absence was chosen.
     """
     from kgmet.base.errors import ConfigError
+    from kgmet.base.files import is_file
 
     is_shared = not _is_loopback(options.address)
     if is_shared and options.password_file is None and options.oidc_file is None and not options.no_password:
@@ -89,7 +102,7 @@ def visitors(options: argparse.Namespace) -> dict[str, str]:
         _check_oidc(options)
     elif options.allow_user:
         raise ConfigError("--allow-user names accounts, which only --oidc-file asks for. Give both or neither.")
-    if options.password_file is not None and not options.password_file.is_file():
+    if options.password_file is not None and not is_file(options.password_file):
         raise ConfigError(f"There is no file {options.password_file}. Write the password into it, on one line.")
     told = {"KGMET_MODELS": "\n".join(options.allow_model), "KGMET_ENDPOINTS": "\n".join(options.allow_endpoint)}
     asked = options.password_file is not None or options.oidc_file is not None
@@ -116,7 +129,7 @@ def _check_oidc(options: argparse.Namespace) -> None:
     missing = [name for name in _AUTH if not isinstance(auth, dict) or not isinstance(auth.get(name), str)]
     if missing or not isinstance(auth, dict):
         raise ConfigError(f"{options.oidc_file} lacks {missing[0]} in its table [auth]. docs/deploy.md shows the file.")
-    if len(auth["cookie_secret"]) < _LEAST_SECRET:
+    if len(auth["cookie_secret"].strip()) < _LEAST_SECRET:
         raise ConfigError(f"auth.cookie_secret must have at least {_LEAST_SECRET} characters. Write a longer one.")
     if not _has_authlib():
         raise ConfigError("Signing in needs one more package: pip install 'authlib>=1.3.2,<2'.")

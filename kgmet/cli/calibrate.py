@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kgmet.base.progress import ProgressEvent
 from kgmet.cli.common import (
+    MOST_SEED,
     StderrProgress,
     add_corpus_option,
     add_graph_options,
@@ -19,6 +20,7 @@ from kgmet.cli.common import (
     positive,
     print_json,
     read_corpus,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--facts", type=positive, default=40, help="facts edited: 2/5 to choose, the others to check")
     parser.add_argument("--per-relation", type=positive, default=10, help="facts of each relation the model is asked")
-    parser.add_argument("--seed", type=int, default=0, help="of facts, new objects and settings")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="of facts, new objects and settings")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the profile here too, to be passed on")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
@@ -66,7 +68,7 @@ class _Progress(StderrProgress):
 
 def run(options: argparse.Namespace) -> int:
     """Calibrate, keep the profile where it is found by default, and print what it reached."""
-    from kgmet.base.cache import check_writable
+    from kgmet.base.cache import check_place
     from kgmet.base.errors import ConfigError
     from kgmet.calibrate.calibrate import CalibrationConfig, calibrate, check_editors
     from kgmet.calibrate.estimate import estimate
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     editors = list({editor.name: editor for editor in named}.values())
     check_editors(editors)
     if options.out:  # a search of an hour does not fail at its last step
-        check_writable(options.out.parent, advice="Give --out another place.")
+        check_place(options.out, advice="Give --out another place.")
     config = CalibrationConfig(
         budget=_budget(options.budget), facts=options.facts, per_relation=options.per_relation, seed=options.seed
     )

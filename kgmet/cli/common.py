@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kgmet.write.corpus import Corpus
 
 __all__ = [
+    "MOST_SEED",
+    "MOST_TOKENS",
     "StderrProgress",
     "add_corpus_option",
     "add_fact_options",
@@ -31,6 +33,7 @@ __all__ = [
     "print_left_out",
     "read_corpus",
     "typed_fact",
+    "whole",
 ]
 
 
@@ -65,11 +68,26 @@ class StderrProgress:
         """Do nothing: Ctrl-C raises by itself."""
 
 
-def positive(text: str) -> int:
-    """Parse an option as a whole number from 1."""
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) >= 1 or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number of at least 1")
-    return int(text)
+def whole(least: int, most: int = 999_999_999) -> Callable[[str], int]:
+    """Return what parses an option as a whole number in a range; argparse says what is wrong with it."""
+
+    def parsed(text: str) -> int:
+        is_number = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+        if not is_number or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is not a whole number of at least {least} and at most {most}"
+            )
+        return int(text)
+
+    return parsed
+
+
+MOST_SEED = 2**63 - 1
+"""Largest seed of an option."""
+MOST_TOKENS = 10_000
+"""Longest answer that an option can ask for."""
+positive = whole(1)
+"""Parses an option as a whole number from 1."""
 
 
 def add_fact_options(parser: argparse.ArgumentParser, *, required: Sequence[str] = ()) -> None:
@@ -193,7 +211,7 @@ def open_store(options: argparse.Namespace) -> TripleStore | None:
     """
     from kgmet.base.errors import RequestError
 
-    chosen = [name for name in ("graph", "endpoint", "no_graph") if getattr(options, name)]
+    chosen = [name for name in ("graph", "endpoint", "no_graph") if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
         names = ", ".join("--" + name.replace("_", "-") for name in chosen)
         raise RequestError(f"Give one source of triples: files, an endpoint or no graph, but not all of {names}.")
@@ -201,7 +219,7 @@ def open_store(options: argparse.Namespace) -> TripleStore | None:
         raise RequestError("--entities names the ids in files of triples. Give the files with --graph.")
     if options.no_graph:
         return None
-    if options.endpoint:
+    if options.endpoint is not None:
         from kgmet.graph.sparql.store import SparqlStore
 
         return SparqlStore(options.endpoint)
@@ -232,5 +250,6 @@ def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=1)
+    is_whole = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    json.dump(value, sys.stdout, ensure_ascii=not is_whole, indent=1)
     sys.stdout.write("\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import ProgressEvent
-from kgmet.cli.common import add_corpus_option, print_json, print_left_out
+from kgmet.cli.common import MOST_SEED, MOST_TOKENS, add_corpus_option, positive, print_json, print_left_out, whole
 
 __all__ = ["add_parser", "run"]
 
@@ -24,25 +24,25 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--hparams_fname", help="Llama3-8B.json and the like, or your own .json or .toml")
     parser.add_argument("--ds_name", default="own", help="cf, mcf, zsre, mquake, own; or several, separated by commas")
     parser.add_argument("--ds_path", help="the data file, one per data set; own data are bundled")
-    parser.add_argument("--dataset_size_limit", type=int, help="use this many records")
-    parser.add_argument("--num_edits", type=int, default=1, help="cases edited together")
+    parser.add_argument("--dataset_size_limit", type=positive, help="use this many records")
+    parser.add_argument("--num_edits", type=positive, default=1, help="cases edited together")
     parser.add_argument("--alone", action="store_true", help="every batch on the unedited model, scored at once")
     parser.add_argument(
-        "--downstream_eval_steps", type=int, default=0, help="batches between measurements of general ability"
+        "--downstream_eval_steps", type=whole(0), default=0, help="batches between measurements of general ability"
     )
     parser.add_argument("--downstream_path", type=Path, help="folder with cola.json, mrpc.json, …")
-    parser.add_argument("--downstream_limit", type=int, default=100, help="most examples of a task")
+    parser.add_argument("--downstream_limit", type=positive, default=100, help="most examples of a task")
     _add_scoring(parser)
     _add_data(parser)
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where runs are kept (default: %(default)s)")
     parser.add_argument("--continue_from_run", metavar="RUN", help="continue this run, with the same settings: run_000")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="engine of the runs")
     parser.add_argument("--address", help="address of a Ray cluster; by default a local one is started")
-    parser.add_argument("--workers", type=int, default=2, help="Ray workers, each with a model of its own")
+    parser.add_argument("--workers", type=positive, default=2, help="Ray workers, each with a model of its own")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; by default the best available")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="dtype of the weights")
-    parser.add_argument("--threads", type=int, help="CPU threads torch may use")
+    parser.add_argument("--threads", type=positive, help="CPU threads torch may use")
     add_corpus_option(parser)
     parser.set_defaults(run=run)
 
@@ -50,12 +50,14 @@ def add_parser(subparsers: Any) -> None:
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip_generation_tests", action="store_true", help="no fluency, no consistency")
     parser.add_argument(
-        "--generation_test_interval", type=int, default=1, help="generate text for every N-th case only"
+        "--generation_test_interval", type=positive, default=1, help="generate text for every N-th case only"
     )
-    parser.add_argument("--n_generation", type=int, default=2, help="generation prompts per case (ROME code: 10)")
-    parser.add_argument("--free_tokens", type=int, default=12, help="length of free answers; 0 leaves them out")
+    parser.add_argument("--n_generation", type=whole(0), default=2, help="generation prompts per case (ROME code: 10)")
+    parser.add_argument(
+        "--free_tokens", type=whole(0, MOST_TOKENS), default=12, help="length of free answers; 0 leaves them out"
+    )
     parser.add_argument("--no_chain_of_thought", action="store_true", help="ask MQuAKE's questions plainly only")
-    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), default=0, help="random seed")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_graph_options, add_model_options, load_model, open_store, print_json
+from kgmet.cli.common import (
+    StderrProgress,
+    add_graph_options,
+    add_model_options,
+    load_model,
+    open_store,
+    positive,
+    print_json,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -16,10 +24,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("forecast", help="forecast which known facts an edit will change")
     parser.add_argument("--patch", type=Path, action="append", metavar="DIR", help="what `edit --save` wrote")
     parser.add_argument("--known", action="store_true", help="count which facts of the graph the model knows, and stop")
-    parser.add_argument("--per-relation", type=int, default=40, help="with --known: facts asked of each relation")
-    parser.add_argument("--facts", type=int, help="known facts in the index (default: what KGMET-priced uses)")
+    parser.add_argument("--per-relation", type=positive, default=40, help="with --known: facts asked of each relation")
+    parser.add_argument("--facts", type=positive, help="known facts in the index (default: what KGMET-priced uses)")
     parser.add_argument("--own", type=Path, metavar="CSV", help="your own facts: columns prompt and answer")
-    parser.add_argument("--worst", type=int, default=20, help="facts listed, the largest loss first")
+    parser.add_argument("--worst", type=positive, default=20, help="facts listed, the largest loss first")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
     add_model_options(parser)
@@ -29,10 +37,12 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Load or build the index of known facts and rank them by the forecast."""
     from kgmet.base.errors import ConfigError
+    from kgmet.forecast.facts import read_own_facts
     from kgmet.graph.relations import RelationCatalogue
 
     if not options.patch and not options.known:
         raise ConfigError("Give the patch to forecast with --patch DIR, or --known to count what the model knows.")
+    own = read_own_facts(options.own) if options.own else ()
     store, catalogue, progress = open_store(options), RelationCatalogue.load(), StderrProgress()
     if store is None:
         raise ConfigError("A forecast needs a graph for the facts to ask. Leave --no-graph out.")
@@ -43,11 +53,12 @@ def run(options: argparse.Namespace) -> int:
         return _print_known(
             known_facts(lm, store, catalogue, per_relation=options.per_relation, progress=progress), options
         )
-    return _print_forecast(_forecast(lm, store, catalogue, options, progress), options)
+    return _print_forecast(_forecast(lm, store, catalogue, own, options, progress), options)
 
 
-def _forecast(lm: Any, store: Any, catalogue: Any, options: argparse.Namespace, progress: StderrProgress) -> Any:
-    from kgmet.forecast.facts import read_own_facts
+def _forecast(
+    lm: Any, store: Any, catalogue: Any, own: Any, options: argparse.Namespace, progress: StderrProgress
+) -> Any:
     from kgmet.forecast.forecast import forecast
     from kgmet.forecast.index import build_index
     from kgmet.forecast.leave_out import unpriced
@@ -58,7 +69,6 @@ def _forecast(lm: Any, store: Any, catalogue: Any, options: argparse.Namespace, 
     patches = [load_patch(folder) for folder in options.patch]
     for patch in patches:
         check_patch(patch, lm)
-    own = read_own_facts(options.own) if options.own else ()
     layers = sorted({update.layer for patch in patches for update in patch.updates})
     limit = options.facts or PriceConfig().facts
     index = build_index(lm, store, catalogue, layers, limit=limit, own=own, progress=progress)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kgmet.base.errors import RequestError
-from kgmet.cli.common import add_fact_options, add_graph_options, open_store, print_json, typed_fact
+from kgmet.cli.common import add_fact_options, add_graph_options, open_store, positive, print_json, typed_fact, whole
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 
@@ -30,9 +30,13 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
     )
     add_fact_options(parser, required=("subject", "new_object"))
-    parser.add_argument("--max-triples", type=int, default=35, help="size of the subgraph (default: %(default)s)")
-    parser.add_argument("--hops", type=int, default=2, help="hops from the new object, 0 to 3 (default: %(default)s)")
-    parser.add_argument("--exclude", nargs="+", default=(), metavar="RELATION", help="ids of relations to switch off")
+    parser.add_argument("--max-triples", type=positive, default=35, help="size of the subgraph (default: %(default)s)")
+    parser.add_argument(
+        "--hops", type=whole(0), default=2, help="hops from the new object, 0 to 3 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--exclude", nargs="+", default=(), metavar="RELATION", help="relations to switch off: id, label or wording"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout and nothing else")
     add_graph_options(parser)
     parser.set_defaults(run=run)
@@ -53,6 +57,7 @@ def _look(options: argparse.Namespace) -> dict[str, Any]:
     from kgmet.graph.reading.probe_prompts import QuestionConfig, generate_probes
     from kgmet.graph.reading.resolved_edit import find_ends
     from kgmet.graph.reading.retrieve import SubgraphConfig, retrieve_subgraph
+    from kgmet.graph.wording.choose_relation import relation_named
     from kgmet.graph.wording.linking import link_edit
 
     start = time.perf_counter()
@@ -65,7 +70,8 @@ def _look(options: argparse.Namespace) -> dict[str, Any]:
     loaded = time.perf_counter()
     linked = link_edit(store, edit, catalogue)
     edit = linked.edit
-    ends, off = find_ends(store, edit, catalogue), options.exclude
+    ends = find_ends(store, edit, catalogue)
+    off = {found for name in options.exclude for found in (name, relation_named(catalogue, name, store=store))}
     consequences = find_consequences(store, catalogue, edit, config=ConsequenceConfig(), exclude=off, ends=ends)
     subgraph = retrieve_subgraph(store, edit, config=config, exclude=off, consequences=consequences, ends=ends)
     probes = generate_probes(store, catalogue, edit, consequences, config=QuestionConfig(), ends=ends)

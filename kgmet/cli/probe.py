@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kgmet.cli.common import StderrProgress, add_model_options, load_model, positive, print_json
+from kgmet.cli.common import MOST_TOKENS, StderrProgress, add_model_options, load_model, print_json, whole
 
 __all__ = ["add_parser", "run"]
 
@@ -21,7 +21,9 @@ def add_parser(subparsers: Any) -> None:
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--chat", action="store_true", help="ask in the model's chat template; questions are anyway")
     way.add_argument("--plain", action="store_true", help="continue the text as it stands, even a question")
-    parser.add_argument("--tokens", type=positive, default=32, help="longest answer (default: %(default)s)")
+    parser.add_argument(
+        "--tokens", type=whole(1, MOST_TOKENS), default=32, help="longest answer (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_model_options(parser)
     parser.set_defaults(run=run)

@@ -123,15 +123,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_outputs(paths: list[Path]) -> None:
-    from kgmet.base.cache import check_writable
+    from kgmet.base.cache import check_place
     from kgmet.base.errors import ConfigError
 
     for path in paths:
         if path.suffix.lower() not in _FORMATS:
             raise ConfigError(f"--out {path} ends in {path.suffix!r}. Choose one of {', '.join(_FORMATS)}.")
-        if path.is_dir():
-            raise ConfigError(f"--out {path} is a folder. Give a file.")
-        check_writable(path.parent, advice="Give --out another place.")
+        check_place(path, advice="Give --out another place.")
 
 
 def _facts(options: argparse.Namespace, graph: Any) -> tuple[Any, ...]:

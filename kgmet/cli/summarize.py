@@ -71,12 +71,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _folders(options: argparse.Namespace) -> list[Path]:
     from kgmet.base.errors import ConfigError
+    from kgmet.base.files import is_file, is_folder
 
     names = [name.strip() for name in options.runs.split(",")] if options.runs else []
     found: list[Path] = []
     for directory in (options.out / name.strip() for name in options.dir_name.split(",")):
-        runs = [directory / name for name in names] or sorted(directory.glob("run_*"))
-        found += [run for run in runs if names or (run / "settings.json").is_file()]
+        runs = [directory / name for name in names] or (sorted(directory.glob("run_*")) if is_folder(directory) else [])
+        found += [run for run in runs if names or is_file(run / "settings.json")]
     if not found:
         raise ConfigError(f"There is no run in {options.out / options.dir_name}. Make one with `evaluate`.")
     return found

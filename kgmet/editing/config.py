@@ -26,6 +26,9 @@ from kgmet.write.writers.ultra import UltraConfig
 
 __all__ = ["EditConfig", "HoldConfig", "config_from_mapping", "config_to_mapping", "load_config"]
 
+_MOST = 100_000
+"""Largest whole number in settings that were written by hand or by others: steps, facts, prompts, tokens, layers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HoldConfig:
@@ -154,6 +157,8 @@ def _coerced(given: Any, hint: Any, *, name: str) -> Any:
         if not abs(given) < 1e300:
             raise ConfigError(f"{name} must be a finite number, got {str(given)[:40]}")
         return float(given)
+    if hint is int and isinstance(given, int) and abs(given) > _MOST:
+        raise ConfigError(f"{name} must be at most {_MOST}, got {str(given)[:40]}")
     if not isinstance(given, hint) or (isinstance(given, bool) and hint is not bool):
         raise ConfigError(f"{name} must be {hint.__name__}, got {given!r}")
     return given

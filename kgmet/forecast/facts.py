@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,6 +13,7 @@ from pathlib import Path
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
+from kgmet.fact import MAX_TEMPLATE
 from kgmet.graph.phrasing import N_PROBE_WORDINGS, fill, says, split_templates
 from kgmet.graph.reading.chains import GraphReader
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
@@ -18,10 +21,12 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.lm.run.spans import Phrase
 
-__all__ = ["OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+__all__ = ["MOST_OWN_FACTS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
 
 OWN = "own"
 """Relation id of facts that the user supplied."""
+MOST_OWN_FACTS = 10_000
+"""Most facts in a user's file: each is asked, which takes a model longer than the search."""
 _MAX_NAMES = 8
 _MAX_OBJECTS = 8
 _READ = 50_000
@@ -124,15 +129,39 @@ def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
     """Read facts that must not change from a CSV file with the columns ``prompt`` and ``answer``.
 
     Raises:
-        ConfigError: if the file cannot be read, or a row lacks a value; gives the line.
+        ConfigError: if the file cannot be read, holds no fact or too many, or a row lacks a value or holds one that is
+            no prompt or answer; gives the line.
     """
-    reader = csv.DictReader(read_text(path, error=ConfigFileError).splitlines())
-    if not {"prompt", "answer"} <= set(reader.fieldnames or ()):
-        raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {reader.fieldnames or 'none'}.")
-    rows = []
-    for row in reader:
-        prompt, answer = (row["prompt"] or "").strip(), (row["answer"] or "").strip()
-        if not prompt or not answer:
-            raise ConfigError(f"{path}, line {reader.line_num}: prompt and answer must both hold text.")
-        rows.append((prompt, answer))
+    reader = csv.DictReader(io.StringIO(read_text(path, error=ConfigFileError), newline=""))
+    rows: list[tuple[str, str]] = []
+    try:
+        if not {"prompt", "answer"} <= set(reader.fieldnames or ()):
+            named = ", ".join(map(repr, reader.fieldnames or ())) or "none"
+            raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {named[:200]}.")
+        if len(set(reader.fieldnames or ())) < len(reader.fieldnames or ()):
+            raise ConfigError(f"{path} has two columns of one name. Leave one out.")
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row:
+                raise ConfigError(
+                    f"{where}: there are more values than columns. Put quotation marks around a text with a comma."
+                )
+            rows.append((_own_text(row["prompt"], "prompt", where), _own_text(row["answer"], "answer", where)))
+            if len(rows) > MOST_OWN_FACTS:
+                raise ConfigError(f"{path} holds more than {MOST_OWN_FACTS} facts. Leave some out.")
+    except csv.Error as error:
+        raise ConfigFileError(f"{path}, after line {reader.line_num}: the table cannot be read: {error}.") from error
+    if not rows:
+        raise ConfigError(f"{path} holds no fact below its header. Give one a line.")
     return own_facts(rows)
+
+
+def _own_text(value: str | None, name: str, where: str) -> str:
+    text = (value or "").strip()
+    if not text:
+        raise ConfigError(f"{where}: prompt and answer must both hold text.")
+    if len(text) > MAX_TEMPLATE:
+        raise ConfigError(f"{where}: the {name} has {len(text)} characters; at most {MAX_TEMPLATE} are read.")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text):
+        raise ConfigError(f"{where}: the {name} holds a line break or control character. Write it on one line.")
+    return text

@@ -139,9 +139,8 @@ def causal_trace(
     clean_embeddings = embedded(lm, where.ids)
     sigma = config.noise * _spread(lm)
     with attached(patches, lm):
-        noisy = _with_noise(clean_embeddings, where.subject, sigma, config)
-        both = run_from(lm, torch.cat([clean_embeddings, noisy]))
-        clean, base = both.rows(slice(0, 1)), both.rows(slice(1, None))
+        clean = run_from(lm, clean_embeddings)
+        base = run_from(lm, _with_noise(clean_embeddings, where.subject, sigma, config))
         at_once = max(1, _ROWS_AT_ONCE // (len(restored_layers) * len(positions)))
         parts = [
             swept(

@@ -135,7 +135,7 @@ def run_from(lm: LoadedLM, embeddings: Tensor) -> Run:
         )
 
 
-def _whole(cache: DynamicCache, n_token: int) -> tuple[tuple[Tensor, Tensor], ...] | None:
+def _whole(cache: Any, n_token: int) -> tuple[tuple[Tensor, Tensor], ...] | None:
     """Return all layers' keys and values, unless a sliding window dropped some."""
     if any(layer.keys.shape[-2] != n_token for layer in cache.layers):
         return None

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError
-from kgmet.base.files import read_json
+from kgmet.base.files import is_file, read_json
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase, locate
 from kgmet.lm.run.suffixes import base_states, left_padded, token_positions
@@ -28,11 +28,13 @@ from kgmet.lm.say.continue_texts import encode_prompts
 
 __all__ = [
     *("TASKS", "AbilityItem", "Task", "TaskResult", "bundled_abilities", "bundled_passages", "drift_states"),
-    *("find_tasks", "next_token_states", "next_token_table", "perplexity", "run_task"),
+    *("find_tasks", "next_token_states", "perplexity", "run_task", "token_parts"),
 ]
 
 _N_SHOT = 4
 _BATCH = 16
+_MOST_LOGITS = 2**23
+"""Most logits at a time: 32 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +185,10 @@ def perplexity(lm: LoadedLM, passages: Sequence[str], *, batch_size: int = 8) ->
     total, n = 0.0, 0
     for begin in range(0, len(rows), batch_size):
         with torch.no_grad():
-            table, targets = next_token_table(lm, rows[begin : begin + batch_size])
-            total -= float(table.gather(1, targets[:, None]).double().sum())
+            states, targets = next_token_states(lm, rows[begin : begin + batch_size])
+            for part in token_parts(lm, len(targets)):
+                table = lm.vocabulary_logits(states[part]).log_softmax(-1)
+                total -= float(table.gather(1, targets[part, None]).double().sum())
             n += len(targets)
     return math.exp(min(total / n, 700.0)), n
 
@@ -197,10 +201,10 @@ def next_token_states(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tens
     return states[:, :-1][counted], ids[:, 1:][counted]
 
 
-def next_token_table(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows, and the tokens (n_token,)."""
-    states, targets = next_token_states(lm, rows)
-    return lm.vocabulary_logits(states).log_softmax(-1), targets
+def token_parts(lm: LoadedLM, n_token: int) -> list[slice]:
+    """Return parts of so many tokens; logits of the whole vocabulary for all of them may take gigabytes."""
+    most = max(1, _MOST_LOGITS // lm.n_token)
+    return [slice(begin, begin + most) for begin in range(0, n_token, most)]
 
 
 def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
@@ -214,7 +218,7 @@ def drift_states(lm: LoadedLM, prompts: Sequence[str]) -> Tensor:
 
 
 def _questions(path: Path, task: Task) -> list[tuple[str, int]]:
-    if not path.is_file():
+    if not is_file(path):
         return []
     rows = read_json(path)
     if not isinstance(rows, list):

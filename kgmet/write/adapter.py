@@ -116,7 +116,7 @@ def _factors(lm: LoadedLM, name: str, pair: tuple[Tensor, Tensor], config: Mappi
             f"The adapter changes {name} as if it were {shape[0]} x {shape[1]}; in {lm.name} it is "
             f"{weight.shape[0]} x {weight.shape[1]}. It was made for {base}."
         )
-    return LoraFactors(module=name, input=a.float(), output=scaling * b.float())
+    return LoraFactors(module=name, input=a.float(), output=_scaled(name, b, scaling))
 
 
 def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
@@ -199,7 +199,14 @@ def _update(lm: LoadedLM, layer: int, pair: tuple[Tensor, Tensor], config: Mappi
     a, b = pair
     name = lm.family.write_name(layer)
     scaling = _scaling(name, pair, config)
-    return LayerUpdate(layer=layer, weight_name=name, output_factor=scaling * b.float().T, input_factor=a.float())
+    return LayerUpdate(layer=layer, weight_name=name, output_factor=_scaled(name, b, scaling).T, input_factor=a.float())
+
+
+def _scaled(name: str, b: Tensor, scaling: float) -> Tensor:
+    scaled = scaling * b.float()
+    if not bool(scaled.isfinite().all()):
+        raise BrokenArtifactError(f"The adapter multiplies its factors of {name} by {scaling:g}, which overflows.")
+    return scaled
 
 
 def _scaling(name: str, pair: tuple[Tensor, Tensor], config: Mapping[str, Any]) -> float:

@@ -131,6 +131,18 @@ _SHOWN = r"""() => {
 }""".replace("EVERY", _EVERY)
 
 
+EVERYTHING = r"""() => {
+  EVERY
+  const found = [document.title, location.href];
+  for (const element of every(document)) {
+    found.push(element.value ?? '', ...[...element.attributes].map((one) => one.value));
+    for (const node of element.childNodes) if (node.nodeType === 3) found.push(node.data);
+  }
+  return found.join('\n');
+}""".replace("EVERY", _EVERY)
+"""All that a document holds, as one text: what is shown, scripts, fields, attributes, its title and its address."""
+
+
 def hover_everything(page: Page) -> int:
     """Move the mouse over all that shows a tooltip, in every frame; return of how many."""
     return sum(int(frame.evaluate(_HOVER)) for frame in page.frames)

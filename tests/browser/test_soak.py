@@ -32,7 +32,7 @@ def test_a_killed_server_loses_no_finished_edit_and_every_page_opens(
     server, draw = Server(linked_cache(default_model_dir, tmp_path)), random.Random(0)
     server.start()
     context = chromium.new_context(viewport={"width": 1280, "height": 1400})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE)  # after a restart the form is there once the model is loaded
     person = Watched(context=context, page=context.new_page(), url=server.url)
     killed: dict[str, int] = {}
     try:
@@ -56,6 +56,9 @@ def test_a_killed_server_loses_no_finished_edit_and_every_page_opens(
             record = record_of(server, person)
             assert record.damage == () and record.unsaved == ""
             assert all(entry.report is not None for entry in record.saved.entries)
+    except BaseException:
+        print(f"after {killed} the page says: {person.page.locator('body').inner_text(timeout=5000)}")
+        raise
     finally:
         context.close()
         server.stop()

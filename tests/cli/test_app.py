@@ -53,8 +53,11 @@ def test_the_names_of_environment_variables_are_streamlits() -> None:
 
 
 def test_a_port_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["app", "--port", "0"]) == 2
-    assert "--port 0 is no port" in capsys.readouterr().err
+    for port, why in (("0", "not a whole number of at least 1"), ("65536", "at most 65535")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["app", "--port", port])
+        assert stopped.value.code == 2
+        assert why in capsys.readouterr().err
 
 
 def test_what_is_shipped_lies_beside_the_package_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +128,20 @@ def test_accounts_replace_the_password(tmp_path: Path, monkeypatch: pytest.Monke
         "KGMET_ACCOUNTS": "1",
         "KGMET_USERS": "@example.org",
     }
+    file.write_text(AUTH.format(secret=" " * 20), encoding="utf-8")
+    with pytest.raises(ConfigError, match="at least 16"):
+        told(*words)
+    file.write_text(AUTH.format(secret="long enough for a cookie"), encoding="utf-8")
     with pytest.raises(ConfigError, match="not both"):
         told(*words, "--password-file", str(file))
     with pytest.raises(ConfigError, match="--allow-user"):
         told("--allow-user", "ann@example.org")
+
+
+@pytest.mark.parametrize("account", ["", " ", "*", "ann", "@", "ann@", "ann@a b", "a@b\nc@d", "a@b@c"])
+def test_a_list_that_would_let_everyone_in_is_refused(account: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty ``--allow-user "$USERS"`` is no list, and without a list everyone may enter whom the provider knows."""
+    with pytest.raises(SystemExit) as stopped:
+        told("--oidc-file", "auth.toml", "--allow-user", account)
+    assert stopped.value.code == 2
+    assert "is neither an address such as ann@example.org nor @domain" in capsys.readouterr().err

@@ -134,9 +134,9 @@ def test_a_sweep_runs_each_token_once_and_each_state_only_from_its_layer_on(part
             for at in range(N_LAYER):
                 with passes(lm, at) as above:
                     causal_trace(lm, PROMPT, part=part, config=config, layers=layers)
-                seen[at] = [n_row for n_row, _ in above[1:]]
+                seen[at] = [n_row for n_row, _ in above[2:]]
         n = len(locate_prompt(lm, PROMPT).ids) - locate_prompt(lm, PROMPT).subject.start
-        assert len(shapes) == N_LAYER * (1 + n), "the clean text with the noisy ones, and each token once"
+        assert len(shapes) == N_LAYER * (2 + n), "the clean text, the noisy ones, and each token once"
         assert seen == {at: [rows[at]] * n for at in range(N_LAYER)}
 
 

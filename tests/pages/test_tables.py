@@ -21,8 +21,6 @@ PANEL = "workbench/shared/table_panel.py"
 DRAW = {"dataframe", "table", "data_editor"}
 TYPED_IN = {"workbench/screens/compare/page.py"}
 """Where a table is a form: what is typed there is the choice of editors, and the result has the files."""
-CELL_BY_CELL = "workbench/screens/trace/"
-"""The page whose tables are values of the chosen cell or part; its map has a file of its own."""
 AS_HTML = {"answer_table", "card_html", "matrix_html", "_standing_table"}
 SAVE = {"save_table", "downloads", "_downloads", "download_button"}
 WHILE_RUNNING = {("workbench/screens/compare/page.py", "_matrix")}
@@ -52,7 +50,7 @@ def test_no_page_draws_a_table_without_its_files() -> None:
         names = list(called(node))
         saves = bool({name for _, name in names} & SAVE)
         for owner, name in names:
-            is_table = owner == "st" and name in DRAW and path != PANEL and not path.startswith(CELL_BY_CELL)
+            is_table = owner == "st" and name in DRAW and path != PANEL
             is_form = name == "data_editor" and (saves or path in TYPED_IN)
             if is_table and not is_form:
                 faults.append(f"{path}: {node.name} calls st.{name}; use {PANEL}")

@@ -29,9 +29,9 @@ from workbench.state.vault import SessionRecord, SessionVault
 
 SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else []
-N_KILL = int(os.environ.get("KGMET_SOAK_KILLS", "140" if SOAK else "7"))
+N_KILL = int(os.environ.get("KGMET_SOAK_KILLS", "70" if SOAK else "7"))
 """How often the server is killed at an action on edits; every action gets an equal share."""
-N_RUN_KILL = int(os.environ.get("KGMET_SOAK_RUN_KILLS", "40" if SOAK else "2"))
+N_RUN_KILL = int(os.environ.get("KGMET_SOAK_RUN_KILLS", "16" if SOAK else "2"))
 """How often it is killed during a benchmark run."""
 N_CASE = 12 if SOAK else 3
 PAGES = ("edit", "ledger", "graph", "probe", "benchmark", "shift", "orthogonality", "compare", "share", "chat")

@@ -235,6 +235,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "rank missing": lambda f: edit_config(f, r=None),
     "alpha is infinite": lambda f: edit_config(f, lora_alpha=float("inf")),
     "alpha is huge": lambda f: edit_config(f, lora_alpha=10**400),
+    "alpha overflows": lambda f: edit_config(f, lora_alpha=1e308),
     "a pattern that runs for years": lambda f: edit_config(f, alpha_pattern={"(a+)+$": 1}),
     "patterns are a list": lambda f: edit_config(f, rank_pattern=[1]),
     "NaN": lambda f: edit_tensors(f, lambda t: t[A].fill_(float("nan"))),

@@ -182,7 +182,7 @@ def made_elsewhere_note(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) 
 
 def _how_long() -> str:
     days = days_to_keep(os.environ)
-    return f"It ends when nobody has opened it for {wording.count(days, 'day')}." if days else ""
+    return f"It ends when it was not opened for {wording.count(days, 'day')}." if days else ""
 
 
 def _moment(created: str) -> str:

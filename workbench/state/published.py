@@ -274,7 +274,7 @@ class PublishedLinks:
             return
 
     def _remove(self, folder: Path) -> None:
-        # Renamed first, so that nobody finds half of it, and an interrupted removal is gone on with.
+        # Renamed first, so that half of it is never found, and an interrupted removal is gone on with.
         gone = folder.with_name(f".gone-{folder.name}")
         folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)

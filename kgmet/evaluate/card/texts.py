@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from kgmet.evaluate.card.known import KnownAnswers, TextLoss
 from kgmet.evaluate.card.value import Cell
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.encoding import encode_texts
-from kgmet.measure.general import bundled_passages, next_token_states, next_token_table
+from kgmet.measure.general import bundled_passages, next_token_states, token_parts
 from kgmet.write.corpus import bundled_corpus
 
 __all__ = ["chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
@@ -73,16 +73,11 @@ def text_losses(
         for done, (batch, before) in enumerate(zip(batches, states, strict=True)):
             progress.report(ProgressEvent(stage=Stage.CARD, done=done, total=len(batches)))
             progress.check()
-            ids = [rows[n] for n in batch]
-            with torch.no_grad():
-                old = base.vocabulary_logits(before).log_softmax(-1)
-                for key, model in missing.items():
-                    with model.attached():
-                        new, targets = next_token_table(model.lm, ids)
-                    found[key] |= zip(batch, _losses(ids, old, new, targets), strict=True)
+            for key, losses in _batch_losses(base, missing, [rows[n] for n in batch], before).items():
+                found[key] |= zip(batch, losses, strict=True)
         progress.report(ProgressEvent(stage=Stage.CARD, done=len(batches), total=len(batches)))
-    for key, losses in found.items():
-        known.keep_losses(key, texts, [losses[n] for n in sorted(losses)])
+    for key, by_text in found.items():
+        known.keep_losses(key, texts, [by_text[n] for n in sorted(by_text)])
     return [known.losses(model.key, texts) or () for model in models]
 
 
@@ -108,13 +103,36 @@ def _base_states(
     return list(torch.split(kept.to(model.base.device), sizes))
 
 
-def _losses(ids: Sequence[Sequence[int]], old: Tensor, new: Tensor, targets: Tensor) -> list[TextLoss]:
-    """Return the loss of each text from the log-probabilities (n_token, d_vocab) before and after."""
-    losses = [-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new)]
-    divergence = (old.exp() * (old - new)).double().sum(-1)
-    sizes = torch.tensor([len(row) - 1 for row in ids], dtype=torch.int64, device=targets.device)
+def _batch_losses(
+    base: LoadedLM, models: Mapping[str, EditedModel], ids: Sequence[Sequence[int]], before: Tensor
+) -> dict[str, list[TextLoss]]:
+    """Return the losses of each text by model, from the unedited model's last states (n_token, d_model)."""
+    after: dict[str, Tensor] = {}
+    tokens: dict[str, list[Tensor]] = {key: [] for key in models}
+    with torch.no_grad():
+        for key, model in models.items():
+            with model.attached():
+                after[key], targets = next_token_states(model.lm, ids)
+        for part in token_parts(base, len(before)):
+            old = base.vocabulary_logits(before[part]).log_softmax(-1)
+            for key, model in models.items():
+                with model.attached():
+                    new = model.lm.vocabulary_logits(after[key][part]).log_softmax(-1)
+                tokens[key].append(_token_losses(old, new, targets[part]))
+    return {key: _text_losses(ids, torch.cat(parts, dim=1)) for key, parts in tokens.items()}
+
+
+def _token_losses(old: Tensor, new: Tensor, targets: Tensor) -> Tensor:
+    """Return loss before, loss after and divergence (3, n_token), from log-probabilities (n_token, d_vocab)."""
+    before, after = (-table.gather(1, targets[:, None])[:, 0].double() for table in (old, new))
+    return torch.stack([before, after, (old.exp() * (old - new)).double().sum(-1)])
+
+
+def _text_losses(ids: Sequence[Sequence[int]], tokens: Tensor) -> list[TextLoss]:
+    """Sum loss before, loss after and divergence of tokens (3, n_token) by text."""
+    sizes = torch.tensor([len(row) - 1 for row in ids], dtype=torch.int64, device=tokens.device)
     text = torch.repeat_interleave(sizes)
-    sums = [each.new_zeros(len(ids)).index_add_(0, text, each).tolist() for each in (*losses, divergence)]
+    sums = tokens.new_zeros(3, len(ids)).index_add_(1, text, tokens).tolist()
     return [
         TextLoss(n=size, before=before, after=after, divergence=max(moved, 0.0))
         for size, before, after, moved in zip(sizes.tolist(), *sums, strict=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from kgmet.base.cache import check_writable, written_whole
 from kgmet.base.errors import BrokenArtifactError, ConfigError, FileError, StaleArtifactError, UnwritableError
-from kgmet.base.files import Limits, parse_json, read_bytes, read_json_object
+from kgmet.base.files import Limits, is_file, parse_json, read_bytes, read_json_object
 from kgmet.write.patch import EditPatch, is_patch, load_patch, save_patch
 
 __all__ = ["RunFolder", "Table", "new_run", "read_settings"]
@@ -151,7 +151,7 @@ def new_run(directory: Path, name: str | None = None) -> Path:
         UnwritableError: if nothing can be written there.
     """
     if name is not None:
-        if not (directory / name / "settings.json").is_file():
+        if not is_file(directory / name / "settings.json"):
             raise ConfigError(f"There is no run {name!r} in {directory} to continue from. Leave the option out.")
         return directory / name
     check_writable(directory, advice="Choose another folder with --out.")

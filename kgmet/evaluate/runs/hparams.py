@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.errors import ConfigError, ConfigFileError
-from kgmet.base.files import SETTINGS_FILE, parse_json, read_text
+from kgmet.base.files import SETTINGS_FILE, is_file, is_folder, parse_json, read_text
 from kgmet.editing.config import EditConfig, config_from_mapping, load_config
 
 __all__ = ["Hparams", "load_hparams", "shipped_hparams"]
@@ -87,7 +87,7 @@ def load_hparams(name: str | Path, *, base: EditConfig) -> Hparams:
         ConfigError: if there is no such file, or a key is unknown, of the wrong type or out of range.
     """
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml" and is_file(path):
         return Hparams(config=load_config(path, base=base), without_effect={})
     data = parse_json(_text(path), where=str(name), limits=SETTINGS_FILE, error=ConfigFileError)
     if not isinstance(data, dict):
@@ -96,7 +96,7 @@ def load_hparams(name: str | Path, *, base: EditConfig) -> Hparams:
 
 
 def _text(path: Path) -> str:
-    if path.exists():
+    if is_file(path) or is_folder(path):
         return read_text(path, limits=SETTINGS_FILE, error=ConfigFileError)
     if path.name in shipped_hparams():
         return (_FOLDER / path.name).read_text(encoding="utf-8")

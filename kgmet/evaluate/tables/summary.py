@@ -85,6 +85,13 @@ def summarize_run(folder: Path) -> RunSummary:
         return _summary(folder, header, *tables)
 
 
+def _word(settings: Mapping[str, Any], name: str) -> str:
+    value = settings[name]
+    if not isinstance(value, str):
+        raise TypeError(f"settings.{name} must be text, got {type(value).__name__}")
+    return value
+
+
 def _summary(
     folder: Path, header: Row, cases: Sequence[Row], batches: Sequence[Row], points: Sequence[Row]
 ) -> RunSummary:
@@ -96,14 +103,14 @@ def _summary(
     settings = header["settings"]
     return RunSummary(
         name=folder.name,
-        editor=settings["editor"],
-        dataset=settings["dataset"],
+        editor=_word(settings, "editor"),
+        dataset=_word(settings, "dataset"),
         model=str(header["model"]),
         n_edits=n_edits,
         n_cases=len(rows),
         n_failed=sum(bool(batch["failed"]) for batch in batches),
         num_edits=int(settings["num_edits"]),
-        mode=settings["mode"],
+        mode=_word(settings, "mode"),
         seconds_per_edit=_seconds_per_edit(batches),
         metrics=run_metrics(rows, checkpoints, is_sequential=settings["mode"] == "sequential"),
         by_relation=_by_relation(rows),

@@ -204,7 +204,7 @@ class EndpointClient:
             wait = float(2**attempt)
             try:
                 status, headers, body = self._once(query)
-            except httpx.RequestError as error:
+            except (httpx.RequestError, UnicodeError) as error:  # a redirect to a name that no server can have
                 problem = f"{self._url} cannot be reached ({type(error).__name__}: {error})."
             else:
                 if status == 200:

@@ -35,6 +35,7 @@ def checked_url(address: str) -> httpx.URL:
     try:
         urlsplit(address)  # stricter than httpx about brackets
         url = httpx.URL(address.strip())
+        url.host.encode("idna")  # as it is when its server is looked up: no part is longer than 63 characters
     except (httpx.InvalidURL, ValueError) as error:
         raise EndpointError(
             f"{address!r} is no address ({error}). Give one like https://query.wikidata.org/sparql."

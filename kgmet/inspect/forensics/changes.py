@@ -6,6 +6,7 @@ safetensors only, finite values, the base model's names and shapes. Nothing in t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.artifact import iterate_tensors
-from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.errors import BrokenArtifactError, NonFiniteError
 from kgmet.base.files import SETTINGS_FILE, Limits, is_file, read_json_object
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.family import Layout
@@ -267,6 +268,8 @@ def _described(
 ) -> WeightChange:
     place = re.fullmatch(re.escape(lm.family.layers) + r"\.(\d+)\.(.+)", name)
     norm = float(change.norm())
+    if not math.isfinite(norm):
+        raise NonFiniteError(f"The change of {name} is too large to be measured: its norm overflows. It is no edit.")
     singular, is_bound = _singular(change) if change.ndim == 2 else (torch.zeros(0, dtype=torch.float32), False)
     rank = int((singular > _floor(singular, change, base, stored)).sum()) if change.ndim == 2 else None
     size = change.abs()

@@ -7,7 +7,7 @@ once for all and a token sees its own text only. A text that has ended leaves th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +36,8 @@ OnFirst = Callable[[list["Asked"]], None] | None
 """Receives, for each side, what is known of the first prompt."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
 """By text, the logits of the token after it and the tokens written so far; by number, the answers' scores."""
+_MOST_LOGITS = 2**26
+"""Most logits at a time: 256 MB."""
 _MOST_KEPT = 8192
 """Most tokens in the key/value cache of texts that begin to continue together, unless one text takes more."""
 _ROOM = 8
@@ -138,12 +140,11 @@ def ask_sides(
         for side, mine in zip(sides, placed, strict=True):
             stack.enter_context(side(mine if len(sides) > 1 else None))
         for tree in trees:
-            firsts, tables, more = _read_tree(lm, tree, len(sides))
+            firsts, scored, more = _read_tree(lm, tree, pairs, len(sides))
             begun += more
-            for (texts, scores), first, table in zip(found, firsts, tables, strict=True):
-                texts |= {text.ids: (row, []) for text, row in zip(tree.texts, first, strict=True)}
-                for (number, span), at_answer in zip(tree.spans.items(), table, strict=True):
-                    scores[number] = score_from(pairs[number], span, at_answer)
+            for (texts, scores), first, own in zip(found, firsts, scored, strict=True):
+                texts |= {text.ids: (first[number], []) for number, text in enumerate(tree.texts)}
+                scores |= own
         for batch in _batches(begun, len(sides)):
             added = []
             for texts, _ in found:
@@ -236,12 +237,14 @@ def _texts(heads: Sequence[tuple[int, ...]], lengths: Sequence[int], enough: Seq
     return list(found.values())
 
 
-def _read_tree(lm: LoadedLM, tree: _Tree, n_side: int) -> tuple[list[Tensor], list[list[Tensor]], list[_Begun]]:
+def _read_tree(
+    lm: LoadedLM, tree: _Tree, pairs: Sequence[tuple[str, str]], n_side: int
+) -> tuple[list[dict[int, Tensor]], list[dict[int, AnswerScore]], list[_Begun]]:
     """Run a tree with a row for each side.
 
     Returns:
-        For each side: logits (n_text, d_vocab) of the token after each text; for each answer the log-probabilities
-        (n_token, d_vocab) at its tokens. Then the texts to continue.
+        For each side: logits (d_vocab,) of the token after each text, by its place in the tree; the scores of the
+        answers by their number. Then the texts to continue.
     """
     from transformers import DynamicCache
 
@@ -254,8 +257,6 @@ def _read_tree(lm: LoadedLM, tree: _Tree, n_side: int) -> tuple[list[Tensor], li
         for span, path in zip(tree.spans.values(), layout.paths[n_text:], strict=True)
         if span.target is not None
     ]
-    wanted = sorted({*last, *(node for path in answers for node in path)})
-    place = {node: number for number, node in enumerate(wanted)}
     cache = DynamicCache(config=lm.config) if tree.is_continued else None
     states = base_states(
         lm,
@@ -265,16 +266,45 @@ def _read_tree(lm: LoadedLM, tree: _Tree, n_side: int) -> tuple[list[Tensor], li
         cache=cache,
         use_cache=cache is not None,
     )
-    logits = lm.vocabulary_logits(states[:, wanted]).cpu()
-    firsts = list(logits[:, [place[node] for node in last]])
-    # An answer's table is made on its own, because those of all answers together are large.
-    tables = [[side[[place[node] for node in path]].log_softmax(-1) for path in answers] for side in logits]
+    numbers = list(tree.spans)
+    firsts: list[dict[int, Tensor]] = [{} for _ in range(n_side)]
+    scores: list[dict[int, AnswerScore]] = [{} for _ in range(n_side)]
+    for place, logits in _logits_at(lm, states, [*((node,) for node in last), *answers]):
+        for side, own in enumerate(logits):
+            if place < n_text:
+                firsts[side][place] = own[0]
+            else:
+                number = numbers[place - n_text]
+                scores[side][number] = score_from(pairs[number], tree.spans[number], own.log_softmax(-1))
     begun = [
         _Begun(text=text, cache=cache, path=path)
         for text, path in zip(tree.texts, layout.paths, strict=False)
         if text.length and cache is not None
     ]
-    return firsts, tables, begun
+    return firsts, scores, begun
+
+
+def _logits_at(lm: LoadedLM, states: Tensor, paths: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, Tensor]]:
+    """Yield the place of each path and its logits (n_side, n_node, d_vocab), on the CPU, in any order.
+
+    Those of all paths would take gigabytes where the vocabulary is large, so some paths are read at a time.
+    """
+    most = _MOST_LOGITS // (len(states) * lm.n_token)
+    groups: list[list[int]] = []
+    nodes: set[int] = set()
+    # A prompt and its answers begin at one node, so they are read together.
+    for number in sorted(range(len(paths)), key=lambda number: paths[number]):
+        if not groups or len(nodes.union(paths[number])) > most:
+            groups.append([])
+            nodes = set()
+        groups[-1].append(number)
+        nodes.update(paths[number])
+    for group in groups:
+        wanted = sorted({node for number in group for node in paths[number]})
+        place = {node: row for row, node in enumerate(wanted)}
+        logits = lm.vocabulary_logits(states[:, wanted]).cpu()
+        for number in group:
+            yield number, logits[:, [place[node] for node in paths[number]]]
 
 
 def _batches(begun: Sequence[_Begun], n_side: int) -> list[list[_Begun]]:

@@ -22,6 +22,7 @@ from kgmet.evaluate.card.texts import chosen_texts, text_losses
 from kgmet.evaluate.card.value import COLUMNS, ROWS, ReportCard
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
+from kgmet.measure import general
 from kgmet.measure.divergence import divergences
 from kgmet.measure.general import bundled_passages, perplexity
 from kgmet.measure.told import told_question
@@ -124,8 +125,11 @@ def test_a_merged_model_scores_as_its_patch() -> None:
         assert (left.n, left.said, left.preferred) == (right.n, right.said, right.preferred), row
 
 
-def test_losses_are_those_of_the_models_own_forward() -> None:
+@pytest.mark.parametrize("n_token", [1, 7, 10_000])
+def test_losses_are_those_of_the_models_own_forward(n_token: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens' logits are in memory at a time."""
     lm, patch = roomy_lm(), random_patch(roomy_lm())
+    monkeypatch.setattr(general, "_MOST_LOGITS", n_token * lm.n_token)
     texts = list(bundled_passages()[:3])
     (losses,) = text_losses([EditedModel.of_patches(lm, [patch])], texts, known=KnownAnswers(), batch_size=2)
     value, n = perplexity(lm, texts)

@@ -82,6 +82,15 @@ def test_a_place_that_takes_nothing_is_said_before_the_work(tmp_path: Path) -> N
         new_run(tmp_path / "file" / "runs")
 
 
+@pytest.mark.parametrize("name", ["editor", "dataset", "mode"])
+@pytest.mark.parametrize("value", [None, 3, ["KGMET"], {"a": 1}])
+def test_a_name_that_is_no_text_is_refused(name: str, value: object, tmp_path: Path) -> None:
+    settings = {"editor": "KGMET", "dataset": "own", "mode": "alone", "num_edits": 1, name: value}
+    RunFolder(tmp_path / "run", HEADER | {"settings": settings, "model": "tiny", "fingerprints": {}})
+    with pytest.raises(BrokenArtifactError, match=f"settings.{name} must be text"):
+        summarize_run(tmp_path / "run")
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no such device here")
 @pytest.mark.parametrize("name", ["settings.json", "cases.jsonl"])
 def test_a_link_to_a_device_is_no_part_of_a_run(name: str, tmp_path: Path) -> None:

@@ -28,15 +28,15 @@ def given(*shape: int) -> Tensor:
 def products(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of what oneDNN is given."""
     seen: list[tuple[int, ...]] = []
-    product = fast_linear._product
+    product = fast_linear.product
 
-    def counting(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def counting(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         seen.append(tuple(inputs.shape))
         return product(inputs, weight, bias)
 
     if not fast_linear._is_available():
         pytest.skip("this machine or this torch has no such operator")
-    monkeypatch.setattr(fast_linear, "_product", counting)
+    monkeypatch.setattr(fast_linear, "product", counting)
     return seen
 
 

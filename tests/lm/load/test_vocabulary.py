@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from kgmet.lm.load import fast_linear, vocabulary
 from kgmet.lm.load.vocabulary import LinearHead
 from tests.tiny_models import tiny_lm
 
@@ -36,6 +37,26 @@ def test_it_is_the_log_sum_of_all_exponentials_with_its_gradient(d_vocab: int, b
     torch.testing.assert_close(torch.autograd.grad(found @ weights, states)[0], slope, rtol=1e-10, atol=1e-10)
     tokens = torch.tensor([0, 4, 1, 4])
     torch.testing.assert_close(head.logit(states, tokens), logits.gather(1, tokens[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("d_vocab", [5, 8192, 20_000])
+def test_in_float32_both_ways_to_compute_it_agree_with_float64(
+    d_vocab: int, bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = head_of(d_vocab, bias=bias)
+    head = LinearHead(weight=exact.weight.float(), bias=None if exact.bias is None else exact.bias.float())
+    states = torch.randn(3, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = exact.partition_and_slope(states)
+    products = []
+    monkeypatch.setattr(vocabulary, "product", lambda *given: products.append(given) or fast_linear.product(*given))
+    for is_on in (True, False):
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", is_on)
+        is_used = fast_linear.suits_product(states.float(), head.weight)
+        for found, wanted in zip(head.partition_and_slope(states.float()), expected, strict=True):
+            torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+        assert bool(products) is is_used
+        products.clear()
 
 
 def test_no_states_have_no_log_partition() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import EmptyTextError
+from kgmet.lm.run.tracing import hooked
 from kgmet.lm.say import packed as packing
 from kgmet.lm.say.packed import ask_packed, ask_sides, score_packed, unchanged
 from kgmet.lm.say.score import generate, next_logits, score_answers
@@ -63,6 +64,25 @@ def test_one_pass_says_what_each_prompt_alone_does(kind: str, bos: bool) -> None
     for packed, single in zip(asked.scores, score_answers(lm, PAIRS), strict=True):
         assert packed.logprob == pytest.approx(single.logprob, abs=2e-4)
         assert (packed.is_first, packed.rank, packed.n_hit) == (single.is_first, single.rank, single.n_hit)
+
+
+@pytest.mark.parametrize("n_node", [0, 2, 5])
+def test_logits_are_read_a_few_nodes_at_a_time(n_node: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny_lm()
+    sides = before_and_after(random_patch(lm), lm)
+    whole = ask_sides(lm, PROMPTS, PAIRS, sides=sides)
+    read: list[tuple[int, ...]] = []
+    monkeypatch.setattr(packing, "_MOST_LOGITS", n_node * len(sides) * lm.n_token)
+    with hooked(lm.model.get_output_embeddings(), lambda given, _logits: read.append(tuple(given[0].shape[:2]))):
+        apart = ask_sides(lm, PROMPTS, PAIRS, sides=sides)
+    longest = max(score.n_token for score in whole[0].scores)
+    assert len(read) > 1
+    assert max(nodes for _, nodes in read) <= max(n_node, longest)
+    for one, other in zip(apart, whole, strict=True):
+        torch.testing.assert_close(one.logits, other.logits, rtol=1e-5, atol=1e-5)
+        for part, scored in zip(one.scores, other.scores, strict=True):
+            assert part.logprob == pytest.approx(scored.logprob, abs=1e-4)
+            assert (part.answer, part.is_first, part.rank) == (scored.answer, scored.is_first, scored.rank)
 
 
 @pytest.mark.parametrize("max_token", [1, 12, 1000])

@@ -26,6 +26,7 @@ from workbench.screens.trace import view as trace_view
 from workbench.screens.trace.view import Choice, Map, Shown, Side
 from workbench.shared import actions, inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
+from workbench.shared.table_panel import figures, table
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
@@ -227,7 +228,7 @@ def _show_map(
     with cell_side:
         _cell_choice(where.tokens, layers, LAYER, POSITION)
         layer, position = st.session_state[LAYER], st.session_state[POSITION]
-        st.table(trace_view.map_figures(found, layer, position), border="horizontal")
+        figures(trace_view.map_figures(found, layer, position))
         patched = trace_actions.patched_at(state, resident, entry, choice, side=side, kind=kind, cell=(layer, position))
         st.markdown("**Put in from the other side**")
         st.markdown(wording.safe(trace_view.patch_sentence(patched, side)))
@@ -306,12 +307,12 @@ def _contributions(
         st.selectbox("Part", range(len(parts)), key=PART, format_func=lambda index: _capital(parts[index].label))
         component = parts[st.session_state[PART]]
         removals = trace_actions.removed(state, resident, entry, found, component)
-        st.table(trace_view.component_figures(found, component, removals), border="horizontal")
+        figures(trace_view.component_figures(found, component, removals))
     reading_help(trace_view.READ_HEADS)
     st.caption(wording.safe(trace_view.check_sentence(found)))
-    st.dataframe(
+    table(
         trace_view.check_table(found),
-        hide_index=True,
+        stem="contributions",
         alt="The largest contributions, estimated and by taking the part out",
     )
 
@@ -363,9 +364,9 @@ def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
     with cell_side:
         _cell_choice(where.tokens, range(n_layer), RANK_LAYER, RANK_POSITION)
         layer, position = st.session_state[RANK_LAYER], st.session_state[RANK_POSITION]
-        st.dataframe(
+        table(
             trace_view.rank_figures(before, after, layer, position),
-            hide_index=True,
+            stem="ranks",
             alt="Rank and log-probability in this state, before and after",
         )
     token = where.tokens[position].strip() or token_label(where.tokens[position])

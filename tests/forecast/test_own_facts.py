@@ -1,0 +1,54 @@
+"""A user's own facts are read whole, or refused with the line and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kgmet.base.errors import ConfigError
+from kgmet.forecast.facts import MOST_OWN_FACTS, read_own_facts
+
+
+def test_quoted_and_marked_files_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_bytes('\ufeffprompt,answer,note\r\n"Paris, France, is in",Europe,x\r\n'.encode())
+    (fact,) = read_own_facts(file)
+    assert (fact.text, fact.answers, fact.must_hold) == ("Paris, France, is in", ("Europe",), True)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", r"must have the columns 'prompt' and 'answer'; it has none"),
+        ("Paris,France\n", r"it has 'Paris', 'France'"),
+        ("prompt,answer\n", "holds no fact"),
+        ("prompt,answer\na,b\na\n", "line 3: prompt and answer must both hold text"),
+        ("prompt,answer\na,b\n , \n", "line 3: prompt and answer must both hold text"),
+        ("prompt,answer,prompt\na,b,c\n", "two columns of one name"),
+        ("prompt,answer\nParis, France, is in,Europe\n", "line 2: there are more values than columns"),
+        ("prompt,answer\n" + "x" * 200_000 + ",b\n", "after line 1: the table cannot be read: field larger"),
+        ("prompt,answer\n" + "x" * 2000 + ",b\n", "line 2: the prompt has 2000 characters"),
+        ('prompt,answer\n"a\nb",c\n', "line 3: the prompt holds a line break"),
+        ("prompt,answer\na,b\x1b[2J\n", "line 2: the answer holds a line break or control character"),
+        ("prompt,answer\n" + "a,b\n" * (MOST_OWN_FACTS + 1), "more than 10000 facts"),
+    ],
+    ids=[
+        "empty",
+        "no header",
+        "no row",
+        "short",
+        "blank",
+        "twice",
+        "comma",
+        "huge",
+        "long",
+        "two lines",
+        "escape",
+        "many",
+    ],
+)
+def test_what_holds_no_facts_is_refused_with_its_line(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(text.encode())
+    with pytest.raises(ConfigError, match=why):
+        read_own_facts(tmp_path / "own.csv")
