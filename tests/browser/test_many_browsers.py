@@ -87,7 +87,7 @@ class Person:
             "Template, with": "{} is located in the city of",
         }
         await self._type(texts)
-        while await self.page.get_by_text("Still missing").count():  # lost on the way, see docs/trust.md
+        while await self.page.get_by_text("Still missing").count():  # in its field, and not taken: docs/trust.md
             self.done["typed again"] += 1
             assert self.done["typed again"] < 20
             await self._type(dict.fromkeys(texts, " "))
