@@ -196,7 +196,7 @@ class FactPrice:
         """
         now = forecast_changes(self.pairs, updates, self.n_fact)
         n_other = min(self.config.active, self.n_fact - len(self.without)) - len(facts)
-        others = self._largest(now, max(n_other, 0), besides=torch.tensor(facts))
+        others = self._largest(now, max(n_other, 0), besides=torch.tensor(facts, dtype=torch.long, device=now.device))
         chosen = {update.layer: _Reached(systems[update.layer]) for update in updates}
         for layer, one in chosen.items():
             one.add(pairs[layer], len(facts))
