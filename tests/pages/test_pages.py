@@ -18,6 +18,7 @@ from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of,
 from tests.workbench.shown_pages import ROOT, shown, words
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
+from workbench.screens.edit import form
 from workbench.screens.models import actions as model_actions
 from workbench.shared import actions, graph_panels
 from workbench.shared.examples import examples
@@ -113,6 +114,29 @@ def test_a_half_typed_fact_is_not_scolded_and_apply_waits(resident: Resident) ->
     page.text_input(key="fact-template").set_value("The capital of {} is").run()
     page.text_input(key="fact-new_object").set_value("Rome").run()
     assert not page.button(key="apply").disabled
+
+
+def test_a_text_whose_callback_was_cut_short_is_taken_all_the_same(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that comes while a callback runs ends it: the text is in the field, and nothing was taken."""
+    state = state_of()
+    page = shown("edit", state)
+    take, calls = form._take, list[str]()
+
+    def cut_short_once(of: WorkbenchState) -> None:
+        calls.append("")
+        if len(calls) > 1:
+            take(of)
+
+    monkeypatch.setattr(form, "_take", cut_short_once)
+    page.run()  # its fields have the callback that is cut short
+    page.text_input(key="fact-subject").set_value("Germany").run()
+    assert len(calls) == 2
+    assert state.draft.subject == "Germany"
+    page.run()
+    assert len(calls) == 2, "what was taken is not taken again"
+    assert page.text_input(key="fact-subject").value == "Germany"
 
 
 def test_a_sentence_fills_the_form_or_says_how_to_write_one(resident: Resident) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -83,9 +84,17 @@ def browser(place: Place) -> Iterator[Callable[[], BrowserContext]]:
 def is_at_the_door(page: Page) -> None:
     """Nothing but the name of the program and how to enter."""
     page.get_by_role("button", name="Sign in").wait_for()
+    door = ["Skip to main content", "KGMET Workbench", "login", "Sign in"]
+    end = time.monotonic() + 30
+    while (shown := lines_of(page)) != door and time.monotonic() < end:
+        page.wait_for_timeout(100)  # what was there before signing out goes when the browser has drawn the page anew
     page.wait_for_timeout(500)
-    shown = page.locator("body").inner_text().split("\n")
-    assert [line for line in shown if line.strip()] == ["Skip to main content", "KGMET Workbench", "login", "Sign in"]
+    assert shown == door == lines_of(page)
+
+
+def lines_of(page: Page) -> list[str]:
+    """What stands on a page, without blank lines."""
+    return [line for line in page.locator("body").inner_text().split("\n") if line.strip()]
 
 
 def edit(page: Page, url: str, name: str) -> None:

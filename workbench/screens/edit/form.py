@@ -35,6 +35,8 @@ def fact_form(state: WorkbenchState, resident: Resident) -> None:
     _from_address(state)
     for name in TEXTS:
         follow(f"fact-{name}", getattr(state.draft, name))
+    if any(st.session_state[f"fact-{name}"] != getattr(state.draft, name) for name in TEXTS):
+        _take(state)  # a request that comes during a callback ends that callback before it has taken the text
     # The slot always exists. If it came and went, the fields below would be new elements to the browser, and text being
     # typed into them would be lost.
     with st.container(key="first-slot"):
