@@ -16,7 +16,7 @@ from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
 from kgmet.forecast.facts import facts_of
 from kgmet.forecast.index import FactIndex, build_index
-from kgmet.forecast.leave_out import unpriced
+from kgmet.forecast.leave_out import priced_rows
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
@@ -180,7 +180,9 @@ def make_price(
         index = statistics.remembered(("fact index", layers, price.facts), make)
     index.check(lm, layers)
     edits = [(context.edit, context.consequences, context.left) for context in contexts]
-    return unpriced(index, edits, earlier=[edit for patch in earlier for edit in patch.edits]).price(price)
+    rows = set(priced_rows(index, edits, earlier=[edit for patch in earlier for edit in patch.edits]))
+    without = [number for number in range(len(index)) if number not in rows]
+    return index.price(price, lm=lm, without=without, is_first=not earlier)
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:

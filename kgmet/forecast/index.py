@@ -106,9 +106,33 @@ class FactIndex:
         """Size of the pairs."""
         return sum(t.numel() * t.element_size() for p in self.pairs.values() for t in (p.keys, p.slopes))
 
-    def price(self, config: PriceConfig) -> FactPrice:
-        """Return the price on changing these facts in a write."""
-        return FactPrice(pairs=self.pairs, n_fact=len(self), config=config)
+    def price(
+        self, config: PriceConfig, *, lm: LoadedLM | None = None, without: Sequence[int] = (), is_first: bool = True
+    ) -> FactPrice:
+        """Return the price on changing these facts in a write.
+
+        Args:
+            config: the price's settings.
+            lm: the model, to measure facts again with (`PriceConfig.again`).
+            without: facts by number that have no price.
+            is_first: whether no earlier edit is attached during the write.
+        """
+
+        def measure(rows: Sequence[int], layers: Sequence[int]) -> tuple[Tensor, Mapping[int, FactPairs]]:
+            assert lm is not None
+            asked = [(self.facts[row].prompt.text, self.facts[row].answer) for row in rows]
+            found = measure_facts(lm, asked, layers, per_fact=0, dtype=torch.float32)
+            return found.logprobs, found.pairs
+
+        logprobs = torch.tensor([fact.logprob for fact in self.facts], dtype=torch.float64)
+        return FactPrice(
+            pairs=self.pairs,
+            n_fact=len(self),
+            config=config,
+            without=without,
+            measure=None if lm is None else measure,
+            logprobs=logprobs if is_first else None,
+        )
 
     def only(self, rows: Sequence[int]) -> FactIndex:
         """Select facts by index, in the given order."""

@@ -9,7 +9,7 @@ from kgmet.forecast.index import FactIndex, IndexedFact
 from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.phrasing import says
 
-__all__ = ["changed_facts", "probed_facts", "unpriced"]
+__all__ = ["changed_facts", "priced_rows", "probed_facts", "unpriced"]
 
 Key = tuple[str, str]
 
@@ -45,7 +45,18 @@ def unpriced(
     *,
     earlier: Iterable[FactEdit] = (),
 ) -> FactIndex:
-    """Drop from the index what must not be priced for these edits.
+    """Drop from the index what must not be priced for these edits; as `priced_rows`."""
+    rows = priced_rows(index, edits, earlier=earlier)
+    return index if len(rows) == len(index) else index.only(rows)
+
+
+def priced_rows(
+    index: FactIndex,
+    edits: Iterable[tuple[FactEdit, EditConsequences | None, Collection[str]]],
+    *,
+    earlier: Iterable[FactEdit] = (),
+) -> list[int]:
+    """Return the facts of the index, by number, that may be priced for these edits.
 
     Args:
         index: all known facts.
@@ -62,14 +73,13 @@ def unpriced(
     subjects: dict[str, list[str]] = {}
     for edit in (*(edit for edit, _, _ in entries), *before):
         subjects.setdefault((edit.old_object or "").casefold(), []).append(edit.subject)
-    rows = [
+    return [
         number
         for number, fact in enumerate(index.facts)
         if fact.prompt.fact not in keys
         and fact.prompt.subject_id not in ids
         and not _is_contradicted(fact, texts, subjects)
     ]
-    return index if len(rows) == len(index) else index.only(rows)
 
 
 def _is_contradicted(fact: IndexedFact, texts: Collection[str], subjects: Mapping[str, Sequence[str]]) -> bool:

@@ -252,14 +252,38 @@ def solve_layers(
         remaining = one_pass(updates)
         if max(remaining.values()) <= config.tolerance:
             break
-    if price is not None and price.config.when == "once":
-        priced(updates, sorted(updates))
-        job.rewind()
-        remaining = job.remaining(list(updates.values()))
+    if price is not None:
+        moved = list(updates.values())
+        if price.config.when == "once":
+            priced(updates, sorted(updates))
+        if price.config.again and price.measure is not None:
+            corrected = _priced_again(lm, price, systems, moved, list(updates.values()))
+            updates |= {update.layer: update if spectral is None else spectral.filtered(update) for update in corrected}
+        if moved != list(updates.values()):
+            job.rewind()
+            remaining = job.remaining(list(updates.values()))
     progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
     return WrittenLayers(
         updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining, asked=asked
     )
+
+
+def _priced_again(
+    lm: LoadedLM,
+    price: FactPrice,
+    systems: Mapping[int, KeySystem],
+    moved: Sequence[LayerUpdate],
+    updates: Sequence[LayerUpdate],
+) -> list[LayerUpdate]:
+    """Measure the facts that `moved` changes most under `updates`, and take back what they really lost or gained."""
+    assert price.measure is not None
+    facts, layers = price.most_changed(moved), sorted(systems)
+    if not facts:
+        return list(updates)
+    before = price.measure(facts, layers)[0] if price.logprobs is None else price.logprobs[facts]
+    with attached_updates(list(updates), lm):
+        after, pairs = price.measure(facts, layers)
+    return price.cancelled(systems, updates, facts, after.double() - before.double(), pairs)
 
 
 class _Job:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -109,6 +110,11 @@ class NullSpace:
     def n_byte(self) -> int:
         """Bytes of the basis."""
         return self.basis.numel() * self.basis.element_size()
+
+    @cached_property
+    def single(self) -> NullSpace:
+        """The same directions in float32."""
+        return replace(self, basis=self.basis.float())
 
     def to(self, device: torch.device) -> NullSpace:
         """Return the same directions on another device."""
@@ -208,6 +214,11 @@ class DampedNullSpace:
     def n_byte(self) -> int:
         """Bytes of the root."""
         return self.root.numel() * self.root.element_size()
+
+    @cached_property
+    def single(self) -> DampedNullSpace:
+        """The same directions in float32."""
+        return replace(self, root=self.root.float())
 
     def to(self, device: torch.device) -> DampedNullSpace:
         """Return the same directions on another device."""

@@ -101,6 +101,10 @@ class KeyMetric(Protocol):
     def fingerprint(self) -> str:
         """16 hex digits for M."""
 
+    @property
+    def single(self) -> KeyMetric:
+        """The same metric, computed in float32 where that is faster: for many rows that are no more precise."""
+
     def project(self, rows: Tensor) -> Tensor:
         """Apply F to each row of (n, d_key)."""
 

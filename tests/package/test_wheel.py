@@ -128,5 +128,5 @@ def test_three_edits_at_once_take_and_neighbours_stay(installed: Installed) -> N
 
 
 def test_an_installed_command_says_which_port_it_cannot_serve(installed: Installed) -> None:
-    with pytest.raises(AssertionError, match="--port 70000 is no port"):
+    with pytest.raises(AssertionError, match="--port: '70000' is not a whole number of at least 1 and at most 65535"):
         installed.run(installed.command, "app", "--port", "70000")

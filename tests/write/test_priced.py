@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
-from kgmet.write.priced import FactPairs, FactPrice, PriceConfig, forecast_changes
+from kgmet.write.priced import FactPairs, FactPrice, PriceConfig, _sketched, forecast_changes
 from kgmet.write.solve import KeyMetric, KeySystem, LayerUpdate
 from kgmet.write.writers.least_squares import Whitening
 from tests.write.worked import D_KEY, D_MODEL, drawn, free_space, key_moment, projector
@@ -104,6 +106,48 @@ def test_the_price_is_the_dense_solve(kind: str, weight: float) -> None:
     for before, after, wanted in zip(updates, found, dense(bases, updates, weight), strict=True):  # type: ignore[arg-type]
         correction = after.dense() - before.dense()
         assert float((correction - wanted).abs().max()) <= tolerance * float(wanted.abs().max())
+
+
+def test_blocks_and_a_second_solve_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Γ made in small blocks, its facts added in two steps, is that of one solve for the same facts."""
+    metric, bases = spaces("null space")
+    systems, updates = written(metric)
+    monkeypatch.setattr("kgmet.write.priced._BLOCK", 4)
+    for before, after, wanted in zip(
+        updates, price(2.0).priced(systems, updates), dense(bases, updates, 2.0), strict=True
+    ):
+        torch.testing.assert_close(after.dense() - before.dense(), wanted, rtol=1e-8, atol=1e-10)
+    pairs = {layer: pairs_of(layer) for layer in LAYERS}
+    found = price(1e14, active=4).priced(systems, updates)
+    chosen = torch.tensor([n for n in range(N_FACT) if abs(forecast_changes(pairs, found, N_FACT)[n]) < 1e-6])[:5]
+    alone = FactPrice(
+        pairs={layer: pairs_of(layer).of(chosen) for layer in LAYERS},
+        n_fact=len(chosen),
+        config=PriceConfig(weight=1e14, active=N_FACT, rank=0),
+    )
+    for one, other in zip(found, alone.priced(systems, updates), strict=True):
+        torch.testing.assert_close(one.dense(), other.dense(), rtol=1e-6, atol=1e-8)
+
+
+def test_single_precision_pairs_are_solved_nearly_as_double_ones() -> None:
+    metric, _ = spaces("null space")
+    systems, updates = written(metric)
+    rough = {
+        layer: replace(pairs, keys=pairs.keys.float(), slopes=pairs.slopes.float())
+        for layer, pairs in price(1.0).pairs.items()
+    }
+    found = replace(price(1.0), pairs=rough).priced(systems, updates)
+    for one, other in zip(found, price(1.0).priced(systems, updates), strict=True):
+        torch.testing.assert_close(one.dense().double(), other.dense(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_sketch_holds_nearly_all_of_a_correction_with_few_strong_directions() -> None:
+    left, right = (torch.linalg.qr(drawn(200, n, seed=n)).Q[:, :90] for n in (90, 120))
+    strengths = 0.8 ** torch.arange(90, dtype=torch.float64)
+    update = LayerUpdate(layer=0, weight_name="", output_factor=(left * strengths).T, input_factor=right[:, :90].T)
+    sketch = _sketched(update)
+    assert sketch.output_factor.shape[0] == 64
+    assert float((sketch.dense() - update.dense()).norm()) < 1e-5 * update.norm
 
 
 @pytest.mark.parametrize("kind", ["null space", "whitening"])

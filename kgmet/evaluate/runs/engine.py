@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent
+from kgmet.editing.defaults import uncalibrated_settings
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
@@ -145,7 +146,7 @@ class Resources:
         run_evaluation(
             lm,
             dataset,
-            settings,
+            settings if job.options.hparams_fname else _on_layers_of(lm, settings),
             folder=job.folder,
             resources=RunResources(
                 store=self.store(job.options),
@@ -166,6 +167,12 @@ def run_jobs(jobs: Sequence[Job], *, lm: LoadedLM | None = None, progress: Progr
     """
     resources = Resources(lm=lm)
     return [resources.do(job, progress) for job in jobs]
+
+
+def _on_layers_of(lm: LoadedLM, settings: RunSettings) -> RunSettings:
+    """Return the settings on the layers that the editor has for this model; what was calibrated does not count."""
+    config = uncalibrated_settings(settings.method, lm).config
+    return replace(settings, config=replace(config, seed=settings.edit_config.seed))
 
 
 def _load(options: JobOptions, progress: Progress) -> LoadedLM:

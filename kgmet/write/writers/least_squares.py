@@ -59,6 +59,11 @@ class Whitening:
         """16 hex digits for the moment."""
         return digest("whitening", self.moment_fingerprint)[:16]
 
+    @property
+    def single(self) -> Whitening:
+        """Itself: C is ill-conditioned, so it is solved in float64 only."""
+        return self
+
     def project(self, rows: Tensor) -> Tensor:
         """Return L⁻¹k for each row k of (n, d_key)."""
         white: Tensor = torch.linalg.solve_triangular(self.factor, rows.double().T, upper=False)

@@ -17,15 +17,18 @@ import pytest
 
 from kgmet.base.errors import Cancelled, StaleArtifactError
 from kgmet.base.progress import ProgressEvent, Stage
+from kgmet.editing.defaults import scaled_layers
+from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import EvalCase
 from kgmet.evaluate.runs.engine import Resources, run_jobs
-from kgmet.evaluate.runs.folder import Table
+from kgmet.evaluate.runs.folder import Table, read_settings
 from kgmet.evaluate.runs.run import plan_batches
 from kgmet.evaluate.tables.render import compare_runs, latex_table, markdown_table
 from kgmet.evaluate.tables.summary import summarize_run
 from kgmet.fact import FactEdit
 from tests.evaluate.records import counterfact, written
 from tests.evaluate.world import tiny_job, tiny_world
+from tests.tiny_models import tiny_model
 
 ROOT = Path(__file__).parents[3]
 N_CASE = 12
@@ -258,6 +261,14 @@ def test_one_model_serves_all_jobs_of_a_sweep(world: Path, tmp_path: Path) -> No
     lm, _ = resources.model(jobs[0].options, Stopper(at=10_000))
     assert resources.model(jobs[1].options, Stopper(at=10_000))[0] is lm
     assert [folder.parent.name for folder in folders] == ["AlphaEdit", "random"]
+
+
+def test_without_a_settings_file_the_layers_are_those_the_editor_has_for_the_model(world: Path, tmp_path: Path) -> None:
+    (folder,) = run_jobs([tiny_job(world, tmp_path, editor="MEMIT", hparams_fname=None, dataset_size_limit=1)])
+    n_layer = tiny_model("llama").config.num_hidden_layers
+    own = editor_named("MEMIT").config.write.layers
+    layers = read_settings(folder)["settings"]["config"]["write"]["layers"]
+    assert layers == list(scaled_layers(own, n_layer)) != list(own)
 
 
 def test_editors_with_and_without_a_graph_are_asked_the_same_questions(world: Path, tmp_path: Path) -> None:

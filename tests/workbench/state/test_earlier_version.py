@@ -63,7 +63,7 @@ def test_its_draft_is_the_fact_that_was_typed(record: SessionRecord) -> None:
     assert isinstance(fact, FactEdit) and (fact.template, fact.prompt) == (values.EDIT.template, values.EDIT.prompt)
 
 
-@pytest.mark.parametrize("name", [codec.name for codec in shell.KEPT if codec.earlier is None])
+@pytest.mark.parametrize("name", list(made.RESULTS))
 def test_every_result_is_what_it_was(record: SessionRecord, name: str) -> None:
     found, codec = record.result(name), codecs()[name]
     assert found is not None and found.made_from == name

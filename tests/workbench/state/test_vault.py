@@ -83,8 +83,8 @@ def test_live_is_what_is_on_in_order_for_this_model(tmp_path: Path) -> None:
 def test_results_turn_stale_when_what_they_were_made_from_changes(tmp_path: Path) -> None:
     state = WorkbenchState(SessionVault(tmp_path).new())
     before = state.fingerprint("prompt")
-    state.keep("shift", 1, made_from=before)
-    kept = state.result("shift")
+    state.keep("number", 1, made_from=before)
+    kept = state.result("number")
     assert isinstance(kept, Result) and not kept.is_stale(state.fingerprint("prompt"))
     state.record.push(entry_for(tiny_lm(), seed=1))
     assert kept.is_stale(state.fingerprint("prompt"))
