@@ -182,15 +182,18 @@ def is_live(state: WorkbenchState, resident: Resident, context: EditContext) -> 
 
 
 def _apply(state: WorkbenchState, resident: Resident) -> None:
-    st.session_state["undo-shown"] = False
+    # First, because a request that comes during a callback ends it where it next reads or writes the page's values.
+    said = actions.apply(state, resident)
     state.close_guide()
-    st.session_state["apply-said"] = actions.apply(state, resident)
+    st.session_state["undo-shown"] = False
+    st.session_state["apply-said"] = said
 
 
 def _ask_again(state: WorkbenchState, resident: Resident) -> None:
     def again() -> None:
+        said = actions.apply(state, resident)
         st.session_state.pop(_ASKED, None)
-        st.session_state["apply-said"] = actions.apply(state, resident)
+        st.session_state["apply-said"] = said
 
     def leave() -> None:
         st.session_state.pop(_ASKED, None)
