@@ -16,7 +16,7 @@ from kgmet.base.errors import BrokenArtifactError, KgmetError
 from kgmet.base.files import failures_as
 from kgmet.base.fingerprint import plain
 from kgmet.base.values import value_from
-from workbench.state.sealed import is_sealed, read_object, write_sealed
+from workbench.state.sealed import read_object, read_sealed, write_sealed
 from workbench.state.values import Result
 
 __all__ = ["EarlierFile", "ResultCodec", "codecs", "file_of", "keeps", "load_result", "save_result"]
@@ -105,13 +105,10 @@ def load_result(folder: Path, codec: ResultCodec) -> Result | None:
         return None
     try:
         with failures_as(BrokenArtifactError, f"{file} holds something else"):
-            data: Mapping[str, Any] = read_object(folder / file, within=folder)
             if codec.earlier is not None and file == codec.earlier.name:
-                data = codec.earlier.upgraded(data)
-            elif data["format"] != _FORMAT:
-                raise BrokenArtifactError(f"{file} is of another version.")
-            elif not is_sealed(data):
-                raise BrokenArtifactError(f"{file} was changed after it was saved.")
+                data = codec.earlier.upgraded(read_object(folder / file, within=folder))
+            else:
+                data = read_sealed(folder / file, within=folder)
             return Result(value=codec.from_json(data["value"]), made_from=str(data["made_from"]))
     except KgmetError as error:
         raise BrokenArtifactError(f"{codec.what} ({file}) cannot be read, and is left out. {error}") from error

@@ -28,7 +28,7 @@ from workbench.state.codec import (
 )
 from workbench.state.disk import REPORT, SESSION, patch_folders
 from workbench.state.kept import codecs, file_of, load_result
-from workbench.state.sealed import SOMETHING_ELSE, is_sealed, read_object
+from workbench.state.sealed import SOMETHING_ELSE, is_sealed, read_object, read_sealed
 from workbench.state.values import FactDraft, Result, SavedSession, StackEntry
 
 __all__ = ["OpenedSession", "open_session"]
@@ -175,12 +175,7 @@ class _Opening:
             return self._part(f"The report of “{label[:80]}”", lambda: made_from_json(inline), nothing)
         try:
             with failures_as(BrokenArtifactError, f"{file} holds no report of an edit"):
-                data = read_object(self._folder / file, within=self._folder)
-                if data.get("format") != 1:
-                    raise BrokenArtifactError(f"{file} is of another version.")
-                if not is_sealed(data):
-                    raise BrokenArtifactError(f"{file} was changed after it was saved.")
-                return made_from_json(data)
+                return made_from_json(read_sealed(self._folder / file, within=self._folder))
         except KgmetError as error:
             self._found(f"What was measured when “{label[:80]}” was made cannot be read. {error}", file)
             return nothing

@@ -32,8 +32,8 @@ from kgmet.write.patch import load_patch
 from workbench.state.codec import EntryRow, made_from_json, row_to_json
 from workbench.state.disk import REPORT, save_entry
 from workbench.state.kept import codecs, load_result
-from workbench.state.retention import days_to_keep, is_own, is_unused_copy
-from workbench.state.sealed import is_sealed, read_object, write_sealed
+from workbench.state.retention import days_to_keep, is_own, is_unused_copy, mark_used, remove_folder
+from workbench.state.sealed import read_sealed, write_sealed
 from workbench.state.values import StackEntry
 
 __all__ = ["FILE", "MOST_BYTES", "LinkError", "PublishedLinks", "PublishedResult", "published_links"]
@@ -53,7 +53,6 @@ _FOLDER = re.compile(r"[0-9a-f]{32}")
 _GONE = re.compile(r"\.gone-[0-9a-f]{32}|\.[0-9a-f]{32}-[a-z0-9_]{8}")
 """Folders that are being removed or written; what an interrupted one left goes after a day."""
 _DAY = 86_400.0
-_HOUR = 3_600.0
 _NOTHING = (
     "This link leads to no result. It was withdrawn, was not opened for too long, comes from another server, or was "
     "copied only in part. Ask who sent it for a new one."
@@ -160,10 +159,7 @@ class PublishedLinks:
             patch = load_patch(folder)
             if patch.id != saved.row.id or not patch.edits:
                 raise BrokenArtifactError(f"{folder} holds another patch, {patch.id}.")
-            made = read_object(folder / REPORT, within=folder)
-            if made.get("format") != 1 or not is_sealed(made):
-                raise BrokenArtifactError(f"{REPORT} in {folder} was changed after it was saved.")
-            report, curve = made_from_json(made)
+            report, curve = made_from_json(read_sealed(folder / REPORT, within=folder))
             figures = {}
             for name in saved.about.figures:
                 if name in codecs():
@@ -171,7 +167,7 @@ class PublishedLinks:
                     if found is None:
                         raise BrokenArtifactError(f"{folder} lacks {name}.")
                     figures[name] = found
-        self._mark_used(folder)
+        mark_used(folder / FILE)
         return StackEntry(
             patch=patch,
             name=saved.row.name,
@@ -202,7 +198,7 @@ class PublishedLinks:
         except LinkError:
             return
         try:
-            self._remove(folder)
+            remove_folder(folder)
         except FileNotFoundError:
             return  # somebody else was faster
         except OSError as error:
@@ -226,7 +222,7 @@ class PublishedLinks:
                     if time.time() - folder.lstat().st_mtime > _DAY:
                         shutil.rmtree(folder, ignore_errors=True)
                 elif _FOLDER.fullmatch(folder.name) and self._days > 0 and is_unused_copy(folder, self._oldest):
-                    self._remove(folder)
+                    remove_folder(folder)
                     n_removed += 1
             except OSError as error:
                 LOG.warning("the published result %s could not be removed: %r", folder.name, error)
@@ -261,23 +257,7 @@ class PublishedLinks:
 
     def _read(self, folder: Path) -> _Saved:
         with _damage(folder):
-            data = read_object(folder / FILE, within=folder)
-            if data.get("format") != _FORMAT or not is_sealed(data):
-                raise BrokenArtifactError(f"{FILE} in {folder} is of another version or was changed.")
-            return value_from(_Saved, data, f"{FILE} says nothing of a result")
-
-    def _mark_used(self, folder: Path) -> None:
-        try:
-            if time.time() - (folder / FILE).stat().st_mtime > _HOUR:
-                os.utime(folder / FILE)
-        except OSError:
-            return
-
-    def _remove(self, folder: Path) -> None:
-        # Renamed first, so that half of it is never found, and an interrupted removal is gone on with.
-        gone = folder.with_name(f".gone-{folder.name}")
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            return value_from(_Saved, read_sealed(folder / FILE, within=folder), f"{FILE} says nothing of a result")
 
     def _check_room(self) -> None:
         try:

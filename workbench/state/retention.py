@@ -16,7 +16,16 @@ from workbench.state.codec import FORMATS
 from workbench.state.disk import DAMAGED, LOCKS, SESSION, held
 from workbench.state.sealed import read_object
 
-__all__ = ["DEFAULT_DAYS", "SETTING", "days_to_keep", "is_own", "is_unused_copy", "mark_used", "remove_unused"]
+__all__ = [
+    "DEFAULT_DAYS",
+    "SETTING",
+    "days_to_keep",
+    "is_own",
+    "is_unused_copy",
+    "mark_used",
+    "remove_folder",
+    "remove_unused",
+]
 
 LOG = logging.getLogger(__name__)
 SETTING = "KGMET_SESSION_DAYS"
@@ -46,9 +55,8 @@ def days_to_keep(environment: Mapping[str, str]) -> int:
     return int(asked)
 
 
-def mark_used(folder: Path) -> None:
-    """Record that the session was used, at most once an hour; does nothing for a session never saved."""
-    path = folder / SESSION
+def mark_used(path: Path) -> None:
+    """Record by a file's time that its folder was used, at most once an hour; does nothing where there is none."""
     try:
         if time.time() - path.stat().st_mtime > _HOUR:
             os.utime(path)
@@ -87,11 +95,15 @@ def remove_unused(sessions: Path, *, days: int, runs: Path, in_use: Collection[s
     return removed
 
 
-def _removed(folder: Path) -> list[str]:
-    # Renamed first, so that an interrupted removal does not leave half a session.
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, renamed first: what an interrupted removal leaves is never taken for a whole one."""
     gone = folder.with_name(f".gone-{folder.name}")
     folder.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
+
+
+def _removed(folder: Path) -> list[str]:
+    remove_folder(folder)
     (folder.parent / LOCKS / folder.name).unlink(missing_ok=True)
     return [folder.name]
 

@@ -15,7 +15,7 @@ from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import Limits, parse_json, read_bytes
 from kgmet.base.fingerprint import digest, plain
 
-__all__ = ["SOMETHING_ELSE", "STATE_FILE", "is_sealed", "read_object", "write_sealed"]
+__all__ = ["SOMETHING_ELSE", "STATE_FILE", "is_sealed", "read_object", "read_sealed", "write_sealed"]
 
 SOMETHING_ELSE = "it holds something else"
 """What is said of a part that is no such value."""
@@ -46,6 +46,20 @@ def read_object(path: Path, *, within: Path) -> dict[str, Any]:
     )
     if not isinstance(data, dict):
         raise BrokenArtifactError(f"{path.name} must hold a JSON object.")
+    return data
+
+
+def read_sealed(path: Path, *, within: Path) -> dict[str, Any]:
+    """Read the object in a file of format 1 that `write_sealed` wrote.
+
+    Raises:
+        BrokenArtifactError: as by `read_object`, if it is of another format, or was changed after it was saved.
+    """
+    data, file = read_object(path, within=within), path.relative_to(within)
+    if data.get("format") != 1:
+        raise BrokenArtifactError(f"{file} is of another version.")
+    if not is_sealed(data):
+        raise BrokenArtifactError(f"{file} was changed after it was saved.")
     return data
 
 

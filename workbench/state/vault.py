@@ -24,7 +24,7 @@ from kgmet.base.cache import cache_dir
 from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
 from workbench.running import jobs
-from workbench.state.disk import check_unchanged, held, remove_patches, save_session, set_aside, stamp
+from workbench.state.disk import SESSION, check_unchanged, held, remove_patches, save_session, set_aside, stamp
 from workbench.state.kept import codecs, load_result, save_result
 from workbench.state.opening import open_session
 from workbench.state.published import published_links
@@ -208,7 +208,7 @@ class SessionVault:
             if known is None and _is_folder(self._place(session_id)):
                 known = self._records[session_id] = SessionRecord.read_back(session_id, self._place(session_id))
             if known is not None:
-                mark_used(known.folder)
+                mark_used(known.folder / SESSION)
             return known
 
     def release(self, *, after: float) -> int:
