@@ -62,8 +62,8 @@ def kind_of(made_from: str) -> str:
 
 def found(state: WorkbenchState, made_from: str) -> SearchedEdits | None:
     """Return what was found for these inputs; ``None`` if nothing, or for others."""
-    known = state.result(KIND)
-    if known is None or known.is_stale(made_from):
+    known = state.fresh(KIND, made_from)
+    if known is None:
         return None
     searched: SearchedEdits = known.value
     return searched

@@ -152,5 +152,5 @@ def opened_triples(state: WorkbenchState, made_from: str) -> Sequence[Triple]:
 
 
 def _opened(state: WorkbenchState, made_from: str) -> tuple[str, ...]:
-    kept = state.result(_OPENED)
-    return () if kept is None or kept.is_stale(made_from) else kept.value
+    kept = state.fresh(_OPENED, made_from)
+    return () if kept is None else kept.value

@@ -53,8 +53,8 @@ def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any],
 
     What is still being looked at for an earlier choice is stopped first.
     """
-    result = state.result(name)
-    if result is not None and not result.is_stale(made_from):
+    result = state.fresh(name, made_from)
+    if result is not None:
         return result.value
     left: set[str] = st.session_state.setdefault("looks~", set())
     job = inspect_actions.look_job(state, name, made_from)

@@ -69,8 +69,8 @@ def look_for(state: WorkbenchState, resident: Resident, entry: StackEntry, conte
 
 def remedies_for(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> Remedies | None:
     """Return what was found for this edit so far; ``None`` if nothing was tried."""
-    known = state.result(KIND)
-    if known is None or known.is_stale(_made_from(lm, entry)):
+    known = state.fresh(KIND, _made_from(lm, entry))
+    if known is None:
         return None
     found: Remedies = known.value
     return found

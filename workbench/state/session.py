@@ -164,8 +164,8 @@ class WorkbenchState:
 
     def remembered(self, name: str, make: Callable[[], T], *, made_from: str) -> T:
         """Return the last result of this name, computed if missing or stale."""
-        known = self.result(name)
-        if known is None or known.is_stale(made_from):
+        known = self.fresh(name, made_from)
+        if known is None:
             known = Result(value=make(), made_from=made_from)
             self.record.keep(name, known)
         value: T = known.value
@@ -175,10 +175,14 @@ class WorkbenchState:
         """Return the last result of this name; check `is_stale(fingerprint)` and show stale ones grey."""
         return self.record.result(name)
 
+    def fresh(self, name: str, made_from: str) -> Result | None:
+        """Return the last result of this name if it was made from these inputs."""
+        known = self.result(name)
+        return None if known is None or known.is_stale(made_from) else known
+
     def result_of(self, entry: StackEntry, name: str, made_from: str) -> Result | None:
         """Return what was measured of an edit from these inputs, else what came with it from a link."""
-        known = self.result(name)
-        return entry.figures.get(name) if known is None or known.is_stale(made_from) else known
+        return self.fresh(name, made_from) or entry.figures.get(name)
 
     # What is not as it should be
 

@@ -46,7 +46,7 @@ def result(state: WorkbenchState, resident: Resident, question: Question) -> Non
     panels.stale_note(is_stale)
     with st.container(key="stale-foresee" if is_stale else "foresee-result"):
         edit = foreseen.edits[0]
-        st.subheader(wording.safe(f"{edit.prompt} → {edit.new_object}"), anchor=False)
+        st.subheader(wording.safe(edit.sentence), anchor=False)
         st.markdown(view.headline(foreseen))
         if foreseen.is_priced:
             st.caption(f":material/shield: {view.priced_note(foreseen)}")
@@ -191,8 +191,8 @@ def _apply_button(
 
 
 def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | None:
-    known = state.result(CHECKED)
-    if known is None or known.is_stale(question.made_from):
+    known = state.fresh(CHECKED, question.made_from)
+    if known is None:
         return None
     found: CheckedForecast = known.value
     return found

@@ -105,9 +105,7 @@ def with_reading(
     """Compute a map after contributions and ranks, which are stored where they are missing: one job for both."""
 
     def work(progress: Progress) -> CausalTrace | PatchMap:
-        known = state.result(READING)
-        if known is None or known.is_stale(made_from):
-            state.keep(READING, read(progress), made_from=made_from)
+        state.remembered(READING, lambda: read(progress), made_from=made_from)
         return made(progress)
 
     return work
@@ -179,16 +177,14 @@ def patched_at(
     prompt = choice.on(side)
     assert prompt is not None
     made_from = seen_from(state, resident, entry, prompt, side, kind.part, cell)
-    known = state.result("trace-patch")
-    if known is None or known.is_stale(made_from):
+
+    def make() -> PatchedStates:
         sides = sides_of(state, resident, entry)
-        found = patch_states(
+        return patch_states(
             resident.lm, prompt, [cell], receiver=sides.of(side), giver=sides.of(side.other), part=kind.part
         )
-        state.keep("trace-patch", found, made_from=made_from)
-        return found
-    kept: PatchedStates = known.value
-    return kept
+
+    return state.remembered("trace-patch", make, made_from=made_from)
 
 
 def removed(
@@ -200,12 +196,11 @@ def removed(
 ) -> tuple[Removal, Removal]:
     """Measure the removal of one part, before and after; cached until another is requested."""
     made_from = seen_from(state, resident, entry, contributions.after.source.source, component)
-    known = state.result("trace-removal")
-    if known is None or known.is_stale(made_from):
+
+    def make() -> tuple[Removal, Removal]:
         sides = sides_of(state, resident, entry)
         (before,) = take_out(resident.lm, contributions.before, [component], patches=sides.before)
         (after,) = take_out(resident.lm, contributions.after, [component], patches=sides.after)
-        state.keep("trace-removal", (before, after), made_from=made_from)
         return before, after
-    kept: tuple[Removal, Removal] = known.value
-    return kept
+
+    return state.remembered("trace-removal", make, made_from=made_from)

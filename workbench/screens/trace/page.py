@@ -118,8 +118,8 @@ def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) ->
 
 def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice, breaks: DeltaGenerator) -> None:
     seen = inspect_actions.seen_from(state, resident, entry, choice)
-    known = state.result(trace_actions.READING)
-    if known is not None and not known.is_stale(seen):
+    known = state.fresh(trace_actions.READING, seen)
+    if known is not None:
         _show_breaks(breaks, known.value)
     kind_side, model_side, layer_side, draw_side = st.columns([4, 3, 2, 2], vertical_alignment="bottom")
     kind = kind_side.selectbox("What to draw", MAPS, format_func=lambda item: item.value, key="trace-kind")
@@ -155,8 +155,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         causal = config if kind.is_causal else None
         return inspect_actions.seen_from(state, resident, entry, choice, side, kind, causal, step)
 
-    last = state.result(name)
-    is_same = last is not None and any(not last.is_stale(made_from(one)) for one in steps)
+    tried = [last.value for one in steps if (last := state.fresh(name, made_from(one))) is not None]
     both = trace_actions.sides_of(state, resident, entry)
     found: CausalTrace | PatchMap = inspect_panels.looked_up(
         state,
@@ -171,7 +170,7 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
                 kind,
                 config,
                 layers=every_nth_layer(resident.lm.n_layer, step),
-                known=last.value if last is not None and is_same else None,
+                known=tried[0] if tried else None,
             ),
             made_from=seen,
         ),
