@@ -30,6 +30,11 @@ class KeptKind:
     n_byte: int = 0
 
     @property
+    def is_clearable(self) -> bool:
+        """Whether the kind can be cleared by its name."""
+        return self.is_derived or self.is_copy
+
+    @property
     def folder(self) -> Path:
         """Folder of its files."""
         return cache_dir() / self.name
@@ -68,7 +73,7 @@ def clear_kept(name: str) -> int:
         UnwritableError: if the folder is a link, whose target may hold anything, or if something cannot be removed; the
             rest is removed.
     """
-    clearable = [kind.name for kind in KINDS if kind.is_derived or kind.is_copy]
+    clearable = [kind.name for kind in KINDS if kind.is_clearable]
     if name not in clearable:
         reason = "holds work that cannot be computed again" if name in {k.name for k in KINDS} else "is not kept"
         raise ConfigError(f"{name!r} {reason}. Choose one of: {', '.join(clearable)}.")

@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     from kgmet.base.kept import KINDS
 
     parser = subparsers.add_parser("cache", help="list the cache folder, or clear it")
-    kinds = ", ".join(kind.name for kind in KINDS if kind.is_derived or kind.is_copy)
+    kinds = ", ".join(kind.name for kind in KINDS if kind.is_clearable)
     parser.add_argument(
         "--clear",
         action="append",

@@ -7,7 +7,6 @@ restores is its indirect effect.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from kgmet.base.errors import ConfigError, SubjectNotFoundError, TextError
 from kgmet.base.progress import Progress, Silent
 from kgmet.base.shapes import check_shape
-from kgmet.inspect.sweep import Part, checked_layers, embedded, joined_rows, run_from, swept
+from kgmet.inspect.sweep import Part, are_close, checked_layers, embedded, joined_rows, run_from, swept
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch, attached
@@ -185,7 +184,7 @@ def join_traces(first: CausalTrace, second: CausalTrace) -> CausalTrace:
         second.n_sample,
     )
     ends = ((first.sigma, second.sigma), (first.clean, second.clean), (first.corrupted, second.corrupted))
-    if not alike or not all(math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9) for one, other in ends):
+    if not alike or not are_close(*ends):
         raise ConfigError("The traces are of different prompts, edits or settings, so they do not make one map.")
     layers, restored = joined_rows((first.layers, first.restored), (second.layers, second.restored))
     return replace(first, layers=layers, restored=restored)

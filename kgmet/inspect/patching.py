@@ -5,7 +5,6 @@ States of one are put into the other on the same text, and the resulting answer 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from kgmet.base.progress import Progress, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.inspect.causal_trace import check_length
 from kgmet.inspect.shift import token_texts
-from kgmet.inspect.sweep import Part, checked_layers, embedded, joined_rows, replaced, run_from, swept
+from kgmet.inspect.sweep import Part, are_close, checked_layers, embedded, joined_rows, replaced, run_from, swept
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import NextToken
@@ -171,7 +170,7 @@ def join_maps(first: PatchMap, second: PatchMap) -> PatchMap:
     """
     ends = ((first.receiver, second.receiver), (first.giver, second.giver))
     is_alike = (first.source, first.part) == (second.source, second.part)
-    if not is_alike or not all(math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9) for one, other in ends):
+    if not is_alike or not are_close(*ends):
         raise ConfigError("The maps are of different prompts, edits or parts, so they do not make one.")
     layers, patched = joined_rows((first.layers, first.patched), (second.layers, second.patched))
     return replace(first, layers=layers, patched=patched)

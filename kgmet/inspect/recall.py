@@ -18,6 +18,7 @@ from kgmet.base.shapes import check_shape
 from kgmet.inspect.shift import layer_states
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.measure.general import token_parts
 from kgmet.write.patch import EditPatch, attached
 
 __all__ = ["ChainBreak", "Followed", "Outcome", "Recall", "find_break", "read_recall", "read_recalls"]
@@ -176,10 +177,9 @@ def _ranks(
     every = states.flatten(0, 1)
     followed = list(tokens)
     ranks, logprobs = [], []
-    at_once = max(1, _LOGITS_AT_ONCE // lm.n_token)
-    for begin in range(0, len(every), at_once):
+    for part in token_parts(lm, len(every), most_logits=_LOGITS_AT_ONCE):
         with torch.no_grad():
-            logits = lm.vocabulary_logits(every[begin : begin + at_once].to(device=lm.device, dtype=lm.dtype))
+            logits = lm.vocabulary_logits(every[part].to(device=lm.device, dtype=lm.dtype))
         own = logits[:, followed]
         ranks.append(torch.stack([(logits > own[:, [number]]).sum(-1) + 1 for number in range(len(followed))]).cpu())
         logprobs.append((own - logits.logsumexp(-1, keepdim=True)).T.cpu())

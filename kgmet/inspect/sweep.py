@@ -8,6 +8,7 @@ that if every second layer is patched, and works for every family.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from kgmet.lm.run.tracing import entering, hidden_of, hooked, recorded, recorded
 __all__ = [
     "Part",
     "Run",
+    "are_close",
     "checked_layers",
     "embedded",
     "every_nth_layer",
@@ -100,6 +102,11 @@ def joined_rows(*maps: tuple[Sequence[int], Tensor]) -> tuple[tuple[int, ...], T
             rows.setdefault(layer, row)
     layers = tuple(sorted(rows))
     return layers, torch.stack([rows[layer] for layer in layers])
+
+
+def are_close(*pairs: tuple[float, float]) -> bool:
+    """Return whether the probabilities of two maps agree as those of the same texts do, up to rounding."""
+    return all(math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-9) for one, other in pairs)
 
 
 def part_module(lm: LoadedLM, part: Part, layer: int) -> nn.Module:

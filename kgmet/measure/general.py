@@ -201,9 +201,9 @@ def next_token_states(lm: LoadedLM, rows: Sequence[Sequence[int]]) -> tuple[Tens
     return states[:, :-1][counted], ids[:, 1:][counted]
 
 
-def token_parts(lm: LoadedLM, n_token: int) -> list[slice]:
+def token_parts(lm: LoadedLM, n_token: int, *, most_logits: int = _MOST_LOGITS) -> list[slice]:
     """Return parts of so many tokens; logits of the whole vocabulary for all of them may take gigabytes."""
-    most = max(1, _MOST_LOGITS // lm.n_token)
+    most = max(1, most_logits // lm.n_token)
     return [slice(begin, begin + most) for begin in range(0, n_token, most)]
 
 

@@ -5,7 +5,7 @@ The weights that changed are not kept, and so the undo patch is not either: the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from kgmet.base.fingerprint import plain
@@ -57,7 +57,7 @@ def inspection_to_json(found: EditInspection) -> dict[str, Any]:
         answers=found.answers,
         no_undo=found.no_undo or _NO_UNDO,
     )
-    return {field.name: plain(getattr(saved, field.name)) for field in fields(saved)}
+    return dict(plain(saved))
 
 
 def inspection_from_json(data: Any) -> EditInspection:

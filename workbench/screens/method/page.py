@@ -33,7 +33,8 @@ def show() -> None:
         "Editors": method_text.editors_table,
         "Glossary": method_text.glossary_table,
     }
-    set_table(tables[shown]().set_index(tables[shown]().columns[0]), stem=shown.lower())
+    frame = tables[shown]()
+    set_table(frame.set_index(frame.columns[0]), stem=shown.lower())
     st.caption(
         "Sources: KGMET (2025.findings-emnlp.261), AlphaEdit (arXiv:2410.02355), MEMIT (arXiv:2210.07229), ROME "
         "(arXiv:2202.05262), MQuAKE (arXiv:2305.14795). docs/method.md has the formulas with their shapes."
