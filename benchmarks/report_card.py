@@ -130,9 +130,7 @@ class Bench:
                         models, edits=[fact], store=self.store, config=config, known=self.known, place=begin + n
                     )
                 )
-                print(
-                    f"{begin + n + 1}: {fact.prompt} → {fact.new_object}, {scored[-1].seconds:.0f} s", file=sys.stderr
-                )
+                print(f"{begin + n + 1}: {fact.sentence}, {scored[-1].seconds:.0f} s", file=sys.stderr)
         return card_from(scored, config=config), len(scored)
 
     def together(self, facts: Sequence[FactEdit], make: Maker) -> ReportCard:

@@ -108,6 +108,11 @@ class FactEdit:
             prompt = text[: places[0]] + "{}" + text[places[0] + len(name) :]
         return cls(subject=subject, template=prompt, new_object=new_object, **rest)
 
+    @property
+    def sentence(self) -> str:
+        """The edit in one line: ``The Eiffel Tower is located in the city of → Rome``."""
+        return f"{self.prompt} → {self.new_object}"
+
     def to_json(self) -> dict[str, str | None]:
         """Return all fields as plain JSON values."""
         return asdict(self)

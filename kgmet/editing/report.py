@@ -83,7 +83,7 @@ class EditReport:
     def __str__(self) -> str:
         """Return the edit, the graph's contribution and the answers before and after, as lines of text."""
         graph = self.graph
-        lines = [f"{self.edit.prompt} → {self.edit.new_object}   ({self.editor})"]
+        lines = [f"{self.edit.sentence}   ({self.editor})"]
         if "triples" in graph:
             lines.append(f"Graph: {len(graph['triples'])} triples around the edit, {graph['left_out']} left out.")
         if graph.get("part"):

@@ -149,7 +149,7 @@ def export_merged(
 
     _in_new_folder(folder, fill)
     progress.report(ProgressEvent(stage=Stage.EXPORT, done=total, total=total))
-    return MergeReport(folder=folder, dtype=str(lm.dtype).removeprefix("torch."), rounding=rounding, relative=relative)
+    return MergeReport(folder=folder, dtype=lm.dtype_name, rounding=rounding, relative=relative)
 
 
 def _checked(patches: Sequence[EditPatch], lm: LoadedLM) -> list[LayerUpdate]:

@@ -43,7 +43,6 @@ __all__ = [
     "prepare",
     "redo",
     "session_of",
-    "title_of",
     "says",
     "token_strip",
     "undo",
@@ -145,13 +144,13 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
         return edited.patch.id
 
     state.keep(_FIRST, None, made_from=made_from)  # what an earlier job left for the same inputs
-    return jobs.start("edit", work, state.session_id, title=title_of(context.edit), awaits=ahead.kind_of(made_from))
+    return jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
 
 
 def first_answers(state: WorkbenchState, resident: Resident) -> AnswerPair | None:
     """Return the answers to the typed fact's prompt, before and after, once the running job knows them."""
-    known = state.result(_FIRST)
-    return None if known is None or known.is_stale(_search_fingerprint(state, resident)) else known.value
+    known = state.fresh(_FIRST, _search_fingerprint(state, resident))
+    return None if known is None else known.value
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
@@ -166,11 +165,6 @@ def session_of(state: WorkbenchState, resident: Resident) -> EditSession:
         statistics=resident.statistics,
         patches=state.live_patches(resident.lm),
     )
-
-
-def title_of(edit: FactEdit) -> str:
-    """Return the title of an edit's job."""
-    return f"{edit.prompt} → {edit.new_object}"
 
 
 def entry_of(edited: Edited, *, based_on: tuple[str, ...]) -> StackEntry:

@@ -40,19 +40,22 @@ class LinkedFact:
 def link_to(address: str, draft: FactDraft) -> str:
     """Return the link, based on the current page's address, that fills the form with this draft."""
     texts = {name: getattr(draft, name) for name in _LONGEST}
-    base = address.split("?")[0].split("#")[0]
-    return f"{base}?{urlencode({name: text for name, text in texts.items() if text})}"
+    return f"{_bare(address)}?{urlencode({name: text for name, text in texts.items() if text})}"
 
 
 def edit_page(address: str) -> str:
     """Return the address of the Edit page, from that of Share or its own."""
-    base = address.split("?")[0].split("#")[0].rstrip("/")
-    return base.removesuffix("/share").removesuffix("/edit") + "/edit"
+    return _bare(address).rstrip("/").removesuffix("/share").removesuffix("/edit") + "/edit"
 
 
 def result_link(address: str, token: str) -> str:
     """Return the link that opens a published result, from the address of Share or Edit."""
     return f"{edit_page(address)}?{urlencode({'result': token})}"
+
+
+def _bare(address: str) -> str:
+    """Return an address without parameters and fragment."""
+    return address.split("?")[0].split("#")[0]
 
 
 def read_link(parameters: Mapping[str, str]) -> LinkedFact:

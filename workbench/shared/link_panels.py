@@ -154,7 +154,7 @@ def _other_model(state: WorkbenchState, about: PublishedResult, lm: LoadedLM, lo
         return
     job_result(job)
     what = f"{about.model} ({about.dtype})"
-    if (lm.name, str(lm.dtype).removeprefix("torch.")) == (about.model, about.dtype):
+    if (lm.name, lm.dtype_name) == (about.model, about.dtype):
         message(f"The model {what} is loaded, but its weights are not those the result was made for.", kind="warning")
         return
     message(f"It was made for the model {what}; loaded is {lm.name}. Load that model to open it.", kind="info")

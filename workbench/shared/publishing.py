@@ -75,8 +75,8 @@ def figures_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> dict[s
     }
     found = dict(entry.figures)
     for name, made_from in whence.items():
-        known = state.result(name)
-        if known is not None and not known.is_stale(made_from):
+        known = state.fresh(name, made_from)
+        if known is not None:
             found[name] = known
     run = state.result(RUN)
     if run is not None and run.value.entry_id == entry.id and found.get(STORY) is state.result(STORY):
@@ -100,13 +100,13 @@ def publish(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> str | Non
             return f"You have {MOST} links, and more are not kept for one person. Withdraw one on the Share page."
         copy = replace(entry, figures=figures_of(state, lm, entry))
         try:
-            token = published_links().publish(copy, model=lm.name, dtype=str(lm.dtype).removeprefix("torch."))
+            token = published_links().publish(copy, model=lm.name, dtype=lm.dtype_name)
         except KgmetError as error:
             return str(error)
         link = OwnLink(
             token=token,
             entry_id=entry.id,
-            sentence=f"{entry.edit.prompt} → {entry.edit.new_object}",
+            sentence=entry.edit.sentence,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         state.keep(KIND, (*own, link), made_from="")

@@ -88,7 +88,7 @@ class PublishedResult:
         edit = entry.edit
         assert edit is not None
         return cls(
-            sentence=f"{edit.prompt} → {edit.new_object}",
+            sentence=edit.sentence,
             editor=entry.patch.editor,
             model=model,
             dtype=dtype,

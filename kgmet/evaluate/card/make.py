@@ -87,7 +87,7 @@ def card_from(scored: Sequence[ScoredEdits], *, config: CardConfig, notes: Seque
         key: [_mean_loss(text) for text in zip(*(part.losses[key] for part in scored), strict=True)]
         for key in first.losses
     }
-    sentences = tuple(f"{edit.prompt} → {edit.new_object}" for part in scored for edit in part.edits)
+    sentences = tuple(edit.sentence for part in scored for edit in part.edits)
     by_age = retention_rows(len(first.edits), first.standing) if _has_ages(scored) else {}
     rows = _rows(items, first.asked, columns, losses, sentences, by_age, config)
     if len(scored) == 1 and first.tasks:

@@ -148,6 +148,11 @@ class LoadedLM:
             return None
         return LinearHead(weight=head.weight, bias=head.bias)
 
+    @property
+    def dtype_name(self) -> str:
+        """Number format of the weights, as options call it: ``float32``, ``bfloat16``."""
+        return str(self.dtype).removeprefix("torch.")
+
     def vocabulary_logits(self, states: Tensor) -> Tensor:
         """Compute logits (…, d_vocab), float32, from last-layer states (…, d_model) before the final norm."""
         normed = self.normed(states)

@@ -36,7 +36,7 @@ def _matrix(state: WorkbenchState) -> None:
 
 def _result(comparison: EditorComparison) -> None:
     """Show the answers, the measures beside them, and downloads."""
-    st.subheader(wording.safe(f"{comparison.edit.prompt} → {comparison.edit.new_object}"), anchor=False)
+    st.subheader(wording.safe(comparison.edit.sentence), anchor=False)
     for line in compare_view.errors(comparison):
         panels.message(line, kind="warning")
     matrix = answer_matrix(comparison)

@@ -142,7 +142,7 @@ def result_frame(rows: Sequence[RowResult]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "fact": f"{row.fact.prompt} → {row.fact.new_object}",
+                "fact": row.fact.sentence,
                 "result": row.outcome,
                 "before": row.before,
                 "after": row.after,

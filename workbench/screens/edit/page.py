@@ -39,7 +39,7 @@ def show() -> None:
         if job is not None and not job.is_finished:
             _progress(state, resident, job)
         else:
-            if job is not None and context is not None and job.title == actions.title_of(context.edit):
+            if job is not None and context is not None and job.title == context.edit.sentence:
                 panels.job_result(job)
             result_panels.history(state, lm)
             # In the place of the progress, which the browser would keep below the result until the script has ended.

@@ -26,7 +26,7 @@ from workbench.screens.foresee.values import PROTECTED, TICKED, Shown
 from workbench.shared import actions, inspect_actions
 from workbench.shared.foreseen import CHECKED, FORESEEN
 from workbench.state.session import WorkbenchState
-from workbench.state.values import Result, StackEntry
+from workbench.state.values import StackEntry
 
 __all__ = [
     *("KIND", "Question", "apply", "begin", "choices"),
@@ -159,7 +159,7 @@ def begin(state: WorkbenchState, resident: Resident, question: Question) -> str 
 
 def protect_ticked(state: WorkbenchState, resident: Resident, question: Question, facts: Collection[str]) -> str | None:
     """Start the job: write the edit again with a price on the ticked facts, and forecast it."""
-    foreseen = _current(state.result(FORESEEN), question.made_from)
+    foreseen = _current(state, FORESEEN, question.made_from)
     if not isinstance(foreseen, Foreseen):
         return "Something changed since the forecast. Make it again, then protect."
     made_from, editor, chosen = _protected_from(question, facts), state.editor, frozenset(facts)
@@ -185,7 +185,7 @@ def protect_ticked(state: WorkbenchState, resident: Resident, question: Question
 def apply(state: WorkbenchState, resident: Resident, question: Question, foreseen: Foreseen) -> str | None:
     """Start the job: measure the edit before and after, measure the facts with it, and put it on the stack."""
     plan = foreseen.plan
-    if plan is None or _current(state.result(FORESEEN), question.made_from) is None:
+    if plan is None or _current(state, FORESEEN, question.made_from) is None:
         return "Something changed since the forecast. Make it again, then apply."
     lm, record, n_fact = resident.lm, state.record, question.n_fact
     based_on = tuple(patch.id for patch in question.earlier)
@@ -205,12 +205,12 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
         state.keep(CHECKED, checked, made_from=made_from)
         state.keep(FORESEEN, replace(foreseen, plan=None, searched=None), made_from=made_from)
 
-    return jobs.start(KIND, work, state.session_id, title=actions.title_of(question.contexts[0].edit))
+    return jobs.start(KIND, work, state.session_id, title=question.contexts[0].edit.sentence)
 
 
 def protected_of(state: WorkbenchState, question: Question) -> Shown | None:
     """Return the edit protected for the ticked facts, if it was computed."""
-    return _current(state.result(PROTECTED), _protected_from(question, ticked(state, question)))
+    return _current(state, PROTECTED, _protected_from(question, ticked(state, question)))
 
 
 def tick(state: WorkbenchState, question: Question, facts: Collection[str]) -> None:
@@ -220,8 +220,8 @@ def tick(state: WorkbenchState, question: Question, facts: Collection[str]) -> N
 
 def ticked(state: WorkbenchState, question: Question) -> frozenset[str]:
     """Return the ids of the facts to protect; none for another edit."""
-    known = state.result(TICKED)
-    if known is None or known.is_stale(_ticked_from(question)):
+    known = state.fresh(TICKED, _ticked_from(question))
+    if known is None:
         return frozenset()
     found: frozenset[str] = known.value
     return found
@@ -235,8 +235,9 @@ def _protected_from(question: Question, facts: Collection[str]) -> str:
     return fingerprint_value([question.made_from, sorted(facts)])
 
 
-def _current(result: Result | None, made_from: str) -> Shown | None:
-    return None if result is None or result.is_stale(made_from) else result.value
+def _current(state: WorkbenchState, name: str, made_from: str) -> Shown | None:
+    known = state.fresh(name, made_from)
+    return None if known is None else known.value
 
 
 def _index(resident: Resident, question: Question, progress: Progress) -> FactIndex:

@@ -162,7 +162,7 @@ def _as_script(entries: Sequence[StackEntry], lm: LoadedLM, progress: Progress) 
 
     if not any(entry.patch.edits for entry in entries):
         raise ConfigError("None of these names its fact, so a script cannot repeat it. Export the patch.")
-    data = edit_script(entries, lm.name, dtype=str(lm.dtype).removeprefix("torch.")).encode()
+    data = edit_script(entries, lm.name, dtype=lm.dtype_name).encode()
     return Export(name="repeat_edits.py", data=data, note=_script_note(entries))
 
 

@@ -34,7 +34,7 @@ def loaded(resident: Resident) -> None:
             ("State width", str(lm.d_model)),
             ("Key width", str(lm.d_key)),
             ("Device", str(lm.device)),
-            ("Number format", str(lm.dtype).removeprefix("torch.")),
+            ("Number format", lm.dtype_name),
             ("Weights", f"{resident.n_bytes / 1e6:.0f} MB"),
         ]
         free = free_memory(lm.device)

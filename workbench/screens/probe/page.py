@@ -55,4 +55,4 @@ def show() -> None:
     is_stale = kept.is_stale(made_from)
     panels.stale_note(is_stale)
     with st.container(key="stale-probe" if is_stale else "probe-result"):
-        probe_panels.show(kept.value, edit=f"{context.edit.prompt} → {context.edit.new_object}")
+        probe_panels.show(kept.value, edit=context.edit.sentence)

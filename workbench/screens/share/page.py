@@ -112,7 +112,7 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
         card=None if card is None else card.value,
         layers=[update.layer for update in entry.patch.updates],
         link=link_to(edit_page(st.context.url or ""), _draft(edit)),
-        footer=f"{wording.APP_TITLE} · {edit.prompt} → {edit.new_object}",
+        footer=f"{wording.APP_TITLE} · {edit.sentence}",
     )
 
 

@@ -48,8 +48,7 @@ class Shared:
     @property
     def sentence(self) -> str:
         """The edit in one line."""
-        edit = self.report.edit
-        return f"{edit.prompt} → {edit.new_object}"
+        return self.report.edit.sentence
 
 
 def parts(shared: Shared) -> dict[str, bool]:
