@@ -52,7 +52,7 @@ def visits(chromium: Browser, server: Server | Served) -> Iterator[Visit]:
 
     def opening(place: str = "", *, session_id: str = "", **options: object) -> Watched:
         context = chromium.new_context(**({"viewport": {"width": 1280, "height": 1400}} | options))  # type: ignore[arg-type]
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(PATIENCE)
         opened.append(context)
         if session_id:
             context.add_cookies([{"name": f"kgmet_session_{server.port}", "value": session_id, "url": server.url}])

@@ -29,14 +29,15 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 240_000
-"""Milliseconds an edit may take on a busy machine; an idle one needs about 15 seconds."""
+"""Milliseconds a page may take on a busy machine for whatever is waited for; an idle one needs about 15 seconds."""
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 24, 31)"}
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
 
 
 @contextmanager
 def launched(executable: str) -> Iterator[Browser]:
-    """A headless Chromium, closed in the end."""
+    """A headless Chromium, closed in the end; every expectation of a page waits as long as a busy machine needs."""
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
@@ -121,8 +122,10 @@ class Watched:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until no script runs any more."""
-        self.page.wait_for_function("!document.querySelector('[data-testid=\"stStatusWidget\"]')", timeout=PATIENCE)
+        """Wait until no script runs any more, and the browser has loaded the parts of every field and button."""
+        self.page.wait_for_function(
+            '!document.querySelector(\'[data-testid="stStatusWidget"], [data-testid="stSkeleton"]\')', timeout=PATIENCE
+        )
         self.page.wait_for_timeout(300)
         expect(self.page.locator('[data-testid="stException"]')).to_have_count(0)
 
@@ -169,7 +172,7 @@ Visit = Callable[..., Watched]
 
 def wait_for_drawn_graph(page: Page) -> None:
     """Wait until the picture has its names."""
-    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible(timeout=60_000)
+    expect(page.locator(".kg-story .spot").nth(5)).to_be_visible()
 
 
 def linked_cache(model_folder: Path, cache: Path) -> Path:

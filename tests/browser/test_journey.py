@@ -63,7 +63,7 @@ def look_at_the_graph(person: Watched) -> None:
         assert taken.value.suggested_filename == f"eiffel-tower-tokyo.{kind.casefold()}"
     a_path_lights_up(page)
     spot(page, "Japan").dblclick()
-    page.get_by_role("button", name="Close what was opened").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Close what was opened").wait_for(timeout=PATIENCE)
     person.settle()
     expect(page.get_by_role("combobox", name="Name")).to_have_value(re.compile("^Japan · Q17"))
     expect(page.locator(".kg-story .spot.chosen").first).to_contain_text("Japan")

@@ -163,7 +163,8 @@ class Person:
         """Wait until the page is drawn to its end."""
         await self.page.wait_for_function(
             """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
-                && document.querySelector('[data-testid="stAppViewContainer"] h1')"""
+                && document.querySelector('[data-testid="stAppViewContainer"] h1')
+                && !document.querySelector('[data-testid="stSkeleton"]')"""
         )
         await self.page.wait_for_timeout(250)
 

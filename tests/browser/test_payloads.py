@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from kgmet.base.fingerprint import digest
 from tests.browser.payloads import PAYLOADS, Marks, groups, hover_everything, made_of_payloads, numbers_of, shown
+from tests.browser.running import PATIENCE
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
 from workbench.state.vault import SessionVault
@@ -90,7 +91,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 @pytest.fixture
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     made = chromium.new_context(viewport={"width": 1280, "height": 1400}, accept_downloads=True)
-    made.set_default_timeout(60_000)
+    made.set_default_timeout(PATIENCE)
     yield made
     made.close()
 
@@ -258,8 +259,9 @@ def settle(page: Page) -> None:
     """Wait until the page's script has ended and its heading is there."""
     page.wait_for_function(
         """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
-            && document.querySelector('[data-testid="stAppViewContainer"] h1')""",
-        timeout=120_000,
+            && document.querySelector('[data-testid="stAppViewContainer"] h1')
+            && !document.querySelector('[data-testid="stSkeleton"]')""",
+        timeout=PATIENCE,
     )
     page.wait_for_timeout(250)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)

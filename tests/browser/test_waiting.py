@@ -53,6 +53,34 @@ def faults(source: str) -> list[int]:
     return sorted({call.lineno for call in hasty})
 
 
+def short(source: str) -> list[int]:
+    """Lines that wait for a page for a number of milliseconds of their own, but to say what a failed test saw."""
+    found = [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr != "inner_text"
+        for given in [*(word.value for word in node.keywords if word.arg == "timeout"), *limits(node)]
+        if isinstance(given, ast.Constant) and isinstance(given.value, int) and given.value >= 1000
+    ]
+    return sorted(set(found))
+
+
+def limits(call: ast.Call) -> list[ast.expr]:
+    """The limit that a call sets for all that come after it."""
+    return call.args[:1] if isinstance(call.func, ast.Attribute) and call.func.attr == "set_default_timeout" else []
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_pages_are_waited_for_as_long_as_a_busy_machine_needs(path: Path) -> None:
+    """Use `PATIENCE`, or name no limit: the contexts and `expect` have it."""
+    assert short(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_short_limit_is_seen() -> None:
+    source = "a.wait_for(timeout=5000)\nb.set_default_timeout(30_000)\nc.wait_for(timeout=PATIENCE)\nd(timeout=2)"
+    assert short(source) == [1, 2]
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
 def test_pages_are_waited_for(path: Path) -> None:
     """Use `expect(…)`, `wait_for` or `wait_for_function`."""

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.running import PATIENCE
 from tests.soak.provider import Provider
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
@@ -41,7 +42,7 @@ class Place:
 
     def browser(self) -> BrowserContext:
         made = self.chromium.new_context(viewport={"width": 1280, "height": 1400})
-        made.set_default_timeout(60_000)
+        made.set_default_timeout(PATIENCE)
         self.opened.append(made)
         return made
 
