@@ -61,7 +61,7 @@ def _legend(scale: Scale, y: int) -> str:
         f'<rect x="{_LEFT + n * 8}" y="{y}" width="8" height="10" fill="{colour}"/>'
         for n, colour in enumerate(_colours(ends, scale))
     )
-    low, high = f"≤ {scale.low:g}", f"≥ {scale.high:g} {scale.unit}"
+    low, high = f"≤ {scale.low:.3g}", f"≥ {scale.high:.3g} {scale.unit}"
     about = f"{shown(scale.label)}; orange bars: edited layers"
     return (
         f'{boxes}<text x="{_LEFT}" y="{y + 24}" font-size="10">{shown(low)}</text>'
