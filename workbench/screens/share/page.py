@@ -27,6 +27,7 @@ from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
 from workbench.shared import actions, inspect_actions, link_panels, panels, publishing
 from workbench.shared.fact_link import edit_page, link_to
 from workbench.shared.foreseen import CHECKED, FORESEEN
+from workbench.shared.inspect_panels import is_dark
 from workbench.shared.told import told_of
 from workbench.state import session
 from workbench.state.session import WorkbenchState
@@ -60,7 +61,15 @@ def show() -> None:
         _link(shared)
     with right:
         st.caption("The file, as it opens in a browser. Present fills the screen; the arrow keys turn the pages.")
-        st.iframe(page, height=720, alt="Preview of the file")
+        st.iframe(_preview(state, entry, shared), height=720, alt="Preview of the file")
+
+
+def _preview(state: WorkbenchState, entry: StackEntry, shared: Shared) -> str:
+    """Return the file as it is shown on a page of this theme; the one that is saved has light pictures."""
+    if not is_dark():
+        return handout_html(handout_of(shared), theme="light")
+    dark = replace(shared, is_dark=True, graph=_graph(state, entry, theme="dark"))
+    return handout_html(handout_of(dark), theme="dark")
 
 
 def _file(page: str, shared: Shared) -> None:
@@ -127,10 +136,10 @@ def _draft(edit: FactEdit) -> FactDraft:
     return replace(FactDraft.of(edit), relation=edit.relation)
 
 
-def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:
+def _graph(state: WorkbenchState, entry: StackEntry, *, theme: str = "light") -> str | None:
     """Return the picture of the graph; ``None`` where there is none."""
     try:
         context = actions.context_of(entry, state.config)
     except KgmetError:
         return None
-    return story_svg(place(tell(context))) if context.has_graph else None
+    return story_svg(place(tell(context)), theme=theme) if context.has_graph else None

@@ -69,6 +69,8 @@ class Shared:
     layers: Sequence[int] = ()
     link: str = ""
     footer: str = ""
+    is_dark: bool = False
+    """Whether the pictures are drawn for a dark ground."""
 
     @property
     def sentence(self) -> str:
@@ -117,8 +119,8 @@ def handout_of(shared: Shared) -> Handout:
     if shared.forecast is not None:
         sections.append(_forecast(shared.forecast, shared.checked))
     if shared.trace is not None:
-        sections.append(_heat(shared.trace, shared.layers))
-    sections += [_map(one, shared.layers) for one in shared.maps]
+        sections.append(_heat(shared.trace, shared))
+    sections += [_map(one, shared) for one in shared.maps]
     if shared.reading is not None:
         sections.append(_parts(shared.reading))
     if shared.protection is not None:
@@ -165,24 +167,26 @@ def _table(heading: str, rows: Sequence[AnswerRow], items: Sequence[ConsequenceR
     return [Section(heading=heading, body=answer_table(rows))] if items else []
 
 
-def _heat(trace: ShiftTrace, layers: Sequence[int]) -> Section:
+def _heat(trace: ShiftTrace, shared: Shared) -> Section:
     tokens = trace.tokens[-_MOST_TOKENS:]
     values = [line[-_MOST_TOKENS:] for line in trace.of(Quantity.LENGTH).tolist()]
     rows = [str(layer) for layer in range(trace.n_layer)]
-    drawn = heat_svg(values, rows=rows, columns=tokens, scale=_LENGTH, edited=layers)
+    drawn = heat_svg(values, rows=rows, columns=tokens, scale=_LENGTH, edited=shared.layers, dark=shared.is_dark)
     about = f'<p class="quiet">{bdi(short(trace.source.text, 200))}</p>'
     return Section(heading="How far the edit moves the hidden states", body=f"<figure>{drawn}</figure>{about}")
 
 
-def _map(made: TracedMap, layers: Sequence[int]) -> Section:
+def _map(made: TracedMap, shared: Shared) -> Section:
     found = made.found
     first = max(0, len(found.source.tokens) - _MOST_TOKENS)
+    near = {row for row, layer in enumerate(found.layers) for own in shared.layers if 0 <= layer - own < made.step}
     drawn = heat_svg(
         [line[first:] for line in map_values(found)],
         rows=[str(layer) for layer in found.layers],
         columns=found.source.tokens[first:],
         scale=map_scale(found),
-        edited=[row for row, layer in enumerate(found.layers) if any(0 <= layer - own < made.step for own in layers)],
+        edited=sorted(near),
+        dark=shared.is_dark,
     )
     about = f'<p>{bdi(map_sentence(found, made.side))}</p><p class="quiet">{bdi(short(made.choice.label, 200))}</p>'
     return Section(heading=made.kind.value, body=f"<figure>{drawn}</figure>{about}")
