@@ -131,7 +131,8 @@ class FactPrice:
     """Price of `n_fact` facts, with their pairs by layer.
 
     Facts in `without` have no price. `measure` returns the log-probabilities (n,) and pairs of some facts at some
-    layers, under whatever is attached; `logprobs` (n_fact,) are those without an update, in nats, where they are known.
+    layers, under whatever is attached; without layers, only the former. `logprobs` (n_fact,) are those without an
+    update, in nats, where they are known.
     """
 
     pairs: Mapping[int, FactPairs]
