@@ -12,6 +12,7 @@ from kgmet.editing.context import EditContext
 from kgmet.editing.foresee import Foreseen, foresee, foresee_patch, protect
 from kgmet.editing.report import report_edit
 from kgmet.editing.session import Edited
+from kgmet.editing.stated import with_stated
 from kgmet.forecast.check import check_forecast
 from kgmet.forecast.index import FactIndex
 from kgmet.forecast.near import Linked, near_facts_on_disk, near_index
@@ -246,7 +247,8 @@ def _current(state: WorkbenchState, name: str, made_from: str) -> Shown | None:
 
 
 def _index(resident: Resident, question: Question, progress: Progress) -> FactIndex:
-    return near_index(
+    """Return the known facts near the edits, and what earlier edits made true."""
+    near = near_index(
         resident.lm,
         question.graph,
         catalogue(),
@@ -255,6 +257,8 @@ def _index(resident: Resident, question: Question, progress: Progress) -> FactIn
         limit=question.n_fact,
         progress=progress,
     )
+    earlier, edits = EditsSoFar.of(question.earlier), [context.edit for context in question.contexts]
+    return with_stated(resident.lm, near, earlier, edits=edits, check=progress.check) if question.earlier else near
 
 
 def _linked(contexts: Collection[EditContext]) -> list[Linked]:

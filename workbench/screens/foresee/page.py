@@ -75,7 +75,8 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         key=SIZE,
         required=True,
         help="Half are of the edit's relation; the others are about its entities, of its consequences' relations, "
-        "or of any other relation. Only facts that the model answers right are used.",
+        "or of any other relation. Only facts that the model answers right are used. What earlier edits made true "
+        "comes on top.",
     )
     if not chosen and state.draft.is_incomplete:
         st.info("The fact on the Edit page is not complete: subject, template and new object are needed.")

@@ -75,6 +75,7 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
     """Return one fact as Markdown: subject, relation, answer, now → forecast, direction, and any measurement."""
     arrow = "▲" if item.change > 0 else "▼"
     about = f" · {wording.safe(relation)}" if relation else ""
+    about += " · by an earlier edit" if item.fact.prompt.is_stated else ""
     return (
         f"**{wording.safe(wording.short(item.fact.prompt.subject, 50))}**{about}: "
         f"{wording.safe(wording.short(item.fact.answer, 40))}, {_percent(item.before)} → {_percent(item.after)} "
