@@ -11,7 +11,7 @@ import streamlit as st
 from kgmet.base.errors import ConfigError
 from workbench import wording
 from workbench.drawing.graph_svg import INKS
-from workbench.running import clicks, uploads
+from workbench.running import uploads
 from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
 from workbench.running.users import User, claims, sign_out, user_of
@@ -91,7 +91,6 @@ keeps(*KEPT)
 
 def run(root: Path) -> None:
     """Run one page inside the frame."""
-    clicks.keep()
     # Before the pages are declared; otherwise the browser fetches the tab's icon from another server.
     st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")
