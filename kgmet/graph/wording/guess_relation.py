@@ -13,7 +13,7 @@ from kgmet.base.text import caseless
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.wording.stems import pairs, stems
 
-__all__ = ["SURE", "guess_relation"]
+__all__ = ["SURE", "guess_relation", "names_no_relation"]
 
 SURE = 0.35
 """Smallest score of an accepted guess: nine in ten with a score above 0.6 are right, of the others half."""
@@ -132,6 +132,11 @@ def guess_relation(
             guesses.append((score, is_own, spec))
     guesses.sort(key=lambda guess: (-guess[0], not guess[1], guess[2].id))
     return tuple((spec, round(score, 4)) for score, _, spec in guesses if score >= _LEAST)
+
+
+def names_no_relation(template: str, *, besides: str = "") -> bool:
+    """Return whether a template has no word that could name a relation: "{} is in"; words of `besides` do not count."""
+    return all(word == "{}" or word in _FUNCTION for word in stems(template) if word not in stems(besides))
 
 
 def _fit(weight: float, wanted: Collection[str], kinds: Collection[str]) -> float:

@@ -15,10 +15,10 @@ from kgmet.base.errors import UnknownEntityError
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
-from kgmet.graph.store import Match, TripleStore
+from kgmet.graph.store import READ_LIMIT, Match, TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.choose_relation import Evidence, RelationChoice, choose_relation
-from kgmet.graph.wording.guess_relation import guess_relation
+from kgmet.graph.wording.guess_relation import SURE, guess_relation, names_no_relation
 from kgmet.graph.wording.name_kinds import kind_of_name
 
 __all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
@@ -133,6 +133,8 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
             subject_types=frozenset({chosen.type} - {""}),
         )
         choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
+        if choice.id is None:
+            choice = _of_its_facts(store, catalogue, edit, chosen, choice=choice, kinds=evidence.object_types)
     choice = replace(choice, guesses=choice.guesses[:limit])
     kinds = choice.spec.object_types if choice.spec else frozenset()
     new = _candidates(store, edit.new_object, given=edit.new_object_id, expected_types=kinds, near=(), limit=limit)
@@ -161,6 +163,37 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
         old_object=old[: max(limit, len(held))],
         relation=choice,
         notes=(*missing, *choice.notes, *notes),
+    )
+
+
+def _of_its_facts(
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    edit: FactEdit,
+    subject: Entity,
+    *,
+    choice: RelationChoice,
+    kinds: Collection[str],
+) -> RelationChoice:
+    """Take the relation of the fact that the edit denies, for a wording that names none, such as "{} is in".
+
+    That is the subject's only fact about the typed old object or, without one, about an object of the new one's type.
+    """
+    if not names_no_relation(edit.template, besides=subject.type):
+        return choice
+    facts = [t for t in store.outgoing(subject.id, limit=READ_LIMIT) if t.relation.id in catalogue]
+    if edit.old_object is not None:
+        old = fold(edit.old_object)
+        meant = [t for t in facts if old in {fold(name) for name in (t.object.label, *t.object.aliases)}]
+    else:
+        meant = [t for t in facts if t.object.type in kinds]
+    if len(meant) != 1:
+        return choice
+    spec = catalogue.spec(meant[0].relation.id)
+    rest = tuple(pair for pair in choice.guesses if pair[0] != spec)
+    note = f"The wording names no relation. {spec.label!r} is taken, because the graph says: {meant[0]}."
+    return replace(
+        choice, id=spec.id, spec=spec, origin="guessed", score=SURE, guesses=((spec, SURE), *rest), notes=(note,)
     )
 
 
