@@ -13,7 +13,7 @@ from tests.soak.visitor import Visitor
 
 SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else []
-N_CLICK = 60 if SOAK else 8
+N_CLICK = 40 if SOAK else 8
 MOMENTS = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05)
 """Seconds between the click and what comes after it: before its run has begun, while it begins, and while its
 callback works."""
