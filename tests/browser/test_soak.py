@@ -105,6 +105,7 @@ def undo(person: Watched, number: int) -> None:
 
 def export(person: Watched, number: int) -> None:
     open_page(person, "ledger")
+    person.page.locator("summary").filter(has_text="Export").click()
     person.page.get_by_role("button", name="Export", exact=True).click()
 
 
