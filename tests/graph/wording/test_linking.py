@@ -146,6 +146,9 @@ def test_every_wording_of_the_catalogue_is_recognised():
         ("Where do shareholders say {} has its main office?", {}, "P159"),
         ("What ailment did doctors say {} suffered from?", {}, "P1050"),
         ("{} and its corners: how many sides has it?", {}, "K-sides"),
+        ("{} was born on", {}, "P569"),
+        ("{} was born in", {}, "P19"),
+        ("{} died on", {}, "P570"),
     ],
 )
 def test_words_and_kinds_of_things_name_the_relation(template: str, known: dict, relation: str):
