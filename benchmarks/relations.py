@@ -78,8 +78,12 @@ def facts(path: Path) -> Iterator[Asked]:
             yield Asked(template=row["prompt"], relation=min(held), subject=row["subject"], new_object=row["target"])
 
 
+_CATEGORY = re.compile(r"^Category:(?:.*(?=\bThe )|.*)")
+"""A line that names a category of an encyclopedia, which stands before some paraphrases; no sentence."""
+
+
 def paraphrases(path: Path) -> Iterator[Asked]:
-    """Yield the last sentence of CounterFact's paraphrases, worded as in ParaRel; a foreign sentence stands before."""
+    """Yield the last sentence of CounterFact's paraphrases, worded as in ParaRel; foreign text stands before."""
     for case in json.loads(path.read_text(encoding="utf-8")):
         row = case["requested_rewrite"]
         ends = {"subject": row["subject"], "relation": row["relation_id"]}
@@ -87,7 +91,7 @@ def paraphrases(path: Path) -> Iterator[Asked]:
         for text in case["paraphrase_prompts"]:
             before, found, after = text.rpartition(row["subject"])
             if found:
-                lead = before.rpartition("\n")[2].rpartition(". ")[2]
+                lead = _CATEGORY.sub("", before.rpartition("\n")[2].rpartition(". ")[2])
                 yield Asked(template=f"{lead}{{}}{after}", **ends)
 
 

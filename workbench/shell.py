@@ -11,7 +11,7 @@ import streamlit as st
 from kgmet.base.errors import ConfigError
 from workbench import wording
 from workbench.drawing.graph_svg import INKS
-from workbench.running import clicks, uploads
+from workbench.running import uploads
 from workbench.running.access import access, door
 from workbench.running.resources import model_holder, threads
 from workbench.running.users import User, claims, sign_out, user_of
@@ -19,9 +19,11 @@ from workbench.screens.chat import kept as chat_kept
 from workbench.screens.forensics import kept as forensics_kept
 from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.models import actions as model_actions
+from workbench.screens.orthogonality import kept as protection_kept
 from workbench.screens.probe import kept as probe_kept
 from workbench.screens.report_card import kept as card_kept
 from workbench.screens.shift import kept as shift_kept
+from workbench.screens.trace import kept as trace_kept
 from workbench.shared import link_panels, publishing, told
 from workbench.shared.live_region import live_region
 from workbench.state import compared, session
@@ -77,6 +79,8 @@ KEPT = (
     *foresee_kept.CODECS,
     *card_kept.CODECS,
     *shift_kept.CODECS,
+    *protection_kept.CODECS,
+    *trace_kept.CODECS,
     *forensics_kept.CODECS,
 )
 """Results that survive a restart."""
@@ -87,7 +91,6 @@ keeps(*KEPT)
 
 def run(root: Path) -> None:
     """Run one page inside the frame."""
-    clicks.keep()
     # Before the pages are declared; otherwise the browser fetches the tab's icon from another server.
     st.set_page_config(page_title=wording.APP_TITLE, page_icon=_asset(root, "icon.svg"), layout="wide")
     start = st.Page(_start, title=wording.APP_TITLE, default=True, visibility="hidden")

@@ -8,7 +8,7 @@ build resumes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -260,23 +260,22 @@ def measured_index(
     *,
     per_fact: int = PAIRS_PER_FACT,
     dtype: torch.dtype = torch.bfloat16,
-    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> FactIndex:
     """Build an index of given (fact, answer) pairs, known or not, without saving it.
 
     Args:
-        lm: the model, with nothing attached.
+        lm: the model, with any attached patches.
         facts: the facts, each with the answer to measure.
         layers: decoder layers.
         per_fact: most pairs kept of a fact; 0 keeps all.
         dtype: in which pairs are kept.
-        progress: can cancel.
+        check: called before every batch; may raise.
 
     Raises:
         ConfigError: if a layer is out of range.
     """
     check_layers(lm, layers)
-    check = (progress or Silent()).check
     asked = [(prompt.text, answer) for prompt, answer in facts]
     found = measure_facts(lm, asked, layers, per_fact=per_fact, dtype=dtype, check=check)
     return _index(lm.fingerprint, facts, found)
@@ -335,7 +334,7 @@ def build_index(
     index = index.only(range(limit)) if len(index) > limit else index
     if own:
         facts = [(prompt, prompt.answers[0]) for prompt in own]
-        index = index.extended(measured_index(lm, facts, layers, per_fact=per_fact, progress=progress))
+        index = index.extended(measured_index(lm, facts, layers, per_fact=per_fact, check=progress.check))
     return index
 
 
@@ -393,7 +392,7 @@ def _part(
             path.unlink(missing_ok=True)
     answers = answers_of(lm, prompts, check=progress.check)
     facts = [(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer is not None]
-    index = measured_index(lm, facts, layers, per_fact=per_fact, progress=progress)
+    index = measured_index(lm, facts, layers, per_fact=per_fact, check=progress.check)
     _save(index, path, asked)
     return index
 

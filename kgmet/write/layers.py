@@ -282,7 +282,7 @@ def _priced_again(
     facts, layers = price.most_changed(moved), sorted(systems)
     if not facts:
         return list(updates)
-    before = price.measure(facts, layers)[0] if price.logprobs is None else price.logprobs[facts]
+    before = price.measure(facts, ())[0] if price.logprobs is None else price.logprobs[facts]
     with attached_updates(list(updates), lm):
         after, pairs = price.measure(facts, layers)
     return price.cancelled(systems, updates, facts, after.double() - before.double(), pairs)

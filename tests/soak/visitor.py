@@ -83,7 +83,7 @@ class Visitor:
         """Close the tab."""
         self._open.close()
 
-    def open(self, name: str, query: str = "", *, wait: bool = True) -> None:
+    def open(self, name: str, query: str = "") -> None:
         """Go to a page by its name in the address, and wait until it is shown."""
         message = BackMsg()
         self.query = message.rerun_script.query_string = query
@@ -92,9 +92,7 @@ class Visitor:
         else:
             message.rerun_script.page_name = name
         self._widgets.clear()
-        self._run(message, wait=wait)
-        if not wait:
-            return
+        self._run(message)
         assert self._hash == self._pages[name], f"the page {name} was not shown"
 
     def look(self) -> None:
