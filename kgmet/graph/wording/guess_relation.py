@@ -9,11 +9,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
+
 from kgmet.base.text import caseless
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.wording.stems import pairs, stems
 
 __all__ = ["SURE", "guess_relation", "names_no_relation"]
+
+Ints = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 
 SURE = 0.35
 """Smallest score of an accepted guess: nine in ten with a score above 0.6 are right, of the others half."""
@@ -31,9 +37,7 @@ _FUNCTION = frozenset(
     | {"who", "whom", "which", "what", "that", "where", "when"}
 )
 """Stems that name no relation by themselves."""
-_BEFORE_OBJECT = frozenset(
-    {"of", "in", "at", "on", "to", "by", "from", "for", "with", "as", "after", "befor", "before"}
-)
+_BEFORE_OBJECT = frozenset({"of", "in", "at", "on", "to", "by", "from", "for", "with", "as", "aft", "befor"})
 _END = "$"
 """What stands for the object after a text that breaks off."""
 _SLOTS = frozenset({"{}", _END})
@@ -174,13 +178,16 @@ def _tokens(text: str) -> frozenset[str]:
 class _Words:
     """Words of a catalogue, prepared once, with `weights` by inverse relation frequency."""
 
-    expected: Mapping[str, frozenset[str]]
-    """By relation, the words for its types of subject and object, which may occur in any sentence about it."""
-    relation_of: tuple[str, ...]
-    """The relation of each wording."""
-    totals: tuple[float, ...]
+    relations: tuple[str, ...]
+    expecting: Mapping[str, Ints]
+    """By word, the numbers of the relations that name a type of their entities by it, so that any sentence may."""
+    relation_of: Ints
+    """The number of each wording's relation; wordings of a relation stand together."""
+    starts: Ints
+    """The number of each relation's first wording."""
+    totals: Floats
     """Total word weight of each wording."""
-    postings: Mapping[str, tuple[int, ...]]
+    postings: Mapping[str, Ints]
     """The wordings that contain a word."""
     own: Mapping[str, frozenset[str]]
     weights: Mapping[str, float]
@@ -234,28 +241,28 @@ class _Words:
         Words that no relation uses have weight 0, words for the types of the entities may be missing from a wording,
         and an overlap in function words alone is not meaningful.
         """
-        shared: dict[int, float] = defaultdict(float)
-        free: dict[int, float] = defaultdict(float)
-        worded: set[int] = set()
+        count = len(self.totals)
+        shared, free, worded = np.zeros(count), np.zeros(count), np.zeros(count, dtype=bool)
+        unasked = np.zeros(len(self.relations))
         total = 0.0
-        for word in sorted(asked):
-            weight = self.weights.get(word, 0.0)
+        for word in sorted(asked & self.postings.keys()):
+            weight, numbers = self.weights[word], self.postings[word]
             total += weight
-            for number in self.postings.get(word, ()):
-                shared[number] += weight
-                if word in self.expected[self.relation_of[number]]:
-                    free[number] += weight
-                if " " not in word and word not in _FUNCTION:
-                    worded.add(number)
-        best: dict[str, tuple[float, bool]] = {}
-        unasked = {relation: self._weight(asked & words) for relation, words in self.expected.items()}
-        for number, both in shared.items():
-            relation = self.relation_of[number]
-            missed = unasked[relation] - free[number]
-            score = round(2 * both / (total - missed + self.totals[number]), 9)
-            if score > best.get(relation, (0.0, False))[0]:
-                best[relation] = score, number in worded
-        return best
+            shared[numbers] += weight
+            if word in self.expecting:
+                unasked[self.expecting[word]] += weight
+                free[numbers[np.isin(self.relation_of[numbers], self.expecting[word])]] += weight
+            if " " not in word and word not in _FUNCTION:
+                worded[numbers] = True
+        missed = unasked[self.relation_of] - free
+        scores = np.round(2 * shared / (total - missed + self.totals), 9)
+        best = np.maximum.reduceat(scores, self.starts)
+        is_worded = np.logical_or.reduceat(worded & (scores == best[self.relation_of]), self.starts)
+        return {
+            relation: (float(score), bool(flag))
+            for relation, score, flag in zip(self.relations, best, is_worded, strict=True)
+            if score > 0
+        }
 
     def _weight(self, words: Iterable[str]) -> float:
         return sum(self.weights.get(word, 0.0) for word in words)
@@ -281,16 +288,21 @@ def _words_of(catalogue: RelationCatalogue) -> _Words:
     for number, (_, tokens) in enumerate(wordings):
         for token in tokens:
             postings[token].append(number)
-    expected = {spec.id: _kind_words(spec) for spec in catalogue}
-    at_home = {word: set(relations) for word, relations in used.items()}
-    for relation, words in expected.items():
-        for word in words & used.keys():
-            at_home[word].add(relation)
+    relations = tuple(spec.id for spec in catalogue)
+    at_home = {word: set(users) for word, users in used.items()}
+    expecting: dict[str, list[int]] = defaultdict(list)
+    for number, spec in enumerate(catalogue):
+        for word in _kind_words(spec) & used.keys():
+            at_home[word].add(spec.id)
+            expecting[word].append(number)
+    relation_of = np.array([relations.index(relation) for relation, _ in wordings], dtype=np.intp)
     return _Words(
-        expected=expected,
-        relation_of=tuple(relation for relation, _ in wordings),
-        totals=tuple(sum(weights[token] for token in tokens) for _, tokens in wordings),
-        postings={token: tuple(numbers) for token, numbers in postings.items()},
+        relations=relations,
+        expecting={word: np.array(numbers, dtype=np.intp) for word, numbers in expecting.items()},
+        relation_of=relation_of,
+        starts=np.searchsorted(relation_of, np.arange(len(relations))),
+        totals=np.array([sum(weights[token] for token in sorted(tokens)) for _, tokens in wordings]),
+        postings={token: np.array(numbers, dtype=np.intp) for token, numbers in postings.items()},
         own={spec.id: frozenset(caseless(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
         weights=weights,
         usual=_usual(wordings, weights),
