@@ -3,8 +3,8 @@ r"""What an index of known facts and the price cost, in processor seconds of one
     python benchmarks/price_speed.py [--threads 1] [--edits 3] [--built 600] [--whole 5000] [--facts 1000 5000]
 
 1. Building an index of so many facts in two ways, round by round in batches of one length, and in trees of tokens with
-   the rounds to come; then a whole one by the second way. Asking and measuring are counted apart. Both ways give the
-   same facts, and pairs that differ by no more than their half precision.
+   the rounds to come; one near an edit in both ways; then a whole one by the second. Asking and measuring are counted
+   apart. Both ways give the same facts, and pairs that differ by no more than their half precision.
 2. A whole edit and its write, plain and priced, and a forecast of every fact, for indices of several sizes. A size
    above 1,000 repeats 1,000 measured facts, with as many pairs of each as an index of that size keeps: the time does
    not depend on which facts they are.
@@ -44,6 +44,7 @@ from kgmet.forecast.check import rank_correlation
 from kgmet.forecast.facts import FactPrompt
 from kgmet.forecast.forecast import forecast
 from kgmet.forecast.index import FactIndex, FactScope, build_index, pairs_that_fit
+from kgmet.forecast.near import near_index
 from kgmet.forecast.pairs import MeasuredFacts, joined_pairs
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
@@ -97,6 +98,11 @@ def build_table(lm: LoadedLM, n_fact: int, n_whole: int) -> Table:
             after = quick.index(n_fact)
         check_same(before, after)
         table.add("trees, rounds to come", *quick.cells(len(after)))
+        for name, ways in (("near an edit, one length", "one_length"), ("near an edit, trees", "as_it_is")):
+            near = Build(lm, f"{folder}/near {ways}")
+            with getattr(near, ways)(), near.timed():
+                found = near.near()
+            table.add(name, *near.cells(len(found)))
         if n_whole:
             with quick.timed():
                 whole = quick.index(n_whole)
@@ -127,6 +133,19 @@ class Build:
         self.seconds["all"] += seconds
         return found
 
+    def near(self) -> FactIndex:
+        """Build the index near the first tuning edit, as the Foresee page does."""
+        store, catalogue = sample_store(), RelationCatalogue.load()
+        context = context_of(cases_of(self.lm, "tuning", 1)[0], store, catalogue, editor_named(EDITOR).config)
+        layers, edits = editor_named(EDITOR).config.write.layers, [(context.edit, context.consequences)]
+        os.environ["KGMET_CACHE"] = self.folder
+        try:
+            found, seconds = timed(lambda: near_index(self.lm, store, catalogue, layers, edits=edits))
+        finally:
+            del os.environ["KGMET_CACHE"]
+        self.seconds["all"] += seconds
+        return found
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Count asking and measuring."""
@@ -145,6 +164,11 @@ class Build:
 
         with patch.multiple(index_module, answers_of=asking, measure_facts=measuring):
             yield
+
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """Build as the library does."""
+        yield
 
     @contextmanager
     def one_length(self) -> Iterator[None]:
