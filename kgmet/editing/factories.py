@@ -27,6 +27,7 @@ from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
+from kgmet.search.directions.reach import ReachableDirection, reach_of
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.search.directions.swap import SwapDirection
 from kgmet.write.common import common_directions
@@ -196,7 +197,11 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
         return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.TWO_DIRECTIONS:
         return SwapDirection(lm.d_model, seed=edit_seed(context, config), device=device)
-    if kind is SourceKind.FREE or context.subgraph is None:
+    if kind is SourceKind.REACHABLE:
+        reach = reach_of(lm, config.write.layers, device=device)
+        if reach is not None:
+            return ReachableDirection(reach)
+    if kind in (SourceKind.FREE, SourceKind.REACHABLE) or context.subgraph is None:
         return FreeDirection(lm.d_model, device=device)
     labels = context.unrelated_labels()[0] if kind.is_shuffled else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)

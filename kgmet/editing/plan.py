@@ -249,7 +249,7 @@ def _anchored(lm: LoadedLM, searched: SearchedEdits, statistics: KeyStatistics, 
     config = searched.config
     if not config.target.anchor_pilots or not searched.shifts:
         return searched
-    told = config.target, config.hold.contexts, config.direction, config.write.shift_layer, config.seed
+    told = config.target, config.hold.contexts, config.direction, config.write.layers, config.seed
     length = statistics.remembered(("anchor", *told), lambda: anchor_length(lm, config, progress=progress))
     return replace(searched, shifts=anchored(searched.shifts, length))
 
