@@ -16,6 +16,7 @@ from kgmet.editing.session import EditSession
 from kgmet.measure.compare import AnswerPair
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
+from workbench import wording
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.edit import form
@@ -66,6 +67,41 @@ def test_a_typed_fact_is_shown_before_anything_is_applied(resident: Resident, na
     page = shown(name, state)
     assert not page.exception
     assert said in words(page)
+
+
+@pytest.mark.parametrize(
+    ("draft", "follows", "denied"),
+    [
+        (FactDraft(subject="Mount Fuji", template="{} is in", new_object="Chile"), "peso", ("Japan", "Asia")),
+        (
+            FactDraft(subject="Mount Fuji", template="{} rises in", new_object="Chile"),
+            "Chilean peso",
+            ("Japan", "Asia"),
+        ),
+        (
+            FactDraft(subject="Zorblax Inc.", template="{} has its headquarters in the city of", new_object="Berlin"),
+            "euro",
+            ("Zorblax",),
+        ),
+        (FactDraft(subject="Apple", template="{} was founded by", new_object="Linus Torvalds"), "", ("Steve",)),
+    ],
+    ids=["fuji", "fuji rises", "zorblax", "apple"],
+)
+def test_the_list_of_what_must_stay_holds_nothing_that_the_edit_denies(
+    resident: Resident, draft: FactDraft, follows: str, denied: tuple[str, ...]
+) -> None:
+    """On the graph that comes with the program, as the page lists it; nothing follows by way of a neighbour."""
+    state = state_of()
+    state.set_draft(draft)
+    page = shown("edit", state)
+    assert not page.exception
+    ticks = [str(item.label) for item in page.checkbox if str(item.key).startswith("hold-")]
+    stays = [label for label in ticks if "–" in label]
+    own = [label for label in stays if label.startswith(wording.safe(draft.subject))]
+    assert stays and not [label for label in own for name in denied if name in label]
+    changed = [label for label in ticks if label not in stays]
+    assert any(follows in label for label in changed) or not follows
+    assert not [label for label in changed for name in ("Peruvian sol", "Buenos Aires", "Lima") if name in label]
 
 
 @pytest.mark.parametrize(
