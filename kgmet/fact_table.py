@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kgmet.base.csv_table import CsvRow, CsvTable
 from kgmet.base.errors import FileError, KgmetError, RequestError
 from kgmet.base.files import parse_json
 from kgmet.fact import FactEdit
@@ -24,8 +22,6 @@ _OTHER_NAMES = {
 }
 """What the columns are called in public data sets, and up to version 0.2."""
 _MOST = 1000
-_BEYOND = "\0beyond"
-"""Key of what stands in a row beyond the table's columns."""
 _LONGEST = 2_000_000
 
 
@@ -85,27 +81,20 @@ def _json_rows(text: str) -> list[Any]:
 def _table_rows(text: str) -> list[Any] | None:
     """Return the rows below a header with the columns; ``None`` if the first line is no such header."""
     head = text.splitlines()[0]
-    sign = max(",;\t", key=head.count)
-    names = {name.strip().casefold() for name in head.split(sign)}
-    if not all(names & {*_names(column)} for column in COLUMNS[:3]):
+    separator = max(",;\t", key=head.count)
+    table = CsvTable(text=text, where="The table", separator=separator, error=RequestError)
+    if not all({*table.columns} & {*_names(column)} for column in COLUMNS[:3]):
         return None
-    try:
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=sign, restkey=_BEYOND))
-    except csv.Error as error:
-        raise RequestError(f"The table cannot be read: {error}.") from error
-    columns = [name.strip().casefold() for name in next(csv.reader([head], delimiter=sign))]
-    twice = [name for name, n in Counter(columns).items() if name and n > 1]
-    if twice:
-        raise RequestError(f"Two columns of the table are called {twice[0][:40]!r}. Leave one out.")
-    return [{key.strip().casefold(): value for key, value in row.items()} for row in rows]
+    return list(table.rows())
 
 
 def _fact_of(row: Any) -> FactEdit:
+    if isinstance(row, CsvRow):
+        if row.problem:
+            raise RequestError(row.problem)
+        row = row.values
     if not isinstance(row, Mapping):
         raise RequestError(f"expected an object with subject, template and new_object, got {str(row)[:80]!r}.")
-    beyond = row.get(_BEYOND)
-    if isinstance(beyond, list) and any(value.strip() for value in beyond):
-        raise RequestError("there are more values than columns. Put quotation marks around a text with a separator.")
     found = {column: _text(row, _names(column)) for column in COLUMNS}
     missing = [column for column in COLUMNS[:3] if not found[column]]
     if missing:

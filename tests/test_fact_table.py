@@ -16,12 +16,14 @@ GATE = FactEdit(subject="Big Ben", template="{} is in", new_object="Tokyo")
         "subject,template,new_object,old_object\nThe Eiffel Tower,{} is in,Rome,Paris\nBig Ben,{} is in,Tokyo,\n",
         "subject,prompt,new,old\nThe Eiffel Tower,{} is in,Rome,Paris\nBig Ben,{} is in,Tokyo,\n",
         "\ufeffSubject;Template;target_new;old\r\nThe Eiffel Tower;{} is in;Rome;Paris\r\nBig Ben;{} is in;Tokyo;",
+        '"subject","template","new_object","old_object"\n"The Eiffel Tower","{} is in","Rome","Paris"\n'
+        '"Big Ben","{} is in","Tokyo",""\n',
         "new\tsubject\tprompt\told\nRome\tThe Eiffel Tower\tThe Eiffel Tower is in\tParis\nTokyo\tBig Ben\t{} is in\t",
         '[{"subject": "The Eiffel Tower", "prompt": "{} is in", "target_new": {"str": "Rome"},'
         ' "target_true": {"str": "Paris"}},'
         ' {"requested_rewrite": {"subject": "Big Ben", "prompt": "{} is in", "new": "Tokyo", "old": null}}]',
     ],
-    ids=["commas", "earlier names", "semicolons", "tabs", "JSON"],
+    ids=["commas", "earlier names", "semicolons", "quoted header", "tabs", "JSON"],
 )
 def test_every_form_gives_the_same_facts(text: str) -> None:
     found = parse_facts(text)
@@ -42,9 +44,9 @@ def test_a_text_with_an_unquoted_separator_shifts_no_column() -> None:
     found = parse_facts("subject,template,new_object\nParis, France,{} is in,Rome\nBig Ben,{} is in,Tokyo,\n")
     assert found.facts == (GATE,)
     assert found.refused == (
-        "Row 1: there are more values than columns. Put quotation marks around a text with a separator.",
+        "Row 1: there are more values than columns. Put quotation marks around a text with a comma.",
     )
-    with pytest.raises(RequestError, match="Two columns of the table are called 'subject'"):
+    with pytest.raises(RequestError, match="The table has two columns called 'subject'"):
         parse_facts("subject,template,new_object, Subject\na,{} is in,b,c\n")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+from kgmet.base.csv_table import CsvTable
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
@@ -20,8 +19,18 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.lm.run.spans import Phrase
+from kgmet.write.stated import StatedFact
 
-__all__ = ["MOST_OWN_FACTS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+__all__ = [
+    "MOST_OWN_FACTS",
+    "OWN",
+    "FactPrompt",
+    "facts_of",
+    "own_facts",
+    "prompts_of",
+    "read_own_facts",
+    "stated_prompt",
+]
 
 OWN = "own"
 """Relation id of facts that the user supplied."""
@@ -38,7 +47,7 @@ class FactPrompt:
 
     `text` is the complete prompt; any of `answers` is right. `subject_id` and `relation` are the graph's ids; a user's
     own fact has the relation `OWN` and no subject id. `must_hold` says whether the fact counts even if the model does
-    not know it.
+    not know it, `is_stated` that an earlier edit made it true.
     """
 
     text: str
@@ -47,6 +56,7 @@ class FactPrompt:
     subject_id: str = ""
     relation: str = OWN
     must_hold: bool = False
+    is_stated: bool = False
 
     @property
     def fact(self) -> tuple[str, str]:
@@ -117,6 +127,18 @@ def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -
     )
 
 
+def stated_prompt(stated: StatedFact) -> FactPrompt:
+    """Return what an earlier edit made true as a fact of an index."""
+    return FactPrompt(
+        text=stated.prompt,
+        answers=(stated.answer,),
+        subject=stated.subject,
+        subject_id=stated.subject_id if stated.relation else "",
+        relation=stated.relation or OWN,
+        is_stated=True,
+    )
+
+
 def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
     """Make facts that must not change from (prompt, answer) pairs."""
     return tuple(
@@ -132,32 +154,28 @@ def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
         ConfigError: if the file cannot be read, holds no fact or too many, or a row lacks a value or holds one that is
             no prompt or answer; gives the line.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, error=ConfigFileError), newline=""))
+    text = read_text(path, error=ConfigFileError)
+    table = CsvTable(text=text, where=str(path), error=ConfigFileError)
+    if not {"prompt", "answer"} <= set(table.columns):
+        named = ", ".join(map(repr, table.columns)) or "none"
+        raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {named[:200]}.")
     rows: list[tuple[str, str]] = []
-    try:
-        if not {"prompt", "answer"} <= set(reader.fieldnames or ()):
-            named = ", ".join(map(repr, reader.fieldnames or ())) or "none"
-            raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {named[:200]}.")
-        if len(set(reader.fieldnames or ())) < len(reader.fieldnames or ()):
-            raise ConfigError(f"{path} has two columns of one name. Leave one out.")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row:
-                raise ConfigError(
-                    f"{where}: there are more values than columns. Put quotation marks around a text with a comma."
-                )
-            rows.append((_own_text(row["prompt"], "prompt", where), _own_text(row["answer"], "answer", where)))
-            if len(rows) > MOST_OWN_FACTS:
-                raise ConfigError(f"{path} holds more than {MOST_OWN_FACTS} facts. Leave some out.")
-    except csv.Error as error:
-        raise ConfigFileError(f"{path}, after line {reader.line_num}: the table cannot be read: {error}.") from error
+    for row in table.rows():
+        where = f"{path}, line {row.line}"
+        if row.problem:
+            raise ConfigError(f"{where}: {row.problem}")
+        rows.append(
+            (_own_text(row.values["prompt"], "prompt", where), _own_text(row.values["answer"], "answer", where))
+        )
+        if len(rows) > MOST_OWN_FACTS:
+            raise ConfigError(f"{path} holds more than {MOST_OWN_FACTS} facts. Leave some out.")
     if not rows:
         raise ConfigError(f"{path} holds no fact below its header. Give one a line.")
     return own_facts(rows)
 
 
-def _own_text(value: str | None, name: str, where: str) -> str:
-    text = (value or "").strip()
+def _own_text(value: str, name: str, where: str) -> str:
+    text = value.strip()
     if not text:
         raise ConfigError(f"{where}: prompt and answer must both hold text.")
     if len(text) > MAX_TEMPLATE:

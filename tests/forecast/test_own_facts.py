@@ -10,6 +10,13 @@ from kgmet.base.errors import ConfigError
 from kgmet.forecast.facts import MOST_OWN_FACTS, read_own_facts
 
 
+def test_case_and_empty_columns_of_a_spreadsheet_do_not_matter(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text("Prompt, Answer ,,\r\nParis is in,France,,\r\n\r\n", encoding="utf-8")
+    (fact,) = read_own_facts(file)
+    assert (fact.text, fact.answers) == ("Paris is in", ("France",))
+
+
 def test_quoted_and_marked_files_are_read(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_bytes('\ufeffprompt,answer,note\r\n"Paris, France, is in",Europe,x\r\n'.encode())
@@ -21,13 +28,13 @@ def test_quoted_and_marked_files_are_read(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("", r"must have the columns 'prompt' and 'answer'; it has none"),
-        ("Paris,France\n", r"it has 'Paris', 'France'"),
+        ("Paris,France\n", r"it has 'paris', 'france'"),
         ("prompt,answer\n", "holds no fact"),
         ("prompt,answer\na,b\na\n", "line 3: prompt and answer must both hold text"),
         ("prompt,answer\na,b\n , \n", "line 3: prompt and answer must both hold text"),
-        ("prompt,answer,prompt\na,b,c\n", "two columns of one name"),
+        ("prompt,answer,prompt\na,b,c\n", "own.csv has two columns called 'prompt'"),
         ("prompt,answer\nParis, France, is in,Europe\n", "line 2: there are more values than columns"),
-        ("prompt,answer\n" + "x" * 200_000 + ",b\n", "after line 1: the table cannot be read: field larger"),
+        ("prompt,answer\n" + "x" * 200_000 + ",b\n", "line 2: the table cannot be read: field larger"),
         ("prompt,answer\n" + "x" * 2000 + ",b\n", "line 2: the prompt has 2000 characters"),
         ('prompt,answer\n"a\nb",c\n', "line 3: the prompt holds a line break"),
         ("prompt,answer\na,b\x1b[2J\n", "line 2: the answer holds a line break or control character"),

@@ -332,6 +332,22 @@ def test_settings_out_of_range_are_said_and_not_taken(resident: Resident) -> Non
     assert state.config.write.layers == (1, 2)
 
 
+def test_settings_that_no_field_reaches_are_shown_and_stay(resident: Resident) -> None:
+    """A saved session or a comparison may hold what its makers could not have typed."""
+    settings = {
+        "write": {"layers": [1, 2], "ridge": 1e7},
+        "target": {"max_steps": 1000, "max_norm_ratio": 20.0},
+        "cutoff": {"value": 5e3},
+        "hold": {"consequences": 50, "neighbours": 500},
+    }
+    state = state_of()
+    state.set_editor("KGMET", settings)
+    page = shown("edit", state)
+    assert not page.exception
+    assert page.number_input(key="setting-steps-KGMET").value == 1000
+    assert state.config.write.ridge == 1e7 and state.config.hold.neighbours == 500
+
+
 def test_a_changed_setting_is_in_the_title_at_once_and_the_panel_stays_open(resident: Resident) -> None:
     page = shown("edit", state_of())
     page.number_input(key="setting-ridge-KGMET").set_value(5.0).run()
