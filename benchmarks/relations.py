@@ -1,11 +1,13 @@
 """Accuracy of guessing an edit's relation from its wording, per data set.
 
 `relation_wordings.json` holds our own wordings, written after the catalogue; weights were chosen with them since.
-`relation_wordings_2.json` holds those written before that choice and scored once after it. The public data sets are
-read from ``../shared/data`` if present and not copied. *Strict* counts the exact relation, *family* also a relation of
-the same family (`RelationSpec.family`). *With graph* links the whole edit against the sample graph, which knows types
-of entities; *wording alone* uses the prompt only. *Limit* is the share that the wording alone can decide at best: some
-wordings stand for several relations. The last column leaves out the half of the wordings whose wrong guesses were read.
+`relation_wordings_2.json` holds those written before that choice and scored once after it, `relation_wordings_3.json`
+those written after the last change of rules and catalogue, each relation's at least once, and scored once. The public
+data sets are read from ``../shared/data`` if present and not copied. *Strict* counts the exact relation, *family* also
+a relation of the same family (`RelationSpec.family`). *With graph* links the whole edit against the sample graph, which
+knows types of entities; *wording alone* uses the prompt only. *Limit* is the share that the wording alone can decide at
+best: some wordings stand for several relations. The last column leaves out the half of the wordings whose wrong guesses
+were read.
 
     OMP_NUM_THREADS=1 python benchmarks/relations.py [--data ../shared/data]
 """
@@ -78,8 +80,12 @@ def facts(path: Path) -> Iterator[Asked]:
             yield Asked(template=row["prompt"], relation=min(held), subject=row["subject"], new_object=row["target"])
 
 
+_CATEGORY = re.compile(r"^Category:(?:.*(?=\bThe )|.*)")
+"""A line that names a category of an encyclopedia, which stands before some paraphrases; no sentence."""
+
+
 def paraphrases(path: Path) -> Iterator[Asked]:
-    """Yield the last sentence of CounterFact's paraphrases, worded as in ParaRel; a foreign sentence stands before."""
+    """Yield the last sentence of CounterFact's paraphrases, worded as in ParaRel; foreign text stands before."""
     for case in json.loads(path.read_text(encoding="utf-8")):
         row = case["requested_rewrite"]
         ends = {"subject": row["subject"], "relation": row["relation_id"]}
@@ -87,7 +93,7 @@ def paraphrases(path: Path) -> Iterator[Asked]:
         for text in case["paraphrase_prompts"]:
             before, found, after = text.rpartition(row["subject"])
             if found:
-                lead = before.rpartition("\n")[2].rpartition(". ")[2]
+                lead = _CATEGORY.sub("", before.rpartition("\n")[2].rpartition(". ")[2])
                 yield Asked(template=f"{lead}{{}}{after}", **ends)
 
 
@@ -238,6 +244,7 @@ def main() -> None:
     sets: list[tuple[str, Path, Callable[[Path], Iterator[Asked]]]] = [
         ("Own wordings, used to choose weights", HERE / "relation_wordings.json", own_wordings),
         ("Own wordings, never tuned on", HERE / "relation_wordings_2.json", own_wordings),
+        ("Own wordings, third set, measured once", HERE / "relation_wordings_3.json", own_wordings),
     ]
     sets += [(name, options.data / file, read) for name, file, read in SETS]
     print("| Set | n | limit by wording | wording alone | with graph | unread half, graph where used |")

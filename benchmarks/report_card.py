@@ -1,7 +1,7 @@
 """Report cards of every editor on the same edits, side by side: one at a time, many at once, one after another.
 
-    python benchmarks/report_card.py [--threads 2] [--limit 100] [--together 40] [--sequence 200] [--model NAME]
-        [--editors KGMET AlphaEdit …] [--minutes 30] [--keep FOLDER]
+    python benchmarks/report_card.py [--threads 2] [--limit 100] [--together 40] [--sequence 200 [--num-edits 10]]
+        [--model NAME] [--editors KGMET AlphaEdit …] [--minutes 30] [--keep FOLDER]
         [--tuning --variant write.ridge=2 --variant write.ordinary_weight=3000,hold.questions=2 …]
 
 Prints the tables of docs/report_card.md: a row for each row of the card, a column for each editor and way of telling
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,6 +50,7 @@ CHOSEN_BY = ("efficacy", "paraphrase", "consequences", "other_facts", "neighbour
 EDITORS = ("KGMET", "KGMET-many", "AlphaEdit", "MEMIT", "ROME", "NSE", "FT")
 Maker = Callable[[Editor, Sequence[FactEdit]], list[EditPatch]]
 _OURS = "KGMET"
+"""How the names of our editors begin."""
 _CHUNK = 4
 """Edits whose shifts are searched at once."""
 
@@ -66,7 +67,7 @@ def main() -> None:
             show(card, f"{n} edits, each in a model of its own; {about}")
         for n, title, make in (
             (options.together, "edits written at once", bench.at_once),
-            (options.sequence, "edits one after another", bench.in_sequence),
+            (options.sequence, f"edits in sequence, {options.num_edits} at a time", bench.in_sequence),
         ):
             if n:
                 show(bench.together(facts[:n], make), f"{n} {title}; {about}")
@@ -82,6 +83,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=100, help="edits one at a time; 0: no such table")
     parser.add_argument("--together", type=int, default=0, help="edits written at once; 0: no such table")
     parser.add_argument("--sequence", type=int, default=0, help="edits written one after another; 0: no such table")
+    parser.add_argument("--num-edits", type=int, default=10, help="edits of the sequence that are written together")
     parser.add_argument("--text-tokens", type=int, default=300)
     parser.add_argument("--most-per-row", type=int, default=0, help="prompts of each row; 0: all")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no new edit after this time")
@@ -107,6 +109,7 @@ class Bench:
         self.first = FIRST_TUNING if options.tuning else 0
         if options.tuning:
             self.config = replace(self.config, rows=CHOSEN_BY, in_context=False, n_ability=0)
+        self.num_edits = options.num_edits
         self.until = time.monotonic() + 60 * options.minutes
 
     def facts(self, n: int) -> list[FactEdit]:
@@ -135,21 +138,29 @@ class Bench:
 
     def together(self, facts: Sequence[FactEdit], make: Maker) -> ReportCard:
         """Make all edits in one model with every editor."""
-        models = [self._model(editor, make(editor, facts)) for editor in self.editors]
+        models = []
+        for editor in self.editors:
+            started = time.process_time()
+            models.append(self._model(editor, make(editor, facts)))
+            print(f"{editor.name}: {time.process_time() - started:.0f} s of processor time to edit", file=sys.stderr)
         is_in_order = make == self.in_sequence
         models = [replace(model, is_in_order=is_in_order) for model in models]
         config = replace(self.config, most_per_row=self.config.most_per_row or 200)
-        return make_card(models, edits=facts, store=self.store, config=config, known=self.known)
+        started = time.process_time()
+        card = make_card(models, edits=facts, store=self.store, config=config, known=self.known)
+        print(f"{time.process_time() - started:.0f} s of processor time to score", file=sys.stderr)
+        return card
 
     def at_once(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
         """Make all edits in one write."""
         return [self.maker.patch(editor, facts)]
 
     def in_sequence(self, editor: Editor, facts: Sequence[FactEdit]) -> list[EditPatch]:
-        """Make the edits one after another, each on top of the earlier ones."""
+        """Make some edits at a time, each batch on top of the earlier ones."""
         so_far = EditsSoFar()
-        for fact in facts:
-            so_far = so_far.then_merged(self.maker.patch(editor, [fact], earlier=so_far), self.lm)
+        for begin in range(0, len(facts), self.num_edits):
+            batch = facts[begin : begin + self.num_edits]
+            so_far = so_far.then_merged(self.maker.patch(editor, batch, earlier=so_far), self.lm)
         return list(so_far.patches)
 
     def _model(self, editor: Editor, patches: Sequence[EditPatch]) -> EditedModel:
@@ -157,13 +168,13 @@ class Bench:
 
 
 def show(card: ReportCard, title: str) -> None:
-    """Print the table, and where our editor is not first."""
+    """Print the table, and where our editors are not first."""
     columns = card.columns
     table = Table(["", *(column.label for column in columns), "n"])
     for row in card.shown:
         table.add(row.spec.label, *(cell_text(row, column) for column in columns), n_text(row))
     print(f"\n{title}. {card.texts}.\n\n{table}\n")
-    for line in behind(card):
+    for line in standings(card):
         print(f"- {line}")
     for note in card.notes:
         print(f"- {note}")
@@ -185,31 +196,60 @@ def n_text(row: Row) -> str:
     return str(max(cell.n for cell in row.cells.values()))
 
 
-def behind(card: ReportCard) -> list[str]:
-    """Return, for each row in which our editor is not the best weight editor, by how much it is behind."""
-    ours = next((column for column in card.columns if column.label == _OURS), None)
-    if ours is None:
-        return []
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One row: ours beside the best of the other editors. `is_apart` says that the intervals do not overlap."""
+
+    row: Row
+    ours: Column
+    best: Column
+    is_first: bool
+    is_apart: bool
+
+    def __str__(self) -> str:
+        """Return both values."""
+        ours = f"{self.ours.label} {cell_text(self.row, self.ours)}"
+        best = f"{self.best.label} with {cell_text(self.row, self.best)}"
+        intervals = "are apart" if self.is_apart else "overlap"
+        return f"{self.row.spec.label}: {ours}, best is {best}; the intervals {intervals}"
+
+
+def standings(card: ReportCard) -> list[str]:
+    """Return in how many rows each of our editors is first or tied, and the rows in which another one is better."""
+    edited = [column for column in card.columns if column.is_edited]
+    mine = [column for column in edited if column.label.startswith(_OURS)]
+    others = [column for column in edited if column not in mine]
     lines = []
-    for row in card.shown:
-        sign = 1 if row.spec.better == "higher" else -1
-        rated = [
-            (sign * cell.value, column, cell)
-            for column in card.columns
-            if column.is_edited and (cell := row.cells[column.key]).value is not None and cell.n
-        ]
-        mine = row.cells[ours.key]
-        if not rated or mine.value is None or mine.interval is None:
-            continue
-        best, column, cell = max(rated, key=lambda one: one[0])
-        if best <= sign * mine.value or cell.interval is None:
-            continue
-        apart = mine.interval[1] < cell.interval[0] or cell.interval[1] < mine.interval[0]
-        lines.append(
-            f"{row.spec.label}: {_OURS} {cell_text(row, ours)}, best is {column.label} with {cell_text(row, column)}; "
-            + ("the intervals are apart" if apart else "the intervals overlap")
-        )
+    for ours in mine:
+        compared = [found for row in card.shown if (found := beside_best(row, ours, others)) is not None]
+        lower = [one for one in compared if not one.is_first]
+        n_behind = sum(one.is_apart for one in lower)
+        if compared:
+            lines.append(f"{ours.label} is first or tied in {len(compared) - n_behind} of {len(compared)} rows.")
+        lines += [str(one) for one in sorted(lower, key=lambda one: not one.is_apart)]
     return lines
+
+
+def beside_best(row: Row, ours: Column, others: Sequence[Column]) -> Compared | None:
+    """Compare ours with the best of the others in one row; ``None`` if either was not measured."""
+    sign = 1 if row.spec.better == "higher" else -1
+    rated = [
+        (sign * cell.value, column)
+        for column in others
+        if (cell := row.cells[column.key]).value is not None and cell.interval is not None
+    ]
+    mine = row.cells[ours.key]
+    if not rated or mine.value is None or mine.interval is None:
+        return None
+    value, best = max(rated, key=lambda one: one[0])
+    low, high = row.cells[best.key].interval or mine.interval
+    return Compared(
+        row=row,
+        ours=ours,
+        best=best,
+        is_first=sign * mine.value >= value,
+        is_apart=mine.interval[1] < low or high < mine.interval[0],
+    )
 
 
 if __name__ == "__main__":

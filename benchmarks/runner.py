@@ -15,6 +15,7 @@ from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.directions.config import SourceKind
 from kgmet.write.patch import EditPatch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
@@ -120,6 +121,6 @@ def _search_key(editor: Editor) -> object:
         hold,
         config.direction,
         config.target,
-        config.write.shift_layer,
+        config.write.layers if config.direction.source is SourceKind.REACHABLE else config.write.shift_layer,
         config.seed,
     )

@@ -19,9 +19,11 @@ from workbench.screens.chat import kept as chat_kept
 from workbench.screens.forensics import kept as forensics_kept
 from workbench.screens.foresee import kept as foresee_kept
 from workbench.screens.models import actions as model_actions
+from workbench.screens.orthogonality import kept as protection_kept
 from workbench.screens.probe import kept as probe_kept
 from workbench.screens.report_card import kept as card_kept
 from workbench.screens.shift import kept as shift_kept
+from workbench.screens.trace import kept as trace_kept
 from workbench.shared import link_panels, publishing, told
 from workbench.shared.live_region import live_region
 from workbench.state import compared, session
@@ -77,6 +79,8 @@ KEPT = (
     *foresee_kept.CODECS,
     *card_kept.CODECS,
     *shift_kept.CODECS,
+    *protection_kept.CODECS,
+    *trace_kept.CODECS,
     *forensics_kept.CODECS,
 )
 """Results that survive a restart."""

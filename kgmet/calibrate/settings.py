@@ -25,13 +25,15 @@ _FEWEST, _MOST = 1, 3
 """Groups of settings that one variant changes."""
 _ENERGY = (0.05, 0.15, 0.3, 0.5)
 """Shares of the keys' energy that free directions may carry. SmolLM2's absolute cutoff amounts to 0.25 to 0.63."""
+_SHORTER = 0.6
+"""The limit of a shift's length where more words share it, as a share of the uncalibrated one."""
 _DRAWS = 200
 
 
 def settings_to_try(
     editor: Editor, base: EditConfig, n_layer: int, *, n: int, seed: int, proposed: Sequence[int] = ()
 ) -> list[Changes]:
-    """Return variants to compare: the uncalibrated settings, then those with the proposed layers, then drawn ones.
+    """Return variants to compare: the uncalibrated settings, the proposed layers, more words, then drawn ones.
 
     Args:
         editor: the method: says which settings matter to its writer.
@@ -45,6 +47,8 @@ def settings_to_try(
     wanted: list[Changes] = [{}]
     if proposed:
         wanted.append({"write": {"layers": list(proposed)}})
+    if base.hold.consequences:
+        wanted.append(_more_words(base))
     turns = _turns(len(groups), draw)
     for _ in range(_DRAWS):
         first = next(turns)
@@ -55,6 +59,19 @@ def settings_to_try(
             changes = merged_changes(changes, draw.choice(groups[group]))
         wanted.append(changes)
     return _different(wanted, base)[:n]
+
+
+def _more_words(base: EditConfig) -> Changes:
+    """Return settings that optimise more wordings, in a shorter shift that the layers from the first on share.
+
+    On Gemma 3 270M, 18 of 39 consequences came first with these, 12 with the uncalibrated settings (8 tuning edits).
+    """
+    hold, target = base.hold, base.target
+    return {
+        "hold": {"paraphrases": hold.paraphrases + 1, "wordings": hold.wordings + 2},
+        "target": {"max_norm_ratio": float(f"{_SHORTER * target.max_norm_ratio:.2g}")},
+        "write": {"layers": list(range(base.write.layers[-1] + 1))},
+    }
 
 
 def _turns(n: int, draw: random.Random) -> Iterator[int]:

@@ -91,6 +91,7 @@ def visitors(options: argparse.Namespace) -> dict[str, str]:
     """
     from kgmet.base.errors import ConfigError
     from kgmet.base.files import is_file
+    from kgmet.base.password import read_password
 
     is_shared = not _is_loopback(options.address)
     if is_shared and options.password_file is None and options.oidc_file is None and not options.no_password:
@@ -102,8 +103,10 @@ def visitors(options: argparse.Namespace) -> dict[str, str]:
         _check_oidc(options)
     elif options.allow_user:
         raise ConfigError("--allow-user names accounts, which only --oidc-file asks for. Give both or neither.")
-    if options.password_file is not None and not is_file(options.password_file):
-        raise ConfigError(f"There is no file {options.password_file}. Write the password into it, on one line.")
+    if options.password_file is not None:
+        if not is_file(options.password_file):
+            raise ConfigError(f"There is no file {options.password_file}. Write the password into it, on one line.")
+        read_password(options.password_file)
     told = {"KGMET_MODELS": "\n".join(options.allow_model), "KGMET_ENDPOINTS": "\n".join(options.allow_endpoint)}
     asked = options.password_file is not None or options.oidc_file is not None
     told["KGMET_SHARED"] = "1" if is_shared or options.shared or asked else ""

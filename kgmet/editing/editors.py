@@ -94,7 +94,8 @@ def _for_many(config: EditConfig) -> EditConfig:
     )
     target = replace(config.target, short_norm_ratio=0.6, short_nll=0.3)
     hold = replace(config.hold, contexts=4, paraphrases=3)
-    return replace(config, hold=hold, target=target, write=write, cutoff=Cutoff(value=0.2))
+    free = DirectionConfig(source=SourceKind.FREE)
+    return replace(config, hold=hold, direction=free, target=target, write=write, cutoff=Cutoff(value=0.2))
 
 
 def _filtered(config: EditConfig, spectral: SpectralConfig) -> EditConfig:
@@ -112,6 +113,8 @@ def _editors() -> dict[str, Editor]:
     # … and for ours.
     ours = EditConfig(
         hold=HoldConfig(contexts=2, paraphrases=2, consequences=4, wordings=1, neighbours=20),
+        # The same as a free shift on the model it was tuned on, which bounds nothing after its down-projections.
+        direction=DirectionConfig(source=SourceKind.REACHABLE),
         target=TargetConfig(max_steps=8, rate=0.8, momentum=0.3, memory=0.7, max_norm_ratio=1.3),
         write=WriteConfig(restores=True),
     )

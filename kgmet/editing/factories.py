@@ -14,6 +14,7 @@ from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.stated import with_stated
 from kgmet.forecast.facts import facts_of
 from kgmet.forecast.index import FactIndex, build_index
 from kgmet.forecast.leave_out import priced_rows
@@ -26,12 +27,12 @@ from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.config import SourceKind
 from kgmet.search.directions.features import encode_subgraph
 from kgmet.search.directions.graph import GraphDirection
+from kgmet.search.directions.reach import ReachableDirection, reach_of
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.search.directions.swap import SwapDirection
 from kgmet.write.common import common_directions
 from kgmet.write.keys import key_rows, measure_keys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
-from kgmet.write.patch import EditPatch
 from kgmet.write.priced import FactPrice
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
@@ -156,13 +157,14 @@ def make_price(
     config: EditConfig,
     statistics: KeyStatistics,
     *,
-    earlier: Sequence[EditPatch],
+    earlier: EditsSoFar,
     index: FactIndex | None,
     progress: Progress,
 ) -> FactPrice | None:
     """Return the price on moving known facts, or ``None`` where `write.price.weight` is 0.
 
-    Without an `index`, one of the sample graph is loaded or built; it must be of the unedited model.
+    Without an `index`, one of the sample graph is loaded or built; it must be of the unedited model. With
+    `write.price.earlier`, what the earlier edits made true is measured with them attached, and priced too.
 
     Raises:
         StaleArtifactError: if the index is of another model.
@@ -180,9 +182,12 @@ def make_price(
         index = statistics.remembered(("fact index", layers, price.facts), make)
     index.check(lm, layers)
     edits = [(context.edit, context.consequences, context.left) for context in contexts]
-    rows = set(priced_rows(index, edits, earlier=[edit for patch in earlier for edit in patch.edits]))
+    if price.earlier and earlier.patches:
+        new = [context.edit for context in contexts]
+        index = with_stated(lm, index, earlier, edits=new, most=price.earlier, check=progress.check)
+    rows = set(priced_rows(index, edits, earlier=[edit for patch in earlier.patches for edit in patch.edits]))
     without = [number for number in range(len(index)) if number not in rows]
-    return index.price(price, lm=lm, without=without, is_first=not earlier)
+    return index.price(price, lm=lm, without=without, is_first=not earlier.patches)
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:
@@ -192,7 +197,11 @@ def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> Direc
         return RandomDirection(lm.d_model, seed=edit_seed(context, config), device=device)
     if kind is SourceKind.TWO_DIRECTIONS:
         return SwapDirection(lm.d_model, seed=edit_seed(context, config), device=device)
-    if kind is SourceKind.FREE or context.subgraph is None:
+    if kind is SourceKind.REACHABLE:
+        reach = reach_of(lm, config.write.layers, device=device)
+        if reach is not None:
+            return ReachableDirection(reach)
+    if kind in (SourceKind.FREE, SourceKind.REACHABLE) or context.subgraph is None:
         return FreeDirection(lm.d_model, device=device)
     labels = context.unrelated_labels()[0] if kind.is_shuffled else None
     features = encode_subgraph(lm, context.subgraph, config=config.direction, labels=labels)

@@ -149,7 +149,8 @@ def foresee(
         contexts: the edits with their graph contexts (`prepare_edit`).
         editor: the method.
         statistics: key statistics of this model.
-        index: known facts, with the written layers (`near_index`).
+        index: known facts, with the written layers (`near_index`); after earlier edits with what these made true
+            (`kgmet.editing.stated.with_stated`).
         config: settings; by default the editor's own.
         earlier: the edits made before these; the forecast is of what is added to them.
         progress: receives every stage; can cancel.
@@ -199,7 +200,7 @@ def protect(
     if not rows:
         raise RequestError("None of these facts is in the index. Choose facts from the list.")
     price = foreseen.searched.config.write.price
-    price = replace(price, weight=price.weight or PROTECTING_WEIGHT, active=max(price.active, len(rows)))
+    price = replace(price, weight=price.weight or PROTECTING_WEIGHT, active=max(price.active, len(rows)), earlier=0)
     write = replace(foreseen.searched.config.write, price=price)
     searched = replace(foreseen.searched, config=replace(foreseen.searched.config, write=write))
     plan = write_edits(

@@ -20,6 +20,7 @@ from kgmet.editing.gradients import make_tuner
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
 from kgmet.editing.pilot import anchor_length, anchored
 from kgmet.editing.problem import build_problem
+from kgmet.editing.stated import statements_of
 from kgmet.fact import check_batch
 from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM
@@ -187,9 +188,7 @@ def write_edits(
     with clock.stage("statistics"):
         if editor.writer.searches:
             writer = aware_of(make_writer(editor, config, statistics, progress), so_far)
-        price = make_price(
-            lm, searched.contexts, config, statistics, earlier=so_far.patches, index=index, progress=progress
-        )
+        price = make_price(lm, searched.contexts, config, statistics, earlier=so_far, index=index, progress=progress)
         spectral = make_filter(lm, config, statistics) if writer is not None else None
         common = make_common(lm, config, statistics) if writer is not None else None
         tuner = None if writer is not None else make_tuner(lm, editor, config, statistics, so_far.ledger, progress)
@@ -232,6 +231,7 @@ def write_edits(
         keys=written.keys,
         asked=written.asked,
         features=written.features,
+        stated=tuple(fact for context in searched.contexts for fact in statements_of(context, config)),
     )
     return EditPlan(
         patch=patch,
@@ -249,7 +249,7 @@ def _anchored(lm: LoadedLM, searched: SearchedEdits, statistics: KeyStatistics, 
     config = searched.config
     if not config.target.anchor_pilots or not searched.shifts:
         return searched
-    told = config.target, config.hold.contexts, config.direction, config.write.shift_layer, config.seed
+    told = config.target, config.hold.contexts, config.direction, config.write.layers, config.seed
     length = statistics.remembered(("anchor", *told), lambda: anchor_length(lm, config, progress=progress))
     return replace(searched, shifts=anchored(searched.shifts, length))
 

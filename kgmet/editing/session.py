@@ -21,6 +21,7 @@ from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, search_edits
 from kgmet.editing.profile import ModelProfile
 from kgmet.editing.report import EditReport, OnAnswer, report_edit
 from kgmet.fact import FactEdit
+from kgmet.forecast.index import FactIndex
 from kgmet.graph.reading.retrieve import Switch
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
@@ -121,8 +122,10 @@ class EditSession:
         catalogue: RelationCatalogue | None = None,
         statistics: KeyStatistics | None = None,
         patches: Sequence[EditPatch] = (),
+        index: FactIndex | None = None,
     ) -> None:
-        self.lm = lm
+        """Begin with the enabled `patches`; `index` holds the known facts for a price in the write."""
+        self.lm, self.index = lm, index
         self.editor = editor_named(editor) if isinstance(editor, str) else editor
         self.profile = profile
         self._choose(config, settings)
@@ -224,6 +227,7 @@ class EditSession:
             statistics=self.statistics,
             config=self.config,
             earlier=earlier,
+            index=self.index,
             searched=searched,
             progress=progress,
         )

@@ -19,8 +19,18 @@ from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.lm.run.spans import Phrase
+from kgmet.write.stated import StatedFact
 
-__all__ = ["MOST_OWN_FACTS", "OWN", "FactPrompt", "facts_of", "own_facts", "prompts_of", "read_own_facts"]
+__all__ = [
+    "MOST_OWN_FACTS",
+    "OWN",
+    "FactPrompt",
+    "facts_of",
+    "own_facts",
+    "prompts_of",
+    "read_own_facts",
+    "stated_prompt",
+]
 
 OWN = "own"
 """Relation id of facts that the user supplied."""
@@ -37,7 +47,7 @@ class FactPrompt:
 
     `text` is the complete prompt; any of `answers` is right. `subject_id` and `relation` are the graph's ids; a user's
     own fact has the relation `OWN` and no subject id. `must_hold` says whether the fact counts even if the model does
-    not know it.
+    not know it, `is_stated` that an earlier edit made it true.
     """
 
     text: str
@@ -46,6 +56,7 @@ class FactPrompt:
     subject_id: str = ""
     relation: str = OWN
     must_hold: bool = False
+    is_stated: bool = False
 
     @property
     def fact(self) -> tuple[str, str]:
@@ -113,6 +124,18 @@ def prompts_of(spec: RelationSpec, subject: Entity, objects: Sequence[Entity]) -
         )
         for template in split_templates(spec.cloze, N_PROBE_WORDINGS)[0]
         if not any(says(template.replace("{}", ""), name) for name in right)
+    )
+
+
+def stated_prompt(stated: StatedFact) -> FactPrompt:
+    """Return what an earlier edit made true as a fact of an index."""
+    return FactPrompt(
+        text=stated.prompt,
+        answers=(stated.answer,),
+        subject=stated.subject,
+        subject_id=stated.subject_id if stated.relation else "",
+        relation=stated.relation or OWN,
+        is_stated=True,
     )
 
 

@@ -7,8 +7,9 @@ build resumes.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ _ROUND = 8
 """Facts asked per relation and round."""
 _PATIENCE = 16
 """Number of asked facts after which a relation may be dropped."""
+_AHEAD = 256
+"""Facts asked at a time, where later rounds are known to be needed: a pass over few tokens costs nearly as much."""
 _FEWEST = 0.1
 """Share of known facts below which a relation is dropped."""
 _VERSION = 1
@@ -260,23 +263,22 @@ def measured_index(
     *,
     per_fact: int = PAIRS_PER_FACT,
     dtype: torch.dtype = torch.bfloat16,
-    progress: Progress | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> FactIndex:
     """Build an index of given (fact, answer) pairs, known or not, without saving it.
 
     Args:
-        lm: the model, with nothing attached.
+        lm: the model, with any attached patches.
         facts: the facts, each with the answer to measure.
         layers: decoder layers.
         per_fact: most pairs kept of a fact; 0 keeps all.
         dtype: in which pairs are kept.
-        progress: can cancel.
+        check: called before every batch; may raise.
 
     Raises:
         ConfigError: if a layer is out of range.
     """
     check_layers(lm, layers)
-    check = (progress or Silent()).check
     asked = [(prompt.text, answer) for prompt, answer in facts]
     found = measure_facts(lm, asked, layers, per_fact=per_fact, dtype=dtype, check=check)
     return _index(lm.fingerprint, facts, found)
@@ -317,25 +319,30 @@ def build_index(
     folder = index_folder(lm, store, catalogue, layers, per_fact=per_fact, scope=scope)
     parts: list[FactIndex] = []
     asking = _Asking(store, catalogue, scope)
-    number = 0
-    while sum(map(len, parts)) < limit:
+    ready = _Ready(lm, layers, per_fact, progress)
+    while (have := sum(map(len, parts))) < limit:
         size = index_bytes(lm, limit, per_fact=per_fact)
-        detail: dict[str, float | str] = {"most bytes": float(size), "round": float(number + 1)}
-        progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=sum(map(len, parts)), total=limit, detail=detail))
+        detail: dict[str, float | str] = {"most bytes": float(size), "round": float(len(parts) + 1)}
+        progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=have, total=limit, detail=detail))
         progress.check()
         prompts = asking.next_round()
         if not prompts:
             break
-        part = _part(lm, prompts, layers, folder / f"part-{number:04}.safetensors", per_fact, progress)
+        path = folder / f"part-{len(parts):04}.safetensors"
+        part = _part_on_disk(lm, prompts, layers, path)
+        if part is None:
+            # A fact is one prompt at most, so as many as are missing must be asked in any case.
+            ready.ask(prompts, ahead=asking.ahead(min(_AHEAD, limit - have) - len(prompts)))
+            part = ready.part(prompts)
+            _save(part, path, _digest_of(prompts))
         asking.heard({fact.prompt.id for fact in part.facts})
         parts.append(part)
-        number += 1
     progress.report(ProgressEvent(stage=Stage.FACT_INDEX, done=limit, total=limit))
     index = _joined(lm, parts, layers)
     index = index.only(range(limit)) if len(index) > limit else index
     if own:
         facts = [(prompt, prompt.answers[0]) for prompt in own]
-        index = index.extended(measured_index(lm, facts, layers, per_fact=per_fact, progress=progress))
+        index = index.extended(measured_index(lm, facts, layers, per_fact=per_fact, check=progress.check))
     return index
 
 
@@ -348,6 +355,7 @@ class _Asking:
         for relation in store.relations():
             if relation.id in catalogue and (not scope.relations or relation.id in scope.relations):
                 self._queues[relation.id] = self._prompts(store, relation.id)
+        self._next: dict[str, list[FactPrompt]] = {relation: [] for relation in self._queues}
         self._asked: dict[str, int] = dict.fromkeys(self._queues, 0)
         self._known: dict[str, int] = dict.fromkeys(self._queues, 0)
         self._round: list[FactPrompt] = []
@@ -355,21 +363,40 @@ class _Asking:
     def next_round(self) -> list[FactPrompt]:
         """Return the next facts of each relation; empty at the end."""
         self._round = []
-        for relation, queue in list(self._queues.items()):
+        for relation in list(self._queues):
             if self._asked[relation] >= _PATIENCE and self._known[relation] < _FEWEST * self._asked[relation]:
                 del self._queues[relation]
                 continue
-            found = [prompt for _, prompt in zip(range(self._scope.per_round), queue, strict=False)]
+            found = self._following(relation, self._scope.per_round)
+            self._next[relation] = self._next[relation][len(found) :]
             self._asked[relation] += len(found)
             self._round += found
             if not found:
                 del self._queues[relation]
         return self._round
 
+    def ahead(self, most: int) -> list[FactPrompt]:
+        """Return the facts of later rounds, as many rounds as begin within `most` facts, if no relation is dropped."""
+        found: list[FactPrompt] = []
+        begin, size = 0, self._scope.per_round
+        while len(found) < most:
+            new = [p for relation in self._queues for p in self._following(relation, begin + size)[begin:]]
+            if not new:
+                break
+            found += new
+            begin += size
+        return found
+
     def heard(self, known: Collection[str]) -> None:
         """Record the ids of the last round's facts that the model knows."""
         for prompt in self._round:
             self._known[prompt.relation] += prompt.id in known
+
+    def _following(self, relation: str, n: int) -> list[FactPrompt]:
+        """Return the next `n` facts of a relation, without taking them."""
+        waiting = self._next[relation]
+        waiting += itertools.islice(self._queues[relation], max(0, n - len(waiting)))
+        return waiting[:n]
 
     def _prompts(self, store: TripleStore, relation: str) -> Iterator[FactPrompt]:
         for _, subject, objects in facts_of(store, self._catalogue, relations=[relation]):
@@ -377,25 +404,43 @@ class _Asking:
                 yield from prompts_of(self._catalogue.spec(relation), subject, objects)[:1]
 
 
-def _part(
-    lm: LoadedLM,
-    prompts: Sequence[FactPrompt],
-    layers: Sequence[int],
-    path: Path,
-    per_fact: int,
-    progress: Progress,
-) -> FactIndex:
-    asked = digest(*(prompt.id for prompt in prompts))[:16]
+class _Ready:
+    """Facts that were asked, with what is measured of those the model knows, also of rounds to come."""
+
+    def __init__(self, lm: LoadedLM, layers: Sequence[int], per_fact: int, progress: Progress) -> None:
+        self._lm, self._layers, self._per_fact, self._progress = lm, layers, per_fact, progress
+        self._asked: set[str] = set()
+        self._known: FactIndex | None = None
+
+    def ask(self, prompts: Sequence[FactPrompt], *, ahead: Sequence[FactPrompt]) -> None:
+        """Ask a round and those ahead of it, unless the round was asked."""
+        if all(prompt.id in self._asked for prompt in prompts):
+            return
+        asked, check = [*prompts, *ahead], self._progress.check
+        answers = answers_of(self._lm, asked, check=check)
+        facts = [(prompt, answer) for prompt, answer in zip(asked, answers, strict=True) if answer is not None]
+        self._known = measured_index(self._lm, facts, self._layers, per_fact=self._per_fact, check=check)
+        self._asked = {prompt.id for prompt in asked}
+
+    def part(self, prompts: Sequence[FactPrompt]) -> FactIndex:
+        """Return the known facts of a round."""
+        assert self._known is not None
+        own = {prompt.id for prompt in prompts}
+        return self._known.only([n for n, fact in enumerate(self._known.facts) if fact.prompt.id in own])
+
+
+def _part_on_disk(lm: LoadedLM, prompts: Sequence[FactPrompt], layers: Sequence[int], path: Path) -> FactIndex | None:
+    """Return the known facts of a round from an earlier build, if there is a readable file of them."""
     if path.is_file():
         try:
-            return _load(path, lm.fingerprint, layers, asked)
+            return _load(path, lm.fingerprint, layers, _digest_of(prompts))
         except BrokenArtifactError:
             path.unlink(missing_ok=True)
-    answers = answers_of(lm, prompts, check=progress.check)
-    facts = [(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer is not None]
-    index = measured_index(lm, facts, layers, per_fact=per_fact, progress=progress)
-    _save(index, path, asked)
-    return index
+    return None
+
+
+def _digest_of(prompts: Sequence[FactPrompt]) -> str:
+    return digest(*(prompt.id for prompt in prompts))[:16]
 
 
 def _index(fingerprint: str, facts: Sequence[tuple[FactPrompt, str]], found: MeasuredFacts) -> FactIndex:

@@ -10,23 +10,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
-
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.forecast.facts import FactPrompt, facts_of, prompts_of
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
-from kgmet.lm.run.suffixes import base_states
+from kgmet.lm.say.greedy import greedy_tokens
 from kgmet.lm.say.score import literal
 
 __all__ = ["AnswerBook", "AskedFact", "KnownFacts", "KnownRelation", "answers_of", "known_facts", "known_so_far"]
 
 _AT_ONCE = 256
 """Prompts between two progress reports; so many are asked again at most after a stop."""
-_MAX_TOKEN = 1536
-"""Most tokens per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,10 +227,10 @@ def answers_of(
     spans = spans_of(lm, [(prompt.text, name) for prompt in prompts for name in prompt.answers])
     owners = [number for number, prompt in enumerate(prompts) for _ in prompt.answers]
     names = [name for prompt in prompts for name in prompt.answers]
-    first = _greedy(lm, {_head(span) for span in spans}, check)
+    first = greedy_tokens(lm, {_head(span) for span in spans}, check=check)
     fits = [n for n, span in enumerate(spans) if first.get(_head(span)) == span.target_ids[0]]
     wanted = {span.input_ids[:stop] for n in fits for span in [spans[n]] for stop in _inner(span)}
-    later = _greedy(lm, wanted, check) if wanted else {}
+    later = greedy_tokens(lm, wanted, check=check)
     found: list[str | None] = [None] * len(prompts)
     for n in sorted(fits, key=lambda n: -len(spans[n].target_ids)):
         span = spans[n]
@@ -255,27 +251,3 @@ def _head(span: EditSpan) -> tuple[int, ...]:
 def _inner(span: EditSpan) -> range:
     assert span.target is not None
     return range(span.target.start + 1, span.target.stop)
-
-
-def _greedy(lm: LoadedLM, texts: set[tuple[int, ...]], check: Callable[[], None]) -> dict[tuple[int, ...], int]:
-    """Return the likeliest next token after each text."""
-    found: dict[tuple[int, ...], int] = {}
-    with torch.no_grad():
-        for batch in equal_batches(sorted(texts, key=lambda ids: (len(ids), ids))):
-            check()
-            states = base_states(lm, torch.tensor(batch, dtype=torch.long, device=lm.device), use_cache=False)
-            tokens = lm.vocabulary_logits(states[:, -1]).argmax(-1).tolist()
-            found |= zip(batch, tokens, strict=True)
-    return found
-
-
-def equal_batches(texts: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Yield batches of texts of equal length, so that nothing is padded; `texts` must be sorted by length."""
-    batch: list[tuple[int, ...]] = []
-    for text in texts:
-        if batch and (len(text) != len(batch[0]) or (len(batch) + 1) * len(text) > _MAX_TOKEN):
-            yield batch
-            batch = []
-        batch.append(text)
-    if batch:
-        yield batch

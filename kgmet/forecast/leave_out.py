@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from kgmet.fact import FactEdit
 from kgmet.forecast.index import FactIndex, IndexedFact
@@ -61,28 +61,40 @@ def priced_rows(
     Args:
         index: all known facts.
         edits: each with its graph context and the ids of consequences and facts the user left out.
-        earlier: edits made before; facts about their subjects are not priced.
+        earlier: edits made before; facts about their subjects are not priced, except those they made true.
     """
-    entries = list(edits)
-    keys = frozenset[Key]().union(
-        *(changed_facts(edit, found) | probed_facts(found, left) for edit, found, left in entries)
-    )
-    before = list(earlier)
+    entries, before = list(edits), list(earlier)
+    now = [edit for edit, _, _ in entries]
+    changed = frozenset[Key]().union(*(changed_facts(edit, found) for edit, found, _ in entries))
+    probed = frozenset[Key]().union(*(probed_facts(found, left) for _, found, left in entries))
+    stated = {fact.prompt.fact for fact in index.facts if fact.prompt.is_stated and fact.prompt.subject_id}
+    old_keys = changed | probed | stated
     ids = {edit.subject_id for edit in before if edit.subject_id}
-    texts = {edit.prompt.casefold() for edit in (*(edit for edit, _, _ in entries), *before)}
-    subjects: dict[str, list[str]] = {}
-    for edit in (*(edit for edit, _, _ in entries), *before):
-        subjects.setdefault((edit.old_object or "").casefold(), []).append(edit.subject)
-    return [
-        number
-        for number, fact in enumerate(index.facts)
-        if fact.prompt.fact not in keys
-        and fact.prompt.subject_id not in ids
-        and not _is_contradicted(fact, texts, subjects)
-    ]
+    old, new = _Contradicted([*now, *before]), _Contradicted(now)
+
+    def is_priced(fact: IndexedFact) -> bool:
+        if fact.prompt.is_stated:
+            return fact.prompt.fact not in changed and not new.holds(fact) and not new.asks(fact)
+        return fact.prompt.fact not in old_keys and fact.prompt.subject_id not in ids and not old.holds(fact)
+
+    return [number for number, fact in enumerate(index.facts) if is_priced(fact)]
 
 
-def _is_contradicted(fact: IndexedFact, texts: Collection[str], subjects: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether a prompt without ids is an edit's, or names its subject with the old object."""
-    named = subjects.get(fact.answer.casefold(), ())
-    return fact.prompt.text.casefold() in texts or any(says(fact.prompt.text, subject) for subject in named)
+class _Contradicted:
+    """Facts without ids that some edits make untrue."""
+
+    def __init__(self, edits: Sequence[FactEdit]) -> None:
+        self._texts = {edit.prompt.casefold() for edit in edits}
+        self._asked = {(edit.subject.casefold(), edit.relation) for edit in edits if edit.relation}
+        self._subjects: dict[str, list[str]] = {}
+        for edit in edits:
+            self._subjects.setdefault((edit.old_object or "").casefold(), []).append(edit.subject)
+
+    def holds(self, fact: IndexedFact) -> bool:
+        """Return whether a fact's prompt is an edit's, or names its subject with the old object."""
+        named = self._subjects.get(fact.answer.casefold(), ())
+        return fact.prompt.text.casefold() in self._texts or any(says(fact.prompt.text, subject) for subject in named)
+
+    def asks(self, fact: IndexedFact) -> bool:
+        """Return whether an edit is of the same relation of a subject of this name."""
+        return (fact.prompt.subject.casefold(), fact.prompt.relation) in self._asked

@@ -135,6 +135,9 @@ def run_task(lm: LoadedLM, task: Task, questions: Sequence[tuple[str, int]], *, 
     """Answer a task's questions by the likeliest first token of the choices, after four worked examples.
 
     The examples are the first of the file, balanced over the labels; they are not scored.
+
+    Raises:
+        ConfigError: if no question fits into the model's context, or two choices begin with the same token.
     """
     shots = _shots(task, questions)
     asked = [question for n, question in enumerate(questions) if n not in shots][:limit]
@@ -142,7 +145,10 @@ def run_task(lm: LoadedLM, task: Task, questions: Sequence[tuple[str, int]], *, 
     encoded = [(list(lm.tokenizer(before + text)["input_ids"]), right, text) for text, right in asked]
     fitting = [row for row in encoded if len(row[0]) <= lm.context]
     if not fitting:
-        raise ConfigError("No example of the task fits into the model's context.")
+        raise ConfigError(
+            f"No example of {task.name}, with the worked ones before it, fits into the {lm.context} tokens that "
+            f"{lm.name} reads. Leave out {task.name}.json."
+        )
     rows = [(ids, right) for ids, right, _ in fitting]
     tokens = _choice_tokens(lm, fitting[0][2], task.choices)
     said: list[int] = []
@@ -252,8 +258,6 @@ def _choice_tokens(lm: LoadedLM, text: str, choices: Sequence[str]) -> list[int]
 
 def _task_result(right: Sequence[int], said: Sequence[int]) -> TaskResult:
     n = len(right)
-    if not n:
-        raise ConfigError("No example of the task fits into the model's context.")
     hits = sum(a == b for a, b in zip(right, said, strict=True))
     labels = sorted({*right, *said})
     f1 = 0.0

@@ -24,6 +24,7 @@ __all__ = [
     "harmonic_mean",
     "mean_value",
     "n_gram_entropy",
+    "repetition",
     "share_value",
     "wilson_interval",
 ]
@@ -245,6 +246,13 @@ def n_gram_entropy(text: str) -> float:
     words = _WORD.findall(text)
     weighted = [weight * _entropy(words, n) for n, weight in ((2, 2 / 3), (3, 4 / 3))]
     return sum(weighted) / len(weighted)
+
+
+def repetition(text: str) -> float | None:
+    """Return the share of trigrams of words and signs that occurred before; ``None`` for a text without a trigram."""
+    words = _WORD.findall(text)
+    trigrams = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else None
 
 
 def _entropy(words: Sequence[str], n: int) -> float:

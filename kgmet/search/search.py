@@ -27,7 +27,12 @@ from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.room import parts_that_fit
 from kgmet.search.rows import ProblemRows
 
-__all__ = ["Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
+__all__ = ["MOST_PILOTS", "MOST_STEPS", "Stop", "TargetConfig", "TargetShift", "find_target_shifts"]
+
+MOST_STEPS = 1_000
+"""Most gradient steps that settings may ask for; the published methods take 25."""
+MOST_PILOTS = 10_000
+"""Most pilot edits that settings may ask for; the published methods make 1,000."""
 
 
 class Stop(Enum):
@@ -44,7 +49,7 @@ class TargetConfig:
     """Length limit, step count and stopping rule of the search."""
 
     max_steps: int = 25
-    """Most gradient steps; at least 1."""
+    """Most gradient steps; 1 to 1,000."""
     rate: float = 0.12
     """Adam's learning rate, in units of ‖h‖/√d_model per step, with ‖h‖ the `ordinary_norm`."""
     momentum: float = 0.9
@@ -67,21 +72,21 @@ class TargetConfig:
     """… and every consequence at most this; both in nats, above 0."""
     anchor_pilots: int = 0
     """NAS (arXiv:2602.02543): after the search every wanted state is scaled to the mean length of those of this many
-    pilot edits of the unedited model; at least 0, and 0 leaves them. 1,000 in the paper."""
+    pilot edits of the unedited model; 0 to 10,000, and 0 leaves them. 1,000 in the paper."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Weights of the loss terms."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.max_steps < 1:
-            raise ConfigError(f"target.max_steps must be at least 1, got {self.max_steps}")
+        if not 1 <= self.max_steps <= MOST_STEPS:
+            raise ConfigError(f"target.max_steps must be from 1 to {MOST_STEPS}, got {self.max_steps}")
         for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll", "short_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
         if not self.short_norm_ratio >= 0:
             raise ConfigError(f"target.short_norm_ratio must be at least 0, got {self.short_norm_ratio}")
-        if self.anchor_pilots < 0:
-            raise ConfigError(f"target.anchor_pilots must be at least 0, got {self.anchor_pilots}")
+        if not 0 <= self.anchor_pilots <= MOST_PILOTS:
+            raise ConfigError(f"target.anchor_pilots must be from 0 to {MOST_PILOTS}, got {self.anchor_pilots}")
         for name in ("momentum", "memory"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"target.{name} must be from 0 to below 1, got {getattr(self, name)}")

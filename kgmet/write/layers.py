@@ -33,6 +33,8 @@ __all__ = ["Unedited", "WriteConfig", "WrittenLayers", "check_layers", "solve_la
 
 KEYS_PER_EDIT = ("mean", "each")
 """How the contexts of an edit are combined into keys."""
+MOST_REPEATS = 100
+"""Most passes over the layers that settings may ask for."""
 _WEIGHTS = (0.1, 20.0)
 """Smallest and largest weight of an edit."""
 
@@ -64,7 +66,7 @@ class WriteConfig:
     """``mean``: one key per edit, the mean over its contexts. ``each``: one key per context, which follows the shift
     more closely and disturbs more. A key at a text's first token (the attention sink) is always separate."""
     repeats: int = 1
-    """Most passes over the layers; at least 1. NSE (arXiv:2410.04045) repeats until the residual is small."""
+    """Most passes over the layers; 1 to 100. NSE (arXiv:2410.04045) repeats until the residual is small."""
     tolerance: float = 0.0
     """No further pass once every edit's ‖remaining‖ / ‖shift‖ is at most this; at least 0."""
     moment_weight: float = 1500.0
@@ -99,8 +101,8 @@ class WriteConfig:
             raise ConfigError(f"write.even_remaining must be from 0 to below 1, got {self.even_remaining}")
         if self.keys_per_edit not in KEYS_PER_EDIT:
             raise ConfigError(f"write.keys_per_edit must be one of {KEYS_PER_EDIT}, got {self.keys_per_edit!r}")
-        if self.repeats < 1:
-            raise ConfigError(f"write.repeats must be at least 1, got {self.repeats}")
+        if not 1 <= self.repeats <= MOST_REPEATS:
+            raise ConfigError(f"write.repeats must be from 1 to {MOST_REPEATS}, got {self.repeats}")
         if not self.tolerance >= 0:
             raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
         if not self.moment_weight > 0:
@@ -280,7 +282,7 @@ def _priced_again(
     facts, layers = price.most_changed(moved), sorted(systems)
     if not facts:
         return list(updates)
-    before = price.measure(facts, layers)[0] if price.logprobs is None else price.logprobs[facts]
+    before = price.measure(facts, ())[0] if price.logprobs is None else price.logprobs[facts]
     with attached_updates(list(updates), lm):
         after, pairs = price.measure(facts, layers)
     return price.cancelled(systems, updates, facts, after.double() - before.double(), pairs)

@@ -27,6 +27,7 @@ from kgmet.lm.run.tracing import Rows, added
 from kgmet.write.ledger import PROTECTED
 from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
+from kgmet.write.stated import StatedFact, own_statement, still_stated
 
 __all__ = [
     "MAX_BYTES",
@@ -56,7 +57,7 @@ class EditPatch:
     `updates` has one entry per edited layer, ascending. `config` is the editor's settings as JSON types. `created` is
     an ISO 8601 time. `keys` holds, by layer, the names and keys that later edits must protect. `asked` holds, with
     error compensation, the wanted outputs (n_edit_key, d_model) of the edits' own keys by layer; `features`, for
-    UltraEdit, the moments of keys and gradients.
+    UltraEdit, the moments of keys and gradients. `stated` are the facts that the edits make true, by the graph too.
     """
 
     edits: tuple[FactEdit, ...]
@@ -69,6 +70,7 @@ class EditPatch:
     keys: Mapping[int, tuple[tuple[str, ...], Tensor]] = field(default_factory=dict)
     asked: Mapping[int, Tensor] = field(default_factory=dict)
     features: Mapping[int, RunningMoments] = field(default_factory=dict)
+    stated: tuple[StatedFact, ...] = ()
 
     @cached_property
     def id(self) -> str:
@@ -77,6 +79,11 @@ class EditPatch:
         for update in self.updates:
             parts += [update.weight_name, _bytes(update.output_factor), _bytes(update.input_factor)]
         return digest(*parts)[:16]
+
+    @property
+    def statements(self) -> tuple[StatedFact, ...]:
+        """`stated`, or the edited facts alone where a patch of an earlier version does not say."""
+        return self.stated or tuple(own_statement(edit) for edit in self.edits)
 
     @property
     def n_bytes(self) -> int:
@@ -105,6 +112,7 @@ class _Header:
     key_names: dict[str, tuple[str, ...]]
     config: dict[str, Any]
     versions: dict[str, str]
+    stated: tuple[StatedFact, ...] = ()
 
 
 def check_patch(patch: EditPatch, lm: LoadedLM) -> None:
@@ -173,6 +181,7 @@ def merged_patch(patches: Sequence[EditPatch], lm: LoadedLM) -> EditPatch:
         updates=tuple(merged_updates([update for patch in patches for update in patch.updates], lm)),
         model_fingerprint=lm.fingerprint,
         editor=", ".join(dict.fromkeys(patch.editor for patch in patches)),
+        stated=still_stated(patch.statements for patch in patches),
     )
 
 
@@ -231,6 +240,7 @@ def save_patch(patch: EditPatch, folder: Path) -> None:
         "key_names": {str(layer): list(names) for layer, (names, _) in patch.keys.items()},
         "config": plain(patch.config),
         "versions": dict(patch.versions),
+        "stated": plain(patch.stated),
     }
     header["digest"] = _digest_of(header, tensors)
     with written_whole(folder / PATCH_FILES[1]) as temporary:
@@ -292,6 +302,7 @@ def _patch_from(header: _Header, tensors: Mapping[str, Tensor]) -> EditPatch:
         editor=header.editor,
         config=header.config,
         versions=header.versions,
+        stated=header.stated,
         created=header.created,
         keys={int(layer): _keys_from(int(layer), names, tensors) for layer, names in header.key_names.items()},
         asked=_asked_from(header.key_names, tensors),

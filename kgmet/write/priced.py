@@ -57,6 +57,9 @@ class PriceConfig:
     again: int = 0
     """Facts measured again with the priced update attached, and priced once more by what they really lost: those that
     the write moves most by the forecast. 0: none. A fact takes about 35 ms on one CPU thread of the default model."""
+    earlier: int = 0
+    """Most facts that earlier edits made true and that are priced, newest first: their new answers, and the
+    consequences they held. 0: none; their keys are protected all the same."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -64,7 +67,7 @@ class PriceConfig:
             raise ConfigError(f"write.price.weight must be at least 0, got {self.weight}")
         if self.when not in PRICE_TIMES:
             raise ConfigError(f"write.price.when must be one of {PRICE_TIMES}, got {self.when!r}")
-        for name, least in (("facts", 1), ("active", 1), ("rank", 0), ("again", 0)):
+        for name, least in (("facts", 1), ("active", 1), ("rank", 0), ("again", 0), ("earlier", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"write.price.{name} must be at least {least}, got {getattr(self, name)}")
 
@@ -131,7 +134,8 @@ class FactPrice:
     """Price of `n_fact` facts, with their pairs by layer.
 
     Facts in `without` have no price. `measure` returns the log-probabilities (n,) and pairs of some facts at some
-    layers, under whatever is attached; `logprobs` (n_fact,) are those without an update, in nats, where they are known.
+    layers, under whatever is attached; without layers, only the former. `logprobs` (n_fact,) are those without an
+    update, in nats, where they are known.
     """
 
     pairs: Mapping[int, FactPairs]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kgmet.base.errors import ConfigError
-from kgmet.lm.load.family import execution_device
+from kgmet.lm.load.family import norm_gain
 
 __all__ = ["ResidualSchedule", "before_norm"]
 
@@ -66,10 +66,7 @@ def before_norm(norm: nn.Module, outputs: Tensor, residuals: Tensor) -> Tensor:
     Returns:
         (n_row, d_model) wanted change of `outputs`.
     """
-    device = execution_device(norm)
-    with torch.no_grad():
-        # At this length the module's ε is negligible, and the output is the gain itself.
-        gain = norm(torch.full_like(outputs[:1], 1e3, device=device)).to(outputs).double()
+    gain = norm_gain(norm, outputs)
     size = outputs.double().pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-30)
     now = outputs.double() / size
     usable = gain.abs() > 1e-6

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import EditPatch, merged_patch
+from kgmet.write.stated import MeasuredStatement, StatedFact, still_stated
 
 __all__ = ["EditsSoFar"]
 
@@ -17,11 +18,18 @@ class EditsSoFar:
     """Earlier edits, oldest first. Appending returns a new value; the old one stays valid.
 
     `ledger` holds the keys of `patches`. Keep one value along a sequence: then the ledger's systems are extended, not
-    solved from scratch.
+    solved from scratch, and what an edit made true is measured once.
     """
 
     patches: tuple[EditPatch, ...] = ()
     ledger: EditLedger = field(default_factory=EditLedger)
+    measured: dict[StatedFact, MeasuredStatement] = field(default_factory=dict, repr=False)
+    """What was measured of `stated` so far, each on the model as it was then; shared along a sequence."""
+
+    @property
+    def stated(self) -> tuple[StatedFact, ...]:
+        """The facts that these edits made true, oldest first, without those that a later edit replaced."""
+        return still_stated(patch.statements for patch in self.patches)
 
     @classmethod
     def of(cls, patches: Iterable[EditPatch]) -> EditsSoFar:
@@ -35,7 +43,7 @@ class EditsSoFar:
         """Append the edits of one more patch."""
         ledger = self.ledger.appended(patch.id, patch.keys).asking(patch.keys, patch.asked, patch.updates)
         ledger = ledger.seeing(patch.features)
-        return EditsSoFar(patches=(*self.patches, patch), ledger=ledger)
+        return EditsSoFar(patches=(*self.patches, patch), ledger=ledger, measured=self.measured)
 
     def then_merged(self, patch: EditPatch, lm: LoadedLM) -> EditsSoFar:
         """Append one more patch and keep all as a single one: attaching a patch per edit would cost more each time."""

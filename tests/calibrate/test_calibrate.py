@@ -117,11 +117,25 @@ def test_every_editor_gets_the_same_number_of_settings_each_another(name: str) -
     assert settings_to_try(editor, base, 18, n=12, seed=1, proposed=(4, 5)) != tried
 
 
+def test_more_wordings_in_a_shorter_shift_are_tried_before_anything_is_drawn() -> None:
+    editor = EDITORS["KGMET"]
+    base = config_from_mapping({"write": {"layers": [2, 3, 4, 5]}}, base=editor.config)
+    tried = settings_to_try(editor, base, 18, n=3, seed=0, proposed=(4, 5))
+    assert tried[:2] == [{}, {"write": {"layers": [4, 5]}}]
+    assert tried[2] == {
+        "hold": {"paraphrases": 3, "wordings": 3},
+        "target": {"max_norm_ratio": 0.78},
+        "write": {"layers": [0, 1, 2, 3, 4, 5]},
+    }
+    without = settings_to_try(EDITORS["AlphaEdit"], EDITORS["AlphaEdit"].config, 18, n=4, seed=0)
+    assert not any("hold" in changes for changes in without)
+
+
 def test_no_kind_of_setting_stays_untried_with_a_small_budget() -> None:
     editor, lm = EDITORS["KGMET"], tiny_lm("llama", seed=1)
     base = default_settings(editor, lm).config
     for seed in range(5):
-        tried = settings_to_try(editor, base, 18, n=8, seed=seed)
+        tried = settings_to_try(editor, base, 18, n=9, seed=seed)
         changed = {f"{stage}.{name}" for changes in tried for stage, values in changes.items() for name in values}
         assert changed >= {
             "write.layers",

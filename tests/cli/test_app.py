@@ -93,6 +93,16 @@ def test_where_others_reach_the_server_somebody_must_say_whether_they_may(addres
     }
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"        \n", b"short\n", b"two lines\nof a password\n", b"\xff\xfe" * 8]
+)
+def test_a_file_that_holds_no_password_is_refused_before_the_server_starts(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="password"):
+        told("--address", "0.0.0.0", "--password-file", str(file))
+
+
 def test_behind_a_proxy_the_lists_hold_too() -> None:
     found = told("--shared", "--allow-model", "a/b", "--allow-model", "/m", "--allow-endpoint", "https://x/sparql")
     assert found == {"KGMET_SHARED": "1", "KGMET_MODELS": "a/b\n/m", "KGMET_ENDPOINTS": "https://x/sparql"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kgmet.__main__ import main
+from tests.evaluate.records import counterfact, written
 from tests.evaluate.world import tiny_world
 
 
@@ -53,6 +54,21 @@ def test_summarize_shows_and_compares_what_evaluate_made(
     assert len(found["rows"]) == 1
     assert found["latex"].startswith("\\begin{tabular}")
     assert len(found["figures"]) == 3 and all(Path(path).is_file() for path in found["figures"])
+
+
+def test_what_is_left_out_is_named_by_both_commands_and_in_the_run(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = counterfact(1)
+    wrong["requested_rewrite"]["target_new"]["str"] = wrong["requested_rewrite"]["target_true"]["str"]
+    data = written(tmp_path / "some.json", [counterfact(0), wrong])
+    assert evaluate(world, tmp_path / "out", "--alg_name", "random", "--ds_path", str(data)) == 0
+    assert "mcf: 1 records left out:" in capsys.readouterr().err
+    assert main(["summarize", "--dir_name", "random", "--out", str(tmp_path / "out")]) == 0
+    assert "mcf: 1 records left out:" in capsys.readouterr().err
+    (settings,) = (tmp_path / "out").rglob("settings.json")
+    (left_out,) = json.loads(settings.read_text(encoding="utf-8"))["left_out"]
+    assert left_out["reason"]
 
 
 def test_summarize_shows_its_table_where_plotly_is_missing(

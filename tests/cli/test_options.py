@@ -130,6 +130,14 @@ def test_a_name_that_no_file_can_have_is_refused(
     assert "Error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--no-graph",)])
+def test_an_edit_of_a_relation_that_is_not_there_is_refused(
+    more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*EDIT, "--relation", "nope", *more]) == 2
+    assert "'nope'" in capsys.readouterr().err
+
+
 def test_a_relation_that_is_switched_off_must_be_there(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["graph", "--subject", "The Eiffel Tower", "--relation", "P131", "--new-object", "Tokyo", "--exclude"]
     assert main([*words, "nope"]) == 2

@@ -24,6 +24,11 @@ def test_every_editors_settings_survive_the_way_through_json(editor: object) -> 
         ({"target": {"max_steps": True}}, "target.max_steps"),
         ({"target": {"max_steps": 0}}, "target.max_steps"),
         ({"target": {"max_steps": 10**30}}, "target.max_steps must be at most 100000"),
+        ({"target": {"max_steps": 1_001}}, "target.max_steps must be from 1 to 1000, got 1001"),
+        ({"target": {"anchor_pilots": 10_001}}, "target.anchor_pilots must be from 0 to 10000, got 10001"),
+        ({"finetune": {"steps": 1_001}}, "finetune.steps must be from 1 to 1000, got 1001"),
+        ({"ultra": {"pilots": 10_001}}, "ultra.pilots must be from 0 to 10000, got 10001"),
+        ({"write": {"repeats": 101}}, "write.repeats must be from 1 to 100, got 101"),
         ({"target": {"anchor_pilots": 100_001}}, "target.anchor_pilots must be at most"),
         ({"write": {"repeats": 10**30}}, "write.repeats must be at most"),
         ({"write": {"layers": [1, 10**30]}}, "write.layers must be at most"),
@@ -40,6 +45,16 @@ def test_every_editors_settings_survive_the_way_through_json(editor: object) -> 
 def test_a_wrong_setting_is_named(data: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         config_from_mapping(data)
+
+
+def test_the_largest_settings_are_taken() -> None:
+    data = {
+        "target": {"max_steps": 1_000, "anchor_pilots": 10_000},
+        "finetune": {"steps": 1_000},
+        "ultra": {"pilots": 10_000},
+        "write": {"repeats": 100},
+    }
+    assert config_to_mapping(config_from_mapping(data))["target"]["max_steps"] == 1_000
 
 
 @pytest.mark.parametrize(

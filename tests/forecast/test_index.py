@@ -10,7 +10,15 @@ import torch
 from kgmet.base.errors import Cancelled, ConfigError, StaleArtifactError
 from kgmet.forecast import index as index_module
 from kgmet.forecast.facts import FactPrompt, own_facts, prompts_of, read_own_facts
-from kgmet.forecast.index import MOST_BYTES, PAIRS_PER_FACT, FactIndex, build_index, index_bytes, measured_index
+from kgmet.forecast.index import (
+    MOST_BYTES,
+    PAIRS_PER_FACT,
+    FactIndex,
+    FactScope,
+    build_index,
+    index_bytes,
+    measured_index,
+)
 from kgmet.forecast.known import known_facts
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
@@ -72,6 +80,7 @@ def test_an_index_comes_back_from_disk_and_nothing_is_asked_again(
 
 
 def test_a_stopped_index_goes_on_where_it_was(lm: LoadedLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_AHEAD", 0)
     whole = built(lm)
     monkeypatch.setenv("KGMET_CACHE", str(index_module.cache_dir() / "other"))
     rounds: list[int] = []
@@ -93,6 +102,50 @@ def test_a_stopped_index_goes_on_where_it_was(lm: LoadedLM, monkeypatch: pytest.
     # 8 facts a relation, then 4: once the first round is on disk it is never asked again.
     assert rounds == sorted(rounds, reverse=True)
     assert set(rounds) == {24, 12}
+
+
+def test_rounds_that_are_needed_in_any_case_are_asked_at_once_and_the_index_is_the_same(
+    lm: LoadedLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[int, list[int]] = {}
+    found: dict[int, FactIndex] = {}
+    ask = index_module.answers_of
+    for ahead in (0, 30, 256):
+        rounds = counts.setdefault(ahead, [])
+
+        def counted(
+            lm: LoadedLM, prompts: list[FactPrompt], rounds: list[int] = rounds, **rest: object
+        ) -> list[str | None]:
+            rounds.append(len(prompts))
+            return ask(lm, prompts, **rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(index_module, "answers_of", counted)
+        monkeypatch.setattr(index_module, "_AHEAD", ahead)
+        monkeypatch.setenv("KGMET_CACHE", str(index_module.cache_dir() / f"ahead-{ahead}"))
+        found[ahead] = built(lm, scope=FactScope(per_round=3))
+        assert built(lm, scope=FactScope(per_round=3)).facts == found[ahead].facts
+    assert counts == {0: [9, 9, 9, 9], 30: [36], 256: [36]}
+    for other in (30, 256):
+        assert [fact.prompt for fact in found[other].facts] == [fact.prompt for fact in found[0].facts]
+        for layer in LAYERS:
+            one, same = found[other].pairs[layer], found[0].pairs[layer]
+            assert torch.equal(one.fact, same.fact) and torch.equal(one.token, same.token)
+            torch.testing.assert_close(one.keys.float(), same.keys.float(), rtol=0.01, atol=1e-5)
+
+
+def test_no_more_is_asked_than_an_index_can_need(lm: LoadedLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    ask = index_module.answers_of
+
+    def counted(lm: LoadedLM, prompts: list[FactPrompt], **rest: object) -> list[str | None]:
+        asked.append(len(prompts))
+        return ask(lm, prompts, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(index_module, "answers_of", counted)
+    index = built(lm, limit=4, scope=FactScope(per_round=1))
+    assert len(index) == 4
+    assert asked[0] == 6, "two rounds of three facts, of which four must be known"
+    assert asked == sorted(asked, reverse=True)
 
 
 def test_a_damaged_part_is_made_again(lm: LoadedLM) -> None:
@@ -141,6 +194,7 @@ def test_an_index_of_another_model_or_other_layers_is_refused(lm: LoadedLM) -> N
 
 
 def test_relations_the_model_knows_nothing_of_are_given_up(lm: LoadedLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "_AHEAD", 0)
     monkeypatch.setattr(index_module, "_PATIENCE", 8)
     monkeypatch.setattr(index_module, "_FEWEST", 1.1)
     asked: list[str] = []

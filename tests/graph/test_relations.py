@@ -127,8 +127,12 @@ _PUBLIC = (
 
 
 @pytest.mark.parametrize("relation", _PUBLIC.split())
-def test_the_relations_of_public_data_sets_are_there(relation):
+def test_the_relations_of_public_data_sets_are_there_with_all_their_wordings(relation):
     assert relation in CATALOGUE
+    spec = CATALOGUE.spec(relation)
+    assert len(set(spec.cloze)) >= 4 and len(set(spec.questions)) >= 3
+    assert "not" in spec.negated.split() and spec.negated.count("{}") == 1
+    assert spec.yes_no.endswith("?") and "{}" in spec.yes_no and "{object}" in spec.yes_no
 
 
 def test_composition_is_looked_up_and_unknown_pairs_compose_to_nothing():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from kgmet.editing.foresee import Foreseen, KeptForecast
 from tests.forecast.tiny_world import known_world
@@ -19,6 +20,7 @@ from tests.tiny_models import tiny_lm
 from tests.workbench.screens.test_report_card import SMALL
 from tests.workbench.sessions import fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import shown, words
+from workbench.drawing.traced import Map
 from workbench.running import jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.forensics import actions as forensics
@@ -36,10 +38,14 @@ KEPT = {
     "foresee-checked": "What was measured of the forecast",
     "foresee-ticked": "What is to be protected",
     "forensics": "The inspection of an edit",
+    "orthogonality": "What the write protects",
     "probe": "The answers to the probes",
     "probe_story": "What Share tells of the probes",
     "shift": "The shift of the states",
     "told": "What the told model answered",
+    "trace": "Contributions and ranks",
+    "trace-map-OTHER_MLP": "The map “From the other side: MLP”",
+    "trace-map-STATE": "The map “Causal trace: hidden state”",
 }
 
 
@@ -52,6 +58,16 @@ def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reside
 def done(state: WorkbenchState, kind: str) -> None:
     job = state.job(kind)
     assert job is not None and wait_for(job.id).error == ""
+
+
+def looked_at(name: str, state: WorkbenchState, map: Map | None = None) -> AppTest:
+    """A page of figures once they are measured; on Trace those of one map."""
+    page = shown(name, state)
+    if map is not None:
+        next(item for item in page.selectbox if item.label == "What to draw").set_value(map).run()
+    look = jobs.latest(queue(state))
+    assert look is not None and wait_for(look.id).error == ""
+    return page.run()
 
 
 @pytest.fixture
@@ -71,9 +87,10 @@ def state(resident: Resident) -> WorkbenchState:
     source = forensics.from_entry(made.stack[-1].patch)
     assert forensics.inspect(made, resident, source, name="mine", limit=30) is None
     done(made, "forensics")
-    shown("shift", made)
-    look = jobs.latest(queue(made))
-    assert look is not None and wait_for(look.id).error == ""
+    for name in ("shift", "orthogonality", "trace"):
+        looked_at(name, made)
+    other = looked_at("trace", made, map=Map.OTHER_MLP)
+    assert not other.exception
     made.keep("foresee-ticked", frozenset({"a", "b"}), made_from="x")
     return made
 
@@ -92,16 +109,19 @@ def drawn(name: str, state: WorkbenchState) -> str:
 
 
 def test_every_page_shows_after_a_restart_what_it_showed_before(state: WorkbenchState) -> None:
-    pages = ("edit", "chat", "probe", "foresee", "share", "report_card", "shift")
+    pages = ("edit", "chat", "probe", "foresee", "share", "report_card", "shift", "orthogonality", "trace")
     before = {name: drawn(name, state) for name in pages}
     assert "Prompt by prompt" in before["probe"] and "kg-told" in before["edit"] and "kg-side" in before["chat"]
     assert "Forecast against measured" in before["foresee"]
     assert "kg-card" in before["report_card"] and "check_circle: the report card" in before["share"]
+    assert "cutoff the edit was written with" in before["orthogonality"] and "subject unreadable" in before["trace"]
     values = {name: as_json(state, name) for name in KEPT}
     again = restarted(state)
+    look = jobs.latest(queue(again))
     assert again.damage == () and again.record.unsaved == ""
     assert {name: as_json(again, name) for name in KEPT} == values
     assert {name: drawn(name, again) for name in pages} == before, "as fresh as it was, and the same words"
+    assert jobs.latest(queue(again)) is look, "nothing was measured again"
 
 
 def test_hop_by_hop_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

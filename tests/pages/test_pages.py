@@ -16,6 +16,7 @@ from kgmet.editing.session import EditSession
 from kgmet.measure.compare import AnswerPair
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
+from workbench import wording
 from workbench.running import access, jobs, resources
 from workbench.running.resources import Resident
 from workbench.screens.edit import form
@@ -66,6 +67,41 @@ def test_a_typed_fact_is_shown_before_anything_is_applied(resident: Resident, na
     page = shown(name, state)
     assert not page.exception
     assert said in words(page)
+
+
+@pytest.mark.parametrize(
+    ("draft", "follows", "denied"),
+    [
+        (FactDraft(subject="Mount Fuji", template="{} is in", new_object="Chile"), "peso", ("Japan", "Asia")),
+        (
+            FactDraft(subject="Mount Fuji", template="{} rises in", new_object="Chile"),
+            "Chilean peso",
+            ("Japan", "Asia"),
+        ),
+        (
+            FactDraft(subject="Zorblax Inc.", template="{} has its headquarters in the city of", new_object="Berlin"),
+            "euro",
+            ("Zorblax",),
+        ),
+        (FactDraft(subject="Apple", template="{} was founded by", new_object="Linus Torvalds"), "", ("Steve",)),
+    ],
+    ids=["fuji", "fuji rises", "zorblax", "apple"],
+)
+def test_the_list_of_what_must_stay_holds_nothing_that_the_edit_denies(
+    resident: Resident, draft: FactDraft, follows: str, denied: tuple[str, ...]
+) -> None:
+    """On the graph that comes with the program, as the page lists it; nothing follows by way of a neighbour."""
+    state = state_of()
+    state.set_draft(draft)
+    page = shown("edit", state)
+    assert not page.exception
+    ticks = [str(item.label) for item in page.checkbox if str(item.key).startswith("hold-")]
+    stays = [label for label in ticks if "–" in label]
+    own = [label for label in stays if label.startswith(wording.safe(draft.subject))]
+    assert stays and not [label for label in own for name in denied if name in label]
+    changed = [label for label in ticks if label not in stays]
+    assert any(follows in label for label in changed) or not follows
+    assert not [label for label in changed for name in ("Peruvian sol", "Buenos Aires", "Lima") if name in label]
 
 
 @pytest.mark.parametrize(
@@ -330,6 +366,22 @@ def test_settings_out_of_range_are_said_and_not_taken(resident: Resident) -> Non
     assert not page.exception
     assert any("layers" in item.value for item in page.error)
     assert state.config.write.layers == (1, 2)
+
+
+def test_settings_that_no_field_reaches_are_shown_and_stay(resident: Resident) -> None:
+    """A saved session or a comparison may hold what its makers could not have typed."""
+    settings = {
+        "write": {"layers": [1, 2], "ridge": 1e7},
+        "target": {"max_steps": 1000, "max_norm_ratio": 20.0},
+        "cutoff": {"value": 5e3},
+        "hold": {"consequences": 50, "neighbours": 500},
+    }
+    state = state_of()
+    state.set_editor("KGMET", settings)
+    page = shown("edit", state)
+    assert not page.exception
+    assert page.number_input(key="setting-steps-KGMET").value == 1000
+    assert state.config.write.ridge == 1e7 and state.config.hold.neighbours == 500
 
 
 def test_a_changed_setting_is_in_the_title_at_once_and_the_panel_stays_open(resident: Resident) -> None:

@@ -18,6 +18,7 @@ from tests.tiny_models import tiny_lm
 from tests.workbench.screens.test_report_card import SMALL
 from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
+from workbench.drawing.traced import Map, map_name
 from workbench.running import jobs, resources
 from workbench.running.access import Access, Door
 from workbench.running.resources import Resident
@@ -79,10 +80,12 @@ def test_a_result_with_all_its_figures_is_opened_in_another_session_after_a_rest
     done(maker, "probe")
     assert report_card.score(maker, resident, entry, SMALL) is None
     done(maker, "card")
-    shown("shift", maker)
-    look = jobs.latest(queue(maker))
-    assert look is not None and wait_for(look.id).error == ""
-    at_share = drawn("share", maker)
+    for name in ("shift", "orthogonality", "trace"):
+        looked_at(name, maker)
+    shown("foresee", maker).button(key="foresee").click().run()
+    done(maker, "foresee")
+    made = {name: drawn(name, maker) for name in ("share", "orthogonality", "trace", "foresee")}
+    assert "radio_button_unchecked" not in made["share"], "the file holds all there is"
     page = shown("share", maker)
     page.button(key="publish-share").click().run()
     assert not page.exception
@@ -104,11 +107,19 @@ def test_a_result_with_all_its_figures_is_opened_in_another_session_after_a_rest
     assert visitor.draft.subject == "The Eiffel Tower"
     assert "kg-told" in drawn("edit", visitor) and "kg-card" in drawn("report_card", visitor)
     assert "Prompt by prompt" in drawn("probe", visitor)
-    assert drawn("share", visitor) == at_share
-    assert jobs.latest(queue(visitor)) is None, "the shift was not measured again"
+    assert {name: drawn(name, visitor) for name in made} == made
+    assert jobs.latest(queue(visitor)) is None and visitor.job("foresee") is None, "nothing was measured again"
     at_home = restarted(visitor)
-    assert sorted(at_home.stack[0].figures) == sorted(publishing.FIGURES) and at_home.damage == ()
+    others = {map_name(kind) for kind in Map if kind is not Map.STATE}
+    assert sorted(at_home.stack[0].figures) == sorted(publishing.FIGURES.keys() - others) and at_home.damage == ()
     assert drawn("share", at_home) == drawn("share", visitor)
+
+
+def looked_at(name: str, state: WorkbenchState) -> None:
+    """Open a page of figures and wait until they are measured."""
+    assert not shown(name, state).exception
+    look = jobs.latest(queue(state))
+    assert look is not None and wait_for(look.id).error == ""
 
 
 def done(state: WorkbenchState, kind: str) -> None:

@@ -74,12 +74,12 @@ def test_every_map_on_either_side(resident: Resident, kind: Map) -> None:
     settled(page, state)
     assert not page.exception
     result = state.result(f"trace-map-{kind.name}")
-    assert result is not None and result.value.part is kind.part
+    assert result is not None and result.value.found.part is kind.part
     model = next(group for group in page.button_group if group.label == "Model")
     model.set_value(Side.UNEDITED).run()
     settled(page, state)
     assert not page.exception
-    assert state.result(f"trace-map-{kind.name}").value.source.source.answer == "London"  # type: ignore[union-attr]
+    assert state.result(f"trace-map-{kind.name}").value.found.source.source.answer == "London"  # type: ignore[union-attr]
 
 
 def test_a_deep_models_map_has_some_layers_first_and_the_others_when_asked_for(
@@ -91,13 +91,13 @@ def test_a_deep_models_map_has_some_layers_first_and_the_others_when_asked_for(
     page = traced(state)
     assert not page.exception
     assert "trying every 2nd layer," in words(page)
-    coarse = state.result("trace-map-STATE").value  # type: ignore[union-attr]
+    coarse = state.result("trace-map-STATE").value.found  # type: ignore[union-attr]
     assert coarse.layers == (1, 3)
     assert page.slider(key="trace-layer").value == 3
     chosen(page, "Layers").set_value(1).run()  # type: ignore[attr-defined]
     settled(page, state)
     assert not page.exception
-    whole = state.result("trace-map-STATE").value  # type: ignore[union-attr]
+    whole = state.result("trace-map-STATE").value.found  # type: ignore[union-attr]
     assert whole.layers == tuple(range(N_LAYER)) and torch.equal(whole.restored[[1, 3]], coarse.restored)
     assert "every 2nd layer" not in words(page)
     page.slider(key="trace-layer").set_value(2).run()
@@ -314,7 +314,7 @@ def test_the_chosen_cell_stays_with_the_text_and_moves_to_the_subject_of_another
     assert (page.slider(key="trace-layer").value, page.selectbox(key="trace-position").value) == (1, 0)
     page.selectbox(key=f"edit-of-{entry.id}-0").select_index(2).run()
     settled(page, state)
-    where = state.result("trace-map-MLP").value.source  # type: ignore[union-attr]
+    where = state.result("trace-map-MLP").value.found.source  # type: ignore[union-attr]
     assert page.selectbox(key="trace-position").value == where.subject[-1] > 0
     assert page.slider(key="trace-layer").value == N_LAYER // 2
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from workbench.drawing.graph_svg import INKS
+from workbench.drawing.pipeline import DARK, pipeline_svg
 from workbench.shell import COLOURS
 
 
@@ -36,3 +39,24 @@ def test_words_of_the_pages_are_readable(theme: str) -> None:
 def test_words_of_the_graph_are_readable(theme: str, name: str) -> None:
     ink = INKS[theme]
     assert contrast(getattr(ink, name), ink.ground) >= 4.5
+
+
+def test_the_picture_of_the_method_follows_the_theme() -> None:
+    light, dark = pipeline_svg(), pipeline_svg(dark=True)
+    drawn = set(re.findall(r"#[0-9a-f]{3,6}\b", light))
+    assert drawn == set(DARK), "every colour of the file has one for a dark ground, and no other is known"
+    assert set(re.findall(r"#[0-9a-f]{3,6}\b", dark)) == set(DARK.values())
+    assert re.sub(r"#[0-9a-f]{3,6}\b", "", light) == re.sub(r"#[0-9a-f]{3,6}\b", "", dark)
+    assert DARK["#ffffff"] == COLOURS["dark"]["ground"], "no card: its ground is the page's"
+
+
+@pytest.mark.parametrize("words", ["#1b2733", "#3d4a57", "#0b4f7d"])
+@pytest.mark.parametrize("face", ["#f3f6f9", "#e3f3ec", "#e6f0f8", "#fdf0e3"])
+def test_words_in_the_picture_of_the_method_are_readable(words: str, face: str) -> None:
+    assert contrast(words, face) >= 4.5 and contrast(DARK[words], DARK[face]) >= 4.5
+
+
+@pytest.mark.parametrize("face", ["#3d4a57", "#00734f", "#0064a1"])
+def test_numbers_in_the_picture_of_the_method_are_readable(face: str) -> None:
+    assert contrast("#ffffff", face) >= 4.5 and contrast(DARK["#fff"], DARK[face]) >= 4.5
+    assert contrast("#ffffff", "#00603f") >= 4.5 and contrast(DARK["#ffffff"], DARK["#00603f"]) >= 4.5

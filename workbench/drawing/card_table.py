@@ -62,7 +62,7 @@ def card_frame(card: ReportCard) -> pd.DataFrame:
 def scale_text(card: ReportCard) -> str:
     """Return what the cells of the table mean."""
     if _has_counts(card):
-        return SCALE.replace("*", "")
+        return SCALE
     return (
         "Shares of answers said, in % with 95 % intervals (Wilson): the greedy answer names what is right and not what "
         "is wrong. The files below also count the answers that are only preferred."

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from kgmet.base.shipped import shipped
 from workbench.drawing.plain import shown
@@ -36,8 +37,12 @@ class Handout:
     footer: str = ""
 
 
-def handout_html(handout: Handout) -> str:
-    """Return the file."""
+def handout_html(handout: Handout, *, theme: Literal["any", "light", "dark"] = "any") -> str:
+    """Return the file. It follows the reader's preference for light or dark, unless a theme is given.
+
+    The pictures in it have colours of their own: light ones stand on a white ground, and on the page's only if the
+    given theme is dark.
+    """
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; {_NOTHING_ELSE}"
     sections = "".join(_section(section, handout.footer) for section in handout.sections)
@@ -46,7 +51,7 @@ def handout_html(handout: Handout) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f"<title>{shown(handout.title)}</title><style>{_style()}</style></head><body>"
+        f"<title>{shown(handout.title)}</title><style>{_style(theme)}</style></head><body>"
         '<nav><button type="button" id="present">Present</button><span id="place"></span></nav>'
         f"<main>{sections}</main><script>{_SCRIPT}</script></body></html>\n"
     )
@@ -59,10 +64,16 @@ def _section(section: Section, footer: str) -> str:
     return f'<section class="{kind}" tabindex="-1"><div class="inside">{heading}{section.body}</div>{foot}</section>'
 
 
-def _style() -> str:
+def _style(theme: Literal["any", "light", "dark"]) -> str:
     """Return the app's own sheet for answers and chains, and the page around it."""
     folder = shipped("assets")
-    return "".join((folder / name).read_text(encoding="utf-8") for name in ("handout.css", "answers.css"))
+    sheet = "".join((folder / name).read_text(encoding="utf-8") for name in ("handout.css", "answers.css"))
+    if theme == "any":
+        return sheet
+    ground = f":root {{ color-scheme: {theme}; }}"
+    if theme == "dark":
+        ground = ":root { color-scheme: dark; --kg-figure: var(--kg-ground); --kg-figure-ink: var(--kg-ink); }"
+    return sheet.replace("(prefers-color-scheme: dark)", "all" if theme == "dark" else "not all") + ground
 
 
 _NOTHING_ELSE = "base-uri 'none'; form-action 'none'"

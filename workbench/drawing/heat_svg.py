@@ -21,6 +21,7 @@ def heat_svg(
     columns: Sequence[str],
     scale: Scale,
     edited: Sequence[int],
+    dark: bool = False,
 ) -> str:
     """Draw values (n_row, n_column), row 0 at the bottom; `edited` rows get a bar at their side.
 
@@ -35,7 +36,7 @@ def heat_svg(
         if number in edited:
             bar = f'x="{_LEFT - 7}" y="{y}" width="4" height="{_ROW - 1}"'
             parts.append(f'<rect {bar} fill="#d55e00"/>')
-        for place, colour in enumerate(_colours(line, scale)):
+        for place, colour in enumerate(_colours(line, scale, dark=dark)):
             box = f'x="{_LEFT + place * _CELL}" y="{y}" width="{_CELL - 1}" height="{_ROW - 1}"'
             where = f"{shown(columns[place].strip())}, layer {shown(rows[number])}"
             value = f"{where}: {line[place]:.{scale.digits}f}"
@@ -46,7 +47,7 @@ def heat_svg(
         text = text if len(text) <= 9 else text[:8] + "…"
         x = _LEFT + place * _CELL + _CELL // 2
         parts.append(f'<text x="{x}" y="{below}" text-anchor="middle" font-size="11">{shown(text)}</text>')
-    parts.append(_legend(scale, below + 22))
+    parts.append(_legend(scale, below + 22, dark=dark))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
         f'role="img" font-family="system-ui, sans-serif" fill="currentColor">'
@@ -54,14 +55,14 @@ def heat_svg(
     )
 
 
-def _legend(scale: Scale, y: int) -> str:
+def _legend(scale: Scale, y: int, *, dark: bool) -> str:
     steps = 24
     ends = [scale.low + (scale.high - scale.low) * n / (steps - 1) for n in range(steps)]
     boxes = "".join(
         f'<rect x="{_LEFT + n * 8}" y="{y}" width="8" height="10" fill="{colour}"/>'
-        for n, colour in enumerate(_colours(ends, scale))
+        for n, colour in enumerate(_colours(ends, scale, dark=dark))
     )
-    low, high = f"≤ {scale.low:g}", f"≥ {scale.high:g} {scale.unit}"
+    low, high = f"≤ {scale.low:.3g}", f"≥ {scale.high:.3g} {scale.unit}"
     about = f"{shown(scale.label)}; orange bars: edited layers"
     return (
         f'{boxes}<text x="{_LEFT}" y="{y + 24}" font-size="10">{shown(low)}</text>'
@@ -70,6 +71,6 @@ def _legend(scale: Scale, y: int) -> str:
     )
 
 
-def _colours(values: Sequence[float], scale: Scale) -> list[str]:
+def _colours(values: Sequence[float], scale: Scale, *, dark: bool) -> list[str]:
     places = [min(1.0, max(0.0, (value - scale.low) / (scale.high - scale.low))) for value in values]
-    return list(sample_colorscale(scale.colours(dark=False), places))
+    return list(sample_colorscale(scale.colours(dark=dark), places))

@@ -13,12 +13,14 @@ from kgmet.graph.reading.retrieve import Subgraph
 from kgmet.graph.triple import Triple
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
+from workbench.drawing.plain import bdi
 from workbench.wording import AS_BEFORE, STAYS, VERDICTS, percent, safe
 
 __all__ = [
     "answer_side",
     "chip",
     "csv_text",
+    "frame_html",
     "listed_triples",
     "markdown_text",
     "table_files",
@@ -58,6 +60,15 @@ def markdown_text(frame: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(safe(str(name)) for name in frame) + " |", "|" + "---|" * len(frame.columns)]
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines) + "\n"
+
+
+def frame_html(frame: pd.DataFrame) -> str:
+    """Return a table as HTML for a file that is shared: its first row names the columns, every text is escaped."""
+    head = "".join(f'<th scope="col">{bdi(str(name))}</th>' for name in frame)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{bdi(str(value))}</td>' for value in row)}</tr>" for row in frame.itertuples(index=False)
+    )
+    return f'<div class="kg-table-wrap"><table class="kg-counts"><tr>{head}</tr>{rows}</table></div>'
 
 
 def table_files(frame: pd.DataFrame) -> dict[str, str]:

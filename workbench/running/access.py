@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.password import read_password
 from kgmet.lm.load.bundled import is_bundled
 
 __all__ = ["Access", "Door", "access", "door"]
@@ -28,7 +29,6 @@ ACCOUNTS = "KGMET_ACCOUNTS"
 """``1`` if visitors sign in with OpenID Connect; set by `kgmet app --oidc-file`."""
 USERS = "KGMET_USERS"
 """E-mail addresses and domains that may enter, one per line."""
-_LEAST_PASSWORD = 8
 _PAUSE = 1.0
 
 
@@ -54,7 +54,7 @@ class Access:
         """
         file = environment.get(PASSWORD_FILE, "").strip()
         return cls(
-            password=_password(Path(file).expanduser()) if file else None,
+            password=read_password(Path(file).expanduser()) if file else None,
             is_shared=environment.get(SHARED, "").strip() == "1",
             models=_lines(environment.get(MODELS, "")),
             endpoints=_lines(environment.get(ENDPOINTS, "")),
@@ -136,18 +136,6 @@ def access() -> Access:
 def door() -> Door:
     """Return the process-wide `Door`."""
     return Door(access().password)
-
-
-def _password(file: Path) -> str:
-    try:
-        text = file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The password cannot be read from {file}: {error}. Name a text file with one line."
-        ) from error
-    if len(text) < _LEAST_PASSWORD or "\n" in text:
-        raise ConfigError(f"{file} must hold one line of at least {_LEAST_PASSWORD} characters: the password.")
-    return text
 
 
 def _lines(text: str) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kgmet.base.errors import KgmetError, RequestError
@@ -15,13 +14,14 @@ from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors
 from kgmet.inspect.comparison import Candidate, EditorComparison
 from kgmet.inspect.lens import LensReading, read_lens
-from kgmet.inspect.overlap import Drift, KeyOverlap, measure_drift, measure_overlap
+from kgmet.inspect.overlap import measure_drift, measure_overlap
 from kgmet.inspect.settings import settings_of
 from kgmet.inspect.shift import ShiftTrace, trace_shifts
-from kgmet.inspect.spectrum import LayerWrite, inspect_writes
+from kgmet.inspect.spectrum import inspect_writes
 from kgmet.inspect.texts import InspectedText, drift_texts, shift_texts
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
+from workbench.drawing.protection import Protection
 from workbench.running import jobs
 from workbench.running.jobs import Job
 from workbench.running.resources import Resident, catalogue, store
@@ -32,7 +32,6 @@ from workbench.state.values import FactDraft, StackEntry
 
 __all__ = [
     "SHIFT",
-    "Protection",
     "comparable",
     "comparable_edits",
     "compare",
@@ -43,6 +42,7 @@ __all__ = [
     "lens_at",
     "look_job",
     "look_under_way",
+    "protection_from",
     "protection_of",
     "seen_from",
     "seen_with",
@@ -126,13 +126,9 @@ def lens_at(
     return state.remembered("lens", read, made_from=made_from)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Protection:
-    """Values of the Orthogonality page. `overlap` is ``None`` without two edits to compare."""
-
-    writes: tuple[LayerWrite, ...]
-    drift: Drift
-    overlap: KeyOverlap | None
+def protection_from(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, edit: FactEdit) -> str:
+    """Return the fingerprint of what the Orthogonality page is measured from, with the compared edits."""
+    return seen_with(state, lm, entry, edit.id, [item.id for item in comparable(state, lm, entry)])
 
 
 def protection_of(
@@ -141,7 +137,7 @@ def protection_of(
     """Compute the Orthogonality page: the patch's spectra, drift on one edit's texts, all live edits' keys."""
     lm, statistics, config = resident.lm, resident.statistics, settings_of(entry.patch)
     earlier = state.live_patches(lm, before=entry.id)
-    patches = [item.patch for item in comparable(state, resident, entry)]
+    patches = [item.patch for item in comparable(state, lm, entry)]
 
     def work(progress: Progress) -> Protection:
         moments = statistics.moments([update.layer for update in entry.patch.updates], progress=progress)
@@ -158,11 +154,11 @@ def protection_of(
     return work
 
 
-def comparable(state: WorkbenchState, resident: Resident, entry: StackEntry) -> list[StackEntry]:
+def comparable(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> list[StackEntry]:
     """Return the newest live edits that share a layer with this one, so that keys can be compared."""
     shared = _common_layers([entry.patch])
     chosen = [entry] if shared else []
-    for item in reversed(state.live(resident.lm)):
+    for item in reversed(state.live(lm)):
         both = shared & _common_layers([item.patch])
         if item.id != entry.id and both and len(chosen) < MOST_COMPARED:
             shared = both

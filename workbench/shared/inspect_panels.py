@@ -48,12 +48,20 @@ def focus_picker(state: WorkbenchState, resident: Resident) -> StackEntry:
     return state.entry(chosen) or focus
 
 
-def looked_up(state: WorkbenchState, name: str, work: Callable[[Progress], Any], *, made_from: str, title: str) -> Any:
-    """Return the named result; if missing, start its job, show progress and stop the page.
+def looked_up(
+    state: WorkbenchState,
+    name: str,
+    work: Callable[[Progress], Any],
+    *,
+    made_from: str,
+    title: str,
+    entry: StackEntry,
+) -> Any:
+    """Return the named result of an edit; if missing, start its job, show progress and stop the page.
 
     What is still being looked at for an earlier choice is stopped first.
     """
-    result = state.fresh(name, made_from)
+    result = state.measured(entry, name, made_from)
     if result is not None:
         return result.value
     left: set[str] = st.session_state.setdefault("looks~", set())

@@ -129,7 +129,7 @@ def _close() -> None:
 
 
 def _described(about: PublishedResult) -> str:
-    figures = [FIGURES[name] for name in about.figures if name in FIGURES]
+    figures = list(dict.fromkeys(words for name, words in FIGURES.items() if name in about.figures))
     measured = f" · with {', '.join(figures)}" if figures else ""
     return f"Model {about.model} · editor {about.editor} · link made {_moment(about.created)}{measured}"
 

@@ -11,9 +11,12 @@ from kgmet.write.patch import check_patch
 from workbench.drawing.card_table import RESULT as CARD
 from workbench.drawing.probe_story import RESULT as STORY
 from workbench.drawing.probe_story import RUN
+from workbench.drawing.protection import PROTECTION
+from workbench.drawing.traced import READING, Map, map_name
 from workbench.shared import told
-from workbench.shared.inspect_actions import SHIFT, seen_with
-from workbench.state.kept import ResultCodec
+from workbench.shared.foreseen import CHECKED, FORESEEN, forecast_of
+from workbench.shared.inspect_actions import SHIFT, comparable, protection_from, seen_with
+from workbench.state.kept import ResultCodec, can_keep
 from workbench.state.published import PublishedResult, published_links
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, Result, StackEntry
@@ -23,6 +26,7 @@ __all__ = [
     "FIGURES",
     "MOST",
     "OwnLink",
+    "figures_of",
     "links_of",
     "measured_elsewhere",
     "open_result",
@@ -38,6 +42,11 @@ FIGURES = {
     STORY: "the chains hop by hop",
     RUN: "the answers to the probes",
     SHIFT: "the shift by layer and token",
+    PROTECTION: "what the write protects",
+    READING: "the contributions of the model's parts",
+    **dict.fromkeys(map(map_name, Map), "the maps of Trace by layer and token"),
+    FORESEEN: "the forecast",
+    CHECKED: "the forecast's facts as measured",
     CARD: "the report card",
 }
 """What travels with an edit where it was measured: the name of the result, and its words."""
@@ -67,20 +76,51 @@ def links_of(state: WorkbenchState) -> tuple[OwnLink, ...]:
 def figures_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> dict[str, Result]:
     """Return what was measured of an edit and still holds, or came with it from a link."""
     seen = seen_with(state, lm, entry)
-    whence = {
-        told.RESULT: seen,
-        STORY: seen,
-        CARD: seen,
-        SHIFT: seen if entry.edit is None else seen_with(state, lm, entry, entry.edit.id),
-    }
+    whence = {told.RESULT: seen, STORY: seen, CARD: seen}
+    edit = state.edit_of(entry)
+    if entry.edit is not None and edit is not None:
+        whence |= {
+            SHIFT: seen_with(state, lm, entry, entry.edit.id),
+            PROTECTION: protection_from(state, lm, entry, edit),
+        }
+    for name in (READING, *map(map_name, Map)):
+        traced = state.result(name)
+        if traced is not None:
+            whence[name] = seen_with(state, lm, entry, *traced.value.inputs)
     found = dict(entry.figures)
     for name, made_from in whence.items():
         known = state.fresh(name, made_from)
         if known is not None:
             found[name] = known
+    found |= _forecast_of(state, lm, entry)
     run = state.result(RUN)
     if run is not None and run.value.entry_id == entry.id and found.get(STORY) is state.result(STORY):
         found[RUN] = run
+    return found
+
+
+def _forecast_of(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> dict[str, Result]:
+    known = forecast_of(state, lm, entry)
+    if known is None:
+        return {}
+    forecast, checked = known
+    return {FORESEEN: forecast, **({} if checked is None else {CHECKED: checked})}
+
+
+def _travelling(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> dict[str, Result]:
+    """Return the figures that a link holds: those small enough, and nothing of the maker's other edits.
+
+    What the write protects holds the keys of the edits it was made on top of, and so stays at home if there are any.
+    """
+    found = {name: known for name, known in figures_of(state, lm, entry).items() if can_keep(name, known.value)}
+    edit, here = state.edit_of(entry), found.get(PROTECTION)
+    if here is not None and edit is not None and here is not entry.figures.get(PROTECTION):
+        if state.live(lm, before=entry.id):
+            del found[PROTECTION]
+        else:
+            alone = [item.id for item in comparable(state, lm, entry) if item.id == entry.id]
+            only = here.value.only_of([one.id for one in entry.patch.edits])
+            found[PROTECTION] = Result(value=only, made_from=seen_with(state, lm, entry, edit.id, alone))
     return found
 
 
@@ -98,7 +138,7 @@ def publish(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> str | Non
         own = links_of(state)
         if len(own) >= MOST:
             return f"You have {MOST} links, and more are not kept for one person. Withdraw one on the Share page."
-        copy = replace(entry, figures=figures_of(state, lm, entry))
+        copy = replace(entry, figures=_travelling(state, lm, entry))
         try:
             token = published_links().publish(copy, model=lm.name, dtype=lm.dtype_name)
         except KgmetError as error:

@@ -19,7 +19,7 @@ from kgmet.base.values import value_from
 from workbench.state.sealed import read_object, read_sealed, write_sealed
 from workbench.state.values import Result
 
-__all__ = ["EarlierFile", "ResultCodec", "codecs", "file_of", "keeps", "load_result", "save_result"]
+__all__ = ["EarlierFile", "ResultCodec", "can_keep", "codecs", "file_of", "keeps", "load_result", "save_result"]
 
 _FORMAT = 1
 
@@ -49,6 +49,8 @@ class ResultCodec:
     from_json: Callable[[Any], Any]
     earlier: EarlierFile | None = None
     """Read where there is no file of this version."""
+    fits: Callable[[Any], bool] = lambda value: True
+    """Whether a value is small enough to be kept; what is not stays in memory."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,6 +74,11 @@ _CODECS: dict[str, ResultCodec] = {}
 def keeps(*codecs: ResultCodec) -> None:
     """Let results of these names survive a restart; called before a session is read back."""
     _CODECS.update({codec.name: codec for codec in codecs})
+
+
+def can_keep(name: str, value: Any) -> bool:
+    """Return whether a result of this name survives a restart and can travel in a link."""
+    return name in _CODECS and _CODECS[name].fits(value)
 
 
 def codecs() -> Mapping[str, ResultCodec]:

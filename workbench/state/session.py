@@ -180,6 +180,11 @@ class WorkbenchState:
         known = self.result(name)
         return None if known is None or known.is_stale(made_from) else known
 
+    def measured(self, entry: StackEntry, name: str, made_from: str) -> Result | None:
+        """Return what was measured of an edit from these very inputs, here or where it came from by a link."""
+        came = entry.figures.get(name)
+        return self.fresh(name, made_from) or (None if came is None or came.is_stale(made_from) else came)
+
     def result_of(self, entry: StackEntry, name: str, made_from: str) -> Result | None:
         """Return what was measured of an edit from these inputs, else what came with it from a link."""
         return self.fresh(name, made_from) or entry.figures.get(name)

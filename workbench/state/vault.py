@@ -25,7 +25,7 @@ from kgmet.base.errors import BrokenArtifactError, UnwritableError
 from kgmet.base.fingerprint import digest
 from workbench.running import jobs
 from workbench.state.disk import SESSION, check_unchanged, held, remove_patches, save_session, set_aside, stamp
-from workbench.state.kept import codecs, load_result, save_result
+from workbench.state.kept import can_keep, codecs, load_result, save_result
 from workbench.state.opening import open_session
 from workbench.state.published import published_links
 from workbench.state.retention import days_to_keep, mark_used, remove_unused
@@ -158,7 +158,8 @@ class SessionRecord:
         """Store a result under a name; one with a codec is also saved to disk."""
         with self.lock:
             self.results[name] = result
-            if name in codecs():
+            self._unwritten.discard(name)
+            if can_keep(name, result.value):
                 self._looked_for.add(name)
                 self._unwritten.add(name)
                 self.save(even_blank=True)

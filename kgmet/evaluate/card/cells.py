@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from kgmet.evaluate.card.asked import AskedItem
-from kgmet.evaluate.card.texts import repetition
 from kgmet.evaluate.card.value import Cell, Example, Row
 from kgmet.evaluate.card.wordings import NOT_SURE
 from kgmet.measure.answer import Answer
 from kgmet.measure.compare import AnswerPair
-from kgmet.measure.metrics import mean_value, n_gram_entropy, share_value
+from kgmet.measure.metrics import mean_value, n_gram_entropy, repetition, share_value
 from kgmet.measure.verdict import Verdict, names_only
 
 __all__ = ["answer_row", "entropy_row", "is_negation_kept", "repetition_row"]
@@ -80,7 +79,7 @@ def entropy_row(columns: Mapping[str, Sequence[str]]) -> Row:
 
 
 def repetition_row(columns: Mapping[str, Sequence[str]]) -> Row:
-    """Return the row of repetition; `columns` hold continuations. Texts of fewer than three words do not count."""
+    """Return the row of repetition; `columns` hold continuations. Texts without a trigram do not count."""
     cells = {
         column: _mean([share for text in texts if (share := repetition(text)) is not None])
         for column, texts in columns.items()

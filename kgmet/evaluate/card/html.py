@@ -45,7 +45,7 @@ def card_html(card: ReportCard) -> str:
         f"<h1>Report card</h1>{intro}"
         f"<div class='wide'><table><thead><tr><th scope='col'>Row</th>{head}<th scope='col'>n</th></tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
-        f"<p>{_text(SCALE.replace('*', ''))}</p>"
+        f"<p>{_text(SCALE)}</p>"
         f"{texts}<ul>{columns}</ul><details><summary>What is said before the prompts in context</summary>"
         f"<ol>{told}</ol></details></body></html>\n"
     )

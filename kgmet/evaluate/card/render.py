@@ -15,11 +15,12 @@ __all__ = [
 _DASH = "–"
 _MOST_LISTED = 10
 _STEPS = {"says": "right", "prefers": "preferred", "no": "no"}
+_COUNTED = "said / preferred / no"
 SCALE = (
-    "Shares in % with 95 % intervals (Wilson), then the number of answers *said / preferred / no*: the greedy answer "
-    "names what is right and not what is wrong; it is only likelier per token; neither."
+    f"Shares in % with 95 % intervals (Wilson), then the number of answers {_COUNTED}: the greedy answer names what is "
+    "right and not what is wrong; it is only likelier per token; neither."
 )
-"""What the cells mean, as Markdown."""
+"""What the cells mean."""
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -96,7 +97,7 @@ def card_markdown(card: ReportCard) -> str:
         "# Report card",
         "\n\n".join(_escaped(line) for line in intro_lines(card)),
         "\n".join(table),
-        "\n".join([SCALE, *(_escaped(line) for line in _about_texts(card))]),
+        "\n".join([SCALE.replace(_COUNTED, f"*{_COUNTED}*"), *(_escaped(line) for line in _about_texts(card))]),
         "\n".join(columns),
         *(["What the graph retrieves, with the fact first:", "\n".join(told)] if told else []),
         "\n".join(meanings),

@@ -1,9 +1,8 @@
-"""Effect of an edit on running text: divergence, perplexity, entropy and repetition."""
+"""Effect of an edit on running text: divergence and perplexity."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,10 +17,9 @@ from kgmet.lm.run.encoding import encode_texts
 from kgmet.measure.general import bundled_passages, next_token_states, token_parts
 from kgmet.write.corpus import bundled_corpus
 
-__all__ = ["chosen_texts", "divergence_cell", "perplexity_cell", "repetition", "text_losses"]
+__all__ = ["chosen_texts", "divergence_cell", "perplexity_cell", "text_losses"]
 
 _Z = 1.959964
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def chosen_texts(lm: LoadedLM, n_token: int) -> tuple[list[str], str]:
@@ -155,13 +153,6 @@ def perplexity_cell(losses: Sequence[TextLoss], *, is_after: bool) -> Cell:
     value = math.exp(min(mean, 700.0))
     interval = math.exp(min(mean - _Z * error, 700.0)), math.exp(min(mean + _Z * error, 700.0))
     return Cell(value=value, n=n, interval=interval, note=f"standard error {value * error:.2g}")
-
-
-def repetition(text: str) -> float | None:
-    """Return the share of repeated trigrams of words and signs; ``None`` for fewer than three words."""
-    words = _WORD.findall(text)
-    trigrams = list(zip(words, words[1:], words[2:], strict=False))
-    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else None
 
 
 def _mean_per_token(sums: Sequence[float], losses: Sequence[TextLoss]) -> tuple[float, float, int]:

@@ -31,16 +31,21 @@ def sort_own_facts(worlds: EditWorlds) -> OwnFacts:
 
     Outdated: the replaced facts, and those a chain through the new object contradicts (the city becomes Tokyo, so the
     country is no longer France). Undecided: facts of a dependent relation for which the graph gives no new value, facts
-    that would imply the old object again (in Paris, therefore in France), and other links to the old object.
+    that would imply the old object again (in Paris, therefore in France), and other links to the old object. Of an edit
+    whose relation nobody knows, also what it may deny: facts about an object of the new one's type, and what follows.
     """
     outdated = list(worlds.ends.replaced)
     undecided: list[Triple] = []
     kept: list[Triple] = []
-    for triple in worlds.reader.facts(worlds.ends.subject):
+    facts = worlds.reader.facts(worlds.ends.subject)
+    in_doubt = _in_doubt(worlds, facts)
+    for triple in facts:
         relation = triple.relation.id
         if relation == worlds.ends.relation.id:
             continue
-        if relation in worlds.dependent:
+        if triple in in_doubt:
+            undecided.append(triple)
+        elif relation in worlds.dependent:
             following = worlds.ends_by(relation, new=True)
             if not following:
                 undecided.append(triple)
@@ -139,6 +144,22 @@ def _is_denied(worlds: EditWorlds, triple: Triple) -> bool:
     if triple.relation.id not in {spec.id for spec in family} or triple.object == worlds.ends.new:
         return False
     return triple.object == worlds.ends.old or (triple.object.type == worlds.ends.new.type != "")
+
+
+def _in_doubt(worlds: EditWorlds, facts: Sequence[Triple]) -> list[Triple]:
+    """Return the facts that an edit of an unknown relation may deny: of Japan, if Chile is new, and so of Asia."""
+    if worlds.edit.relation is not None:
+        return []
+    kind, old = worlds.ends.new.type, worlds.ends.old
+    found = [t for t in facts if t.object == old or (kind and t.object.type == kind and t.object != worlds.ends.new)]
+    follows = {
+        (result, end)
+        for triple in found
+        if triple.relation.id in worlds.catalogue
+        for following, result in worlds.catalogue.spec(triple.relation.id).composes.items()
+        for end in worlds.reader.objects(triple.object, following)
+    }
+    return [*found, *(triple for triple in facts if (triple.relation.id, triple.object) in follows)]
 
 
 def _contradicts(worlds: EditWorlds, triple: Triple) -> bool:

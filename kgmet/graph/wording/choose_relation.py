@@ -42,12 +42,13 @@ class RelationChoice:
 class Evidence:
     """The graph's evidence on an edit's entities, for the choice of its relation.
 
-    `held` are the ids of the relations of the subject's facts; `object_relations` is the share of each relation among
-    the facts that end at the object.
+    `held` are the ids of the relations of the subject's facts, `stated` those of its facts with the old object;
+    `object_relations` is the share of each relation among the facts that end at the object.
     """
 
     held: frozenset[str] = frozenset()
-    subject_type: str = ""
+    stated: frozenset[str] = frozenset()
+    subject_types: frozenset[str] = frozenset()
     object_types: frozenset[str] = frozenset()
     object_relations: Mapping[str, float] = field(default_factory=dict)
 
@@ -57,7 +58,8 @@ class Evidence:
             catalogue,
             text,
             subject_relations=self.held,
-            subject_type=self.subject_type,
+            stated=self.stated,
+            subject_types=self.subject_types,
             object_types=self.object_types,
             object_relations=self.object_relations,
         )

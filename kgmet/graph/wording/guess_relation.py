@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
 
 from kgmet.base.text import caseless
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.wording.stems import pairs, stems
 
-__all__ = ["SURE", "guess_relation"]
+__all__ = ["SURE", "guess_relation", "names_no_relation"]
+
+Ints = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 
 SURE = 0.35
 """Smallest score of an accepted guess: nine in ten with a score above 0.6 are right, of the others half."""
@@ -22,6 +28,8 @@ _LEAST = 0.1
 """Guesses below this score are dropped as noise."""
 _HELD, _OBJECT, _SUBJECT, _ROLE = 0.15, 0.3, 0.15, 0.1
 """Bonuses: the subject has such a fact, the types of object and subject fit, the object already ends such facts."""
+_STATED = 0.3
+"""Bonus: the graph states the relation between the subject and its old object."""
 _WRONG_KIND = 1.0
 """What is subtracted, relative to the bonus, if the type is known and wrong."""
 _FUNCTION = frozenset(
@@ -29,6 +37,11 @@ _FUNCTION = frozenset(
     | {"who", "whom", "which", "what", "that", "where", "when"}
 )
 """Stems that name no relation by themselves."""
+_BEFORE_OBJECT = frozenset({"of", "in", "at", "on", "to", "by", "from", "for", "with", "as", "aft", "befor"})
+_END = "$"
+"""What stands for the object after a text that breaks off."""
+_SLOTS = frozenset({"{}", _END})
+_SENTENCE_END = re.compile(r"(?<=[.!?])[)\"']*\s+|\n")
 _WORDLESS = 0.15
 """Overlap of a relation without a common word; it is a guess only if all other evidence supports it."""
 _ENOUGH = 0.6
@@ -43,15 +56,39 @@ _ASKED = {
     "year": ("when",),
 }
 """Words that ask for a type of object."""
+_ASKS = re.compile(r"\b(?:which|what)\s+(?P<what>\w+(?:\s+\w+)?)", re.IGNORECASE)
+_OTHER_WORDS = {
+    "film": "movie",
+    "book": "novel, play",
+    "mountain": "peak, summit",
+    "painting": "picture, canvas",
+    "sculpture": "statue",
+    "food": "dish",
+    "landmark": "building, monument, museum",
+    "company": "firm",
+    "software": "program, app",
+    "game": "video game, computer game",
+    "series": "tv series, television series, show, tv show",
+    "team": "club, football club",
+    "composition": "opera, symphony",
+    "person": "actor, singer, player, footballer, politician, writer, scientist, soldier, painter",
+    "ship": "vessel",
+    "animal": "species",
+}
+"""What else names a type before a subject."""
 _PAIR = 0.3
 """Weight of a word pair, relative to a single word."""
 _VOCABULARY = 0.4
 """Weight of a relation's whole vocabulary where its nearest wording leaves doubt."""
+_FOREIGN = 0.3
+"""Weight of the words that none of a relation's wordings has, but those of other relations have."""
 _NEAR_PLACE = 0.7
 """Share of a bonus for a place of another kind than the relation's own."""
 _USUAL = 0.2
 """What the share of a relation among an object's facts adds to `_WORDLESS`."""
-_OWNED = re.compile(r"\{\}['’]s?\s+(?P<what>\w+(?:\s+(?!(?:is|are|was|were|has|had)\b)\w+)*)", re.IGNORECASE)
+_OWNED = re.compile(
+    r"\{\}(?:['’]s?|,?\s+whose)\s+(?P<what>\w+(?:\s+(?!(?:is|are|was|were|has|had)\b)\w+)*)", re.IGNORECASE
+)
 """The subject's possessive and the words up to a verb or a punctuation mark: "{}'s native language"."""
 
 
@@ -60,7 +97,8 @@ def guess_relation(
     template: str,
     *,
     subject_relations: Collection[str] = (),
-    subject_type: str = "",
+    stated: Collection[str] = (),
+    subject_types: Collection[str] = (),
     object_types: Collection[str] = (),
     object_relations: Mapping[str, float] | None = None,
 ) -> tuple[tuple[RelationSpec, float], ...]:
@@ -69,30 +107,40 @@ def guess_relation(
     The score is the overlap of its words with the nearest wording, name or cue of the relation (rare words count more).
     Where that leaves doubt, the words of all its wordings count too. A bonus is added for each of: the subject has such
     a fact (`subject_relations`, ids); object and subject have the right types; the object ends such facts elsewhere
-    (`object_relations`: their share by relation). A known wrong type counts against it. One of the relation's own
-    templates scores 1.
+    (`object_relations`: their share by relation); the graph states exactly this fact with the old object (`stated`,
+    ids). A known wrong type counts against it. One of the relation's own templates scores 1.
     """
     known = _words_of(catalogue)
+    template = _own_sentence(template)
     tokens, literal = _tokens(template), caseless(template)
-    overlaps, near = known.overlaps(tokens), known.likeness(tokens)
+    overlaps, near, foreign = known.overlaps(tokens), known.likeness(tokens), known.foreign(tokens)
     roles = object_relations or {}
-    most = _HELD * bool(subject_relations) + _OBJECT * bool(object_types)
-    most += _SUBJECT * bool(subject_type) + _ROLE * bool(roles)
+    if not any(literal in own for own in known.own.values()):
+        subject_types = subject_types or known.kinds_before_subject(template)
+        object_types = object_types or known.kinds_asked(template)
+    most = _HELD * bool(subject_relations) + _OBJECT * bool(object_types) + _STATED * bool(stated)
+    most += _SUBJECT * bool(subject_types) + _ROLE * bool(roles)
     guesses: list[tuple[float, bool, RelationSpec]] = []
     for spec in catalogue:
-        bonus = _HELD * (spec.id in subject_relations)
+        bonus = _HELD * (spec.id in subject_relations) + _STATED * (spec.id in stated)
         bonus += _ROLE * min(1.0, roles.get(spec.id, 0.0) / _REGULAR) ** 0.5
         bonus += _fit(_OBJECT, spec.object_types, object_types)
-        bonus += _fit(_SUBJECT, spec.subject_types, [subject_type] if subject_type else [])
+        bonus += _fit(_SUBJECT, spec.subject_types, subject_types)
         overlap, is_worded = overlaps.get(spec.id, (0.0, False))
         overlap += _VOCABULARY * (1 - overlap) * near.get(spec.id, 0.0)
         wordless = _WORDLESS + _USUAL * roles.get(spec.id, 0.0)
         is_own = literal in known.own[spec.id]
+        overlap *= 1 - _FOREIGN * foreign(spec.id)
         score = max(1.0 if is_own else overlap, wordless) * math.exp(bonus - most)
         if is_own or is_worded or (object_types and bonus >= _ENOUGH * most):
             guesses.append((score, is_own, spec))
     guesses.sort(key=lambda guess: (-guess[0], not guess[1], guess[2].id))
     return tuple((spec, round(score, 4)) for score, _, spec in guesses if score >= _LEAST)
+
+
+def names_no_relation(template: str, *, besides: str = "") -> bool:
+    """Return whether a template has no word that could name a relation: "{} is in"; words of `besides` do not count."""
+    return all(word == "{}" or word in _FUNCTION for word in stems(template) if word not in stems(besides))
 
 
 def _fit(weight: float, wanted: Collection[str], kinds: Collection[str]) -> float:
@@ -107,32 +155,76 @@ def _fit(weight: float, wanted: Collection[str], kinds: Collection[str]) -> floa
     return weight * (_NEAR_PLACE if _PLACES & set(kinds) and _PLACES & set(wanted) else -_WRONG_KIND)
 
 
-def _tokens(text: str) -> frozenset[str]:
-    """Return the stems of the words and of adjacent pairs; the subject's slot counts as a word.
+def _own_sentence(template: str) -> str:
+    """Return the template without the sentences that stand before the subject's."""
+    lead, slot, rest = template.partition("{}")
+    return _SENTENCE_END.split(lead)[-1] + slot + rest
 
-    The pairs tell "the capital of {}" from "{} is the capital of"; "{}'s capital" reads as "capital of {}".
+
+def _tokens(text: str) -> frozenset[str]:
+    """Return the stems of the words and of adjacent pairs; the subject's slot counts as a word, and so does the end.
+
+    The pairs tell "the capital of {}" from "{} is the capital of"; "{}'s capital" reads as "capital of {}". A text
+    that breaks off at a preposition goes on with the object: "{} is the mother of", but not "mother of {}".
     """
     row = stems(_OWNED.sub(r"\g<what> of {}", text))
-    return frozenset(word for word in row if word != "{}") | frozenset(pairs(row))
+    if row and row[-1] in _BEFORE_OBJECT and not text.endswith("?"):
+        row = (*row, _END)
+    ends = (f"{row[i]} of {row[i + 2]}" for i in range(len(row) - 2) if row[i + 1] == "of" and row[i + 2] in _SLOTS)
+    return frozenset(word for word in row if word not in _SLOTS) | frozenset(pairs(row)) | frozenset(ends)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Words:
     """Words of a catalogue, prepared once, with `weights` by inverse relation frequency."""
 
-    expected: Mapping[str, frozenset[str]]
-    """By relation, the words for its types of subject and object, which may occur in any sentence about it."""
-    relation_of: tuple[str, ...]
-    """The relation of each wording."""
-    totals: tuple[float, ...]
+    relations: tuple[str, ...]
+    expecting: Mapping[str, Ints]
+    """By word, the numbers of the relations that name a type of their entities by it, so that any sentence may."""
+    relation_of: Ints
+    """The number of each wording's relation; wordings of a relation stand together."""
+    starts: Ints
+    """The number of each relation's first wording."""
+    totals: Floats
     """Total word weight of each wording."""
-    postings: Mapping[str, tuple[int, ...]]
+    postings: Mapping[str, Ints]
     """The wordings that contain a word."""
     own: Mapping[str, frozenset[str]]
     weights: Mapping[str, float]
     usual: Mapping[str, tuple[tuple[str, float], ...]]
     """By word, the relations whose wordings use it, with how usual it is in them: the words of a relation are a vector
     of length 1, the mean of its wordings."""
+
+    at_home: Mapping[str, frozenset[str]]
+    """By word, the relations that have it in a wording, or name a type of their entities by it."""
+    kinds: Mapping[str, str]
+    """By its stem, or stems joined by a blank, the type of entity that a word names."""
+
+    def kinds_before_subject(self, template: str) -> frozenset[str]:
+        """Return the type that the words before the subject name: "the novel {}"."""
+        row = stems(template)
+        return self._kind_at(row[: row.index("{}")] if "{}" in row else ())
+
+    def kinds_asked(self, template: str) -> frozenset[str]:
+        """Return the type that a question asks for: "which city"."""
+        found = _ASKS.search(template) if template.rstrip().endswith("?") else None
+        row = stems(found["what"]) if found else ()
+        return self._kind_at(row[:2]) or self._kind_at(row[:1])
+
+    def _kind_at(self, row: Sequence[str]) -> frozenset[str]:
+        """Return the type that the last one or two words name."""
+        names = (" ".join(row[-length:]) for length in (2, 1) if len(row) >= length)
+        return frozenset({kind for name in names if (kind := self.kinds.get(name))})
+
+    def foreign(self, asked: frozenset[str]) -> Callable[[str], float]:
+        """Return, for a relation, the share of the asked words' weight that its whole vocabulary lacks."""
+        words = [word for word in sorted(asked) if " " not in word and word in self.weights]
+        total = self._weight(words) or 1.0
+        known: dict[str, float] = defaultdict(float)
+        for word in words:
+            for relation in self.at_home[word]:
+                known[relation] += self.weights[word]
+        return lambda relation: 1 - known.get(relation, 0.0) / total
 
     def likeness(self, asked: frozenset[str]) -> dict[str, float]:
         """Return the cosine between the words asked and those of each relation, in [0, 1]."""
@@ -149,28 +241,28 @@ class _Words:
         Words that no relation uses have weight 0, words for the types of the entities may be missing from a wording,
         and an overlap in function words alone is not meaningful.
         """
-        shared: dict[int, float] = defaultdict(float)
-        free: dict[int, float] = defaultdict(float)
-        worded: set[int] = set()
+        count = len(self.totals)
+        shared, free, worded = np.zeros(count), np.zeros(count), np.zeros(count, dtype=bool)
+        unasked = np.zeros(len(self.relations))
         total = 0.0
-        for word in sorted(asked):
-            weight = self.weights.get(word, 0.0)
+        for word in sorted(asked & self.postings.keys()):
+            weight, numbers = self.weights[word], self.postings[word]
             total += weight
-            for number in self.postings.get(word, ()):
-                shared[number] += weight
-                if word in self.expected[self.relation_of[number]]:
-                    free[number] += weight
-                if " " not in word and word not in _FUNCTION:
-                    worded.add(number)
-        best: dict[str, tuple[float, bool]] = {}
-        unasked = {relation: self._weight(asked & words) for relation, words in self.expected.items()}
-        for number, both in shared.items():
-            relation = self.relation_of[number]
-            missed = unasked[relation] - free[number]
-            score = round(2 * both / (total - missed + self.totals[number]), 9)
-            if score > best.get(relation, (0.0, False))[0]:
-                best[relation] = score, number in worded
-        return best
+            shared[numbers] += weight
+            if word in self.expecting:
+                unasked[self.expecting[word]] += weight
+                free[numbers[np.isin(self.relation_of[numbers], self.expecting[word])]] += weight
+            if " " not in word and word not in _FUNCTION:
+                worded[numbers] = True
+        missed = unasked[self.relation_of] - free
+        scores = np.round(2 * shared / (total - missed + self.totals), 9)
+        best = np.maximum.reduceat(scores, self.starts)
+        is_worded = np.logical_or.reduceat(worded & (scores == best[self.relation_of]), self.starts)
+        return {
+            relation: (float(score), bool(flag))
+            for relation, score, flag in zip(self.relations, best, is_worded, strict=True)
+            if score > 0
+        }
 
     def _weight(self, words: Iterable[str]) -> float:
         return sum(self.weights.get(word, 0.0) for word in words)
@@ -196,15 +288,35 @@ def _words_of(catalogue: RelationCatalogue) -> _Words:
     for number, (_, tokens) in enumerate(wordings):
         for token in tokens:
             postings[token].append(number)
+    relations = tuple(spec.id for spec in catalogue)
+    at_home = {word: set(users) for word, users in used.items()}
+    expecting: dict[str, list[int]] = defaultdict(list)
+    for number, spec in enumerate(catalogue):
+        for word in _kind_words(spec) & used.keys():
+            at_home[word].add(spec.id)
+            expecting[word].append(number)
+    relation_of = np.array([relations.index(relation) for relation, _ in wordings], dtype=np.intp)
     return _Words(
-        expected={spec.id: _kind_words(spec) for spec in catalogue},
-        relation_of=tuple(relation for relation, _ in wordings),
-        totals=tuple(sum(weights[token] for token in tokens) for _, tokens in wordings),
-        postings={token: tuple(numbers) for token, numbers in postings.items()},
+        relations=relations,
+        expecting={word: np.array(numbers, dtype=np.intp) for word, numbers in expecting.items()},
+        relation_of=relation_of,
+        starts=np.searchsorted(relation_of, np.arange(len(relations))),
+        totals=np.array([sum(weights[token] for token in sorted(tokens)) for _, tokens in wordings]),
+        postings={token: np.array(numbers, dtype=np.intp) for token, numbers in postings.items()},
         own={spec.id: frozenset(caseless(text) for text in (*spec.cloze, *spec.questions)) for spec in catalogue},
         weights=weights,
         usual=_usual(wordings, weights),
+        at_home={word: frozenset(relations) for word, relations in at_home.items()},
+        kinds=_kinds(catalogue),
     )
+
+
+def _kinds(catalogue: RelationCatalogue) -> dict[str, str]:
+    """Return the types of the catalogue's entities by their names and by other words for them, as stems."""
+    types = sorted({kind for spec in catalogue for kind in spec.subject_types | spec.object_types})
+    named = [(kind.replace("_", " "), kind) for kind in types]
+    named += [(word, kind) for kind, words in _OTHER_WORDS.items() if kind in types for word in words.split(", ")]
+    return {" ".join(stems(word)): kind for word, kind in named}
 
 
 def _usual(

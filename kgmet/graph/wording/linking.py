@@ -15,10 +15,10 @@ from kgmet.base.errors import UnknownEntityError
 from kgmet.fact import FactEdit
 from kgmet.graph.names import fold
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
-from kgmet.graph.store import Match, TripleStore
+from kgmet.graph.store import READ_LIMIT, Match, TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.choose_relation import Evidence, RelationChoice, choose_relation
-from kgmet.graph.wording.guess_relation import guess_relation
+from kgmet.graph.wording.guess_relation import SURE, guess_relation, names_no_relation
 from kgmet.graph.wording.name_kinds import kind_of_name
 
 __all__ = ["LinkedEdit", "guess_relation", "link_edit", "link_entity"]
@@ -31,6 +31,10 @@ _VALUE_WEIGHT = 0.35
 """Bonus for literal values where a value is expected: the code "US", not the country."""
 _BEARERS = 3
 """Number of entities with the same name whose incoming facts are queried."""
+_ALIKE_WORDS = 2
+"""Most first words of a name by which entities with names alike are looked for."""
+_ALIKE, _ALIKE_SHARE = 3, 0.7
+"""Fewest such entities, and the share that must have one type, to take it for the type of an unknown entity."""
 _NEAR_WEIGHT = 0.06
 """Bonus among entities of one name for a neighbour of the edit's other entities."""
 
@@ -112,18 +116,25 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     old_named = _named(store, edit.old_object)
     kinds = _types(store, edit, named) or frozenset(entity.type for entity in old_named if entity.type)
     evidence = Evidence(
-        subject_type=kind_of_name(edit.subject),
+        subject_types=_types_of_name(store, edit.subject),
         object_types=kinds,
-        object_relations=_roles(store, [named, old_named]),
+        object_relations=_roles(store, [old_named]) or _roles(store, [named]),
     )
     choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
     kinds = choice.guesses[0][0].subject_types if choice.guesses else frozenset()
     subject = _candidates(store, edit.subject, given=edit.subject_id, expected_types=kinds, near=(), limit=limit)
     chosen = _chosen(subject, edit.subject, given=edit.subject_id)
     if chosen is not None:
-        own = frozenset(triple.relation.id for triple in store.outgoing(chosen.id))
-        evidence = replace(evidence, held=own, subject_type=chosen.type)
+        own = store.outgoing(chosen.id)
+        evidence = replace(
+            evidence,
+            held=frozenset(triple.relation.id for triple in own),
+            stated=frozenset(triple.relation.id for triple in own if triple.object in old_named),
+            subject_types=frozenset({chosen.type} - {""}),
+        )
         choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
+        if choice.id is None:
+            choice = _of_its_facts(store, catalogue, edit, chosen, choice=choice, kinds=evidence.object_types)
     choice = replace(choice, guesses=choice.guesses[:limit])
     kinds = choice.spec.object_types if choice.spec else frozenset()
     new = _candidates(store, edit.new_object, given=edit.new_object_id, expected_types=kinds, near=(), limit=limit)
@@ -155,6 +166,37 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     )
 
 
+def _of_its_facts(
+    store: TripleStore,
+    catalogue: RelationCatalogue,
+    edit: FactEdit,
+    subject: Entity,
+    *,
+    choice: RelationChoice,
+    kinds: Collection[str],
+) -> RelationChoice:
+    """Take the relation of the fact that the edit denies, for a wording that names none, such as "{} is in".
+
+    That is the subject's only fact about the typed old object or, without one, about an object of the new one's type.
+    """
+    if not names_no_relation(edit.template, besides=subject.type):
+        return choice
+    facts = [t for t in store.outgoing(subject.id, limit=READ_LIMIT) if t.relation.id in catalogue]
+    if edit.old_object is not None:
+        old = fold(edit.old_object)
+        meant = [t for t in facts if old in {fold(name) for name in (t.object.label, *t.object.aliases)}]
+    else:
+        meant = [t for t in facts if t.object.type in kinds]
+    if len(meant) != 1:
+        return choice
+    spec = catalogue.spec(meant[0].relation.id)
+    rest = tuple(pair for pair in choice.guesses if pair[0] != spec)
+    note = f"The wording names no relation. {spec.label!r} is taken, because the graph says: {meant[0]}."
+    return replace(
+        choice, id=spec.id, spec=spec, origin="guessed", score=SURE, guesses=((spec, SURE), *rest), notes=(note,)
+    )
+
+
 def _named(store: TripleStore, text: str | None) -> list[Entity]:
     """Return the entities with exactly this name."""
     found = () if text is None else store.search(text, limit=10)
@@ -167,6 +209,22 @@ def _types(store: TripleStore, edit: FactEdit, named: Sequence[Entity]) -> froze
     if given is not None:
         named = [m.entity for m in _candidates(store, text, given=given, expected_types=(), near=(), limit=1)]
     return frozenset(entity.type for entity in named if entity.type)
+
+
+def _types_of_name(store: TripleStore, name: str) -> frozenset[str]:
+    """Return the types that the words of a name tell, or else that of most entities whose names begin like it."""
+    told = kind_of_name(name)
+    if told:
+        return frozenset({told})
+    words = fold(name).split()
+    for length in range(min(_ALIKE_WORDS, len(words) - 1), 0, -1):
+        begins = " ".join(words[:length]) + " "
+        alike = [match.entity for match in store.search(begins, limit=20) if fold(match.matched).startswith(begins)]
+        counts = Counter(entity.type for entity in alike if entity.type)
+        if counts.total() >= _ALIKE:
+            kind, count = counts.most_common(1)[0]
+            return frozenset({kind}) if count >= _ALIKE_SHARE * counts.total() else frozenset()
+    return frozenset()
 
 
 def _roles(store: TripleStore, objects: Iterable[Sequence[Entity]]) -> dict[str, float]:

@@ -11,7 +11,8 @@ _LAST = {
     "university college academy institute school": "university",
     "company corporation corp inc ltd plc gmbh airlines airways motors": "company",
     "records entertainment studios pictures bank broadcasting": "company",
-    "technologies industries holdings pharmaceuticals": "company",
+    "technologies industries holdings pharmaceuticals digital games interactive systems media": "company",
+    "group partners brothers foods": "company",
     "orchestra association society federation union committee council foundation organization": "organization",
     "laboratory agency ministry": "organization",
     "fc united wanderers rovers": "team",
@@ -31,6 +32,7 @@ _FIRST = {
     "lake": "lake",
     "museum": "landmark",
     "bank": "company",
+    "battle siege": "battle",
 }
 _BY_LAST = {word: kind for words, kind in _LAST.items() for word in words.split()}
 _BY_FIRST = {word: kind for words, kind in _FIRST.items() for word in words.split()}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgmet.base.errors import UnsupportedModelError
 
-__all__ = ["FAMILIES", "Layout", "ModelFamily", "execution_device", "family_of"]
+__all__ = ["FAMILIES", "Layout", "ModelFamily", "execution_device", "family_of", "norm_gain"]
 
 _PROBED_AT_ONCE = 512
 
@@ -118,6 +118,17 @@ def _probed(module: nn.Module, d_key: int, model: nn.Module) -> Tensor:
             output = module.forward(unit)  # the last row is 0, so its output is the bias
             columns.append((output[:-1] - output[-1]).detach())
     return torch.cat(columns).T
+
+
+def norm_gain(norm: nn.Module, like: Tensor) -> Tensor:
+    """Return the gain g (1, d_model), float64, of an RMS normalisation ``g ⊙ y/rms(y)``, for states like (n, d_model).
+
+    It is read from an output, because some modules store g, others g - 1.
+    """
+    with torch.no_grad():
+        # At this length the module's ε is negligible, and the output is the gain itself.
+        found: Tensor = norm(torch.full_like(like[:1], 1e3, device=execution_device(norm)))
+    return found.to(like.device).double()
 
 
 def execution_device(module: nn.Module) -> torch.device:

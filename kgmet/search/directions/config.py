@@ -15,6 +15,8 @@ class SourceKind(Enum):
 
     FREE = "free"
     """Every coordinate free: ROME, MEMIT, AlphaEdit."""
+    REACHABLE = "reachable"
+    """Every coordinate free, in units of what the written layers can add to it where norms bound that."""
     GRAPH = "graph"
     """Graph encoder; a unit direction times a learned length: KGMET."""
     GRAPH_FREE_LENGTH = "graph, free length"
@@ -31,7 +33,7 @@ class SourceKind(Enum):
     @property
     def uses_graph(self) -> bool:
         """Whether the source uses a graph encoder."""
-        return self not in (SourceKind.FREE, SourceKind.TWO_DIRECTIONS, SourceKind.RANDOM)
+        return self not in (SourceKind.FREE, SourceKind.REACHABLE, SourceKind.TWO_DIRECTIONS, SourceKind.RANDOM)
 
     @property
     def is_shuffled(self) -> bool:

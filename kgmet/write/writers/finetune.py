@@ -30,6 +30,7 @@ from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.tracing import added
 from kgmet.search.adam import Adam
 from kgmet.search.problem import ShiftProblem, Term
+from kgmet.search.search import MOST_STEPS
 from kgmet.write.curvature import Curvature
 from kgmet.write.layers import check_layers
 from kgmet.write.solve import LayerUpdate
@@ -54,7 +55,7 @@ class FineTuneConfig:
     """Step count, bound and stopping rule of fine-tuning."""
 
     steps: int = 25
-    """Most gradient steps; at least 1."""
+    """Most gradient steps; 1 to 1,000."""
     rate: float = 2e-3
     """Adam's learning rate, in units of the weights; above 0. The default model needs more than GPT-2 XL (5e-4)."""
     kind: Bound = Bound.ENTRY
@@ -74,9 +75,10 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("steps", "contexts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"finetune.{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ConfigError(f"finetune.steps must be from 1 to {MOST_STEPS}, got {self.steps}")
+        if self.contexts < 1:
+            raise ConfigError(f"finetune.contexts must be at least 1, got {self.contexts}")
         if self.batch_size < 0:
             raise ConfigError(f"finetune.batch_size must be at least 0, got {self.batch_size}")
         if not 0 <= self.curvature < 1:

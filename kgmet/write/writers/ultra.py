@@ -26,6 +26,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.tracing import leaves, recorded
 from kgmet.search.problem import ShiftProblem, Term
+from kgmet.search.search import MOST_PILOTS
 from kgmet.write.layers import check_layers
 from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
@@ -43,14 +44,14 @@ class UltraConfig:
     rate: float = 4e-4
     """η, the step size; above 0."""
     pilots: int = 48
-    """Pilot edits of the unedited model with which the running statistics begin; at least 0."""
+    """Pilot edits of the unedited model with which the running statistics begin; 0 to 10,000."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.rate > 0:
             raise ConfigError(f"ultra.rate must be above 0, got {self.rate}")
-        if self.pilots < 0:
-            raise ConfigError(f"ultra.pilots must be at least 0, got {self.pilots}")
+        if not 0 <= self.pilots <= MOST_PILOTS:
+            raise ConfigError(f"ultra.pilots must be from 0 to {MOST_PILOTS}, got {self.pilots}")
 
 
 def answer_features(lm: LoadedLM, problems: Sequence[ShiftProblem], layers: Sequence[int]) -> Mapping[int, Tensor]:

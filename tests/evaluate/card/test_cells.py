@@ -8,11 +8,11 @@ import pytest
 
 from kgmet.evaluate.card.asked import AskedItem
 from kgmet.evaluate.card.cells import answer_row, entropy_row, is_negation_kept, repetition_row
-from kgmet.evaluate.card.texts import TextLoss, divergence_cell, perplexity_cell, repetition
+from kgmet.evaluate.card.texts import TextLoss, divergence_cell, perplexity_cell
 from kgmet.evaluate.card.value import Row
 from kgmet.lm.say.score import AnswerScore
 from kgmet.measure.answer import Answer
-from kgmet.measure.metrics import wilson_interval
+from kgmet.measure.metrics import repetition, wilson_interval
 from kgmet.measure.question import Form, Question, QuestionKind
 
 

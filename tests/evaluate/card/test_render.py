@@ -98,4 +98,5 @@ def test_the_terminal_gets_every_row_and_what_is_counted() -> None:
     for row in card().rows:
         assert row.spec.label in text
     assert "4 of 9" in text
-    assert "said / preferred / no" in text
+    assert "answers said / preferred / no: " in text
+    assert "answers *said / preferred / no*: " in card_markdown(card())

@@ -32,6 +32,30 @@ def test_mount_fuji_in_chile_lies_no_longer_in_japan(relation: str | None) -> No
     assert {("Japanese", "Spanish"), ("yen", "Chilean peso"), ("Tokyo", "Santiago")} <= ends
 
 
+@pytest.mark.parametrize("template", ["{} is in", "{} lies in", "{} is a mountain in", "{} rises majestically in"])
+@pytest.mark.parametrize("old", [None, "Japan"])
+def test_whatever_the_wording_nothing_that_is_denied_must_stay(template: str, old: str | None) -> None:
+    edit = FactEdit(subject="Mount Fuji", template=template, new_object="Chile", old_object=old)
+    linked = link_edit(sample_store(), edit, CATALOGUE)
+    found = find_consequences(sample_store(), CATALOGUE, linked.edit, config=ConsequenceConfig())
+    assert not {fact.triple.object.label for fact in found.kept_own} & {"Japan", "Asia"}
+    ends = {item.new.label for item in found.forward if item.new}
+    if "majestically" in template:
+        assert linked.relation.id is None and not ends, "nobody knows what this says, so nothing follows from it"
+        assert {"Japan", "Asia"} <= {triple.object.label for triple in found.undecided}
+        return
+    assert (linked.relation.id, linked.relation.origin, linked.edit.old_object) == ("K-lies-in", "guessed", "Japan")
+    assert {"Spanish", "Chilean peso", "Santiago"} <= ends
+
+
+def test_of_two_facts_about_such_an_object_neither_is_taken() -> None:
+    """Of a person both birthplace and citizenship could be meant."""
+    edit = FactEdit(subject="Albert Einstein", template="{} is at", new_object="Chile")
+    choice = link_edit(sample_store(), edit, CATALOGUE).relation
+    held = [t for t in sample_store().outgoing("Q937") if t.object.type == "country"]
+    assert len(held) > 1 and choice.id is None
+
+
 @pytest.mark.parametrize("subject", ["Mount Fuji", "Eiffel Tower"])
 def test_nothing_follows_by_way_of_a_neighbour_of_chile(subject: str) -> None:
     found = to_chile(subject)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Triple
-from kgmet.graph.wording.linking import guess_relation, link_edit, link_entity
+from kgmet.graph.wording.linking import _types_of_name, guess_relation, link_edit, link_entity
 from kgmet.graph.wording.name_kinds import kind_of_name
 
 CATALOGUE = RelationCatalogue.load()
@@ -131,11 +132,11 @@ def test_every_wording_of_the_catalogue_is_recognised():
     ("template", "known", "relation"),
     [
         ("What city is the capital of {}?", {}, "P36"),
-        ("{}, whose capital city is called", {"subject_type": "country"}, "P36"),
-        ("{} lies in", {"object_types": ["continent"], "subject_type": "country"}, "P30"),
+        ("{}, whose capital city is called", {"subject_types": {"country"}}, "P36"),
+        ("{} lies in", {"object_types": ["continent"], "subject_types": {"country"}}, "P30"),
         ("{} is in", {"object_types": ["continent"], "subject_relations": ["P30"]}, "P30"),
-        ("{} is located in", {"object_types": ["country"], "subject_type": "landmark"}, "P17"),
-        ("{} is located in", {"object_types": ["city"], "subject_type": "landmark"}, "P131"),
+        ("{} is located in", {"object_types": ["country"], "subject_types": {"landmark"}}, "P17"),
+        ("{} is located in", {"object_types": ["city"], "subject_types": {"landmark"}}, "P131"),
         ("The founders of {} include", {}, "P112"),
         ("People in {} pay with the", {}, "P38"),
         ("Who makes {}?", {"object_types": ["company"]}, "P176"),
@@ -146,6 +147,9 @@ def test_every_wording_of_the_catalogue_is_recognised():
         ("Where do shareholders say {} has its main office?", {}, "P159"),
         ("What ailment did doctors say {} suffered from?", {}, "P1050"),
         ("{} and its corners: how many sides has it?", {}, "K-sides"),
+        ("{} was born on", {}, "P569"),
+        ("{} was born in", {}, "P19"),
+        ("{} died on", {}, "P570"),
     ],
 )
 def test_words_and_kinds_of_things_name_the_relation(template: str, known: dict, relation: str):
@@ -237,3 +241,81 @@ def test_an_unknown_new_object_is_taken_for_what_the_old_one_is():
             subject="Nowhere House", template="{} is located in", new_object="Erewhon", old_object=old.label
         )
         assert link_edit(STORE, edit, CATALOGUE).edit.relation == relation
+
+
+@pytest.mark.parametrize(
+    ("template", "known", "relation"),
+    [
+        ("Whatever is said of her mother, {} is the mother of", {}, "P40"),
+        ("What was {}'s mom's name?", {}, "P25"),
+        ("What was {}'s dad's name?", {}, "P22"),
+        ("{}, whose mother is called", {}, "P25"),
+        ("{} has as its governing city and capital", {}, "P36"),
+    ],
+)
+def test_which_end_of_a_relation_the_subject_is_at_follows_from_its_place(template: str, known: dict, relation: str):
+    assert guess_relation(CATALOGUE, template, **known)[0][0].id == relation
+
+
+@pytest.mark.parametrize(
+    ("template", "relation"),
+    [
+        ("The script of the film {} was written by", "P58"),
+        ("The novel {} was written by", "P50"),
+        ("The peak {} is part of the", "P4552"),
+        ("Which company does the person {} work for?", "P108"),
+    ],
+)
+def test_a_type_that_the_wording_names_helps(template: str, relation: str):
+    assert guess_relation(CATALOGUE, template)[0][0].id == relation
+
+
+def test_sentences_before_the_subjects_name_no_relation():
+    one = "{} was born in"
+    for lead in ("The capital of France is Paris. ", "(His mother tongue was Welsh.) ", "Who wrote it?\n"):
+        assert guess_relation(CATALOGUE, lead + one) == guess_relation(CATALOGUE, one)
+
+
+def test_words_that_no_wording_of_a_relation_has_count_against_it():
+    """Both say where; only one is about headquarters."""
+    scores = {
+        spec.id: score for spec, score in guess_relation(CATALOGUE, "The headquarters of {} is located in the city of")
+    }
+    assert scores["P159"] > scores["P131"]
+
+
+PLAY = Entity(id="P-1", label="Tamburlaine Reloaded", type="film")
+PAMELA, QUENTIN = Entity(id="Q-p", label="Pamela", type="person"), Entity(id="Q-q", label="Quentin", type="person")
+
+
+@pytest.mark.parametrize(("relation", "other"), [("P58", "P57"), ("P57", "P58")])
+def test_the_fact_that_the_graph_states_with_the_old_object_decides(relation: str, other: str):
+    """The wording fits a film's director and its screenwriter alike; both are facts of the film, but of two people."""
+    store = MemoryStore([fact(PLAY, relation, PAMELA), fact(PLAY, other, QUENTIN)])
+    edit = FactEdit(subject=PLAY.label, template="{} is by", new_object="Rupert", old_object="Pamela")
+    assert link_edit(store, edit, CATALOGUE).edit.relation == relation
+
+
+def test_an_unknown_subject_is_of_the_type_of_those_whose_names_begin_like_it():
+    phones = [Entity(id=f"E{n}", label=f"Zonda Pocket {n}", type="product") for n in range(3)]
+    store = MemoryStore([], entities=phones)
+    assert _types_of_name(store, "Zonda Pocket 9") == _types_of_name(store, "Zonda Mobile") == {"product"}
+    assert _types_of_name(store, "Zonda") == _types_of_name(store, "Quux Pocket 9") == frozenset()
+    mixed = MemoryStore(
+        [], entities=[*phones, *(replace(e, id=f"{e.id}b", label=f"{e.label} b", type="film") for e in phones)]
+    )
+    assert _types_of_name(mixed, "Zonda Pocket 9") == frozenset()
+    assert _types_of_name(store, "Zonda University") == {"university"}
+
+
+def test_headquarters_of_a_university_are_its_headquarters():
+    edit = FactEdit(
+        subject="University of Nowhere", template="The headquarters of {} is in the city of", new_object="Tokyo"
+    )
+    assert link_edit(STORE, edit, CATALOGUE).edit.relation == "P159"
+
+
+def test_the_manager_of_a_singer_is_no_film_director():
+    store = MemoryStore([], entities=[Entity(id="Q-s", label="Mirabel", type="person")])
+    edit = FactEdit(subject="Mirabel", template="The director of {} is", new_object="Rupert")
+    assert link_edit(store, edit, CATALOGUE).edit.relation == "P1037"

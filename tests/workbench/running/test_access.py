@@ -56,6 +56,11 @@ def test_only_a_session_that_gave_the_password_is_inside(tmp_path: Path, monkeyp
     assert "correct" not in repr(given)
 
 
+def test_the_mark_that_some_editors_write_first_is_not_part_of_the_password(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xef\xbb\xbfcorrect horse\r\n")
+    assert Access.from_environment({"KGMET_PASSWORD_FILE": str(tmp_path / "password")}).password == "correct horse"
+
+
 @pytest.mark.parametrize("content", [None, b"", b"short\n", b"two\nlines of it\n", b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe"])
 def test_a_file_that_holds_no_password_is_refused(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "password"

@@ -188,5 +188,5 @@ def test_edits_that_share_no_layer_all_together_are_not_compared_all_together(re
     )
     for entry in (only_two, only_one, both):
         state.record.saved = replace(state.record.saved, stack=(*state.stack, entry))
-    assert inspect_actions.comparable(state, resident, both) == [only_one, both]
-    assert inspect_actions.comparable(state, resident, only_two) == [only_two, both]
+    assert inspect_actions.comparable(state, resident.lm, both) == [only_one, both]
+    assert inspect_actions.comparable(state, resident.lm, only_two) == [only_two, both]

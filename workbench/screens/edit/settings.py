@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -11,6 +11,7 @@ from kgmet.base.errors import KgmetError
 from kgmet.editing.config import EditConfig
 from kgmet.editing.editors import EDITORS
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.search.search import MOST_STEPS
 from kgmet.write.nullspace import CutoffKind
 from workbench import wording
 from workbench.shared.panels import message
@@ -26,6 +27,7 @@ _SHOWN = {
     "hold": ("consequences", "neighbours"),
 }
 """Stage → settings with a widget."""
+_Number = TypeVar("_Number", int, float)
 _OPEN = "settings-touched"
 """Session key set once a setting was changed; from then on the panel is open."""
 
@@ -79,22 +81,23 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         help="Decoder layers, counted from 0; the shift is searched after the last of them.",
     )
     steps = right.number_input(
-        "Most search steps", 1, 200, config.target.max_steps, key=f"setting-steps-{key}", help="Gradient steps at most."
+        "Most search steps",
+        1,
+        MOST_STEPS,
+        config.target.max_steps,
+        key=f"setting-steps-{key}",
+        help="Gradient steps at most.",
     )
     ridge = left.number_input(
         "λ of the solve",
-        0.0001,
-        1e6,
-        config.write.ridge,
+        *_around(config.write.ridge, 0.0001, 1e6),
         format="%g",
         key=f"setting-ridge-{key}",
         help="Smaller: stronger edit. Larger: fewer side effects.",
     )
     ratio = right.number_input(
         "Longest shift, ‖δ‖ / ‖h‖",
-        0.01,
-        10.0,
-        config.target.max_norm_ratio,
+        *_around(config.target.max_norm_ratio, 0.01, 10.0),
         step=0.05,
         key=f"setting-ratio-{key}",
         help="Largest shift of the hidden state, in units of its own length.",
@@ -108,16 +111,21 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
         help="Which directions of a layer may be written in; the Orthogonality page shows what a cutoff costs.",
     )
     cutoff = right.number_input(
-        "Cutoff", 1e-9, 1e3, config.cutoff.value, format="%g", key=f"setting-cutoff-{key}", help="Eigenvalue, or share."
+        "Cutoff",
+        *_around(config.cutoff.value, 1e-9, 1e3),
+        format="%g",
+        key=f"setting-cutoff-{key}",
+        help="Eigenvalue, or share.",
     )
     held = left.number_input(
-        "Consequences held", 0, 20, config.hold.consequences, key=f"setting-held-{key}", help="Most that must hold."
+        "Consequences held",
+        *_around(config.hold.consequences, 0, 20),
+        key=f"setting-held-{key}",
+        help="Most that must hold.",
     )
     neighbours = right.number_input(
         "Neighbours protected",
-        0,
-        100,
-        config.hold.neighbours,
+        *_around(config.hold.neighbours, 0, 100),
         key=f"setting-neighbours-{key}",
         help="Other subjects of the same relation whose keys the write protects.",
     )
@@ -130,6 +138,11 @@ def _widgets(config: EditConfig, own: EditConfig, lm: LoadedLM, *, key: str) -> 
             "hold": {"consequences": int(held), "neighbours": int(neighbours)},
         },
     )
+
+
+def _around(value: _Number, least: _Number, most: _Number) -> tuple[_Number, _Number, _Number]:
+    """Return a field's ends and value; settings that came from elsewhere may lie outside the usual ends."""
+    return min(least, value), max(most, value), value
 
 
 def _with_others(settings: dict[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

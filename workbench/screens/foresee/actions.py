@@ -12,6 +12,7 @@ from kgmet.editing.context import EditContext
 from kgmet.editing.foresee import Foreseen, foresee, foresee_patch, protect
 from kgmet.editing.report import report_edit
 from kgmet.editing.session import Edited
+from kgmet.editing.stated import with_stated
 from kgmet.forecast.check import check_forecast
 from kgmet.forecast.index import FactIndex
 from kgmet.forecast.near import Linked, near_facts_on_disk, near_index
@@ -24,13 +25,13 @@ from workbench.running import jobs
 from workbench.running.resources import Resident, catalogue, store
 from workbench.screens.foresee.values import PROTECTED, TICKED, Shown
 from workbench.shared import actions, inspect_actions
-from workbench.shared.foreseen import CHECKED, FORESEEN
+from workbench.shared.foreseen import CHECKED, FORESEEN, SIZES, foreseen_from
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
 __all__ = [
     *("KIND", "Question", "apply", "begin", "choices"),
-    *("protect_ticked", "protected_of", "question_of", "tick", "ticked"),
+    *("protect_ticked", "protected_of", "question_of", "size_of", "tick", "ticked"),
 ]
 
 KIND = "foresee"
@@ -109,15 +110,11 @@ def _question_of_entry(state: WorkbenchState, resident: Resident, entry: StackEn
         contexts=_contexts(state, entry),
         layers=tuple(update.layer for update in entry.patch.updates),
         n_fact=n_fact,
-        made_from=_entry_fingerprint(state, resident, entry, n_fact),
+        made_from=foreseen_from(state, resident.lm, entry, n_fact),
         graph=store(),
         entry=entry,
         earlier=tuple(state.live_patches(resident.lm, before=entry.id)),
     )
-
-
-def _entry_fingerprint(state: WorkbenchState, resident: Resident, entry: StackEntry, n_fact: int) -> str:
-    return inspect_actions.seen_from(state, resident, entry, "foresee", n_fact, store().fingerprint)
 
 
 def _contexts(state: WorkbenchState, entry: StackEntry) -> tuple[EditContext, ...]:
@@ -155,6 +152,15 @@ def begin(state: WorkbenchState, resident: Resident, question: Question) -> str 
         state.keep(FORESEEN, found, made_from=question.made_from)
 
     return jobs.start(KIND, work, state.session_id, title=question.title)
+
+
+def size_of(state: WorkbenchState, resident: Resident, chosen: str) -> int | None:
+    """Return of how many facts the forecast is that came with an edit from a link; ``None`` if none came."""
+    entry = state.entry(chosen)
+    came = None if entry is None else entry.figures.get(FORESEEN)
+    if entry is None or came is None:
+        return None
+    return next((n for n in SIZES if not came.is_stale(foreseen_from(state, resident.lm, entry, n))), None)
 
 
 def protect_ticked(state: WorkbenchState, resident: Resident, question: Question, facts: Collection[str]) -> str | None:
@@ -201,7 +207,7 @@ def apply(state: WorkbenchState, resident: Resident, question: Question, foresee
                 raise RequestError("Edits were switched or undone since, so nothing was applied. Forecast again.")
             entry = actions.entry_of(Edited(plan=plan, reports=(report,)), based_on=based_on)
             record.push(entry)
-        made_from = _entry_fingerprint(state, resident, entry, n_fact)
+        made_from = foreseen_from(state, resident.lm, entry, n_fact)
         state.keep(CHECKED, checked, made_from=made_from)
         state.keep(FORESEEN, replace(foreseen, plan=None, searched=None), made_from=made_from)
 
@@ -241,7 +247,8 @@ def _current(state: WorkbenchState, name: str, made_from: str) -> Shown | None:
 
 
 def _index(resident: Resident, question: Question, progress: Progress) -> FactIndex:
-    return near_index(
+    """Return the known facts near the edits, and what earlier edits made true."""
+    near = near_index(
         resident.lm,
         question.graph,
         catalogue(),
@@ -250,6 +257,8 @@ def _index(resident: Resident, question: Question, progress: Progress) -> FactIn
         limit=question.n_fact,
         progress=progress,
     )
+    earlier, edits = EditsSoFar.of(question.earlier), [context.edit for context in question.contexts]
+    return with_stated(resident.lm, near, earlier, edits=edits, check=progress.check) if question.earlier else near
 
 
 def _linked(contexts: Collection[EditContext]) -> list[Linked]:

@@ -14,6 +14,7 @@ from workbench.screens.foresee import panels as foresee_panels
 from workbench.screens.foresee import view
 from workbench.screens.foresee.actions import Question
 from workbench.shared import panels
+from workbench.shared.foreseen import SIZES
 from workbench.state import session
 from workbench.state.session import WorkbenchState
 
@@ -67,14 +68,15 @@ def _question(state: WorkbenchState, resident: Resident) -> Question | None:
         help="A typed fact is searched and written, but not applied. An applied edit is forecast and asked at once.",
     )
     if SIZE not in st.session_state:
-        st.session_state[SIZE] = NEAR_FACTS
+        st.session_state[SIZE] = foresee_actions.size_of(state, resident, chosen or "") or NEAR_FACTS
     n_fact = right.segmented_control(
         "Known facts to ask",
-        view.SIZES,
+        SIZES,
         key=SIZE,
         required=True,
         help="Half are of the edit's relation; the others are about its entities, of its consequences' relations, "
-        "or of any other relation. Only facts that the model answers right are used.",
+        "or of any other relation. Only facts that the model answers right are used. What earlier edits made true "
+        "comes on top.",
     )
     if not chosen and state.draft.is_incomplete:
         st.info("The fact on the Edit page is not complete: subject, template and new object are needed.")

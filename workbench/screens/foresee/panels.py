@@ -11,6 +11,7 @@ from kgmet.forecast.forecast import FactForecast
 from workbench import wording
 from workbench.drawing import forecasts
 from workbench.drawing.charts import SAVED_AS_SVG
+from workbench.drawing.forecast_words import lost_sentence
 from workbench.running.resources import Resident, catalogue
 from workbench.screens.foresee import actions as foresee_actions
 from workbench.screens.foresee import view
@@ -37,7 +38,8 @@ def time_left(job: panels.Job) -> None:
 
 def result(state: WorkbenchState, resident: Resident, question: Question) -> None:
     """Show the last forecast; grey and without buttons if its inputs have changed."""
-    known = state.result(FORESEEN)
+    came = None if question.entry is None else question.entry.figures.get(FORESEEN)
+    known = state.fresh(FORESEEN, question.made_from) or came or state.result(FORESEEN)
     if known is None:
         st.info("No forecast yet. The button above applies nothing.", icon=":material/query_stats:")
         return
@@ -191,7 +193,8 @@ def _apply_button(
 
 
 def _checked(state: WorkbenchState, question: Question) -> CheckedForecast | None:
-    known = state.fresh(CHECKED, question.made_from)
+    entry = question.entry
+    known = None if entry is None else state.measured(entry, CHECKED, question.made_from)
     if known is None:
         return None
     found: CheckedForecast = known.value
@@ -209,7 +212,7 @@ def _came_true(
     with right:
         found = checked.rank_correlation
         st.metric("Rank correlation (Spearman)", wording.NOT_MEASURED if found is None else f"{found:.2f}")
-        st.write(wording.safe(view.lost_sentence(checked)))
+        st.write(wording.safe(lost_sentence(checked)))
         if question.earlier:
             st.caption(view.earlier_note(len(question.earlier)))
         if foreseen.protected:

@@ -11,18 +11,15 @@ from kgmet.editing.foresee import ForecastFacts
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
 from workbench import wording
+from workbench.drawing.forecast_words import LOSS, check_sentence
 
 __all__ = [
-    *("ALL", "GAIN", "LOSE", "SIZES", "WAYS"),
+    *("ALL", "GAIN", "LOSE", "WAYS"),
     *("READ_CHECK", "READ_FACTS", "READ_MEASURED", "READ_PROTECTED", "READ_RELATIONS"),
     *("alt", "check_alt", "check_sentence", "chosen_ways", "earlier_note", "estimate", "fact_line", "full_table"),
-    *("headline", "lost_sentence", "priced_note", "protected_table", "span", "time_left"),
+    *("headline", "priced_note", "protected_table", "span", "time_left"),
 ]
 
-LOSS = 0.5
-"""Change in nats from which a fact counts as changed: its answer keeps less than 61 % of its probability."""
-SIZES = (60, 120, 300, 600)
-"""Selectable numbers of known facts."""
 ALL, LOSE, GAIN = "Move most", "Lose most", "Gain most"
 WAYS = (ALL, LOSE, GAIN)
 READ_FACTS = (
@@ -78,6 +75,7 @@ def fact_line(item: FactForecast, relation: str, *, measured: float | None = Non
     """Return one fact as Markdown: subject, relation, answer, now → forecast, direction, and any measurement."""
     arrow = "▲" if item.change > 0 else "▼"
     about = f" · {wording.safe(relation)}" if relation else ""
+    about += " · by an earlier edit" if item.fact.prompt.is_stated else ""
     return (
         f"**{wording.safe(wording.short(item.fact.prompt.subject, 50))}**{about}: "
         f"{wording.safe(wording.short(item.fact.answer, 40))}, {_percent(item.before)} → {_percent(item.after)} "
@@ -158,22 +156,6 @@ def full_table(
             row["measured, nats"] = round(measured[prompt.id], 3)
         rows.append({**row, "prompt": prompt.text})
     return pd.DataFrame(rows)
-
-
-def check_sentence(checked: CheckedForecast) -> str:
-    """Describe the accuracy of the forecast."""
-    found = checked.rank_correlation
-    said = "not defined" if found is None else f"{found:.2f}"
-    return f"Rank correlation (Spearman) of forecast and measured change: {said}, {lost_sentence(checked)}"
-
-
-def lost_sentence(checked: CheckedForecast) -> str:
-    """Say how many facts were compared, and how many lost much, measured and forecast."""
-    foretold = sum(item.change < -LOSS for item in checked.forecasts)
-    return (
-        f"n = {len(checked.forecasts)}. Facts that lost more than 0.5 nats: {checked.losing(LOSS)}; "
-        f"forecast: {foretold}."
-    )
 
 
 def earlier_note(n: int) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from kgmet.base.shipped import shipped
+from workbench.drawing.pipeline import pipeline_svg
 from workbench.screens.method import text as method_text
 from workbench.shared import panels
+from workbench.shared.inspect_panels import is_dark
 from workbench.shared.table_panel import set_table
-
-PICTURE = shipped("assets") / "pipeline.svg"
 
 __all__ = ["show"]
 
@@ -18,7 +17,7 @@ def show() -> None:
     """Draw the page."""
     panels.title("Method", "How a typed fact changes the model's answers, and what each number means.")
     with st.container(key="pipeline"):
-        st.image(str(PICTURE), width="stretch", alt=method_text.PICTURE_ALT)
+        st.image(pipeline_svg(dark=is_dark()), width="stretch", alt=method_text.PICTURE_ALT)
     st.markdown("\n".join(f"{number}. {line}" for number, line in enumerate(method_text.FIVE_LINES, start=1)))
     links = st.container(horizontal=True)
     with links:

@@ -9,6 +9,7 @@ from workbench import wording
 from workbench.drawing import charts
 from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.heatmaps import chosen_cell, clipped_words, heatmap, heatmap_alt
+from workbench.drawing.protection import PROTECTION, Protection
 from workbench.screens.orthogonality import view as protection_view
 from workbench.shared import inspect_actions, inspect_panels, panels
 from workbench.shared.inspect_panels import is_dark, reading_help
@@ -30,13 +31,13 @@ def show() -> None:
     resident = panels.require_model()
     entry = inspect_panels.focus_picker(state, resident)
     edit = panels.choose_edit(state, entry)
-    others = [item.id for item in inspect_actions.comparable(state, resident, entry)]
-    protection = inspect_panels.looked_up(
+    protection: Protection = inspect_panels.looked_up(
         state,
-        "orthogonality",
+        PROTECTION,
         inspect_actions.protection_of(state, resident, entry, edit),
-        made_from=inspect_actions.seen_from(state, resident, entry, edit.id, others),
+        made_from=inspect_actions.protection_from(state, resident.lm, entry, edit),
         title="Measuring spectra, drift and overlap",
+        entry=entry,
     )
     writes, drift, overlap = protection.writes, protection.drift, protection.overlap
     if not any(write.is_projected for write in writes):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from kgmet.inspect.overlap import Drift, KeyOverlap, OverlapKind
-from kgmet.inspect.spectrum import CutoffCost, LayerWrite
-from kgmet.inspect.texts import TextKind
+from kgmet.inspect.spectrum import CutoffCost
 from workbench import wording
 from workbench.drawing.heatmaps import Scale
+from workbench.drawing.protection import drift_table, headline, share, write_table
 
 __all__ = [
     "DRIFT_SCALE",
@@ -27,8 +25,6 @@ __all__ = [
     "write_table",
 ]
 
-ROUNDING = 1e-10
-"""Shares of energy below this are rounding noise of the float32 factors."""
 DRIFT_SCALE = Scale(label="drift", low=0, high=0.2, unit="× ‖output‖")
 OVERLAP_SCALES: dict[OverlapKind, Scale] = {
     OverlapKind.COSINE: Scale(label="cosine", low=-1, high=1),
@@ -60,62 +56,11 @@ READ_DRIFT = (
 )
 
 
-def share(value: float) -> str:
-    """Format a share; rounding noise is shown as 0."""
-    return wording.percent(0) if value < ROUNDING else wording.percent(value)
-
-
 def together(n_edit: int) -> str:
     """Explain, for a patch of several edits, which values belong to one edit and which to all."""
     return (
         f"The {n_edit} edits of this patch were written together: spectrum and energy are the whole patch's, drift is "
         "measured at the texts of the chosen edit, and edit × edit has a row for each."
-    )
-
-
-def headline(writes: Sequence[LayerWrite], drift: Drift) -> list[tuple[str, str, str]]:
-    """Return (label, value, help) of the page's first row."""
-    written = max(write.protected_share for write in writes)
-    without = [write.protected_share_unprojected for write in writes if len(write.keys)]
-    means = {summary.kind: summary for summary in drift.by_kind()}
-    found = [
-        (
-            "Update in protected space",
-            share(written),
-            f"Share of the update's energy, largest of all layers: {written:.0e}. Ideally 0; below 1e-10 it is "
-            "rounding.",
-        ),
-        (
-            "Without the projection",
-            f"{100 * min(without):.0f}–{100 * max(without):.0f} %" if without else wording.NOT_MEASURED,
-            "The same write without the null-space projection, lowest and highest layer.",
-        ),
-    ]
-    for kind in (TextKind.PROTECTED, TextKind.NEIGHBOUR):
-        if kind in means:
-            about = (
-                f"Mean of {means[kind].n} texts and all edited layers; largest {wording.percent(means[kind].largest)}"
-            )
-            found.append((f"Drift, {kind.value}s", wording.percent(means[kind].mean), about))
-    return found
-
-
-def write_table(writes: Sequence[LayerWrite]) -> pd.DataFrame:
-    """Return one row per edited layer."""
-    return pd.DataFrame(
-        [
-            {
-                "layer": write.layer,
-                "free directions": f"{write.rank} of {len(write.eigenvalues)}",
-                "in protected space": share(write.protected_share),
-                "without projection": wording.percent(write.protected_share_unprojected if len(write.keys) else None),
-                "keys kept": len(write.kept),
-                "wanted change that arrives": wording.percent(
-                    write.cost(write.rank).reached if len(write.keys) else None
-                ),
-            }
-            for write in writes
-        ]
     )
 
 
@@ -174,18 +119,3 @@ def drift_labels(drift: Drift) -> list[str]:
         f"{text.kind.value}: {wording.short(text.phrase.subject if text.has_subject else text.text, 34)}"
         for text in drift.texts
     ]
-
-
-def drift_table(drift: Drift) -> pd.DataFrame:
-    """Return mean and largest drift of each kind of text."""
-    return pd.DataFrame(
-        [
-            {
-                "kind of text": summary.kind.value,
-                "n": summary.n,
-                "mean drift": wording.percent(summary.mean),
-                "largest": wording.percent(summary.largest),
-            }
-            for summary in drift.by_kind()
-        ]
-    )

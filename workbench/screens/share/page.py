@@ -19,11 +19,15 @@ from workbench.drawing.graph_story import tell
 from workbench.drawing.graph_svg import story_svg
 from workbench.drawing.handout import handout_html
 from workbench.drawing.probe_story import RESULT
+from workbench.drawing.protection import PROTECTION
 from workbench.drawing.tables import csv_text
+from workbench.drawing.traced import READING, Map, map_name
 from workbench.running.resources import Resident
 from workbench.screens.share.view import Shared, answer_rows, handout_of, parts
-from workbench.shared import actions, inspect_actions, link_panels, panels
+from workbench.shared import actions, inspect_actions, link_panels, panels, publishing
 from workbench.shared.fact_link import edit_page, link_to
+from workbench.shared.foreseen import CHECKED, FORESEEN
+from workbench.shared.inspect_panels import is_dark
 from workbench.shared.told import told_of
 from workbench.state import session
 from workbench.state.session import WorkbenchState
@@ -57,7 +61,15 @@ def show() -> None:
         _link(shared)
     with right:
         st.caption("The file, as it opens in a browser. Present fills the screen; the arrow keys turn the pages.")
-        st.iframe(page, height=720, alt="Preview of the file")
+        st.iframe(_preview(state, entry, shared), height=720, alt="Preview of the file")
+
+
+def _preview(state: WorkbenchState, entry: StackEntry, shared: Shared) -> str:
+    """Return the file as it is shown on a page of this theme; the one that is saved has light pictures."""
+    if not is_dark():
+        return handout_html(handout_of(shared), theme="light")
+    dark = replace(shared, is_dark=True, graph=_graph(state, entry, theme="dark"))
+    return handout_html(handout_of(dark), theme="dark")
 
 
 def _file(page: str, shared: Shared) -> None:
@@ -98,18 +110,22 @@ def _shared(state: WorkbenchState, resident: Resident, entry: StackEntry, edit: 
     assert entry.report is not None
     lm = resident.lm
     told = told_of(state, lm, entry)
-    seen_from = inspect_actions.seen_from(state, resident, entry)
-    story, card = state.result_of(entry, RESULT, seen_from), state.result_of(entry, CARD, seen_from)
-    shift = state.result_of(entry, inspect_actions.SHIFT, inspect_actions.seen_from(state, resident, entry, edit.id))
+    figures = {name: result.value for name, result in publishing.figures_of(state, lm, entry).items()}
+    shift = figures.get(inspect_actions.SHIFT)
     return Shared(
         report=entry.report,
         model=lm.name,
         told=None if told is None else told.told,
         telling="" if told is None else told.telling.value,
         graph=_graph(state, entry),
-        story=None if story is None else story.value,
-        trace=None if shift is None else shift.value[0],
-        card=None if card is None else card.value,
+        story=figures.get(RESULT),
+        trace=None if shift is None else shift[0],
+        protection=figures.get(PROTECTION),
+        reading=figures.get(READING),
+        maps=[figures[name] for name in map(map_name, Map) if name in figures],
+        forecast=figures.get(FORESEEN),
+        checked=figures.get(CHECKED),
+        card=figures.get(CARD),
         layers=[update.layer for update in entry.patch.updates],
         link=link_to(edit_page(st.context.url or ""), _draft(edit)),
         footer=f"{wording.APP_TITLE} · {edit.sentence}",
@@ -120,10 +136,10 @@ def _draft(edit: FactEdit) -> FactDraft:
     return replace(FactDraft.of(edit), relation=edit.relation)
 
 
-def _graph(state: WorkbenchState, entry: StackEntry) -> str | None:
+def _graph(state: WorkbenchState, entry: StackEntry, *, theme: str = "light") -> str | None:
     """Return the picture of the graph; ``None`` where there is none."""
     try:
         context = actions.context_of(entry, state.config)
     except KgmetError:
         return None
-    return story_svg(place(tell(context))) if context.has_graph else None
+    return story_svg(place(tell(context)), theme=theme) if context.has_graph else None

@@ -41,13 +41,13 @@ def show() -> None:
     edit = panels.choose_edit(state, entry)
     made_from = inspect_actions.seen_from(state, resident, entry, edit.id)
     work = inspect_actions.trace_shift_of(state, resident, entry, edit)
-    came = entry.figures.get(inspect_actions.SHIFT)
-    traces = (
-        inspect_panels.looked_up(
-            state, inspect_actions.SHIFT, work, made_from=made_from, title="Reading the states before and after"
-        )
-        if came is None or came.is_stale(made_from)
-        else came.value
+    traces = inspect_panels.looked_up(
+        state,
+        inspect_actions.SHIFT,
+        work,
+        made_from=made_from,
+        title="Reading the states before and after",
+        entry=entry,
     )
 
     left, right = st.columns([3, 2], vertical_alignment="bottom")

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kgmet.base.progress import Progress, ProgressEvent, Stage
 from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
 from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace, join_traces
 from kgmet.inspect.patching import PatchedStates, PatchMap, join_maps, map_patches, patch_states
-from kgmet.inspect.recall import ChainBreak, Recall, find_break, read_recall, read_recalls
+from kgmet.inspect.recall import find_break, read_recall, read_recalls
+from kgmet.inspect.sweep import every_nth_layer
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.patch import EditPatch
+from workbench.drawing.traced import READING, Choice, Contributions, Map, Reading, Side, TracedMap
 from workbench.running.resources import Resident
-from workbench.screens.trace.view import Choice, Contributions, Map, Side
 from workbench.shared.inspect_actions import seen_from
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["Reading", "Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of", "with_reading"]
+__all__ = ["Sides", "map_of", "patched_at", "reading_of", "removed", "sides_of", "with_reading"]
 
-READING = "trace"
-"""Name of the stored contributions and ranks."""
 N_CHECKED = 10
 """Number of parts that are actually removed."""
 N_STEP = 5
@@ -38,18 +37,6 @@ class Sides:
     def of(self, side: Side) -> tuple[EditPatch, ...]:
         """Return the patches of one side."""
         return self.after if side is Side.EDITED else self.before
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Reading:
-    """Contributions and ranks before and after, and the end of the chain on each side with a tracked answer."""
-
-    contributions: Contributions
-    before: Recall
-    after: Recall
-    breaks: tuple[tuple[Side, ChainBreak], ...]
-    n_token: int
-    """Size of the vocabulary: the last possible rank."""
 
 
 def sides_of(state: WorkbenchState, resident: Resident, entry: StackEntry) -> Sides:
@@ -78,6 +65,7 @@ def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
         breaks = [(Side.EDITED, find_break(now)), *((Side.UNEDITED, find_break(each)) for each in old)]
         _step(progress, N_STEP)
         return Reading(
+            choice=choice,
             contributions=Contributions(
                 before=before, after=after, removed_before=removed_before, removed_after=removed_after
             ),
@@ -97,15 +85,17 @@ def _step(progress: Progress, done: int) -> None:
 
 def with_reading(
     state: WorkbenchState,
+    entry: StackEntry,
     read: Callable[[Progress], Reading],
-    made: Callable[[Progress], CausalTrace | PatchMap],
+    made: Callable[[Progress], TracedMap],
     *,
     made_from: str,
-) -> Callable[[Progress], CausalTrace | PatchMap]:
+) -> Callable[[Progress], TracedMap]:
     """Compute a map after contributions and ranks, which are stored where they are missing: one job for both."""
 
-    def work(progress: Progress) -> CausalTrace | PatchMap:
-        state.remembered(READING, lambda: read(progress), made_from=made_from)
+    def work(progress: Progress) -> TracedMap:
+        if state.measured(entry, READING, made_from) is None:
+            state.keep(READING, read(progress), made_from=made_from)
         return made(progress)
 
     return work
@@ -118,15 +108,19 @@ def map_of(
     kind: Map,
     config: TraceConfig,
     *,
-    layers: Sequence[int] | None = None,
+    step: int = 1,
     known: CausalTrace | PatchMap | None = None,
-) -> Callable[[Progress], CausalTrace | PatchMap]:
-    """Compute one map of some layers (by default all); those that are `known` of the same map are not tried again."""
+) -> Callable[[Progress], TracedMap]:
+    """Compute one map of every `step`-th layer; those that are `known` of the same map are not tried again."""
     prompt = choice.on(side)
     assert prompt is not None
-    wanted = tuple(range(sides.lm.n_layer)) if layers is None else tuple(layers)
+    wanted = every_nth_layer(sides.lm.n_layer, step)
 
-    def work(progress: Progress) -> CausalTrace | PatchMap:
+    def work(progress: Progress) -> TracedMap:
+        causal = config if kind.is_causal else None
+        return TracedMap(choice=choice, side=side, kind=kind, config=causal, step=step, found=found(progress))
+
+    def found(progress: Progress) -> CausalTrace | PatchMap:
         missing = [layer for layer in wanted if known is None or layer not in known.layers]
         if known is not None and not missing:
             return _only(known, wanted)

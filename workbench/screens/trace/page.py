@@ -14,12 +14,12 @@ from kgmet.inspect.causal_trace import CausalTrace, TraceConfig
 from kgmet.inspect.patching import PatchMap
 from kgmet.inspect.recall import RECALLED, Followed
 from kgmet.inspect.settings import settings_of
-from kgmet.inspect.sweep import every_nth_layer
 from kgmet.inspect.traced_prompt import LocatedPrompt
 from workbench import wording
 from workbench.drawing.charts import SAVED_AS_SVG
 from workbench.drawing.contributions import layer_bars, rank_lines, rank_map
 from workbench.drawing.heatmaps import Cell, Marks, Scale, chosen_cell, heatmap, heatmap_alt, token_label
+from workbench.drawing.traced import READING, Reading, TracedMap, map_name
 from workbench.running.resources import Resident
 from workbench.screens.trace import actions as trace_actions
 from workbench.screens.trace import view as trace_view
@@ -67,19 +67,20 @@ def show() -> None:
         _ranks(entry, reading)
 
 
-def _reading(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice) -> trace_actions.Reading:
+def _reading(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice) -> Reading:
     """Return contributions and ranks; if missing, start their job and stop the page."""
-    found: trace_actions.Reading = inspect_panels.looked_up(
+    found: Reading = inspect_panels.looked_up(
         state,
-        trace_actions.READING,
+        READING,
         trace_actions.reading_of(trace_actions.sides_of(state, resident, entry), choice),
         made_from=inspect_actions.seen_from(state, resident, entry, choice),
         title="Reading contributions and ranks",
+        entry=entry,
     )
     return found
 
 
-def _show_breaks(place: DeltaGenerator, reading: trace_actions.Reading) -> None:
+def _show_breaks(place: DeltaGenerator, reading: Reading) -> None:
     place.markdown("  \n".join(wording.safe(trace_view.break_line(side, found)) for side, found in reading.breaks))
 
 
@@ -118,7 +119,7 @@ def _choose_prompt(column: DeltaGenerator, entry: StackEntry, edit: FactEdit) ->
 
 def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: Choice, breaks: DeltaGenerator) -> None:
     seen = inspect_actions.seen_from(state, resident, entry, choice)
-    known = state.fresh(trace_actions.READING, seen)
+    known = state.measured(entry, READING, seen)
     if known is not None:
         _show_breaks(breaks, known.value)
     kind_side, model_side, layer_side, draw_side = st.columns([4, 3, 2, 2], vertical_alignment="bottom")
@@ -149,19 +150,20 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
         help="Averaged. More take longer in proportion.",
     )
     config = TraceConfig(n_sample=draws)
-    name = f"trace-map-{kind.name}"
+    name = map_name(kind)
 
     def made_from(step: int) -> str:
         causal = config if kind.is_causal else None
         return inspect_actions.seen_from(state, resident, entry, choice, side, kind, causal, step)
 
-    tried = [last.value for one in steps if (last := state.fresh(name, made_from(one))) is not None]
+    tried = [last.value for one in steps if (last := state.measured(entry, name, made_from(one))) is not None]
     both = trace_actions.sides_of(state, resident, entry)
-    found: CausalTrace | PatchMap = inspect_panels.looked_up(
+    found: TracedMap = inspect_panels.looked_up(
         state,
         name,
         trace_actions.with_reading(
             state,
+            entry,
             trace_actions.reading_of(both, choice),
             trace_actions.map_of(
                 both,
@@ -169,16 +171,17 @@ def _maps(state: WorkbenchState, resident: Resident, entry: StackEntry, choice: 
                 side,
                 kind,
                 config,
-                layers=every_nth_layer(resident.lm.n_layer, step),
-                known=tried[0] if tried else None,
+                step=step,
+                known=tried[0].found if tried else None,
             ),
             made_from=seen,
         ),
         made_from=made_from(step),
         title="Reading contributions and ranks, then trying one state at a time",
+        entry=entry,
     )
     _show_breaks(breaks, _reading(state, resident, entry, choice))
-    _show_map(state, resident, entry, choice, side=side, kind=kind, found=found)
+    _show_map(state, resident, entry, choice, side=side, kind=kind, found=found.found)
 
 
 def _show_map(
@@ -316,7 +319,7 @@ def _contributions(
     )
 
 
-def _ranks(entry: StackEntry, reading: trace_actions.Reading) -> None:
+def _ranks(entry: StackEntry, reading: Reading) -> None:
     before, after = reading.before, reading.after
     where = after.source
     last = st.session_state.get("trace-followed")

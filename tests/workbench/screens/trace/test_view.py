@@ -190,16 +190,16 @@ def test_a_hostile_token_is_text() -> None:
 
 def test_the_work_of_a_map_is_that_of_its_side() -> None:
     config = TraceConfig(n_sample=1)
-    edited = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config)(Silent())
-    unedited = trace_actions.map_of(SIDES, CHOICE, Side.UNEDITED, Map.STATE, config)(Silent())
-    swapped = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.OTHER_STATE, config)(Silent())
+    edited = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config)(Silent()).found
+    unedited = trace_actions.map_of(SIDES, CHOICE, Side.UNEDITED, Map.STATE, config)(Silent()).found
+    swapped = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.OTHER_STATE, config)(Silent()).found
     assert isinstance(edited, CausalTrace) and isinstance(unedited, CausalTrace) and isinstance(swapped, PatchMap)
     assert edited.source.source.answer == "Rome" and unedited.source.source.answer == "Paris"
-    some = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, layers=[1, 3])(Silent())
+    some = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, step=2)(Silent()).found
     with passes(SIDES.lm) as again:
-        more = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, known=some)(Silent())
+        more = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, known=some)(Silent()).found
     with passes(SIDES.lm) as none:
-        less = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, layers=[1, 3], known=more)(Silent())
+        less = trace_actions.map_of(SIDES, CHOICE, Side.EDITED, Map.STATE, config, step=2, known=more)(Silent()).found
     assert isinstance(some, CausalTrace) and isinstance(more, CausalTrace) and isinstance(less, CausalTrace)
     assert more.layers == (0, 1, 2, 3) and torch.equal(more.restored[[1, 3]], some.restored)
     torch.testing.assert_close(more.restored, edited.restored, rtol=1e-5, atol=1e-9)
