@@ -6,7 +6,8 @@
 Prints the tables of the docs, on the test split. Test wordings are held out (`edit_set.check_held_out`), and tested
 neighbours are never protected. Editors with the same search share it, so their differences come from the write. With
 --tuned every editor has the best settings of `tune.py`. The --json FILE is written after every row, and its rows are
-not run again. Sequences longer than the split: ``python -m kgmet evaluate``.
+not run again: after a change of the code, name another file. Sequences longer than the split: ``python -m kgmet
+evaluate``.
 """
 
 from __future__ import annotations
@@ -107,15 +108,16 @@ class Rows:
 
     def __init__(self, file: Path | None, editors: Sequence[Editor], *, measured_on: str) -> None:
         self._file, self._editors, self._measured_on = file, editors, measured_on
-        has_rows = file is not None and file.exists()
-        self._known: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if has_rows else {}
+        self._known: dict[str, dict[str, Any]] = {}
+        if file is not None and file.exists():
+            self._known = json.loads(file.read_text(encoding="utf-8"))
 
     def make(self, title: str, last: str, make: Callable[[Editor | None], Row]) -> None:
         """Print one table when all its rows are complete."""
         known, found = self._known.setdefault(title, {}), {}
         for editor in (None, *self._editors):
             name = UNEDITED if editor is None else editor.name
-            made_with = fingerprint_value([self._measured_on, None if editor is None else editor.config])
+            made_with = fingerprint_value([self._measured_on, None if editor is None else settings_of(editor)])
             if known.get(name, {}).get("made_with") != made_with:
                 known[name] = {"made_with": made_with, **make(editor).to_json()}
                 if self._file is not None:
@@ -125,6 +127,11 @@ class Rows:
         print(f"\n{title}.")
         print("Preferred / first answer, % (95 % interval of preferred, n).\n")
         print(table_of(found, last), flush=True)
+
+
+def settings_of(editor: Editor) -> list[Any]:
+    """Return all that an editor's results depend on, apart from the code."""
+    return [editor.writer.value, editor.keeps_earlier, editor.searches_unedited, editor.config]
 
 
 def alone(lm: LoadedLM, runner: Runner, cases: Sequence[Case]) -> Callable[[Editor | None], Row]:

@@ -6,7 +6,7 @@ Without --editors it prints the planned variants. Every editor gets `tune_grids.
 starting from the best of the last: how the shift is searched, which layers are written, how they are written. The score
 is the harmonic mean over efficacy, paraphrase, neighbours and consequences of (preferred + first) / 2. Each variant
 becomes a line of FILE as soon as it is measured, and lines of FILE are not run again; several processes may share one
-FILE.
+FILE. After a change of the code, name another file.
 """
 
 from __future__ import annotations
