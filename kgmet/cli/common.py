@@ -240,7 +240,8 @@ def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
             if not sentences or (what, *sentences) in said:
                 continue
             said.add((what, *sentences))
-            print(f"{summary.dataset}: {len(sentences)} records {what}:", file=sys.stderr)
+            records = "record" if len(sentences) == 1 else "records"
+            print(f"{summary.dataset}: {len(sentences)} {records} {what}:", file=sys.stderr)
             for sentence in sentences[:most]:
                 print(f"  {sentence}", file=sys.stderr)
             if len(sentences) > most:

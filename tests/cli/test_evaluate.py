@@ -63,9 +63,9 @@ def test_what_is_left_out_is_named_by_both_commands_and_in_the_run(
     wrong["requested_rewrite"]["target_new"]["str"] = wrong["requested_rewrite"]["target_true"]["str"]
     data = written(tmp_path / "some.json", [counterfact(0), wrong])
     assert evaluate(world, tmp_path / "out", "--alg_name", "random", "--ds_path", str(data)) == 0
-    assert "mcf: 1 records left out:" in capsys.readouterr().err
+    assert "mcf: 1 record left out:" in capsys.readouterr().err
     assert main(["summarize", "--dir_name", "random", "--out", str(tmp_path / "out")]) == 0
-    assert "mcf: 1 records left out:" in capsys.readouterr().err
+    assert "mcf: 1 record left out:" in capsys.readouterr().err
     (settings,) = (tmp_path / "out").rglob("settings.json")
     (left_out,) = json.loads(settings.read_text(encoding="utf-8"))["left_out"]
     assert left_out["reason"]

@@ -232,11 +232,11 @@ def test_answers_of_an_earlier_job_are_not_shown_for_the_next(
 ) -> None:
     state = edited(state_of(), resident)
     assert actions.undo(state) is None
-    assert actions.first_answers(state, resident) is not None
+    assert actions.first_answers(state) is not None
     gate = threading.Event()
     monkeypatch.setattr(EditSession, "edit_prepared", lambda *_, **__: gate.wait(60))
     assert actions.apply(state, resident) is None
-    assert actions.first_answers(state, resident) is None
+    assert actions.first_answers(state) is None
     gate.set()
 
 

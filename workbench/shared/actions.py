@@ -133,7 +133,7 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
         edited = session.edit_prepared(
             [context],
             searched=ahead.found(state, made_from),
-            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=made_from),
+            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=context.edit.id),
             progress=progress,
         )
         progress.check()
@@ -143,13 +143,14 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
-    state.keep(_FIRST, None, made_from=made_from)  # what an earlier job left for the same inputs
+    if not state.is_busy:
+        state.keep(_FIRST, None, made_from=context.edit.id)  # in the place of what an earlier job left
     return jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
 
 
-def first_answers(state: WorkbenchState, resident: Resident) -> AnswerPair | None:
-    """Return the answers to the typed fact's prompt, before and after, once the running job knows them."""
-    known = state.fresh(_FIRST, _search_fingerprint(state, resident))
+def first_answers(state: WorkbenchState) -> AnswerPair | None:
+    """Return the answers to the edit's own prompt, before and after, once the last edit's job knows them."""
+    known = state.result(_FIRST)
     return None if known is None else known.value
 
 

@@ -17,8 +17,8 @@ __all__ = ["KIND", "found", "kind_of", "start"]
 
 KIND = "ahead"
 """Name of the result, and beginning of the job's kind."""
-_PAUSE = 0.3
-"""Seconds before it begins, so that the preview is drawn first and users who still type are not slowed down."""
+_PAUSE = 0.1
+"""Seconds before it begins, so that the browser draws the preview first."""
 _LOOK = 0.05
 """Seconds between looks for a reason to stop during the pause."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import streamlit as st
@@ -35,7 +36,11 @@ __all__ = [
 ]
 
 _POLL_SECONDS = 0.4
-"""Seconds between looks at a running job; half of them, on average, are added to every wait."""
+"""Seconds between looks at a running job."""
+_WATCH_SECONDS = 0.35
+"""Seconds of these in which a look watches for news, so that a job's end is shown when it comes."""
+_GLANCE_SECONDS = 0.03
+"""Seconds between glances while it watches."""
 
 
 def title(text: str, about: str) -> None:
@@ -197,18 +202,28 @@ def stale_note(is_stale: bool) -> None:
 
 
 def job_panel(
-    job: Job, *, draw: Callable[[Job], None] | None = None, can_cancel: bool = True, n_remark: int = 3
+    job: Job,
+    *,
+    draw: Callable[[Job], None] | None = None,
+    news: Callable[[], object] = lambda: None,
+    can_cancel: bool = True,
+    n_remark: int = 3,
 ) -> None:
     """Show a job's progress, redrawn while it runs; then rerun the whole page.
 
     Args:
         job: an unfinished job.
         draw: shows more of it, for example its curve.
+        news: returns another value as soon as something is known that must be drawn at once; called often.
         can_cancel: whether to offer Stop.
         n_remark: how many of its last remarks are shown.
     """
+    drawn: list[object] = []  # the news that the last look drew
 
     def look() -> None:
+        if drawn:  # the first look is part of the page, which must not wait
+            _watch(job, lambda: news() is not drawn[-1])
+        drawn[:] = [news()]
         if job.is_finished:
             st.rerun()
         _progress(job, n_remark)
@@ -219,6 +234,14 @@ def job_panel(
         jobs.cancel(job.id)
         st.toast("Stopping at the next step.")
     st.fragment(look, run_every=_POLL_SECONDS)()
+
+
+def _watch(job: Job, has_news: Callable[[], bool]) -> None:
+    """Wait until the job ends or there is news of it, at most about as long as until the next look."""
+    end = time.monotonic() + _WATCH_SECONDS
+    while not (job.is_finished or has_news()) and time.monotonic() < end:
+        time.sleep(_GLANCE_SECONDS)
+        st.session_state.get(job.id)  # reading the page's values is where a click, as on Stop, ends this look
 
 
 def job_result(job: Job | None, *, stopped: str = "") -> None:

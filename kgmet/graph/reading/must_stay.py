@@ -32,7 +32,7 @@ def sort_own_facts(worlds: EditWorlds) -> OwnFacts:
     Outdated: the replaced facts, and those a chain through the new object contradicts (the city becomes Tokyo, so the
     country is no longer France). Undecided: facts of a dependent relation for which the graph gives no new value, facts
     that would imply the old object again (in Paris, therefore in France), and other links to the old object. Of an edit
-    whose relation nobody knows, also what it may deny: facts about an object of the new one's type, and what follows.
+    whose relation is unknown, also what it may deny: facts about an object of the new one's type, and what follows.
     """
     outdated = list(worlds.ends.replaced)
     undecided: list[Triple] = []

@@ -37,7 +37,7 @@ def show() -> None:
     job = state.job("edit")
     with now, st.container(key="edit-now"):
         if job is not None and not job.is_finished:
-            _progress(state, resident, job)
+            _progress(state, job)
         else:
             if job is not None and context is not None and job.title == context.edit.sentence:
                 panels.job_result(job)
@@ -56,17 +56,17 @@ def show() -> None:
         actions.look_ahead(state, resident)
 
 
-def _progress(state: WorkbenchState, resident: Resident, job: panels.Job) -> None:
+def _progress(state: WorkbenchState, job: panels.Job) -> None:
     """Show the edit's progress with the search curve, then the answers to its own prompt as soon as they are known."""
 
     def draw(running: panels.Job) -> None:
-        first = actions.first_answers(state, resident)
+        first = actions.first_answers(state)
         if first is not None:
             result_panels.first_answers(first)
         elif running.curve:
             st.html(live_curve(running.curve, dark=panels.theme() == "dark"))
 
-    panels.job_panel(job, draw=draw)
+    panels.job_panel(job, draw=draw, news=lambda: actions.first_answers(state))
 
 
 def _graph(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
