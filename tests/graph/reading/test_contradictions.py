@@ -32,7 +32,13 @@ def test_mount_fuji_in_chile_lies_no_longer_in_japan(relation: str | None) -> No
     assert {("Japanese", "Spanish"), ("yen", "Chilean peso"), ("Tokyo", "Santiago")} <= ends
 
 
-@pytest.mark.parametrize("template", ["{} is in", "{} lies in", "{} is a mountain in", "{} rises majestically in"])
+SILENT = "{} has always impressed"
+"""Says nothing about the relation, so nothing follows from it."""
+
+
+@pytest.mark.parametrize(
+    "template", ["{} is in", "{} lies in", "{} is a mountain in", "{} rises majestically in", SILENT]
+)
 @pytest.mark.parametrize("old", [None, "Japan"])
 def test_whatever_the_wording_nothing_that_is_denied_must_stay(template: str, old: str | None) -> None:
     edit = FactEdit(subject="Mount Fuji", template=template, new_object="Chile", old_object=old)
@@ -40,8 +46,8 @@ def test_whatever_the_wording_nothing_that_is_denied_must_stay(template: str, ol
     found = find_consequences(sample_store(), CATALOGUE, linked.edit, config=ConsequenceConfig())
     assert not {fact.triple.object.label for fact in found.kept_own} & {"Japan", "Asia"}
     ends = {item.new.label for item in found.forward if item.new}
-    if "majestically" in template:
-        assert linked.relation.id is None and not ends, "nobody knows what this says, so nothing follows from it"
+    if template == SILENT:
+        assert linked.relation.id is None and not ends
         assert {"Japan", "Asia"} <= {triple.object.label for triple in found.undecided}
         return
     assert (linked.relation.id, linked.relation.origin, linked.edit.old_object) == ("K-lies-in", "guessed", "Japan")
