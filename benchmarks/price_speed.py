@@ -93,11 +93,13 @@ def build_table(lm: LoadedLM, n_fact: int, n_whole: int) -> Table:
         with plain.one_length(), plain.timed():
             before = plain.index(n_fact)
         table.add("round by round, one length", *plain.cells(len(before)))
+        print(table, file=sys.stderr, flush=True)
         quick = Build(lm, f"{folder}/quick")
         with quick.timed():
             after = quick.index(n_fact)
-        check_same(before, after)
         table.add("trees, rounds to come", *quick.cells(len(after)))
+        print(table, file=sys.stderr, flush=True)
+        check_same(before, after)
         for name, ways in (("near an edit, one length", "one_length"), ("near an edit, trees", "as_it_is")):
             near = Build(lm, f"{folder}/near {ways}")
             with getattr(near, ways)(), near.timed():
