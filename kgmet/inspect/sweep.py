@@ -13,16 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
 
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.suffixes import FrozenPast, cache_argument, frozen_past, replayable
 from kgmet.lm.run.tracing import entering, hidden_of, hooked, recorded, recorded_calls, stopped_after, with_hidden
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 __all__ = [
     "Part",
@@ -295,6 +297,8 @@ def _put_in(rows: slice, given: Tensor) -> Any:
 
 def _cache_before(lm: LoadedLM, base: Run, position: int) -> DynamicCache | None:
     """Return the keys and values of the tokens before `position`, for every row."""
+    from transformers import DynamicCache
+
     if not position:
         return None
     if base.past is None:
