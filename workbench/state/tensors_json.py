@@ -1,17 +1,24 @@
-"""Tensors in JSON files: their shape, and their numbers as text that gives back every bit."""
+"""Tensors in JSON files: their shape, and their numbers as text that gives back every bit.
+
+A value with tensors has a saved form: a dataclass with fields of the same names, in which `SavedTensor` stands for a
+tensor. `alike` makes one of the other, in both directions.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SavedTensor"]
+__all__ = ["SavedTensor", "alike"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +50,17 @@ class SavedTensor:
         if bool(found.isinf().any()) or (not can_be_nan and bool(found.isnan().any())):
             raise ValueError("a tensor's numbers are not finite")
         return found
+
+
+def alike(kind: type[T], value: object, **others: Any) -> T:
+    """Return a value of the dataclass `kind` with the fields of another, by their names; tensors become saved ones.
+
+    Args:
+        kind: the dataclass.
+        value: where its fields come from.
+        others: fields that are given instead.
+    """
+    names = [field.name for field in fields(kind) if field.name not in others]  # type: ignore[arg-type]
+    found = {name: getattr(value, name) for name in names}
+    saved = {name: SavedTensor.of(item) if isinstance(item, Tensor) else item for name, item in found.items()}
+    return kind(**saved, **others)

@@ -14,7 +14,7 @@ from kgmet.inspect.spectrum import LayerWrite
 from kgmet.inspect.texts import InspectedText
 from workbench.drawing.protection import PROTECTION, Protection
 from workbench.state.kept import ResultCodec
-from workbench.state.tensors_json import SavedTensor
+from workbench.state.tensors_json import SavedTensor, alike
 
 __all__ = ["CODECS", "MOST_NUMBERS", "protection_from_json", "protection_to_json"]
 
@@ -67,28 +67,11 @@ def protection_to_json(found: Protection) -> dict[str, Any]:
     """Return what was measured as plain JSON values."""
     overlap = found.overlap
     saved = _SavedProtection(
-        writes=tuple(
-            _SavedWrite(
-                layer=write.layer,
-                text_output=write.text_output,
-                rank=write.rank,
-                ridge=write.ridge,
-                is_projected=write.is_projected,
-                ordinary_weight=write.ordinary_weight,
-                **{name: SavedTensor.of(getattr(write, name)) for name in _OF_WRITE},
-            )
-            for write in found.writes
-        ),
+        writes=tuple(alike(_SavedWrite, write) for write in found.writes),
         texts=found.drift.texts,
         layers=found.drift.layers,
         drift=SavedTensor.of(found.drift.values),
-        overlap=None
-        if overlap is None
-        else _SavedOverlap(
-            layers=overlap.layers,
-            edits=overlap.edits,
-            **{name: SavedTensor.of(getattr(overlap, name)) for name in _OF_OVERLAP},
-        ),
+        overlap=None if overlap is None else alike(_SavedOverlap, overlap),
     )
     return dict(plain(saved))
 
@@ -110,15 +93,8 @@ def protection_from_json(data: Mapping[str, Any]) -> Protection:
 def _write(saved: _SavedWrite) -> LayerWrite:
     if saved.ridge <= 0 or min(saved.ordinary_weight, saved.text_output) < 0:
         raise ValueError("a weight of the write is below 0")
-    write = LayerWrite(
-        layer=saved.layer,
-        text_output=saved.text_output,
-        rank=saved.rank,
-        ridge=saved.ridge,
-        is_projected=saved.is_projected,
-        ordinary_weight=saved.ordinary_weight,
-        **{name: getattr(saved, name).tensor(n_axis=n_axis) for name, n_axis in _OF_WRITE.items()},
-    )
+    tensors = {name: getattr(saved, name).tensor(n_axis=n_axis) for name, n_axis in _OF_WRITE.items()}
+    write = alike(LayerWrite, saved, **tensors)
     if not 1 <= write.rank <= len(write.eigenvalues) or bool((write.kept_weight < 0).any()):
         raise ValueError("the write has no such number of free directions")
     return write
@@ -128,7 +104,7 @@ def _overlap(saved: _SavedOverlap) -> KeyOverlap:
     tensors = {name: getattr(saved, name).tensor(n_axis=3, can_be_nan=name == "crosstalk") for name in _OF_OVERLAP}
     if not saved.layers or len(saved.edits) < 2:
         raise ValueError("there are no two edits to compare")
-    return KeyOverlap(layers=saved.layers, edits=saved.edits, **tensors)
+    return alike(KeyOverlap, saved, **tensors)
 
 
 def _is_small(found: Protection) -> bool:

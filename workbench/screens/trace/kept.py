@@ -20,7 +20,7 @@ from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt
 from workbench.drawing.traced import READING, Choice, Contributions, Map, Reading, Side, TracedMap, map_name
 from workbench.screens.trace import view
 from workbench.state.kept import ResultCodec
-from workbench.state.tensors_json import SavedTensor
+from workbench.state.tensors_json import SavedTensor, alike
 
 __all__ = ["CODECS", "map_from_json", "map_to_json", "reading_from_json", "reading_to_json"]
 
@@ -42,8 +42,7 @@ class _SavedPlace:
     @classmethod
     def of(cls, where: LocatedPrompt) -> _SavedPlace:
         """Return the saved form."""
-        values = {name: getattr(where, name) for name in cls.__dataclass_fields__}
-        return cls(**{**values, "subject": (where.subject.start, where.subject.stop)})
+        return alike(cls, where, subject=(where.subject.start, where.subject.stop))
 
     @property
     def located(self) -> LocatedPrompt:
@@ -51,8 +50,7 @@ class _SavedPlace:
         begin, end = self.subject
         if not self.ids or len(self.ids) != len(self.tokens) or not 0 <= begin <= end <= len(self.ids):
             raise ValueError("the subject is not among the tokens")
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return LocatedPrompt(**{**values, "subject": range(begin, end)})
+        return alike(LocatedPrompt, self, subject=range(begin, end))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,18 +176,8 @@ def map_to_json(made: TracedMap) -> dict[str, Any]:
     else:
         ends, values = (found.receiver, found.giver), found.patched
         noise = {"window": 1, "n_sample": 1, "sigma": 0.0}
-    saved = _SavedMap(
-        choice=made.choice,
-        side=made.side,
-        kind=made.kind,
-        config=made.config,
-        step=made.step,
-        source=_SavedPlace.of(found.source),
-        ends=ends,
-        layers=found.layers,
-        values=SavedTensor.of(values),
-        **noise,
-    )
+    place = _SavedPlace.of(found.source)
+    saved = alike(_SavedMap, made, source=place, ends=ends, layers=found.layers, values=SavedTensor.of(values), **noise)
     return dict(plain(saved))
 
 
@@ -204,54 +192,24 @@ def map_from_json(data: Mapping[str, Any]) -> TracedMap:
         raise ValueError("the map is of another kind")
     if not saved.layers or list(saved.layers) != sorted({layer for layer in saved.layers if layer >= 0}):
         raise ValueError("its layers are not in order")
-    source, values, ends = saved.source.located, saved.values.tensor(n_axis=2).float(), saved.ends
+    source, part, ends = saved.source.located, saved.kind.part, saved.ends
+    values = saved.values.tensor(n_axis=2).float()
     found: CausalTrace | PatchMap
     if saved.kind.is_causal:
-        found = CausalTrace(
-            source=source,
-            part=saved.kind.part,
-            window=saved.window,
-            n_sample=saved.n_sample,
-            sigma=saved.sigma,
-            clean=ends[0],
-            corrupted=ends[1],
-            layers=saved.layers,
-            restored=values,
-        )
+        found = alike(CausalTrace, saved, source=source, part=part, clean=ends[0], corrupted=ends[1], restored=values)
     else:
-        found = PatchMap(
-            source=source,
-            part=saved.kind.part,
-            receiver=ends[0],
-            giver=ends[1],
-            layers=saved.layers,
-            patched=values,
-        )
-    return TracedMap(
-        choice=saved.choice, side=saved.side, kind=saved.kind, config=saved.config, step=saved.step, found=found
-    )
+        found = alike(PatchMap, saved, source=source, part=part, receiver=ends[0], giver=ends[1], patched=values)
+    return alike(TracedMap, saved, found=found)
 
 
 def _saved_attribution(found: Attribution) -> _SavedAttribution:
-    return _SavedAttribution(
-        source=_SavedPlace.of(found.source),
-        heads=SavedTensor.of(found.heads),
-        attention=SavedTensor.of(found.attention),
-        mlps=SavedTensor.of(found.mlps),
-        embedding=found.embedding,
-        measure=found.measure,
-    )
+    return alike(_SavedAttribution, found, source=_SavedPlace.of(found.source))
 
 
 def _attribution(saved: _SavedAttribution) -> Attribution:
-    return Attribution(
-        source=saved.source.located,
-        heads=saved.heads.tensor(n_axis=2).float(),
-        attention=saved.attention.tensor(n_axis=1).float(),
-        mlps=saved.mlps.tensor(n_axis=1).float(),
-        embedding=saved.embedding,
-        measure=saved.measure,
-    )
+    axes = {"heads": 2, "attention": 1, "mlps": 1}
+    tensors = {name: getattr(saved, name).tensor(n_axis=n_axis).float() for name, n_axis in axes.items()}
+    return alike(Attribution, saved, source=saved.source.located, **tensors)
 
 
 def _saved_recall(found: Recall) -> _SavedRecall:
@@ -276,28 +234,11 @@ def _shape_of(found: Recall) -> torch.Size:
 
 
 def _saved_break(side: Side, found: ChainBreak) -> _SavedBreak:
-    return _SavedBreak(
-        side=side,
-        source=_SavedPlace.of(found.source),
-        outcome=found.outcome,
-        answer=found.answer,
-        last_rank=found.last_rank,
-        bridge=found.bridge,
-        bridge_last_rank=found.bridge_last_rank,
-        bridge_anywhere=found.bridge_anywhere,
-    )
+    return alike(_SavedBreak, found, side=side, source=_SavedPlace.of(found.source))
 
 
 def _break(saved: _SavedBreak) -> ChainBreak:
-    return ChainBreak(
-        source=saved.source.located,
-        outcome=saved.outcome,
-        answer=saved.answer,
-        last_rank=saved.last_rank,
-        bridge=saved.bridge,
-        bridge_last_rank=saved.bridge_last_rank,
-        bridge_anywhere=saved.bridge_anywhere,
-    )
+    return alike(ChainBreak, saved, source=saved.source.located)
 
 
 CODECS = (
