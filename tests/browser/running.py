@@ -30,6 +30,10 @@ FLAGS = [
 ]
 PATIENCE = 240_000
 """Milliseconds a page may take on a busy machine for whatever is waited for; an idle one needs about 15 seconds."""
+DRAWN = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
+    && document.querySelector('[data-testid="stAppViewContainer"] h1')
+    && !document.querySelector('[data-testid="stSkeleton"]')"""
+"""Whether the page's script has ended, its heading is there and the parts that load late are."""
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 24, 31)"}
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
 

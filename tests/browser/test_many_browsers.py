@@ -22,7 +22,7 @@ from playwright.async_api import BrowserContext, Page, WebSocket, async_playwrig
 
 from kgmet.base.fingerprint import digest
 from tests.browser.payloads import EVERYTHING
-from tests.browser.running import FLAGS
+from tests.browser.running import DRAWN, FLAGS
 from tests.soak.served import Served
 from tests.soak.test_many_visitors import SYLLABLES, unzipped
 
@@ -161,11 +161,7 @@ class Person:
 
     async def _settle(self) -> None:
         """Wait until the page is drawn to its end."""
-        await self.page.wait_for_function(
-            """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
-                && document.querySelector('[data-testid="stAppViewContainer"] h1')
-                && !document.querySelector('[data-testid="stSkeleton"]')"""
-        )
+        await self.page.wait_for_function(DRAWN)
         await self.page.wait_for_timeout(250)
 
     async def _look(self, *, holds: str = "") -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from kgmet.base.fingerprint import digest
 from tests.browser.payloads import PAYLOADS, Marks, groups, hover_everything, made_of_payloads, numbers_of, shown
-from tests.browser.running import PATIENCE
+from tests.browser.running import DRAWN, PATIENCE
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
 from workbench.state.vault import SessionVault
@@ -257,12 +257,7 @@ def examine(page: Page, seen: Seen, place: str) -> None:
 
 def settle(page: Page) -> None:
     """Wait until the page's script has ended and its heading is there."""
-    page.wait_for_function(
-        """() => document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === 'notRunning'
-            && document.querySelector('[data-testid="stAppViewContainer"] h1')
-            && !document.querySelector('[data-testid="stSkeleton"]')""",
-        timeout=PATIENCE,
-    )
+    page.wait_for_function(DRAWN, timeout=PATIENCE)
     page.wait_for_timeout(250)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 

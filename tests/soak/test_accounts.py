@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.running import PATIENCE
+from tests.browser.running import DRAWN, PATIENCE
 from tests.soak.provider import Provider
 from tests.soak.served import Served
 from tests.soak.visitor import Visitor
@@ -109,7 +109,7 @@ def edit(page: Page, url: str, name: str) -> None:
 def words_of_the_ledger(page: Page, url: str) -> str:
     page.goto(f"{url}/ledger")
     page.get_by_role("heading", name="Ledger", level=1).wait_for()
-    page.wait_for_function("document.querySelector('[data-testid=\"stApp\"]').dataset.testScriptState === 'notRunning'")
+    page.wait_for_function(DRAWN)
     page.wait_for_timeout(300)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     fields = page.locator("input").evaluate_all("found => found.map(one => one.value)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,3 +32,9 @@ def test_after_the_first_run_no_run_of_a_page_changes_the_path(monkeypatch: pyte
         run_its_beginning()
         assert sys.path == known
     assert sys.path == known
+
+
+def test_the_frame_is_there_before_transformers_is_loaded() -> None:
+    code = "import sys, workbench.shell; print('transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"

@@ -24,6 +24,7 @@ from kgmet.inspect.settings import settings_of
 from kgmet.measure.ask import Decoding
 from kgmet.measure.compare import compare_answers
 from kgmet.measure.told import Told
+from tests.mutations import changed, places_in, put
 from tests.tiny_models import tiny_lm
 from tests.workbench.sessions import EIFFEL, entry_for
 from tests.workbench.state.worker import summary
@@ -165,29 +166,6 @@ def everything(record: SessionRecord) -> list[Any]:
     talk = None if chat is None else plain(chat.value)
     made = [reports, table, talk]
     return [summary(saved), saved.draft, saved.editor, saved.settings, others, saved.is_guide_seen, made]
-
-
-def changed(data: bytes, how: str, where: float, given: bytes) -> bytes:
-    place = int(where * len(data))
-    if how == "put":
-        return data[:place] + given + data[place + len(given) :]
-    if how == "insert":
-        return data[:place] + given + data[place:]
-    return data[:place] + data[place + len(given) :] if how == "cut" else data[:place]
-
-
-def places_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of everything in a JSON value."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in inside:
-        yield (*path, key)
-        yield from places_in(item, (*path, key))
-
-
-def put(data: Any, path: tuple[Any, ...], value: Any) -> None:
-    for step in path[:-1]:
-        data = data[step]
-    data[path[-1]] = value
 
 
 def files_of(record: SessionRecord) -> list[str]:
