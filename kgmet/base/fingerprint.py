@@ -18,7 +18,7 @@ from kgmet.base.errors import BrokenModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["digest", "fingerprint_model", "fingerprint_value", "plain"]
+__all__ = ["digest", "fingerprint_model", "fingerprint_source", "fingerprint_value", "plain"]
 
 _SAMPLES_PER_TENSOR = 1024
 _ABOUT_THE_FILE = frozenset({"_name_or_path", "architectures", "transformers_version", "dtype", "torch_dtype"})
@@ -55,6 +55,16 @@ def plain(value: Any) -> Any:
 def fingerprint_value(value: Any) -> str:
     """Return 16 hex digits that are the same for equal settings, whatever the order of their keys."""
     return digest(json.dumps(plain(value), sort_keys=True, ensure_ascii=False))[:16]
+
+
+def fingerprint_source(*packages: str) -> str:
+    """Return 16 hex digits for the source text of these packages of ``kgmet`` as installed, wherever they lie."""
+    root = Path(__file__).resolve().parents[1]
+    files = sorted(path for package in packages for path in (root / package).rglob("*.py"))
+    parts: list[str | bytes] = []
+    for path in files:
+        parts += [path.relative_to(root).as_posix(), path.read_bytes()]
+    return digest(*parts)[:16]
 
 
 def fingerprint_model(model: nn.Module, config: Mapping[str, Any]) -> str:

@@ -8,9 +8,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 
-from kgmet.base.fingerprint import digest, fingerprint_model, fingerprint_value, plain
+from kgmet.base import fingerprint
+from kgmet.base.fingerprint import digest, fingerprint_model, fingerprint_source, fingerprint_value, plain
 from tests.tiny_models import tiny_model
 
 
@@ -54,6 +56,23 @@ def test_another_process_finds_the_same() -> None:
         for seed in (0, 1)
     }
     assert found == {fingerprint_value({"x": {"c", "b", "a"}})}
+
+
+def test_the_source_of_a_package_is_known_by_its_files_and_their_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "write" / "deep").mkdir(parents=True)
+    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "base" / "fingerprint.py"))
+    (tmp_path / "write" / "deep" / "solve.py").write_text("1")
+    (tmp_path / "base" / "files.py").write_text("1")
+    first = fingerprint_source("write")
+    (tmp_path / "base" / "files.py").write_text("2")
+    assert fingerprint_source("write") == first
+    (tmp_path / "write" / "deep" / "solve.py").write_text("2")
+    changed = fingerprint_source("write")
+    (tmp_path / "write" / "deep" / "solve.py").rename(tmp_path / "write" / "solve.py")
+    assert len({first, changed, fingerprint_source("write")}) == 3
 
 
 def test_a_model_is_known_by_its_weights_and_config() -> None:

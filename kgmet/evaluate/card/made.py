@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from kgmet.base.errors import BrokenArtifactError, StaleArtifactError
 from kgmet.base.files import failures_as
-from kgmet.base.fingerprint import digest, fingerprint_value
+from kgmet.base.fingerprint import digest, fingerprint_source, fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.context import prepare_edit
 from kgmet.editing.defaults import default_settings
@@ -27,6 +28,12 @@ from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
 __all__ = ["PatchMaker", "SavedEdits", "saved_run", "saved_session"]
+
+
+@cache
+def _program() -> str:
+    """Return a hash of the code that a patch depends on: another version of it keeps its patches apart."""
+    return fingerprint_source("graph", "lm", "search", "write", "forecast", "editing", "research")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +109,7 @@ class PatchMaker:
         if self.folder is None:
             return None
         graph = "" if self.store is None else self.store.fingerprint
-        made_from = [self.lm.fingerprint, graph, self.catalogue.fingerprint, editor.name, settings]
+        made_from = [_program(), self.lm.fingerprint, graph, self.catalogue.fingerprint, editor.name, settings]
         made_from += [*(patch.id for patch in earlier.patches), "", *(fingerprint_value(fact) for fact in facts)]
         return self.folder / digest(*made_from)[:16]
 

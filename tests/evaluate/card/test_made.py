@@ -145,3 +145,6 @@ def test_a_patch_is_made_once_for_the_same_edit_settings_and_earlier_edits(
     replace(maker, store=None).patch(editor_named("KGMET"), [ROME])
     replace(maker, folder=None).patch(editor_named("KGMET"), [ROME])
     assert len(n) == 5
+    monkeypatch.setattr(made, "_program", lambda: "another version")
+    maker.patch(editor_named("KGMET"), [ROME])
+    assert len(n) == 6
