@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from workbench.shared.inspect_actions import queue
 from workbench.state.disk import DAMAGED
 from workbench.state.kept import codecs, file_of
 from workbench.state.session import WorkbenchState
+from workbench.state.vault import vault
 
 KEPT = {
     "card": "The report card",
@@ -47,6 +49,7 @@ KEPT = {
     "trace-map-OTHER_MLP": "The map “From the other side: MLP”",
     "trace-map-STATE": "The map “Causal trace: hidden state”",
 }
+PAGES = ("edit", "chat", "probe", "foresee", "share", "report_card", "shift", "orthogonality", "trace")
 
 
 @pytest.fixture
@@ -70,8 +73,7 @@ def looked_at(name: str, state: WorkbenchState, map: Map | None = None) -> AppTe
     return page.run()
 
 
-@pytest.fixture
-def state(resident: Resident) -> WorkbenchState:
+def asked_everything(resident: Resident) -> WorkbenchState:
     """A session with an edit, in which everything was asked that is kept."""
     made = edited(state_of(), resident, FRANCE)
     shown("edit", made).button(key=f"tell-now-{made.stack[-1].id}").click().run()
@@ -84,15 +86,19 @@ def state(resident: Resident) -> WorkbenchState:
     done(made, "foresee")
     assert report_card.score(made, resident, made.stack[-1], SMALL) is None
     done(made, "card")
-    source = forensics.from_entry(made.stack[-1].patch)
-    assert forensics.inspect(made, resident, source, name="mine", limit=30) is None
-    done(made, "forensics")
+    inspected(made, resident)
     for name in ("shift", "orthogonality", "trace"):
         looked_at(name, made)
     other = looked_at("trace", made, map=Map.OTHER_MLP)
     assert not other.exception
     made.keep("foresee-ticked", frozenset({"a", "b"}), made_from="x")
     return made
+
+
+def inspected(state: WorkbenchState, resident: Resident) -> None:
+    source = forensics.from_entry(state.stack[-1].patch)
+    assert forensics.inspect(state, resident, source, name="mine", limit=30) is None
+    done(state, "forensics")
 
 
 def as_json(state: WorkbenchState, name: str) -> Any:
@@ -108,20 +114,49 @@ def drawn(name: str, state: WorkbenchState) -> str:
     return words(page) + "".join(str(item.proto.body) for item in page.get("html"))
 
 
-def test_every_page_shows_after_a_restart_what_it_showed_before(state: WorkbenchState) -> None:
-    pages = ("edit", "chat", "probe", "foresee", "share", "report_card", "shift", "orthogonality", "trace")
-    before = {name: drawn(name, state) for name in pages}
-    assert "Prompt by prompt" in before["probe"] and "kg-told" in before["edit"] and "kg-side" in before["chat"]
-    assert "Forecast against measured" in before["foresee"]
-    assert "kg-card" in before["report_card"] and "check_circle: the report card" in before["share"]
-    assert "cutoff the edit was written with" in before["orthogonality"] and "subject unreadable" in before["trace"]
-    values = {name: as_json(state, name) for name in KEPT}
-    again = restarted(state)
-    look = jobs.latest(queue(again))
-    assert again.damage == () and again.record.unsaved == ""
-    assert {name: as_json(again, name) for name in KEPT} == values
-    assert {name: drawn(name, again) for name in pages} == before, "as fresh as it was, and the same words"
-    assert jobs.latest(queue(again)) is look, "nothing was measured again"
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What there was before the server was started again: the cache folder, and what pages showed of the session."""
+
+    cache: Path
+    session_id: str
+    drawn: dict[str, str]
+    values: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
+    cache = tmp_path_factory.mktemp("before")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resources, "sample_store", lambda: known_world(tiny_lm())[0])
+        made = asked_everything(fresh_process(cache, patch))
+        return Before(
+            cache=cache,
+            session_id=made.session_id,
+            drawn={name: drawn(name, made) for name in PAGES},
+            values={name: as_json(made, name) for name in KEPT},
+        )
+
+
+@pytest.fixture
+def state(before: Before, resident: Resident, tmp_path: Path) -> WorkbenchState:
+    """That session, read back by a process that has just been started, in a cache of the test's own."""
+    shutil.copytree(before.cache, tmp_path, dirs_exist_ok=True)
+    found = vault().find(before.session_id)
+    assert found is not None
+    return WorkbenchState(found)
+
+
+def test_every_page_shows_after_a_restart_what_it_showed_before(before: Before, state: WorkbenchState) -> None:
+    was = before.drawn
+    assert "Prompt by prompt" in was["probe"] and "kg-told" in was["edit"] and "kg-side" in was["chat"]
+    assert "Forecast against measured" in was["foresee"]
+    assert "kg-card" in was["report_card"] and "check_circle: the report card" in was["share"]
+    assert "cutoff the edit was written with" in was["orthogonality"] and "subject unreadable" in was["trace"]
+    assert state.damage == () and state.record.unsaved == ""
+    assert {name: as_json(state, name) for name in KEPT} == before.values
+    assert {name: drawn(name, state) for name in PAGES} == was, "as fresh as it was, and the same words"
+    assert jobs.latest(queue(state)) is None, "nothing was measured again"
 
 
 def test_hop_by_hop_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +190,9 @@ def test_a_forecast_of_a_typed_fact_can_be_read_again_and_not_applied(resident: 
     assert not {str(button.key) for button in page.button} & {"foresee-apply", "foresee-protect"}
 
 
-def test_an_inspection_can_be_read_again_and_not_undone_with(state: WorkbenchState) -> None:
+def test_an_inspection_can_be_read_again_and_not_undone_with(resident: Resident) -> None:
+    state = edited(state_of(), resident, FRANCE)
+    inspected(state, resident)
     before, again = state.result("forensics"), restarted(state)
     after = again.result("forensics")
     assert before is not None and after is not None
@@ -190,22 +227,28 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(state: WorkbenchState) -> None:
-    for (name, what), damage in itertools.product(KEPT.items(), DAMAGE.values()):
-        path = state.record.folder / file_of(name)
-        sound = path.read_bytes()
-        path.write_bytes(damage(sound))
+def test_a_damaged_result_is_named_and_set_aside_and_the_others_stay(before: Before, state: WorkbenchState) -> None:
+    """Every result is damaged in every way, in each turn each in another one; those whose turn it is stay sound."""
+    ways, folder = [*DAMAGE.values(), None], state.record.folder
+    sound = {name: (folder / file_of(name)).read_bytes() for name in KEPT}
+    for turn in range(len(ways)):
+        chosen = {name: ways[(number + turn) % len(ways)] for number, name in enumerate(KEPT)}
+        damaged = {name: damage(sound[name]) for name, damage in chosen.items() if damage is not None}
+        for name, data in damaged.items():
+            (folder / file_of(name)).write_bytes(data)
         again = restarted(state)
-        (said,) = again.damage
-        assert said.startswith(what) and file_of(name) in said
-        assert again.result(name) is None and not path.exists()
-        assert all(as_json(again, other) == as_json(state, other) for other in KEPT if other != name)
+        assert len(again.damage) == len(damaged) < len(KEPT)
+        for name, data in damaged.items():
+            (said,) = [text for text in again.damage if file_of(name) in text]
+            assert said.startswith(KEPT[name])
+            assert again.result(name) is None and not (folder / file_of(name)).exists()
+            assert (folder / DAMAGED / file_of(name)).read_bytes() == data
+        assert all(as_json(again, name) == before.values[name] for name in KEPT if name not in damaged)
         assert [entry.id for entry in again.stack] == [entry.id for entry in state.stack]
-        aside = state.record.folder / DAMAGED / file_of(name)
-        assert aside.read_bytes() == damage(sound)
         assert restarted(state).damage == (), "what is aside is no news any more"
-        aside.unlink()
-        path.write_bytes(sound)
+        for name in damaged:
+            (folder / DAMAGED / file_of(name)).unlink()
+            (folder / file_of(name)).write_bytes(sound[name])
 
 
 def test_a_result_that_leads_elsewhere_is_not_followed(state: WorkbenchState, tmp_path: Path) -> None:
