@@ -10,7 +10,7 @@ is counted.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 from kgmet.lm.load.loaded import LoadedLM
 
@@ -80,7 +79,7 @@ class FarMode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        flat = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+        flat = [*_tensors_in((args, kwargs))]
         far = [value for value in flat if isinstance(value, FarTensor)]
         name = func.overloadpacket.__name__
         asked = kwargs.get("device")
@@ -105,20 +104,20 @@ class FarMode(TorchDispatchMode):
         near_kwargs = dict(kwargs)
         if asked is not None:
             near_kwargs["device"] = torch.device("cpu")
-        result = func(*tree_map(_near, args), **tree_map(_near, near_kwargs))
+        result = func(*_mapped(_near, args), **_mapped(_near, near_kwargs))
         if name.endswith("_") and not name.endswith("__") and isinstance(args[0], FarTensor):
             return args[0]
         known = {id(value.near): value for value in far}
 
-        def wrapped(value: Any) -> Any:
-            if not isinstance(value, Tensor) or device is None or device.type != "lazy":
+        def wrapped(value: Tensor) -> Tensor:
+            if device is None or device.type != "lazy":
                 return value
             if id(value) in known:
                 return known[id(value)]
             self._hold(value)
             return FarTensor(value, device)
 
-        return tree_map(wrapped, result)
+        return _mapped(wrapped, result)
 
     def _hold(self, near: Tensor) -> None:
         """Count a storage from when it is made to when the last tensor of it is gone."""
@@ -182,17 +181,37 @@ def _with_tensors(index: Any) -> Any:
     return torch.tensor(index, dtype=torch.long, device="cpu") if isinstance(index, list) else index
 
 
-def _near(value: Any) -> Any:
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_in(part)
+
+
+def _mapped(of: Callable[[Tensor], Any], value: Any) -> Any:
+    """Nested tuples, lists and dicts with another value for each tensor; torch's own is far slower."""
+    if isinstance(value, Tensor):
+        return of(value)
+    if isinstance(value, dict):
+        return {name: _mapped(of, part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)([_mapped(of, part) for part in value])
+    return value
+
+
+def _near(value: Tensor) -> Tensor:
     return value.near if isinstance(value, FarTensor) else value
 
 
 def _brought(module: nn.Module, args: Any, kwargs: Any) -> Any:
     device = next(module.parameters()).device
 
-    def there(value: Any) -> Any:
-        return value.to(device) if isinstance(value, Tensor) else value
+    def there(value: Tensor) -> Tensor:
+        return value.to(device)
 
-    return tree_map(there, args), {name: tree_map(there, value) for name, value in kwargs.items()}
+    return _mapped(there, args), _mapped(there, kwargs)
 
 
 @contextmanager
