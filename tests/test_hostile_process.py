@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import threading
 import time
@@ -160,12 +161,19 @@ def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) 
     assert len(rounds) > len(works)
 
 
+@functools.cache
+def parsed(folder: str) -> list[tuple[Path, list[ast.AST]]]:
+    """The files of a folder, each with all its nodes."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    return [(path, list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))) for path in files]
+
+
 def test_every_new_tensor_of_the_library_names_its_dtype() -> None:
     """A law that holds in files no test above runs through."""
     makers = {"zeros", "ones", "empty", "eye", "full", "rand", "randn", "linspace", "logspace", "tensor", "as_tensor"}
     faults = []
-    for path in sorted((ROOT / "kgmet").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, nodes in parsed("kgmet"):
+        for node in nodes:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             is_torch = isinstance(node.func.value, ast.Name) and node.func.value.id == "torch"
@@ -179,8 +187,8 @@ def test_no_code_sets_a_state_of_the_whole_process() -> None:
     setters = {"set_default_dtype", "set_default_device", "set_default_tensor_type", "manual_seed", "manual_seed_all"}
     setters |= {"fork_rng", "set_rng_state", "use_deterministic_algorithms", "set_num_interop_threads"}
     faults = []
-    for path in sorted([*(ROOT / "kgmet").rglob("*.py"), *(ROOT / "workbench").rglob("*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, nodes in (*parsed("kgmet"), *parsed("workbench")):
+        for node in nodes:
             if isinstance(node, ast.Attribute) and node.attr in setters:
                 owner = ast.unparse(node.value)
                 if owner.startswith("torch") and not owner.startswith("torch.Generator("):

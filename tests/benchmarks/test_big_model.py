@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.calibrate.knowing import knowing_store
 from tests.editing.test_plan import LINES
-from tests.tiny_models import tiny_tokenizer
+from tests.tiny_models import tiny_lm, tiny_tokenizer
 
 Load = Callable[[str], ModuleType]
 MOST_KEYS = 2
@@ -39,17 +40,26 @@ def run(load: Load, asked: list[str], *parts: str, shape: str = "llama3-8b") -> 
     return found
 
 
-def test_every_part_runs(load: Load, asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(load, asked, "load", "statistics", "eigenvectors", "calibrate", "edit", "sequence", "probe", "export")
+def test_every_part_runs(
+    load: Load, asked: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = run(load, asked, "load", "statistics", "eigenvectors", "edit", "sequence", "probe", "export")
     assert found["edits change the logits, undo restores them to the bit"] == "True, True"
-    assert found["facts known"].startswith("0 of ")
     assert "3 edits in sequence: an early and the last edit" in found
     printed = capsys.readouterr().out
     assert "| key moments, 6 layers" in printed
     assert "≤ 0.7 s" in printed
-    assert set(found) <= {line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")}
-    with_settings = run(load, asked, "evaluate")
-    assert [name for name in with_settings if name.startswith("evaluate")] == ["evaluate, 2 cases, 2 at once"]
+    assert set(found) <= rows(printed)
+    monkeypatch.setattr(load("big_model"), "sample_store", lambda: knowing_store(tiny_lm(), knows=False))
+    others = run(load, asked, "calibrate", "evaluate")
+    assert others["facts known"].startswith("0 of ")
+    assert [name for name in others if name.startswith("evaluate")] == ["evaluate, 2 cases, 2 at once"]
+    assert set(others) <= rows(capsys.readouterr().out)
+
+
+def rows(printed: str) -> set[str]:
+    """The first column of the table."""
+    return {line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ")}
 
 
 @pytest.mark.parametrize("shape", ["qwen2.5-7b", "gemma2-9b"])

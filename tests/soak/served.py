@@ -175,8 +175,9 @@ def prepare(options: Mapping[str, Any]) -> None:
     lm = tiny_lm()
     lm.model.config.max_position_embeddings = 1024  # rotary positions have no table that ends
     resources.model_holder().put(lm, KeyStatistics(lm, Corpus(name="few lines", lines=lines)))
+    graphs = resources.graph_holder()  # with the program's graph, which every server would read anew
     if options["graph"]:
-        resources.graph_holder().put(load_graph(Path(options["graph"])))
+        graphs.put(load_graph(Path(options["graph"])))
     if options["soon"]:
         session.RELEASED_AFTER = 0.0
 

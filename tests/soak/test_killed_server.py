@@ -31,11 +31,11 @@ SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else []
 N_KILL = int(os.environ.get("KGMET_SOAK_KILLS", "70" if SOAK else "7"))
 """How often the server is killed at an action on edits; every action gets an equal share."""
-N_RUN_KILL = int(os.environ.get("KGMET_SOAK_RUN_KILLS", "16" if SOAK else "2"))
+N_RUN_KILL = int(os.environ.get("KGMET_SOAK_RUN_KILLS", "16" if SOAK else "1"))
 """How often it is killed during a benchmark run."""
 N_CASE = 12 if SOAK else 3
 PAGES = ("edit", "ledger", "graph", "probe", "benchmark", "shift", "orthogonality", "compare", "share", "chat")
-N_PAGE = len(PAGES) if SOAK else 3
+N_PAGE = len(PAGES) if SOAK else 1
 """How many of them are opened after each kill."""
 PEOPLE = ("The Eiffel Tower", "The Colosseum", "Big Ben", "The Louvre", "The Kremlin", "The Taj Mahal")
 CITIES = ("Tokyo", "Rome", "Berlin", "Madrid", "Vienna", "Lisbon", "Oslo", "Cairo")

@@ -25,7 +25,7 @@ from tests.soak.visitor import Visitor
 
 SOAK = os.environ.get("KGMET_SOAK") == "1"
 pytestmark = [pytest.mark.soak] if SOAK else []
-N_VISITOR = int(os.environ.get("KGMET_SOAK_VISITORS", "8" if SOAK else "3"))
+N_VISITOR = int(os.environ.get("KGMET_SOAK_VISITORS", "8" if SOAK else "2"))
 SECONDS = float(os.environ.get("KGMET_SOAK_SECONDS", "120" if SOAK else "0"))
 N_ROUND = 1
 """Rounds that each visitor does at least, however long they take."""
