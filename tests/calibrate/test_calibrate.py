@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,9 +14,9 @@ import torch
 from kgmet.base.errors import ArtifactError, Cancelled, ConfigError, NonFiniteError
 from kgmet.base.progress import ProgressEvent, Silent, Stage
 from kgmet.calibrate import measuring
-from kgmet.calibrate.calibrate import Calibration, CalibrationConfig, calibrate
+from kgmet.calibrate.calibrate import calibrate
 from kgmet.calibrate.cases import build_cases, usable_relations
-from kgmet.calibrate.halving import Budget, halve, rounds_of
+from kgmet.calibrate.halving import halve, rounds_of
 from kgmet.calibrate.measuring import CaseRunner
 from kgmet.calibrate.results import kept_profile
 from kgmet.calibrate.settings import settings_to_try
@@ -30,18 +30,16 @@ from kgmet.forecast.known import known_facts
 from kgmet.inspect.causal_trace import causal_trace
 from kgmet.inspect.sweep import Part
 from kgmet.inspect.traced_prompt import TracedPrompt
+from kgmet.lm.load.bundled import cache_root
 from kgmet.lm.load.loaded import wrap_lm
 from kgmet.lm.run.spans import Phrase
 from kgmet.measure.columns import COLUMNS, Counts
 from kgmet.measure.question import QuestionKind
 from kgmet.write.statistics import KeyStatistics
-from tests.calibrate.knowing import CATALOGUE, knowing_store
+from tests.calibrate.knowing import CATALOGUE, CONFIG, EDITOR, LM, Undisturbed, knowing_store, run
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 
-LM = tiny_lm("llama", seed=1)
-EDITOR = EDITORS["MEMIT"]
 LOUVRE = TracedPrompt(phrase=Phrase(template="{} is located in the city of", subject="The Louvre"), answer="Paris")
-CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
 
 
 class Heard:
@@ -61,11 +59,6 @@ class Heard:
     def check(self) -> None:
         if self._stop_after is not None and self.done >= self._stop_after:
             raise Cancelled("Stopped as you asked.")
-
-
-def run(**options: object) -> Calibration:
-    given: dict[str, object] = {"config": CONFIG} | options
-    return calibrate(LM, knowing_store(LM), CATALOGUE, [EDITOR], **given)  # type: ignore[arg-type]
 
 
 def test_cases_fill_every_column_and_the_check_shares_neither_subjects_nor_wordings() -> None:
@@ -171,8 +164,9 @@ def test_the_better_half_goes_on_and_the_uncalibrated_settings_always_do() -> No
     assert asked == [(0, 4), (1, 4), (0, 8), (1, 8), (0, 16), (1, 16)]
 
 
-def test_a_calibration_chooses_checks_and_is_found_by_default(tmp_path: Path) -> None:
-    found = run()
+def test_a_calibration_chooses_checks_and_is_found_by_default(undisturbed: Undisturbed) -> None:
+    shutil.copytree(undisturbed.cache, cache_root())
+    found = undisturbed.found
     assert found.profile is not None
     assert found.n_read == 0
     editor = found.profile.editors["MEMIT"]

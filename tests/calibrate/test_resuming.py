@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import pytest
 import torch
 
 from kgmet.base.errors import ArtifactError, Cancelled, MemoryLimitError, UnwritableError
-from kgmet.base.progress import Progress, ProgressEvent, Stage
+from kgmet.base.progress import ProgressEvent, Stage
 from kgmet.calibrate import measuring
-from kgmet.calibrate.calibrate import CalibrationConfig, calibrate
+from kgmet.calibrate.calibrate import CalibrationConfig
 from kgmet.calibrate.estimate import estimate
 from kgmet.calibrate.halving import Budget, most_trials
 from kgmet.calibrate.knowledge import ANSWERS, answers_state, ask_all, known_on_disk
@@ -23,18 +21,12 @@ from kgmet.calibrate.lines import LineBook
 from kgmet.calibrate.results import found_path, last_found
 from kgmet.calibrate.trials import TRIALS, Trial, TrialBook, calibration_folder, locked_folder
 from kgmet.calibrate.where import TRACES, effects_on_disk, facts_to_trace, measure_layers
-from kgmet.editing.editors import EDITORS
 from kgmet.forecast import known as known_module
 from kgmet.forecast.facts import FactPrompt
 from kgmet.forecast.known import known_facts
 from kgmet.lm.load.bundled import cache_root
 from kgmet.measure.columns import Counts
-from tests.calibrate.knowing import CATALOGUE, knowing_store
-from tests.tiny_models import tiny_lm
-
-LM = tiny_lm("llama", seed=1)
-EDITOR = EDITORS["MEMIT"]
-CONFIG = CalibrationConfig(budget=Budget(settings=3), facts=10, per_relation=48)
+from tests.calibrate.knowing import CATALOGUE, LM, Undisturbed, knowing_store, run
 
 
 class Stopping:
@@ -55,33 +47,11 @@ class Stopping:
             raise Cancelled("stopped")
 
 
-def run(progress: Progress | None = None) -> Any:
-    return calibrate(LM, knowing_store(LM), CATALOGUE, [EDITOR], config=CONFIG, progress=progress)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A calibration that was not disturbed: its profile, and the cache folder that it left."""
-
-    profile: Any
-    cache: Path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """Between two looks at the thread's clock it is 8 seconds later, however long other programs made it wait."""
-    cache, ticks = tmp_path_factory.mktemp("whole"), itertools.count(step=8.0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KGMET_CACHE", str(cache))
-        patch.setattr(measuring.time, "thread_time", lambda: next(ticks))
-        return Whole(profile=run().profile, cache=cache)
-
-
 @pytest.fixture
-def whole(undisturbed: Whole) -> Any:
+def whole(undisturbed: Undisturbed) -> Any:
     """The profile of a calibration whose files are in the test's own cache."""
     shutil.copytree(undisturbed.cache, cache_root())
-    return undisturbed.profile
+    return undisturbed.found.profile
 
 
 def test_asking_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +136,7 @@ def test_out_of_memory_half_way_goes_on_with_fewer_at_once(whole: Any, monkeypat
 
     monkeypatch.setattr(measuring, "search_edits", search)
     heard = Stopping(Stage.CALIBRATE, 10**6)
-    found = run(heard)
+    found = run(progress=heard)
     assert sizes[0] == 4 and set(sizes[1:]) <= {1, 2}, "after the first failure never more than fit"
     assert [text for text in heard.notes if "Out of memory" in text] == [
         "Out of memory: from here on 2 edits are searched at once."
