@@ -89,16 +89,34 @@ def test_the_blocks_of_a_page_about_any_model_run_with_a_tiny_one(
     assert bool(printed.strip()) is ("print(" in "".join(blocks(page)))
 
 
-def test_the_notebook_runs_from_top_to_bottom(
-    default_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def run_notebook(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], str]:
+    """The answers that it prints, before the edit, after it and after its undo, and all that it prints."""
     names: dict[str, object] = {}
     for number, cell in enumerate(json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"], start=1):
         if cell["cell_type"] == "code":
             exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
     printed = capsys.readouterr().out
-    before, after, undone = (line for line in printed.splitlines() if line.startswith("["))
+    return [line for line in printed.splitlines() if line.startswith("[")], printed
+
+
+@pytest.mark.soak  # the edit is that of the README, which runs with the default model in tests/package/test_wheel.py
+@pytest.mark.usefixtures("default_model_dir")
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (before, after, undone), _ = run_notebook(capsys)
     assert "France" in before
     assert "Japan" in after
+    assert undone == before
+
+
+def test_the_notebook_runs_with_a_tiny_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kgmet, "load_lm", tiny_lm)
+    (before, _, undone), printed = run_notebook(capsys)
+    assert printed.index(before) < printed.index("The Eiffel Tower is located in the city of → Tokyo   (KGMET)")
     assert undone == before
