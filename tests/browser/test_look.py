@@ -10,7 +10,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.browser.running import EIFFEL, PATIENCE, Visit, Watched
 
-PAGES = ("Foresee", "Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Method")
+PAGES = ("Foresee", "Shift", "Trace", "Orthogonality", "Compare", "Benchmark", "Models", "Method")
 CASES = [
     {
         "case_id": number,
