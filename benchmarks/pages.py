@@ -6,7 +6,7 @@ It starts the app on a free loopback port with the default model. Every wait is 
 start of the process) until the result can be seen, in a session of its own for each repeat. A page counts as switched
 when its script has ended, its figure is drawn and the browser has painted. Three repeats take about five minutes on an
 idle machine of two cores. Apply is clicked as soon as the preview is there, and once more in another session five
-seconds later: the search runs ahead while a person reads. Its *whole result* has the consequences and the multi-hop
+seconds later: the edit is made ahead while a person reads. Its *whole result* has the consequences and the multi-hop
 questions too, which are still being asked when the answers to the edit's own prompt are shown.
 """
 
@@ -170,7 +170,7 @@ def usable(browser: Browser, url: str) -> Watched:
 
 
 def after_reading(person: Watched, fact: tuple[str, str, str], waits: Waits) -> None:
-    """Apply an edit of one's own some seconds after it was typed; its search runs ahead meanwhile."""
+    """Apply an edit of one's own some seconds after it was typed; it is made ahead meanwhile."""
     person.settle()
     person.page.get_by_role("button", name="Got it").click()
     person.settle()

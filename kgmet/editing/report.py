@@ -9,6 +9,7 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import failures_as
+from kgmet.base.progress import Progress, Silent
 from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext
@@ -170,6 +171,7 @@ def report_edit(
     position: int = 0,
     settings: str = "",
     on_answer: OnAnswer = None,
+    progress: Progress | None = None,
 ) -> EditReport:
     """Ask the edit's prompt, its consequences and a few multi-hop questions, with the patch off and on.
 
@@ -180,6 +182,10 @@ def report_edit(
         position: the edit's position in the plan.
         settings: where the settings come from, in words.
         on_answer: receives the answers to the edit's own prompt, while the other questions are still being answered.
+        progress: can cancel before every pass; receives nothing.
+
+    Raises:
+        Cancelled: if asked to stop.
     """
     context = plan.contexts[position]
     clozes, questions = _consequences(context), _multi_hop(context)
@@ -188,7 +194,7 @@ def report_edit(
         *(Question.from_generated(made) for _, made in (*clozes, *questions)),
     ]
     first = None if on_answer is None else partial(_told_as_pair, on_answer)
-    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm), on_first=first)
+    before, after = _both_sides(lm, asked, earlier, before_and_after(plan.patch, lm), on_first=first, progress=progress)
     pairs = [AnswerPair(before=was, after=now) for was, now in zip(before, after, strict=True)]
     reasons = [reason for reason, _ in (*clozes, *questions)]
     items = [ConsequenceReport(reason=why, pair=pair) for why, pair in zip(reasons, pairs[1:], strict=True)]
@@ -220,6 +226,17 @@ def _told_as_pair(on_answer: Callable[[AnswerPair], None], answers: list[Answer]
     on_answer(AnswerPair(before=before, after=after))
 
 
+class _Quiet(Silent):
+    """Progress that can cancel and reports nothing: how many questions are answered says little of one report."""
+
+    def __init__(self, other: Progress) -> None:
+        self._other = other
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the other does."""
+        self._other.check()
+
+
 def _both_sides(
     lm: LoadedLM,
     questions: Sequence[Question],
@@ -227,10 +244,11 @@ def _both_sides(
     sides: tuple[Side, Side],
     *,
     on_first: Callable[[list[Answer]], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[Answer], list[Answer]]:
     """Ask two sides together, so that a step of their answers reads the weights once."""
     with attached(list(earlier), lm):
-        one, other = ask_each_side(lm, questions, sides, on_first=on_first)
+        one, other = ask_each_side(lm, questions, sides, on_first=on_first, progress=_Quiet(progress or Silent()))
     return one.answers, other.answers
 
 

@@ -250,6 +250,7 @@ class EditSession:
                 position=position,
                 settings=self.settings,
                 on_answer=on_answer,
+                progress=progress,
             )
             reports.append(report)
         progress.report(ProgressEvent(stage=Stage.MEASURE, done=len(reports), total=len(reports)))

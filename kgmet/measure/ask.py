@@ -114,6 +114,7 @@ def ask_each_side(
     a small last batch would generate as many tokens, one by one, as a full one. A batch is laid out in trees of at
     most `max_token` tokens. Each tree is answered token by token, so few trees suit long answers and many suit long
     prompts. `on_first` receives each side's answer to the first question before the others end (see `ask_sides`).
+    `progress` can cancel before every pass.
     """
     decoding, progress = decoding or Decoding(), progress or Silent()
     unique = list(dict.fromkeys(questions))
@@ -123,7 +124,15 @@ def ask_each_side(
     for begin, end in itertools.pairwise(ends) if unique else ():
         progress.report(ProgressEvent(stage=Stage.PROBE, done=begin, total=len(unique)))
         progress.check()
-        batch = _batch(lm, unique[begin:end], sides, decoding, max_token, None if begin else on_first)
+        batch = _batch(
+            lm,
+            unique[begin:end],
+            sides,
+            decoding,
+            max_token=max_token,
+            on_first=None if begin else on_first,
+            check=progress.check,
+        )
         for mine, answers in zip(found, batch, strict=True):
             mine.append(answers)
     progress.report(ProgressEvent(stage=Stage.PROBE, done=len(unique), total=len(unique)))
@@ -147,8 +156,10 @@ def _batch(
     questions: Sequence[Question],
     sides: Sequence[Side],
     decoding: Decoding,
+    *,
     max_token: int,
     on_first: Callable[[list[Answer]], None] | None,
+    check: Callable[[], None],
 ) -> list[SideAnswers]:
     texts = [worded(lm, question) for question in questions]
     pairs = [
@@ -174,6 +185,7 @@ def _batch(
         is_done=done,
         max_token=max_token,
         on_first=None if on_first is None else partial(first_known, tell=on_first),
+        check=check,
     )
     return [
         _answers(lm, questions, one, one.texts if is_greedy else _sampled(lm, questions, side, decoding), decoding)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from kgmet.base.errors import Cancelled
+from kgmet.base.progress import Silent
 from kgmet.editing.editors import EDITORS
-from kgmet.editing.report import answers_again
+from kgmet.editing.report import answers_again, report_edit
 from kgmet.editing.session import Edited, EditSession
 from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
@@ -92,3 +94,18 @@ def test_the_answers_to_the_edits_own_prompt_are_known_before_the_others() -> No
     assert [pair.before for _, pair in seen] == [report.before for report in edited.reports]
     assert [pair.after for _, pair in seen] == [report.after for report in edited.reports]
     assert seen[-1][0] < len(shapes), "the multi-hop questions are asked further"
+
+
+def test_a_report_can_be_cancelled_before_every_pass() -> None:
+    lm, _, second = two_edits()
+    with passes(lm) as shapes:
+
+        class Late(Silent):
+            def check(self) -> None:
+                if len(shapes) == 2:
+                    raise Cancelled("enough")
+
+        with pytest.raises(Cancelled):
+            report_edit(lm, second.plan, progress=Late())
+    assert len(shapes) == 2
+    assert not [module for module in lm.model.modules() if module._forward_hooks]

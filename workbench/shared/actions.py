@@ -104,14 +104,21 @@ def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = No
 
 
 def look_ahead(state: WorkbenchState, resident: Resident) -> None:
-    """Begin on the side with the search for the typed fact, which Apply then need not wait for."""
-    if state.context is not None:
-        made_from = _search_fingerprint(state, resident)
-        ahead.start(state, lambda: session_of(state, resident), state.context, made_from=made_from)
+    """Begin on the side with the edit of the typed fact, which Apply then need not wait for."""
+    context = state.context
+    if context is None:
+        return
+
+    def answered(pair: AnswerPair) -> None:
+        if state.is_busy:  # Apply waits for this edit
+            state.keep(_FIRST, pair, made_from=context.edit.id)
+
+    made_from = _made_from(state, resident)
+    ahead.start(state, lambda: session_of(state, resident), context, made_from=made_from, on_answer=answered)
 
 
-def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
-    """Return the fingerprint of everything that the search for the typed fact depends on."""
+def _made_from(state: WorkbenchState, resident: Resident) -> str:
+    """Return the fingerprint of everything that the edit of the typed fact depends on."""
     config = config_to_mapping(state.config)
     return state.fingerprint(resident.lm.fingerprint, context_fingerprint(state), config)
 
@@ -119,21 +126,22 @@ def _search_fingerprint(state: WorkbenchState, resident: Resident) -> str:
 def apply(state: WorkbenchState, resident: Resident) -> str | None:
     """Start the job ``edit``: search, write, measure before and after, and add the edit to the stack.
 
-    A search that was made ahead for the same inputs is used, and one that is under way is awaited.
+    An edit that was made ahead from the same inputs is taken, and one that is under way is awaited. Of one that was
+    stopped the search is used.
     """
     message = prepare(state)
     context = state.context
     if message is not None or context is None:
         return message
     session, record = session_of(state, resident), state.record
-    made_from = _search_fingerprint(state, resident)
+    made_from = _made_from(state, resident)
     based_on = tuple(patch.id for patch in session.patches)
 
     def work(progress: Progress) -> str:
-        edited = session.edit_prepared(
+        edited = ahead.made(state, made_from) or session.edit_prepared(
             [context],
             searched=ahead.found(state, made_from),
-            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=context.edit.id),
+            on_answer=answered,
             progress=progress,
         )
         progress.check()
@@ -143,9 +151,15 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
+    def answered(pair: AnswerPair | None) -> None:
+        state.keep(_FIRST, pair, made_from=context.edit.id)
+
     if not state.is_busy:
-        state.keep(_FIRST, None, made_from=context.edit.id)  # in the place of what an earlier job left
-    return jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
+        answered(None)  # in the place of what an earlier job left
+    message = jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
+    if message is None and (known := ahead.first_answers(state, made_from)) is not None:
+        answered(known)
+    return message
 
 
 def first_answers(state: WorkbenchState) -> AnswerPair | None:

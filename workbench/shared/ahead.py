@@ -1,4 +1,4 @@
-"""The search for the typed fact, made on the side while a person reads what follows from it."""
+"""The edit of the typed fact, made on the side while a person reads what follows from it, and shown after Apply."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from collections.abc import Callable
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
 from kgmet.editing.plan import SearchedEdits
-from kgmet.editing.session import EditSession
+from kgmet.editing.session import Edited, EditSession
+from kgmet.measure.compare import AnswerPair
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.state.session import WorkbenchState
 
-__all__ = ["KIND", "found", "kind_of", "start"]
+__all__ = ["KIND", "first_answers", "found", "kind_of", "made", "start"]
 
 KIND = "ahead"
-"""Name of the result, and beginning of the job's kind."""
+"""Name of the search as a result, and beginning of the job's kind."""
+_MADE = "ahead-made"
+"""Name of the whole edit as a result."""
+_FIRST = "ahead-first"
+"""Name of the answers to the edit's own prompt as a result."""
 _PAUSE = 0.1
 """Seconds before it begins, so that the browser draws the preview first."""
 _LOOK = 0.05
@@ -24,9 +29,14 @@ _LOOK = 0.05
 
 
 def start(
-    state: WorkbenchState, session_of: Callable[[], EditSession], context: EditContext, *, made_from: str
+    state: WorkbenchState,
+    session_of: Callable[[], EditSession],
+    context: EditContext,
+    *,
+    made_from: str,
+    on_answer: Callable[[AnswerPair], None] = lambda _pair: None,
 ) -> None:
-    """Search on the side, unless that was done; nothing is attached or shown.
+    """Make the edit on the side, unless that was done; nothing stays attached, is shown or enters the ledger.
 
     Any other job stops it, except one that awaits it.
 
@@ -34,11 +44,12 @@ def start(
         state: the visitor's session.
         session_of: returns its live edits and settings; called only if a search begins.
         context: the fact.
-        made_from: fingerprint of everything the search depends on.
+        made_from: fingerprint of everything the edit depends on.
+        on_answer: receives the answers to its own prompt.
     """
     kind = kind_of(made_from)
     known = state.job(kind)
-    if state.is_busy or found(state, made_from) is not None:
+    if state.is_busy or made(state, made_from) is not None:
         return
     if known is not None and known.state is not JobState.CANCELLED:
         return
@@ -50,20 +61,42 @@ def start(
             progress.check()
             time.sleep(_LOOK)
         progress.check()
-        state.keep(KIND, session.search([context], progress=progress), made_from=made_from)
+        searched = found(state, made_from) or session.search([context], progress=progress)
+        state.keep(KIND, searched, made_from=made_from)
+        edited = session.edit_prepared([context], searched=searched, on_answer=answered, progress=progress)
+        state.keep(_MADE, edited, made_from=made_from)
+
+    def answered(pair: AnswerPair) -> None:
+        state.keep(_FIRST, pair, made_from=made_from)
+        on_answer(pair)
 
     jobs.start(kind, work, state.session_id, is_aside=True)
 
 
 def kind_of(made_from: str) -> str:
-    """Return the kind of the job that searches for these inputs."""
+    """Return the kind of the job that makes the edit of these inputs."""
     return f"{KIND} {made_from}"
 
 
 def found(state: WorkbenchState, made_from: str) -> SearchedEdits | None:
-    """Return what was found for these inputs; ``None`` if nothing, or for others."""
+    """Return the search for these inputs; ``None`` if there was none, or only for others."""
     known = state.fresh(KIND, made_from)
     if known is None:
         return None
     searched: SearchedEdits = known.value
     return searched
+
+
+def made(state: WorkbenchState, made_from: str) -> Edited | None:
+    """Return the edit that was made for these inputs; ``None`` if none was, or only for others."""
+    known = state.fresh(_MADE, made_from)
+    if known is None:
+        return None
+    edited: Edited = known.value
+    return edited
+
+
+def first_answers(state: WorkbenchState, made_from: str) -> AnswerPair | None:
+    """Return the answers to the own prompt of the edit that is being made for these inputs, once they are known."""
+    known = state.fresh(_FIRST, made_from)
+    return None if known is None else known.value

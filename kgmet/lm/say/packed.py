@@ -97,6 +97,7 @@ def ask_sides(
     is_done: Sequence[Enough] = (),
     max_token: int = 768,
     on_first: OnFirst = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Asked]:
     """Do `ask_packed` for several changed models at once, each as rows of the batch.
 
@@ -110,6 +111,7 @@ def ask_sides(
         max_token: most tokens per tree; attention is quadratic in them.
         on_first: receives what the first prompt with its pairs alone would give, once it was continued on all sides,
             before the others end. Not called if it is not continued, or where a sliding window is too short for trees.
+        check: called before every pass, where trees are used; may raise.
     """
     lengths = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
@@ -140,6 +142,7 @@ def ask_sides(
         for side, mine in zip(sides, placed, strict=True):
             stack.enter_context(side(mine if len(sides) > 1 else None))
         for tree in trees:
+            check()
             firsts, scored, more = _read_tree(lm, tree, pairs, len(sides))
             begun += more
             for (texts, scores), first, own in zip(found, firsts, scored, strict=True):
@@ -152,7 +155,15 @@ def ask_sides(
                 for logits, tokens in known:
                     tokens.append(int(logits.argmax()))
                 added.append([tokens for _, tokens in known])
-            _write(lm, _in_rows(batch, len(sides)), [one.text for one in batch], added, placed=placed, ended=ended)
+            _write(
+                lm,
+                _in_rows(batch, len(sides)),
+                [one.text for one in batch],
+                added,
+                placed=placed,
+                ended=ended,
+                check=check,
+            )
     return [_asked_of(lm, side, heads, lengths, range(len(pairs))) for side in found]
 
 
@@ -344,6 +355,7 @@ def _write(
     *,
     placed: Sequence[Rows],
     ended: Callable[[_Text], None],
+    check: Callable[[], None],
 ) -> None:
     """Generate greedily after each text on each side, up to an end token, the text's own length or a stop rule.
 
@@ -370,6 +382,7 @@ def _write(
         for side, mine in enumerate(placed):
             of = [n for n, (other, _) in enumerate(rows) if other == side]
             mine.now = slice(of[0], of[-1] + 1) if of else slice(0, 0)
+        check()
         sees = torch.cat([sees, torch.ones(len(rows), 1, dtype=torch.bool)], dim=1)
         last = torch.tensor([[added[side][text][-1]] for side, text in rows], dtype=torch.long)
         states = base_states(

@@ -1,4 +1,4 @@
-"""The search made ahead on the side: the same edit, searched once, and never for anything but what is typed."""
+"""The edit made ahead on the side: the same edit, made once, and never for anything but what is typed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import torch
 
 from kgmet.base.errors import ConfigError
 from kgmet.editing.session import EditSession
+from kgmet.lm.say.score import score_answers
 from kgmet.search.search import find_target_shifts
+from tests.passes import passes
 from tests.workbench.sessions import EIFFEL, SMALL_SETTINGS, fresh_process, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.jobs import JobState
@@ -162,3 +164,80 @@ def test_shifts_of_another_edit_are_refused(resident: Resident) -> None:
     searched = session.search([one.context])
     with pytest.raises(ConfigError, match="other edits"):
         session.edit_prepared([other.context], searched=searched)
+
+
+def test_apply_after_an_edit_was_made_ahead_asks_the_model_nothing(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = applied(typed(), resident)
+    state, said = typed(), [answer_said(resident)]
+    looked_ahead(state, resident)
+    assert not state.stack and not state.live_patches(resident.lm) and answer_said(resident) == said[0]
+    monkeypatch.setattr("workbench.shared.remedies.can_be_tried", lambda *_: False)
+    with passes(resident.lm) as shapes:
+        entry = applied(state, resident)
+    assert not shapes
+    assert entry.report is not None and plain.report is not None
+    assert entry.report.to_json() | {"seconds": 0} == plain.report.to_json() | {"seconds": 0}
+    assert actions.undo(state) is None
+    checked = actions.undo_check(state, resident.lm, entry)
+    assert checked is not None and checked[1]
+    again = applied(state, resident)
+    assert again.id == entry.id and [item.id for item in state.stack] == [entry.id] and not state.redo
+    second = applied(state, resident)
+    assert len(state.stack) == 2 and second.id != entry.id, "made on top of the first, so made anew"
+
+
+def answer_said(resident: Resident) -> float:
+    return score_answers(resident.lm, [(EIFFEL.subject + " is located in the city of", "Tokyo")])[0].logprob
+
+
+def test_the_answers_of_an_edit_that_is_being_made_are_shown_once_apply_was_clicked(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, gate = threading.Event(), threading.Event()
+    reports = EditSession._reports
+
+    def held_up(session: EditSession, plan: Any, earlier: Any, on_answer: Any, progress: Any) -> Any:
+        def told(pair: Any) -> None:
+            on_answer(pair)
+            known.set()
+            assert gate.wait(60)
+
+        return reports(session, plan, earlier, told, progress)
+
+    monkeypatch.setattr(EditSession, "_reports", held_up)
+    state = typed()
+    actions.look_ahead(state, resident)
+    assert known.wait(60)
+    assert actions.first_answers(state) is None
+    assert actions.apply(state, resident) is None
+    assert actions.first_answers(state) is not None
+    gate.set()
+    job = jobs.latest(state.session_id, "edit")
+    assert job is not None and wait_for(job.id).error == ""
+    assert len(state.stack) == 1
+
+
+def test_an_edit_that_is_stopped_while_it_is_measured_ahead_leaves_its_search(
+    resident: Resident, searches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate = threading.Event(), threading.Event()
+    reports = EditSession._reports
+
+    def held_up(*arguments: Any) -> Any:
+        begun.set()
+        assert gate.wait(60)
+        return reports(*arguments)
+
+    monkeypatch.setattr(EditSession, "_reports", held_up)
+    state = typed()
+    actions.look_ahead(state, resident)
+    assert begun.wait(60)
+    other = jobs.submit("probe", lambda progress: 7, "another visitor")
+    gate.set()
+    assert wait_for(other).value == 7
+    assert the_search_ahead().state is JobState.CANCELLED
+    n = len(searches)
+    entry = applied(state, resident)
+    assert len(searches) == n and entry.report is not None
