@@ -12,7 +12,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.base.versions import installed_versions
 from kgmet.editing.budget import check_memory
-from kgmet.editing.config import EditConfig, config_to_mapping
+from kgmet.editing.config import EditConfig, config_from_mapping, config_to_mapping
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_common, make_filter, make_price, make_source, make_writer
@@ -32,7 +32,11 @@ from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "write_edits"]
+__all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "search_known", "write_edits"]
+
+
+_SEARCHING = ("direction", "search")
+"""Stages of `EditPlan.seconds` before the write."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,6 +55,17 @@ class EditPlan:
     remaining: Mapping[str, float]
     so_far: EditsSoFar
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def searched(self) -> SearchedEdits:
+        """The edits with their shifts, as before the write."""
+        return SearchedEdits(
+            contexts=self.contexts,
+            problems=self.problems,
+            shifts=self.shifts,
+            config=config_from_mapping(self.patch.config),
+            seconds={stage: self.seconds[stage] for stage in _SEARCHING if stage in self.seconds},
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,9 +158,7 @@ def search_edits(
     _check_layers(lm, config)
     clock = _Clock()
     with clock.stage("direction"):
-        problems = [
-            build_problem(context, config, chat=lambda question: chat_question(lm, question)) for context in contexts
-        ]
+        problems = [_problem(lm, context, config) for context in contexts]
     shifts: dict[str, TargetShift] = {}
     if editor.writer.searches:
         on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
@@ -166,6 +179,23 @@ def search_edits(
         config=config,
         seconds=clock.seconds,
     )
+
+
+def search_known(lm: LoadedLM, known: SearchedEdits, context: EditContext, config: EditConfig) -> SearchedEdits | None:
+    """Return an earlier search as that of one edit with these settings, if `search_edits` would find the same shift.
+
+    That model, editor and earlier edits are the same is for the caller to know. ``None`` where the direction comes from
+    the graph, which may have changed.
+    """
+    if known.config != config or config.direction.source.uses_graph or config.target.anchor_pilots:
+        return None
+    problem = _problem(lm, context, config)
+    is_same = [(one.edit.id, one.prompts) for one in known.problems] == [(problem.edit.id, problem.prompts)]
+    return replace(known, contexts=(context,), problems=(problem,)) if is_same and known.shifts else None
+
+
+def _problem(lm: LoadedLM, context: EditContext, config: EditConfig) -> ShiftProblem:
+    return build_problem(context, config, chat=lambda question: chat_question(lm, question))
 
 
 def write_edits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kgmet.base.errors import Cancelled, KgmetError
@@ -11,7 +11,7 @@ from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit, prepared_from
 from kgmet.editing.editors import WriterKind
-from kgmet.editing.plan import plan_edits
+from kgmet.editing.plan import SearchedEdits, plan_edits, search_known
 from kgmet.editing.report import own_question
 from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
@@ -60,6 +60,7 @@ def compare_editors(
     catalogue: RelationCatalogue,
     statistics: KeyStatistics,
     earlier: Sequence[EditPatch] = (),
+    searched: Mapping[str, SearchedEdits] | None = None,
     on_result: Callable[[EditorComparison], None] | None = None,
     progress: Progress | None = None,
 ) -> EditorComparison:
@@ -75,6 +76,8 @@ def compare_editors(
         catalogue: wordings of relations.
         statistics: key statistics of this model.
         earlier: earlier patches; they stay attached, and their keys are kept by methods that do so.
+        searched: by editor, a search made for this fact with these earlier patches; a candidate with the same settings
+            and prompts takes it as its own.
         on_result: receives the comparison so far after each candidate's answers, and with all perplexities at the end.
         progress: receives every candidate and the steps of its search; can cancel.
 
@@ -103,7 +106,13 @@ def compare_editors(
             progress.check()
             context = prepared(candidate.config)
             outcome = _candidate_result(
-                lm, candidate, context, statistics=statistics, earlier=so_far, progress=progress
+                lm,
+                candidate,
+                context,
+                statistics=statistics,
+                earlier=so_far,
+                known=(searched or {}).get(candidate.editor.name),
+                progress=progress,
             )
             made.append((outcome, context))
         sides: list[Side] = [] if begin else [unchanged]
@@ -184,6 +193,7 @@ def _candidate_result(
     *,
     statistics: KeyStatistics,
     earlier: EditsSoFar,
+    known: SearchedEdits | None,
     progress: Progress,
 ) -> CandidateResult:
     """Search and write; an editor that writes nothing has no plan."""
@@ -198,6 +208,7 @@ def _candidate_result(
             statistics=statistics,
             config=candidate.config,
             earlier=earlier,
+            searched=None if known is None else search_known(lm, known, context, candidate.config),
             progress=progress,
         )
     except Cancelled:

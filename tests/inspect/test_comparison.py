@@ -14,7 +14,7 @@ from kgmet.editing import context as preparing
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext, prepare_edit
 from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
-from kgmet.editing.plan import plan_edits
+from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.editing.told import sentences_of
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors, contest_prompts
@@ -25,6 +25,7 @@ from kgmet.measure.ask import ask_each_side
 from kgmet.measure.general import perplexity
 from kgmet.measure.metrics import MetricValue, wilson_interval
 from kgmet.measure.question import Question, QuestionKind
+from kgmet.search.search import find_target_shifts
 from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
@@ -142,6 +143,45 @@ def test_candidates_asked_together_are_measured_as_one_by_one(monkeypatch: pytes
     alone = made(every[0], every[2], every[3], told)
     assert sides == [3]  # the fourth writes nothing: no side is left for it
     assert [bool(item.comparison) for item in alone.results] == [True, False, True, True]
+
+
+def test_a_search_that_is_known_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, statistics, ours = tiny_lm(), KeyStatistics(tiny_lm(), CORPUS), candidate("KGMET")
+    searches: list[str] = []
+
+    def counted(lm_: Any, problems: Any, *arguments: Any, **settings: Any) -> Any:
+        searches.extend(problem.edit.new_object for problem in problems)
+        return find_target_shifts(lm_, problems, *arguments, **settings)
+
+    def made(*candidates: Candidate, known: EditPlan | None = None) -> EditorComparison:
+        searches.clear()
+        searched = None if known is None else {known.patch.editor: known.searched}
+        rest = {"store": world(), "catalogue": CATALOGUE, "statistics": statistics, "searched": searched}
+        return compare_editors(lm, EDIT, candidates, **rest)
+
+    monkeypatch.setattr("kgmet.editing.plan.find_target_shifts", counted)
+    plain = made(ours, candidate("AlphaEdit"))
+    n = len(searches)
+    plan = plain.results[0].plan
+    assert plan is not None
+    again = made(ours, candidate("AlphaEdit"), known=plan)
+    assert len(searches) == n - 1
+    for one, other in zip(plain.results, again.results, strict=True):
+        assert one.plan is not None and other.plan is not None
+        for update, same in zip(one.plan.patch.updates, other.plan.patch.updates, strict=True):
+            assert torch.equal(update.dense(), same.dense())
+        assert one.comparison == other.comparison
+    assert set(plan.searched.seconds) == {"direction", "search"}, "the write is timed anew"
+    # Other settings, another fact, another editor: searched.
+    fewer = replace(ours, config=replace(ours.config, target=replace(ours.config.target, max_steps=1)))
+    made(fewer, known=plan)
+    assert len(searches) == 1
+    context = replace(plan.contexts[0], edit=replace(EDIT, new_object="Rome"))
+    other_fact = plan_edits(lm, [context], editor=ours.editor, statistics=statistics, config=ours.config)
+    made(ours, known=other_fact)
+    assert searches == ["Tokyo"]
+    made(candidate("AlphaEdit"), known=plan)
+    assert len(searches) == 1
 
 
 def test_a_rival_that_fails_is_a_column_with_its_reason() -> None:

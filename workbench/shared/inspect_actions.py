@@ -10,6 +10,7 @@ from kgmet.base.fingerprint import fingerprint_value
 from kgmet.base.progress import Progress
 from kgmet.editing.config import config_to_mapping
 from kgmet.editing.context import EditContext
+from kgmet.editing.plan import SearchedEdits
 from kgmet.fact import FactEdit
 from kgmet.inspect.compare_editors import compare_editors
 from kgmet.inspect.comparison import Candidate, EditorComparison
@@ -199,6 +200,7 @@ def compare(
     lm, under = resident.lm, chosen.partition("/")[0] or None
     earlier = state.live_patches(lm, before=under)
     made_from = comparison_fingerprint(state, resident, edit, candidates, under=under)
+    searched = _searched(state, lm, under)
 
     def keep(comparison: EditorComparison) -> None:
         compared = Compared(comparison=comparison, chosen=chosen, rows=tuple(rows))
@@ -213,11 +215,21 @@ def compare(
             catalogue=catalogue(),
             statistics=resident.statistics,
             earlier=earlier,
+            searched=searched,
             on_result=keep,
             progress=progress,
         )
 
     return jobs.start("compare", work, state.session_id, title=f"Compare {len(candidates)} ways of {edit.prompt}")
+
+
+def _searched(state: WorkbenchState, lm: LoadedLM, under: str | None) -> dict[str, SearchedEdits]:
+    """Return, by editor, the search of an applied edit, if it was made on the live edits before it."""
+    entry = None if under is None else state.entry(under)
+    if entry is None or entry.searched is None or entry.patch.model_fingerprint != lm.fingerprint:
+        return {}
+    is_same = entry.based_on == tuple(item.id for item in state.live(lm, before=under))
+    return {entry.patch.editor: entry.searched} if is_same else {}
 
 
 def comparable_edits(state: WorkbenchState) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import DEFAULT_EDITOR
-from kgmet.editing.plan import EditPlan
+from kgmet.editing.plan import EditPlan, SearchedEdits
 from kgmet.editing.report import EditReport
 from kgmet.fact import FactEdit
 from kgmet.graph.reading.retrieve import Switch
@@ -86,7 +86,7 @@ class FactDraft:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StackEntry:
-    """One applied edit. `context` exists only in the process that made it; the rest survives a restart.
+    """One applied edit. `context` and `searched` exist only in the process that made it; the rest survives a restart.
 
     `based_on` are the ids of the entries that were on when it was made. `curve` is its search curve, one row per step.
     `figures` came with it if it was opened from a link: by name, what was measured of it elsewhere.
@@ -103,6 +103,7 @@ class StackEntry:
     leave: frozenset[str] = frozenset()
     figures: Mapping[str, Result] = field(default_factory=dict)
     context: EditContext | None = None
+    searched: SearchedEdits | None = None
 
     @classmethod
     def made(cls, plan: EditPlan, report: EditReport, *, based_on: tuple[str, ...]) -> StackEntry:
@@ -117,6 +118,7 @@ class StackEntry:
             exclude=context.excluded,
             leave=context.left,
             context=context,
+            searched=plan.searched if len(plan.contexts) == 1 else None,
         )
 
     @staticmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kgmet.editing.plan import SearchedEdits
 from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import attached
 from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
@@ -173,6 +174,30 @@ def test_probes_compare_this_edit_with_what_was_under_it(resident: Resident) -> 
     assert not kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts, decoding))
     assert kept.is_stale(probe_actions.probe_fingerprint(state, resident.lm, entry, prompts[:2], decoding))
     assert all(run.hop(prompt) is not None for chain in run.chains for _, prompt in chain.hops)
+
+
+def test_a_comparison_takes_the_search_of_the_applied_edit_only_where_nothing_changed_below_it(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, SearchedEdits]] = []
+    monkeypatch.setattr(inspect_actions, "compare_editors", lambda *_given, searched, **_rest: given.append(searched))
+    state = state_of()
+    applied(state, resident, replace(EIFFEL, subject="The Colosseum", new_object="Berlin"))
+    applied(state, resident)
+    below, entry = state.stack
+    assert entry.edit is not None
+
+    def compared(chosen: str) -> dict[str, SearchedEdits]:
+        assert inspect_actions.compare(state, resident, entry.patch.edits[0], [], chosen=chosen) is None
+        job = jobs.latest(state.session_id, "compare")
+        assert job is not None and wait_for(job.id).error == ""
+        return given[-1]
+
+    (searched,) = compared(entry.id).values()
+    assert searched is entry.searched and list(compared(entry.id)) == [entry.patch.editor]
+    assert compared("") == {}
+    state.record.saved = state.record.saved.changed(below.id, is_on=False)
+    assert compared(entry.id) == {}
 
 
 def test_edits_that_share_no_layer_all_together_are_not_compared_all_together(resident: Resident) -> None:
