@@ -8,6 +8,7 @@ actual effect (Nanda 2023, "Attribution patching"; Syed et al. 2023, arXiv:2310.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from kgmet.base.shapes import check_shape
+from kgmet.inspect.shift import stacked
 from kgmet.inspect.sweep import Part, embedded, part_module
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.tracing import hooked, recorded
+from kgmet.lm.run.suffixes import replayable
+from kgmet.lm.run.tracing import entering, hooked, recorded
 from kgmet.write.patch import EditPatch, attached
 
-__all__ = ["Attribution", "Component", "Removal", "attribute", "largest", "take_out"]
+__all__ = ["Attribution", "Component", "Removal", "attribute", "attribute_with_states", "largest", "take_out"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -96,6 +99,13 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
     Raises:
         StaleArtifactError: if a patch was made for another model.
     """
+    return attribute_with_states(lm, prompt, patches=patches)[0]
+
+
+def attribute_with_states(
+    lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()
+) -> tuple[Attribution, Tensor]:
+    """Do `attribute`; return also the states of its forward pass, as `kgmet.inspect.shift.layer_states` does."""
     where = locate_prompt(lm, prompt)
     layers = range(lm.n_layer)
     attend = [part_module(lm, Part.ATTENTION, layer) for layer in layers]
@@ -103,9 +113,9 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
     added_mlp = [lm.family.norm_after_write(lm.model, layer) or part_module(lm, Part.MLP, layer) for layer in layers]
     embeddings = embedded(lm, where.ids).requires_grad_()
     with torch.enable_grad(), attached(patches, lm), recorded([*attend, *added_attend, *added_mlp]) as outputs:
-        with recorded(attend, inputs=True) as inputs, recorded([lm.layers[-1]]) as last:
+        with recorded(attend, inputs=True) as inputs, recorded(list(lm.layers)) as states:
             lm.base(inputs_embeds=embeddings, use_cache=False)
-        (measure,) = _measures(lm, where, _there(last[0]))
+        (measure,) = _measures(lm, where, _there(states[-1]))
         out = [_there(output) for output in outputs]
         n = lm.n_layer
         projected, to_residual, mlp = out[:n], out[n : 2 * n], out[2 * n :]
@@ -114,7 +124,7 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
             _by_head(lm, _there(inputs[layer]), projected[layer], to_residual[layer], slopes[1 + layer])
             for layer in layers
         ]
-    return Attribution(
+    found = Attribution(
         source=where,
         heads=torch.stack(heads),
         attention=torch.stack([_sum(slopes[1 + layer], to_residual[layer]) for layer in layers]),
@@ -122,6 +132,7 @@ def attribute(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequen
         embedding=float(_sum(slopes[0], embeddings)),
         measure=float(measure.detach()),
     )
+    return found, stacked(states)
 
 
 def largest(attribution: Attribution, n: int) -> tuple[Component, ...]:
@@ -140,6 +151,8 @@ def take_out(
 ) -> tuple[Removal, ...]:
     """Run the text again with each component's output removed from the residual stream, a row of one batch for each.
 
+    A row begins at its component's layer: what is below does not change.
+
     Args:
         lm: the model; nothing needs to be attached.
         attribution: made with the same patches.
@@ -156,18 +169,24 @@ def take_out(
             raise IndexError(f"The model has no {component.label}.")
     if not components:
         return ()
-    embeddings = embedded(lm, where.ids).repeat(len(components), 1, 1)
+    # Below its component a row is the text as it is, which is run once, in a row of its own.
+    order = sorted(range(len(components)), key=lambda number: components[number].layer)
+    n_new = Counter(component.layer for component in components)
     with torch.no_grad(), attached(patches, lm), ExitStack() as stack:
-        for row, component in enumerate(components):
+        for layer, count in n_new.items():
+            stack.enter_context(entering(lm.layers[layer], _with_copies(count)))
+        for row, number in enumerate(order, start=1):
+            component = components[number]
             part = Part.MLP if component.head is None else Part.ATTENTION
             module = part_module(lm, part, component.layer)
             stack.enter_context(hooked(module, _without(module, lm.n_head, component.head, row)))
         with recorded([lm.layers[-1]]) as last:
-            lm.base(inputs_embeds=embeddings, use_cache=False)
-        left = _measures(lm, where, _there(last[0]))
+            lm.base(inputs_embeds=embedded(lm, where.ids), use_cache=False)
+        found = dict(zip(order, _measures(lm, where, _there(last[0])[1:]).tolist(), strict=True))
+    left = [found[number] for number in range(len(components))]
     return tuple(
         Removal(component=one, estimate=attribution.of(one), fall=attribution.measure - value)
-        for one, value in zip(components, left.tolist(), strict=True)
+        for one, value in zip(components, left, strict=True)
     )
 
 
@@ -192,6 +211,18 @@ def _by_head(lm: LoadedLM, given: Tensor, projected: Tensor, to_residual: Tensor
 
 def _sum(slope: Tensor, value: Tensor) -> Tensor:
     return (slope.detach().double() * value.detach().double()).sum().float().cpu()
+
+
+def _with_copies(count: int) -> Any:
+    """Change a layer's arguments: add rows that are copies of the first."""
+
+    def change(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        hidden = torch.cat([hidden, hidden[:1].repeat(count, 1, 1)])
+        others, named = replayable(args, kwargs)
+        return (hidden, *others), named
+
+    return change
 
 
 def _without(module: nn.Module, n_head: int, head: int | None, row: int) -> Any:

@@ -126,30 +126,47 @@ class ChainBreak:
         return f"; the bridge “{self.source.source.bridge}” {_best(self.bridge)} there"
 
 
-def read_recall(lm: LoadedLM, prompt: TracedPrompt, *, patches: EditPatch | Sequence[EditPatch] = ()) -> Recall:
+def read_recall(
+    lm: LoadedLM,
+    prompt: TracedPrompt,
+    *,
+    patches: EditPatch | Sequence[EditPatch] = (),
+    states: Tensor | None = None,
+) -> Recall:
     """Compute rank and log-probability of answer, rival and bridge in each layer's state at each token.
 
     Args:
         lm: the model; nothing needs to be attached.
         prompt: the text and the tracked answers.
         patches: attached edits.
+        states: the prompt's `layer_states` with these patches, if known.
 
     Raises:
         StaleArtifactError: if a patch was made for another model.
         TextError: if the text is longer than the model reads.
     """
-    return read_recalls(lm, [prompt], patches=patches)[0]
+    return read_recalls(lm, [prompt], patches=patches, states=states)[0]
 
 
 def read_recalls(
-    lm: LoadedLM, prompts: Sequence[TracedPrompt], *, patches: EditPatch | Sequence[EditPatch] = ()
+    lm: LoadedLM,
+    prompts: Sequence[TracedPrompt],
+    *,
+    patches: EditPatch | Sequence[EditPatch] = (),
+    states: Tensor | None = None,
 ) -> list[Recall]:
-    """Do `read_recall` for several prompts; a text that several have is run once."""
+    """Do `read_recall` for several prompts; a text that several have is run once. `states` are the first prompt's."""
     places = [locate_prompt(lm, prompt) for prompt in prompts]
     tokens: dict[tuple[int, ...], set[int]] = {}
     for where in places:
         tokens.setdefault(where.ids, set()).update(_tracked(where).values())
-    read = {ids: _ranks(lm, ids, mine, patches) for ids, mine in tokens.items()}
+    known = {} if states is None else {places[0].ids: states}
+    read = {}
+    for ids, mine in tokens.items():
+        if ids not in known:
+            with attached(patches, lm):
+                known[ids] = layer_states(lm, ids)
+        read[ids] = _ranks(lm, known[ids], mine)
     found = []
     for where in places:
         ranks = {followed: read[where.ids][token] for followed, token in _tracked(where).items()}
@@ -168,12 +185,8 @@ def _tracked(where: LocatedPrompt) -> dict[Followed, int]:
     return {followed: token for followed, token in tokens.items() if token is not None}
 
 
-def _ranks(
-    lm: LoadedLM, ids: Sequence[int], tokens: Collection[int], patches: EditPatch | Sequence[EditPatch]
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return each token's rank and log-probability, (n_layer, pos) each."""
-    with attached(patches, lm):
-        states = layer_states(lm, ids)
+def _ranks(lm: LoadedLM, states: Tensor, tokens: Collection[int]) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return each token's rank and log-probability in states (n_layer, pos, d_model), (n_layer, pos) each."""
     every = states.flatten(0, 1)
     followed = list(tokens)
     ranks, logprobs = [], []

@@ -125,8 +125,12 @@ def layer_states(lm: LoadedLM, input_ids: Sequence[int]) -> Tensor:
     ids = torch.tensor([list(input_ids)], dtype=torch.long, device=lm.device)
     with torch.no_grad(), recorded(list(lm.layers)) as seen:
         lm.base(ids, use_cache=False)
-    states = [state for state in seen if state is not None]
-    return torch.stack([state[0].detach().float().cpu() for state in states])
+    return stacked(seen)
+
+
+def stacked(states: Sequence[Tensor | None]) -> Tensor:
+    """Return a text's recorded layer outputs, (1, pos, d_model) each, as those of `layer_states`."""
+    return torch.stack([state[0].detach().float().cpu() for state in states if state is not None])
 
 
 def token_texts(lm: LoadedLM, input_ids: Sequence[int]) -> tuple[str, ...]:

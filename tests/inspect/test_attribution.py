@@ -43,9 +43,10 @@ def test_parts_taken_out_in_one_pass_fall_as_far_as_each_in_its_own(kind: str, r
     found = attribute(lm, replace(TOWER, rival=rival), patches=[patch])
     parts = [Component(layer=1, head=0), Component(layer=1, head=2), Component(layer=1), Component(layer=0, head=3)]
     apart = [take_out(lm, found, [part], patches=[patch])[0] for part in parts]
-    with passes(lm) as seen:
+    with passes(lm) as lowest, passes(lm, 1) as above:
         together = take_out(lm, found, parts, patches=[patch])
-    assert [n_row for n_row, _ in seen] == [4]
+    # The text as it is, and each part's row from the part's layer on.
+    assert [[n_row for n_row, _ in seen] for seen in (lowest, above)] == [[1 + 1], [1 + 4]]
     assert [one.component for one in together] == parts
     assert [one.fall for one in together] == pytest.approx([one.fall for one in apart], rel=1e-4, abs=1e-5)
     assert len({round(one.fall, 6) for one in together}) == len(parts)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kgmet.inspect.attribution import attribute, attribute_with_states
 from kgmet.inspect.lens import read_lens
 from kgmet.inspect.recall import Followed, Outcome, Recall, find_break, read_recall, read_recalls
 from kgmet.inspect.texts import InspectedText, TextKind
@@ -55,6 +56,21 @@ def test_several_answers_to_one_text_are_read_in_one_run_as_each_alone() -> None
         for followed, rank in alone.rank.items():
             assert torch.equal(recall.rank[followed], rank)
             assert torch.equal(recall.logprob[followed], alone.logprob[followed])
+
+
+@pytest.mark.parametrize("kind", FAMILY_KINDS)
+def test_states_that_are_known_from_the_contributions_give_the_same_ranks_without_a_run(kind: str) -> None:
+    lm = tiny_lm(kind)
+    patch = random_patch(lm)
+    found, states = attribute_with_states(lm, HOP, patches=patch)
+    assert found.measure == pytest.approx(attribute(lm, HOP, patches=patch).measure)
+    with passes(lm) as shapes:
+        known = read_recall(lm, HOP, patches=patch, states=states)
+    assert not shapes
+    alone = read_recall(lm, HOP, patches=patch)
+    for followed, rank in alone.rank.items():
+        assert torch.equal(known.rank[followed], rank)
+        torch.testing.assert_close(known.logprob[followed], alone.logprob[followed], rtol=1e-4, atol=1e-4)
 
 
 def test_ranks_do_not_depend_on_how_many_states_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

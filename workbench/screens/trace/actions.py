@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kgmet.base.progress import Progress, ProgressEvent, Stage
-from kgmet.inspect.attribution import Component, Removal, attribute, largest, take_out
+from kgmet.inspect.attribution import Component, Removal, attribute_with_states, largest, take_out
 from kgmet.inspect.causal_trace import CausalTrace, TraceConfig, causal_trace, join_traces
 from kgmet.inspect.patching import PatchedStates, PatchMap, join_maps, map_patches, patch_states
 from kgmet.inspect.recall import find_break, read_recall, read_recalls
@@ -51,17 +51,17 @@ def reading_of(sides: Sides, choice: Choice) -> Callable[[Progress], Reading]:
 
     def work(progress: Progress) -> Reading:
         _step(progress, 0)
-        before, after = (attribute(lm, prompt, patches=patches) for patches in sources)
+        (before, old_states), (after, states) = (attribute_with_states(lm, prompt, patches=each) for each in sources)
         _step(progress, 1)
         parts = largest(after, N_CHECKED)
         removed_before = take_out(lm, before, parts, patches=sides.before)
         _step(progress, 2)
         removed_after = take_out(lm, after, parts, patches=sides.after)
         _step(progress, 3)
-        now = read_recall(lm, prompt, patches=sides.after)
+        now = read_recall(lm, prompt, patches=sides.after, states=states)
         _step(progress, 4)
         asked = [prompt, *([] if choice.unedited is None else [choice.unedited])]
-        was, *old = read_recalls(lm, asked, patches=sides.before)
+        was, *old = read_recalls(lm, asked, patches=sides.before, states=old_states)
         breaks = [(Side.EDITED, find_break(now)), *((Side.UNEDITED, find_break(each)) for each in old)]
         _step(progress, N_STEP)
         return Reading(
