@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Corpus:
     lines: tuple[str, ...]
     n_token: int = 96
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits for the text and the cut."""
         return digest(str(self.n_token), *self.lines)[:16]

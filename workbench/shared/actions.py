@@ -119,8 +119,8 @@ def look_ahead(state: WorkbenchState, resident: Resident) -> None:
 
 def _made_from(state: WorkbenchState, resident: Resident) -> str:
     """Return the fingerprint of everything that the edit of the typed fact depends on."""
-    config = config_to_mapping(state.config)
-    return state.fingerprint(resident.lm.fingerprint, context_fingerprint(state), config)
+    config, corpus = config_to_mapping(state.config), resident.statistics.corpus
+    return state.fingerprint(resident.lm.fingerprint, corpus.fingerprint, context_fingerprint(state), config)
 
 
 def apply(state: WorkbenchState, resident: Resident) -> str | None:

@@ -15,6 +15,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.editing.session import EditSession
 from kgmet.lm.say.score import score_answers
 from kgmet.search.search import find_target_shifts
+from kgmet.write.statistics import KeyStatistics
 from tests.passes import passes
 from tests.workbench.sessions import EIFFEL, SMALL_SETTINGS, fresh_process, state_of, wait_for
 from workbench.running import jobs
@@ -95,13 +96,17 @@ def test_it_is_searched_ahead_once_and_again_only_for_other_inputs(resident: Res
     assert sum(searches) == 2 * n
 
 
-@pytest.mark.parametrize("change", ["draft", "settings"])
+@pytest.mark.parametrize("change", ["draft", "settings", "text"])
 def test_a_search_for_other_inputs_is_not_used(resident: Resident, searches: list[int], change: str) -> None:
     state = typed()
     looked_ahead(state, resident)
     n = sum(searches)
     if change == "draft":
         state.set_draft(replace(EIFFEL, new_object="Rome"))
+    elif change == "text":
+        corpus = resident.statistics.corpus
+        other = KeyStatistics(resident.lm, replace(corpus, lines=corpus.lines[:-1]))
+        resident = replace(resident, statistics=other)
     else:
         state.set_editor("KGMET", {**SMALL_SETTINGS, "target": {"max_steps": 1}})
     entry = applied(state, resident)
