@@ -44,11 +44,18 @@ class Asked:
     subject: str = ""
     new_object: str = ""
     old_object: str = ""
+    held: bool = False
+    """Our catalogue or a former own set had the same wording when this one was written."""
 
 
 def own_wordings(path: Path) -> Iterator[Asked]:
     for row in json.loads(path.read_text(encoding="utf-8")):
         yield Asked(**row)
+
+
+def new_wordings(path: Path) -> Iterator[Asked]:
+    """Yield the own wordings that neither the catalogue nor a former set had."""
+    yield from (row for row in own_wordings(path) if not row.held)
 
 
 def rewrites(path: Path) -> Iterator[Asked]:
@@ -245,6 +252,8 @@ def main() -> None:
         ("Own wordings, used to choose weights", HERE / "relation_wordings.json", own_wordings),
         ("Own wordings, never tuned on", HERE / "relation_wordings_2.json", own_wordings),
         ("Own wordings, third set, measured once", HERE / "relation_wordings_3.json", own_wordings),
+        ("Own wordings, fourth set", HERE / "relation_wordings_4.json", own_wordings),
+        ("Own wordings, fourth set, new ones", HERE / "relation_wordings_4.json", new_wordings),
     ]
     sets += [(name, options.data / file, read) for name, file, read in SETS]
     print("| Set | n | limit by wording | wording alone | with graph | unread half, graph where used |")
