@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kgmet.base.errors import UnknownEntityError
@@ -118,7 +118,7 @@ def link_edit(store: TripleStore, edit: FactEdit, catalogue: RelationCatalogue, 
     evidence = Evidence(
         subject_types=_types_of_name(store, edit.subject),
         object_types=kinds,
-        object_relations=_roles(store, [old_named]) or _roles(store, [named]),
+        object_relations=_shared(_roles(store, [old_named]), _roles(store, [named])),
     )
     choice = choose_relation(catalogue, store, asked=edit.relation, template=edit.template, evidence=evidence)
     kinds = choice.guesses[0][0].subject_types if choice.guesses else frozenset()
@@ -235,6 +235,17 @@ def _roles(store: TripleStore, objects: Iterable[Sequence[Entity]]) -> dict[str,
             counts.update(triple.relation.id for triple in store.incoming(entity.id, limit=200))
     total = sum(counts.values())
     return {relation: count / total for relation, count in counts.items()}
+
+
+def _shared(old: Mapping[str, float], new: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the geometric means of two shares by relation, made to sum to 1; one side where the other tells nothing.
+
+    Old and new object end facts of one relation, so what only one of them ends is unlikely: Nokia makes and develops,
+    but Dodge only makes.
+    """
+    both = {relation: (share * new[relation]) ** 0.5 for relation, share in old.items() if relation in new}
+    total = sum(both.values())
+    return {relation: share / total for relation, share in both.items()} if total else old or new
 
 
 def _candidates(

@@ -235,6 +235,17 @@ def test_what_usually_ends_at_the_object_decides_a_wording_without_words():
     assert link_edit(store, edit, CATALOGUE).edit.relation == "P413"
 
 
+@pytest.mark.parametrize(("new", "relation"), [("Brumm", "P176"), ("Pixl", "P178")])
+def test_the_relation_is_one_that_old_and_new_object_both_end(new: str, relation: str):
+    """The old company makes goods and develops software; only the new one tells which of both is meant."""
+    firms = {name: Entity(id=f"Q-{name}", label=name, type="company") for name in ("Zonk", "Brumm", "Pixl")}
+    goods = [Entity(id=f"Q-{number}", label=f"Thing {number}") for number in range(4)]
+    ends = [("P176", "Zonk"), ("P178", "Zonk"), ("P176", "Brumm"), ("P178", "Pixl")]
+    store = MemoryStore([fact(thing, made, firms[name]) for thing, (made, name) in zip(goods, ends, strict=True)])
+    edit = FactEdit(subject="Quux", template="{} was created by", new_object=new, old_object="Zonk")
+    assert link_edit(store, edit, CATALOGUE).edit.relation == relation
+
+
 def test_an_unknown_new_object_is_taken_for_what_the_old_one_is():
     for old, relation in ((PARIS, "P131"), (FRANCE, "P17")):
         edit = FactEdit(
