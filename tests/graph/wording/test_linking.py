@@ -9,6 +9,7 @@ from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.memory import MemoryStore
 from kgmet.graph.triple import Entity, Triple
+from kgmet.graph.wording.guess_relation import SURE
 from kgmet.graph.wording.linking import _types_of_name, guess_relation, link_edit, link_entity
 from kgmet.graph.wording.name_kinds import kind_of_name
 
@@ -279,6 +280,25 @@ def test_which_end_of_a_relation_the_subject_is_at_follows_from_its_place(templa
 )
 def test_a_type_that_the_wording_names_helps(template: str, relation: str):
     assert guess_relation(CATALOGUE, template)[0][0].id == relation
+
+
+@pytest.mark.parametrize(
+    ("template", "relation"),
+    [
+        ("Zoologists have always put the {} among the", "K-animal-class"),
+        ("The later research of {} deals mainly with", "P101"),
+        ("Both characters in {} speak", "P364"),
+        ("What kind of money do shops in {} use?", "P38"),
+        ("{} is, as all know, a native", "P103"),
+        ("Judging by ancestry {} is", "P172"),
+        ("Friends of {} say they lost their life in", "P20"),
+        ("Every day of the week {} goes to work at", "P108"),
+        ("The copyright page of {} gives the year", "P577"),
+    ],
+)
+def test_informal_wordings_name_their_relation(template: str, relation: str):
+    spec, score = guess_relation(CATALOGUE, template)[0]
+    assert spec.id == relation and score >= SURE
 
 
 def test_sentences_before_the_subjects_name_no_relation():
