@@ -1,8 +1,9 @@
 """Accuracy of guessing an edit's relation from its wording, per data set.
 
-`relation_wordings.json` holds our own wordings, written after the catalogue; weights were chosen with them since.
-`relation_wordings_2.json` holds those written before that choice and scored once after it, `relation_wordings_3.json`
-those written after the last change of rules and catalogue, each relation's at least once, and scored once. The public
+Our own wordings are in four files. `relation_wordings.json`, `relation_wordings_2.json` and `relation_wordings_3.json`
+were used to choose weights and words of the catalogue; what they give now is no measure of other wordings.
+`relation_wordings_4.json` has at least four wordings of every relation with subject and new object. It was written
+before the last change of rules and catalogue and is scored once per version; nothing was chosen with it. The public
 data sets are read from ``../shared/data`` if present and not copied. *Strict* counts the exact relation, *family* also
 a relation of the same family (`RelationSpec.family`). *With graph* links the whole edit against the sample graph, which
 knows types of entities; *wording alone* uses the prompt only. *Limit* is the share that the wording alone can decide at
@@ -249,11 +250,11 @@ def main() -> None:
     options = parser.parse_args()
     guesser = Guesser(RelationCatalogue.load(), sample_store())
     sets: list[tuple[str, Path, Callable[[Path], Iterator[Asked]]]] = [
-        ("Own wordings, used to choose weights", HERE / "relation_wordings.json", own_wordings),
-        ("Own wordings, never tuned on", HERE / "relation_wordings_2.json", own_wordings),
-        ("Own wordings, third set, measured once", HERE / "relation_wordings_3.json", own_wordings),
-        ("Own wordings, fourth set", HERE / "relation_wordings_4.json", own_wordings),
-        ("Own wordings, fourth set, new ones", HERE / "relation_wordings_4.json", new_wordings),
+        ("Own wordings, first set, tuned on", HERE / "relation_wordings.json", own_wordings),
+        ("Own wordings, second set, tuned on", HERE / "relation_wordings_2.json", own_wordings),
+        ("Own wordings, third set, tuned on", HERE / "relation_wordings_3.json", own_wordings),
+        ("Own wordings, fourth set, never tuned on", HERE / "relation_wordings_4.json", own_wordings),
+        ("Own wordings, fourth set, the new ones", HERE / "relation_wordings_4.json", new_wordings),
     ]
     sets += [(name, options.data / file, read) for name, file, read in SETS]
     print("| Set | n | limit by wording | wording alone | with graph | unread half, graph where used |")
