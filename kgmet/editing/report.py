@@ -9,7 +9,7 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import failures_as
-from kgmet.base.progress import Progress, Silent
+from kgmet.base.progress import Progress, Quiet, Silent
 from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig, config_from_mapping
 from kgmet.editing.context import EditContext
@@ -226,17 +226,6 @@ def _told_as_pair(on_answer: Callable[[AnswerPair], None], answers: list[Answer]
     on_answer(AnswerPair(before=before, after=after))
 
 
-class _Quiet(Silent):
-    """Progress that can cancel and reports nothing: how many questions are answered says little of one report."""
-
-    def __init__(self, other: Progress) -> None:
-        self._other = other
-
-    def check(self) -> None:
-        """Raise `Cancelled` if the other does."""
-        self._other.check()
-
-
 def _both_sides(
     lm: LoadedLM,
     questions: Sequence[Question],
@@ -248,7 +237,7 @@ def _both_sides(
 ) -> tuple[list[Answer], list[Answer]]:
     """Ask two sides together, so that a step of their answers reads the weights once."""
     with attached(list(earlier), lm):
-        one, other = ask_each_side(lm, questions, sides, on_first=on_first, progress=_Quiet(progress or Silent()))
+        one, other = ask_each_side(lm, questions, sides, on_first=on_first, progress=Quiet(progress or Silent()))
     return one.answers, other.answers
 
 
