@@ -12,7 +12,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
 from kgmet.base.versions import installed_versions
 from kgmet.editing.budget import check_memory
-from kgmet.editing.config import EditConfig, config_from_mapping, config_to_mapping
+from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor, WriterKind
 from kgmet.editing.factories import aware_of, make_common, make_filter, make_price, make_source, make_writer
@@ -35,37 +35,35 @@ from kgmet.write.statistics import KeyStatistics
 __all__ = ["EditPlan", "SearchedEdits", "plan_edits", "search_edits", "search_known", "write_edits"]
 
 
-_SEARCHING = ("direction", "search")
-"""Stages of `EditPlan.seconds` before the write."""
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditPlan:
     """A patch with everything it was made from.
 
     Contexts, problems and shifts share positions (fine-tuning has no shifts). `remaining` is the unreached part of each
     shift at the top layer, by edit id: ‖remaining‖ / ‖shift‖. `so_far` holds the earlier edits and these, for the next
-    ones. `seconds` are wall-clock times by stage.
+    ones. `seconds` are wall-clock times by stage, those of the search among them.
     """
 
     patch: EditPatch
-    contexts: tuple[EditContext, ...]
-    problems: tuple[ShiftProblem, ...]
-    shifts: tuple[TargetShift, ...]
+    searched: SearchedEdits
     remaining: Mapping[str, float]
     so_far: EditsSoFar
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def searched(self) -> SearchedEdits:
-        """The edits with their shifts, as before the write."""
-        return SearchedEdits(
-            contexts=self.contexts,
-            problems=self.problems,
-            shifts=self.shifts,
-            config=config_from_mapping(self.patch.config),
-            seconds={stage: self.seconds[stage] for stage in _SEARCHING if stage in self.seconds},
-        )
+    def contexts(self) -> tuple[EditContext, ...]:
+        """The edits with their graph contexts."""
+        return self.searched.contexts
+
+    @property
+    def problems(self) -> tuple[ShiftProblem, ...]:
+        """What was searched for."""
+        return self.searched.problems
+
+    @property
+    def shifts(self) -> tuple[TargetShift, ...]:
+        """The shifts that were written."""
+        return self.searched.shifts
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -265,9 +263,7 @@ def write_edits(
     )
     return EditPlan(
         patch=patch,
-        contexts=searched.contexts,
-        problems=searched.problems,
-        shifts=searched.shifts,
+        searched=searched,
         remaining=written.remaining,
         so_far=so_far.then(patch),
         seconds=clock.seconds,
