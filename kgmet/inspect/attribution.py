@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,10 +20,9 @@ from torch import Tensor, nn
 
 from kgmet.base.shapes import check_shape
 from kgmet.inspect.shift import stacked
-from kgmet.inspect.sweep import Part, embedded, part_module
+from kgmet.inspect.sweep import Part, embedded, part_module, with_states
 from kgmet.inspect.traced_prompt import LocatedPrompt, TracedPrompt, locate_prompt
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.lm.run.suffixes import replayable
 from kgmet.lm.run.tracing import entering, hooked, recorded
 from kgmet.write.patch import EditPatch, attached
 
@@ -174,7 +174,7 @@ def take_out(
     n_new = Counter(component.layer for component in components)
     with torch.no_grad(), attached(patches, lm), ExitStack() as stack:
         for layer, count in n_new.items():
-            stack.enter_context(entering(lm.layers[layer], _with_copies(count)))
+            stack.enter_context(entering(lm.layers[layer], with_states(partial(_with_copies, count=count))))
         for row, number in enumerate(order, start=1):
             component = components[number]
             part = Part.MLP if component.head is None else Part.ATTENTION
@@ -213,16 +213,9 @@ def _sum(slope: Tensor, value: Tensor) -> Tensor:
     return (slope.detach().double() * value.detach().double()).sum().float().cpu()
 
 
-def _with_copies(count: int) -> Any:
-    """Change a layer's arguments: add rows that are copies of the first."""
-
-    def change(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        hidden = torch.cat([hidden, hidden[:1].repeat(count, 1, 1)])
-        others, named = replayable(args, kwargs)
-        return (hidden, *others), named
-
-    return change
+def _with_copies(hidden: Tensor, *, count: int) -> Tensor:
+    """Add rows that are copies of the first."""
+    return torch.cat([hidden, hidden[:1].repeat(count, 1, 1)])
 
 
 def _without(module: nn.Module, n_head: int, head: int | None, row: int) -> Any:

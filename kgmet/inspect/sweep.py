@@ -9,7 +9,7 @@ that if every second layer is patched, and works for every family.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -38,6 +38,7 @@ __all__ = [
     "replaced",
     "run_from",
     "swept",
+    "with_states",
 ]
 
 
@@ -245,7 +246,7 @@ def _swept_at(lm: LoadedLM, base: Run, donor: Run, part: Part, position: int, wi
             elif layer == 0:
                 rows = base.entered[:, position:]  # until the first state is patched, the texts themselves are run
             is_first = layer == 0 or new[:1] == [0]
-            stack.enter_context(entering(module, _with_rows(rows, is_first=is_first, past=past)))
+            stack.enter_context(entering(module, with_states(_with_rows(rows, is_first=is_first), past=past)))
             inside = [number for number, span in enumerate(windows) if layer in span]
             if part is not Part.STATE and inside:
                 changed = slice(inside[0] * n_row, (inside[-1] + 1) * n_row)
@@ -273,15 +274,27 @@ def _rows_from(base: Run, donor: Run, part: Part, layer: int, position: int) -> 
     return patched
 
 
-def _with_rows(rows: Tensor | None, *, is_first: bool, past: FrozenPast | None) -> Any:
-    """Change a layer's arguments: further rows (or only these, if they are the first), and the keys and values."""
+def with_states(change: Callable[[Tensor], Tensor], *, past: FrozenPast | None = None) -> Any:
+    """Change a layer's arguments for `entering`: its states, (row, pos, d_model), and the keys and values before them.
 
-    def change(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    The number of rows may change.
+    """
+
+    def changed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden = args[0] if args else kwargs["hidden_states"]
-        if rows is not None:
-            hidden = rows.to(hidden) if is_first else torch.cat([hidden, rows.to(hidden)])
         others, named = replayable(args, kwargs, past)
-        return (hidden, *others), named
+        return (change(hidden), *others), named
+
+    return changed
+
+
+def _with_rows(rows: Tensor | None, *, is_first: bool) -> Callable[[Tensor], Tensor]:
+    """Add rows to a layer's states, or take only these, if they are the first."""
+
+    def change(hidden: Tensor) -> Tensor:
+        if rows is None:
+            return hidden
+        return rows.to(hidden) if is_first else torch.cat([hidden, rows.to(hidden)])
 
     return change
 
