@@ -228,8 +228,7 @@ def _searched(state: WorkbenchState, lm: LoadedLM, under: str | None) -> dict[st
     entry = None if under is None else state.entry(under)
     if entry is None or entry.searched is None or entry.patch.model_fingerprint != lm.fingerprint:
         return {}
-    is_same = entry.based_on == tuple(item.id for item in state.live(lm, before=under))
-    return {entry.patch.editor: entry.searched} if is_same else {}
+    return {entry.patch.editor: entry.searched} if state.is_as_made(entry, lm) else {}
 
 
 def comparable_edits(state: WorkbenchState) -> dict[str, str]:

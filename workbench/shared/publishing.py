@@ -198,4 +198,4 @@ def fits(about: PublishedResult, lm: LoadedLM) -> bool:
 
 def measured_elsewhere(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> bool:
     """Return whether an edit's figures came from a link and other edits were on when they were measured."""
-    return bool(entry.figures) and entry.based_on != tuple(item.id for item in state.live(lm, before=entry.id))
+    return bool(entry.figures) and not state.is_as_made(entry, lm)

@@ -99,7 +99,7 @@ def use(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, tried: TriedReme
 
 
 def _is_on_top(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) -> bool:
-    return entry.is_on and tuple(item.id for item in state.live(lm, before=entry.id)) == entry.based_on
+    return entry.is_on and state.is_as_made(entry, lm)
 
 
 def _made_from(lm: LoadedLM, entry: StackEntry) -> str:

@@ -147,6 +147,10 @@ class WorkbenchState:
                 found.append(entry)
         return tuple(found)
 
+    def is_as_made(self, entry: StackEntry, lm: LoadedLM) -> bool:
+        """Return whether the live edits below an entry are those it was made on."""
+        return entry.based_on == tuple(item.id for item in self.live(lm, before=entry.id))
+
     def live_patches(self, lm: LoadedLM, *, before: str | None = None) -> list[EditPatch]:
         """Return the patches of `live`; attaching them gives this session's edited model."""
         return [entry.patch for entry in self.live(lm, before=before)]
