@@ -105,16 +105,9 @@ def context_of(entry: StackEntry, config: EditConfig, edit: FactEdit | None = No
 
 def look_ahead(state: WorkbenchState, resident: Resident) -> None:
     """Begin on the side with the edit of the typed fact, which Apply then need not wait for."""
-    context = state.context
-    if context is None:
-        return
-
-    def answered(pair: AnswerPair) -> None:
-        if state.is_busy:  # Apply waits for this edit
-            state.keep(_FIRST, pair, made_from=context.edit.id)
-
-    made_from = _made_from(state, resident)
-    ahead.start(state, lambda: session_of(state, resident), context, made_from=made_from, on_answer=answered)
+    if state.context is not None:
+        made_from = _made_from(state, resident)
+        ahead.start(state, lambda: session_of(state, resident), state.context, made_from=made_from)
 
 
 def _made_from(state: WorkbenchState, resident: Resident) -> str:
@@ -141,7 +134,7 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
         edited = ahead.made(state, made_from) or session.edit_prepared(
             [context],
             searched=ahead.found(state, made_from),
-            on_answer=answered,
+            on_answer=lambda pair: state.keep(_FIRST, pair, made_from=made_from),
             progress=progress,
         )
         progress.check()
@@ -151,21 +144,18 @@ def apply(state: WorkbenchState, resident: Resident) -> str | None:
             remedies.look_for(state, resident, entry, context)
         return edited.patch.id
 
-    def answered(pair: AnswerPair | None) -> None:
-        state.keep(_FIRST, pair, made_from=context.edit.id)
-
     if not state.is_busy:
-        answered(None)  # in the place of what an earlier job left
-    message = jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
-    if message is None and (known := ahead.first_answers(state, made_from)) is not None:
-        answered(known)
-    return message
+        state.keep(_FIRST, None, made_from=made_from)  # in the place of what an earlier job left
+    return jobs.start("edit", work, state.session_id, title=context.edit.sentence, awaits=ahead.kind_of(made_from))
 
 
 def first_answers(state: WorkbenchState) -> AnswerPair | None:
-    """Return the answers to the edit's own prompt, before and after, once the last edit's job knows them."""
+    """Return the answers to the edit's own prompt, before and after, once they are known to the last edit's job.
+
+    While it awaits an edit that is made ahead, they are that edit's.
+    """
     known = state.result(_FIRST)
-    return None if known is None else known.value
+    return None if known is None else known.value or ahead.first_answers(state, known.made_from)
 
 
 def session_of(state: WorkbenchState, resident: Resident) -> EditSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from kgmet.base.progress import Progress
 from kgmet.editing.context import EditContext
@@ -34,7 +35,6 @@ def start(
     context: EditContext,
     *,
     made_from: str,
-    on_answer: Callable[[AnswerPair], None] = lambda _pair: None,
 ) -> None:
     """Make the edit on the side, unless that was done; nothing stays attached, is shown or enters the ledger.
 
@@ -45,7 +45,6 @@ def start(
         session_of: returns its live edits and settings; called only if a search begins.
         context: the fact.
         made_from: fingerprint of everything the edit depends on.
-        on_answer: receives the answers to its own prompt.
     """
     kind = kind_of(made_from)
     known = state.job(kind)
@@ -68,7 +67,6 @@ def start(
 
     def answered(pair: AnswerPair) -> None:
         state.keep(_FIRST, pair, made_from=made_from)
-        on_answer(pair)
 
     jobs.start(kind, work, state.session_id, is_aside=True)
 
@@ -80,23 +78,22 @@ def kind_of(made_from: str) -> str:
 
 def found(state: WorkbenchState, made_from: str) -> SearchedEdits | None:
     """Return the search for these inputs; ``None`` if there was none, or only for others."""
-    known = state.fresh(KIND, made_from)
-    if known is None:
-        return None
-    searched: SearchedEdits = known.value
+    searched: SearchedEdits | None = _known(state, KIND, made_from)
     return searched
 
 
 def made(state: WorkbenchState, made_from: str) -> Edited | None:
     """Return the edit that was made for these inputs; ``None`` if none was, or only for others."""
-    known = state.fresh(_MADE, made_from)
-    if known is None:
-        return None
-    edited: Edited = known.value
+    edited: Edited | None = _known(state, _MADE, made_from)
     return edited
 
 
 def first_answers(state: WorkbenchState, made_from: str) -> AnswerPair | None:
     """Return the answers to the own prompt of the edit that is being made for these inputs, once they are known."""
-    known = state.fresh(_FIRST, made_from)
+    pair: AnswerPair | None = _known(state, _FIRST, made_from)
+    return pair
+
+
+def _known(state: WorkbenchState, name: str, made_from: str) -> Any:
+    known = state.fresh(name, made_from)
     return None if known is None else known.value
