@@ -90,7 +90,6 @@ def tour(film: Film) -> None:
     film.take(4.0, "1 of 6 · The graph says what else would change, and what must stay")
     film.scroll("h1")
     page.get_by_role("button", name="Apply the edit").click()
-    page.get_by_role("button", name="Stop").wait_for(timeout=PATIENCE)
     page.wait_for_timeout(1500)
     film.take(1.5, "2 of 6 · Apply: the edit lies beside the weights, and changes none of them")
     page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)

@@ -34,6 +34,8 @@ DRAWN = """() => document.querySelector('[data-testid="stApp"]')?.dataset.testSc
     && document.querySelector('[data-testid="stAppViewContainer"] h1')
     && !document.querySelector('[data-testid="stSkeleton"]')"""
 """Whether the page's script has ended, its heading is there and the parts that load late are."""
+LIVE = '.stMarkdownBadge:text-matches("edits? live")'
+"""The count of live edits in the sidebar."""
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 24, 31)"}
 EIFFEL = ("The Eiffel Tower", "{} is located in the city of", "Tokyo")
 
@@ -156,9 +158,11 @@ class Watched:
         self.settle()
 
     def apply(self) -> None:
-        """Press Apply and wait for the result."""
+        """Press Apply and wait for the result. An edit that was made ahead is live at once, without a Stop to see."""
+        badge = self.page.locator(LIVE).first
+        live = int(re.findall(r"\d+", badge.inner_text())[0])
         self.page.get_by_role("button", name="Apply the edit").click()
-        self.page.get_by_role("button", name="Stop").wait_for(timeout=PATIENCE)
+        expect(badge).to_have_text(re.compile(rf"\b{live + 1} edits? live"), timeout=PATIENCE)
         self.page.get_by_text("multi-hop questions (").wait_for(timeout=PATIENCE)
         self.settle()
 

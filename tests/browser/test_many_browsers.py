@@ -22,7 +22,7 @@ from playwright.async_api import BrowserContext, Page, WebSocket, async_playwrig
 
 from kgmet.base.fingerprint import digest
 from tests.browser.payloads import EVERYTHING
-from tests.browser.running import DRAWN, FLAGS
+from tests.browser.running import DRAWN, FLAGS, LIVE
 from tests.soak.served import Served
 from tests.soak.test_many_visitors import SYLLABLES, unzipped
 
@@ -151,7 +151,7 @@ class Person:
 
     async def _press(self, name: str | re.Pattern[str], *, more: int = 0) -> None:
         """Press a button and wait for what it began; that many more edits are live then."""
-        badge = self.page.locator(".stMarkdownBadge", has_text=re.compile("edits? live")).first
+        badge = self.page.locator(LIVE).first
         live = int(re.findall(r"\d+", await badge.inner_text())[0])
         await self.page.get_by_role("button", name=name, exact=isinstance(name, str)).click()
         await expect(badge).to_have_text(re.compile(rf"\b{live + more} edits? live"), timeout=PATIENCE)
