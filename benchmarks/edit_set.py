@@ -35,7 +35,6 @@ __all__ = [
     "build_cases",
     "check_held_out",
     "context_of",
-    "count_by_kind",
     "measured_on",
     "undisturbed",
 ]
@@ -203,12 +202,3 @@ def _fill(template: str, entity: Entity) -> str:
 def measured_on(lm: LoadedLM, cases: Sequence[Case]) -> str:
     """Return a fingerprint of model, edits and tests, under which results are cached."""
     return fingerprint_value([lm.fingerprint, [(case.edit.id, case.tests) for case in cases]])
-
-
-def count_by_kind(cases: Sequence[Case]) -> dict[str, int]:
-    """Return the number of tests of each kind."""
-    counts: dict[str, int] = {}
-    for case in cases:
-        for test in case.tests:
-            counts[test.kind] = counts.get(test.kind, 0) + 1
-    return counts

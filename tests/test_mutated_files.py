@@ -26,7 +26,7 @@ from kgmet.evaluate.runs.folder import Table, read_settings
 from kgmet.evaluate.runs.hparams import load_hparams
 from kgmet.fact_table import parse_facts
 from kgmet.graph.relations import RelationCatalogue
-from kgmet.graph.stores.readers import load_case_graphs, load_graph
+from kgmet.graph.stores.readers import load_graph
 from kgmet.write.adapter import read_lora
 from kgmet.write.corpus import Corpus
 from kgmet.write.export import export_lora
@@ -117,7 +117,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], Read]] = {
     ),
     "graphs of cases": (
         lambda folder: written(folder / "graphs.json", [{"case_id": 0, "triples": TRIPLES}]),
-        lambda folder: load_case_graphs(folder / "graphs.json"),
+        lambda folder: load_graph(folder / "graphs.json"),
     ),
     "relations": (catalogue, lambda folder: RelationCatalogue.load(folder / "relations.json")),
     "facts": (text_file("facts.csv", TABLE), lambda folder: parse_facts((folder / "facts.csv").read_text("latin-1"))),

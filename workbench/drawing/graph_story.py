@@ -87,10 +87,6 @@ class Story:
     """The old object as it is shown; empty where it is unknown."""
     new: str
 
-    def spot_of(self, entity_id: str) -> Spot | None:
-        """Return the first spot of an entity."""
-        return next((spot for spot in self.spots if spot.entity.id == entity_id), None)
-
     def paths_at(self, spot_id: str) -> frozenset[str]:
         """Return the consequences whose path passes a spot."""
         return frozenset().union(*(link.paths for link in self.links if spot_id in (link.start, link.end)))

@@ -30,7 +30,6 @@ __all__ = [
     "catalogue",
     "graph_holder",
     "model_holder",
-    "resident_model",
     "rest_from_collection",
     "store",
     "threads",
@@ -95,12 +94,6 @@ class ModelHolder:
 def model_holder() -> ModelHolder:
     """Return the holder of this process."""
     return ModelHolder()
-
-
-def resident_model() -> Resident:
-    """Return the resident model, loading the default one if needed (seconds; pages use `panels.require_model`)."""
-    holder = model_holder()
-    return holder.resident or holder.load()
 
 
 class GraphHolder:

@@ -13,8 +13,6 @@ from kgmet.base.errors import EndpointError
 
 __all__ = ["checked_url", "retry_after", "user_agent"]
 
-_LIKE = "Give one like https://query.wikidata.org/sparql."
-
 
 def user_agent(contact: str = "") -> str:
     """Return the User-Agent header of this program."""

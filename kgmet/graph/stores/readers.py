@@ -27,9 +27,9 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.columns import GraphBuilder
 from kgmet.graph.stores.rdf import RDF_FORMATS, RdfStore, read_rdf
 from kgmet.graph.stores.rows import check_text, read_rows
-from kgmet.graph.triple import Entity, Relation, Triple
+from kgmet.graph.triple import Entity
 
-__all__ = ["entity_id_for", "load_case_graphs", "load_graph"]
+__all__ = ["entity_id_for", "load_graph"]
 
 _CASES = Limits(n_bytes=1 << 30)
 _PARTS = ("subject", "relation", "object")
@@ -68,35 +68,6 @@ def load_graph(
     if not len(loader.builder):
         raise GraphFileError(f"{', '.join(str(p) for p in paths)} holds no triple.")
     return RdfStore.from_columns(loader.builder.build(), name=name or " + ".join(p.name for p in paths))
-
-
-def load_case_graphs(path: Path) -> dict[str, tuple[Triple, ...]]:
-    """Read KGMET's JSON: case id → distinct triples of that case, in file order.
-
-    Raises:
-        GraphFileError: if the file is malformed, or a case occurs twice; gives the entry.
-    """
-    names = {label: relation_id for relation_id, label in _catalogue_labels().items()}
-    graphs: dict[str, tuple[Triple, ...]] = {}
-    for number, case in enumerate(_read_cases(path), start=1):
-        case_id = str(case["case_id"])
-        if case_id in graphs:
-            raise GraphFileError(
-                f"{path}, case {number}: case_id {case_id!r} comes a second time. Case ids must differ."
-            )
-        triples = [
-            Triple(
-                subject=Entity(id=entity_id_for(row["subject"]), label=row["subject"]),
-                relation=Relation(
-                    id=names.get(row["relation"]) or entity_id_for(row["relation"]), label=row["relation"]
-                ),
-                object=Entity(id=entity_id_for(row["target"]), label=row["target"]),
-                source=path.name,
-            )
-            for row in case["triples"]
-        ]
-        graphs[case_id] = tuple(dict.fromkeys(triples))
-    return graphs
 
 
 class _Loader:

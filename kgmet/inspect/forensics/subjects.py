@@ -86,10 +86,6 @@ class SubjectScan:
 
     scores: tuple[SubjectScore, ...]
 
-    def rank_of(self, entity_id: str) -> int | None:
-        """Return the entity's rank, from 1; ``None`` if it was not ranked."""
-        return next((rank for rank, score in enumerate(self.scores, start=1) if score.entity.id == entity_id), None)
-
 
 def subjects_of(store: TripleStore, catalogue: RelationCatalogue, *, limit: int = FIRST_OF) -> tuple[Entity, ...]:
     """Return the store's entities that are the subject of a fact with a wording, at most `limit`."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kgmet.base.errors import GraphFileError
-from kgmet.graph.stores.readers import entity_id_for, load_case_graphs, load_graph
+from kgmet.graph.stores.readers import entity_id_for, load_graph
 from kgmet.graph.stores.sample import sample_store
 
 LABELS = {"P131": "located in city", "P17": "country", "P36": "capital"}
@@ -161,19 +161,12 @@ def test_missing_files(tmp_path: Path):
         sample_store(tmp_path)
 
 
-def test_case_graphs(tmp_path: Path):
+def test_the_graphs_of_all_cases_are_one(tmp_path: Path):
     fact = {"subject": "Eiffel Tower", "relation": "located in city", "target": "Tokyo"}
     cases = [{"case_id": 7, "triples": [fact, fact]}, {"case_id": "8", "triples": []}]
     path = write(tmp_path, "cases.json", json.dumps(cases))
-    graphs = load_case_graphs(path)
-    assert {case: [str(t) for t in triples] for case, triples in graphs.items()} == {
-        "7": ["Eiffel Tower –located in city→ Tokyo"],
-        "8": [],
-    }
-    assert [t.key[::2] for t in load_graph(path)] == [("K-eiffel-tower", "K-tokyo")]
-    twice = write(tmp_path, "twice.json", json.dumps([cases[0], cases[0]]))
-    with pytest.raises(GraphFileError, match="case 2: case_id '7' comes a second time"):
-        load_case_graphs(twice)
+    assert [str(triple) for triple in load_graph(path)] == ["Eiffel Tower –located in city→ Tokyo"]
+    assert [triple.key[::2] for triple in load_graph(path)] == [("K-eiffel-tower", "K-tokyo")]
 
 
 def test_rdf_labels_prefer_english_and_keep_the_others_as_aliases(tmp_path: Path):
