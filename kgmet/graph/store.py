@@ -38,6 +38,10 @@ class TripleStore(Protocol):
     def fingerprint(self) -> str:
         """16 hex digits that change with the triples; for a remote endpoint its address and date."""
 
+    @property
+    def finds_prefixes(self) -> bool:
+        """Whether `search` also finds names that only begin with the text."""
+
     def __len__(self) -> int:
         """Return the number of triples; 0 where it is unknown."""
 
@@ -72,4 +76,7 @@ class TripleStore(Protocol):
         """Return triples of this relation, sorted by (subject, object)."""
 
     def search(self, text: str, *, limit: int = 10) -> Sequence[Match]:
-        """Return entities by label, alias or prefix; case, accents and a leading article do not matter; best first."""
+        """Return entities by label or alias, best first; case, accents and a leading article do not matter.
+
+        Some stores also find names that only begin with the text (`finds_prefixes`).
+        """

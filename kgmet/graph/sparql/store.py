@@ -83,6 +83,11 @@ class SparqlStore:
         return digest("endpoint", self._name, self._opened)[:16]
 
     @property
+    def finds_prefixes(self) -> bool:
+        """False: the endpoint is asked for whole names only."""
+        return False
+
+    @property
     def status(self) -> EndpointStatus:
         """Origin of the replies so far, and the last error."""
         return self._client.status

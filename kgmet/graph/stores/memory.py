@@ -85,6 +85,11 @@ class MemoryStore:
         """16 hex digits over ids, labels and triples; independent of input order."""
         return self._columns.fingerprint()
 
+    @property
+    def finds_prefixes(self) -> bool:
+        """True: names are found by their beginning, too."""
+        return True
+
     def __len__(self) -> int:
         """Return the number of triples, each counted once."""
         return len(self._columns.subject)

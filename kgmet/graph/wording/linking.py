@@ -29,6 +29,8 @@ _TYPE_WEIGHT = 0.12
 never a prefix above a whole name."""
 _VALUE_WEIGHT = 0.35
 """Bonus for literal values where a value is expected: the code "US", not the country."""
+_SEARCHED = 20
+"""Fewest matches asked for by name. One number for all questions, so that an endpoint is asked once for each name."""
 _BEARERS = 3
 """Number of entities with the same name whose incoming facts are queried."""
 _ALIKE_WORDS = 2
@@ -85,13 +87,13 @@ def link_entity(
     `expected_types` are fitting types (`Entity.type`); `near` are ids the entity is probably connected to. A remark in
     brackets, as in "Georgia (country)", selects by type and description and need not be part of the name.
     """
-    found = list(store.search(text, limit=max(4 * limit, 20)))
+    found = list(store.search(text, limit=max(4 * limit, _SEARCHED)))
     hint = _HINT.match(text.strip())
     hints: frozenset[str] = frozenset()
     if hint is not None and not any(_is_whole(match, text) for match in found):
         text = hint[1]
         hints = frozenset(fold(hint[2]).split())
-        found = list(store.search(text, limit=max(4 * limit, 20)))
+        found = list(store.search(text, limit=max(4 * limit, _SEARCHED)))
     neighbours = _neighbours(store, near) if near and len(found) > 1 else frozenset()
 
     def weight(match: Match) -> float:
@@ -198,8 +200,8 @@ def _of_its_facts(
 
 
 def _named(store: TripleStore, text: str | None) -> list[Entity]:
-    """Return the entities with exactly this name."""
-    found = () if text is None else store.search(text, limit=10)
+    """Return the entities with exactly this name, at most ten."""
+    found = () if text is None else store.search(text, limit=_SEARCHED)[:10]
     return [match.entity for match in found if _is_whole(match, text or "")]
 
 
@@ -216,10 +218,14 @@ def _types_of_name(store: TripleStore, name: str) -> frozenset[str]:
     told = kind_of_name(name)
     if told:
         return frozenset({told})
+    if not store.finds_prefixes:
+        return frozenset()
     words = fold(name).split()
     for length in range(min(_ALIKE_WORDS, len(words) - 1), 0, -1):
         begins = " ".join(words[:length]) + " "
-        alike = [match.entity for match in store.search(begins, limit=20) if fold(match.matched).startswith(begins)]
+        alike = [
+            match.entity for match in store.search(begins, limit=_SEARCHED) if fold(match.matched).startswith(begins)
+        ]
         counts = Counter(entity.type for entity in alike if entity.type)
         if counts.total() >= _ALIKE:
             kind, count = counts.most_common(1)[0]

@@ -20,6 +20,7 @@ import pytest
 from kgmet.base.errors import ConfigError, EndpointError, UnknownEntityError, UnknownRelationError
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.graph.sparql import queries
 from kgmet.graph.sparql.endpoint import EndpointClient, EndpointSettings
 from kgmet.graph.sparql.store import SparqlStore
 from kgmet.graph.stores.memory import MemoryStore
@@ -152,6 +153,18 @@ def test_an_edit_is_linked_over_the_network(remote: SparqlStore):
     edit = FactEdit(subject="the eiffel tower", template="{} is located in the city of", new_object="France")
     linked = link_edit(remote, edit, CATALOGUE).edit
     assert (linked.subject_id, linked.relation, linked.old_object_id) == ("Q243", "P131", "Q90")
+
+
+def test_each_name_of_an_edit_is_asked_for_once(remote: SparqlStore, monkeypatch: pytest.MonkeyPatch):
+    """Names that only begin alike are not asked for: an endpoint finds whole names only."""
+    asked: list[str] = []
+    bearing = queries.bearing
+    monkeypatch.setattr(
+        queries, "bearing", lambda names, *, limit: asked.append(bearing(names, limit=limit)) or asked[-1]
+    )
+    edit = FactEdit(subject="La Tour Eiffel", template="{} is in", new_object="France", old_object="Paris")
+    assert link_edit(remote, edit, CATALOGUE).edit.subject_id == "Q243"
+    assert len(set(asked)) == 3
 
 
 def test_answers_are_kept_dated_and_used_when_the_endpoint_is_gone(server: str, tmp_path: Path):
