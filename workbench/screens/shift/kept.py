@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kgmet.base.fingerprint import plain
 from kgmet.base.values import value_from
@@ -14,36 +15,31 @@ from kgmet.inspect.shift import Quantity, ShiftTrace
 from kgmet.inspect.texts import InspectedText
 from workbench.shared.inspect_actions import SHIFT
 from workbench.state.kept import ResultCodec
+from workbench.state.tensors_json import SavedTensor, alike
 
 __all__ = ["CODECS", "traces_from_json", "traces_to_json"]
 
+_Numbers = SavedTensor | tuple[tuple[float, ...], ...]
+"""A tensor (n_layer, pos): as it is saved, or as lists of numbers, as earlier versions wrote it."""
 _TENSORS = ("before", "after", "length", "along")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SavedTrace:
-    """A `ShiftTrace` with lists for tensors."""
+    """A `ShiftTrace` with saved tensors."""
 
     source: InspectedText
     tokens: tuple[str, ...]
     lookup: int | None
-    before: tuple[tuple[float, ...], ...]
-    after: tuple[tuple[float, ...], ...]
-    length: tuple[tuple[float, ...], ...]
-    along: tuple[tuple[float, ...], ...]
+    before: _Numbers
+    after: _Numbers
+    length: _Numbers
+    along: _Numbers
 
 
 def traces_to_json(traces: Sequence[ShiftTrace]) -> list[dict[str, Any]]:
-    """Return the traces with lists for tensors."""
-    return [
-        {
-            "source": plain(trace.source),
-            "tokens": list(trace.tokens),
-            "lookup": trace.lookup,
-            **{name: getattr(trace, name).tolist() for name in _TENSORS},
-        }
-        for trace in traces
-    ]
+    """Return the traces as plain JSON values."""
+    return [dict(plain(alike(_SavedTrace, trace))) for trace in traces]
 
 
 def traces_from_json(data: Any) -> list[ShiftTrace]:
@@ -59,14 +55,18 @@ def traces_from_json(data: Any) -> list[ShiftTrace]:
 
 
 def _trace(saved: _SavedTrace) -> ShiftTrace:
-    tensors = {name: torch.tensor(getattr(saved, name), dtype=torch.float64) for name in _TENSORS}
     if not saved.tokens or not (saved.lookup is None or 0 <= saved.lookup < len(saved.tokens)):
         raise ValueError("the subject's last token is not among its tokens")
-    trace = ShiftTrace(source=saved.source, tokens=saved.tokens, lookup=saved.lookup, **tensors)
+    tensors = {name: _tensor(getattr(saved, name)) for name in _TENSORS}
+    trace = alike(ShiftTrace, saved, **tensors)
     shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if len(shapes) > 1 or not trace.n_layer or not all(bool(trace.of(what).isfinite().all()) for what in Quantity):
         raise ValueError("its numbers do not fit together")
     return trace
+
+
+def _tensor(saved: _Numbers) -> Tensor:
+    return saved.tensor(n_axis=2) if isinstance(saved, SavedTensor) else torch.tensor(saved, dtype=torch.float64)
 
 
 CODECS = (ResultCodec(name=SHIFT, what="The shift of the states", to_json=traces_to_json, from_json=traces_from_json),)
