@@ -1,8 +1,7 @@
 """`ask_packed`: next-token logits, answer scores and continuations of many prompts from few passes.
 
 Prompts and answers are laid out as trees of tokens (`token_tree`), without padding and almost without repeated
-computation. Then each text continues in a row of its own, one token of every text per step, so a step reads the weights
-once for all and a token sees its own text only. A text that has ended leaves the batch.
+computation. Then each text continues in a row of its own (`continue_begun`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,29 +19,19 @@ from kgmet.lm.run.spans import EditSpan, Phrase, locate_all
 from kgmet.lm.run.suffixes import base_states, most_in_tree, trees_fit
 from kgmet.lm.run.token_tree import cheapest_trees, lay_out, lowest_where_unseen
 from kgmet.lm.run.tracing import Rows
-from kgmet.lm.say.score import AnswerScore, end_tokens, generate, literal, next_logits, score_answers, score_from
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
+from kgmet.lm.say.continue_begun import BegunText, Enough, GrowingText, batches, continue_begun
+from kgmet.lm.say.score import AnswerScore, generate, literal, next_logits, score_answers, score_from
 
 __all__ = ["Asked", "Side", "ask_packed", "ask_sides", "score_packed", "unchanged"]
 
 Side = Callable[[Rows | None], AbstractContextManager[None]]
 """A context manager factory that attaches a change to some rows of a batch, or to all (``None``)."""
-Enough = Callable[[str], bool] | None
-"""Whether the text generated so far is enough; ``None`` if only its length counts."""
 OnFirst = Callable[[list["Asked"]], None] | None
 """Receives, for each side, what is known of the first prompt."""
 _Found = tuple[dict[tuple[int, ...], tuple[Tensor, list[int]]], dict[int, AnswerScore]]
 """By text, the logits of the token after it and the tokens written so far; by number, the answers' scores."""
 _MOST_LOGITS = 2**26
 """Most logits at a time: 256 MB."""
-_MOST_KEPT = 8192
-"""Most tokens in the key/value cache of texts that begin to continue together, unless one text takes more."""
-_ROOM = 8
-"""Room for new tokens of a text at first, in its cache, which grows if needed."""
-_ONE_IN = 8
-"""Ended texts leave the batch once they are one in so many, because the others are copied then."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,23 +105,16 @@ def ask_sides(
     heads = [span.input_ids for span in locate_all(lm, [Phrase(template=literal(prompt)) for prompt in prompts])]
     spans = locate_all(lm, [Phrase(template=literal(prompt), target=answer) for prompt, answer in pairs])
     lengths = [min(length, room_after(lm, len(head))) for length, head in zip(lengths, heads, strict=True)]
-    # Sorted by tokens, texts with a common beginning are adjacent and share a tree.
-    rows = sorted({*heads, *map(_asked, spans)})
-    longest = max(map(len, rows), default=0)
+    longest = max(map(len, (*heads, *map(_asked, spans))), default=0)
     # A sliding window counts the tokens of a tree, whichever they see.
     if not trees_fit(lm, longest + max(lengths, default=0) + 1):
         return [_ask_apart(lm, prompts, pairs, lengths, side) for side in sides]
-    tree_of = dict(zip(rows, cheapest_trees(rows, most_in_tree(lm, max_token), width=lm.d_model), strict=True))
-    trees = [_Tree(texts=[], spans={}) for _ in range(max(tree_of.values(), default=-1) + 1)]
-    for text in _texts(heads, lengths, is_done or [None] * len(heads)):
-        trees[tree_of[text.ids]].texts.append(text)
-    for number, span in enumerate(spans):
-        trees[tree_of[_asked(span)]].spans[number] = span
+    texts = _texts(heads, lengths, is_done or [None] * len(heads))
     found: list[_Found] = [({}, {}) for _ in sides]
     placed = [Rows(slice(side, side + 1)) for side in range(len(sides))]
-    begun: list[_Begun] = []
+    begun: list[BegunText] = []
 
-    def ended(text: _Text) -> None:
+    def ended(text: GrowingText) -> None:
         if on_first is not None and text.ids == heads[0]:
             own = [number for number, (prompt, _) in enumerate(pairs) if prompt == prompts[0]]
             on_first([_asked_of(lm, side, heads[:1], lengths, own) for side in found])
@@ -141,30 +122,36 @@ def ask_sides(
     with ExitStack() as stack, torch.no_grad():
         for side, mine in zip(sides, placed, strict=True):
             stack.enter_context(side(mine if len(sides) > 1 else None))
-        for tree in trees:
+        for tree in _trees(lm, texts, spans, max_token):
             check()
             firsts, scored, more = _read_tree(lm, tree, pairs, len(sides))
             begun += more
-            for (texts, scores), first, own in zip(found, firsts, scored, strict=True):
-                texts |= {text.ids: (first[number], []) for number, text in enumerate(tree.texts)}
+            for (read, scores), first, own in zip(found, firsts, scored, strict=True):
+                read |= {text.ids: (first[number], []) for number, text in enumerate(tree.texts)}
                 scores |= own
-        for batch in _batches(begun, len(sides)):
-            added = []
-            for texts, _ in found:
-                known = [texts[one.text.ids] for one in batch]
-                for logits, tokens in known:
-                    tokens.append(int(logits.argmax()))
-                added.append([tokens for _, tokens in known])
-            _write(
-                lm,
-                _in_rows(batch, len(sides)),
-                [one.text for one in batch],
-                added,
-                placed=placed,
-                ended=ended,
-                check=check,
-            )
+        for batch in batches(begun, len(sides)):
+            added = [[_begin(*read[one.text.ids]) for one in batch] for read, _ in found]
+            continue_begun(lm, batch, added, placed=placed, ended=ended, check=check)
     return [_asked_of(lm, side, heads, lengths, range(len(pairs))) for side in found]
+
+
+def _trees(lm: LoadedLM, texts: Sequence[GrowingText], spans: Sequence[EditSpan], max_token: int) -> list[_Tree]:
+    """Distribute texts and answers over trees that cost the fewest tokens."""
+    # Sorted by tokens, texts with a common beginning are adjacent and share a tree.
+    rows = sorted({*(text.ids for text in texts), *map(_asked, spans)})
+    tree_of = dict(zip(rows, cheapest_trees(rows, most_in_tree(lm, max_token), width=lm.d_model), strict=True))
+    trees = [_Tree(texts=[], spans={}) for _ in range(max(tree_of.values(), default=-1) + 1)]
+    for text in texts:
+        trees[tree_of[text.ids]].texts.append(text)
+    for number, span in enumerate(spans):
+        trees[tree_of[_asked(span)]].spans[number] = span
+    return trees
+
+
+def _begin(logits: Tensor, tokens: list[int]) -> list[int]:
+    """Return the text's new tokens with the likeliest one as the first."""
+    tokens.append(int(logits.argmax()))
+    return tokens
 
 
 def _asked_of(
@@ -207,19 +194,10 @@ def _asked(span: EditSpan) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Text:
-    """A text to continue by at most `length` tokens."""
-
-    ids: tuple[int, ...]
-    length: int
-    enough: Enough
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class _Tree:
     """The texts, and the answers by their number, that are laid out together."""
 
-    texts: list[_Text]
+    texts: list[GrowingText]
     spans: dict[int, EditSpan]
 
     @property
@@ -228,29 +206,20 @@ class _Tree:
         return any(text.length for text in self.texts)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Begun:
-    """A text that was read, at `path` of the cache of its tree."""
-
-    text: _Text
-    cache: DynamicCache
-    path: tuple[int, ...]
-
-
-def _texts(heads: Sequence[tuple[int, ...]], lengths: Sequence[int], enough: Sequence[Enough]) -> list[_Text]:
+def _texts(heads: Sequence[tuple[int, ...]], lengths: Sequence[int], enough: Sequence[Enough]) -> list[GrowingText]:
     """Return each text once, with its largest length and without a rule where two differ."""
-    found: dict[tuple[int, ...], _Text] = {}
+    found: dict[tuple[int, ...], GrowingText] = {}
     for head, length, rule in zip(heads, lengths, enough, strict=True):
         other = found.get(head)
         is_same = other is None or other.enough is rule
         most = length if other is None else max(length, other.length)
-        found[head] = _Text(ids=head, length=most, enough=rule if is_same else None)
+        found[head] = GrowingText(ids=head, length=most, enough=rule if is_same else None)
     return list(found.values())
 
 
 def _read_tree(
     lm: LoadedLM, tree: _Tree, pairs: Sequence[tuple[str, str]], n_side: int
-) -> tuple[list[dict[int, Tensor]], list[dict[int, AnswerScore]], list[_Begun]]:
+) -> tuple[list[dict[int, Tensor]], list[dict[int, AnswerScore]], list[BegunText]]:
     """Run a tree with a row for each side.
 
     Returns:
@@ -288,7 +257,7 @@ def _read_tree(
                 number = numbers[place - n_text]
                 scores[side][number] = score_from(pairs[number], tree.spans[number], own.log_softmax(-1))
     begun = [
-        _Begun(text=text, cache=cache, path=path)
+        BegunText(text=text, cache=cache, path=path)
         for text, path in zip(tree.texts, layout.paths, strict=False)
         if text.length and cache is not None
     ]
@@ -316,94 +285,6 @@ def _logits_at(lm: LoadedLM, states: Tensor, paths: Sequence[tuple[int, ...]]) -
         logits = lm.vocabulary_logits(states[:, wanted]).cpu()
         for number in group:
             yield number, logits[:, [place[node] for node in paths[number]]]
-
-
-def _batches(begun: Sequence[_Begun], n_side: int) -> list[list[_Begun]]:
-    """Put texts of similar length of answer together, as many as a cache may keep."""
-    batches: list[list[_Begun]] = []
-    longest = 0
-    for one in sorted(begun, key=lambda one: (-one.text.length, len(one.path))):
-        longest = max(longest, len(one.path))
-        if not batches or n_side * (len(batches[-1]) + 1) * (longest + _ROOM) > _MOST_KEPT:
-            batches.append([])
-            longest = len(one.path)
-        batches[-1].append(one)
-    return batches
-
-
-def _in_rows(begun: Sequence[_Begun], n_side: int) -> DynamicCache:
-    """Return a cache with a row for each text on each side."""
-    from kgmet.lm.run.growing_kv_cache import PathCache
-
-    store = PathCache(
-        n_side=n_side,
-        n_text=len(begun),
-        longest=max(len(one.path) for one in begun),
-        n_new=min(_ROOM, max(one.text.length for one in begun)),
-    )
-    for tree in {id(one.cache): one.cache for one in begun}.values():
-        mine = [number for number, one in enumerate(begun) if one.cache is tree]
-        store.take(tree, [begun[number].path for number in mine], mine)
-    return store.cache
-
-
-def _write(
-    lm: LoadedLM,
-    cache: DynamicCache,
-    texts: Sequence[_Text],
-    added: Sequence[Sequence[list[int]]],
-    *,
-    placed: Sequence[Rows],
-    ended: Callable[[_Text], None],
-    check: Callable[[], None],
-) -> None:
-    """Generate greedily after each text on each side, up to an end token, the text's own length or a stop rule.
-
-    `cache` has a row for each text on each side. `added` are each side's new tokens of each text, to which more are
-    appended; the first is there already. `ended` is called for each text that was written to its end on all sides.
-    """
-    ends, n_side = end_tokens(lm), len(added)
-    rows = [(side, text) for side in range(n_side) for text in range(len(texts))]
-    depths = torch.tensor([len(text.ids) for text in texts], dtype=torch.long).repeat(n_side)
-    sees = torch.arange(cache.get_seq_length()) < depths[:, None]
-    going = list(range(len(rows)))
-    for step in range(max(text.length for text in texts)):
-        unfinished = {rows[n][1] for n in going}
-        going = [n for n in going if not _is_over(lm, texts[rows[n][1]], added[rows[n][0]][rows[n][1]], ends)]
-        for text in sorted(unfinished - {rows[n][1] for n in going}):
-            ended(texts[text])
-        if not going:
-            break
-        if (len(rows) - len(going)) * _ONE_IN >= len(rows):
-            kept = torch.tensor(going, dtype=torch.long)
-            cache.batch_select_indices(kept.to(lm.device))
-            rows, depths, sees = [rows[n] for n in going], depths[kept], sees[kept]
-            going = list(range(len(rows)))
-        for side, mine in enumerate(placed):
-            of = [n for n, (other, _) in enumerate(rows) if other == side]
-            mine.now = slice(of[0], of[-1] + 1) if of else slice(0, 0)
-        check()
-        sees = torch.cat([sees, torch.ones(len(rows), 1, dtype=torch.bool)], dim=1)
-        last = torch.tensor([[added[side][text][-1]] for side, text in rows], dtype=torch.long)
-        states = base_states(
-            lm,
-            last.to(lm.device),
-            attention_mask=lowest_where_unseen(sees[:, None], dtype=lm.dtype, device=lm.device),
-            position_ids=(depths + step)[:, None].to(lm.device),
-            cache=cache,
-            use_cache=True,
-        )
-        chosen = lm.vocabulary_logits(states[:, -1]).argmax(-1).tolist()
-        for n in going:
-            side, text = rows[n]
-            added[side][text].append(chosen[n])
-
-
-def _is_over(lm: LoadedLM, text: _Text, tokens: Sequence[int], ends: set[int]) -> bool:
-    """Return whether a text goes on no further after these new tokens, of which there is one at least."""
-    if len(tokens) >= text.length or tokens[-1] in ends:
-        return True
-    return text.enough is not None and text.enough(str(lm.tokenizer.decode(list(tokens))))
 
 
 def _ask_apart(

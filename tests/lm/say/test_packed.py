@@ -9,6 +9,7 @@ import torch
 
 from kgmet.base.errors import EmptyTextError
 from kgmet.lm.run.tracing import hooked
+from kgmet.lm.say import continue_begun as continuing
 from kgmet.lm.say import packed as packing
 from kgmet.lm.say.packed import ask_packed, ask_sides, score_packed, unchanged
 from kgmet.lm.say.score import generate, next_logits, score_answers
@@ -96,7 +97,7 @@ def test_a_text_that_ends_leaves_the_others_as_they_are(monkeypatch: pytest.Monk
     lm = tiny_lm()
     written = [lm.tokenizer(text)["input_ids"] for text in ask_packed(lm, PROMPTS, max_new_tokens=8).texts]
     end = written[0][2]
-    monkeypatch.setattr("kgmet.lm.say.packed.end_tokens", lambda _lm: {end})
+    monkeypatch.setattr("kgmet.lm.say.continue_begun.end_tokens", lambda _lm: {end})
     for before, text in zip(written, ask_packed(lm, PROMPTS, max_new_tokens=8).texts, strict=True):
         expected = before[: before.index(end) + 1] if end in before else before
         assert text == lm.tokenizer.decode(expected)
@@ -117,7 +118,7 @@ def one_by_one(shapes: Sequence[tuple[int, int]]) -> list[int]:
 def test_a_text_that_has_ended_leaves_the_batch_and_changes_nothing_of_the_others(
     kind: str, most_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_MOST_KEPT", most_kept)
+    monkeypatch.setattr(continuing, "_MOST_KEPT", most_kept)
     lm = tiny_lm(kind)
     names = ("Rome", "Oslo", "Big Ben", "Paris")
     prompts = ["In the", *(f"{name} is a place that lies near the city of" for name in names)]
@@ -136,7 +137,7 @@ def test_a_side_whose_text_has_ended_costs_nothing_for_the_others(monkeypatch: p
     sides = before_and_after(random_patch(lm), lm)
     (before, after) = (asked.texts[0] for asked in ask_sides(lm, PROMPTS[:1], sides=sides, max_new_tokens=9))
     end = next(token for token in lm.tokenizer(after)["input_ids"] if token not in lm.tokenizer(before)["input_ids"])
-    monkeypatch.setattr(packing, "end_tokens", lambda _lm: {end})
+    monkeypatch.setattr(continuing, "end_tokens", lambda _lm: {end})
     with passes(lm) as seen:
         (same, shorter) = (asked.texts[0] for asked in ask_sides(lm, PROMPTS[:1], sides=sides, max_new_tokens=9))
     assert same == before
@@ -149,7 +150,7 @@ def test_a_side_whose_text_has_ended_costs_nothing_for_the_others(monkeypatch: p
 def test_what_the_first_prompt_gives_is_known_before_the_others_end(
     most_kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "_MOST_KEPT", most_kept)
+    monkeypatch.setattr(continuing, "_MOST_KEPT", most_kept)
     lm, seen = tiny_lm(), []
     sides = before_and_after(random_patch(lm), lm)
     prompts, lengths = [PROMPTS[0], "Big Ben", "The capital of Italy is"], [4, 9, 2]
