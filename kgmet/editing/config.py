@@ -15,6 +15,7 @@ from typing import Any, Literal
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_toml
 from kgmet.base.fingerprint import plain
+from kgmet.base.ranges import check_numbers
 from kgmet.graph.reading.consequences import ConsequenceConfig
 from kgmet.graph.reading.retrieve import SubgraphConfig
 from kgmet.search.directions.config import DirectionConfig
@@ -60,15 +61,11 @@ class HoldConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 1 <= self.contexts <= 6:
-            raise ConfigError(f"hold.contexts must be from 1 to 6, got {self.contexts}")
-        for name in ("paraphrases", "consequences", "questions", "own_questions", "uses", "kept", "neighbours"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"hold.{name} must be at least 0, got {getattr(self, name)}")
-        if self.uses > 2:
-            raise ConfigError(f"hold.uses must be at most 2, got {self.uses}")
-        if self.wordings < 1:
-            raise ConfigError(f"hold.wordings must be at least 1, got {self.wordings}")
+        counts = ("paraphrases", "consequences", "questions", "own_questions", "kept", "neighbours")
+        check_numbers(self, "hold", "contexts", least=1, most=6)
+        check_numbers(self, "hold", *counts, least=0)
+        check_numbers(self, "hold", "uses", least=0, most=2)
+        check_numbers(self, "hold", "wordings", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_number
 from kgmet.graph.relations import RelationCatalogue, RelationSpec
 from kgmet.graph.triple import Entity
 
@@ -89,8 +89,7 @@ def split_templates(
     Raises:
         ConfigError: if `n_probe_only` is not positive.
     """
-    if n_probe_only < 1:
-        raise ConfigError(f"n_probe_only must be at least 1, got {n_probe_only}")
+    check_number("n_probe_only", n_probe_only, least=1)
     unique = tuple(dict.fromkeys(templates))
     n = len(unique)
     if n < 2:

@@ -10,8 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.ranges import check_numbers
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.packed import Asked, Side, ask_sides, unchanged
 from kgmet.lm.say.score import chat_question, generate, likeliest, question_and_answer
@@ -39,11 +39,8 @@ class Decoding:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_new_tokens", "max_answer_tokens", "temperature"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"decoding.{name} must be at least 0, got {getattr(self, name)}")
-        if self.top_k < 1:
-            raise ConfigError(f"decoding.top_k must be at least 1, got {self.top_k}")
+        check_numbers(self, "decoding", "max_new_tokens", "max_answer_tokens", "temperature", least=0)
+        check_numbers(self, "decoding", "top_k", least=1)
 
     def longest(self, question: Question) -> int:
         """Return the most tokens generated for this question."""

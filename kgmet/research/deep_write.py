@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, Silent
+from kgmet.base.ranges import check_numbers
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor
@@ -83,9 +84,8 @@ class DeepConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, least in (("chains", 1), ("wordings", 1), ("protected", 0), ("protected_wordings", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"DeepConfig.{name} must be at least {least}, got {getattr(self, name)}")
+        check_numbers(self, "DeepConfig", "chains", "wordings", "protected_wordings", least=1)
+        check_numbers(self, "DeepConfig", "protected", least=0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 from kgmet.search.problem import Term
 
 __all__ = ["TermWeights", "answer_nll", "kept_divergence", "length_penalty", "limited", "mean_within", "ordinary_norm"]
@@ -32,9 +32,7 @@ class TermWeights:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        for name in ("consequence", "kept", "anchor", "length"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"target.weights.{name} must be at least 0, got {getattr(self, name)}")
+        check_numbers(self, "target.weights", "consequence", "kept", "anchor", "length", least=0)
 
     def of(self, term: Term) -> float:
         """Return the weight of one term."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.ranges import check_numbers
 from kgmet.base.shapes import check_shape
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.search import TargetShift
@@ -92,28 +93,14 @@ class WriteConfig:
         """Check the ranges."""
         if not self.layers or list(self.layers) != sorted(set(self.layers)) or min(self.layers) < 0:
             raise ConfigError(f"write.layers must be ascending layer numbers from 0, got {list(self.layers)}")
-        for name in ("ridge", "protected_weight", "earlier_weight"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"write.{name} must be above 0, got {getattr(self, name)}")
-        if not self.ordinary_weight >= 0:
-            raise ConfigError(f"write.ordinary_weight must be at least 0, got {self.ordinary_weight}")
-        if not 0 <= self.even_remaining < 1:
-            raise ConfigError(f"write.even_remaining must be from 0 to below 1, got {self.even_remaining}")
+        check_numbers(self, "write", "ridge", "protected_weight", "earlier_weight", "moment_weight", above=0)
+        check_numbers(self, "write", "ordinary_weight", "tolerance", least=0)
+        check_numbers(self, "write", "even_remaining", "common_energy", least=0, below=1)
+        check_numbers(self, "write", "repeats", least=1, most=MOST_REPEATS)
+        check_numbers(self, "write", "kept_share", "neuron_share", above=0, most=1)
+        check_numbers(self, "write", "log_base", above=1)
         if self.keys_per_edit not in KEYS_PER_EDIT:
             raise ConfigError(f"write.keys_per_edit must be one of {KEYS_PER_EDIT}, got {self.keys_per_edit!r}")
-        if not 1 <= self.repeats <= MOST_REPEATS:
-            raise ConfigError(f"write.repeats must be from 1 to {MOST_REPEATS}, got {self.repeats}")
-        if not self.tolerance >= 0:
-            raise ConfigError(f"write.tolerance must be at least 0, got {self.tolerance}")
-        if not self.moment_weight > 0:
-            raise ConfigError(f"write.moment_weight must be above 0, got {self.moment_weight}")
-        for name in ("kept_share", "neuron_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"write.{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        if not self.log_base > 1:
-            raise ConfigError(f"write.log_base must be above 1, got {self.log_base}")
-        if not 0 <= self.common_energy < 1:
-            raise ConfigError(f"write.common_energy must be from 0 to below 1, got {self.common_energy}")
         if self.compensates and self.repeats > 1:
             raise ConfigError(f"write.repeats must be 1 where write.compensates is set, got {self.repeats}")
 

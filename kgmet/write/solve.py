@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_number
 from kgmet.base.shapes import check_finite, check_shape
 
 __all__ = ["KeyMetric", "KeySystem", "LayerUpdate", "solve_layer_update"]
@@ -120,8 +121,7 @@ class KeySystem:
     """
 
     def __init__(self, metric: KeyMetric, ridge: float) -> None:
-        if not ridge > 0:
-            raise ConfigError(f"write.ridge must be above 0, got {ridge}")
+        check_number("write.ridge", ridge, above=0)
         self.metric = metric
         self.ridge = ridge
         self._n_key = 0

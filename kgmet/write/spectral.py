@@ -17,7 +17,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 from kgmet.lm.run.placement import exact_device
 from kgmet.write.solve import LayerUpdate
 
@@ -48,10 +48,8 @@ class SpectralConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 < self.energy < 1:
-            raise ConfigError(f"write.spectral.energy must be above 0 and below 1, got {self.energy}")
-        if not 0 < self.strength <= 1:
-            raise ConfigError(f"write.spectral.strength must be above 0 and at most 1, got {self.strength}")
+        check_numbers(self, "write.spectral", "energy", above=0, below=1)
+        check_numbers(self, "write.spectral", "strength", above=0, most=1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 from kgmet.editing.context import EditContext
 from kgmet.editing.report import own_question
 from kgmet.evaluate.card.value import ROWS
@@ -81,9 +82,8 @@ class CardConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, value in vars(self).items():
-            if isinstance(value, int) and value < (1 if name == "answer_tokens" else 0):
-                raise ConfigError(f"card.{name} must be at least {int(name == 'answer_tokens')}, got {value}")
+        check_numbers(self, "card", *(name for name, value in vars(self).items() if isinstance(value, int)), least=0)
+        check_numbers(self, "card", "answer_tokens", least=1)
         unknown = [row for row in self.rows if row not in ROWS]
         if unknown:
             raise ConfigError(f"The card has no row {unknown[0]!r}; its rows are {', '.join(ROWS)}.")

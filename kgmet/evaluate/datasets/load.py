@@ -13,6 +13,7 @@ from typing import Any
 
 from kgmet.base.errors import BrokenArtifactError, ConfigError, RequestError
 from kgmet.base.files import Limits, decode_text, parse_json, parse_json_lines, read_bytes
+from kgmet.base.ranges import check_number
 from kgmet.base.shipped import shipped
 from kgmet.evaluate.datasets.cases import (
     Ask,
@@ -79,8 +80,8 @@ def load_dataset(
         if name != "own":
             raise ConfigError(f"The data set {name} is not bundled. Give its file with --ds_path.")
         path = OWN_CASES
-    if limit is not None and limit < 1:
-        raise ConfigError(f"dataset_size_limit must be at least 1, got {limit}")
+    if limit is not None:
+        check_number("dataset_size_limit", limit, least=1)
     rows = _rows(path)
     readers: Mapping[str, Callable[[Record], EvalCase]] = {"zsre": read_zsre, "mquake": read_mquake}
     cases, left_out = _read(rows, path, readers.get(name, read_counterfact), limit)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
+from kgmet.base.ranges import check_numbers
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.datasets.mquake import COT_SHOTS, PLAIN_SHOTS
 from kgmet.lm.load.loaded import LoadedLM
@@ -58,17 +58,9 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in (
-            "free_tokens",
-            "n_generation",
-            "generation_tokens",
-            "n_multi_hop",
-            "answer_tokens",
-        ):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"score.{name} must be at least 0, got {getattr(self, name)}")
-        if self.generation_interval < 1:
-            raise ConfigError(f"score.generation_interval must be at least 1, got {self.generation_interval}")
+        counts = ("free_tokens", "n_generation", "generation_tokens", "n_multi_hop", "answer_tokens")
+        check_numbers(self, "score", *counts, least=0)
+        check_numbers(self, "score", "generation_interval", least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

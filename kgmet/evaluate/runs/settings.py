@@ -7,8 +7,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import fingerprint_value, plain
+from kgmet.base.ranges import check_numbers
 from kgmet.base.versions import installed_versions
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.editors import Editor, editor_named
@@ -51,12 +51,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges and the editor's name."""
-        if self.num_edits < 1:
-            raise ConfigError(f"num_edits must be at least 1, got {self.num_edits}")
-        if self.downstream_eval_steps < 0:
-            raise ConfigError(f"downstream_eval_steps must be at least 0, got {self.downstream_eval_steps}")
-        if self.downstream_limit < 1:
-            raise ConfigError(f"downstream_limit must be at least 1, got {self.downstream_limit}")
+        check_numbers(self, "", "num_edits", "downstream_limit", least=1)
+        check_numbers(self, "", "downstream_eval_steps", least=0)
         object.__setattr__(self, "editor", editor_named(self.editor).name)
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 from kgmet.base.text import caseless
 from kgmet.base.values import value_from
 from kgmet.fact import FactEdit
@@ -62,9 +62,7 @@ class QuestionConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for field in fields(self):
-            if getattr(self, field.name) < 0:
-                raise ConfigError(f"questions.{field.name} must be at least 0, got {getattr(self, field.name)}")
+        check_numbers(self, "questions", *(field.name for field in fields(self)), least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

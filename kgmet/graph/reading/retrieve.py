@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.reading.resolved_edit import EditEnds, find_ends
@@ -39,11 +39,8 @@ class SubgraphConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("max_triples", "max_per_relation"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"subgraph.{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.hops <= 3:
-            raise ConfigError(f"subgraph.hops must be from 0 to 3, got {self.hops}")
+        check_numbers(self, "subgraph", "max_triples", "max_per_relation", least=1)
+        check_numbers(self, "subgraph", "hops", least=0, most=3)
 
 
 def retrieve_subgraph(

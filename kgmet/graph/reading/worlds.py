@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
+from kgmet.base.ranges import check_numbers
 from kgmet.fact import FactEdit
 from kgmet.graph.consequence import Consequence, ConsequenceKind
 from kgmet.graph.phrasing import as_typed, word_chain
@@ -69,8 +69,7 @@ class ConsequenceConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 2 <= self.max_hops <= 4:
-            raise ConfigError(f"consequences.max_hops must be from 2 to 4, got {self.max_hops}")
+        check_numbers(self, "consequences", "max_hops", least=2, most=4)
         counts = (
             "max_consequences",
             "max_later_hops",
@@ -79,9 +78,7 @@ class ConsequenceConfig:
             "max_neighbours",
             "max_kept_later",
         )
-        for name in counts:
-            if getattr(self, name) < 0:
-                raise ConfigError(f"consequences.{name} must be at least 0, got {getattr(self, name)}")
+        check_numbers(self, "consequences", *counts, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

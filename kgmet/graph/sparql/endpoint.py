@@ -18,6 +18,7 @@ import httpx
 import pyoxigraph as ox
 
 from kgmet.base.errors import ConfigError, EndpointError
+from kgmet.base.ranges import check_numbers
 from kgmet.graph.sparql.http import checked_url, retry_after, user_agent
 from kgmet.graph.sparql.replies import ReplyCache, StoredReply
 from kgmet.graph.stores.terms import Term, literal_text
@@ -62,12 +63,8 @@ class EndpointSettings:
 
     def __post_init__(self) -> None:
         """Check every number."""
-        for name in ("timeout_s", "deadline_s", "max_bytes", "max_rows", "max_cache_bytes"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"endpoint.{name} must be above 0, got {getattr(self, name)!r}")
-        for name in ("retries", "cache_days"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"endpoint.{name} must be 0 or more, got {getattr(self, name)!r}")
+        check_numbers(self, "endpoint", "timeout_s", "deadline_s", "max_bytes", "max_rows", "max_cache_bytes", above=0)
+        check_numbers(self, "endpoint", "retries", "cache_days", least=0)
         if not self.contact.isprintable():
             raise ConfigError(f"endpoint.contact must be one line of text, got {self.contact!r}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_numbers
 
 __all__ = ["DirectionConfig", "SourceKind"]
 
@@ -60,7 +60,6 @@ class DirectionConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.feature_layer < 0 or self.n_layer < 1:
-            raise ConfigError("direction.feature_layer must be at least 0 and direction.n_layer at least 1")
-        if not self.length_factor > 0:
-            raise ConfigError(f"direction.length_factor must be above 0, got {self.length_factor}")
+        check_numbers(self, "direction", "feature_layer", least=0)
+        check_numbers(self, "direction", "n_layer", least=1)
+        check_numbers(self, "direction", "length_factor", above=0)

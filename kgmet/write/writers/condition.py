@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_number
 from kgmet.lm.run.placement import exact_device
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
@@ -122,8 +122,7 @@ class ConditionedWriter:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.base > 1:
-            raise ConfigError(f"write.log_base must be above 1, got {self.base}")
+        check_number("write.log_base", self.base, above=1)
 
     @property
     def name(self) -> str:

@@ -23,8 +23,9 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from kgmet.base.errors import ConfigError, MemoryLimitError, NonFiniteError, RequestError
+from kgmet.base.errors import MemoryLimitError, NonFiniteError, RequestError
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
+from kgmet.base.ranges import check_numbers
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.tracing import added
@@ -75,17 +76,11 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 1 <= self.steps <= MOST_STEPS:
-            raise ConfigError(f"finetune.steps must be from 1 to {MOST_STEPS}, got {self.steps}")
-        if self.contexts < 1:
-            raise ConfigError(f"finetune.contexts must be at least 1, got {self.contexts}")
-        if self.batch_size < 0:
-            raise ConfigError(f"finetune.batch_size must be at least 0, got {self.batch_size}")
-        if not 0 <= self.curvature < 1:
-            raise ConfigError(f"finetune.curvature must be from 0 to below 1, got {self.curvature}")
-        for name in ("rate", "bound", "stop_nll"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"finetune.{name} must be above 0, got {getattr(self, name)}")
+        check_numbers(self, "finetune", "steps", least=1, most=MOST_STEPS)
+        check_numbers(self, "finetune", "contexts", least=1)
+        check_numbers(self, "finetune", "batch_size", least=0)
+        check_numbers(self, "finetune", "curvature", least=0, below=1)
+        check_numbers(self, "finetune", "rate", "bound", "stop_nll", above=0)
 
     def limit_(self, change: Tensor) -> None:
         """Bring a change (d_model, d_key) back within the bound."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError, StaleArtifactError
 from kgmet.base.fingerprint import digest
+from kgmet.base.ranges import check_number
 from kgmet.base.shapes import check_shape
 from kgmet.write.moments import KeyMoment
 from kgmet.write.solve import KeyMetric
@@ -149,8 +150,7 @@ class LeastSquaresWriter(MetricWriter):
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not self.weight > 0:
-            raise ConfigError(f"write.moment_weight must be above 0, got {self.weight}")
+        check_number("write.moment_weight", self.weight, above=0)
 
     def measure(self, request: WriteRequest) -> tuple[KeyMetric, float, float]:
         """Return C⁻¹ and λ."""

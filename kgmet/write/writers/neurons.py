@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_number
 from kgmet.write.moments import KeyMoment
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
 from kgmet.write.writer import WriteRequest
@@ -56,10 +56,8 @@ class NeuronWriter:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.weight > 0:
-            raise ConfigError(f"write.moment_weight must be above 0, got {self.weight}")
-        if not 0 < self.share <= 1:
-            raise ConfigError(f"write.neuron_share must be above 0 and at most 1, got {self.share}")
+        check_number("write.moment_weight", self.weight, above=0)
+        check_number("write.neuron_share", self.share, above=0, most=1)
 
     def solve(self, request: WriteRequest) -> LayerUpdate:
         """Solve for the update of one layer, factors of n_key rows; zero outside the chosen neurons.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError
+from kgmet.base.ranges import check_number
 from kgmet.base.shapes import check_shape
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writer import Writer, WriteRequest
@@ -53,8 +53,7 @@ class SparseWriter:
 
     def __post_init__(self) -> None:
         """Check the range."""
-        if not 0 < self.share <= 1:
-            raise ConfigError(f"write.kept_share must be above 0 and at most 1, got {self.share}")
+        check_number("write.kept_share", self.share, above=0, most=1)
 
     @property
     def name(self) -> str:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kgmet.base.errors import ConfigError, NonFiniteError, RequestError
+from kgmet.base.errors import NonFiniteError, RequestError
+from kgmet.base.ranges import check_numbers
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.tracing import leaves, recorded
@@ -48,10 +49,8 @@ class UltraConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.rate > 0:
-            raise ConfigError(f"ultra.rate must be above 0, got {self.rate}")
-        if not 0 <= self.pilots <= MOST_PILOTS:
-            raise ConfigError(f"ultra.pilots must be from 0 to {MOST_PILOTS}, got {self.pilots}")
+        check_numbers(self, "ultra", "rate", above=0)
+        check_numbers(self, "ultra", "pilots", least=0, most=MOST_PILOTS)
 
 
 def answer_features(lm: LoadedLM, problems: Sequence[ShiftProblem], layers: Sequence[int]) -> Mapping[int, Tensor]:
