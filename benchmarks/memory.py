@@ -35,7 +35,7 @@ from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.bundled import ensure_bundled, is_bundled
 from kgmet.lm.load.loaded import DEFAULT_MODEL, load_lm
-from kgmet.lm.load.shape import ModelShape, format_of
+from kgmet.lm.load.shape import format_of
 from kgmet.write.corpus import bundled_corpus
 from kgmet.write.moments import make_key_moments
 from kgmet.write.statistics import KeyStatistics
@@ -88,7 +88,7 @@ def measured(folder: str, options: argparse.Namespace) -> str:
     searched = peak_of("search", lambda: search_edits(lm, contexts, editor=editor, config=config))
     peak_of("write", lambda: write_edits(lm, searched, editor=editor, statistics=statistics))
     work = Work(
-        shape=ModelShape.of_lm(lm),
+        shape=lm.shape,
         weights=format_of(lm.dtype),
         editor=editor,
         config=config,

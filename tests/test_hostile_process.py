@@ -20,6 +20,7 @@ from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.editing.report import report_edit
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
+from kgmet.lm.load.description import read_config
 from kgmet.lm.load.loaded import LoadedLM, load_lm
 from kgmet.lm.load.shape import ModelShape
 from kgmet.lm.say.score import generate, next_logits
@@ -140,7 +141,7 @@ def test_threads_that_load_describe_and_generate_change_nothing(tmp_path: Path) 
         time.sleep(0.001)
 
     works = (
-        lambda: ModelShape.of_folder(str(half)),
+        lambda: ModelShape.of_config(read_config(str(half))[0]),
         lambda: load_lm(str(half), device="cpu", dtype=torch.bfloat16),
         lambda: load_lm(str(half), device="cpu"),
         lambda: generate(other, ["Rome is"], max_new_tokens=4, temperature=1.0, seed=len(rounds)),

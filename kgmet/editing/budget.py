@@ -233,7 +233,7 @@ def check_memory(lm: LoadedLM, editor: Editor, config: EditConfig, *, n_edit: in
     if room is None or lm.dtype not in {row.dtype for row in FORMATS.values()}:
         return
     work = Work(
-        shape=ModelShape.of_lm(lm),
+        shape=lm.shape,
         weights=format_of(lm.dtype),
         editor=editor,
         config=config,

@@ -102,7 +102,7 @@ def parts_that_fit(lm: LoadedLM, problems: Sequence[ShiftProblem], *, layer: int
     free = min((room for device in devices if (room := free_memory(device)) is not None), default=None)
     if free is None:
         return [len(problems)]
-    shape, itemsize = ModelShape.of_lm(lm), lm.dtype.itemsize
+    shape, itemsize = lm.shape, lm.dtype.itemsize
     sizes, plain_head = [size_of(lm, problem) for problem in problems], lm.linear_head is not None
     parts: list[int] = []
     while (begin := sum(parts)) < len(problems):

@@ -138,7 +138,7 @@ def test_a_search_takes_what_was_estimated_within_a_factor_of_three(kind: str, n
     lm = tiny_lm(kind)
     problems = [problem(EDITS[n % 2], answer=answer) for n, answer in zip(range(n_edit), "abcdef", strict=False)]
     sizes = [size_of(lm, one) for one in problems]
-    guess = search_bytes(ModelShape.of_lm(lm), sizes, layer=LAYER, itemsize=4, plain_head=lm.linear_head is not None)
+    guess = search_bytes(lm.shape, sizes, layer=LAYER, itemsize=4, plain_head=lm.linear_head is not None)
     sources = [FreeDirection(lm.d_model) for _ in problems]
     with PeakBytes([*lm.model.parameters(), *lm.model.buffers()]) as taken:
         find_target_shifts(lm, problems, sources, layer=LAYER, config=TargetConfig(max_steps=2, stop_nll=1e-9))
@@ -149,7 +149,7 @@ def test_statistics_take_no_more_than_was_estimated() -> None:
     lm, layers = tiny_lm(), (1, 2)
     config = replace(EditConfig(), write=replace(EditConfig().write, layers=layers))
     asked = Work(
-        shape=ModelShape.of_lm(lm),
+        shape=lm.shape,
         weights=FORMATS["float32"],
         editor=EDITORS["AlphaEdit"],
         config=config,
@@ -199,7 +199,7 @@ def test_a_batch_that_does_not_fit_is_searched_in_parts_with_the_same_shifts(mon
     lm, problems, heard = tiny_lm(), [*PROBLEMS, *PROBLEMS, PROBLEMS[0]], Heard()
     whole = find(lm, problems)
     sizes = [size_of(lm, one) for one in problems]
-    two = search_bytes(ModelShape.of_lm(lm), sizes[:2], layer=LAYER, itemsize=4, plain_head=True)
+    two = search_bytes(lm.shape, sizes[:2], layer=LAYER, itemsize=4, plain_head=True)
     monkeypatch.setattr("kgmet.search.room.free_memory", lambda device: two)
     parts = find(lm, problems, progress=heard)
     assert heard.notes == ["5 edits at once would not fit into memory; they are searched 2 at a time."]

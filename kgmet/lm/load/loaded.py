@@ -115,6 +115,11 @@ class LoadedLM:
         return int(self.embedding.weight.shape[0])
 
     @functools.cached_property
+    def shape(self) -> ModelShape:
+        """The sizes that decide how much memory work on the model takes."""
+        return ModelShape.of_model(self.model, self.config)
+
+    @functools.cached_property
     def context(self) -> int:
         """Longest accepted text, in tokens."""
         stated = getattr(self.config, "max_position_embeddings", None)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from kgmet.base.errors import MemoryLimitError
 from kgmet.base.memory import free_memory, gigabytes
-from kgmet.lm.load.description import outline, read_config
+from kgmet.lm.load.description import outline
 from kgmet.lm.load.family import family_of
-
-if TYPE_CHECKING:
-    from kgmet.lm.load.loaded import LoadedLM
 
 __all__ = ["FORMATS", "ModelShape", "WeightFormat", "check_weights_fit", "format_of"]
 
@@ -73,45 +70,31 @@ class ModelShape:
     @classmethod
     def of_config(cls, config: Any) -> ModelShape:
         """Read the sizes from a checked config (`read_config`); no memory for weights is taken."""
-        return _shape(outline(config), config)
+        return cls.of_model(outline(config), config)
 
     @classmethod
-    def of_folder(cls, folder: str) -> ModelShape:
-        """Read the sizes from the config.json of a folder.
-
-        Raises:
-            UnsupportedModelError: if the family is not in the table.
-            BrokenModelError: if the config describes no model.
-        """
-        return cls.of_config(read_config(folder)[0])
-
-    @classmethod
-    def of_lm(cls, lm: LoadedLM) -> ModelShape:
-        """Read the sizes of a loaded model."""
-        return _shape(lm.model, lm.config)
-
-
-def _shape(model: nn.Module, config: Any) -> ModelShape:
-    family = family_of(config)
-    tables = {id(module): module for module in (model.get_input_embeddings(), model.get_output_embeddings())}  # type: ignore[operator]
-    weights = {id(p): p.numel() for module in tables.values() if module is not None for p in module.parameters()}
-    n_head = int(config.num_attention_heads)
-    d_model = int(config.hidden_size)
-    d_head = int(getattr(config, "head_dim", None) or d_model // n_head)
-    n_kv = int(getattr(config, "num_key_value_heads", None) or n_head)
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
-    return ModelShape(
-        n_parameter=sum(parameter.numel() for parameter in model.parameters()),
-        n_vocabulary_parameter=sum(weights.values()),
-        n_layer=len(family.decoder_layers(model)),
-        d_model=int(embedding.weight.shape[1]),
-        d_key=family.key_width(model),
-        d_vocab=int(embedding.weight.shape[0]),
-        n_head=n_head,
-        d_attend=n_head * d_head,
-        d_kv=n_kv * d_head,
-        has_norms_after=family.write_norm is not None,
-    )
+    def of_model(cls, model: nn.Module, config: Any) -> ModelShape:
+        """Read the sizes of a model of this config."""
+        family = family_of(config)
+        tables = {id(module): module for module in (model.get_input_embeddings(), model.get_output_embeddings())}  # type: ignore[operator]
+        weights = {id(p): p.numel() for module in tables.values() if module is not None for p in module.parameters()}
+        n_head = int(config.num_attention_heads)
+        d_model = int(config.hidden_size)
+        d_head = int(getattr(config, "head_dim", None) or d_model // n_head)
+        n_kv = int(getattr(config, "num_key_value_heads", None) or n_head)
+        embedding = model.get_input_embeddings()  # type: ignore[operator]
+        return cls(
+            n_parameter=sum(parameter.numel() for parameter in model.parameters()),
+            n_vocabulary_parameter=sum(weights.values()),
+            n_layer=len(family.decoder_layers(model)),
+            d_model=int(embedding.weight.shape[1]),
+            d_key=family.key_width(model),
+            d_vocab=int(embedding.weight.shape[0]),
+            n_head=n_head,
+            d_attend=n_head * d_head,
+            d_kv=n_kv * d_head,
+            has_norms_after=family.write_norm is not None,
+        )
 
 
 def format_of(dtype: torch.dtype) -> WeightFormat:

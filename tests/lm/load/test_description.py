@@ -125,7 +125,7 @@ def test_other_kinds_of_model_are_refused_by_name_with_the_reason(kind: str, why
         load_lm(str(tmp_path), device="cpu")
     assert kind.removesuffix("_text") in str(caught.value)
     with pytest.raises(UnsupportedModelError, match=why):
-        ModelShape.of_folder(str(tmp_path))
+        ModelShape.of_config(read_config(str(tmp_path))[0])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_config_that_describes_no_model_is_refused_before_memory_is_taken(
     with pytest.raises(ModelError):
         load_lm(source, device="cpu")
     with contextlib.suppress(ModelError):  # it counts, or says why it cannot
-        ModelShape.of_folder(source)
+        ModelShape.of_config(read_config(source)[0])
 
 
 def test_a_model_larger_than_the_memory_or_than_its_files_is_refused(
