@@ -20,7 +20,7 @@ from kgmet.graph.reading.consequences import ConsequenceConfig
 from kgmet.graph.reading.retrieve import SubgraphConfig
 from kgmet.search.directions.config import DirectionConfig
 from kgmet.search.search import TargetConfig
-from kgmet.write.layers import WriteConfig
+from kgmet.write.config import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.writers.finetune import FineTuneConfig
 from kgmet.write.writers.ultra import UltraConfig

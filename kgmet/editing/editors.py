@@ -11,7 +11,7 @@ from kgmet.editing.config import EditConfig, HoldConfig
 from kgmet.search.directions.config import DirectionConfig, SourceKind
 from kgmet.search.objective import TermWeights
 from kgmet.search.search import TargetConfig
-from kgmet.write.layers import WriteConfig
+from kgmet.write.config import WriteConfig
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.priced import PriceConfig
 from kgmet.write.residual import ResidualSchedule

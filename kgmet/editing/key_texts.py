@@ -15,8 +15,9 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import Phrase
 from kgmet.search.problem import ShiftProblem
 from kgmet.search.search import TargetShift
+from kgmet.write.config import WriteConfig
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
-from kgmet.write.layers import Unedited, WriteConfig
+from kgmet.write.layers import Unedited
 from kgmet.write.ledger import PROTECTED
 from kgmet.write.patch import EditPatch
 from kgmet.write.replay import replayed_states

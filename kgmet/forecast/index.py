@@ -30,7 +30,7 @@ from kgmet.forecast.pairs import MeasuredFacts, joined_pairs, measure_facts
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.store import TripleStore
 from kgmet.lm.load.loaded import LoadedLM
-from kgmet.write.layers import check_layers
+from kgmet.write.config import check_layers
 from kgmet.write.priced import FactPairs, FactPrice, PriceConfig
 
 __all__ = [

@@ -21,7 +21,7 @@ from kgmet.editing.editors import EDITORS, WriterKind
 from kgmet.inspect.settings import settings_of
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.placement import write_device
-from kgmet.write.layers import WriteConfig
+from kgmet.write.config import WriteConfig
 from kgmet.write.moments import KeyMoment
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate

@@ -29,8 +29,9 @@ from kgmet.lm.run.spans import Phrase
 from kgmet.search.directions.source import FreeDirection
 from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.search.search import TargetConfig, TargetShift, find_target_shifts
+from kgmet.write.config import WriteConfig
 from kgmet.write.keys import KeyRow, key_rows
-from kgmet.write.layers import WriteConfig, WrittenLayers, solve_layers
+from kgmet.write.layers import WrittenLayers, solve_layers
 from kgmet.write.ledger import PROTECTED, EditLedger
 from kgmet.write.nullspace import Cutoff
 from kgmet.write.patch import attached, attached_updates

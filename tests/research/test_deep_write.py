@@ -31,9 +31,9 @@ from kgmet.research.deep_write import (
     write_deep,
 )
 from kgmet.search.search import TargetConfig
+from kgmet.write.config import WriteConfig
 from kgmet.write.corpus import Corpus
 from kgmet.write.keys import key_rows, measure_keys
-from kgmet.write.layers import WriteConfig
 from kgmet.write.nullspace import Cutoff, CutoffKind
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.statistics import KeyStatistics

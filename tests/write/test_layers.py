@@ -7,8 +7,9 @@ import torch
 
 from kgmet.base.errors import Cancelled, ConfigError
 from kgmet.lm.load.loaded import LoadedLM
+from kgmet.write.config import WriteConfig
 from kgmet.write.keys import KeyRow, key_rows, measure_keys
-from kgmet.write.layers import Unedited, WriteConfig, WrittenLayers, solve_layers
+from kgmet.write.layers import Unedited, WrittenLayers, solve_layers
 from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.residual import ResidualSchedule

@@ -9,7 +9,8 @@ import torch
 
 from kgmet.base.errors import ConfigError
 from kgmet.lm.run.tracing import recorded, shifted
-from kgmet.write.layers import Unedited, WriteConfig, solve_layers
+from kgmet.write.config import WriteConfig
+from kgmet.write.layers import Unedited, solve_layers
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.replay import replayed_states
 from kgmet.write.residual import ResidualSchedule

@@ -32,8 +32,8 @@ from kgmet.lm.run.tracing import added
 from kgmet.search.adam import Adam
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.search import MOST_STEPS
+from kgmet.write.config import check_layers
 from kgmet.write.curvature import Curvature
-from kgmet.write.layers import check_layers
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writers.answers import answers_nll
 

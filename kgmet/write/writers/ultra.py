@@ -28,7 +28,7 @@ from kgmet.lm.run.spans import locate_all
 from kgmet.lm.run.tracing import leaves, recorded
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.search import MOST_PILOTS
-from kgmet.write.layers import check_layers
+from kgmet.write.config import check_layers
 from kgmet.write.running import RunningMoments
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.writers.answers import answers_nll

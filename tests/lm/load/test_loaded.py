@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from kgmet.base.errors import BrokenModelError, ModelError, ModelNotFoundError, UnsupportedModelError
 from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
-from kgmet.write.layers import WriteConfig, solve_layers
+from kgmet.write.config import WriteConfig
+from kgmet.write.layers import solve_layers
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.writer import NullSpaceWriter
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer

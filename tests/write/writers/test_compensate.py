@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kgmet.base.errors import ConfigError
 from kgmet.fact import FactEdit
-from kgmet.write.layers import WriteConfig
+from kgmet.write.config import WriteConfig
 from kgmet.write.patch import EditPatch, load_patch, save_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
