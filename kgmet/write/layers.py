@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,67 +110,99 @@ def solve_layers(
         StaleArtifactError: if the writer's key statistics are of another model.
         Cancelled: if asked to stop; nothing stays attached.
     """
-    progress = progress or Silent()
     check_layers(lm, config.layers)
     if price is not None and not isinstance(writer, MetricWriter):
         raise ConfigError(
             f"The writer {writer.name!r} cannot price known facts: it has no key metric to price them in."
         )
-    job = _Job(lm, shifts, rows, protected, config, ledger or EditLedger(), unedited, common or {})
-    plan = list(config.schedule.shares(config.layers))
-    done, total = itertools.count(), len(plan) * (config.repeats + (config.even_remaining > 0))
-
-    def one_pass(updates: dict[int, LayerUpdate]) -> dict[str, float]:
-        """Add one pass to `updates` and return the remaining part of each shift."""
-        job.rewind()
-        for layer, share in plan:
-            detail = {"layer": float(layer)}
-            progress.report(ProgressEvent(stage=Stage.WRITE, done=next(done), total=total, detail=detail))
-            progress.check()
-            request = job.request(layer, share, list(updates.values()))
-            solved = writer.solve(request)
-            solved = solved if spectral is None else spectral.filtered(solved)
-            updates[layer] = _together(updates.get(layer), solved)
-            kept[layer] = job.keys_of(request)
-            if config.compensates:
-                asked[layer] = job.asked_of(request)
-            if price is not None and isinstance(writer, MetricWriter):
-                systems[layer] = writer.system(request)
-                if price.config.when == "layer":
-                    priced(updates, [layer])
-        return job.remaining(list(updates.values()))
-
-    def priced(updates: dict[int, LayerUpdate], layers: Sequence[int]) -> None:
-        """Add the price's corrections of these layers to `updates`."""
-        assert price is not None
-        corrected = price.priced(systems, list(updates.values()), layers=layers)
-        updates |= {update.layer: update if spectral is None else spectral.filtered(update) for update in corrected}
-
-    updates: dict[int, LayerUpdate] = {}
-    kept: dict[int, tuple[tuple[str, ...], Tensor]] = {}
-    asked: dict[int, Tensor] = {}
-    systems: dict[int, KeySystem] = {}
-    remaining: dict[str, float] = {}
+    job = _Job(
+        lm,
+        shifts,
+        rows,
+        protected=protected,
+        config=config,
+        ledger=ledger or EditLedger(),
+        unedited=unedited,
+        common=common or {},
+    )
+    passes = _Passes(job, writer=writer, price=price, spectral=spectral, progress=progress or Silent())
     if config.even_remaining:
-        job.balance_weights(one_pass({}))
+        job.balance_weights(passes.run())
+        passes.updates.clear()
+    remaining: dict[str, float] = {}
     for _ in range(config.repeats):
-        remaining = one_pass(updates)
+        remaining = passes.run()
         if max(remaining.values()) <= config.tolerance:
             break
-    if price is not None:
-        moved = list(updates.values())
+    if passes.price_all():
+        job.rewind()
+        remaining = job.remaining(list(passes.updates.values()))
+    passes.report_done()
+    updates = tuple(passes.updates[layer] for layer in sorted(passes.updates))
+    return WrittenLayers(updates=updates, keys=passes.keys, remaining=remaining, asked=passes.asked)
+
+
+class _Passes:
+    """Passes over the layers: the updates so far, and by layer what they were solved from."""
+
+    def __init__(
+        self,
+        job: _Job,
+        *,
+        writer: Writer,
+        price: FactPrice | None,
+        spectral: SpectralFilter | None,
+        progress: Progress,
+    ) -> None:
+        self.job, self.writer, self.price, self.spectral, self.progress = job, writer, price, spectral, progress
+        config = job.config
+        self.plan = list(config.schedule.shares(config.layers))
+        self.done, self.total = 0, len(self.plan) * (config.repeats + (config.even_remaining > 0))
+        self.updates: dict[int, LayerUpdate] = {}
+        self.keys: dict[int, tuple[tuple[str, ...], Tensor]] = {}
+        self.asked: dict[int, Tensor] = {}
+        self.systems: dict[int, KeySystem] = {}
+
+    def run(self) -> dict[str, float]:
+        """Add one pass to the updates and return the remaining part of each shift."""
+        job = self.job
+        job.rewind()
+        for layer, share in self.plan:
+            detail = {"layer": float(layer)}
+            self.progress.report(ProgressEvent(stage=Stage.WRITE, done=self.done, total=self.total, detail=detail))
+            self.progress.check()
+            self.done += 1
+            request = job.request(layer, share, list(self.updates.values()))
+            self.updates[layer] = _together(self.updates.get(layer), self._filtered(self.writer.solve(request)))
+            self.keys[layer] = job.keys_of(request)
+            if job.config.compensates:
+                self.asked[layer] = job.asked_of(request)
+            if self.price is not None and isinstance(self.writer, MetricWriter):
+                self.systems[layer] = self.writer.system(request)
+                if self.price.config.when == "layer":
+                    self._take(self.price.priced(self.systems, list(self.updates.values()), layers=[layer]))
+        return job.remaining(list(self.updates.values()))
+
+    def price_all(self) -> bool:
+        """Correct the updates of all layers by the price, as it is set; return whether any changed."""
+        price, solved = self.price, list(self.updates.values())
+        if price is None:
+            return False
         if price.config.when == "once":
-            priced(updates, sorted(updates))
+            self._take(price.priced(self.systems, solved, layers=sorted(self.updates)))
         if price.config.again and price.measure is not None:
-            corrected = _priced_again(lm, price, systems, moved, list(updates.values()))
-            updates |= {update.layer: update if spectral is None else spectral.filtered(update) for update in corrected}
-        if moved != list(updates.values()):
-            job.rewind()
-            remaining = job.remaining(list(updates.values()))
-    progress.report(ProgressEvent(stage=Stage.WRITE, done=total, total=total))
-    return WrittenLayers(
-        updates=tuple(updates[layer] for layer in sorted(updates)), keys=kept, remaining=remaining, asked=asked
-    )
+            self._take(_priced_again(self.job.lm, price, self.systems, solved, list(self.updates.values())))
+        return solved != list(self.updates.values())
+
+    def report_done(self) -> None:
+        """Report the last step."""
+        self.progress.report(ProgressEvent(stage=Stage.WRITE, done=self.total, total=self.total))
+
+    def _take(self, corrected: Sequence[LayerUpdate]) -> None:
+        self.updates |= {update.layer: self._filtered(update) for update in corrected}
+
+    def _filtered(self, update: LayerUpdate) -> LayerUpdate:
+        return update if self.spectral is None else self.spectral.filtered(update)
 
 
 def _priced_again(
@@ -200,6 +231,7 @@ class _Job:
         lm: LoadedLM,
         shifts: Sequence[TargetShift],
         rows: Sequence[KeyRow],
+        *,
         protected: Sequence[KeyRow],
         config: WriteConfig,
         ledger: EditLedger,
