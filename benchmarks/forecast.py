@@ -31,6 +31,7 @@ from torch import Tensor
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, build_cases, context_of
+from kept_rows import KeptRows
 from measure import Table, machine, measured
 
 from kgmet.calibrate.settings import Changes, changes_text
@@ -66,9 +67,7 @@ def main() -> None:
     cases = build_cases(lm, store, catalogue, split=options.split, limit=options.limit)
     layers = sorted({layer for name in options.editors for layer in editor_named(name).config.write.layers})
     bench = Bench(lm, cases, build_index(lm, store, catalogue, layers, limit=options.facts, progress=StderrProgress()))
-    rows: dict[str, dict[str, Any]] = {}
-    if options.json and options.json.exists():
-        rows = json.loads(options.json.read_text(encoding="utf-8"))
+    rows = KeptRows(options.json)
     editors = [editor_named(name) for name in options.editors] + [variant(changes) for changes in options.variant]
     about = f"{lm.name}, {options.facts} facts, {len(cases)} edits of the {options.split} split"
     for name, make in [(e.name, lambda e=e: bench.alone(e)) for e in editors] + [
@@ -76,13 +75,9 @@ def main() -> None:
         for e in editors
         if options.sequence
     ]:
-        key = f"{about}: {name}"
-        if key not in rows:
-            rows[key] = {"name": name, **make()}
-            if options.json:
-                options.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+        rows.of(f"{about}: {name}", lambda name=name, make=make: {"name": name, **make()})
         print(f"{name} done", file=sys.stderr, flush=True)
-    found = [row for key, row in rows.items() if key.startswith(about)]
+    found = [rows[key] for key in rows if key.startswith(about)]
     counts = ", ".join(f"{group} {n}" for group, n in zip(GROUPS, bench.sizes, strict=True))
     print(f"\n{about}; bystanders: {counts}; {machine(options.threads, lm)}.\n")
     print(f"{forecast_table(found)}\n\n{effect_table(found)}")

@@ -34,6 +34,7 @@ from plotly.subplots import make_subplots
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import Case, context_of
 from forecast import LOSS
+from kept_rows import KeptRows
 from measure import Table, machine, measured
 from price_index import Bench, cases_of
 
@@ -59,8 +60,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lm = load_lm(options.model)
     cases = cases_of(lm, "test", options.each)
-    keep: Path | None = options.keep
-    rows: dict[str, dict[str, Any]] = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.exists() else {}
+    rows = KeptRows(options.keep)
     frontier: Frontier | None = None
     for number, case in enumerate(cases):
         for name in options.editors:
@@ -68,10 +68,8 @@ def main() -> None:
             missing = [strength for strength, key in keys.items() if key not in rows]
             if missing:
                 frontier = frontier or Frontier(lm, cases)
-                for strength, row in zip(missing, frontier.rows(case, editor_named(name), missing), strict=True):
-                    rows[keys[strength]] = row
-                if keep:
-                    keep.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+                made = frontier.rows(case, editor_named(name), missing)
+                rows.add({keys[strength]: row for strength, row in zip(missing, made, strict=True)})
         print(f"edit {number + 1} of {len(cases)}: {case.edit.subject}", file=sys.stderr, flush=True)
     curves = {
         name: [

@@ -25,7 +25,6 @@ Seconds are processor time of the write.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import time
@@ -40,6 +39,7 @@ from torch import Tensor
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import SPLITS, Case, build_cases, context_of
 from forecast import LOSS, changes_of
+from kept_rows import KeptRows
 from measure import Table, machine, measured
 
 from kgmet.base.fingerprint import digest
@@ -79,16 +79,15 @@ def main() -> None:
     lm = load_lm(options.model)
     cases = cases_of(lm, options.split, options.each)
     bench = Bench(lm, cases)
-    keep: Path | None = options.keep
-    rows: dict[str, dict[str, Any]] = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.exists() else {}
+    rows = KeptRows(options.keep)
     variants = [(name, changes) for name in options.indices for changes in options.settings]
     for number, case in enumerate(cases):
         for name, changes in variants:
-            key = key_of(lm, options, case, name, changes)
-            if key not in rows:
-                rows[key] = bench.row(case, name, changes_of(changes) if changes else {}, options.measure)
-                if keep:
-                    keep.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+            given = changes_of(changes) if changes else {}
+            rows.of(
+                key_of(lm, options, case, name, changes),
+                lambda case=case, name=name, given=given: bench.row(case, name, given, options.measure),
+            )
         print(f"edit {number + 1} of {len(cases)}: {case.edit.subject}", file=sys.stderr, flush=True)
     about = "measured" if options.measure else "forecast"
     print(f"\n{lm.name}, {len(cases)} edits of the {options.split} split, each alone; {machine(options.threads, lm)}.")

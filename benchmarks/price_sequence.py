@@ -19,7 +19,6 @@ are processor time of the writes. Finished rows of FILE are not run again.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 from edit_set import SPLITS, Case, build_cases, context_of, undisturbed
 from forecast import LOSS
+from kept_rows import KeptRows
 from measure import Share, Table, machine, measured_together
 from price_index import is_held_out
 
@@ -67,19 +67,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     lm = load_lm(options.model)
     bench = Bench(lm, options.split, options.edits, options.facts)
-    keep: Path | None = options.keep
-    rows: dict[str, dict[str, Any]] = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.exists() else {}
+    rows = KeptRows(options.keep)
     about = f"{lm.fingerprint} {options.split} {options.edits} {options.facts}"
     table = Table(["", "older half said", "newer half said", *KINDS, "priced facts", "held out", "s a write"])
-    table.add("unedited", *bench.cells(rows.setdefault(f"{about} unedited", bench.measured([]))), "")
+    table.add("unedited", *bench.cells(rows.of(f"{about} unedited", lambda: bench.measured([]))), "")
     for name in options.editors:
         for row in options.rows:
             key = f"{about} {name} {row}"
-            if key not in rows:
-                rows[key] = bench.sequence(editor_named(name), row)
-                if keep:
-                    keep.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-            found = rows[key]
+            found = rows.of(key, lambda name=name, row=row: bench.sequence(editor_named(name), row))
             table.add(f"{name}, {row}", *bench.cells(found), f"{found['seconds'] / options.edits:.2f}")
             print(f"\n{table}", file=sys.stderr, flush=True)
     print(
