@@ -43,7 +43,7 @@ from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.forecast.leave_out import unpriced
 from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.lm.run.encoding import encode_texts
-from kgmet.measure.general import bundled_passages, next_token_table
+from kgmet.measure.general import bundled_passages, next_token_states
 from kgmet.write.patch import EditPatch, attached
 
 EDITORS = ("KGMET", "KGMET-priced", "AlphaEdit", "MEMIT", "ROME", "NSE")
@@ -104,7 +104,7 @@ class Frontier:
         self.lm, self.bench = lm, Bench(lm, cases)
         self.ids = [list(row.ids) for row in encode_texts(lm, bundled_passages()[:N_PASSAGE])]
         with torch.no_grad():
-            self.before = next_token_table(lm, self.ids)[0]
+            self.before = logprobs(lm, self.ids)
 
     def rows(self, case: Case, editor: Editor, strengths: Sequence[float]) -> list[dict[str, Any]]:
         """Search and write once, then measure at each strength."""
@@ -122,13 +122,18 @@ class Frontier:
         """Measure one patch."""
         shares = measured(self.lm, [case], [patch])
         with attached(patch, self.lm), torch.no_grad():
-            after = next_token_table(self.lm, self.ids)[0]
+            after = logprobs(self.lm, self.ids)
         divergence = (self.before.exp() * (self.before - after)).sum(-1)
         return {
             "changes": self.bench.changes(facts, patch),
             "divergence": float(divergence.double().mean()),
             "quality": {kind: share.to_json() for kind, share in shares.items()},
         }
+
+
+def logprobs(lm: LoadedLM, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return log-probabilities (n_token, d_vocab) of all next tokens of the rows."""
+    return lm.vocabulary_logits(next_token_states(lm, ids)[0]).log_softmax(-1)
 
 
 def times(plan: EditPlan, strength: float) -> EditPatch:

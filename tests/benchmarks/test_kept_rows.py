@@ -26,8 +26,3 @@ def test_a_row_is_made_once_and_found_by_the_next_run(kept_rows: ModuleType, tmp
 def test_without_a_file_rows_are_kept_in_memory(kept_rows: ModuleType) -> None:
     rows = kept_rows.KeptRows(None)
     assert rows.of("a", lambda: {"n": 1}) == rows["a"]
-
-
-@pytest.mark.parametrize("name", ["forecast", "price_index", "price_sequence", "frontier"])
-def test_every_script_that_keeps_rows_takes_them_from_here(name: str, load) -> None:  # type: ignore[no-untyped-def]
-    assert load(name).KeptRows is load("kept_rows").KeptRows
