@@ -27,7 +27,7 @@ NEVER = TargetConfig(max_steps=6, stop_nll=1e-9)
 
 
 def fresh_lm(kind: str = "llama") -> LoadedLM:
-    """A model that is nobody else's: its weights change their place."""
+    """A model of the test's own: its weights change their place."""
     return wrap_lm(tiny_model(kind), tiny_tokenizer(), name=f"far {kind}")
 
 

@@ -223,7 +223,7 @@ def test_who_is_refused_by_the_provider_stays_outside(place: Place, browser: Cal
 
 
 def test_cookies_and_answers_of_others_open_nothing(place: Place, browser: Callable[[], BrowserContext]) -> None:
-    """A forged or foreign cookie, a session's cookie of a server without accounts, an answer nobody asked for."""
+    """A forged or foreign cookie, a session's cookie of a server without accounts, an answer that was not asked for."""
     context = browser()
     signed = place.at(context)
     place.sign_in(signed, "ann")

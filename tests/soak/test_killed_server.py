@@ -52,7 +52,7 @@ class Person:
     tab: Visitor
     killed: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: dict[str, float]())
-    """The longest that an action took when nobody was killed."""
+    """The longest that an action took when no process was killed."""
 
     def come_back(self) -> None:
         """Open a new tab with the same cookie."""

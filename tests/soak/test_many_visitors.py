@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Guest:
-    """One visitor: words that nobody else uses, and what was counted."""
+    """One visitor: words that no other uses, and what was counted."""
 
     def __init__(self, server: Served, number: int) -> None:
         self.draw = random.Random(number)
@@ -99,7 +99,7 @@ class Guest:
             self.waits.append(time.monotonic() - begin)
 
     def run(self) -> None:
-        """A benchmark run of two cases, the data uploaded by nobody else."""
+        """A benchmark run of two cases, the data uploaded by this visitor alone."""
         self.tab.open("benchmark")
         self.tab.number("Cases", 2)
         self.tab.press("Start")

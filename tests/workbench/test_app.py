@@ -26,7 +26,7 @@ def test_after_the_first_run_no_run_of_a_page_changes_the_path(monkeypatch: pyte
     with modified_sys_path(str(APP)):
         run_its_beginning()
     known = list(sys.path)
-    assert known == [str(ROOT), *others, str(APP.parent)], "our own modules shadow nobody's"
+    assert known == [str(ROOT), *others, str(APP.parent)], "our own modules shadow no others"
     with modified_sys_path(str(APP)):
         assert sys.path == known
         run_its_beginning()

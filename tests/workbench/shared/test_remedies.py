@@ -59,7 +59,7 @@ class FromThenOn:
 
 def test_an_edit_that_did_not_take_is_looked_after_on_the_side(resident: Resident) -> None:
     state = applied(resident)
-    assert not state.is_busy, "nobody waits for it"
+    assert not state.is_busy, "no one waits for it"
     page = shown("edit", state)
     assert "What would make it take" in words(page)
     assert tried(state).error == ""
