@@ -124,8 +124,7 @@ def compare_editors(
         for outcome, context in made:
             progress.check()
             if outcome.plan is not None:
-                answers = compare_answers(comparison.before, asked.pop(0).answers)
-                outcome = replace(outcome, comparison=answers)
+                outcome = replace(outcome, comparison=compare_answers(comparison.before, asked.pop(0).answers))
             elif outcome.candidate.editor.writer is WriterKind.TOLD:
                 sentences = sentences_of(outcome.candidate.editor, context, catalogue)
                 with attached(earlier, lm):
@@ -134,18 +133,26 @@ def compare_editors(
             if on_result is not None:
                 on_result(comparison)
     # The answers are what people wait for, so the perplexities come after all of them.
-    results: list[CandidateResult] = []
-    for outcome in comparison.results:
-        progress.check()
-        if outcome.plan is not None:
-            with attached([*earlier, outcome.plan.patch], lm):
-                outcome = replace(outcome, perplexity=perplexity(lm, _passages())[0])
-        results.append(outcome)
+    results = _with_perplexities(lm, comparison.results, earlier, progress)
     comparison = replace(comparison, results=tuple(results))
     if on_result is not None:
         on_result(comparison)
     progress.report(ProgressEvent(stage=Stage.COMPARISON, done=len(candidates), total=len(candidates)))
     return comparison
+
+
+def _with_perplexities(
+    lm: LoadedLM, results: Sequence[CandidateResult], earlier: Sequence[EditPatch], progress: Progress
+) -> list[CandidateResult]:
+    """Measure the perplexity with each plan attached; a result without a plan stays as it is."""
+    found = []
+    for outcome in results:
+        progress.check()
+        if outcome.plan is not None:
+            with attached([*earlier, outcome.plan.patch], lm):
+                outcome = replace(outcome, perplexity=perplexity(lm, _passages())[0])
+        found.append(outcome)
+    return found
 
 
 def _passages() -> tuple[str, ...]:
