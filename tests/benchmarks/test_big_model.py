@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.calibrate.knowing import knowing_store
-from tests.editing.test_plan import LINES
+from tests.editing.small import LINES
 from tests.tiny_models import tiny_lm, tiny_tokenizer
 
 Load = Callable[[str], ModuleType]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import ArtifactError, Cancelled, ConfigError, NonFiniteError
-from kgmet.base.progress import ProgressEvent, Silent, Stage
+from kgmet.base.progress import Silent, Stage
 from kgmet.calibrate import measuring
 from kgmet.calibrate.calibrate import calibrate
 from kgmet.calibrate.cases import build_cases, usable_relations
@@ -37,28 +37,10 @@ from kgmet.measure.columns import COLUMNS, Counts
 from kgmet.measure.question import QuestionKind
 from kgmet.write.statistics import KeyStatistics
 from tests.calibrate.knowing import CATALOGUE, CONFIG, EDITOR, LM, Undisturbed, knowing_store, run
+from tests.progress import Recorded
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 
 LOUVRE = TracedPrompt(phrase=Phrase(template="{} is located in the city of", subject="The Louvre"), answer="Paris")
-
-
-class Heard:
-    """Counts the edits that are measured, and stops after so many."""
-
-    def __init__(self, *, stop_after: int | None = None) -> None:
-        self.events: list[ProgressEvent] = []
-        self._stop_after = stop_after
-
-    @property
-    def done(self) -> int:
-        return max((e.done for e in self.events if e.stage is Stage.CALIBRATE and "note" not in e.detail), default=0)
-
-    def report(self, event: ProgressEvent) -> None:
-        self.events.append(event)
-
-    def check(self) -> None:
-        if self._stop_after is not None and self.done >= self._stop_after:
-            raise Cancelled("Stopped as you asked.")
 
 
 def test_cases_fill_every_column_and_the_check_shares_neither_subjects_nor_wordings() -> None:
@@ -193,7 +175,7 @@ def test_a_calibration_chooses_checks_and_is_found_by_default(undisturbed: Undis
 
 def test_a_calibration_that_was_stopped_goes_on_where_it_was() -> None:
     with pytest.raises(Cancelled):
-        run(progress=Heard(stop_after=4))
+        run(progress=Recorded(lambda so_far: so_far.most(Stage.CALIBRATE) >= 4))
     kept = len(TrialBook(calibration_folder(LM) / "trials.jsonl"))
     assert 4 <= kept < 12
     whole = run()
@@ -234,12 +216,11 @@ def test_settings_that_do_not_work_are_passed_over_and_tried_again_next_time(
         return own(*words, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(measuring, "write_edits", write)
-    heard = Heard()
+    heard = Recorded()
     found = run(progress=heard)
     assert found.profile is not None
     assert found.profile.editors["MEMIT"].is_default
-    notes = [str(event.detail["note"]) for event in heard.events if "note" in event.detail]
-    assert sum("NonFiniteError: The update holds NaN." in text for text in notes) == 2
+    assert sum("NonFiniteError: The update holds NaN." in text for text in heard.notes) == 2
     monkeypatch.undo()
 
 

@@ -27,24 +27,7 @@ from kgmet.forecast.known import known_facts
 from kgmet.lm.load.bundled import cache_root
 from kgmet.measure.columns import Counts
 from tests.calibrate.knowing import CATALOGUE, LM, Undisturbed, knowing_store, run
-
-
-class Stopping:
-    """Stops once a stage has reported so much."""
-
-    def __init__(self, stage: Stage, at: int) -> None:
-        self.notes: list[str] = []
-        self._stage, self._at, self._is_reached = stage, at, False
-
-    def report(self, event: ProgressEvent) -> None:
-        if "note" in event.detail:
-            self.notes.append(str(event.detail["note"]))
-        elif event.stage is self._stage and event.done >= self._at:
-            self._is_reached = True
-
-    def check(self) -> None:
-        if self._is_reached:
-            raise Cancelled("stopped")
+from tests.progress import Recorded
 
 
 @pytest.fixture
@@ -61,7 +44,13 @@ def test_asking_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) ->
     nothing, n_all = known_on_disk(LM, store, CATALOGUE, per_relation=48)
     assert (nothing.asked, nothing.relations) == (0, ())
     with pytest.raises(Cancelled):
-        ask_all(LM, store, CATALOGUE, per_relation=48, progress=Stopping(Stage.KNOWN_FACTS, 32))
+        ask_all(
+            LM,
+            store,
+            CATALOGUE,
+            per_relation=48,
+            progress=Recorded(lambda so_far: so_far.most(Stage.KNOWN_FACTS) >= 32),
+        )
     n_kept = len(LineBook(calibration_folder(LM) / ANSWERS))
     assert n_kept == 32
     half, n_left = known_on_disk(LM, store, CATALOGUE, per_relation=48)
@@ -114,7 +103,12 @@ def test_a_trace_goes_on_where_it_was_stopped() -> None:
     assert all(prompt.phrase.subject in prompt.text for prompt in prompts)
     assert effects_on_disk(LM, prompts) is None
     with locked_folder(LM) as folder, pytest.raises(Cancelled):
-        measure_layers(LM, prompts, book=LineBook(folder / TRACES), progress=Stopping(Stage.LAYER_EFFECTS, 2))
+        measure_layers(
+            LM,
+            prompts,
+            book=LineBook(folder / TRACES),
+            progress=Recorded(lambda so_far: so_far.most(Stage.LAYER_EFFECTS) >= 2),
+        )
     half = effects_on_disk(LM, prompts)
     assert half is not None and half.n == 2
     assert half == measure_layers(LM, prompts[:2])
@@ -135,7 +129,7 @@ def test_out_of_memory_half_way_goes_on_with_fewer_at_once(whole: Any, monkeypat
         return own(lm, contexts, **named)
 
     monkeypatch.setattr(measuring, "search_edits", search)
-    heard = Stopping(Stage.CALIBRATE, 10**6)
+    heard = Recorded()
     found = run(progress=heard)
     assert sizes[0] == 4 and set(sizes[1:]) <= {1, 2}, "after the first failure never more than fit"
     assert [text for text in heard.notes if "Out of memory" in text] == [

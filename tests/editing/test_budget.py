@@ -11,7 +11,6 @@ import torch
 from transformers import Gemma2Config, LlamaConfig, Qwen2Config
 
 from kgmet.base.errors import MemoryLimitError
-from kgmet.base.progress import ProgressEvent
 from kgmet.editing.budget import Use, Work, check_memory, estimate_memory, most_at_once, ways_out
 from kgmet.editing.config import EditConfig
 from kgmet.editing.defaults import settings_for
@@ -24,7 +23,8 @@ from kgmet.search.search import TargetConfig, find_target_shifts
 from kgmet.write.moments import make_key_moments
 from kgmet.write.statistics import KeyStatistics
 from tests.counting import PeakBytes
-from tests.editing.test_plan import CORPUS, TOWER, planned
+from tests.editing.small import CORPUS, TOWER, planned
+from tests.progress import Recorded
 from tests.search.test_search import LAYER, PROBLEMS, find, problem
 from tests.tiny_models import tiny_lm
 from tests.write.tiny_edits import EDITS
@@ -180,23 +180,8 @@ def test_edits_that_do_not_fit_are_refused_before_anything_is_worked_out(
         check_memory(lm, EDITORS["KGMET"], EditConfig(write=replace(EditConfig().write, layers=(1, 2))), n_edit=9999)
 
 
-class Heard:
-    """Remembers the remarks."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def report(self, event: ProgressEvent) -> None:
-        """Keep a remark."""
-        if "note" in event.detail:
-            self.notes.append(str(event.detail["note"]))
-
-    def check(self) -> None:
-        """Never cancelled."""
-
-
 def test_a_batch_that_does_not_fit_is_searched_in_parts_with_the_same_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
-    lm, problems, heard = tiny_lm(), [*PROBLEMS, *PROBLEMS, PROBLEMS[0]], Heard()
+    lm, problems, heard = tiny_lm(), [*PROBLEMS, *PROBLEMS, PROBLEMS[0]], Recorded()
     whole = find(lm, problems)
     sizes = [size_of(lm, one) for one in problems]
     two = search_bytes(lm.shape, sizes[:2], layer=LAYER, itemsize=4, plain_head=True)

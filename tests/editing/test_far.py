@@ -16,8 +16,7 @@ from kgmet.search.directions.source import FreeDirection
 from kgmet.search.search import TargetConfig, find_target_shifts
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, GATE, TOWER, context_of
+from tests.editing.small import CORPUS, GATE, TOWER, context_of, small_editor
 from tests.far import FarMode, placed_far
 from tests.search.test_search import LAYER, PROBLEMS, problem
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer

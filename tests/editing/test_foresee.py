@@ -21,8 +21,7 @@ from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import MetricWriter
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, TOWER
+from tests.editing.small import CORPUS, TOWER, small_editor
 from tests.graph.small_world import world
 
 FACTS = (

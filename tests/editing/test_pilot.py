@@ -15,8 +15,7 @@ from kgmet.editing.problem import build_problem
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.search import find_target_shifts
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, GATE, TOWER
+from tests.editing.small import CORPUS, GATE, TOWER, small_editor
 
 
 def test_pilot_edits_are_the_same_every_time_and_say_something_new() -> None:

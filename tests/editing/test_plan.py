@@ -10,40 +10,16 @@ import torch
 
 from kgmet.base.errors import Cancelled, ConfigError, ContradictionError
 from kgmet.base.progress import ProgressEvent
-from kgmet.editing.context import EditContext, prepare_edit
-from kgmet.editing.editors import EDITORS, Editor
-from kgmet.editing.plan import EditPlan, plan_edits, search_edits, write_edits
+from kgmet.editing.editors import EDITORS
+from kgmet.editing.plan import search_edits, write_edits
 from kgmet.editing.report import EditReport, report_edit
 from kgmet.fact import FactEdit
-from kgmet.graph.relations import RelationCatalogue
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import next_tokens, score_answers
-from kgmet.write.corpus import Corpus
 from kgmet.write.patch import attached, load_patch, save_patch
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
+from tests.editing.small import CORPUS, GATE, TOWER, context_of, planned, small_editor
 from tests.forecast.tiny_world import known_world
-from tests.graph.small_world import world
-
-CATALOGUE = RelationCatalogue.load()
-LINES = tuple(
-    f"The {a} of {b} is located in the {c}."
-    for a in ("city", "tower")
-    for b in ("France", "Rome", "Tokyo", "Paris")
-    for c in ("country", "city", "language")
-)
-CORPUS = Corpus(name="test", lines=LINES)
-TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
-GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
-
-
-def context_of(edit: FactEdit, editor: Editor) -> EditContext:
-    return prepare_edit(edit, store=world(), catalogue=CATALOGUE, config=editor.config)
-
-
-def planned(lm: LoadedLM, editor: Editor, *edits: FactEdit, **rest: object) -> EditPlan:
-    contexts = [context_of(edit, editor) for edit in edits]
-    return plan_edits(lm, contexts, editor=editor, statistics=KeyStatistics(lm, CORPUS), **rest)  # type: ignore[arg-type]
 
 
 def weights_of(lm: LoadedLM) -> dict[str, torch.Tensor]:

@@ -21,8 +21,7 @@ from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import EditPatch, attached
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, TOWER
+from tests.editing.small import CORPUS, TOWER, small_editor
 from tests.graph.small_world import world
 
 FACTS = (

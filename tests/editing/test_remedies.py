@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kgmet.base.errors import Cancelled
-from kgmet.base.progress import ProgressEvent, Stage
+from kgmet.base.progress import Stage
 from kgmet.editing import report as report_module
 from kgmet.editing.editors import EDITORS
 from kgmet.editing.remedies import (
@@ -31,6 +31,7 @@ from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
 from tests.editing.test_session import TOWER, logits, session_of
 from tests.graph.small_world import world
+from tests.progress import Recorded
 from tests.workbench.sessions import answer_to
 
 APPLE = FactEdit(subject="Apple", template="{} was founded by", new_object="Linus Torvalds", old_object="Steve Jobs")
@@ -106,29 +107,13 @@ def test_what_took_needs_no_remedy() -> None:
     assert remedies_of(report, editor=OURS, config=OURS.config, wordings=("The founder of {} is",)) == ()
 
 
-class Watching:
-    """Progress that counts tries, and stops before one of them."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.tries: list[int] = []
-        self._stop_at = stop_at
-
-    def report(self, event: ProgressEvent) -> None:
-        if event.stage is Stage.REMEDIES:
-            self.tries.append(event.done)
-
-    def check(self) -> None:
-        if self._stop_at is not None and len(self.tries) > self._stop_at:
-            raise Cancelled("Stopped as you asked. Nothing was applied.")
-
-
 def small_remedies(session: EditSession, edited: Edited) -> tuple[Remedy, ...]:
     """The first three, with the tiny model's settings where an editor would bring its own."""
     found = remedies_of(edited.report, editor=session.editor, config=session.config)[:4]
     return tuple(replace(item, config=item.config or session.config) for item in found)
 
 
-def tried(session: EditSession, edited: Edited, watching: Watching, seen: list[Remedies]) -> Remedies:
+def tried(session: EditSession, edited: Edited, watching: Recorded, seen: list[Remedies]) -> Remedies:
     return try_remedies(
         session.lm,
         edited.plan.contexts[0],
@@ -154,18 +139,22 @@ def failed(lm: LoadedLM) -> tuple[EditSession, Edited]:
 
 def test_what_does_not_work_is_counted_and_not_shown(failed: tuple[EditSession, Edited]) -> None:
     session, edited = failed
-    untouched, watching, seen = logits(session), Watching(), list[Remedies]()
+    untouched, watching, seen = logits(session), Recorded(), list[Remedies]()
     found = tried(session, edited, watching, seen)
     n = len(small_remedies(session, edited))
     assert found.found == () and (found.n_tried, found.n_candidate) == (n, n) and found.is_over
-    assert watching.tries == list(range(n)) and [item.n_tried for item in seen] == list(range(1, n + 1))
+    assert watching.done(Stage.REMEDIES) == list(range(n)) and [item.n_tried for item in seen] == list(range(1, n + 1))
     assert torch.equal(logits(session), untouched), "nothing stays attached"
     assert session.patches == ()
 
 
 def test_it_can_be_stopped_between_two_tries(failed: tuple[EditSession, Edited]) -> None:
     session, edited = failed
-    untouched, watching, seen = logits(session), Watching(stop_at=1), list[Remedies]()
+    untouched, watching, seen = (
+        logits(session),
+        Recorded(lambda so_far: len(so_far.done(Stage.REMEDIES)) > 1),
+        list[Remedies](),
+    )
     with pytest.raises(Cancelled):
         tried(session, edited, watching, seen)
     assert [item.n_tried for item in seen] == [1]
@@ -183,7 +172,7 @@ def test_what_works_has_its_price_counted_by_hand(
 
     monkeypatch.setattr(report_module, "judge_edit", took)
     seen: list[Remedies] = []
-    found = tried(session, edited, Watching(), seen)
+    found = tried(session, edited, Recorded(), seen)
     assert len(found.found) == 3 and found.is_over and found.n_tried == 3
     stay = stay_questions(edited.plan.contexts[0], world(), RelationCatalogue.load())
     assert stay and all(item.n_stay == len(stay) for item in (found, *found.found))

@@ -13,15 +13,13 @@ from kgmet.fact import FactEdit
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.corpus import Corpus
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
+from tests.editing.small import GATE, TOWER, small_editor
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm
 
 LINES = tuple(
     f"The {a} of {b} is old." for a in ("city", "tower", "gate") for b in ("France", "Rome", "Tokyo", "Paris")
 )
-TOWER = FactEdit(subject="The Eiffel Tower", template="{} is located in the city of", new_object="Tokyo")
-GATE = FactEdit(subject="The Brandenburg Gate", template="{} is located in the city of", new_object="Rome")
 PROMPT = "The Eiffel Tower is located in the city of"
 
 

@@ -27,8 +27,7 @@ from kgmet.write.patch import EditPatch, attached, load_patch, save_patch
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.stated import StatedFact, own_statement, still_stated
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, TOWER
+from tests.editing.small import CORPUS, TOWER, small_editor
 from tests.graph.small_world import world
 from tests.passes import passes
 

@@ -23,7 +23,7 @@ from kgmet.forecast.known import known_facts
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.say.score import score_answers
 from tests.forecast.tiny_world import CATALOGUE, PROMPTS, RELATIONS, entity, known_world
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import tiny_lm
 
 LAYERS = (1, 2)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from kgmet.base.errors import Cancelled
-from kgmet.base.progress import ProgressEvent
 from kgmet.fact import FactEdit
 from kgmet.forecast import index as index_module
 from kgmet.forecast.index import EVERYTHING, FactScope, build_index, facts_on_disk, index_folder
@@ -16,6 +15,7 @@ from kgmet.graph.reading.consequences import ConsequenceConfig, find_consequence
 from kgmet.lm.load.loaded import LoadedLM
 from tests.forecast.tiny_world import CATALOGUE, TO_TOKYO, known_world
 from tests.graph.small_world import world
+from tests.progress import Recorded
 
 LAYERS = (1, 2)
 EDIT = FactEdit(
@@ -26,21 +26,6 @@ EDIT = FactEdit(
     new_object="Rome",
     new_object_id="E-Rome",
 )
-
-
-class Told:
-    """Keeps what is reported; stops at a report if asked to."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.events: list[ProgressEvent] = []
-        self._stop_at = stop_at
-
-    def report(self, event: ProgressEvent) -> None:
-        self.events.append(event)
-
-    def check(self) -> None:
-        if self._stop_at is not None and len(self.events) >= self._stop_at:
-            raise Cancelled("enough")
 
 
 def test_the_edits_own_relation_comes_first_and_no_fact_comes_twice(lm: LoadedLM) -> None:
@@ -111,10 +96,18 @@ def test_another_edit_of_the_same_relation_asks_only_what_is_new(lm: LoadedLM, m
 def test_progress_rises_to_its_end_and_a_stop_keeps_what_is_done(lm: LoadedLM) -> None:
     store, _ = known_world(lm)
     with pytest.raises(Cancelled):
-        near_index(lm, store, CATALOGUE, LAYERS, edits=[(EDIT, None)], limit=8, progress=Told(stop_at=2))
+        near_index(
+            lm,
+            store,
+            CATALOGUE,
+            LAYERS,
+            edits=[(EDIT, None)],
+            limit=8,
+            progress=Recorded(lambda so_far: len(so_far.events) >= 2),
+        )
     kept = near_facts_on_disk(lm, store, CATALOGUE, LAYERS, edits=[(EDIT, None)], limit=8)
     assert kept > 0
-    told = Told()
+    told = Recorded()
     near_index(lm, store, CATALOGUE, LAYERS, edits=[(EDIT, None)], limit=8, progress=told)
     events = [event for event in told.events if event.stage == "fact index"]
     assert {event.total for event in events} == {8}

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from kgmet.base.errors import StaleArtifactError
-from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.lm.say.packed import Side
 from kgmet.lm.say.score import generate, next_logits, next_tokens, score_answers
@@ -21,6 +20,7 @@ from kgmet.measure.divergence import divergences
 from kgmet.measure.question import Form, Question, QuestionKind
 from kgmet.measure.sides import before_and_after
 from kgmet.write.patch import attached
+from tests.progress import Recorded
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.workbench.sessions import patch_for
 from tests.write.tiny_edits import random_patch
@@ -168,27 +168,14 @@ def test_a_cloze_that_stops_where_its_sentence_ends_is_judged_the_same(kind: str
     assert shorter or kind == "mistral-sliding"  # a window too short for trees: every text is written alone
 
 
-class Counted:
-    """Progress that keeps what was reported."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int | None]] = []
-
-    def report(self, event: ProgressEvent) -> None:
-        self.seen.append((event.done, event.total))
-
-    def check(self) -> None:
-        return None
-
-
 def test_a_question_that_occurs_twice_is_asked_once() -> None:
-    lm, counted = tiny_lm(), Counted()
+    lm, counted = tiny_lm(), Recorded()
     order = [2, 0, 1, 0, 2, 2]
     (single,) = ask_each_side(lm, PROMPTS, PLAIN, decoding=Decoding(max_new_tokens=5))
     (many,) = ask_each_side(
         lm, [PROMPTS[n] for n in order], PLAIN, decoding=Decoding(max_new_tokens=5), progress=counted
     )
-    assert counted.seen == [(0, 3), (3, 3)]
+    assert [(event.done, event.total) for event in counted.events] == [(0, 3), (3, 3)]
     assert [answer.question for answer in many.answers] == [PROMPTS[n] for n in order]
     assert [answer.said for answer in many.answers] == [single.answers[n].said for n in order]
     torch.testing.assert_close(many.logits, single.logits[order], rtol=1e-4, atol=1e-4)
@@ -198,10 +185,10 @@ def test_a_question_that_occurs_twice_is_asked_once() -> None:
 def test_a_small_last_batch_joins_the_others(n: int, ends: list[int]) -> None:
     """Batches of about four, the last one as large as the others: 5 → 5, 7 → 3 and 4, 10 → 5 and 5."""
     questions = [Question(kind=QuestionKind.OWN, text=f"Line {number} of the text") for number in range(n)]
-    counted = Counted()
+    counted = Recorded()
     found = ask(tiny_lm(), questions, decoding=Decoding(max_new_tokens=1), progress=counted, batch_size=4)
     assert [answer.question for answer in found] == questions
-    assert [done for done, _ in counted.seen] == [0, *ends]
+    assert [event.done for event in counted.events] == [0, *ends]
 
 
 def test_no_question_has_no_answer() -> None:

@@ -15,9 +15,8 @@ from kgmet.graph.triple import Triple
 from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import attached
 from tests.forecast.tiny_world import known_world
-from tests.pages.test_pages import edited
 from tests.tiny_models import tiny_lm
-from tests.workbench.sessions import fresh_process, state_of
+from tests.workbench.sessions import edited, fresh_process, state_of
 from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs, resources
 from workbench.running.jobs import JobState

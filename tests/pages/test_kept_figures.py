@@ -7,21 +7,17 @@ import copy
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from kgmet.base.errors import KgmetError
-from tests.pages.test_pages import edited
-from tests.pages.test_sessions_on_disk import restarted
-from tests.pages.test_trace_page import settled
 from tests.tiny_models import tiny_lm
-from tests.workbench.sessions import batch_entry, entry_for, fresh_process, state_of
-from tests.workbench.shown_pages import shown
+from tests.workbench.sessions import batch_entry, edited, entry_for, restarted, state_of
+from tests.workbench.shown_pages import settled, shown
 from workbench.drawing.protection import PROTECTION, Protection
 from workbench.drawing.traced import READING, Map, Side, TracedMap, map_name
 from workbench.running import jobs
@@ -38,11 +34,6 @@ from workbench.state.tensors_json import SavedTensor
 from workbench.state.values import Result, StackEntry
 
 Damage = Callable[[Any], Any]
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def measured(state: WorkbenchState, *names: str) -> WorkbenchState:

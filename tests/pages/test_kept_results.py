@@ -15,11 +15,9 @@ from streamlit.testing.v1 import AppTest
 from kgmet.editing.foresee import Foreseen, KeptForecast
 from tests.forecast.tiny_world import known_world
 from tests.pages.test_foresee_page import FRANCE
-from tests.pages.test_pages import edited
-from tests.pages.test_sessions_on_disk import restarted
 from tests.tiny_models import tiny_lm
 from tests.workbench.screens.test_report_card import SMALL
-from tests.workbench.sessions import fresh_process, state_of, wait_for
+from tests.workbench.sessions import edited, fresh_process, restarted, state_of, wait_for
 from tests.workbench.shown_pages import shown, words
 from workbench.drawing.traced import Map
 from workbench.running import jobs, resources

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from kgmet.editing.editors import editor_named
 from kgmet.evaluate.runs.folder import RunFolder
 from kgmet.evaluate.runs.settings import RunSettings
 from kgmet.evaluate.tables.summary import RunSummary
-from tests.pages.test_pages import edited
-from tests.workbench.sessions import EIFFEL, batch_entry, entry_for, fresh_process, state_of
+from tests.workbench.sessions import EIFFEL, batch_entry, edited, entry_for, state_of, wait_for
 from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs
 from workbench.running.jobs import JobState
@@ -35,21 +33,11 @@ from workbench.state.vault import SessionVault
 LOOKS = ("shift", "orthogonality")
 
 
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
-
-
 def looked(name: str, state: WorkbenchState) -> AppTest:
     """The page once its measurement is done."""
     page = shown(name, state)
     job = jobs.latest(inspect_actions.queue(state))
-    for _ in range(3000):
-        if job is None or job.is_finished:
-            break
-
-        time.sleep(0.01)
-    assert job is None or job.state is JobState.DONE, job.error
+    assert job is None or wait_for(job.id).state is JobState.DONE, job.error
     return page.run()
 
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from kgmet.editing.session import EditSession
 from kgmet.measure.compare import AnswerPair
-from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import EIFFEL, edited, entry_for, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
 from workbench import wording
 from workbench.running import access, jobs, resources
@@ -28,20 +28,6 @@ from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft
 
 OURS = ("edit", "graph", "probe", "ledger", "models")
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
-
-
-def edited(state: WorkbenchState, resident: Resident, draft: FactDraft = EIFFEL) -> WorkbenchState:
-    state.set_draft(draft)
-    assert actions.apply(state, resident) is None
-    job = jobs.latest(state.session_id, "edit")
-    assert job is not None
-    assert wait_for(job.id).error == ""
-    return state
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from kgmet.base import cache
-from tests.pages.test_pages import edited
-from tests.pages.test_sessions_on_disk import restarted
 from tests.tiny_models import tiny_lm
 from tests.workbench.screens.test_report_card import SMALL
-from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import edited, entry_for, restarted, state_of, wait_for
 from tests.workbench.shown_pages import ROOT, shown, words
 from workbench.drawing.traced import Map, map_name
 from workbench.running import jobs, resources
@@ -32,11 +28,6 @@ from workbench.state.session import SESSION_KEY, WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
 
 NOTHING = "This link leads to no result"
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def visited(state: WorkbenchState, token: str, **values: Any) -> AppTest:

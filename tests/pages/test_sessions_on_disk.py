@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from kgmet.base import cache
-from tests.pages.test_pages import edited
-from tests.workbench.sessions import entry_for, fresh_process, state_of
+from tests.workbench.sessions import edited, entry_for, restarted, state_of
 from tests.workbench.shown_pages import ROOT, words
 from workbench.running.resources import Resident
 from workbench.state.session import SESSION_KEY, WorkbenchState
-from workbench.state.vault import vault
 
 PAGES = ("edit", "graph", "shift", "orthogonality", "probe", "compare", "benchmark", "ledger", "models", "method")
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def app_at(name: str, state: WorkbenchState) -> AppTest:
@@ -35,14 +27,6 @@ def app_at(name: str, state: WorkbenchState) -> AppTest:
         app.switch_page(f"../pages/{name}.py").run()
     assert not app.exception
     return app
-
-
-def restarted(state: WorkbenchState) -> WorkbenchState:
-    """The same session after the server was started again."""
-    vault.clear()  # type: ignore[attr-defined]
-    found = vault().find(state.session_id)
-    assert found is not None
-    return WorkbenchState(found)
 
 
 def refuse_to_write(monkeypatch: pytest.MonkeyPatch) -> None:

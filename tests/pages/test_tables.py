@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.pages.test_pages import edited
-from tests.workbench.sessions import fresh_process, state_of
+from tests.workbench.sessions import edited, fresh_process, state_of
 from tests.workbench.shown_pages import ROOT, shown
 from workbench.drawing.tables import table_files
 

@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
 from kgmet.lm.say.score import next_tokens
-from tests.pages.test_pages import edited
 from tests.tiny_models import N_LAYER, tiny_lm
-from tests.workbench.sessions import batch_entry, entry_for, fresh_process, state_of
-from tests.workbench.shown_pages import shown, words
+from tests.workbench.sessions import batch_entry, edited, entry_for, state_of
+from tests.workbench.shown_pages import settled, shown, words
 from workbench.running import jobs
 from workbench.running.resources import Resident, model_holder
 from workbench.screens.trace.view import Map, Shown, Side
 from workbench.shared import inspect_actions
 from workbench.state.session import WorkbenchState
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
-
-
-def settled(page: AppTest, state: WorkbenchState) -> AppTest:
-    """The page once all its measurements are done."""
-    for _ in range(6):
-        job = jobs.latest(inspect_actions.queue(state))
-        for _ in range(3000):
-            if job is None or job.is_finished:
-                break
-            time.sleep(0.01)
-        page.run()
-        if jobs.latest(inspect_actions.queue(state)) is job:
-            return page
-    raise AssertionError("the page never settled")
 
 
 def traced(state: WorkbenchState) -> AppTest:

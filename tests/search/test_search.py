@@ -19,7 +19,7 @@ from kgmet.search.directions.source import FreeDirection, RandomDirection
 from kgmet.search.objective import TermWeights, answer_nll, kept_divergence, length_penalty, limited, ordinary_norm
 from kgmet.search.problem import SearchPrompt, ShiftProblem, Term
 from kgmet.search.search import Stop, TargetConfig, TargetShift, find_target_shifts
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import EDITS
 

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
+from tests.workbench.sessions import edited, fresh_process, state_of
 from tests.workbench.shown_pages import shown
 from workbench.running import jobs
 from workbench.running.resources import Resident
-from workbench.shared import actions
 from workbench.state.vault import vault
 
 SOAK = os.environ.get("KGMET_SOAK") == "1"
@@ -28,12 +27,7 @@ MOST = 1.1
 
 def one_session(resident: Resident) -> None:
     """Someone comes, applies an edit, looks at two pages, and leaves."""
-    state = state_of()
-    state.set_draft(EIFFEL)
-    assert actions.apply(state, resident) is None
-    job = jobs.latest(state.session_id, "edit")
-    assert job is not None
-    assert wait_for(job.id).error == ""
+    state = edited(state_of(), resident)
     for name in ("edit", "ledger"):
         assert not shown(name, state).exception
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import streamlit as st
 import torch
 
@@ -54,11 +56,34 @@ def fresh_process(folder: Path, monkeypatch: object) -> resources.Resident:
     return resources.model_holder().put(lm, KeyStatistics(lm, corpus))
 
 
+@pytest.fixture
+def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[resources.Resident]:
+    """The resident model of a fresh process, with its caches in the test's own folder."""
+    yield fresh_process(tmp_path, monkeypatch)
+
+
 def state_of(known: SessionVault | None = None) -> WorkbenchState:
     """A new session with settings the tiny model can follow."""
     state = WorkbenchState((known or vault()).new())
     state.record.saved = replace(state.record.saved, settings=dict(SMALL_SETTINGS))
     return state
+
+
+def edited(state: WorkbenchState, resident: resources.Resident, draft: FactDraft = EIFFEL) -> WorkbenchState:
+    """The session once an edit was applied in it."""
+    state.set_draft(draft)
+    assert actions.apply(state, resident) is None
+    job = jobs.latest(state.session_id, "edit")
+    assert job is not None and wait_for(job.id).error == ""
+    return state
+
+
+def restarted(state: WorkbenchState) -> WorkbenchState:
+    """The same session after the server was started again."""
+    vault.clear()  # type: ignore[attr-defined]
+    found = vault().find(state.session_id)
+    assert found is not None
+    return WorkbenchState(found)
 
 
 def patch_for(lm: LoadedLM, *, subject: str = "Paris", new: str = "Rome", seed: int = 0) -> EditPatch:

@@ -11,6 +11,9 @@ import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from tests.workbench.sessions import wait_for
+from workbench.running import jobs
+from workbench.shared.inspect_actions import queue
 from workbench.state.session import SESSION_KEY, WorkbenchState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +35,18 @@ def shown(name: str, state: WorkbenchState, **values: Any) -> AppTest:
     for key, value in values.items():
         page.session_state[key] = value
     return page.run()
+
+
+def settled(page: AppTest, state: WorkbenchState) -> AppTest:
+    """The page once all its measurements are done."""
+    for _ in range(6):
+        job = jobs.latest(queue(state))
+        if job is not None:
+            wait_for(job.id)
+        page.run()
+        if jobs.latest(queue(state)) is job:
+            return page
+    raise AssertionError("the page never settled")
 
 
 def words(page: AppTest) -> str:

@@ -26,7 +26,7 @@ from kgmet.lm.run.tracing import Rows
 from kgmet.write.adapter import attached_lora, import_lora, read_lora
 from kgmet.write.export import export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.test_patch import QuantisedLinear, quantised_lm
 from tests.write.tiny_edits import logits_of, random_patch

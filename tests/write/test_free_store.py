@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, wrap_lm
 from kgmet.write.free_store import FreeStore
 from kgmet.write.nullspace import Cutoff, CutoffKind, DampedNullSpace, NullSpace
@@ -16,6 +15,7 @@ from kgmet.write.spectrum import WORK, spectrum_of
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writers.least_squares import definite_cholesky
 from tests.far import FarMode, far_device, placed_far
+from tests.progress import Recorded
 from tests.tiny_models import D_KEY, tiny_model, tiny_tokenizer
 from tests.write.test_moments import CORPUS
 from tests.write.worked import key_moment
@@ -23,18 +23,6 @@ from tests.write.worked import key_moment
 LAYERS = (0, 1, 2)
 HALF, THIRD = (Cutoff(kind=CutoffKind.RANK, value=share) for share in (0.5, 1 / 3))
 SQUARE = D_KEY**2
-
-
-class Heard:
-    """Remembers remarks."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def report(self, event: ProgressEvent) -> None:
-        self.notes += [str(event.detail["note"])] if "note" in event.detail else []
-
-    def check(self) -> None: ...
 
 
 @pytest.fixture
@@ -106,7 +94,7 @@ def test_what_somebody_still_uses_is_not_copied_to_the_device_again(far_lm: Load
 
 
 def test_without_room_on_the_device_the_cpu_works_them_out_and_keeps_them(far_lm: LoadedLM) -> None:
-    mode, heard = FarMode(), Heard()
+    mode, heard = FarMode(), Recorded()
     with placed_far(far_lm, mode):
         statistics = KeyStatistics(far_lm, CORPUS)
         statistics.moments(LAYERS)
@@ -126,7 +114,7 @@ def test_other_settings_are_dropped_once_they_take_more_than_what_is_asked_for(m
     free = NullSpace.from_moment(moment, HALF)
     for setting in "abc":
         store.add((0, setting), free)
-        store.on_devices({(0, setting): cpu}, Heard())
+        store.on_devices({(0, setting): cpu}, Recorded())
     assert [(0, setting) in store for setting in "abc"] == [False, True, True]
 
 

@@ -14,7 +14,7 @@ from kgmet.write.ledger import EditLedger
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.residual import ResidualSchedule
 from kgmet.write.writer import NullSpaceWriter
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, N_LAYER, tiny_lm
 from tests.write.tiny_edits import (
     EDITS,

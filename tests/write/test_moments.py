@@ -17,7 +17,7 @@ from kgmet.write.moments import KeyMoment, estimate_key_moments, keys_of_text, m
 from kgmet.write.nullspace import Cutoff, CutoffKind, NullSpace
 from kgmet.write.spectrum import KeySpectrum, spectrum_of, spectrum_path
 from kgmet.write.statistics import KeyStatistics
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import D_KEY, N_LAYER, tiny_lm
 from tests.write.worked import drawn, free_space, key_moment, projector
 

@@ -14,12 +14,12 @@ import pytest
 import ray
 
 from kgmet.base.errors import ConfigError
-from kgmet.base.progress import ProgressEvent
 from kgmet.evaluate.runs.engine import run_jobs
 from kgmet.evaluate.runs.folder import Table
 from kgmet.evaluate.runs.ray_engine import run_on_ray
 from tests.evaluate.runs.test_run import assert_same_table
 from tests.evaluate.world import tiny_job, tiny_world
+from tests.progress import Recorded
 
 # Ray's own: sockets of killed processes are closed by the collector.
 pytestmark = [
@@ -42,25 +42,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             ray.shutdown()
 
 
-class Listener:
-    """Keeps what it heard."""
-
-    def __init__(self) -> None:
-        self.events: list[ProgressEvent] = []
-
-    def report(self, event: ProgressEvent) -> None:
-        self.events.append(event)
-
-    def check(self) -> None:
-        pass
-
-
 @pytest.mark.soak  # a minute, most of which Ray takes to notice the loss; a killed run is resumed in test_run.py
 def test_a_lost_worker_s_run_is_taken_over(cluster: Path, tmp_path: Path) -> None:
     run_jobs([tiny_job(cluster, cluster / "local", num_edits=4)])
     jobs = [tiny_job(cluster, tmp_path, num_edits=4), tiny_job(cluster, tmp_path, editor="random", num_edits=4)]
     found: list[Path] = []
-    heard = Listener()
+    heard = Recorded()
     driver = threading.Thread(target=lambda: found.extend(run_on_ray(jobs, n_worker=2, progress=heard)))
     driver.start()
     _kill_a_worker_once_there_is_work_done(tmp_path, driver)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from kgmet.base.errors import Cancelled, StaleArtifactError
-from kgmet.base.progress import ProgressEvent, Stage
+from kgmet.base.progress import Stage
 from kgmet.editing.defaults import scaled_layers
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import EvalCase
@@ -28,6 +28,7 @@ from kgmet.evaluate.tables.summary import summarize_run
 from kgmet.fact import FactEdit
 from tests.evaluate.records import counterfact, written
 from tests.evaluate.world import tiny_job, tiny_world
+from tests.progress import Recorded
 from tests.tiny_models import tiny_model
 
 ROOT = Path(__file__).parents[3]
@@ -158,26 +159,12 @@ def assert_same_table_of_after(one: list[dict[str, Any]], other: list[dict[str, 
         )
 
 
-class Stopper:
-    """Asks to stop at the n-th edit; keeps what it heard."""
-
-    def __init__(self, at: int) -> None:
-        self.at, self.events = at, []  # type: ignore[var-annotated]
-
-    def report(self, event: ProgressEvent) -> None:
-        self.events.append(event)
-
-    def check(self) -> None:
-        if any(event.done >= self.at for event in self.events):
-            raise Cancelled("Stopped.")
-
-
 def test_a_cancelled_run_goes_on_later_and_says_how_long_it_takes(world: Path, tmp_path: Path) -> None:
-    stopper = Stopper(at=2)
+    stopper = Recorded(lambda so_far: any(event.done >= 2 for event in so_far.events))
     with pytest.raises(Cancelled):
         run_jobs([tiny_job(world, tmp_path)], progress=stopper)
     assert not (tmp_path / "AlphaEdit" / "run_000" / "cases.jsonl").exists()
-    heard = Stopper(at=10_000)
+    heard = Recorded()
     (folder,) = run_jobs([tiny_job(world, tmp_path, continue_from_run="run_000")], progress=heard)
     assert_same_table(folder, whole_run(world))
     own = [event for event in heard.events if event.stage is Stage.EVALUATE]
@@ -258,8 +245,8 @@ def test_one_model_serves_all_jobs_of_a_sweep(world: Path, tmp_path: Path) -> No
     resources = Resources()
     jobs = [tiny_job(world, tmp_path, editor=name, dataset_size_limit=2) for name in ("AlphaEdit", "random")]
     folders = [resources.do(job) for job in jobs]
-    lm, _ = resources.model(jobs[0].options, Stopper(at=10_000))
-    assert resources.model(jobs[1].options, Stopper(at=10_000))[0] is lm
+    lm, _ = resources.model(jobs[0].options, Recorded())
+    assert resources.model(jobs[1].options, Recorded())[0] is lm
     assert [folder.parent.name for folder in folders] == ["AlphaEdit", "random"]
 
 

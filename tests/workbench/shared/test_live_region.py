@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from kgmet.base.errors import Cancelled, ConfigError
 from kgmet.base.progress import Progress
-from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import entry_for, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.shared import inspect_actions
 from workbench.shared.live_region import latest_job, said_of
 from workbench.state.session import WorkbenchState
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def ended(kind: str, work: jobs.Work, owner: str, *, title: str = "") -> jobs.Job:

@@ -12,7 +12,7 @@ from kgmet.editing import report as report_module
 from kgmet.editing.remedies import Remedies, RemedyKind
 from kgmet.measure.answer import Answer
 from kgmet.measure.edit_verdict import EditVerdict, Outcome, Reason, judge_edit
-from tests.workbench.sessions import EIFFEL, fresh_process, state_of, wait_for
+from tests.workbench.sessions import EIFFEL, edited, fresh_process, state_of, wait_for
 from tests.workbench.shown_pages import shown, words
 from workbench.running import jobs
 from workbench.running.resources import Resident
@@ -27,15 +27,6 @@ def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reside
     made = fresh_process(tmp_path, monkeypatch)
     monkeypatch.setattr(remedies, "look_for", look_for)  # as in the app
     yield made
-
-
-def applied(resident: Resident) -> WorkbenchState:
-    state = state_of()
-    state.set_draft(EIFFEL)
-    assert actions.apply(state, resident) is None
-    job = jobs.latest(state.session_id, "edit")
-    assert job is not None and wait_for(job.id).error == ""
-    return state
 
 
 def tried(state: WorkbenchState) -> jobs.Job:
@@ -58,7 +49,7 @@ class FromThenOn:
 
 
 def test_an_edit_that_did_not_take_is_looked_after_on_the_side(resident: Resident) -> None:
-    state = applied(resident)
+    state = edited(state_of(), resident)
     assert not state.is_busy, "no one waits for it"
     page = shown("edit", state)
     assert "What would make it take" in words(page)
@@ -73,7 +64,7 @@ def test_an_edit_that_did_not_take_is_looked_after_on_the_side(resident: Residen
 
 
 def test_any_other_job_stops_it_and_it_can_be_asked_for_again(resident: Resident) -> None:
-    state = applied(resident)
+    state = edited(state_of(), resident)
     jobs.submit("other", lambda progress: None, state_of().session_id)
     job = tried(state)
     if job.state is jobs.JobState.CANCELLED:  # it may have been done by then
@@ -88,7 +79,7 @@ def test_one_click_puts_the_remedy_in_the_place_of_the_edit(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_module, "judge_edit", FromThenOn())
-    state = applied(resident)
+    state = edited(state_of(), resident)
     failed = state.stack[-1]
     assert tried(state).error == ""
     found = remedies.remedies_for(state, resident.lm, failed)
@@ -110,7 +101,7 @@ def test_one_click_puts_the_remedy_in_the_place_of_the_edit(
 def test_another_wording_is_put_into_the_form_with_it(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "judge_edit", FromThenOn())
     monkeypatch.setattr(remedies_module, "MOST_FOUND", 99)
-    state = applied(resident)
+    state = edited(state_of(), resident)
     tried(state)
     found = remedies.remedies_for(state, resident.lm, state.stack[-1])
     assert found is not None
@@ -122,7 +113,7 @@ def test_another_wording_is_put_into_the_form_with_it(resident: Resident, monkey
 
 def test_a_remedy_is_refused_where_the_edit_is_gone(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "judge_edit", FromThenOn())
-    state = applied(resident)
+    state = edited(state_of(), resident)
     failed = state.stack[-1]
     tried(state)
     found = remedies.remedies_for(state, resident.lm, failed)
@@ -134,7 +125,7 @@ def test_a_remedy_is_refused_where_the_edit_is_gone(resident: Resident, monkeypa
 
 def test_the_line_says_what_it_costs(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_module, "judge_edit", FromThenOn())
-    state = applied(resident)
+    state = edited(state_of(), resident)
     tried(state)
     found = remedies.remedies_for(state, resident.lm, state.stack[-1])
     assert isinstance(found, Remedies) and found.n_stay > 1

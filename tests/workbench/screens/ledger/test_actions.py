@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +12,11 @@ import torch
 
 from kgmet.write.patch import attached, save_patch
 from tests.tiny_models import tiny_lm
-from tests.workbench.sessions import entry_for, fresh_process, state_of, wait_for
+from tests.workbench.sessions import entry_for, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.resources import Resident
 from workbench.screens.ledger import actions as ledger_actions
 from workbench.state.values import StackEntry
-
-
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
 
 
 def archive(files: dict[str, bytes]) -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from kgmet.editing.plan import EditPlan, plan_edits
 from kgmet.inspect.settings import settings_of
 from kgmet.write.patch import attached
 from kgmet.write.so_far import EditsSoFar
-from tests.workbench.sessions import EIFFEL, entry_for, fresh_process, patch_for, state_of, wait_for
+from tests.workbench.sessions import EIFFEL, edited, entry_for, patch_for, state_of, wait_for
 from workbench.running import jobs
 from workbench.running.jobs import JobState
 from workbench.running.resources import Resident
@@ -30,17 +28,9 @@ from workbench.state.vault import SessionVault
 ROME = FactDraft(subject="Germany", template="The capital of {} is", new_object="Rome")
 
 
-@pytest.fixture
-def resident(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Resident]:
-    yield fresh_process(tmp_path, monkeypatch)
-
-
 def applied(state: WorkbenchState, resident: Resident, *drafts: FactDraft) -> tuple[StackEntry, ...]:
     for draft in drafts:
-        state.set_draft(draft)
-        assert actions.apply(state, resident) is None
-        job = jobs.latest(state.session_id, "edit")
-        assert job is not None and wait_for(job.id).error == ""
+        edited(state, resident, draft)
     return state.stack
 
 
