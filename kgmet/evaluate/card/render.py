@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kgmet.base.words import percent
 from kgmet.evaluate.card.value import Cell, Column, Example, ReportCard, Row
+from kgmet.evaluate.tables.latex import escape_latex
 
 __all__ = [
     *("SCALE", "about_edit", "card_latex", "card_markdown", "card_text"),
@@ -21,24 +22,6 @@ SCALE = (
     "right and not what is wrong; it is only likelier per token; neither."
 )
 """What the cells mean."""
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",
-    "→": r"$\rightarrow$",
-    "‖": r"$\Vert$",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "“": "``",
-    "”": "''",
-    "…": r"\dots{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_"},
-}
 
 
 def cell_text(row: Row, cell: Cell, *, counts: bool = True) -> str:
@@ -111,10 +94,10 @@ def card_markdown(card: ReportCard) -> str:
 def card_latex(card: ReportCard) -> str:
     """Return the table as a LaTeX tabular (booktabs)."""
     header, *body = _table(card)
-    lines = [" & ".join(_latex(cell) for cell in line) + r" \\" for line in (header, *body)]
+    lines = [" & ".join(escape_latex(cell) for cell in line) + r" \\" for line in (header, *body)]
     rows = "\n".join(lines[1:])
     return (
-        f"% {_latex(' '.join(intro_lines(card)))}\n\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n"
+        f"% {escape_latex(' '.join(intro_lines(card)))}\n\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\toprule\n"
         f"{lines[0]}\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n"
     )
 
@@ -192,7 +175,3 @@ def _escaped(text: str) -> str:
 
 def _cell_escaped(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _latex(text: str) -> str:
-    return "".join(_SPECIAL.get(sign, sign) for sign in " ".join(text.split()))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kgmet.evaluate.datasets.cases import AskKind
+from kgmet.evaluate.tables.latex import escape_latex
 from kgmet.evaluate.tables.summary import RunSummary
 from kgmet.measure.metrics import METRICS, bootstrap
 
@@ -62,10 +63,10 @@ def markdown_table(summaries: Sequence[RunSummary]) -> str:
 def latex_table(summaries: Sequence[RunSummary]) -> str:
     """Return the same numbers as a LaTeX tabular (booktabs), without intervals."""
     header, lines = _cells(summaries, intervals=False)
-    rows = "\n".join(" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines)
+    rows = "\n".join(" & ".join(escape_latex(cell) for cell in line) + r" \\" for line in lines)
     return (
         f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}\n\\toprule\n"
-        f"{' & '.join(_escaped(cell) for cell in header)} \\\\\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n"
+        f"{' & '.join(escape_latex(cell) for cell in header)} \\\\\n\\midrule\n{rows}\n\\bottomrule\n\\end{{tabular}}\n"
     )
 
 
@@ -196,9 +197,3 @@ def _percent(share: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
-
-
-def _escaped(text: str) -> str:
-    for sign, written in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("–", "--"), ("#", r"\#")):
-        text = text.replace(sign, written)
-    return text
