@@ -12,7 +12,7 @@ from torch import Tensor
 from kgmet.base.progress import Progress, ProgressEvent, Silent, Stage
 from kgmet.base.shapes import check_shape
 from kgmet.fact import FactEdit
-from kgmet.inspect.spectrum import edit_rows
+from kgmet.inspect.spectrum import own_and_protected_rows
 from kgmet.inspect.texts import InspectedText, TextKind
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.lm.run.spans import locate
@@ -178,7 +178,7 @@ def _outputs(lm: LoadedLM, input_ids: Sequence[int], layers: Sequence[int]) -> T
 def _edit_keys(patch: EditPatch, layer: int) -> Tensor:
     """Return one key per edit, (n_edit, d_key), float64: the mean of its keys."""
     names, keys = patch.keys[layer]
-    own, _ = edit_rows(patch, layer)
+    own, _ = own_and_protected_rows(patch, layer)
     rows: dict[str, list[int]] = {edit.id: [] for edit in patch.edits}
     for row in own:
         rows[names[row].rpartition("/")[0]].append(row)

@@ -27,7 +27,7 @@ from kgmet.write.patch import EditPatch
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.spectrum import spectrum_of
 
-__all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "edit_rows", "inspect_writes"]
+__all__ = ["CutoffCost", "EnergyBin", "LayerWrite", "own_and_protected_rows", "inspect_writes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ def inspect_writes(
     return found
 
 
-def edit_rows(patch: EditPatch, layer: int) -> tuple[list[int], list[int]]:
+def own_and_protected_rows(patch: EditPatch, layer: int) -> tuple[list[int], list[int]]:
     """Return the rows of the patch's keys at a layer that belong to its edits, and the protected rows."""
     names = patch.keys[layer][0] if layer in patch.keys else ()
     ids = {edit.id for edit in patch.edits}
@@ -259,14 +259,14 @@ def _inspect_layer(
     config = settings_of(patch)
     found = spectrum_of(moment, device=write_device(lm, update.layer)).to(torch.device("cpu"))
     values, vectors = found.values, found.vectors
-    own, others = edit_rows(patch, update.layer)
+    own, others = own_and_protected_rows(patch, update.layer)
     stored = (
         patch.keys[update.layer][1].double()
         if update.layer in patch.keys
         else torch.zeros(0, lm.d_key, dtype=torch.float64, device="cpu")
     )
     written = [
-        item.keys[update.layer][1][edit_rows(item, update.layer)[0]].double()
+        item.keys[update.layer][1][own_and_protected_rows(item, update.layer)[0]].double()
         for item in earlier
         if update.layer in item.keys
     ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kgmet.inspect.spectrum import LayerWrite, edit_rows, inspect_writes
+from kgmet.inspect.spectrum import LayerWrite, inspect_writes, own_and_protected_rows
 from kgmet.write.nullspace import Cutoff, DampedNullSpace
 from kgmet.write.patch import EditPatch
 from kgmet.write.solve import KeySystem, LayerUpdate, solve_layer_update
@@ -26,7 +26,7 @@ def solved_again(
     patch: EditPatch, share: float, ridge: float = 0.5, *, ordinary: float = 0.0, kept: float = 1.0
 ) -> LayerUpdate:
     """The patch's write by the library's own solve, with another share of free directions and other weights."""
-    own, others = edit_rows(patch, 1)
+    own, others = own_and_protected_rows(patch, 1)
     keys = patch.keys[1][1]
     free = DampedNullSpace.from_moment(moment_of(LM, 1), Cutoff(kind=RANK, value=share), ratio=ordinary / ridge)
     system = KeySystem(free, ridge).appended(kept**0.5 * keys[others].double())
@@ -61,7 +61,7 @@ def test_the_cost_of_a_cutoff_is_what_the_real_solve_gives(share: float, ordinar
     write = replace(write, ordinary_weight=ordinary, kept_weight=torch.full((len(write.kept),), kept).double())
     update = solved_again(patch, share, ordinary=ordinary, kept=kept)
     cost = write.cost(round(share * LM.d_key))
-    own, others = edit_rows(patch, 1)
+    own, others = own_and_protected_rows(patch, 1)
     keys, dense = patch.keys[1][1].double(), update.dense().double()
     residuals = patch.updates[0].output_factor.double()
     moved = keys[own] @ dense.T
@@ -116,8 +116,8 @@ def test_keys_that_earlier_patches_edited_count_as_kept_and_those_they_kept_do_n
 
 def test_own_keys_are_told_from_kept_ones_by_name() -> None:
     patch = written_patch(LM, edits=(TOWER, GATE), n_kept=2)
-    assert edit_rows(patch, 1) == ([0, 1], [2, 3])
-    assert edit_rows(patch, 3) == ([], [])
+    assert own_and_protected_rows(patch, 1) == ([0, 1], [2, 3])
+    assert own_and_protected_rows(patch, 3) == ([], [])
 
 
 def test_an_editor_without_keys_still_shows_where_its_update_lies() -> None:
