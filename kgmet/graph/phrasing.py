@@ -131,10 +131,19 @@ def path_label(catalogue: RelationCatalogue, relations: Sequence[str]) -> str:
     return " of the ".join(reversed(nouns)) if len(nouns) > 1 else catalogue.spec(shortest[0]).label
 
 
+_OF_SUBJECT = re.compile(
+    r" (?:(?:held|won|spoken|played|used|served) )?"
+    r"(?:of|in|on|by|for|from|to|with|under|next to|on the course of)"
+    r" (?:which\b|(?:the )?(?:\w+ )?\{\})| (?:where|that|who|whose)\b"
+)
+"""What in a noun phrase ties its noun to the subject; ``body of water next to {}`` is cut before "next to"."""
+
+
 def _noun(spec: RelationSpec) -> str:
     """Return the noun for the relation's object: ``country`` for "a country in which {} lies"."""
     words = re.sub(r"^(?:the|an?) ", "", spec.phrase)
-    return re.split(r" (?:of|where|in|that|by|for|from|to|with|on|under|next|held|won|spoken|played|used)\b", words)[0]
+    noun = _OF_SUBJECT.split(words)[0]
+    return spec.label if "{}" in noun else noun
 
 
 def word_chain(

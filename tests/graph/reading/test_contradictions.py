@@ -76,8 +76,18 @@ def test_nothing_follows_by_way_of_a_neighbour_of_chile(subject: str) -> None:
         (["P131", "P17", "P38"], "currency of the country"),
         (["K-lies-in", "P38"], "currency of the country"),
         (["P36", "P30"], "continent of the capital"),
-        (["P112", "P27"], "country of the founder"),
+        (["P112", "P27"], "country of citizenship of the founder"),
+        (["P131", "P206"], "body of water of the city"),
+        (["P131", "P17", "P35"], "head of state of the country"),
+        (["P170", "P509"], "cause of death of the creator"),
+        (["P27", "P1549"], "name for people of the country of citizenship"),
     ],
 )
 def test_a_label_says_the_path(relations: list[str], label: str) -> None:
     assert path_label(CATALOGUE, relations) == label
+
+
+def test_no_label_has_an_empty_place() -> None:
+    labels = {path_label(CATALOGUE, [spec.id, "P31"]) for spec in CATALOGUE}
+    assert len(labels) > 100
+    assert [label for label in labels if "{" in label] == []
