@@ -18,11 +18,14 @@ RESULT = "probe_story"
 
 @dataclass(frozen=True, kw_only=True)
 class KindCount:
-    """Of `n` prompts of one kind: how many are said (or unchanged) before, after, and when told, if that was asked."""
+    """Of `n` prompts of one kind: how many are said before, after, and when told, if that was asked.
+
+    Of a kind that must stay, how many are unchanged after and when told; before there is nothing to count.
+    """
 
     kind: str
     n: int
-    before: int
+    before: int | None
     after: int
     told: int | None = None
 
@@ -37,11 +40,14 @@ class ProbeStory:
 
 def counts_html(counts: Sequence[KindCount]) -> str:
     """Return the counts as a table."""
+    def cell(number: int | None) -> str:
+        return f"<td>{'–' if number is None else number}</td>"
+
     is_told = any(count.told is not None for count in counts)
     names = ("asked", "n", "before", "after", *(("told",) if is_told else ()))
     rows = "".join(
-        f"<tr><td>{shown(count.kind)}</td><td>{count.n}</td><td>{count.before}</td><td>{count.after}</td>"
-        + (f"<td>{'–' if count.told is None else count.told}</td>" if is_told else "")
+        f"<tr><td>{shown(count.kind)}</td><td>{count.n}</td>{cell(count.before)}{cell(count.after)}"
+        + (cell(count.told) if is_told else "")
         + "</tr>"
         for count in counts
     )

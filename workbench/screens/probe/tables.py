@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 import pandas as pd
 
 from kgmet.measure.answer import Answer
-from kgmet.measure.compare import AnswerPair
+from kgmet.measure.compare import AnswerPair, Comparison, KindSummary
 from kgmet.measure.metrics import wilson_interval
 from kgmet.measure.question import Form, QuestionKind
-from kgmet.measure.verdict import judged_text
+from kgmet.measure.verdict import Verdict, judged_text
 from workbench.drawing.answer_files import answer_markdown, answer_values
 from workbench.drawing.answers import AnswerRow
 from workbench.drawing.hop_line import HopLine, Station, mark_of
@@ -78,11 +78,11 @@ def probe_story(run: ProbeRun) -> ProbeStory:
         KindCount(
             kind=KINDS[item.kind][0],
             n=item.n,
-            before=item.says_before,
+            before=None if item.kind.should_stay else item.says_before,
             after=item.says_after,
             told=told[item.kind].says_after if told else None,
         )
-        for item in sorted(run.comparison.summaries(), key=lambda one: list(KINDS).index(one.kind))
+        for item in _in_order(run.comparison)
     ]
     lines = (hop_line(run, chain) for chain in run.chains)
     return ProbeStory(lines=tuple(line for line in lines if line is not None), counts=tuple(counts))
@@ -113,26 +113,39 @@ def _brief(answer: Answer) -> str:
 
 
 def summary_frame(run: ProbeRun) -> pd.DataFrame:
-    """Return one row per kind: numbers said and only preferred, and the share said with its 95 % interval."""
+    """Return one row per kind: numbers said and only preferred, and the share said with its 95 % interval.
+
+    For a kind that must stay the share is of unchanged answers; the numbers said are those of the true object there too.
+    """
     rows = []
-    told = {item.kind: item for item in (run.told_comparison.summaries() if run.told_comparison else ())}
-    summaries = run.comparison.summaries()
-    for item in sorted(summaries, key=lambda one: list(KINDS).index(one.kind)):
+    for item in _in_order(run.comparison):
+        pairs = run.comparison.of(item.kind)
+        told = () if run.told_comparison is None else run.told_comparison.of(item.kind)
         low, high = wilson_interval(item.says_after, item.n)
         rows.append(
             {
                 "kind": KINDS[item.kind][0],
                 "n": item.n,
-                "says before": f"{item.says_before}/{item.n}",
-                "says after": f"{item.says_after}/{item.n}",
-                **({"says when told": f"{told[item.kind].says_after}/{item.n}"} if told else {}),
-                "only prefers before": f"{item.prefers_before}/{item.n}",
-                "only prefers after": f"{item.prefers_after}/{item.n}",
+                "says before": _count(Verdict.SAYS, [pair.before for pair in pairs]),
+                "says after": _count(Verdict.SAYS, [pair.after for pair in pairs]),
+                **({"says if told": _count(Verdict.SAYS, [pair.after for pair in told])} if told else {}),
+                "prefers before": _count(Verdict.PREFERS, [pair.before for pair in pairs]),
+                "prefers after": _count(Verdict.PREFERS, [pair.after for pair in pairs]),
                 "said or unchanged": 100 * item.says_after / item.n,
                 "95 % interval": f"{100 * low:.0f}–{100 * high:.0f} %",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _in_order(comparison: Comparison) -> list[KindSummary]:
+    return sorted(comparison.summaries(), key=lambda one: list(KINDS).index(one.kind))
+
+
+def _count(verdict: Verdict, answers: Sequence[Answer]) -> str:
+    """Count the answers with a verdict among those with an expectation: ``3/10``."""
+    judged = [answer.verdict for answer in answers if answer.verdict is not None]
+    return f"{judged.count(verdict)}/{len(judged)}"
 
 
 def probe_frame(run: ProbeRun) -> pd.DataFrame:
