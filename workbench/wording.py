@@ -186,6 +186,8 @@ _SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_{}[
 _LINKED = re.compile(r"(?<=https:)(?=//)|(?<=http:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 """Where a bare address would become a link, whatever is escaped."""
 WORD_JOINER = "\u2060"
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Embeddings, overrides and isolates of the reading direction; letters of Arabic or Hebrew need none."""
 _BLANKS = re.compile(r"[^\S\u00a0\u202f]+")
 """Blanks and line breaks; not those that keep a number and its sign on one line."""
 
@@ -193,9 +195,10 @@ _BLANKS = re.compile(r"[^\S\u00a0\u202f]+")
 def safe(text: str) -> str:
     """Escape text so that Markdown shows exactly this text: no emphasis, link, formula, icon, HTML or list.
 
-    An invisible word joiner keeps a bare address from becoming a link.
+    An invisible word joiner keeps a bare address from becoming a link. Characters that turn the reading direction of
+    what follows are left out: they would turn the page's own words, too.
     """
-    return _LINKED.sub(WORD_JOINER, _BLANKS.sub(" ", text).strip()).translate(_SPECIAL)
+    return _LINKED.sub(WORD_JOINER, _BLANKS.sub(" ", _TURNING.sub("", text)).strip()).translate(_SPECIAL)
 
 
 def kept_aside(folder: Path | None) -> str:

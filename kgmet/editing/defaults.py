@@ -144,7 +144,9 @@ def scaled_layers(layers: Sequence[int], n_layer: int) -> tuple[int, ...]:
 
 
 def _calibrated_words(found: CalibratedEditor) -> tuple[str, str]:
-    kept = "; nothing tried was better than the uncalibrated ones" if found.is_default else f" ({found.changes})"
+    kept = f" ({found.changes})"
+    if found.is_default:
+        kept = "; no other settings tried were better, so these are the uncalibrated ones"
     checked = ", ".join(f"{kind} {counts}" for kind, counts in found.checked.items())
     return (
         f"calibrated on {found.n_search} facts{kept}",

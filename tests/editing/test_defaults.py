@@ -227,7 +227,8 @@ def test_where_nothing_was_better_the_present_settings_are_kept_and_it_is_said(s
     found = default_settings(editor, lm)
     assert found.config == own
     assert found.words.startswith(
-        "calibrated on 16 facts; nothing tried was better than the uncalibrated ones; on 24 other facts: "
+        "calibrated on 16 facts; no other settings tried were better, so these are the uncalibrated ones; on 24 other "
+        "facts: "
     )
     assert "24" not in found.sentence
 

@@ -273,6 +273,25 @@ def test_a_link_fills_the_form(resident: Resident) -> None:
     assert (state.draft.subject, state.draft.new_object) == ("Germany", "Rome")
 
 
+@pytest.mark.parametrize("text", ["subject,template,new_object\n", "[]"])
+def test_a_table_without_a_row_is_told_so(resident: Resident, text: str) -> None:
+    page = shown("edit", state_of())
+    assert "No fact is in it" not in words(page)
+    page.text_area(key="many-text").set_value(text).run()
+    assert "No fact is in it" in words(page) and page.button(key="many-apply").disabled
+    page.text_area(key="many-text").set_value("subject,template,new_object\nItaly,The capital of {} is,Oslo").run()
+    assert "No fact is in it" not in words(page) and not page.button(key="many-apply").disabled
+
+
+def test_what_follows_is_counted_in_words(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(FactDraft(subject="Zorblax", template="{} was founded by", new_object="Quux"))
+    page = shown("edit", state)
+    labels = [item.label for item in page.expander]
+    assert [label for label in labels if "asked on the Probe page" in label], labels
+    assert not [label for label in labels if " more " in label or "1 facts" in label], labels
+
+
 def test_apply_undo_and_redo_by_button(resident: Resident) -> None:
     state = state_of()
     state.set_draft(EIFFEL)

@@ -59,3 +59,9 @@ def test_no_noun_has_its_plural_in_brackets() -> None:
 def test_a_script_of_edits_counts_in_words(n: int, words: str) -> None:
     entries = [entry_for(tiny_lm(), seed=seed) for seed in range(n)]
     assert edit_script(entries, "a model").startswith(f'"""Repeats {words} as the workbench made them')
+
+
+def test_a_label_cannot_turn_the_words_of_the_page() -> None:
+    turned = "Ro\u202eme \u2067x\u2066y\u202b"
+    assert safe(f"{turned} (not in the graph)") == "Rome xy \\(not in the graph\\)"
+    assert safe("\u05e8\u05d5\u05de\u05d0\u200f") == "\u05e8\u05d5\u05de\u05d0\u200f"

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 from kgmet.forecast.check import CheckedForecast
 from kgmet.forecast.forecast import FactForecast
 from workbench.drawing.charts import colours
+from workbench.drawing.graph_svg import INKS
 
 __all__ = ["check_chart", "fact_chart", "relation_chart"]
 
-_LOSES, _GAINS = 1, 2
 _MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
@@ -33,11 +33,11 @@ def fact_chart(
         measured: the answers' probabilities with the edit attached, by fact id.
         dark: whether the background is dark.
     """
-    palette = colours(dark=dark)
+    palette, ink = colours(dark=dark), INKS["dark" if dark else "light"]
     figure = go.Figure()
     names = [_name(item, number) for number, item in enumerate(items, start=1)]
     for name, item in zip(names, items, strict=True):
-        colour = palette[_GAINS if item.change > 0 else _LOSES]
+        colour = ink.good if item.change > 0 else ink.bad
         figure.add_trace(
             go.Scatter(
                 x=[item.before, item.after],
@@ -73,7 +73,7 @@ def fact_chart(
                     y=[names[n] for n in chosen],
                     name=name,
                     mode="markers",
-                    marker={"size": 11, "symbol": symbol, "color": palette[_LOSES if loses else _GAINS]},
+                    marker={"size": 11, "symbol": symbol, "color": ink.bad if loses else ink.good},
                     customdata=[told[n] for n in chosen],
                     hovertemplate="forecast, " + hover,
                 )
@@ -119,7 +119,7 @@ def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], 
         labels: relation id → display name.
         dark: whether the background is dark.
     """
-    palette = colours(dark=dark)
+    palette, ink = colours(dark=dark), INKS["dark" if dark else "light"]
     by_relation: dict[str, list[FactForecast]] = {}
     for item in items:
         by_relation.setdefault(item.fact.prompt.relation, []).append(item)
@@ -134,7 +134,7 @@ def relation_chart(items: Sequence[FactForecast], *, labels: Mapping[str, str], 
                 y=[names[key] for key, _ in chosen],
                 name=name,
                 mode="markers",
-                marker={"size": 9, "symbol": symbol, "color": palette[_LOSES if loses else _GAINS], "opacity": 0.75},
+                marker={"size": 9, "symbol": symbol, "color": ink.bad if loses else ink.good, "opacity": 0.75},
                 customdata=[html.escape(str(item), quote=False) for _, item in chosen],
                 hovertemplate="%{customdata}<extra></extra>",
             )

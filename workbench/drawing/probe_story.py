@@ -40,6 +40,7 @@ class ProbeStory:
 
 def counts_html(counts: Sequence[KindCount]) -> str:
     """Return the counts as a table."""
+
     def cell(number: int | None) -> str:
         return f"<td>{'–' if number is None else number}</td>"
 

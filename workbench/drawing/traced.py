@@ -163,8 +163,9 @@ def map_sentence(found: CausalTrace | PatchMap, side: Side) -> str:
         return (
             f"{side.value.capitalize()} model, {answer}: {wording.percent(found.clean)} as it is, "
             f"{wording.percent(found.corrupted)} with the subject unreadable (mean of {n}). "
-            f"Before the last token{tried} the largest effect has the {found.part.value} of layer {layer} at "
-            f"{token_of(found.source, position)}{over}: {wording.percent(found.at(layer, position))}."
+            f"Before the last token{tried} the {found.part.value} of layer {layer} at "
+            f"{token_of(found.source, position)}{over} has the largest effect: "
+            f"{wording.percent(found.at(layer, position))}."
         )
     at = "" if step_of(found.layers) == 1 else f", at {layers_label(step_of(found.layers))}"
     return (

@@ -34,7 +34,8 @@ def changes(state: WorkbenchState, context: EditContext) -> None:
         _change(state, item, is_held=item.id in held)
     others = (*found.inverse_gained, *found.inverse_lost, *found.later_hops)
     if others:
-        with st.expander(f"{len(others)} more that follow; asked on the Probe page, not optimised"):
+        n = wording.count(len(others), "more fact" if found.forward else "fact")
+        with st.expander(f"{n} {'follows' if len(others) == 1 else 'follow'}; asked on the Probe page, not optimised"):
             for other in others:
                 with st.container(key=f"follow-{other.id}"):
                     st.markdown(wording.safe(other.reason))

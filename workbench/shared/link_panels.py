@@ -41,8 +41,8 @@ def publish_panel(state: WorkbenchState, lm: LoadedLM, entry: StackEntry, *, pla
     own = [link for link in publishing.links_of(state) if link.entry_id == entry.id]
     _listed(state, own[::-1], place=place, is_named=False)
     st.caption(
-        "Who may enter this server and has the link can open a copy of this edit, with its answers and figures as they "
-        f"are now, without your note and your other edits. {_how_long()}"
+        "Anyone who may enter this server and has the link can open a copy of this edit, with its answers and figures "
+        f"as they are now, without your note and your other edits. {_how_long()}"
     )
 
 
@@ -53,7 +53,7 @@ def all_links(state: WorkbenchState) -> None:
     if own:
         with st.expander(f"Your links, {len(own)} of at most {publishing.MOST}", icon=":material/link:"):
             _listed(state, own[::-1], place="all", is_named=True)
-            st.caption(f"A link that is withdrawn leads to nothing; who opened it keeps their copy. {_how_long()}")
+            st.caption(f"A withdrawn link leads to nothing; those who opened it keep their copies. {_how_long()}")
 
 
 def _listed(state: WorkbenchState, links: Sequence[OwnLink], *, place: str, is_named: bool) -> None:
@@ -73,7 +73,7 @@ def _listed(state: WorkbenchState, links: Sequence[OwnLink], *, place: str, is_n
                 on_click=take_back,
                 args=(link.token,),
                 key=f"withdraw-{place}-{number}",
-                help="The link then leads to nothing. Who opened it keeps their copy.",
+                help="The link then leads to nothing. Those who opened it keep their copies.",
             )
 
 
@@ -182,7 +182,7 @@ def made_elsewhere_note(state: WorkbenchState, lm: LoadedLM, entry: StackEntry) 
 
 def _how_long() -> str:
     days = days_to_keep(os.environ)
-    return f"It ends when it was not opened for {wording.count(days, 'day')}." if days else ""
+    return f"It ends once it has not been opened for {wording.count(days, 'day')}." if days else ""
 
 
 def _moment(created: str) -> str:

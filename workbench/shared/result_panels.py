@@ -178,12 +178,14 @@ def _rows(items: Sequence[ConsequenceReport], told: Sequence[Answer | None]) -> 
 
 
 def _in_words(report: EditReport) -> str:
+    counts = [
+        f"{sum(item.pair.holds is True for item in items)} of {len(items)} {name} "
+        f"({sum(item.pair.before.says for item in items)} before)"
+        for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences"))
+        if items
+    ]
     text = _headline(report.verdict, report.before, report.after)
-    for items, name in ((report.multi_hop, "multi-hop questions"), (report.consequences, "consequences")):
-        if items:
-            said_now = sum(item.pair.holds is True for item in items)
-            text += f" Says {said_now} of {len(items)} {name} ({sum(i.pair.before.says for i in items)} before)."
-    return text
+    return f"{text} Expected answers said: {', '.join(counts)}." if counts else text
 
 
 def _headline(verdict: EditVerdict, before: Answer, after: Answer) -> str:

@@ -55,9 +55,9 @@ _GONE = re.compile(r"\.gone-[0-9a-f]{32}|\.[0-9a-f]{32}-[a-z0-9_]{8}")
 _DAY = 86_400.0
 _NOTHING = (
     "This link leads to no result. It was withdrawn, was not opened for too long, comes from another server, or was "
-    "copied only in part. Ask who sent it for a new one."
+    "copied only in part. Ask the sender for a new one."
 )
-_DAMAGED = "The result of this link is damaged and cannot be opened. Ask who sent it for a new one."
+_DAMAGED = "The result of this link is damaged and cannot be opened. Ask the sender for a new one."
 _Text = Annotated[str, msgspec.Meta(max_length=4_000)]
 
 
@@ -266,7 +266,7 @@ class PublishedLinks:
             return
         if len(folders) >= MOST_COPIES or sum(map(_size, folders)) >= MOST_BYTES_OF_ALL:
             raise LinkError(
-                "This server holds as many published results as it takes. Who runs it can make room with "
+                "This server holds as many published results as it takes. Whoever runs it can make room with "
                 "“kgmet cache --clear links”. The file on the Share page needs no server."
             )
 

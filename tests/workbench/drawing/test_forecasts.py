@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from kgmet.forecast.check import CheckedForecast
@@ -11,6 +12,7 @@ from kgmet.forecast.facts import FactPrompt
 from kgmet.forecast.forecast import FactForecast
 from kgmet.forecast.index import IndexedFact
 from workbench.drawing import forecasts
+from workbench.drawing.graph_svg import INKS
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -36,6 +38,16 @@ def test_a_fact_is_a_line_from_now_to_its_forecast() -> None:
     assert list(by_name["forecast, gains"].x) == [ITEMS[1].after]
     assert by_name["forecast, loses"].marker.symbol != by_name["forecast, gains"].marker.symbol
     assert "forecast, protected edit" not in by_name and "measured" not in by_name
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_losses_and_gains_have_the_colours_of_bad_and_good_and_not_of_old_and_new(dark: bool) -> None:
+    ink = INKS["dark" if dark else "light"]
+    for figure in (forecasts.fact_chart(ITEMS, dark=dark), forecasts.relation_chart(ITEMS, labels={}, dark=dark)):
+        drawn = {
+            trace.marker.color for trace in figure.data if trace.mode == "markers" and "triangle" in trace.marker.symbol
+        }
+        assert drawn == {ink.good, ink.bad}
 
 
 def test_the_protected_edit_and_what_was_measured_are_drawn_beside_it() -> None:

@@ -45,9 +45,9 @@ def _result(comparison: EditorComparison) -> None:
     )
     st.html(matrix_html(matrix, with_figures=with_figures))
     reading_help(
-        "How to read it: a group begins with the number of answers that hold and its 95 % interval (Wilson). A click "
-        "on its name folds it; a click on a question shows probabilities and ranks. ★ stands only where an interval "
-        f"lies apart from all the others'. All {matrix.n_question} questions were put to every column."
+        "How to read it: a group begins with how many answers are as its name says, with a 95 % interval (Wilson). A "
+        "click on its name folds it; a click on a question shows probabilities and ranks. ★ stands only where an "
+        f"interval lies apart from all the others'. All {matrix.n_question} questions were put to every column."
     )
     _downloads(comparison, matrix)
     st.plotly_chart(

@@ -62,6 +62,10 @@ def panel(state: WorkbenchState, resident: Resident) -> None:
             message(parsed)
             parsed = None
         n = 0 if parsed is None else len(parsed.facts)
+        if (upload is not None and not upload.size) or (parsed is not None and not n and not parsed.refused):
+            st.caption(
+                ":material/block: No fact is in it. A table has a row for each fact, below the names of the columns."
+            )
         if parsed is not None:
             for line in parsed.refused[:10]:
                 st.caption(f":material/block: {wording.safe(line)}")

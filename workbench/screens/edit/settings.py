@@ -37,7 +37,7 @@ def settings_panel(state: WorkbenchState, lm: LoadedLM) -> None:
     own = default_of(state.editor)
     changed = "; changed by you" if state.settings else ""
     checked = wording.safe(f"Preferred / first answer, {own.checked}.") if own.checked else None
-    st.caption(wording.safe(f"{state.editor.name}: {own.sentence}{changed}."), help=checked)
+    st.caption(wording.safe(f"Settings of {state.editor.name}: {own.sentence}{changed}."), help=checked)
     mark = " · changed" if state.settings else ""
     title = f"Settings · {state.editor.name}{mark}"
     # A new title makes a new expander in the browser, which would close while the user is choosing.

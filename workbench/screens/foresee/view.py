@@ -24,7 +24,7 @@ ALL, LOSE, GAIN = "Move most", "Lose most", "Gain most"
 WAYS = (ALL, LOSE, GAIN)
 READ_FACTS = (
     "How to read it: the open circle is the right answer's probability in the unedited model, the triangle what it is "
-    "forecast to be with the edit: to the left (orange) it loses, to the right (green) it gains."
+    "forecast to be with the edit: to the left it loses, to the right (green) it gains."
 )
 READ_PROTECTED = " A diamond is the forecast of the protected edit."
 READ_MEASURED = " A cross is what was measured with the edit attached."

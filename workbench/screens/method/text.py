@@ -25,7 +25,7 @@ FIVE_LINES = (
     "**Search the shift** δ by gradient: the new object and its consequences become likely, kept facts stay, and "
     f"‖δ‖ stays below c·‖h‖ (c is {_LIMIT:g} for {DEFAULT_EDITOR}). Some editors take "
     "its direction from a graph encoder.",
-    "**Write it**, layer by layer, only into directions of the key space that ordinary text hardly uses, "
+    "**Write it**, layer by layer, only into the directions of the key space that ordinary text uses least, "
     "protecting the keys of earlier edits and of the graph's neighbours.",
     "**Keep it beside the weights** as a low-rank patch. No weight of the model is ever changed, so undo is "
     "bit-exact, and before and after are the same model with the patch off and on.",

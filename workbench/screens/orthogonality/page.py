@@ -25,7 +25,7 @@ def show() -> None:
     """Draw the page."""
     panels.title(
         "Orthogonality",
-        "Edits are written into directions that ordinary text hardly uses: how well this worked, and at what cost.",
+        "Edits are written into the directions that ordinary text uses least: how well this worked, and at what cost.",
     )
     state = session.current()
     resident = panels.require_model()

@@ -115,7 +115,7 @@ def _brief(answer: Answer) -> str:
 def summary_frame(run: ProbeRun) -> pd.DataFrame:
     """Return one row per kind: numbers said and only preferred, and the share said with its 95 % interval.
 
-    For a kind that must stay the share is of unchanged answers; the numbers said are those of the true object there too.
+    For a kind that must stay the share is of unchanged answers; the other counts are of the true object.
     """
     rows = []
     for item in _in_order(run.comparison):

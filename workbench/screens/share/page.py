@@ -39,7 +39,7 @@ __all__ = ["show"]
 def show() -> None:
     """Draw the page."""
     state = session.current()
-    panels.title("Share", "One result as one file: it opens anywhere without a server, and is its own talk.")
+    panels.title("Share", "One result as one file: it opens without a server and can be shown page by page in a talk.")
     resident = panels.require_model()
     if state.focus is None:
         link_panels.all_links(state)

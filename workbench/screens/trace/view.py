@@ -84,7 +84,7 @@ MOST_ROWS = 12
 READ_CAUSAL = (
     "How to read it: noise corrupts the subject; each cell is the answer's probability with that one clean "
     "state restored. The stronger its colour, the more of the fact it carries. The dotted column is the subject's last "
-    "token, where edits act."
+    "token, where edits act; orange bars beside the axis mark the edited layers."
 )
 READ_WINDOW = "MLP and attention outputs are restored over {n} layers around each; single ones rarely show an effect."
 READ_OTHER = (
@@ -93,11 +93,13 @@ READ_OTHER = (
 )
 READ_HEADS = (
     "How to read it: gradient × activation, summed over tokens: blue raises the logit of the answer over its rival, "
-    "orange lowers it. It is a first-order estimate of how far the difference would fall without that part."
+    "orange lowers it. It is a first-order estimate of how far the difference would fall without that part. "
+    "Orange bars beside the axis mark the edited layers."
 )
 READ_RANKS = (
     "How to read it: each state is put through the last norm and the vocabulary (logit lens). Rank 1 is the likeliest "
-    f"token. The dotted line is rank {RECALLED}: what ranks there or better counts as recalled."
+    f"token. The dotted line is rank {RECALLED}: what ranks there or better counts as recalled. Orange bars beside "
+    "the axis mark the edited layers."
 )
 
 

@@ -67,14 +67,14 @@ def test_the_sentence_of_a_causal_trace_has_both_ends_and_the_number_of_draws() 
     said = view.map_sentence(found, Side.EDITED).replace("\u00a0", " ")
     assert said == (
         "Edited model, “big”: 80.0 % as it is, 10.0 % with the subject unreadable (mean of 2 draws of noise). Before "
-        "the last token the largest effect has the hidden state of layer 1 at “Rome”: 50.0 %."
+        "the last token the hidden state of layer 1 at “Rome” has the largest effect: 50.0 %."
     )
     assert view.map_figures(found, 1, 0)["indirect effect"] == "+40.00 points"
     assert view.map_scale(found).high == pytest.approx(90)  # nothing is cut off
     assert view.map_values(found)[1] == pytest.approx([50, 90])
     coarse = replace(found, layers=(1, 4))
     told = view.map_sentence(coarse, Side.EDITED)
-    assert "Before the last token, trying every 3rd layer, the largest effect has the hidden state of layer 4" in told
+    assert "Before the last token, trying every 3rd layer, the hidden state of layer 4 at" in told
     assert view.map_figures(coarse, 4, 0) == view.map_figures(found, 1, 0)
 
 
