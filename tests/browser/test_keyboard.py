@@ -152,3 +152,15 @@ def answers_are_the_widest_columns(person: Watched) -> None:
     assert min(answers) > max(others) and max(answers) - min(answers) < 1
     assert min(answers) > 180
     person.fits()
+
+
+def test_nothing_lies_over_the_text_that_is_being_typed(tiny_visit: Visit) -> None:
+    person = tiny_visit()
+    field = person.page.get_by_role("textbox", name="Template, with")
+    field.click()
+    field.press_sequentially("The headquarters of {} is in the city of")
+    expect(field).to_have_value("The headquarters of {} is in the city of")
+    notes = person.page.locator('[data-testid="InputInstructions"]')
+    expect(notes).not_to_have_count(0)
+    for note in notes.all():
+        expect(note).to_be_hidden()

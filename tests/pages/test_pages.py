@@ -292,6 +292,17 @@ def test_what_follows_is_counted_in_words(resident: Resident) -> None:
     assert not [label for label in labels if " more " in label or "1 facts" in label], labels
 
 
+def test_what_the_edited_model_says_is_not_offered_as_the_old_object(resident: Resident) -> None:
+    state = state_of()
+    state.set_draft(EIFFEL)
+    page = shown("edit", state)
+    assert [item.key for item in page.button if item.key == "take-old"] == ["take-old"]
+    edited(state, resident)
+    page.run()
+    assert "with this edit live" in words(page) or "That is the new object" in words(page)
+    assert not [item for item in page.button if item.key == "take-old"]
+
+
 def test_apply_undo_and_redo_by_button(resident: Resident) -> None:
     state = state_of()
     state.set_draft(EIFFEL)

@@ -138,6 +138,8 @@ def doubts(state: WorkbenchState, lm: LoadedLM, context: EditContext) -> None:
     if actions.says(said, context, new=True):
         live = "an edit of yours is live" if state.live(lm) else "it believes so already"
         st.caption(f"{line} That is the new object: {live}.")
+    elif any(context.edit.id in {edit.id for edit in entry.patch.edits} for entry in state.live(lm)):
+        st.caption(f"{line} That is with this edit live.")
     elif old is None:
         st.caption(f"{line} No old object is known; the edit does not need one.")
     elif actions.says(said, context):

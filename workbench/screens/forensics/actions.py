@@ -18,7 +18,7 @@ from kgmet.write.patch import EditPatch, save_patch
 from workbench.running import jobs
 from workbench.running.access import access
 from workbench.running.resources import Resident, catalogue, store
-from workbench.shared.archives import unpacked, zipped
+from workbench.shared.archives import named_as, unpacked, zipped
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
@@ -57,7 +57,8 @@ def from_entry(patch: EditPatch) -> Source:
     def opened() -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as place:
             save_patch(replace(patch, edits=(), keys={}), Path(place))
-            yield Path(place)
+            with named_as("This edit", Path(place)):
+                yield Path(place)
 
     return opened
 

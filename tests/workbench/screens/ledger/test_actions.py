@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_what_is_no_patch_is_refused_with_a_reason(resident: Resident, files: di
     state = state_of()
     message = ledger_actions.import_file(state, resident.lm, archive(files), name="given.zip")
     assert message is not None and said in message
+    assert not state.stack
+
+
+def test_a_refusal_names_the_archive_and_no_folder_of_the_server(resident: Resident, tmp_path: Path) -> None:
+    state, files = state_of(), saved(tmp_path, 1)
+    changed = files["patch.json"].replace(resident.lm.fingerprint.encode(), b"0" * len(resident.lm.fingerprint))
+    for damaged in ({"patch.json": changed}, {"patch.json": b"{}"}, {"patch.safetensors": b""}):
+        message = ledger_actions.import_file(state, resident.lm, archive({**files, **damaged}), name="given.zip")
+        assert message is not None and tempfile.gettempdir() not in message, message
     assert not state.stack
 
 
