@@ -102,7 +102,7 @@ def add_fact_options(parser: argparse.ArgumentParser, *, required: Sequence[str]
     for names, text in (
         (("--subject",), "for example 'The Eiffel Tower'"),
         (("--template", "--prompt"), "with {} for the subject, '{} is located in the city of', or the subject itself"),
-        (("--new-object", "--target"), "what the model shall say: Tokyo"),
+        (("--new-object", "--target"), "what the model should say: Tokyo"),
         (("--old-object", "--old"), "the old object; by default the graph's"),
         (("--relation",), "id, label or wording of the relation: P131, 'located in city'; by default guessed"),
     ):

@@ -123,7 +123,7 @@ def _fields(state: WorkbenchState) -> None:
         on_change=typed,
         placeholder="Tokyo",
         max_chars=400,
-        help="What the model shall say.",
+        help="What the model should say.",
     )
     left, right = st.columns([3, 2])
     left.text_input(
