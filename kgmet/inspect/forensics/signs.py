@@ -170,7 +170,7 @@ def _confined(updates: Sequence[LayerUpdate], moments: Mapping[int, KeyMoment]) 
     return Sign(
         name="Residual outside the free directions",
         figure=f"{share:.2g} of ‖ΔW‖² lies along the directions of ordinary keys",
-        means="AlphaEdit and KGMET project onto the directions that ordinary keys hardly use, so next to nothing is "
+        means="AlphaEdit and KGMET project onto the directions that ordinary keys use least, so next to nothing is "
         "left in the others.",
         holds=bool(updates) and share < _FEW,
     )
