@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -17,9 +18,10 @@ import msgspec
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.files import failures_as
 
-__all__ = ["value_from"]
+__all__ = ["converted", "value_from"]
 
 T = TypeVar("T")
+_ONE_AT_A_TIME = threading.RLock()
 _PLACE = re.compile(r"^(.*?) - at `(?:key in )?\$\.?(.*)`$", re.DOTALL)
 
 
@@ -44,11 +46,21 @@ def value_from(kind: type[T], data: Any, what: str, *, advice: str = "", only_kn
             if unknown:
                 raise ValueError(f"there is no field {unknown[0]!r}")
         try:
-            value = msgspec.convert(data, kind)
+            value = converted(data, kind)
         except msgspec.ValidationError as error:
             raise ValueError(_sentence(str(error))) from error
         _refuse_nan(value)
         return value
+
+
+def converted(data: Any, kind: type[T]) -> T:
+    """Return `msgspec.convert` of the two, by one thread at a time.
+
+    msgspec reads the fields of a type when it first meets it, and a second thread that meets it meanwhile takes the
+    unfinished list: the whole process ends with a segmentation fault.
+    """
+    with _ONE_AT_A_TIME:
+        return msgspec.convert(data, kind)
 
 
 def _sentence(said: str) -> str:

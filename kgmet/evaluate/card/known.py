@@ -18,6 +18,7 @@ from torch import Tensor
 from kgmet.base.artifact import load_artifact, save_artifact
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.base.fingerprint import digest
+from kgmet.base.values import converted
 from kgmet.evaluate.runs.folder import Table
 from kgmet.measure.answer import Answer
 from kgmet.measure.question import Question
@@ -118,7 +119,7 @@ def _read(table: Table | None) -> _Model:
     for row in table.rows if table is not None else ():
         try:
             if "losses" in row:
-                model.losses[str(row["texts"])] = tuple(msgspec.convert(row["losses"], tuple[TextLoss, ...]))
+                model.losses[str(row["texts"])] = tuple(converted(row["losses"], tuple[TextLoss, ...]))
             else:
                 answer = _answer_from(row["answer"])
                 model.answers[answer.question, int(row["n_token"])] = answer

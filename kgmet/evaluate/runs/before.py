@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from kgmet.base.fingerprint import digest, fingerprint_value, plain
+from kgmet.base.values import converted
 from kgmet.evaluate.datasets.cases import Dataset, EvalCase
 from kgmet.evaluate.runs.folder import Table
 from kgmet.evaluate.runs.score import CaseScore, ScoreConfig
@@ -65,7 +66,7 @@ class BeforeScores:
     def _take_over(self) -> None:
         for row in self._table.rows if self._table is not None else ():
             try:
-                kept = msgspec.convert(row, _Kept)
+                kept = converted(row, _Kept)
             except msgspec.ValidationError:  # written by another version: measured again
                 continue
             self._known.setdefault(kept.case_id, kept.score)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import msgspec
 
 from kgmet.base.errors import BrokenArtifactError
+from kgmet.base.values import converted
 from kgmet.evaluate.datasets.cases import Ask, AskKind, EvalCase
 from kgmet.evaluate.runs.score import AskScore, CaseScore
 from kgmet.measure.compare import is_unchanged
@@ -51,7 +52,7 @@ def check_case_row(row: Mapping[str, Any], *, where: str) -> None:
         BrokenArtifactError: if a key is missing or has the wrong type, or a score is not finite; says which.
     """
     try:
-        read = msgspec.convert(row, _CaseRow)
+        read = converted(row, _CaseRow)
     except msgspec.ValidationError as error:
         raise BrokenArtifactError(f"{where}: {error}.") from error
     for number, ask in enumerate(read["asks"], start=1):
