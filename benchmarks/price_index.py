@@ -16,10 +16,12 @@ relations of which the model knows enough. The kinds of index, each of so many f
 - others: drawn from relations that are neither the edit's nor those of its consequences;
 - swapped: as near, but with the gradients of other facts: the control that the gradients count.
 
-The searched shift is the same for all. Held-out facts are of the edit's relation, of the relations of its consequences,
-and of other relations. Without --measure their changes are forecast only: nothing is asked, so many settings can be
-tried. With it some of each group are asked, and the tests of the four columns. Finished rows of FILE are not run again.
-Seconds are processor time of the write.
+The searched shift is the same for all that do not change the search. A setting such as target.price=1 makes the search
+feel the index's facts too; of *none*, then only the search has a price. Held-out facts are of the edit's relation, of
+the relations of its consequences, and of other relations. Without --measure their changes are forecast only: nothing is
+asked, so many settings can be tried. With it some of each group are asked, and the tests of the four columns. Finished
+rows of FILE are not run again.
+Seconds are processor time of the search and of the write.
 """
 
 from __future__ import annotations
@@ -93,7 +95,7 @@ def main() -> None:
     print(f"\n{lm.name}, {len(cases)} edits of the {options.split} split, each alone; {machine(options.threads, lm)}.")
     print(f"{about}: % of facts losing > {LOSS} nats (mean size of the change; n).\n")
     columns = [f"{kind} pref/first" for kind in COLUMNS] if options.measure else []
-    table = Table(["index", "facts", *GROUPS.values(), *columns, "s write"])
+    table = Table(["index", "facts", *GROUPS.values(), *columns, "s search", "s write"])
     for name, changes in variants:
         found = [rows[key_of(lm, options, case, name, changes)] for case in cases]
         table.add(*cells_of(f"{name.partition(':')[0]} {changes}".strip(), found, about))
@@ -141,7 +143,7 @@ class Bench:
             if sum(fact.prompt.relation == relation for fact in index.facts) < PER_RELATION:
                 index = index.extended(self.build(FactScope(relations=(relation,)), PER_RELATION))
         self.known = index
-        self.searched: dict[str, SearchedEdits] = {}
+        self.searched: dict[str, tuple[SearchedEdits, float]] = {}
         self.before: dict[str, float] = {}
 
     def build(self, scope: FactScope, limit: int) -> FactIndex:
@@ -168,10 +170,11 @@ class Bench:
         index = self.index_of(kind.replace("none", "near"), int(size), context, known)
         if kind == "none":
             config = config_from_mapping({"write": {"price": {"weight": 0.0}}}, base=config)
-        searched = self.search(case, context, config)
+        searched, seconds = self.search(case, context, config, index if config.target.price else None)
         start = time.process_time()
         plan = write_edits(self.lm, searched, editor=editor, statistics=self.statistics, index=index)
-        found = {"n": 0 if kind == "none" else len(index), "seconds": time.process_time() - start}
+        n_priced = 0 if kind == "none" and not config.target.price else len(index)
+        found = {"n": n_priced, "seconds": time.process_time() - start, "search": seconds}
         changed = dict(
             zip((f.prompt.id for f in known.facts), forecast(plan.patch, known).changes.tolist(), strict=True)
         )
@@ -189,12 +192,29 @@ class Bench:
             "quality": {column: share.to_json() for column, share in shares.items()},
         }
 
-    def search(self, case: Case, context: EditContext, config: EditConfig) -> SearchedEdits:
-        """Search once for all that differ only in the write and in the protected neighbours."""
-        key = f"{case.edit.id} {replace(config.hold, neighbours=0)} {config.target} {config.direction}"
+    def search(
+        self, case: Case, context: EditContext, config: EditConfig, index: FactIndex | None
+    ) -> tuple[SearchedEdits, float]:
+        """Search once for all that differ only in the write and in the protected neighbours; and its seconds.
+
+        With an index the search has a price on its facts, which depends on the write.
+        """
+        layer = config.write.shift_layer
+        key = f"{case.edit.id} {replace(config.hold, neighbours=0)} {config.target} {config.direction} {layer}"
+        if index is not None:
+            key += f" {config} {[fact.prompt.id for fact in index.facts]}"
         if key not in self.searched:
-            self.searched[key] = search_edits(self.lm, [context], editor=replace(self.editor, config=config))
-        return replace(self.searched[key], config=config, contexts=(context,))
+            start = time.process_time()
+            found = search_edits(
+                self.lm,
+                [context],
+                editor=replace(self.editor, config=config),
+                statistics=self.statistics,
+                index=index,
+            )
+            self.searched[key] = found, time.process_time() - start
+        found, seconds = self.searched[key]
+        return replace(found, config=config, contexts=(context,)), seconds
 
     def changes(self, facts: Sequence[Any], patch: EditPatch) -> list[float]:
         """Return the measured change of each fact's answer, in nats."""
@@ -308,7 +328,7 @@ def cells_of(title: str, rows: Sequence[dict[str, Any]], about: str) -> list[str
         counts = [row["quality"][column] for row in rows if column in row["quality"]]
         n = sum(c["n"] for c in counts)
         cells.append(" / ".join(f"{100 * sum(c[key] for c in counts) / n:.1f}" for key in ("preferred", "first")))
-    return [*cells, f"{sum(row['seconds'] for row in rows) / len(rows):.2f}"]
+    return [*cells, *(f"{sum(row.get(part, 0.0) for row in rows) / len(rows):.2f}" for part in ("search", "seconds"))]
 
 
 if __name__ == "__main__":

@@ -123,9 +123,11 @@ class CaseRunner:
         quiet, start = Quiet(self._progress), clock()
         try:
             contexts = [self._context(case, config) for case in cases]
-            apart = search_edits(self._lm, contexts, editor=editor, config=config, progress=quiet).apart()
+            searches = search_edits(
+                self._lm, contexts, editor=editor, config=config, statistics=self._statistics, progress=quiet
+            )
             found = []
-            for case, searched in zip(cases, apart, strict=True):
+            for case, searched in zip(cases, searches.apart(), strict=True):
                 quiet.check()
                 plan = write_edits(self._lm, searched, editor=editor, statistics=self._statistics, progress=quiet)
                 before = self._unedited(case)

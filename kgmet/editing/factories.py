@@ -1,9 +1,9 @@
-"""Factories for the parts an editor's settings name: its writer, its price and one direction source per edit."""
+"""Factories for the parts an editor's settings name: its writer, its prices and one direction source per edit."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -14,10 +14,13 @@ from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import Editor, WriterKind
+from kgmet.editing.key_texts import edit_rows, protected_rows
 from kgmet.editing.stated import with_stated
+from kgmet.fact import FactEdit
 from kgmet.forecast.facts import facts_of
 from kgmet.forecast.index import FactIndex, build_index
 from kgmet.forecast.leave_out import priced_rows
+from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
@@ -30,13 +33,17 @@ from kgmet.search.directions.graph import GraphDirection
 from kgmet.search.directions.reach import ReachableDirection, reach_of
 from kgmet.search.directions.source import DirectionSource, FreeDirection, RandomDirection
 from kgmet.search.directions.swap import SwapDirection
+from kgmet.search.priced import ShiftPrice
+from kgmet.search.problem import ShiftProblem
 from kgmet.write.common import common_directions
 from kgmet.write.keys import key_rows, measure_keys
 from kgmet.write.nullspace import DampedNullSpace, NullSpace
+from kgmet.write.patch import attached
 from kgmet.write.priced import FactPrice
 from kgmet.write.so_far import EditsSoFar
 from kgmet.write.solve import LayerUpdate
 from kgmet.write.spectral import FilterKind, SpectralFilter, WeightDirections, weight_directions
+from kgmet.write.spread import SpreadEdit, shift_costs, shift_spread
 from kgmet.write.statistics import KeyStatistics
 from kgmet.write.writer import NullSpaceWriter, Writer
 from kgmet.write.writers.compensate import CompensatedWriter
@@ -46,7 +53,17 @@ from kgmet.write.writers.neurons import NeuronWriter
 from kgmet.write.writers.rank_one import RankOneWriter
 from kgmet.write.writers.sparsify import SparseWriter
 
-__all__ = ["aware_of", "edit_seed", "make_common", "make_filter", "make_price", "make_source", "make_writer"]
+__all__ = [
+    "aware_of",
+    "edit_seed",
+    "known_facts",
+    "make_common",
+    "make_filter",
+    "make_price",
+    "make_shift_prices",
+    "make_source",
+    "make_writer",
+]
 
 _MOST_ENTITIES = 500
 """Facts of the sample graph whose entities are read for what keys have in common; 10,000 entities in SUIT's paper."""
@@ -170,9 +187,30 @@ def make_price(
         StaleArtifactError: if the index is of another model.
         ConfigError: if the index lacks a layer.
     """
-    price, layers = config.write.price, config.write.layers
+    price = config.write.price
     if not price.weight:
         return None
+    index = known_facts(lm, contexts, config, statistics, earlier=earlier, index=index, progress=progress)
+    rows = set(priced_rows(index, _with_contexts(contexts), earlier=_edits_of(earlier)))
+    without = [number for number in range(len(index)) if number not in rows]
+    return index.price(price, lm=lm, without=without, is_first=not earlier.patches)
+
+
+def known_facts(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    config: EditConfig,
+    statistics: KeyStatistics,
+    *,
+    earlier: EditsSoFar,
+    index: FactIndex | None,
+    progress: Progress,
+) -> FactIndex:
+    """Return the known facts that a price is about: the index, or one of the sample graph, with what edits made true.
+
+    Arguments and errors are those of `make_price`.
+    """
+    price, layers = config.write.price, config.write.layers
     if index is None:
 
         def make() -> FactIndex:
@@ -181,13 +219,63 @@ def make_price(
 
         index = statistics.remembered(("fact index", layers, price.facts), make)
     index.check(lm, layers)
-    edits = [(context.edit, context.consequences, context.left) for context in contexts]
     if price.earlier and earlier.patches:
         new = [context.edit for context in contexts]
         index = with_stated(lm, index, earlier, edits=new, most=price.earlier, check=progress.check)
-    rows = set(priced_rows(index, edits, earlier=[edit for patch in earlier.patches for edit in patch.edits]))
-    without = [number for number in range(len(index)) if number not in rows]
-    return index.price(price, lm=lm, without=without, is_first=not earlier.patches)
+    return index
+
+
+def make_shift_prices(
+    lm: LoadedLM,
+    contexts: Sequence[EditContext],
+    problems: Sequence[ShiftProblem],
+    *,
+    editor: Editor,
+    config: EditConfig,
+    statistics: KeyStatistics | None,
+    earlier: EditsSoFar,
+    index: FactIndex | None,
+    progress: Progress,
+) -> list[ShiftPrice] | None:
+    """Return the price of each edit's shift in the search, or ``None`` where `target.price` is 0.
+
+    Each edit is priced as if it were written alone, on top of the earlier ones. Nothing may be attached.
+
+    Raises:
+        StaleArtifactError: if the index is of another model.
+        ConfigError: if the index lacks a layer, or the model's writes are not linear in the shift.
+    """
+    if not config.target.price:
+        return None
+    statistics = statistics or KeyStatistics(lm)
+    writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
+    index = known_facts(lm, contexts, config, statistics, earlier=earlier, index=index, progress=progress)
+    common = make_common(lm, config, statistics)
+    edits = [
+        SpreadEdit(
+            id=context.edit.id,
+            rows=edit_rows(lm, problem),
+            protected=protected_rows(lm, [context], config, earlier.patches),
+        )
+        for context, problem in zip(contexts, problems, strict=True)
+    ]
+    with attached(list(earlier.patches), lm):
+        spreads = shift_spread(lm, edits, writer=writer, config=config.write, ledger=earlier.ledger, common=common)
+    found = []
+    for context, costs in zip(contexts, shift_costs(index.pairs, spreads, len(index)), strict=True):
+        rows = priced_rows(index, _with_contexts([context]), earlier=_edits_of(earlier))
+        found.append(ShiftPrice(costs=costs[rows], weight=config.target.price))
+    return found
+
+
+def _with_contexts(
+    contexts: Sequence[EditContext],
+) -> list[tuple[FactEdit, EditConsequences | None, Collection[str]]]:
+    return [(context.edit, context.consequences, context.left) for context in contexts]
+
+
+def _edits_of(earlier: EditsSoFar) -> list[FactEdit]:
+    return [edit for patch in earlier.patches for edit in patch.edits]
 
 
 def make_source(lm: LoadedLM, context: EditContext, config: EditConfig) -> DirectionSource:

@@ -158,7 +158,16 @@ def foresee(
     Raises:
         KgmetError: as `plan_edits`; if the index is of another model or lacks a layer.
     """
-    searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+    searched = search_edits(
+        lm,
+        contexts,
+        editor=editor,
+        config=config,
+        earlier=earlier,
+        statistics=statistics,
+        index=index,
+        progress=progress,
+    )
     plan = write_edits(
         lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress
     )

@@ -15,7 +15,15 @@ from kgmet.editing.budget import check_memory
 from kgmet.editing.config import EditConfig, config_to_mapping
 from kgmet.editing.context import EditContext
 from kgmet.editing.editors import EDITORS, Editor, WriterKind
-from kgmet.editing.factories import aware_of, make_common, make_filter, make_price, make_source, make_writer
+from kgmet.editing.factories import (
+    aware_of,
+    make_common,
+    make_filter,
+    make_price,
+    make_shift_prices,
+    make_source,
+    make_writer,
+)
 from kgmet.editing.gradients import make_tuner
 from kgmet.editing.key_texts import edit_rows, edits_on_top, protected_rows, unedited_states
 from kgmet.editing.pilot import anchor_length, anchored
@@ -128,7 +136,16 @@ def plan_edits(
     asked = ("room", editor.name, used.write.layers, n_edit)
     statistics.remembered(asked, lambda: check_memory(lm, editor, used, n_edit=n_edit))
     if searched is None:
-        searched = search_edits(lm, contexts, editor=editor, config=config, earlier=earlier, progress=progress)
+        searched = search_edits(
+            lm,
+            contexts,
+            editor=editor,
+            config=config,
+            earlier=earlier,
+            statistics=statistics,
+            index=index,
+            progress=progress,
+        )
     elif searched.config != used or {c.edit.id for c in searched.contexts} != {c.edit.id for c in contexts}:
         raise ConfigError("The shifts were searched for other edits, or with other settings. Search them again.")
     return write_edits(
@@ -143,22 +160,43 @@ def search_edits(
     editor: Editor,
     config: EditConfig | None = None,
     earlier: EditsSoFar | None = None,
+    statistics: KeyStatistics | None = None,
+    index: FactIndex | None = None,
     progress: Progress | None = None,
 ) -> SearchedEdits:
-    """Run the first half of `plan_edits`: search one shift per edit, in one batch."""
+    """Run the first half of `plan_edits`: search one shift per edit, in one batch.
+
+    Only a price in the search (`target.price`) needs `statistics` and `index`; by default they are made as `plan_edits`
+    makes them.
+    """
     if editor.writer is WriterKind.TOLD:
         raise ConfigError(
             f"{editor.name} writes nothing, so there is no patch. It is a row of evaluate, Compare and Benchmark; to "
             f"edit, choose one of {', '.join(EDITORS)}."
         )
     config, contexts = config or editor.config, _unrepeated(contexts)
-    patches = () if earlier is None else earlier.patches
+    so_far = earlier or EditsSoFar()
+    patches = so_far.patches
     _check_layers(lm, config)
+    if config.target.price and not editor.writer.searches:
+        raise ConfigError(f"the editor {editor.name} has no search to price: set target.price to 0")
     clock = _Clock()
     with clock.stage("direction"):
         problems = [_problem(lm, context, config) for context in contexts]
     shifts: dict[str, TargetShift] = {}
     if editor.writer.searches:
+        with clock.stage("price"):
+            prices = make_shift_prices(
+                lm,
+                contexts,
+                problems,
+                editor=editor,
+                config=config,
+                statistics=statistics,
+                earlier=so_far,
+                index=index,
+                progress=progress or Silent(),
+            )
         on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
         for is_on_top in (False, True):
             chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]
@@ -168,7 +206,15 @@ def search_edits(
                 with clock.stage("search"):
                     layer = config.write.shift_layer
                     own = [problems[n] for n in chosen]
-                    found = find_target_shifts(lm, own, sources, layer=layer, config=config.target, progress=progress)
+                    found = find_target_shifts(
+                        lm,
+                        own,
+                        sources,
+                        layer=layer,
+                        config=config.target,
+                        prices=None if prices is None else [prices[n] for n in chosen],
+                        progress=progress,
+                    )
             shifts |= {shift.edit_id: shift for shift in found}
     return SearchedEdits(
         contexts=tuple(contexts),
@@ -183,9 +229,11 @@ def search_known(lm: LoadedLM, known: SearchedEdits, context: EditContext, confi
     """Return an earlier search as that of one edit with these settings, if `search_edits` would find the same shift.
 
     That model, editor and earlier edits are the same is for the caller to know. ``None`` where the direction comes from
-    the graph, which may have changed.
+    the graph, which may have changed, and where the search has a price.
     """
-    if known.config != config or config.direction.source.uses_graph or config.target.anchor_pilots:
+    if known.config != config or config.direction.source.uses_graph:
+        return None
+    if config.target.anchor_pilots or config.target.price:
         return None
     problem = _problem(lm, context, config)
     is_same = [(one.edit.id, one.prompts) for one in known.problems] == [(problem.edit.id, problem.prompts)]

@@ -198,7 +198,14 @@ class EditSession:
     def search(self, contexts: Sequence[EditContext], *, progress: Progress | None = None) -> SearchedEdits:
         """Make the first half of `edit_prepared` alone; nothing is kept."""
         return search_edits(
-            self.lm, contexts, editor=self.editor, config=self.config, earlier=self._so_far, progress=progress
+            self.lm,
+            contexts,
+            editor=self.editor,
+            config=self.config,
+            earlier=self._so_far,
+            statistics=self.statistics,
+            index=self.index,
+            progress=progress,
         )
 
     def edit_prepared(

@@ -23,6 +23,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.search.adam import Adam
 from kgmet.search.directions.source import Direction, DirectionSource, StartedSource
 from kgmet.search.objective import TermWeights, length_penalty, limited, ordinary_norm
+from kgmet.search.priced import ShiftPrice, ShortenedShifts
 from kgmet.search.problem import ShiftProblem, Term
 from kgmet.search.room import parts_that_fit
 from kgmet.search.rows import ProblemRows
@@ -73,6 +74,10 @@ class TargetConfig:
     anchor_pilots: int = 0
     """NAS (arXiv:2602.02543): after the search every wanted state is scaled to the mean length of those of this many
     pilot edits of the unedited model; 0 to 10,000, and 0 leaves them. 1,000 in the paper."""
+    price: float = 0.0
+    """Price on shifts that change answers the model knows; at least 0. A squared forecast change of one nat counts as
+    much as this multiple of the state's squared length, in the limit and in the penalty. The facts are those that
+    `write.price` would price. 0: none. Not for models that normalise what a layer adds."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Weights of the loss terms."""
 
@@ -83,8 +88,9 @@ class TargetConfig:
         for name in ("rate", "max_norm_ratio", "stop_nll", "stop_consequence_nll", "short_nll"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"target.{name} must be above 0, got {getattr(self, name)}")
-        if not self.short_norm_ratio >= 0:
-            raise ConfigError(f"target.short_norm_ratio must be at least 0, got {self.short_norm_ratio}")
+        for name in ("short_norm_ratio", "price"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"target.{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.anchor_pilots <= MOST_PILOTS:
             raise ConfigError(f"target.anchor_pilots must be from 0 to {MOST_PILOTS}, got {self.anchor_pilots}")
         for name in ("momentum", "memory"):
@@ -144,6 +150,7 @@ def find_target_shifts(
     *,
     layer: int,
     config: TargetConfig,
+    prices: Sequence[ShiftPrice] | None = None,
     progress: Progress | None = None,
 ) -> list[TargetShift]:
     """Find the shift of each edit, all searched in one batch.
@@ -154,6 +161,7 @@ def find_target_shifts(
         sources: one per problem; they are trained in place.
         layer: the decoder layer whose output is shifted.
         config: see `TargetConfig`.
+        prices: one per problem, in place of no price; `config.price` is not read.
         progress: receives every step of every edit; can cancel between steps.
 
     Raises:
@@ -163,7 +171,8 @@ def find_target_shifts(
         Cancelled: if asked to stop.
     """
     progress = progress or Silent()
-    searches = [_Search(problem, source, config) for problem, source in zip(problems, sources, strict=True)]
+    own: Sequence[ShiftPrice | None] = [None] * len(problems) if prices is None else prices
+    searches = [_Search(*parts, config) for parts in zip(problems, sources, own, strict=True)]
     parameters = [parameter for source in sources for parameter in source.parameters()]
     if not parameters:
         return []
@@ -213,9 +222,12 @@ def _halves(searches: list[_Search], progress: Progress, error: BaseException) -
 class _Search:
     """State of one edit's search."""
 
-    def __init__(self, problem: ShiftProblem, source: DirectionSource, config: TargetConfig) -> None:
+    def __init__(
+        self, problem: ShiftProblem, source: DirectionSource, price: ShiftPrice | None, config: TargetConfig
+    ) -> None:
         self.problem = problem
         self.source = source
+        self.price = price
         self.config = config
         self.before: Tensor | None = None
         """(d_model,) the unshifted state."""
@@ -227,6 +239,14 @@ class _Search:
         self.last = config.max_steps
         """The step at which it ends, unless the limit is lifted there."""
         self._taken = 0
+        self._shortened: tuple[Tensor, Tensor] | None = None
+
+    def shortened(self) -> tuple[Tensor, Tensor]:
+        """Return its price's map (`ShiftPrice.shortened`), made once."""
+        if self._shortened is None:
+            assert self.price is not None and self.before is not None
+            self._shortened = self.price.shortened(self.scale * math.sqrt(self.before.numel()))
+        return self._shortened
 
     def record_step(self, terms: Mapping[str, float], worst: Mapping[Term, float]) -> None:
         """Record a step and decide whether it was the last."""
@@ -287,6 +307,7 @@ class _Batch:
                 search.source.begin(before, search.scale)
         self._norms = norms
         self._scale = self._column([search.scale for search in searches])
+        self._shortened = _shortened(searches, rows.before)
         self._limits: Tensor
         self.set_limits()
         # Weight of each row in its edit's loss.
@@ -306,20 +327,25 @@ class _Batch:
         """Copy the searches' length limits."""
         self._limits = self._norms * self._column([search.limit for search in self._searches])[:, 0]
 
-    def deltas(self) -> Tensor:
-        """Return the limited shifts, (n_edit, d_model), differentiable."""
-        shifts = torch.stack([search.source.shift().to(self._before) for search in self._searches])
-        return limited(shifts * self._scale, self._limits)
+    def deltas(self) -> tuple[Tensor, Tensor]:
+        """Return what the search changes and the shifts it gives, both (n_edit, d_model), differentiable.
 
-    def measured(self, deltas: Tensor, progress: Progress) -> Tensor:
+        Without a price they are the same.
+        """
+        shifts = torch.stack([search.source.shift().to(self._before) for search in self._searches])
+        free = limited(shifts * self._scale, self._limits)
+        return free, free if self._shortened is None else self._shortened(free)
+
+    def measured(self, free: Tensor, deltas: Tensor, progress: Progress) -> Tensor:
         """Return the sum of all losses for the gradient; each running search records its own."""
-        rows, penalties = self._rows.losses(deltas), length_penalty(deltas, self._before)
-        seen = torch.cat([rows.detach(), penalties.detach(), self._moved]).cpu().tolist()
+        rows, penalties = self._rows.losses(deltas), length_penalty(free, self._before)
+        lengths = penalties if self._shortened is None else length_penalty(deltas, self._before)
+        seen = torch.cat([rows.detach(), penalties.detach(), lengths.detach(), self._moved]).cpu().tolist()
         n_row, n_edit = len(rows), len(penalties)
         for number, search in enumerate(self._searches):
-            search.check_gradient(seen[n_row + n_edit + number])
+            search.check_gradient(seen[n_row + 2 * n_edit + number])
             values = {term: [seen[row] for row in mine] for term, mine in self._members[number].items()}
-            _note(search, values, seen[n_row + number], progress)
+            _note(search, values, seen[n_row + number], seen[n_row + n_edit + number], progress)
         total = (rows * self._shares).sum() + self._weights.length * penalties.sum()
         for search in self._searches:
             if isinstance(search.source, StartedSource):
@@ -347,9 +373,9 @@ def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer
     while True:
         progress.check()
         with torch.enable_grad():
-            deltas = batch.deltas()
+            free, deltas = batch.deltas()
             deltas.retain_grad()
-            total = batch.measured(deltas, progress)
+            total = batch.measured(free, deltas, progress)
             running = [search for search in searches if search.stopped is None]
             # Finished edits stay in the batch until there are enough of them to justify encoding the rest again.
             if not running or len(running) <= 0.6 * len(searches):
@@ -360,8 +386,14 @@ def _run_batch(lm: LoadedLM, searches: Sequence[_Search], optimizer: Adam, layer
         batch.step(deltas, running, optimizer)
 
 
-def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: float, progress: Progress) -> None:
-    """Record one step of one edit from its rows' losses, unless its search is over."""
+def _note(
+    search: _Search, values: Mapping[Term, Sequence[float]], penalty: float, length: float, progress: Progress
+) -> None:
+    """Record one step of one edit from its rows' losses, unless its search is over.
+
+    `penalty` is the squared length in which the search runs, `length` that of the shift itself, both relative to the
+    state's.
+    """
     weights = search.config.weights
     means = {term: sum(losses) / len(losses) for term, losses in values.items()}
     total = weights.length * penalty + sum(weights.of(term) * mean for term, mean in means.items())
@@ -373,7 +405,9 @@ def _note(search: _Search, values: Mapping[Term, Sequence[float]], penalty: floa
     if search.stopped is not None:
         return
     terms = {"length": penalty, **{term.value: mean for term, mean in means.items()}}
-    terms |= {"total": total, "norm_ratio": math.sqrt(penalty)}
+    terms |= {"total": total, "norm_ratio": math.sqrt(length)}
+    if search.price is not None:
+        terms["price"] = penalty - length
     search.record_step(terms, {term: max(losses) for term, losses in values.items()})
     detail: dict[str, float | str] = {"edit": search.problem.edit.id, **terms}
     progress.report(ProgressEvent(stage=Stage.SEARCH, done=len(search.curve) - 1, total=search.last, detail=detail))
@@ -386,11 +420,19 @@ def _results(searches: Sequence[_Search], layer: int) -> list[TargetShift]:
         scales = torch.tensor([search.scale for search in searches], device=befores.device, dtype=torch.float32)
         limits = torch.tensor([search.limit for search in searches], device=befores.device, dtype=torch.float32)
         shifts = torch.stack([search.source.shift().to(befores) for search in searches]) * scales[:, None]
-        deltas = limited(shifts, ordinary_norm(befores) * limits).float().cpu()
+        deltas, shortened = limited(shifts, ordinary_norm(befores) * limits), _shortened(searches, befores)
+        deltas = (deltas if shortened is None else shortened(deltas)).float().cpu()
     return [
         _result(search, layer, before, delta)
         for search, before, delta in zip(searches, befores.float().cpu(), deltas, strict=True)
     ]
+
+
+def _shortened(searches: Sequence[_Search], like: Tensor) -> ShortenedShifts | None:
+    """Return the map of these searches' prices; all of one call have a price, or none has."""
+    if any(search.price is None for search in searches):
+        return None
+    return ShortenedShifts([search.shortened() for search in searches], like)
 
 
 def _result(search: _Search, layer: int, before: Tensor, delta: Tensor) -> TargetShift:

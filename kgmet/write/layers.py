@@ -28,7 +28,7 @@ from kgmet.write.solve import KeySystem, LayerUpdate
 from kgmet.write.spectral import SpectralFilter
 from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 
-__all__ = ["Unedited", "WrittenLayers", "solve_layers"]
+__all__ = ["Unedited", "WrittenLayers", "balanced_roots", "key_averages", "key_groups", "solve_layers"]
 
 _WEIGHTS = (0.1, 20.0)
 """Smallest and largest weight of an edit."""
@@ -255,9 +255,9 @@ class _Job:
             )
         self.lm, self.rows, self.protected, self.config, self.ledger = lm, rows, protected, config, ledger
         self.common = common
-        self.groups = _groups(rows, shifts, config.keys_per_edit)
+        self.groups = key_groups(rows, [shift.edit_id for shift in shifts], config.keys_per_edit)
         self.key_names = [f"{rows[members[0]].owner}/{number}" for number, members in enumerate(self.groups)]
-        self.averages = _averages(self.groups, len(rows))
+        self.averages = key_averages(self.groups, len(rows))
         self.roots = torch.ones(len(self.groups), 1, dtype=torch.float32, device="cpu")  # √ of each key's weight
         first = min(config.layers)
         self.started = StartedRows(lm, rows, first=first, top=self.top)
@@ -343,14 +343,9 @@ class _Job:
         return missing if norm is None else before_norm(norm, outputs, missing)
 
     def balance_weights(self, remaining: Mapping[str, float]) -> None:
-        """Set the edits' weights from the remaining shifts of a write with equal weights.
-
-        A single key of weight w leaves r = 1/(1 + w·s) of its shift, with s its reach; so w = (1/wanted - 1)/s.
-        """
-        wanted = self.config.even_remaining
+        """Set the edits' weights from the remaining shifts of a write with equal weights."""
         shares = [remaining[self.rows[members[0]].owner] for members in self.groups]
-        left = torch.tensor(shares, dtype=torch.float32, device="cpu").clamp(0.01, 0.99)
-        self.roots = ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
+        self.roots = balanced_roots(shares, self.config.even_remaining)
 
     def remaining(self, updates: Sequence[LayerUpdate]) -> dict[str, float]:
         """Return ‖remaining‖ / ‖shift‖ of each edit with these updates in place."""
@@ -363,9 +358,9 @@ class _Job:
         return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
 
 
-def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit: str) -> list[list[int]]:
-    """Group the rows that share a key, edits in the order of the shifts. Attention-sink keys stay separate."""
-    by_owner: dict[str, list[int]] = {shift.edit_id: [] for shift in shifts}
+def key_groups(rows: Sequence[KeyRow], edits: Sequence[str], keys_per_edit: str) -> list[list[int]]:
+    """Group the rows that share a key, in the order of the edits' ids. Attention-sink keys stay separate."""
+    by_owner: dict[str, list[int]] = {edit: [] for edit in edits}
     for number, row in enumerate(rows):
         if row.owner not in by_owner:
             raise ConfigError(f"There are keys of {row.owner!r} but no shift of it.")
@@ -383,7 +378,17 @@ def _groups(rows: Sequence[KeyRow], shifts: Sequence[TargetShift], keys_per_edit
     return [part for part in parts if part]
 
 
-def _averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
+def balanced_roots(shares: Sequence[float], wanted: float) -> Tensor:
+    """Return √ of the weight with which each key leaves the wanted share of its shift, (n_key, 1).
+
+    A single key of weight w leaves r = 1/(1 + w·s) of its shift, with s its reach; so w = (1/wanted - 1)/s. `shares`
+    are those left with equal weights.
+    """
+    left = torch.tensor(shares, dtype=torch.float32, device="cpu").clamp(0.01, 0.99)
+    return ((1 / wanted - 1) / (1 / left - 1)).clamp(*_WEIGHTS).sqrt()[:, None]
+
+
+def key_averages(groups: Sequence[Sequence[int]], n_row: int) -> Tensor:
     """Return the matrix (n_group, n_row) that averages row values over groups."""
     found = torch.zeros(len(groups), n_row, dtype=torch.float32, device="cpu")
     for number, members in enumerate(groups):

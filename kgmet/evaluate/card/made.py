@@ -96,7 +96,9 @@ class PatchMaker:
             contexts = [
                 prepare_edit(facts[n], store=self.store, catalogue=self.catalogue, config=config) for n in missing
             ]
-            searched = search_edits(self.lm, contexts, editor=editor, config=config, progress=progress)
+            searched = search_edits(
+                self.lm, contexts, editor=editor, config=config, statistics=self.statistics, progress=progress
+            )
             for n, one in zip(missing, searched.apart(), strict=True):
                 plan = write_edits(self.lm, one, editor=editor, statistics=self.statistics, progress=progress)
                 made[n] = plan.patch
