@@ -102,7 +102,7 @@ def _all_keys(lm: LoadedLM, texts: Sequence[Sequence[KeyRow]], config: WriteConf
     layers = sorted(config.layers)
     started = StartedRows(lm, [row for rows in texts for row in rows], first=layers[0], top=layers[-1])
     sizes = [len(rows) for rows in texts]
-    by_layer = {layer: started.keys(layer).split(sizes) for layer in layers}
+    by_layer = {layer: torch.split(started.keys(layer), sizes) for layer in layers}
     return [{layer: by_layer[layer][n] for layer in layers} for n in range(len(texts))]
 
 
