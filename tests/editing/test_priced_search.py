@@ -16,8 +16,7 @@ from kgmet.forecast.forecast import forecast
 from kgmet.forecast.index import FactIndex
 from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.statistics import KeyStatistics
-from tests.editing.small import small_editor
-from tests.editing.test_plan import CORPUS, GATE, TOWER, context_of
+from tests.editing.small import CORPUS, GATE, TOWER, context_of, small_editor
 from tests.editing.test_priced_again import index
 
 __all__ = ["index"]

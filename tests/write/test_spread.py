@@ -21,7 +21,7 @@ from kgmet.write.spread import SpreadEdit, shift_costs, shift_spread
 from kgmet.write.writer import NullSpaceWriter, Writer
 from kgmet.write.writers.least_squares import LeastSquaresWriter
 from kgmet.write.writers.rank_one import RankOneWriter
-from tests.editing.test_plan import CORPUS
+from tests.editing.small import CORPUS
 from tests.tiny_models import tiny_lm, tiny_model, tiny_tokenizer
 from tests.write.tiny_edits import EDITS, NEIGHBOUR, TOP, all_free, rows_of, shifts_of
 from tests.write.worked import drawn

@@ -72,7 +72,7 @@ class Access:
             raise ConfigError(
                 f"{source!r} may not be loaded on this shared server. Choose a bundled model"
                 + (f" or one of: {', '.join(sorted(self.models))}." if self.models else ".")
-                + " Whoever runs the server can allow more with --allow-model."
+                + " The operator of the server can allow more with --allow-model."
             )
 
     def check_folder(self, path: str) -> None:
@@ -93,7 +93,7 @@ class Access:
         if self.is_shared and url not in self.endpoints:
             allowed = f" Allowed here: {', '.join(sorted(self.endpoints))}." if self.endpoints else ""
             raise ConfigError(
-                f"{url!r} may not be asked from this shared server.{allowed} Whoever runs the server can allow it with "
+                f"{url!r} may not be asked from this shared server.{allowed} The operator of the server can allow it with "
                 "--allow-endpoint."
             )
 

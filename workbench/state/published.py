@@ -266,7 +266,7 @@ class PublishedLinks:
             return
         if len(folders) >= MOST_COPIES or sum(map(_size, folders)) >= MOST_BYTES_OF_ALL:
             raise LinkError(
-                "This server holds as many published results as it takes. Whoever runs it can make room with "
+                "This server holds as many published results as it takes. Its operator can make room with "
                 "“kgmet cache --clear links”. The file on the Share page needs no server."
             )
 
