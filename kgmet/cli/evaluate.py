@@ -76,7 +76,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate every named editor on every named model and data set, and print the table."""
     from kgmet.evaluate.runs.engine import run_jobs
-    from kgmet.evaluate.tables.render import markdown_table
+    from kgmet.evaluate.tables.render import graph_lines, markdown_table
     from kgmet.evaluate.tables.summary import summarize_run
 
     jobs, progress = _jobs(options), RunProgress()
@@ -94,6 +94,8 @@ def run(options: argparse.Namespace) -> int:
         print_json({"rows": [summary.to_json() for summary in summaries]})
     else:
         print(markdown_table(summaries))
+        for line in graph_lines(summaries):
+            print(line)
     return 0
 
 

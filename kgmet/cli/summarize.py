@@ -28,8 +28,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables and write the figures."""
     from kgmet.evaluate.tables.figures import has_plotly, write_figures
-    from kgmet.evaluate.tables.graph_share import graph_line
-    from kgmet.evaluate.tables.render import compare_runs, latex_table, markdown_table
+    from kgmet.evaluate.tables.render import compare_runs, graph_lines, latex_table, markdown_table
     from kgmet.evaluate.tables.summary import summarize_run
 
     summaries = [summarize_run(folder) for folder in _folders(options)]
@@ -53,9 +52,8 @@ def run(options: argparse.Namespace) -> int:
         )
         return 0
     print(latex_table(summaries) if options.latex else markdown_table(summaries))
-    for summary in summaries:
-        if "graph" in summary.metrics:
-            print(graph_line(summary.name, summary.metrics["graph"]))
+    for line in graph_lines(summaries):
+        print(line)
     for test in tests:
         low, high = test.interval
         print(

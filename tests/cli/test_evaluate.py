@@ -71,6 +71,20 @@ def test_what_is_left_out_is_named_by_both_commands_and_in_the_run(
     assert left_out["reason"]
 
 
+def test_cases_that_have_no_graph_are_said_by_both_commands(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = (("Rome", "Italy"), ("Paris", "France"))
+    triples = [{"subject": city, "relation": "country", "target": country} for city, country in places]
+    data = written(tmp_path / "some.json", [counterfact(0, triples=triples), counterfact(1)])
+    more = ["--alg_name", "KGMET", "--ds_path", str(data), "--graph_source", "case", "--hparams_fname", ""]
+    assert evaluate(world, tmp_path / "out", *more) == 0
+    said = "KGMET/run_000: the graph took part in 50.0 % of 2 cases. WARNING"
+    assert said in capsys.readouterr().out
+    assert main(["summarize", "--dir_name", "KGMET", "--out", str(tmp_path / "out")]) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_summarize_shows_its_table_where_plotly_is_missing(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

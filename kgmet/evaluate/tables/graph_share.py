@@ -7,22 +7,34 @@ from typing import Any
 
 from kgmet.measure.metrics import MetricValue, share_value
 
-__all__ = ["ENOUGH", "graph_line", "graph_share"]
+__all__ = ["ENOUGH", "graph_line", "graph_share", "wants_graph"]
 
 ENOUGH = 0.9
 """Below this share a run measures its graph rather than its editor."""
 
 
-def graph_share(rows: Sequence[Mapping[str, Any]]) -> MetricValue | None:
+def graph_share(rows: Sequence[Mapping[str, Any]], *, is_wanted: bool) -> MetricValue | None:
     """Return the share of cases in which every edit uses a consequence or neighbour of the graph.
 
-    ``None`` if the editor uses no graph, none was given, or the run is of an earlier version.
+    A case for which there was no graph, or whose graph could not be asked, counts as one without.
+
+    Args:
+        rows: the lines of ``cases.jsonl``.
+        is_wanted: whether the editor uses a graph (see `wants_graph`).
+
+    ``None`` if the editor uses no graph, or the run is of an earlier version.
     """
-    wanted = [row["graph"] for row in rows if any(part and part["is_wanted"] for part in row.get("graph", []))]
-    if not wanted:
+    known = [row["graph"] for row in rows if "graph" in row]
+    if not is_wanted or not known:
         return None
-    hits = [all(part is not None and part["took_part"] for part in parts) for parts in wanted]
+    hits = [bool(parts) and all(part is not None and part["took_part"] for part in parts) for parts in known]
     return share_value(sum(hits), len(hits))
+
+
+def wants_graph(settings: Mapping[str, Any]) -> bool:
+    """Return whether the editor of a run optimises consequences or protects neighbours, by ``settings.json``."""
+    hold = settings["config"]["hold"]
+    return bool(hold["consequences"] or hold["neighbours"])
 
 
 def graph_line(name: str, share: Mapping[str, Any]) -> str:
@@ -31,6 +43,6 @@ def graph_line(name: str, share: Mapping[str, Any]) -> str:
     if share["value"] < ENOUGH:
         line += (
             ". WARNING: too few to tell what the graph does; see `graph` in cases.jsonl for what was not found, and "
-            " give another graph (--graph) or relation ids of Wikidata."
+            "give another graph (--graph) or relation ids of Wikidata."
         )
     return line

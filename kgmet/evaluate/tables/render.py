@@ -11,13 +11,15 @@ import numpy as np
 
 from kgmet.evaluate.datasets.cases import AskKind
 from kgmet.evaluate.tables.latex import escape_latex
+from kgmet.evaluate.tables.graph_share import graph_line
 from kgmet.evaluate.tables.summary import RunSummary
 from kgmet.measure.metrics import METRICS, bootstrap
 
-__all__ = ["PairedTest", "compare_runs", "latex_table", "markdown_table", "mcnemar"]
+__all__ = ["PairedTest", "compare_runs", "graph_lines", "latex_table", "markdown_table", "mcnemar"]
 
 _KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences", "portability", "locality", "hop")
 _CHAT = "multi-hop, asked in chat"
+_GRAPH = "graph"
 _VALUES = ("score", "fluency", "consistency", "perplexity")
 _COMPARED = (AskKind.EFFICACY, AskKind.PARAPHRASE, AskKind.NEIGHBORHOOD, AskKind.CONSEQUENCES)
 
@@ -56,8 +58,18 @@ def markdown_table(summaries: Sequence[RunSummary]) -> str:
     return (
         f"{body}\n\nShares in % as *preferred / first answer / said freely*, with 95 % intervals of the first; "
         f"n counts prompts. Of neighbourhood and locality the third number is, after the edit, the share unchanged. "
-        f"*{_CHAT}*: said, with its 95 % interval.\n\n{notes}\n"
+        f"*{_CHAT}*: said, with its 95 % interval. *{_GRAPH}*: share of the cases in which the graph took part.\n\n"
+        f"{notes}\n"
     )
+
+
+def graph_lines(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return a sentence for each run of an editor that uses a graph: in how many cases it took part, and a warning."""
+    return [
+        graph_line(f"{summary.editor}/{summary.name}", summary.metrics["graph"])
+        for summary in summaries
+        if "graph" in summary.metrics
+    ]
 
 
 def latex_table(summaries: Sequence[RunSummary]) -> str:
@@ -127,7 +139,9 @@ def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[
     has_chains = any("multi_hop" in summary.metrics for summary in summaries)
     has_chat = any("multi_hop_chat" in summary.metrics for summary in summaries)
     header = ["Editor", "State", "edits", "s/edit", *kinds]
+    has_graph = any("graph" in summary.metrics for summary in summaries)
     header += [*(["multi-hop"] if has_chains else []), *([_CHAT] if has_chat else []), *_VALUES]
+    header += [_GRAPH] if has_graph else []
     lines = []
     seen: set[tuple[str, str]] = set()
     for summary in summaries:
@@ -144,6 +158,8 @@ def _cells(summaries: Sequence[RunSummary], *, intervals: bool = True) -> tuple[
             if has_chat:
                 line.append(_said(summary.metrics.get("multi_hop_chat", {}).get(state), intervals=intervals))
             line += [_value(name, summary.metrics[name][state]) for name in _VALUES]
+            if has_graph:
+                line.append(_percent(summary.metrics.get("graph", {}).get("value")) if state == "after" else "")
             lines.append(line)
     return header, lines
 

@@ -15,7 +15,7 @@ from kgmet.base.files import failures_as
 from kgmet.evaluate.datasets.cases import AskKind
 from kgmet.evaluate.runs.folder import Table, read_settings
 from kgmet.evaluate.runs.rows import check_case_row
-from kgmet.evaluate.tables.graph_share import graph_share
+from kgmet.evaluate.tables.graph_share import graph_share, wants_graph
 from kgmet.measure.metrics import MetricValue, bootstrap, harmonic_mean, mean_value, share_value
 
 __all__ = ["RunSummary", "summarize_run"]
@@ -112,7 +112,12 @@ def _summary(
         num_edits=int(settings["num_edits"]),
         mode=_word(settings, "mode"),
         seconds_per_edit=_seconds_per_edit(batches),
-        metrics=run_metrics(rows, checkpoints, is_sequential=settings["mode"] == "sequential"),
+        metrics=run_metrics(
+            rows,
+            checkpoints,
+            is_sequential=settings["mode"] == "sequential",
+            is_graph_wanted=wants_graph(settings),
+        ),
         by_relation=_by_relation(rows),
         rows=tuple(rows),
         checkpoints=tuple(checkpoints),
@@ -126,8 +131,17 @@ def _sentence(fault: Row) -> str:
     return f"Record {fault['number']} ({fault['case_id']}): {fault['reason']}"
 
 
-def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequential: bool) -> dict[str, Any]:
-    """Compute every metric of the cases, before and after, under its usual name."""
+def run_metrics(
+    rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequential: bool, is_graph_wanted: bool = False
+) -> dict[str, Any]:
+    """Compute every metric of the cases, before and after, under its usual name.
+
+    Args:
+        rows: the lines of ``cases.jsonl``.
+        checkpoints: the lines of ``checkpoints.jsonl``, in order.
+        is_sequential: whether batches were added to the earlier ones.
+        is_graph_wanted: whether the editor uses a graph, so that the share of cases with one is a metric too.
+    """
     found: dict[str, Any] = {}
     for kind in (
         *_SCORED,
@@ -150,7 +164,7 @@ def run_metrics(rows: Sequence[Row], checkpoints: Sequence[Row], *, is_sequentia
             state: mean_value([row[state][name] for row in rows if row[state][name] is not None]).to_json()
             for state in _STATES
         }
-    share = graph_share(rows)
+    share = graph_share(rows, is_wanted=is_graph_wanted)
     if share is not None:
         found["graph"] = share.to_json()
     found["perplexity"] = _perplexity(checkpoints, is_sequential)
