@@ -35,6 +35,8 @@ __all__ = ["DATASETS", "OWN_CASES", "FaultyRecords", "load_dataset", "rows_of"]
 DATASETS = ("cf", "mcf", "zsre", "mquake", "own")
 """``cf`` and ``mcf`` are CounterFact's schema; the ROME code allows one edit at a time with ``cf``."""
 
+_KNOWEDIT = ("ground_truth", "locality", "portability")
+"""Keys that hold lists or objects in KnowEdit's schema and texts or nothing in the compact one."""
 _DATA = Limits(n_bytes=1 << 30)
 
 OWN_CASES = shipped("sample_data") / "cases.json"
@@ -203,11 +205,22 @@ def rows_of(data: bytes, *, where: str) -> list[Any]:
         rows = parse_json(text, where=where)
     if not isinstance(rows, list):
         raise BrokenArtifactError(
-            f"{where} must hold a JSON list of records, got {type(rows).__name__}. Put [ and ] around them."
+            f"{where} must hold a JSON list of records, got {type(rows).__name__}. {_as_list(rows)}"
         )
     if not rows:
         raise BrokenArtifactError(f"{where} has no record: the list is empty. Give at least one.")
     return rows
+
+
+def _as_list(value: Any) -> str:
+    """Say how another value becomes a list of records."""
+    held = value if isinstance(value, Mapping) else {}
+    lists = [key for key, rows in held.items() if isinstance(rows, list) and all(isinstance(r, Mapping) for r in rows)]
+    if held and len(lists) == len(held):
+        return f"Give the list under {lists[0][:80]!r} alone."
+    if held and all(isinstance(row, Mapping) for row in held.values()):
+        return "Give its values as a list, without their keys."
+    return "Put [ and ] around them."
 
 
 def _rows(path: Path) -> list[Any]:
@@ -228,6 +241,10 @@ def _read(
         except RequestError as error:
             left_out.append(Fault(number=number, case_id=record.case_id, reason=str(error)))
             continue
+        except BrokenArtifactError as error:
+            if (name := _other_schema(record, reader)) is None:
+                raise
+            raise BrokenArtifactError(f"{error} The record looks like one of --ds_name {name}.") from error
         if case.case_id in seen:
             # MQuAKE's two parts both number their records from 1, and are often joined in one file.
             case = replace(case, case_id=f"{case.case_id}#{number}")
@@ -235,6 +252,21 @@ def _read(
         # A question that occurs several times in a record counts once.
         cases[number] = replace(case, asks=tuple(dict.fromkeys(case.asks)))
     return cases, left_out
+
+
+def _other_schema(record: Record, reader: Callable[[Record], EvalCase]) -> str | None:
+    """Return the name of the data set whose schema a record that cannot be read has; ``None`` if it is the reader's."""
+    schemas = {"mcf": read_counterfact, "zsre": read_zsre, "mquake": read_mquake}
+    rewrite = record.get("requested_rewrite")
+    if isinstance(rewrite, list) or "new_single_hops" in record:
+        name = "mquake"
+    elif isinstance(rewrite, Mapping):
+        name = "mcf"
+    elif "src" in record or any(isinstance(record.get(key), (list, Mapping)) for key in _KNOWEDIT):
+        name = "zsre"
+    else:
+        return None
+    return None if schemas[name] is reader else name
 
 
 def _beside(path: Path) -> Path | None:

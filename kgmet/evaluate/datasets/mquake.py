@@ -45,7 +45,7 @@ def read_mquake(record: Record) -> EvalCase:
     ]
     hops = record.objects("new_single_hops", required=True)
     for number, item in enumerate(hops, start=1):
-        aliases = item.texts("answer_alias")
+        aliases = item.names("answer_alias")
         asks.append(
             Ask(
                 kind=AskKind.HOP,
@@ -56,7 +56,7 @@ def read_mquake(record: Record) -> EvalCase:
                 hop=number,
             )
         )
-    aliases = (*record.texts("new_answer_alias"), *record.texts("answer_extended"))
+    aliases = (*record.names("new_answer_alias"), *record.names("answer_extended"))
     for question in record.texts("questions", required=True):
         asks.append(
             Ask(
@@ -129,9 +129,9 @@ class _Facts:
         """Return why the record is inconsistent in itself; empty if it is consistent."""
         record = self._record
         answer = record.text("new_answer")
-        names = {caseless(name) for name in (answer, *record.texts("new_answer_alias"))}
+        names = {caseless(name) for name in (answer, *record.names("new_answer_alias"))}
         last = record.objects("new_single_hops", required=True)[-1]
-        ends = {caseless(name) for name in (last.text("answer"), *last.texts("answer_alias"))}
+        ends = {caseless(name) for name in (last.text("answer"), *last.names("answer_alias"))}
         if self._double:
             return self._double
         if record.optional_text("answer") and caseless(record.text("answer")) == caseless(answer):

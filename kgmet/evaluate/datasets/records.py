@@ -67,6 +67,14 @@ class Record:
             raise self.wrong(key, "a list of texts")
         return tuple(value)
 
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return a list of other names, without null and blank ones; empty if the key is missing or null."""
+        value = self._row.get(key)
+        value = [] if value is None else value
+        if not isinstance(value, list) or not all(item is None or isinstance(item, str) for item in value):
+            raise self.wrong(key, "a list of texts")
+        return tuple(item for item in value if item and item.strip())
+
     def object(self, key: str) -> Record:
         """Return a required nested object."""
         value = self._row.get(key)

@@ -17,7 +17,10 @@ __all__ = ["read_zsre"]
 
 
 def read_zsre(record: Record) -> EvalCase:
-    """Read one record: efficacy, paraphrase, locality, and portability if present."""
+    """Read one record: efficacy, paraphrase, locality, and portability if present.
+
+    Locality is KnowEdit's groups, or one question under ``locality_prompt`` (WikiBigEdit).
+    """
     if "src" in record:
         return _read_mend(record)
     new, old = record.text("target_new"), _answers(record, "ground_truth")
@@ -28,6 +31,11 @@ def read_zsre(record: Record) -> EvalCase:
     for key, kind in (("portability", AskKind.PORTABILITY), ("locality", AskKind.LOCALITY)):
         if record.get(key):
             asks += list(_groups(record.object(key), kind))
+    if must_stay := record.optional_text("locality_prompt"):
+        answers = _answers(record, "locality_ground_truth")
+        if not answers:
+            raise record.wrong("locality_ground_truth", "text or a list of texts")
+        asks.append(_question(AskKind.LOCALITY, must_stay, answers, None))
     return EvalCase(case_id=record.case_id, edits=(edit,), asks=tuple(asks))
 
 

@@ -11,6 +11,7 @@ import pytest
 from kgmet.base.errors import BrokenArtifactError
 from kgmet.evaluate.datasets.cases import AskKind
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
+from tests.evaluate.records import mquake, zsre
 
 
 def record(**changed: Any) -> dict[str, Any]:
@@ -65,6 +66,14 @@ def test_an_empty_list_and_another_value_are_told_apart(tmp_path: Path) -> None:
     path.write_text('{"cases": []}')
     with pytest.raises(BrokenArtifactError, match="must hold a JSON list of records, got dict"):
         load_dataset("cf", path)
+    for wrapped, advice in (
+        ({"data": [record()]}, "Give the list under 'data' alone"),
+        ({"1": record()}, "Give its values as a list"),
+        (record(), r"Put \[ and \] around them"),
+    ):
+        path.write_text(json.dumps(wrapped))
+        with pytest.raises(BrokenArtifactError, match=advice):
+            load_dataset("cf", path)
     path.write_text(" \n")
     with pytest.raises(BrokenArtifactError, match=r"object\.json is empty\. Give a JSON list"):
         load_dataset("cf", path)
@@ -73,6 +82,57 @@ def test_an_empty_list_and_another_value_are_told_apart(tmp_path: Path) -> None:
 def test_a_record_of_another_schema_is_told_what_is_read(tmp_path: Path) -> None:
     with pytest.raises(BrokenArtifactError, match=r"lacks 'requested_rewrite', and 'target_new' too.*--ds_name zsre"):
         load_dataset("cf", written(tmp_path, [{"src": "Where is Big Ben?", "alt": "Rome"}]))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "other"),
+    [
+        ("mcf", zsre(), "zsre"),
+        ("own", zsre(ground_truth="London"), None),
+        ("own", mquake(), "mquake"),
+        ("zsre", mquake(), "mquake"),
+        ("mquake", record(), "mcf"),
+        ("zsre", record(), "mcf"),
+        ("mquake", mend(), "zsre"),
+        ("zsre", {"prompt": "Where?"}, None),
+    ],
+)
+def test_a_record_of_another_data_set_is_told_its_name(
+    name: str, row: dict[str, Any], other: str | None, tmp_path: Path
+) -> None:
+    path = written(tmp_path, [row])
+    if other is None and name == "own":
+        assert load_dataset(name, path).cases, "the compact schema; its groups are not asked"
+        return
+    with pytest.raises(BrokenArtifactError) as caught:
+        load_dataset(name, path)
+    assert (f"looks like one of --ds_name {other}." in str(caught.value)) == (other is not None)
+
+
+def test_null_and_blank_names_of_an_answer_are_left_out(tmp_path: Path) -> None:
+    row = mquake(new_answer_alias=[None, "Roma", " "])
+    for hop in row["new_single_hops"]:
+        hop["answer_alias"] = [None, *hop["answer_alias"]]
+    case = load_dataset("mquake", written(tmp_path, [row])).cases[0]
+    assert {ask.aliases for ask in case.of(AskKind.MULTI_HOP)} == {("Roma",)}
+    assert all(None not in ask.aliases for ask in case.asks)
+    for wrong in ([3], "Roma"):
+        with pytest.raises(BrokenArtifactError, match="'new_answer_alias' must be a list of texts"):
+            load_dataset("mquake", written(tmp_path, [mquake(new_answer_alias=wrong)]))
+
+
+def test_a_question_that_must_stay_is_read_beside_a_question(tmp_path: Path) -> None:
+    row = {
+        "prompt": "What is Ada Lark?",
+        "subject": "Ada Lark",
+        "target_new": "a bird",
+        "rephrase_prompt": "Who is she?",
+    }
+    row |= {"locality_prompt": "What is Bo?", "locality_ground_truth": "a cat"}
+    (ask,) = load_dataset("zsre", written(tmp_path, [row])).cases[0].of(AskKind.LOCALITY)
+    assert (ask.prompt, ask.expected, ask.is_question) == ("What is Bo?", "a cat", True)
+    with pytest.raises(BrokenArtifactError, match="'locality_ground_truth' must be text"):
+        load_dataset("zsre", written(tmp_path, [row | {"locality_ground_truth": None}]))
 
 
 def test_a_broken_line_is_named_once_and_null_is_said(tmp_path: Path) -> None:
