@@ -30,7 +30,10 @@ __all__ = ["LoraAdapter", "LoraFactors", "attached_lora", "import_lora", "read_l
 _JSON = Limits(n_bytes=64 << 20)
 _TENSORS = Limits(n_bytes=MAX_BYTES)
 _ADVICE = "Choose a folder with a LoRA adapter on the down-projections."
+_MERGE = "Merge it into its model with PEFT (merge_and_unload) and give both models: --model MERGED --base BASE."
+"""What to do with an adapter that is more than factors of linear modules."""
 _ANY_ADVICE = "Choose a folder with a LoRA adapter, as PEFT saves it."
+_PICKLE = "adapter_model.bin"
 _UNUSED = {"bias": "none", "use_dora": False, "modules_to_save": None, "lora_bias": False, "layer_replication": None}
 """Settings that make an adapter more than B · A, and the only value of each that can be read."""
 
@@ -68,7 +71,7 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
             another shape; names the module and the model that the adapter was made for.
         StaleArtifactError: if it names another model.
     """
-    config, noted, tensors = _files(folder)
+    config, noted, tensors = _files(folder, _ANY_ADVICE)
     base = str(config.get("base_model_name_or_path") or "a model that it does not name")[:200]
     with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ANY_ADVICE):
         _check_made_for(noted, lm, folder)
@@ -78,7 +81,7 @@ def read_lora(folder: Path, lm: LoadedLM) -> LoraAdapter:
             module, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
             if part not in ("A.weight", "B.weight"):
                 raise BrokenArtifactError(
-                    f"The adapter in {folder} holds {key!r}, which is no factor of a linear module."
+                    f"The adapter in {folder} holds {key!r}, which is no factor of a linear module. {_MERGE}"
                 )
             pairs.setdefault(module, {})[part[0]] = tensor
         if not pairs:
@@ -106,7 +109,7 @@ def _factors(lm: LoadedLM, name: str, pair: tuple[Tensor, Tensor], config: Mappi
     if not isinstance(module, nn.Module) or not isinstance(weight, Tensor) or weight.ndim != 2:
         raise BrokenArtifactError(
             f"The adapter changes {name[:200]!r}, and {lm.name} has no linear module of that name. It was made for "
-            f"{base}."
+            f"{base}. Load the model it was made for."
         )
     scaling = _scaling(name, pair, config)
     a, b = pair
@@ -114,7 +117,7 @@ def _factors(lm: LoadedLM, name: str, pair: tuple[Tensor, Tensor], config: Mappi
     if tuple(weight.shape) not in (shape, shape[::-1]) or isinstance(module, nn.Embedding):
         raise BrokenArtifactError(
             f"The adapter changes {name} as if it were {shape[0]} x {shape[1]}; in {lm.name} it is "
-            f"{weight.shape[0]} x {weight.shape[1]}. It was made for {base}."
+            f"{weight.shape[0]} x {weight.shape[1]}. It was made for {base}. Load the model it was made for."
         )
     return LoraFactors(module=name, input=a.float(), output=_scaled(name, b, scaling))
 
@@ -134,7 +137,7 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
             does not fit the model.
         StaleArtifactError: if it names another model.
     """
-    config, noted, tensors = _files(folder)
+    config, noted, tensors = _files(folder, _ADVICE)
     with failures_as(BrokenArtifactError, f"{folder} holds no usable adapter", advice=_ADVICE):
         _check_made_for(noted, lm, folder)
         _check_settings(config, folder)
@@ -150,11 +153,16 @@ def import_lora(folder: Path, lm: LoadedLM) -> EditPatch:
     return patch
 
 
-def _files(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Tensor]]:
+def _files(folder: Path, advice: str) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Tensor]]:
     """Return the adapter's settings, the record of `export_lora`, and its tensors."""
     config = read_json_object(folder / ADAPTER_CONFIG, limits=_JSON, within=folder)
+    if not (folder / ADAPTER_WEIGHTS).exists() and (folder / _PICKLE).exists():
+        raise BrokenArtifactError(
+            f"{folder} holds {_PICKLE}, which can run code when it is read. If you trust it, load it with PEFT and "
+            f"call save_pretrained, which writes {ADAPTER_WEIGHTS}."
+        )
     noted = read_json_object(folder / EDITS_FILE, limits=_JSON, within=folder) if (folder / EDITS_FILE).exists() else {}
-    _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=_ADVICE, limits=_TENSORS, within=folder)
+    _, tensors = load_tensors(folder / ADAPTER_WEIGHTS, what="adapter", advice=advice, limits=_TENSORS, within=folder)
     return config, noted, tensors
 
 
@@ -169,12 +177,14 @@ def _check_made_for(noted: Mapping[str, Any], lm: LoadedLM, folder: Path) -> Non
 
 def _check_settings(config: Mapping[str, Any], folder: Path) -> None:
     if config.get("peft_type") != "LORA":
-        raise BrokenArtifactError(f"{folder} holds an adapter of type {config.get('peft_type')!r}; only LORA is read.")
+        raise BrokenArtifactError(
+            f"{folder} holds an adapter of type {config.get('peft_type')!r}; only LORA is read. {_MERGE}"
+        )
     for name, plain_value in _UNUSED.items():
         if config.get(name, plain_value) not in (plain_value, None):
             raise BrokenArtifactError(
                 f"The adapter in {folder} has {name} {config[name]!r}, which is more than B · A added to a weight. "
-                "Such adapters cannot be read."
+                f"Such adapters cannot be read. {_MERGE}"
             )
 
 

@@ -33,6 +33,7 @@ from tests.write.tiny_edits import logits_of, random_patch
 
 # peft 0.21 asks transformers 5 for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+ONE = torch.ones(1, 1)
 every_family = pytest.mark.parametrize("kind", FAMILY_KINDS)
 
 
@@ -259,6 +260,33 @@ def test_a_damaged_or_hostile_adapter_is_refused(damage: Callable[[Path], Any], 
     with pytest.raises(BrokenArtifactError) as caught:
         import_lora(folder, lm)
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: edit_config(f, use_dora=True),
+        lambda f: edit_config(f, modules_to_save=["lm_head"]),
+        lambda f: edit_config(f, peft_type="IA3"),
+        lambda f: edit_tensors(f, lambda t: t.update({"base_model.model.model.embed_tokens.lora_embedding_A": ONE})),
+    ],
+)
+def test_an_adapter_that_is_more_than_factors_is_to_be_merged(damage: Callable[[Path], Any], tmp_path: Path) -> None:
+    folder = export_lora(random_patch(tiny_lm()), tiny_lm(), tmp_path / "adapter")
+    damage(folder)
+    with pytest.raises(BrokenArtifactError, match=r"merge_and_unload.* --model MERGED --base BASE\.$"):
+        read_lora(folder, tiny_lm())
+
+
+def test_an_adapter_saved_as_a_pickle_is_to_be_saved_again_and_one_of_another_model_names_it(tmp_path: Path) -> None:
+    folder = export_lora(random_patch(tiny_lm()), tiny_lm(), tmp_path / "adapter")
+    edit_config(folder, base_model_name_or_path="some/model")
+    (folder / "edits.json").unlink()
+    with pytest.raises(BrokenArtifactError, match=r"made for some/model\. Load the model it was made for\.$"):
+        read_lora(folder, tiny_lm("gpt2"))
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(BrokenArtifactError, match=r"can run code .* save_pretrained, which writes"):
+        read_lora(folder, tiny_lm())
 
 
 def test_an_adapter_for_another_model_is_refused(tmp_path: Path) -> None:
