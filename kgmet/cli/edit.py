@@ -18,6 +18,7 @@ from kgmet.cli.common import (
     read_corpus,
     typed_fact,
 )
+from kgmet.cli.known_facts import add_own_fact_options, own_facts_of, say_index_cost
 
 __all__ = ["add_parser", "run"]
 
@@ -36,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the patch in this folder")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+    add_own_fact_options(parser)
     add_graph_options(parser)
     add_model_options(parser)
     add_corpus_option(parser)
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Make the edit and print its report."""
     import kgmet
     from kgmet.base.cache import check_writable
+    from kgmet.base.errors import ConfigError
     from kgmet.editing.profile import load_profile
 
     if options.save:
@@ -53,10 +56,16 @@ def run(options: argparse.Namespace) -> int:
     graph, progress = open_store(options), StderrProgress()
     fact = typed_fact(options, store=graph)
     editor = kgmet.editor_named(options.editor)
-    if options.config:
-        kgmet.load_config(options.config, base=editor.config)  # what is wrong with it is said before a model is loaded
+    config = editor.config
+    if options.config:  # what is wrong with it is said before a model is loaded
+        config = kgmet.load_config(options.config, base=config)
     profile = load_profile(options.profile) if options.profile else None
-    corpus = read_corpus(options)
+    corpus, own = read_corpus(options), own_facts_of(options)
+    if own and not config.write.price.weight:
+        raise ConfigError(
+            f"{editor.name} has no price on known facts, so it cannot keep yours. Give --editor KGMET-priced, or "
+            "settings with write.price.weight above 0."
+        )
     lm = load_model(options, progress)
     statistics = kgmet.KeyStatistics(lm, corpus)
     session = kgmet.EditSession(lm, editor=editor, profile=profile, graph=graph, statistics=statistics)
@@ -65,6 +74,9 @@ def run(options: argparse.Namespace) -> int:
         session = kgmet.EditSession(
             lm, editor=editor, config=config, settings=words, graph=graph, statistics=statistics
         )
+    session.index = _priced_facts(
+        lm, session.config, store=graph if options.graph else None, own=own, progress=progress
+    )
     edited = session.edit(fact, progress=progress)
     report = edited.report
     if options.save:
@@ -77,3 +89,20 @@ def run(options: argparse.Namespace) -> int:
             ask = f'python -m kgmet probe --patch {options.save} --prompt "…"'
             print(f"Patch kept in {options.save}. Ask it anything: {ask}")
     return 0
+
+
+def _priced_facts(lm: Any, config: Any, *, store: Any, own: tuple[Any, ...], progress: StderrProgress) -> Any:
+    """Return the known facts that the write prices: those of the store or the sample graph, and the user's own.
+
+    ``None`` without a price.
+    """
+    from kgmet.forecast.index import build_index
+    from kgmet.graph.relations import RelationCatalogue
+    from kgmet.graph.stores.sample import sample_store
+
+    price, layers = config.write.price, config.write.layers
+    if not price.weight:
+        return None
+    store, catalogue = store or sample_store(), RelationCatalogue.load()
+    say_index_cost(lm, store, catalogue, layers, limit=price.facts)
+    return build_index(lm, store, catalogue, layers, limit=price.facts, own=own, progress=progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kgmet.cli.common import (
     positive,
     print_json,
 )
+from kgmet.cli.known_facts import add_own_fact_options, own_facts_of, say_index_cost
 
 __all__ = ["add_parser", "run"]
 
@@ -26,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--known", action="store_true", help="count which facts of the graph the model knows, and stop")
     parser.add_argument("--per-relation", type=positive, default=40, help="with --known: facts asked of each relation")
     parser.add_argument("--facts", type=positive, help="known facts in the index (default: what KGMET-priced uses)")
-    parser.add_argument("--own", type=Path, metavar="CSV", help="your own facts: columns prompt and answer")
+    add_own_fact_options(parser)
     parser.add_argument("--worst", type=positive, default=20, help="facts listed, the largest loss first")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
     add_graph_options(parser)
@@ -37,12 +39,11 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Load or build the index of known facts and rank them by the forecast."""
     from kgmet.base.errors import ConfigError
-    from kgmet.forecast.facts import read_own_facts
     from kgmet.graph.relations import RelationCatalogue
 
     if not options.patch and not options.known:
         raise ConfigError("Give the patch to forecast with --patch DIR, or --known to count what the model knows.")
-    own = read_own_facts(options.own) if options.own else ()
+    own = own_facts_of(options)
     store, catalogue, progress = open_store(options), RelationCatalogue.load(), StderrProgress()
     if store is None:
         raise ConfigError("A forecast needs a graph for the facts to ask. Leave --no-graph out.")
@@ -53,7 +54,12 @@ def run(options: argparse.Namespace) -> int:
         return _print_known(
             known_facts(lm, store, catalogue, per_relation=options.per_relation, progress=progress), options
         )
-    return _print_forecast(_forecast(lm, store, catalogue, own, options, progress), options)
+    try:
+        found = _forecast(lm, store, catalogue, own, options, progress)
+    except KeyboardInterrupt:
+        print("\nStopped. The facts measured so far are kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    return _print_forecast(found, options)
 
 
 def _forecast(
@@ -71,6 +77,7 @@ def _forecast(
         check_patch(patch, lm)
     layers = sorted({update.layer for patch in patches for update in patch.updates})
     limit = options.facts or PriceConfig().facts
+    say_index_cost(lm, store, catalogue, layers, limit=limit)
     index = build_index(lm, store, catalogue, layers, limit=limit, own=own, progress=progress)
     edits = [edit for patch in patches for edit in patch.edits]
     found = [find_consequences(store, catalogue, edit, config=ConsequenceConfig(max_neighbours=0)) for edit in edits]
@@ -82,6 +89,12 @@ def _print_forecast(found: Any, options: argparse.Namespace) -> int:
     if options.json:
         rows = [item.to_json() for item in worst]
         print_json({"facts": len(found.index), "losing": {"0.5": found.losing(0.5)}, "worst": rows})
+        return 0
+    if not len(found.index):
+        print(
+            "\nThe model knows none of the facts that it was asked, so there is nothing to forecast. Give a graph of "
+            "what it knows with --graph FILE, or your own facts with --own FILE."
+        )
         return 0
     print(f"\n{len(found.index)} known facts that the edit should not change; forecast, the largest loss first.")
     print(f"{found.losing(0.5)} of them lose more than 0.5 nats.")

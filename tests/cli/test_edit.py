@@ -8,8 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from kgmet.base.errors import ConfigError
 from kgmet.cli import edit as edit_command
+from kgmet.write.patch import EditPatch, load_patch
 from tests.graph.small_world import world
 from tests.tiny_models import tiny_lm
 
@@ -61,3 +64,32 @@ def test_json_alone_is_printed_where_it_is_asked_for(tmp_path: Path, capsys: pyt
     report = json.loads(printed(tmp_path, capsys, "--no-graph", "--json"))
     assert report["edit"]["new_object"] == "Rome"
     assert report["verdict"]["headline"]
+
+
+def test_a_persons_own_facts_join_those_that_a_priced_write_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
+    own = tmp_path / "own.csv"
+    own.write_text("prompt,answer\nBig Ben is located in the city of,London\n", encoding="utf-8")
+    patches = {}
+    for name, more in {"priced": (), "and own": ("--own", str(own))}.items():
+        out = printed(
+            tmp_path, capsys, "--editor", "KGMET-priced", "--graph", "g.nt", "--save", str(tmp_path / name), *more
+        )
+        assert "The Eiffel Tower is located in the city of → Rome" in out
+        patches[name] = load_patch(tmp_path / name)
+    assert not same_updates(*patches.values()), "the fact of one's own has a price"
+
+
+def test_own_facts_are_refused_where_nothing_is_priced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("prompt,answer\nBig Ben is in,London\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="--editor KGMET-priced"):
+        printed(tmp_path, capsys, "--own", str(own))
+
+
+def same_updates(one: EditPatch, other: EditPatch) -> bool:
+    """Whether two patches change every weight alike."""
+    pairs = zip(one.updates, other.updates, strict=True)
+    return all(torch.allclose(a.dense(), b.dense(), rtol=1e-6, atol=0) for a, b in pairs)
