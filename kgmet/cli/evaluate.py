@@ -80,12 +80,18 @@ def run(options: argparse.Namespace) -> int:
     from kgmet.evaluate.tables.summary import summarize_run
 
     jobs, progress = _jobs(options), RunProgress()
-    if options.engine == "ray":
-        from kgmet.evaluate.runs.ray_engine import run_on_ray
+    try:
+        if options.engine == "ray":
+            from kgmet.evaluate.runs.ray_engine import run_on_ray
 
-        folders = run_on_ray(jobs, address=options.address, n_worker=options.workers, progress=progress)
-    else:
-        folders = run_jobs(jobs, progress=progress)
+            folders = run_on_ray(jobs, address=options.address, n_worker=options.workers, progress=progress)
+        else:
+            folders = run_jobs(jobs, progress=progress)
+    except KeyboardInterrupt:
+        editor, _, run_name = progress.doing.partition("/")
+        more = f" Go on with the same options and --alg_name {editor} --continue_from_run {run_name}." if editor else ""
+        print(f"\nStopped. What was finished is kept in {options.out}.{more}", file=sys.stderr)
+        return 130
     summaries = [summarize_run(folder) for folder in folders]
     for folder in folders:
         print(f"Results are in {folder}", file=sys.stderr)
@@ -147,13 +153,15 @@ def _split(text: str) -> list[str]:
 
 
 class RunProgress:
-    """Progress line on stderr: work done and time left."""
+    """Progress line on stderr: work done and time left. `doing` is the run at work, ``KGMET/run_000``."""
 
     def __init__(self) -> None:
         self._last = 0.0
+        self.doing = ""
 
     def report(self, event: ProgressEvent) -> None:
         """Show the event: on a terminal over the last one, else at most every ten seconds."""
+        self.doing = str(event.detail.get("run", self.doing))
         is_live = sys.stderr.isatty()
         now = time.monotonic()
         if event.stage != "evaluate" or (now - self._last < (0.2 if is_live else 10.0) and event.done != event.total):

@@ -84,7 +84,6 @@ def run(options: argparse.Namespace) -> int:
     from kgmet.evaluate.card.known import KnownAnswers
     from kgmet.evaluate.card.make import card_from
     from kgmet.evaluate.card.render import card_text
-    from kgmet.evaluate.card.score import score_models
     from kgmet.measure.general import find_tasks
 
     outputs: list[Path] = options.out or []
@@ -101,6 +100,34 @@ def run(options: argparse.Namespace) -> int:
     known = KnownAnswers(None if options.afresh else cache_dir() / "cards")
     if config.tasks_folder is not None:
         find_tasks(config.tasks_folder)
+    try:
+        scored, notes = _scored(options, facts, graph=graph, config=config, known=known, progress=progress)
+    except KeyboardInterrupt:
+        kept = "Nothing is kept." if options.afresh else "The answers are kept; the same command goes on from there."
+        print(f"\nStopped. {kept}", file=sys.stderr)
+        return 130
+    card = card_from(scored, config=config, notes=notes)
+    for path in outputs:
+        _write(card, path)
+    if options.json:
+        print_json(card.to_json())
+    else:
+        print(f"\n{card_text(card)}")
+    return 0
+
+
+def _scored(
+    options: argparse.Namespace,
+    facts: tuple[Any, ...],
+    *,
+    graph: Any,
+    config: Any,
+    known: Any,
+    progress: StderrProgress,
+) -> tuple[list[Any], tuple[str, ...]]:
+    """Make or read the edits and ask about them; return the answers of each part, and remarks on the edits."""
+    from kgmet.evaluate.card.score import score_models
+
     total, notes, edited = _edited(options, facts, graph, progress)
     scored = []
     n_scored = 0
@@ -112,14 +139,7 @@ def run(options: argparse.Namespace) -> int:
         n_scored += len(asked)
         if n_scored < total:
             print(f"{n_scored} of {total} edits scored", file=sys.stderr)
-    card = card_from(scored, config=config, notes=notes)
-    for path in outputs:
-        _write(card, path)
-    if options.json:
-        print_json(card.to_json())
-    else:
-        print(f"\n{card_text(card)}")
-    return 0
+    return scored, notes
 
 
 def _check_outputs(paths: list[Path]) -> None:

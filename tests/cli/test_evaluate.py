@@ -112,3 +112,21 @@ def test_what_cannot_be_done_is_said_before_anything_is_loaded(
 ) -> None:
     assert main([*arguments, "--out", str(tmp_path)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_run_that_is_stopped_says_how_it_goes_on_and_does(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    more = ["--alg_name", "AlphaEdit,random"]
+    with monkeypatch.context() as patched:
+        patched.setattr("kgmet.evaluate.runs.run.score_cases", stopped)
+        assert evaluate(world, tmp_path, *more) == 130
+    said = capsys.readouterr().err
+    assert (
+        f"kept in {tmp_path}. Go on with the same options and --alg_name AlphaEdit --continue_from_run run_000." in said
+    )
+    assert evaluate(world, tmp_path, "--alg_name", "AlphaEdit", "--continue_from_run", "run_000") == 0
+    assert "| AlphaEdit | after | 4 |" in capsys.readouterr().out

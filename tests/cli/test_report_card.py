@@ -267,3 +267,15 @@ def test_what_is_missing_or_wrong_is_said_before_a_model_is_loaded(
     monkeypatch.setattr(report_card, "load_model", unwanted)
     with pytest.raises((ConfigError, RequestError), match=message):
         call(*words)
+
+
+@pytest.mark.parametrize(("more", "says"), [((), "goes on from there"), (("--afresh",), "Nothing is kept")])
+def test_a_card_that_is_stopped_says_what_is_kept(
+    more: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kgmet.evaluate.card.score.score_models", stopped)
+    assert call(*FACT, "--editor", "ROME", *more) == 130
+    assert says in capsys.readouterr().err
