@@ -162,14 +162,18 @@ def _rows(
 
 def _notes(scored: Sequence[ScoredEdits], rows: Sequence[Row]) -> tuple[str, ...]:
     notes = []
-    unknown = [prompt for part in scored for prompt in part.unknown]
+    lacking = {
+        "neither the subject nor the new object": [prompt for part in scored for prompt in part.unknown],
+        "the new object but not the subject": [prompt for part in scored for prompt in part.no_subject],
+    }
     if len(scored) > 1:
         notes.append(f"{len(scored)} models, each with its own edits; all answers are counted together.")
     if not scored[0].has_graph:
         notes.append("No graph was given: consequences, neighbours, other facts, chains and choices are not asked.")
-    elif unknown:
-        more = f"; and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
-        notes.append(f"The graph knows nothing of: {'; '.join(unknown[:_MOST_NAMED])}{more}.")
+    for what, prompts in lacking.items() if scored[0].has_graph else ():
+        if prompts:
+            more = f"; and {len(prompts) - _MOST_NAMED} more" if len(prompts) > _MOST_NAMED else ""
+            notes.append(f"The graph knows {what} of: {'; '.join(prompts[:_MOST_NAMED])}{more}.")
     if n_replaced := sum(len(part.edits) - len(part.standing) for part in scored):
         verb = "edit is" if n_replaced == 1 else "edits are"
         notes.append(f"{n_replaced} {verb} not asked, because a later one replaces it.")

@@ -58,9 +58,10 @@ class ScoredEdits:
 
     `asked` are the columns, and `columns` hold, for each, an answer to each of `items`, or ``None`` where the column is
     not asked. `losses` and results of published `tasks` are by column. `is_in_order` says whether the edits were made
-    one after another. `unknown` are the prompts of edits of which the graph knows nothing, `n_left_out` the questions
-    the model could not read, `standing` the places of edits that no later one replaces, `n_made` the questions of each
-    row before some were drawn.
+    one after another. `unknown` are the prompts of edits of which the graph knows neither subject nor new object,
+    `no_subject` of those of which it lacks only the subject, `n_left_out` the questions the model could not read,
+    `standing` the places of edits that no later one replaces, `n_made` the questions of each row before some were
+    drawn.
     """
 
     model: str
@@ -76,6 +77,7 @@ class ScoredEdits:
     has_graph: bool
     is_in_order: bool
     unknown: tuple[str, ...]
+    no_subject: tuple[str, ...]
     n_left_out: int
     standing: tuple[int, ...]
     n_made: Mapping[str, int]
@@ -143,6 +145,7 @@ def score_models(
         has_graph=store is not None,
         is_in_order=all(model.is_in_order for model in models),
         unknown=tuple(context.edit.prompt for context in contexts if not context.has_graph),
+        no_subject=tuple(c.edit.prompt for c in contexts if c.has_graph and not c.knows_subject),
         n_left_out=len(every) - len(readable),
         standing=tuple(standing),
         n_made=_counts(readable),

@@ -258,6 +258,19 @@ def test_a_card_comes_back_from_json() -> None:
         ReportCard.from_json({**card.to_json(), "format": 0})
 
 
+def test_what_the_graph_lacks_of_an_edit_is_said() -> None:
+    lm = roomy_lm()
+    nowhere = FactEdit(subject="Zorblax", template=ROME.template, new_object="Quux")
+    edits = [ROME, nowhere, replace(nowhere, id="", new_object="Rome")]
+    card = make_card(same(lm), edits=edits, store=STORE, catalogue=CATALOGUE, config=replace(SMALL, rows=("efficacy",)))
+    said = [note for note in card.notes if note.startswith("The graph knows")]
+    prompt = nowhere.prompt
+    assert said == [
+        f"The graph knows neither the subject nor the new object of: {prompt}.",
+        f"The graph knows the new object but not the subject of: {prompt}.",
+    ]
+
+
 def test_questions_that_are_longer_than_the_model_reads_are_left_out_and_that_is_said() -> None:
     lm = tiny_lm()  # 128 tokens
     card = make_card(same(lm), edits=[ROME], store=STORE, catalogue=CATALOGUE, config=SMALL)
