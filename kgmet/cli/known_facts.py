@@ -73,11 +73,11 @@ def say_index_cost(lm: Any, store: Any, catalogue: Any, layers: Sequence[int], *
     there = min(limit, len(set(facts_on_disk(folder))))
     if there == limit:
         return
-    done = f"{there} of {limit} known facts are on disk" if there else f"An index of {limit} known facts"
-    rest = "; the others take" if there else " takes"
+    already = f", {there} are on disk already" if there else ""
+    minutes, size = index_seconds(lm, limit - there) / 60, index_bytes(lm, limit) / 1e6
     print(
-        f"{done}{rest} about {index_seconds(lm, limit - there) / 60:.1f} min on one CPU thread and at most "
-        f"{index_bytes(lm, limit) / 1e6:,.0f} MB on disk in all. Ctrl-C stops; what was measured is kept.",
+        f"Up to {limit - there} known facts are measured{already}: at most about {minutes:.1f} min on one CPU thread "
+        f"and {size:,.0f} MB on disk in all. Ctrl-C stops; what was measured is kept.",
         file=sys.stderr,
         flush=True,
     )

@@ -87,7 +87,7 @@ def test_the_cost_is_said_before_an_index_is_built_and_a_stop_keeps_what_was_mea
     monkeypatch.setattr("kgmet.forecast.index.build_index", stopped)
     assert call("--patch", str(tmp_path / "patch"), "--facts", "7") == 130
     said = capsys.readouterr().err
-    assert said.index("An index of 7 known facts takes about 0.0 min") < said.index(
+    assert said.index("Up to 7 known facts are measured: at most about 0.0 min") < said.index(
         "Stopped. The facts measured so far"
     )
 

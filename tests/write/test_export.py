@@ -24,7 +24,7 @@ from kgmet.base.errors import (
 from kgmet.lm.load.loaded import LoadedLM, load_lm, wrap_lm
 from kgmet.lm.run.tracing import Rows
 from kgmet.write.adapter import attached_lora, import_lora, read_lora
-from kgmet.write.export import export_lora, export_merged
+from kgmet.write.export import EDITS_FILE, export_lora, export_merged
 from kgmet.write.patch import EditPatch, attached
 from tests.progress import StopsAfter
 from tests.tiny_models import FAMILY_KINDS, tiny_lm, tiny_model, tiny_tokenizer
@@ -281,7 +281,7 @@ def test_an_adapter_that_is_more_than_factors_is_to_be_merged(damage: Callable[[
 def test_an_adapter_saved_as_a_pickle_is_to_be_saved_again_and_one_of_another_model_names_it(tmp_path: Path) -> None:
     folder = export_lora(random_patch(tiny_lm()), tiny_lm(), tmp_path / "adapter")
     edit_config(folder, base_model_name_or_path="some/model")
-    (folder / "edits.json").unlink()
+    (folder / EDITS_FILE).unlink()
     with pytest.raises(BrokenArtifactError, match=r"made for some/model\. Load the model it was made for\.$"):
         read_lora(folder, tiny_lm("gpt2"))
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
