@@ -93,8 +93,8 @@ class Access:
         if self.is_shared and url not in self.endpoints:
             allowed = f" Allowed here: {', '.join(sorted(self.endpoints))}." if self.endpoints else ""
             raise ConfigError(
-                f"{url!r} may not be asked from this shared server.{allowed} The operator of the server can allow it with "
-                "--allow-endpoint."
+                f"{url!r} may not be asked from this shared server.{allowed} The operator of the server can allow it "
+                "with --allow-endpoint."
             )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kgmet.evaluate.datasets.cases import AskKind
-from kgmet.evaluate.tables.latex import escape_latex
 from kgmet.evaluate.tables.graph_share import graph_line
+from kgmet.evaluate.tables.latex import escape_latex
 from kgmet.evaluate.tables.summary import RunSummary
 from kgmet.measure.metrics import METRICS, bootstrap
 
