@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the tables and write the figures."""
     from kgmet.evaluate.tables.figures import has_plotly, write_figures
-    from kgmet.evaluate.tables.render import compare_runs, graph_lines, latex_table, markdown_table
+    from kgmet.evaluate.tables.render import compare_runs, graph_lines, latex_table, markdown_table, unfinished_lines
     from kgmet.evaluate.tables.summary import summarize_run
 
     summaries = [summarize_run(folder) for folder in _folders(options)]
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         )
         return 0
     print(latex_table(summaries) if options.latex else markdown_table(summaries))
-    for line in graph_lines(summaries):
+    for line in (*graph_lines(summaries), *unfinished_lines(summaries)):
         print(line)
     for test in tests:
         low, high = test.interval

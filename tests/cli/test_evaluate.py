@@ -56,6 +56,24 @@ def test_summarize_shows_and_compares_what_evaluate_made(
     assert len(found["figures"]) == 3 and all(Path(path).is_file() for path in found["figures"])
 
 
+def test_summarize_says_that_a_run_was_not_finished_and_how_it_goes_on(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def summarized() -> str:
+        capsys.readouterr()
+        assert main(["summarize", "--dir_name", "random", "--out", str(tmp_path)]) == 0
+        return capsys.readouterr().out
+
+    assert evaluate(world, tmp_path, "--alg_name", "random") == 0
+    assert "not finished" not in summarized()
+    scored = tmp_path / "random" / "run_000" / "cases.jsonl"
+    lines = scored.read_text(encoding="utf-8").splitlines(keepends=True)
+    scored.write_text("".join(lines[:-1]), encoding="utf-8")
+    said = summarized()
+    assert f"random/run_000 was not finished: {len(lines) - 1} of {len(lines)} cases are scored." in said
+    assert "--continue_from_run run_000" in said
+
+
 def test_what_is_left_out_is_named_by_both_commands_and_in_the_run(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from kgmet.evaluate.tables.latex import escape_latex
 from kgmet.evaluate.tables.summary import RunSummary
 from kgmet.measure.metrics import METRICS, bootstrap
 
-__all__ = ["PairedTest", "compare_runs", "graph_lines", "latex_table", "markdown_table", "mcnemar"]
+__all__ = ["PairedTest", "compare_runs", "graph_lines", "latex_table", "markdown_table", "mcnemar", "unfinished_lines"]
 
 _KINDS = ("efficacy", "paraphrase", "neighborhood", "consequences", "portability", "locality", "hop")
 _CHAT = "multi-hop, asked in chat"
@@ -69,6 +69,16 @@ def graph_lines(summaries: Sequence[RunSummary]) -> list[str]:
         graph_line(f"{summary.editor}/{summary.name}", summary.metrics["graph"])
         for summary in summaries
         if "graph" in summary.metrics
+    ]
+
+
+def unfinished_lines(summaries: Sequence[RunSummary]) -> list[str]:
+    """Return a sentence for each run that was not finished, with what continues it."""
+    return [
+        f"{summary.editor}/{summary.name} was not finished: {summary.n_cases} of {summary.n_wanted} cases are scored. "
+        f"evaluate with the same options, --alg_name {summary.editor} and --continue_from_run {summary.name} goes on."
+        for summary in summaries
+        if summary.n_cases < summary.n_wanted
     ]
 
 

@@ -49,6 +49,8 @@ class RunSummary:
     """Unused records with their reasons, as sentences."""
     notes: tuple[str, ...] = ()
     """Used records that contradict an earlier one, as sentences."""
+    n_wanted: int = 0
+    """Cases that the run has to score, more than `n_cases` if it was not finished; 0: unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON, without the cases."""
@@ -59,6 +61,7 @@ class RunSummary:
             "model": self.model,
             "n_edits": self.n_edits,
             "n_cases": self.n_cases,
+            "n_wanted": self.n_wanted,
             "n_failed": self.n_failed,
             "num_edits": self.num_edits,
             "mode": self.mode,
@@ -124,6 +127,7 @@ def _summary(
         fingerprints={"dataset": "", "model": "", **header["fingerprints"]},
         left_out=tuple(map(_sentence, header.get("left_out", ()))),
         notes=tuple(map(_sentence, header.get("notes", ()))),
+        n_wanted=int(settings.get("n_cases", 0)),
     )
 
 
