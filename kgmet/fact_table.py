@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kgmet.base.csv_table import CsvRow, CsvTable
+from kgmet.base.csv_table import CsvRow, CsvTable, separator_of
 from kgmet.base.errors import FileError, KgmetError, RequestError
 from kgmet.base.files import parse_json
 from kgmet.fact import FactEdit
@@ -80,9 +80,7 @@ def _json_rows(text: str) -> list[Any]:
 
 def _table_rows(text: str) -> list[Any] | None:
     """Return the rows below a header with the columns; ``None`` if the first line is no such header."""
-    head = text.splitlines()[0]
-    separator = max(",;\t", key=head.count)
-    table = CsvTable(text=text, where="The table", separator=separator, error=RequestError)
+    table = CsvTable(text=text, where="The table", separator=separator_of(text), error=RequestError)
     if not all({*table.columns} & {*_names(column)} for column in COLUMNS[:3]):
         return None
     return list(table.rows())

@@ -14,9 +14,14 @@ from kgmet.base.errors import FileError, KgmetError
 if TYPE_CHECKING:
     import _csv
 
-__all__ = ["CsvRow", "CsvTable"]
+__all__ = ["CsvRow", "CsvTable", "separator_of"]
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def separator_of(text: str) -> str:
+    """Return what separates the columns of a table's first line: a comma, or the semicolon or tab it has more of."""
+    return max(_SEPARATORS, key=text.partition("\n")[0].count)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from kgmet.base.csv_table import CsvTable
+from kgmet.base.csv_table import CsvTable, separator_of
 from kgmet.base.errors import ConfigError, ConfigFileError
 from kgmet.base.files import read_text
 from kgmet.base.fingerprint import digest
@@ -148,17 +148,22 @@ def own_facts(rows: Iterable[tuple[str, str]]) -> tuple[FactPrompt, ...]:
 
 
 def read_own_facts(path: Path) -> tuple[FactPrompt, ...]:
-    """Read facts that must not change from a CSV file with the columns ``prompt`` and ``answer``.
+    """Read facts that must not change from a table with the columns ``prompt`` and ``answer``.
+
+    Columns are separated by commas, semicolons or tabs.
 
     Raises:
         ConfigError: if the file cannot be read, holds no fact or too many, or a row lacks a value or holds one that is
             no prompt or answer; gives the line.
     """
     text = read_text(path, error=ConfigFileError)
-    table = CsvTable(text=text, where=str(path), error=ConfigFileError)
+    table = CsvTable(text=text, where=str(path), separator=separator_of(text), error=ConfigFileError)
     if not {"prompt", "answer"} <= set(table.columns):
         named = ", ".join(map(repr, table.columns)) or "none"
-        raise ConfigError(f"{path} must have the columns 'prompt' and 'answer'; it has {named[:200]}.")
+        raise ConfigError(
+            f"{path} must be a table with the columns 'prompt' and 'answer'; its first line has {named[:200]}. Give "
+            "one fact a line: prompt,answer"
+        )
     rows: list[tuple[str, str]] = []
     for row in table.rows():
         where = f"{path}, line {row.line}"

@@ -39,7 +39,7 @@ class Corpus:
         text = read_text(path, limits=_LIMITS, error=ConfigFileError)
         lines = tuple(line.strip() for line in text.splitlines() if line.strip())
         if len(lines) < 16:
-            raise ConfigError(f"The corpus {path} has {len(lines)} passages; at least 16 lines of text are needed.")
+            raise ConfigError(f"The corpus {path} must have at least 16 lines of text; it has {len(lines)}.")
         return cls(name=path.name, lines=lines, n_token=n_token)
 
 

@@ -24,11 +24,20 @@ def test_quoted_and_marked_files_are_read(tmp_path: Path) -> None:
     assert (fact.text, fact.answers, fact.must_hold) == ("Paris, France, is in", ("Europe",), True)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_spreadsheet_of_another_country_is_read_too(separator: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text(f"prompt{separator}answer\r\nParis is in{separator}France\r\n", encoding="utf-8")
+    (fact,) = read_own_facts(file)
+    assert (fact.text, fact.answers) == ("Paris is in", ("France",))
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", r"must have the columns 'prompt' and 'answer'; it has none"),
-        ("Paris,France\n", r"it has 'paris', 'france'"),
+        ("", r"a table with the columns 'prompt' and 'answer'; its first line has none"),
+        ("Paris,France\n", r"its first line has 'paris', 'france'. Give one fact a line"),
+        ('[{"prompt": "a", "answer": "b"}]', "must be a table"),
         ("prompt,answer\n", "holds no fact"),
         ("prompt,answer\na,b\na\n", "line 3: prompt and answer must both hold text"),
         ("prompt,answer\na,b\n , \n", "line 3: prompt and answer must both hold text"),
@@ -43,6 +52,7 @@ def test_quoted_and_marked_files_are_read(tmp_path: Path) -> None:
     ids=[
         "empty",
         "no header",
+        "json",
         "no row",
         "short",
         "blank",

@@ -106,7 +106,7 @@ def test_a_corpus_is_a_text_of_some_length(tmp_path: Path) -> None:
     path.write_text("\n\n".join(LINES), encoding="utf-8")
     assert Corpus.from_file(path).lines == LINES
     path.write_text("one line", encoding="utf-8")
-    with pytest.raises(ConfigError, match="1 passages"):
+    with pytest.raises(ConfigError, match="it has 1"):
         Corpus.from_file(path)
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="UTF-8"):
