@@ -22,7 +22,10 @@ from workbench.shared.archives import named_as, unpacked, zipped
 from workbench.state.session import WorkbenchState
 from workbench.state.values import StackEntry
 
-__all__ = ["RESULT", "Source", "from_archive", "from_entry", "from_folder", "inspect", "put_undo", "undo_archive"]
+__all__ = [
+    *("RESULT", "Source", "from_archive", "from_entry", "from_folder", "inspect", "put_undo", "title_of"),
+    "undo_archive",
+]
 
 RESULT = "forensics"
 """Job kind and name of the result."""
@@ -80,7 +83,12 @@ def inspect(state: WorkbenchState, resident: Resident, source: Source, *, name: 
         found = replace(found, changed=replace(found.changed, source=name))
         state.keep(RESULT, found, made_from=resident.lm.fingerprint)
 
-    return jobs.start(RESULT, work, state.session_id, title=f"Inspect {name}")
+    return jobs.start(RESULT, work, state.session_id, title=title_of(name))
+
+
+def title_of(name: str) -> str:
+    """Return the display title of the job that inspects the source of this name."""
+    return f"Inspect {name}"
 
 
 def undo_archive(found: EditInspection) -> bytes:

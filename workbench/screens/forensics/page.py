@@ -48,7 +48,8 @@ def show() -> None:
     if job is not None and not job.is_finished:
         panels.job_panel(job)
         return
-    panels.job_result(job)
+    if job is not None and (not name or job.title == actions.title_of(name)):
+        panels.job_result(job)  # not of another file than the one that is chosen now
     kept = state.result(actions.RESULT)
     if kept is None:
         st.info(

@@ -102,6 +102,8 @@ def test_what_cannot_be_inspected_is_said_in_words(resident: Resident, monkeypat
     page = shown("forensics", state)
     assert not page.exception
     assert "no zip archive" in sentences(page).replace("\\", "")
+    state.record.push(StackEntry(patch=patch_for(resident.lm), name="mine"))
+    assert "no zip archive" not in sentences(shown("forensics", state)).replace("\\", ""), "another source is chosen"
     monkeypatch.setattr(actions, "access", lambda: Access(is_shared=True))
     with pytest.raises(ConfigError, match="uploaded, not named"):
         actions.from_folder("/etc")
