@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
             folders = run_jobs(jobs, progress=progress)
     except KeyboardInterrupt:
         editor, _, run_name = progress.doing.partition("/")
-        more = f" Go on with the same options and --alg_name {editor} --continue_from_run {run_name}." if editor else ""
+        left = ",".join(_from_on(editor, [job.editor for job in jobs]))
+        more = f" Go on with the same options and --alg_name {left} --continue_from_run {run_name}." if editor else ""
         print(f"\nStopped. What was finished is kept in {options.out}.{more}", file=sys.stderr)
         return 130
     summaries = [summarize_run(folder) for folder in folders]
@@ -109,7 +111,7 @@ def _jobs(options: argparse.Namespace) -> list[Any]:
     """Return the jobs of the sweep: editors × models × data sets."""
     from kgmet.base.errors import ConfigError
     from kgmet.editing.editors import EDITORS, IN_CONTEXT, editor_named
-    from kgmet.evaluate.runs.engine import Job, JobOptions
+    from kgmet.evaluate.runs.engine import Job, JobOptions, continued
     from kgmet.evaluate.runs.graphs import GraphSource
     from kgmet.evaluate.runs.hparams import load_hparams
     from kgmet.evaluate.runs.score import ScoreConfig
@@ -140,12 +142,18 @@ def _jobs(options: argparse.Namespace) -> list[Any]:
         )
     }
     same |= {"score": score, "graph": tuple(options.graph or ()), "graph_source": GraphSource(options.graph_source)}
-    return [
+    jobs = [
         Job(editor=name, options=JobOptions(model=model, ds_name=data, ds_path=path, **same))
         for model in _split(options.model)
         for data, path in zip(sets, paths, strict=True)
         for name in names
     ]
+    return continued(jobs)
+
+
+def _from_on(editor: str, editors: Sequence[str]) -> list[str]:
+    """Return the editors from this one on, each once."""
+    return list(dict.fromkeys(editors[editors.index(editor) :] if editor in editors else [editor]))
 
 
 def _split(text: str) -> list[str]:

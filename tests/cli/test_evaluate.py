@@ -143,8 +143,9 @@ def test_a_run_that_is_stopped_says_how_it_goes_on_and_does(
         patched.setattr("kgmet.evaluate.runs.run.score_cases", stopped)
         assert evaluate(world, tmp_path, *more) == 130
     said = capsys.readouterr().err
-    assert (
-        f"kept in {tmp_path}. Go on with the same options and --alg_name AlphaEdit --continue_from_run run_000." in said
-    )
-    assert evaluate(world, tmp_path, "--alg_name", "AlphaEdit", "--continue_from_run", "run_000") == 0
-    assert "| AlphaEdit | after | 4 |" in capsys.readouterr().out
+    again = ["--alg_name", "AlphaEdit,random", "--continue_from_run", "run_000"]
+    assert f"kept in {tmp_path}. Go on with the same options and {' '.join(again)}." in said
+    assert evaluate(world, tmp_path, *again) == 0
+    shown = capsys.readouterr().out
+    assert "| AlphaEdit | after | 4 |" in shown and "| random | after | 4 |" in shown
+    assert evaluate(world, tmp_path, "--alg_name", "random", "--continue_from_run", "run_007") == 2

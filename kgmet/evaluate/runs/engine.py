@@ -12,7 +12,7 @@ from kgmet.editing.defaults import uncalibrated_settings
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import FaultyRecords, load_dataset
-from kgmet.evaluate.runs.folder import new_run
+from kgmet.evaluate.runs.folder import is_run, new_run
 from kgmet.evaluate.runs.graphs import GraphSource
 from kgmet.evaluate.runs.hparams import load_hparams
 from kgmet.evaluate.runs.run import RunResources, run_evaluation
@@ -24,7 +24,7 @@ from kgmet.lm.load.loaded import DEFAULT_MODEL, LoadedLM, load_lm
 from kgmet.write.corpus import Corpus
 from kgmet.write.statistics import KeyStatistics
 
-__all__ = ["Job", "JobOptions", "Resources", "run_jobs"]
+__all__ = ["Job", "JobOptions", "Resources", "continued", "run_jobs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,12 @@ class Job:
             downstream_limit=given.downstream_limit,
         )
 
+    @property
+    def has_run_to_continue(self) -> bool:
+        """Whether the run that its options want continued exists."""
+        name = self.options.continue_from_run
+        return name is not None and is_run(self.options.out / self.editor / name)
+
     def begun(self) -> Job:
         """Return the job with its folder ``OUT/EDITOR/run_NNN``; a new one unless a run is continued."""
         if self.folder is not None:
@@ -157,6 +163,20 @@ class Resources:
             progress=progress,
         )
         return job.folder
+
+
+def continued(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs of a sweep that goes on: those that had not begun the run to continue begin a new one.
+
+    If none of them had begun it, they are returned as they are.
+    """
+    begun = [job.has_run_to_continue for job in jobs]
+    if not any(begun):
+        return list(jobs)
+    return [
+        job if is_begun else replace(job, options=replace(job.options, continue_from_run=None))
+        for job, is_begun in zip(jobs, begun, strict=True)
+    ]
 
 
 def run_jobs(jobs: Sequence[Job], *, lm: LoadedLM | None = None, progress: Progress | None = None) -> list[Path]:

@@ -17,7 +17,7 @@ from kgmet.base.errors import BrokenArtifactError, ConfigError, FileError, Stale
 from kgmet.base.files import Limits, is_file, parse_json, read_bytes, read_json_object
 from kgmet.write.patch import EditPatch, is_patch, load_patch, save_patch
 
-__all__ = ["RunFolder", "Table", "new_run", "read_settings"]
+__all__ = ["RunFolder", "Table", "is_run", "new_run", "read_settings"]
 
 _TABLE = Limits(n_bytes=8 << 30)
 _HEADER = Limits(n_bytes=64 << 20)
@@ -143,6 +143,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise BrokenArtifactError(f"{path} is not a run folder: {error} Give a folder that evaluate made.") from error
 
 
+def is_run(path: Path) -> bool:
+    """Return whether a folder is that of a run that has begun."""
+    return is_file(path / "settings.json")
+
+
 def new_run(directory: Path, name: str | None = None) -> Path:
     """Make the next free ``run_NNN`` in a folder, or return the run with this name.
 
@@ -151,7 +156,7 @@ def new_run(directory: Path, name: str | None = None) -> Path:
         UnwritableError: if nothing can be written there.
     """
     if name is not None:
-        if not is_file(directory / name / "settings.json"):
+        if not is_run(directory / name):
             raise ConfigError(f"There is no run {name!r} in {directory} to continue from. Leave the option out.")
         return directory / name
     check_writable(directory, advice="Choose another folder with --out.")
