@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
         config = kgmet.load_config(options.config, base=config)
     profile = load_profile(options.profile) if options.profile else None
     corpus, own = read_corpus(options), own_facts_of(options)
-    if own and not config.write.price.weight:
+    if own and not config.prices_facts:
         raise ConfigError(
             f"{editor.name} has no price on known facts, so it cannot keep yours. Give --editor KGMET-priced, or "
-            "settings with write.price.weight above 0."
+            "settings with write.price.weight or target.price above 0."
         )
     lm = load_model(options, progress)
     statistics = kgmet.KeyStatistics(lm, corpus)
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _priced_facts(lm: Any, config: Any, *, store: Any, own: tuple[Any, ...], progress: StderrProgress) -> Any:
-    """Return the known facts that the write prices: those of the store or the sample graph, and the user's own.
+    """Return the known facts that the edit prices: those of the store or the sample graph, and the user's own.
 
     ``None`` without a price.
     """
@@ -100,9 +100,9 @@ def _priced_facts(lm: Any, config: Any, *, store: Any, own: tuple[Any, ...], pro
     from kgmet.graph.relations import RelationCatalogue
     from kgmet.graph.stores.sample import sample_store
 
-    price, layers = config.write.price, config.write.layers
-    if not price.weight:
+    if not config.prices_facts:
         return None
+    limit, layers = config.write.price.facts, config.write.layers
     store, catalogue = store or sample_store(), RelationCatalogue.load()
-    say_index_cost(lm, store, catalogue, layers, limit=price.facts)
-    return build_index(lm, store, catalogue, layers, limit=price.facts, own=own, progress=progress)
+    say_index_cost(lm, store, catalogue, layers, limit=limit)
+    return build_index(lm, store, catalogue, layers, limit=limit, own=own, progress=progress)

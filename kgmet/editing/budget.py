@@ -174,7 +174,7 @@ def _write(work: Work) -> Use:
     each = _n_answered(work.config) if write.keys_per_edit == "each" else 1
     n_key = work.n_edit * (each + work.config.hold.neighbours)
     system = 8 * (2 * n_key * shape.d_key + 3 * min(n_key, shape.d_key) ** 2)
-    index = MOST_BYTES if write.price.weight else 0
+    index = MOST_BYTES if work.config.prices_facts else 0
     return _placed(work, device=system, cpu=4 * len(write.layers) * n_key * shape.d_key + index)
 
 

@@ -84,6 +84,11 @@ class EditConfig:
     seed: int = 0
     """Random seed of all sampling."""
 
+    @property
+    def prices_facts(self) -> bool:
+        """Whether the write or the search has a price on known facts."""
+        return self.write.price.weight > 0 or self.target.price > 0
+
 
 def load_config(path: Path, *, base: EditConfig | None = None) -> EditConfig:
     """Read settings from a TOML file; missing ones come from `base`.

@@ -19,6 +19,8 @@ from tests.tiny_models import tiny_lm
 FACT = ("--subject", "The Eiffel Tower", "--template", "{} is located in the city of", "--new-object", "Rome")
 SMALL = '[write]\nlayers = [1, 2]\n[target]\nmax_steps = 3\n[hold]\ncontexts = 1\n[direction]\nsource = "free"\n'
 
+PRICED_SEARCH = SMALL.replace("max_steps = 3", "max_steps = 3\nprice = 1.0")
+
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,8 +28,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_command, "open_store", lambda options: None if options.no_graph else world())
 
 
-def printed(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    (folder / "small.toml").write_text(SMALL)
+def printed(folder: Path, capsys: pytest.CaptureFixture[str], *words: str, settings: str = SMALL) -> str:
+    (folder / "small.toml").write_text(settings)
     (folder / "lines.txt").write_text("".join(f"Line {n} of a text about towers and rivers.\n" for n in range(40)))
     parser = argparse.ArgumentParser()
     edit_command.add_parser(parser.add_subparsers(required=True))
@@ -66,17 +68,17 @@ def test_json_alone_is_printed_where_it_is_asked_for(tmp_path: Path, capsys: pyt
     assert report["verdict"]["headline"]
 
 
-def test_a_persons_own_facts_join_those_that_a_priced_write_keeps(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("editor", "settings"), [("KGMET-priced", SMALL), ("KGMET", PRICED_SEARCH)])
+def test_a_persons_own_facts_join_those_that_a_price_keeps(
+    editor: str, settings: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KGMET_CACHE", str(tmp_path / "cache"))
     own = tmp_path / "own.csv"
     own.write_text("prompt,answer\nBig Ben is located in the city of,London\n", encoding="utf-8")
     patches = {}
     for name, more in {"priced": (), "and own": ("--own", str(own))}.items():
-        out = printed(
-            tmp_path, capsys, "--editor", "KGMET-priced", "--graph", "g.nt", "--save", str(tmp_path / name), *more
-        )
+        words = ("--editor", editor, "--graph", "g.nt", "--save", str(tmp_path / name), *more)
+        out = printed(tmp_path, capsys, *words, settings=settings)
         assert "The Eiffel Tower is located in the city of → Rome" in out
         patches[name] = load_patch(tmp_path / name)
     assert not same_updates(*patches.values()), "the fact of one's own has a price"
