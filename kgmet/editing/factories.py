@@ -236,8 +236,8 @@ def make_shift_prices(
     earlier: EditsSoFar,
     index: FactIndex | None,
     progress: Progress,
-) -> list[ShiftPrice] | None:
-    """Return the price of each edit's shift in the search, or ``None`` where `target.price` is 0.
+) -> list[ShiftPrice]:
+    """Return the price of each edit's shift in the search.
 
     Each edit is priced as if it were written alone, on top of the earlier ones. Nothing may be attached.
 
@@ -245,8 +245,6 @@ def make_shift_prices(
         StaleArtifactError: if the index is of another model.
         ConfigError: if the index lacks a layer, or the model's writes are not linear in the shift.
     """
-    if not config.target.price:
-        return None
     statistics = statistics or KeyStatistics(lm)
     writer = aware_of(make_writer(editor, config, statistics, progress), earlier)
     index = known_facts(lm, contexts, config, statistics, earlier=earlier, index=index, progress=progress)

@@ -185,18 +185,20 @@ def search_edits(
         problems = [_problem(lm, context, config) for context in contexts]
     shifts: dict[str, TargetShift] = {}
     if editor.writer.searches:
-        with clock.stage("price"):
-            prices = make_shift_prices(
-                lm,
-                contexts,
-                problems,
-                editor=editor,
-                config=config,
-                statistics=statistics,
-                earlier=so_far,
-                index=index,
-                progress=progress or Silent(),
-            )
+        prices = None
+        if config.target.price:
+            with clock.stage("price"):
+                prices = make_shift_prices(
+                    lm,
+                    contexts,
+                    problems,
+                    editor=editor,
+                    config=config,
+                    statistics=statistics,
+                    earlier=so_far,
+                    index=index,
+                    progress=progress or Silent(),
+                )
         on_top = edits_on_top(contexts, patches) if editor.searches_unedited else {c.edit.id for c in contexts}
         for is_on_top in (False, True):
             chosen = [n for n, context in enumerate(contexts) if (context.edit.id in on_top) is is_on_top]

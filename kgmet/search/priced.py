@@ -44,7 +44,7 @@ class ShiftPrice:
             raise ConfigError(f"target.price must be at least 0, got {self.weight}")
 
     def shortened(self, norm: float) -> tuple[Tensor, Tensor]:
-        """Return V and s with M^(-1/2) = I − V diag(s) Vᵀ for a state of length `norm`.
+        """Return V and s with M^(-1/2) = I − V S Vᵀ for a state of length `norm`, where S is diagonal and holds s.
 
         Returns:
             V (d_model, n) with orthonormal columns and s (n,) in [0, 1], float64 on the CPU; n ≤ n_fact.

@@ -158,7 +158,7 @@ class Visitor:
         """Everything that the page says, as bytes."""
         return b"\n".join(one.SerializeToString() for one in self.elements.values())
 
-    def wait_until(self, is_so: Any, *, seconds: float = 120.0) -> None:
+    def wait_until(self, is_so: Any, *, seconds: float = 300.0) -> None:
         """Run the page again until something holds of it, and leave most of the time to what is waited for."""
         end, took = time.monotonic() + seconds, 0.0
         while not is_so(self):

@@ -169,7 +169,7 @@ def batch_entry(lm: LoadedLM) -> StackEntry:
     return StackEntry(patch=patch, name="three towers", note="imported")
 
 
-def wait_for(job_id: str, *, seconds: float = 60.0) -> jobs.Job:
+def wait_for(job_id: str, *, seconds: float = 300.0) -> jobs.Job:
     """The job once it has ended."""
     import time
 
