@@ -2,13 +2,15 @@
 
     python benchmarks/report_card.py [--threads 2] [--limit 100] [--together 40] [--sequence 200 [--num-edits 10]]
         [--model NAME] [--editors KGMET AlphaEdit …] [--minutes 30] [--keep FOLDER]
+        [--ds_name mcf --ds_path FILE] [--told 0]
         [--tuning --variant write.ridge=2 --variant write.ordinary_weight=3000,hold.questions=2 …]
 
 Prints the tables of docs/report_card.md: a row for each row of the card, a column for each editor and way of telling
-the fact. The edits are the first of our own cases; no setting of any editor was chosen on the first 200. With --keep,
-patches and answers stay in a folder, and the same command continues where it stopped. --minutes begins no new
-edits after that time and prints what there is. --tuning takes the cases from the 201st on and asks only the rows that
-settings are chosen by; each --variant adds a column with changed settings of the first editor.
+the fact. The edits are the first of our own cases; no setting of any editor was chosen on the first 200. --ds_name and
+--ds_path take another data set's, as `kgmet evaluate` does; --told 0 leaves out the columns that only tell the fact.
+With --keep, patches and answers stay in a folder, and the same command continues where it stopped. --minutes begins no
+new edits after that time and prints what there is. --tuning takes the cases from the 201st on and asks only the rows
+that settings are chosen by; each --variant adds a column with changed settings of the first editor.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from kgmet.evaluate.card.made import PatchMaker
 from kgmet.evaluate.card.make import card_from, make_card
 from kgmet.evaluate.card.score import ScoredEdits, score_models
 from kgmet.evaluate.card.value import Column, ReportCard, Row
-from kgmet.evaluate.datasets.load import load_dataset
+from kgmet.evaluate.datasets.load import DATASETS, load_dataset
 from kgmet.fact import FactEdit
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
@@ -86,6 +88,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--num-edits", type=int, default=10, help="edits of the sequence that are written together")
     parser.add_argument("--text-tokens", type=int, default=300)
     parser.add_argument("--most-per-row", type=int, default=0, help="prompts of each row; 0: all")
+    parser.add_argument("--ds_name", default="own", choices=DATASETS)
+    parser.add_argument("--ds_path", type=Path)
+    parser.add_argument("--told", type=int, choices=(0, 1), default=1, help="0: without the in-context columns")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no new edit after this time")
     parser.add_argument("--keep", type=Path, help="folder of patches and answers")
     return parser.parse_args()
@@ -105,7 +110,10 @@ class Bench:
         )
         self.editors = editors_of(options.editors, options.variant)
         self.known = KnownAnswers(folder / "answers")
-        self.config = CardConfig(text_tokens=options.text_tokens, most_per_row=options.most_per_row)
+        self.config = CardConfig(
+            text_tokens=options.text_tokens, most_per_row=options.most_per_row, in_context=bool(options.told)
+        )
+        self.data = options.ds_name, options.ds_path
         self.first = FIRST_TUNING if options.tuning else 0
         if options.tuning:
             self.config = replace(self.config, rows=CHOSEN_BY, in_context=False, n_ability=0)
@@ -113,8 +121,8 @@ class Bench:
         self.until = time.monotonic() + 60 * options.minutes
 
     def facts(self, n: int) -> list[FactEdit]:
-        """Return the first edits of our own cases, or the first of those for tuning."""
-        cases = load_dataset("own", None, limit=self.first + n).cases[self.first :]
+        """Return the first edits of the data set, or the first of those for tuning."""
+        cases = load_dataset(*self.data, limit=self.first + n).cases[self.first :]
         return [edit for case in cases for edit in case.edits][:n]
 
     def one_at_a_time(self, facts: Sequence[FactEdit]) -> tuple[ReportCard, int]:
