@@ -28,7 +28,7 @@ from kgmet.write.solve import KeySystem, LayerUpdate
 from kgmet.write.spectral import SpectralFilter
 from kgmet.write.writer import MetricWriter, Writer, WriteRequest
 
-__all__ = ["Unedited", "WrittenLayers", "balanced_roots", "key_averages", "key_groups", "solve_layers"]
+__all__ = ["Unedited", "WrittenLayers", "balanced_roots", "key_averages", "key_groups", "solve_layers", "write_request"]
 
 _WEIGHTS = (0.1, 20.0)
 """Smallest and largest weight of an edit."""
@@ -310,16 +310,9 @@ class _Job:
             back = self._before_norm(layer, protected.outputs, (self.restored - protected.states) * share)
             keys, residuals = torch.cat([keys, root * protected.keys]), torch.cat([residuals, root * back])
             protected = protected.keys[:0]
-        return WriteRequest(
-            layer=layer,
-            weight_name=self.lm.family.write_name(layer),
-            keys=keys,
-            residuals=residuals,
-            written=self.ledger.at(layer, self.lm.d_key),
-            protected_names=() if self.restored is not None else self.protected_names,
-            protected=root * protected,
-            weight=partial(self.lm.family.weight_out_in, self.lm.model, layer),
-            model_fingerprint=self.lm.fingerprint,
+        names = () if self.restored is not None else self.protected_names
+        return write_request(
+            self.lm, layer, keys, residuals, names=names, protected=root * protected, ledger=self.ledger
         )
 
     def keys_of(self, request: WriteRequest) -> tuple[tuple[str, ...], Tensor]:
@@ -356,6 +349,30 @@ class _Job:
         for row, share in zip(self.rows, shares.tolist(), strict=True):
             by_owner.setdefault(row.owner, []).append(share)
         return {owner: sum(values) / len(values) for owner, values in by_owner.items()}
+
+
+def write_request(
+    lm: LoadedLM,
+    layer: int,
+    keys: Tensor,
+    residuals: Tensor,
+    *,
+    names: Sequence[str],
+    protected: Tensor,
+    ledger: EditLedger,
+) -> WriteRequest:
+    """Return the request for one layer of a model, with the keys of the ledger's edits; `names` are the protected."""
+    return WriteRequest(
+        layer=layer,
+        weight_name=lm.family.write_name(layer),
+        keys=keys,
+        residuals=residuals,
+        written=ledger.at(layer, lm.d_key),
+        protected_names=names,
+        protected=protected,
+        weight=partial(lm.family.weight_out_in, lm.model, layer),
+        model_fingerprint=lm.fingerprint,
+    )
 
 
 def key_groups(rows: Sequence[KeyRow], edits: Sequence[str], keys_per_edit: str) -> list[list[int]]:

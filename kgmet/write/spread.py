@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from kgmet.lm.load.loaded import LoadedLM
 from kgmet.write.common import without_common
 from kgmet.write.config import WriteConfig
 from kgmet.write.keys import KeyRow, StartedRows
-from kgmet.write.layers import balanced_roots, key_averages, key_groups
+from kgmet.write.layers import balanced_roots, key_averages, key_groups, write_request
 from kgmet.write.ledger import EditLedger
 from kgmet.write.priced import FactPairs
 from kgmet.write.writer import Writer, WriteRequest
@@ -119,14 +118,8 @@ class _Rehearsal:
         ledger: EditLedger,
         common: Mapping[int, Tensor],
     ) -> None:
-        self.lm, self.edit, self.config, self.writer, self.ledger, self.common = (
-            lm,
-            edit,
-            config,
-            writer,
-            ledger,
-            common,
-        )
+        self.lm, self.edit, self.config = lm, edit, config
+        self.writer, self.ledger, self.common = writer, ledger, common
         self.keys, self.protected = keys
         self.groups = key_groups(edit.rows, [edit.id], config.keys_per_edit)
         self.averages = key_averages(self.groups, len(edit.rows))
@@ -173,14 +166,4 @@ class _Rehearsal:
         if self.config.restores:  # as in the write: protected keys are asked to move, by nothing here
             residuals = torch.cat([residuals, residuals.new_zeros(len(kept), self.lm.d_model)])
             keys, kept, names = torch.cat([keys, kept]), kept[:0], ()
-        return WriteRequest(
-            layer=layer,
-            weight_name=self.lm.family.write_name(layer),
-            keys=keys,
-            residuals=residuals,
-            written=self.ledger.at(layer, self.lm.d_key),
-            protected_names=names,
-            protected=kept,
-            weight=partial(self.lm.family.weight_out_in, self.lm.model, layer),
-            model_fingerprint=self.lm.fingerprint,
-        )
+        return write_request(self.lm, layer, keys, residuals, names=names, protected=kept, ledger=self.ledger)
