@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from kgmet.graph.store import TripleStore
 from kgmet.graph.triple import Entity
 from kgmet.graph.wording.linking import LinkedEdit, link_edit
 
-__all__ = ["EditContext", "prepare_edit", "prepared_from"]
+__all__ = ["EditContext", "prepare_edit", "prepared_from", "with_consequences"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,13 @@ def prepare_edit(
 def prepared_from(config: EditConfig) -> tuple[SubgraphConfig, ConsequenceConfig, bool]:
     """Return what a preparation depends on: settings with equal ones share their contexts."""
     return config.subgraph, config.consequences, _wants_unrelated_names(config)
+
+
+def with_consequences(
+    contexts: Sequence[EditContext],
+) -> list[tuple[FactEdit, EditConsequences | None, Collection[str]]]:
+    """Return each edit with what follows and what the user left out, as `kgmet.forecast.leave_out` takes them."""
+    return [(context.edit, context.consequences, context.left) for context in contexts]
 
 
 def _wants_unrelated_names(config: EditConfig) -> bool:

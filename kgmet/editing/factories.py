@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from kgmet.base.errors import ConfigError
 from kgmet.base.fingerprint import digest
 from kgmet.base.progress import Progress
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext
+from kgmet.editing.context import EditContext, with_consequences
 from kgmet.editing.editors import Editor, WriterKind
 from kgmet.editing.key_texts import edit_rows, protected_rows
 from kgmet.editing.stated import with_stated
@@ -20,7 +20,6 @@ from kgmet.fact import FactEdit
 from kgmet.forecast.facts import facts_of
 from kgmet.forecast.index import FactIndex, build_index
 from kgmet.forecast.leave_out import priced_rows
-from kgmet.graph.consequence import EditConsequences
 from kgmet.graph.relations import RelationCatalogue
 from kgmet.graph.stores.sample import sample_store
 from kgmet.lm.load.loaded import LoadedLM
@@ -191,7 +190,7 @@ def make_price(
     if not price.weight:
         return None
     index = known_facts(lm, contexts, config, statistics, earlier=earlier, index=index, progress=progress)
-    rows = set(priced_rows(index, _with_contexts(contexts), earlier=_edits_of(earlier)))
+    rows = set(priced_rows(index, with_consequences(contexts), earlier=_edits_of(earlier)))
     without = [number for number in range(len(index)) if number not in rows]
     return index.price(price, lm=lm, without=without, is_first=not earlier.patches)
 
@@ -261,15 +260,9 @@ def make_shift_prices(
         spreads = shift_spread(lm, edits, writer=writer, config=config.write, ledger=earlier.ledger, common=common)
     found = []
     for context, costs in zip(contexts, shift_costs(index.pairs, spreads, len(index)), strict=True):
-        rows = priced_rows(index, _with_contexts([context]), earlier=_edits_of(earlier))
+        rows = priced_rows(index, with_consequences([context]), earlier=_edits_of(earlier))
         found.append(ShiftPrice(costs=costs[rows], weight=config.target.price))
     return found
-
-
-def _with_contexts(
-    contexts: Sequence[EditContext],
-) -> list[tuple[FactEdit, EditConsequences | None, Collection[str]]]:
-    return [(context.edit, context.consequences, context.left) for context in contexts]
 
 
 def _edits_of(earlier: EditsSoFar) -> list[FactEdit]:

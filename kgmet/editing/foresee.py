@@ -17,9 +17,9 @@ from kgmet.base.fingerprint import plain
 from kgmet.base.progress import Progress
 from kgmet.base.values import value_from
 from kgmet.editing.config import EditConfig
-from kgmet.editing.context import EditContext
+from kgmet.editing.context import EditContext, with_consequences
 from kgmet.editing.editors import EDITORS, Editor
-from kgmet.editing.plan import EditPlan, SearchedEdits, search_edits, write_edits
+from kgmet.editing.plan import EditPlan, SearchedEdits, plan_edits, write_edits
 from kgmet.fact import FactEdit
 from kgmet.forecast.forecast import FactForecast, forecast
 from kgmet.forecast.index import FactIndex
@@ -158,20 +158,17 @@ def foresee(
     Raises:
         KgmetError: as `plan_edits`; if the index is of another model or lacks a layer.
     """
-    searched = search_edits(
+    plan = plan_edits(
         lm,
         contexts,
         editor=editor,
+        statistics=statistics,
         config=config,
         earlier=earlier,
-        statistics=statistics,
         index=index,
         progress=progress,
     )
-    plan = write_edits(
-        lm, searched, editor=editor, statistics=statistics, earlier=earlier, index=index, progress=progress
-    )
-    return _foreseen(lm, plan, searched, index, earlier)
+    return _foreseen(lm, plan, plan.searched, index, earlier)
 
 
 def protect(
@@ -245,7 +242,7 @@ def foresee_patch(
     Raises:
         KgmetError: if the patch or the index is of another model, or the index lacks a layer.
     """
-    kept = unpriced(index, [(context.edit, context.consequences, context.left) for context in contexts])
+    kept = unpriced(index, with_consequences(contexts))
     found = forecast(patch, kept)
     forecasts = tuple(found.of(number) for number in range(len(kept)))
     return Foreseen(patch=patch, forecasts=forecasts, p_new=_p_new(lm, patch, earlier))
