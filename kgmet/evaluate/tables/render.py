@@ -78,7 +78,7 @@ def unfinished_lines(summaries: Sequence[RunSummary]) -> list[str]:
         f"{summary.editor}/{summary.name} was not finished: {summary.n_cases} of {summary.n_wanted} cases are scored. "
         f"evaluate with the same options, --alg_name {summary.editor} and --continue_from_run {summary.name} goes on."
         for summary in summaries
-        if summary.n_cases < summary.n_wanted
+        if not summary.is_finished
     ]
 
 

@@ -50,7 +50,12 @@ class RunSummary:
     notes: tuple[str, ...] = ()
     """Used records that contradict an earlier one, as sentences."""
     n_wanted: int = 0
-    """Cases that the run has to score, more than `n_cases` if it was not finished; 0: unknown."""
+    """Cases that the run has to score; 0: unknown."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every case was scored."""
+        return self.n_cases >= self.n_wanted
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as plain JSON, without the cases."""

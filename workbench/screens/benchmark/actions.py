@@ -26,7 +26,7 @@ from kgmet.editing.defaults import default_settings
 from kgmet.editing.editors import editor_named
 from kgmet.evaluate.datasets.cases import Dataset
 from kgmet.evaluate.datasets.load import OWN_CASES, load_dataset, rows_of
-from kgmet.evaluate.runs.folder import new_run, read_settings
+from kgmet.evaluate.runs.folder import new_run
 from kgmet.evaluate.runs.run import RunResources, run_evaluation
 from kgmet.evaluate.runs.score import ScoreConfig
 from kgmet.evaluate.runs.settings import RunMode, RunSettings
@@ -94,19 +94,23 @@ class RunOrder:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoredRun:
-    """A run on disk with its progress out of `n_case` cases. `order` is ``None`` for an external run."""
+    """A run on disk with its progress. `order` is ``None`` for an external run."""
 
     folder: Path
     changed: float
     """Time of the last change, in seconds since 1970."""
     summary: RunSummary
-    n_case: int
     order: RunOrder | None
+
+    @property
+    def n_case(self) -> int:
+        """The number of cases to score."""
+        return self.summary.n_wanted
 
     @property
     def is_complete(self) -> bool:
         """Whether every case was scored."""
-        return self.summary.n_cases >= self.n_case
+        return self.summary.is_finished
 
     @property
     def label(self) -> str:
@@ -301,12 +305,8 @@ def _stored(folder: Path) -> StoredRun:
 def _summarized(folder: Path, files: tuple[tuple[str, int, int], ...]) -> StoredRun:
     """Summarize a run, cached by its files (name, time of last change in nanoseconds, size)."""
     summary = summarize_run(folder)
-    header = read_settings(folder)
-    order = _order_of(folder)
     changed = max(changed_ns for _, changed_ns, _ in files) / 1e9
-    return StoredRun(
-        folder=folder, changed=changed, summary=summary, n_case=int(header["settings"]["n_cases"]), order=order
-    )
+    return StoredRun(folder=folder, changed=changed, summary=summary, order=_order_of(folder))
 
 
 def _order_of(folder: Path) -> RunOrder | None:
