@@ -20,6 +20,7 @@ from kgmet.cli.common import (
     positive,
     print_json,
     read_corpus,
+    stopped,
     whole,
 )
 
@@ -103,11 +104,7 @@ def run(options: argparse.Namespace) -> int:
             lm, store, RelationCatalogue.load(), editors, config=config, statistics=statistics, progress=progress
         )
     except KeyboardInterrupt:
-        print(
-            f"\nStopped. What was measured is kept in {calibration_folder(lm)}; the same command goes on from there.",
-            file=sys.stderr,
-        )
-        return 130
+        return stopped(f"What was measured is kept in {calibration_folder(lm)}; the same command goes on from there.")
     if found.profile is not None:
         profile = kept_profile(lm, found.profile)
         save_profile(profile, profile_path(lm))

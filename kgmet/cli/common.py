@@ -32,6 +32,7 @@ __all__ = [
     "print_json",
     "print_left_out",
     "read_corpus",
+    "stopped",
     "typed_fact",
     "whole",
 ]
@@ -247,6 +248,12 @@ def print_left_out(summaries: Sequence[Any], *, most: int = 20) -> None:
             if len(sentences) > most:
                 rest = f"{len(sentences) - most} more are listed in settings.json of {summary.editor}/{summary.name}."
                 print(f"  {rest}", file=sys.stderr)
+
+
+def stopped(words: str) -> int:
+    """Say on stderr what is kept of a command that Ctrl-C stopped, and return its exit status."""
+    print(f"\nStopped. {words}", file=sys.stderr)
+    return 130
 
 
 def print_json(value: Any) -> None:

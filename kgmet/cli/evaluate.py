@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from kgmet.base.progress import ProgressEvent
-from kgmet.cli.common import MOST_SEED, MOST_TOKENS, add_corpus_option, positive, print_json, print_left_out, whole
+from kgmet.cli.common import (
+    MOST_SEED,
+    MOST_TOKENS,
+    add_corpus_option,
+    positive,
+    print_json,
+    print_left_out,
+    stopped,
+    whole,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -92,8 +101,7 @@ def run(options: argparse.Namespace) -> int:
         editor, _, run_name = progress.doing.partition("/")
         left = ",".join(_from_on(editor, [job.editor for job in jobs]))
         more = f" Go on with the same options and --alg_name {left} --continue_from_run {run_name}." if editor else ""
-        print(f"\nStopped. What was finished is kept in {options.out}.{more}", file=sys.stderr)
-        return 130
+        return stopped(f"What was finished is kept in {options.out}.{more}")
     summaries = [summarize_run(folder) for folder in folders]
     for folder in folders:
         print(f"Results are in {folder}", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from kgmet.cli.common import (
     open_store,
     positive,
     print_json,
+    stopped,
 )
 from kgmet.cli.known_facts import add_own_fact_options, own_facts_of, say_index_cost
 
@@ -57,8 +57,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = _forecast(lm, store, catalogue, own, options, progress)
     except KeyboardInterrupt:
-        print("\nStopped. The facts measured so far are kept; the same command goes on from there.", file=sys.stderr)
-        return 130
+        return stopped("The facts measured so far are kept; the same command goes on from there.")
     return _print_forecast(found, options)
 
 

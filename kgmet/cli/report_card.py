@@ -18,6 +18,7 @@ from kgmet.cli.common import (
     open_store,
     positive,
     print_json,
+    stopped,
     typed_fact,
 )
 
@@ -103,9 +104,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         scored, notes = _scored(options, facts, graph=graph, config=config, known=known, progress=progress)
     except KeyboardInterrupt:
-        kept = "Nothing is kept." if options.afresh else "The answers are kept; the same command goes on from there."
-        print(f"\nStopped. {kept}", file=sys.stderr)
-        return 130
+        return stopped(
+            "Nothing is kept." if options.afresh else "The answers are kept; the same command goes on from there."
+        )
     card = card_from(scored, config=config, notes=notes)
     for path in outputs:
         _write(card, path)
