@@ -387,3 +387,6 @@ def test_a_run_is_summarized_again_only_when_something_was_added(
     assert restarted is not None, "a session in which nothing was typed must lead to its runs after a restart, too"
     (shorter,) = benchmark_actions.past_runs(WorkbenchState(restarted))
     assert len(made) == 2 and shorter.summary.n_cases == first.summary.n_cases - 1
+    assert (first.is_complete, shorter.is_complete) == (True, False)
+    only = replace(first, summary=replace(first.summary, n_wanted=1))
+    assert only.label.endswith("· 1 case") and shorter.label.endswith(f"{len(lines) - 1} of {len(lines)}")

@@ -117,7 +117,7 @@ class StoredRun:
         """Label in selectors."""
         of = "" if self.is_complete else f" · {self.summary.n_cases} of {self.n_case}"
         data = self.order.ds_label if self.order is not None and self.order.ds_label else self.summary.dataset
-        return f"{self.summary.editor}/{self.folder.name} · {data} · {self.n_case} cases{of}"
+        return f"{self.summary.editor}/{self.folder.name} · {data} · {count(self.n_case, 'case')}{of}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
